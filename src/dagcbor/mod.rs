@@ -1,0 +1,21 @@
+//! Strict, canonical DAG-CBOR: one value, one sequence of bytes.
+//!
+//! Encoding never fails on our own types. Decoding accepts exactly what encoding the decoded value gives back, so
+//! whatever another encoder could have written differently (longer integers, other key order, floats) is refused.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// The canonical bytes of `value`.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    serde_ipld_dagcbor::to_vec(value).expect("our own types hold nothing that DAG-CBOR cannot say")
+}
+
+/// Reads the one value whose canonical form is `bytes`; `what` names the object in the error.
+pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
+    let value: T =
+        serde_ipld_dagcbor::from_slice(bytes).map_err(|e| Error::corrupt(format!("{what} is not valid DAG-CBOR")).caused_by(e))?;
+    if encode(&value) == bytes { Ok(value) } else { Err(Error::corrupt(format!("{what} is not in canonical form"))) }
+}

@@ -1,0 +1,147 @@
+//! The one public error: a kind that says what to do, a message that names the object, and a source.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed, in terms of what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Another writer changed what this one wanted to change. Look at both and commit again.
+    Conflict,
+    /// The named repository, branch, tag, snapshot, key, source file or block does not exist.
+    NotFound,
+    /// The request is wrong and will stay wrong. Fix the call.
+    Invalid,
+    /// The reader has not allowed the place in which the bytes lie. Allow it by name, or leave it.
+    Denied,
+    /// A source file is not the one that was committed. Pin it anew, or restore it.
+    SourceChanged,
+    /// Stored bytes do not decode, are cut short, or do not match their digest. Run `verify`.
+    Corrupt,
+    /// Written by a newer version, or needs a feature that this build lacks. Upgrade or rebuild.
+    Unsupported,
+    /// The store or the source could not be reached or asked us to wait. Retrying may help.
+    Unavailable,
+    /// A conditional write was sent and the store could not be asked what became of it. Settle it later.
+    OutcomeUnknown,
+    /// A bug in this crate.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The word in which messages and JSON name this kind.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::NotFound => "not found",
+            Self::Invalid => "invalid",
+            Self::Denied => "denied",
+            Self::SourceChanged => "source changed",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "unsupported",
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown => "outcome unknown",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// An error with its [`ErrorKind`], a message of one line that names the object, and the error that caused it.
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// Makes an error; `message` is one line in lower case that names the object.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// Attaches the error that led to this one.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Puts the name of the object, or what was being done, before the message.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// What a caller can do about it.
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the same call may succeed later.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unavailable)
+    }
+}
+
+/// One constructor for each kind, so that a call site reads as the sentence it prints.
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident => $kind:ident),* $(,)?) => {
+        impl Error {
+            $($(#[$doc])*
+            pub fn $name(message: impl Into<String>) -> Self {
+                Self::new(ErrorKind::$kind, message)
+            })*
+        }
+    };
+}
+constructors! {
+    /// An [`ErrorKind::Conflict`].
+    conflict => Conflict,
+    /// An [`ErrorKind::NotFound`].
+    not_found => NotFound,
+    /// An [`ErrorKind::Invalid`].
+    invalid => Invalid,
+    /// An [`ErrorKind::Denied`].
+    denied => Denied,
+    /// An [`ErrorKind::SourceChanged`].
+    source_changed => SourceChanged,
+    /// An [`ErrorKind::Corrupt`].
+    corrupt => Corrupt,
+    /// An [`ErrorKind::Unsupported`].
+    unsupported => Unsupported,
+    /// An [`ErrorKind::Unavailable`].
+    unavailable => Unavailable,
+    /// An [`ErrorKind::OutcomeUnknown`].
+    outcome_unknown => OutcomeUnknown,
+    /// An [`ErrorKind::Internal`].
+    internal => Internal,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.message)?;
+        let mut cause = self.source();
+        while let Some(c) = cause {
+            write!(f, "\n  because {c}")?;
+            cause = c.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|s| s as _)
+    }
+}

@@ -1,0 +1,200 @@
+//! A node of a Merkle map: a leaf of entries, or a branch over children.
+
+mod canonical;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::file::{FileKey, VirtualFile};
+use crate::id::{ChunkId, HashAlgorithm, MapKind, NodeId, SnapshotId};
+use crate::key::MapKey;
+
+/// What is stored under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// The value itself: at most 1 KiB, or 4 KiB for Zarr metadata.
+    Inline(Bytes),
+    /// A chunk in this repository.
+    Chunk {
+        /// Its id.
+        id: ChunkId,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// A range of bytes in a file that others keep.
+    Virtual {
+        /// The file.
+        file: FileKey,
+        /// Where the range begins, in bytes.
+        offset: u64,
+        /// How long it is, in bytes.
+        length: u64,
+    },
+}
+
+/// A commit as the history map lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The commit.
+    pub id: SnapshotId,
+    /// The first line of its message, at most 72 bytes.
+    pub summary: String,
+}
+
+/// A value that a map can hold: what the cut rule and the sums need to know of it, and how leaves of it are written.
+pub(crate) trait Value: canonical::LeafCodec + Clone + PartialEq + fmt::Debug + Send + Sync + Sized + 'static {
+    /// The map that holds such values.
+    const KIND: MapKind;
+    /// The weight of an entry in the cut rule.
+    fn weight(&self) -> u64;
+    /// The length of the text inside the value (inline bytes, summary), which bounds a node's size.
+    fn text_len(&self) -> usize;
+    /// What the entry adds to the `bytes` of the branches above it.
+    fn size(&self) -> u64;
+    /// The external file that the entry points into.
+    fn file(&self) -> Option<&FileKey>;
+}
+
+impl Value for Entry {
+    const KIND: MapKind = MapKind::Manifest;
+
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64 + 8,
+            Self::Chunk { .. } => 40,
+            Self::Virtual { .. } => 8,
+        }
+    }
+
+    fn text_len(&self) -> usize {
+        match self {
+            Self::Inline(bytes) => bytes.len(),
+            Self::Chunk { .. } | Self::Virtual { .. } => 0,
+        }
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Chunk { size, .. } => *size,
+            Self::Virtual { length, .. } => *length,
+        }
+    }
+
+    fn file(&self) -> Option<&FileKey> {
+        match self {
+            Self::Virtual { file, .. } => Some(file),
+            Self::Inline(_) | Self::Chunk { .. } => None,
+        }
+    }
+}
+
+impl Value for VirtualFile {
+    const KIND: MapKind = MapKind::Files;
+
+    fn weight(&self) -> u64 {
+        40
+    }
+
+    fn text_len(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> u64 {
+        0
+    }
+
+    fn file(&self) -> Option<&FileKey> {
+        None
+    }
+}
+
+impl Value for HistoryEntry {
+    const KIND: MapKind = MapKind::History;
+
+    fn weight(&self) -> u64 {
+        40 + self.summary.len() as u64
+    }
+
+    fn text_len(&self) -> usize {
+        self.summary.len()
+    }
+
+    fn size(&self) -> u64 {
+        0
+    }
+
+    fn file(&self) -> Option<&FileKey> {
+        None
+    }
+}
+
+/// Entries in the order of their keys.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Leaf<V> {
+    /// The entries; empty only in the root of an empty map.
+    pub entries: Vec<(MapKey, V)>,
+}
+
+/// One child of a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Child {
+    /// The last key below the child.
+    pub last: MapKey,
+    /// The child.
+    pub id: NodeId,
+    /// How many entries lie below it.
+    pub entries: u64,
+    /// The sum of their sizes, in bytes.
+    pub bytes: u64,
+}
+
+/// Children in the order of their last keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Branch {
+    /// The height above the leaves: 1 or more, one more than that of every child.
+    pub level: u8,
+    /// The children, at least one.
+    pub children: Vec<Child>,
+}
+
+/// A node of a map of `V`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Node<V> {
+    /// Level 0.
+    Leaf(Leaf<V>),
+    /// Every level above.
+    Branch(Branch),
+}
+
+impl<V: Value> Node<V> {
+    /// The node's canonical form; its hash is the node's id.
+    pub(crate) fn canonical(&self) -> Vec<u8> {
+        match self {
+            Self::Leaf(leaf) => V::encode_leaf(leaf),
+            Self::Branch(branch) => canonical::encode_branch(branch),
+        }
+    }
+
+    /// The node's id.
+    pub(crate) fn id(&self, hash: HashAlgorithm) -> NodeId {
+        NodeId::of(hash, &self.canonical())
+    }
+
+    /// The height above the leaves.
+    pub(crate) const fn level(&self) -> u8 {
+        match self {
+            Self::Leaf(_) => 0,
+            Self::Branch(branch) => branch.level,
+        }
+    }
+
+    /// The last key below, unless the node is the root of an empty map.
+    pub(crate) fn last_key(&self) -> Option<&MapKey> {
+        match self {
+            Self::Leaf(leaf) => leaf.entries.last().map(|(key, _)| key),
+            Self::Branch(branch) => branch.children.last().map(|child| &child.last),
+        }
+    }
+}

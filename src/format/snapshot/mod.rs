@@ -1,0 +1,64 @@
+//! A snapshot: one stored state of a repository, whose canonical form is the IPLD block called the commit.
+
+use std::collections::BTreeMap;
+
+use crate::id::{HashAlgorithm, NodeId, SnapshotId};
+use crate::time::Timestamp;
+
+/// A place in which external files lie: literal text with placeholders for what differs from file to file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Unique in a snapshot.
+    pub name: String,
+    /// Literal text and `{name}` or `{}` placeholders, with literal text between any two.
+    pub template: String,
+    /// Values written into the template before it is matched, by placeholder name.
+    pub defaults: BTreeMap<String, String>,
+    /// What a client needs beside the address (region, endpoint, anonymous…); never a secret.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Everything that a snapshot says: the record, which holds no handle to any store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The root of the manifest.
+    pub manifest: NodeId,
+    /// The root of the virtual-file manifest.
+    pub files: NodeId,
+    /// The root of the history map: every proper ancestor on the first-parent line, back to [`since`](Self::since).
+    pub history: NodeId,
+    /// The parents; the first is the one the history map follows. The initial snapshot has none.
+    pub parents: Vec<SnapshotId>,
+    /// The history map reaches back only to this time, because what came before is not in this repository.
+    pub since: Option<Timestamp>,
+    /// The containers, sorted by name.
+    pub containers: Vec<Container>,
+    /// The templates of every container ever used on this line, sorted; only grows.
+    pub places: Vec<String>,
+    /// When it was committed; later than every parent.
+    pub time: Timestamp,
+    /// What was done, for people.
+    pub message: String,
+    /// Who did it.
+    pub author: Option<String>,
+    /// Anything else, by name.
+    pub meta: BTreeMap<String, String>,
+}
+
+impl Commit {
+    /// The snapshot's canonical form; its hash is the snapshot's id.
+    pub fn canonical(&self) -> Vec<u8> {
+        todo!("canonical form")
+    }
+
+    /// The snapshot's id.
+    pub fn id(&self, hash: HashAlgorithm) -> SnapshotId {
+        SnapshotId::of(hash, &self.canonical())
+    }
+
+    /// The first line of the message, cut to at most 72 bytes at a character: what the history map shows.
+    pub fn summary(&self) -> &str {
+        let line = self.message.lines().next().unwrap_or_default();
+        line.get(..line.floor_char_boundary(72)).unwrap_or(line)
+    }
+}

@@ -1,0 +1,101 @@
+//! The order of the maps, as an encoding compared bytewise and as a comparison that needs no buffer.
+//!
+//! The encoding copies the bytes, and before each maximal run of n ASCII digits writes `0x39` while n ≥ 9 (each
+//! taking 9 from n), then always one byte `0x30 + n`.
+
+use std::cmp::Ordering;
+
+/// Appends the encoding of `key` to `out`: comparing encodings bytewise is the order of the maps, and hashing
+/// them is what cuts the nodes.
+pub(crate) fn encode(key: &str, out: &mut Vec<u8>) {
+    let mut rest = key.as_bytes();
+    while let Some(first) = rest.first() {
+        let is_digit = first.is_ascii_digit();
+        let end = rest.iter().position(|b| b.is_ascii_digit() != is_digit).unwrap_or(rest.len());
+        let (run, tail) = rest.split_at(end);
+        if is_digit {
+            out.extend(std::iter::repeat_n(b'9', end / 9));
+            out.push(b'0' + u8::try_from(end % 9).expect("a remainder below 9 fits"));
+        }
+        out.extend_from_slice(run);
+        rest = tail;
+    }
+}
+
+/// The length of the encoding of `key`, without making it.
+pub(crate) fn encoded_len(key: &str) -> usize {
+    let mut len = key.len();
+    let mut run = 0;
+    for byte in key.bytes().chain([b'.']) {
+        if byte.is_ascii_digit() {
+            run += 1;
+        } else if run > 0 {
+            len += run / 9 + 1;
+            run = 0;
+        }
+    }
+    len
+}
+
+/// Compares two strings as their encodings compare.
+pub(crate) fn compare(a: &str, b: &str) -> Ordering {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let (Some(&x), Some(&y)) = (a.get(same), b.get(same)) else {
+        // One is a prefix of the other. If the cut lies inside a run of digits, the runs differ in length, and
+        // the longer run sorts later; else the shorter string does sort first. Either way: by length.
+        return a.len().cmp(&b.len());
+    };
+    // The runs that hold position `same`, if it is inside one on either side, began at the same place.
+    let start = a.get(..same).map_or(0, |head| head.iter().rposition(|c| !c.is_ascii_digit()).map_or(0, |at| at + 1));
+    let run = |s: &[u8]| s.iter().skip(start).take_while(|c| c.is_ascii_digit()).count();
+    let (run_a, run_b) = (run(a), run(b));
+    match (run_a, run_b) {
+        // Only one side has a run here: its first encoded byte is the length byte, the other's is its own byte.
+        (0, 0) => x.cmp(&y),
+        (0, n) => x.cmp(&length_byte(n)),
+        (n, 0) => length_byte(n).cmp(&y),
+        (n, m) if n != m => n.cmp(&m),
+        // Equal lengths (or both runs ended before `same`): the first difference decides.
+        _ => x.cmp(&y),
+    }
+}
+
+/// The first byte written before a run of `n` digits.
+fn length_byte(n: usize) -> u8 {
+    b'0' + u8::try_from(n.min(9)).expect("at most 9")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encoded(key: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(key, &mut out);
+        out
+    }
+
+    #[test]
+    fn numbers_sort_as_numbers() {
+        let sorted = ["", "a", "a/", "a//", "a/0", "a/9", "a/10", "a/0123", "a/999999999", "a/1000000000", "aa", "b"];
+        for pair in sorted.windows(2) {
+            assert!(encoded(pair[0]) < encoded(pair[1]), "{pair:?}");
+            assert_eq!(compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn comparing_is_comparing_encodings(a in "[0-9a/.:;é!]{0,14}|[0-9]{0,40}", b in "[0-9a/.:;é!]{0,14}|[0-9]{0,40}", cut in 0usize..14) {
+            // Half of the pairs share a beginning, where the runs of digits meet.
+            let shared: String = a.chars().take(cut).chain(b.chars()).collect();
+            for other in [&b, &shared] {
+                prop_assert_eq!(compare(&a, other), encoded(&a).cmp(&encoded(other)), "{:?} {:?}", &a, other);
+            }
+            prop_assert_eq!(encoded_len(&a), encoded(&a).len());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The command `firn`.
+
+fn main() {}

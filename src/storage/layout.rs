@@ -1,0 +1,105 @@
+//! The names of everything in a repository: the only file that spells them.
+//!
+//! ```text
+//! repo.json                                                       written once
+//! refs/branches/<name>.json  refs/tags/<name>.json  gc/state.json registers: the only objects ever replaced
+//! snapshots/<xx>/<cid>  manifests/<xx>/<cid>  files/<xx>/<cid>  history/<xx>/<cid>  chunks/<xx>/<cid>
+//! moves/<xx>/<cid>  shallow/<cid>                                 immutable
+//! ```
+//!
+//! `<xx>` are characters 9 and 10 of the CID's text: the first that depend on the digest alone.
+
+use std::fmt;
+
+use crate::id::{ChunkId, Cid, MapKind, NodeId, SnapshotId};
+
+/// The name of an immutable object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName(String);
+
+/// The name of an object that is replaced by compare-and-swap.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RegisterName(String);
+
+/// Where branches lie.
+pub(crate) const BRANCHES: &str = "refs/branches/";
+/// Where tags lie.
+pub(crate) const TAGS: &str = "refs/tags/";
+/// The file name ending of every ref.
+pub(crate) const REF_SUFFIX: &str = ".json";
+
+impl ObjectName {
+    pub(crate) fn snapshot(id: &SnapshotId) -> Self {
+        Self::sharded("snapshots", &id.cid())
+    }
+
+    pub(crate) fn node(kind: MapKind, id: &NodeId) -> Self {
+        let folder = match kind {
+            MapKind::Manifest => "manifests",
+            MapKind::Files => "files",
+            MapKind::History => "history",
+        };
+        Self::sharded(folder, &id.cid())
+    }
+
+    pub(crate) fn chunk(id: &ChunkId) -> Self {
+        Self::sharded("chunks", &id.cid())
+    }
+
+    /// A block of earlier moves of a ref.
+    pub(crate) fn moves(cid: &Cid) -> Self {
+        Self::sharded("moves", cid)
+    }
+
+    /// Says that the history before `id` is not in this repository.
+    pub(crate) fn shallow(id: &SnapshotId) -> Self {
+        Self(format!("shallow/{id}"))
+    }
+
+    fn sharded(folder: &str, cid: &Cid) -> Self {
+        let text = cid.to_string();
+        let shard = text.get(8..10).expect("a CID with a 256-bit digest has more than 50 characters");
+        Self(format!("{folder}/{shard}/{text}"))
+    }
+
+    /// The name as the store spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl RegisterName {
+    /// `repo.json`: created once and never replaced.
+    pub(crate) fn repo() -> Self {
+        Self("repo.json".to_owned())
+    }
+
+    pub(crate) fn branch(name: &str) -> Self {
+        Self(format!("{BRANCHES}{name}{REF_SUFFIX}"))
+    }
+
+    pub(crate) fn tag(name: &str) -> Self {
+        Self(format!("{TAGS}{name}{REF_SUFFIX}"))
+    }
+
+    pub(crate) fn gc_state() -> Self {
+        Self("gc/state.json".to_owned())
+    }
+
+    /// The name as the store spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RegisterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,88 @@
+//! Bytes by name: the narrow trait that a place must implement to hold a repository.
+//!
+//! There are two kinds of object. *Objects* are immutable and named by their content: writing one again is
+//! harmless, and nothing is promised until [`Storage::barrier`]. *Registers* are the few that change: each replace
+//! is one atomic, durable compare-and-swap.
+
+mod layout;
+
+use std::fmt;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::error::Result;
+use crate::time::Timestamp;
+
+pub use layout::{ObjectName, RegisterName};
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// The full name.
+    pub name: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// When the store last wrote it, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// Which value of a register was read: compared, never interpreted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Version(pub Bytes);
+
+/// The value of a register and the version that a replace must name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// The bytes.
+    pub value: Bytes,
+    /// Which value this is.
+    pub version: Version,
+}
+
+/// What must be true of a register for a replace to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// It does not exist.
+    Absent,
+    /// It still has this version.
+    Is(Version),
+}
+
+/// What the store answered to a replace. A transport error is neither: the write may have happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replaced {
+    /// Written, durable, with this version.
+    Done(Version),
+    /// Refused, because the register is not as expected. Proves nothing about *who* changed it: clients retry by
+    /// themselves, so it may have been this very call.
+    Refused,
+}
+
+/// A place that holds objects and registers.
+///
+/// Absence is `None`, never an error. Every error names the object; `Unavailable` means that trying again may help.
+#[async_trait]
+pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
+    /// Reads an object, or the part of it in `range`; `None` when it does not exist. A range that does not lie
+    /// wholly inside the object is `Corrupt`: nobody asks for one without knowing the length from somewhere.
+    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>>;
+
+    /// Writes an object whole (its content is `parts` end to end): readers see all of it or nothing. An existing
+    /// object is written again, because it may be torn or unsynced. Durable only after [`barrier`](Self::barrier).
+    async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()>;
+
+    /// Returns once everything this handle has put is durable, together with the directories it lies in.
+    async fn barrier(&self) -> Result<()>;
+
+    /// Lists the objects and registers whose name begins with `prefix`, in no particular order.
+    fn list<'a>(&'a self, prefix: &str) -> BoxStream<'a, Result<ObjectMeta>>;
+
+    /// Reads a register; `None` when it does not exist.
+    async fn load(&self, name: &RegisterName) -> Result<Option<Versioned>>;
+
+    /// Replaces a register if it is as expected, atomically and durably.
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced>;
+}
