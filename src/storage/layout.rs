@@ -23,6 +23,8 @@ pub struct RegisterName(String);
 
 /// Where branches lie.
 pub(crate) const BRANCHES: &str = "refs/branches/";
+/// Where snapshots lie.
+pub(crate) const SNAPSHOTS: &str = "snapshots/";
 /// Where tags lie.
 pub(crate) const TAGS: &str = "refs/tags/";
 /// The file name ending of every ref.
@@ -30,25 +32,25 @@ pub(crate) const REF_SUFFIX: &str = ".json";
 
 impl ObjectName {
     pub(crate) fn snapshot(id: &SnapshotId) -> Self {
-        Self::sharded("snapshots", &id.cid())
+        Self::sharded(SNAPSHOTS, &id.cid())
     }
 
     pub(crate) fn node(kind: MapKind, id: &NodeId) -> Self {
         let folder = match kind {
-            MapKind::Manifest => "manifests",
-            MapKind::Files => "files",
-            MapKind::History => "history",
+            MapKind::Manifest => "manifests/",
+            MapKind::Files => "files/",
+            MapKind::History => "history/",
         };
         Self::sharded(folder, &id.cid())
     }
 
     pub(crate) fn chunk(id: &ChunkId) -> Self {
-        Self::sharded("chunks", &id.cid())
+        Self::sharded("chunks/", &id.cid())
     }
 
     /// A block of earlier moves of a ref.
     pub(crate) fn moves(cid: &Cid) -> Self {
-        Self::sharded("moves", cid)
+        Self::sharded("moves/", cid)
     }
 
     /// Says that the history before `id` is not in this repository.
@@ -59,7 +61,7 @@ impl ObjectName {
     fn sharded(folder: &str, cid: &Cid) -> Self {
         let text = cid.to_string();
         let shard = text.get(8..10).expect("a CID with a 256-bit digest has more than 50 characters");
-        Self(format!("{folder}/{shard}/{text}"))
+        Self(format!("{folder}{shard}/{text}"))
     }
 
     /// The name as the store spells it.

@@ -4,7 +4,7 @@
 //! harmless, and nothing is promised until [`Storage::barrier`]. *Registers* are the few that change: each replace
 //! is one atomic, durable compare-and-swap.
 
-mod layout;
+pub(crate) mod layout;
 
 use std::fmt;
 use std::ops::Range;

@@ -1,0 +1,95 @@
+//! The virtual-file manifest follows the manifest: counts are deltas of what an edit replaced.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::format::{Entry, FileKey, VirtualFile};
+use crate::key::MapKey;
+use crate::session::{Snapshot, Staged, StagedFile};
+
+/// What an edit does to the references into one file.
+#[derive(Debug, Default, Clone, Copy)]
+struct Delta {
+    added: Count,
+    removed: Count,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    refs: u64,
+    bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, length: u64) -> Result<()> {
+        let overflow = || Error::invalid("the lengths of the references into one file add up to more than 2^64 bytes");
+        self.refs += 1;
+        self.bytes = self.bytes.checked_add(length).ok_or_else(overflow)?;
+        Ok(())
+    }
+}
+
+/// The edits of the files map that follow from `edits` of the manifest, which replaced `replaced`.
+///
+/// `SourceChanged` when a staged validator differs from what the map says of a file into which older references
+/// remain.
+pub(super) async fn count_files(
+    base: &Snapshot,
+    staged: &Staged,
+    edits: &[(MapKey, Option<Entry>)],
+    replaced: &[Option<Entry>],
+) -> Result<Vec<(MapKey, Option<VirtualFile>)>> {
+    let mut deltas: BTreeMap<FileKey, Delta> = BTreeMap::new();
+    for ((_, new), old) in edits.iter().zip(replaced) {
+        if let Some(Entry::Virtual { file, length, .. }) = old {
+            delta_of(&mut deltas, file).removed.add(*length)?;
+        }
+        if let Some(Entry::Virtual { file, length, .. }) = new {
+            delta_of(&mut deltas, file).added.add(*length)?;
+        }
+    }
+    let keys: Vec<_> = deltas.keys().map(|file| file.as_map_key().clone()).collect();
+    let known = base.file_map().find_many(&keys).await?;
+    let mut file_edits = Vec::with_capacity(keys.len());
+    for (((file, delta), key), old) in deltas.iter().zip(keys).zip(known) {
+        let new = next_record(file, *delta, old.as_ref(), staged.files().get(file))?;
+        if new != old {
+            file_edits.push((key, new));
+        }
+    }
+    Ok(file_edits)
+}
+
+fn delta_of<'a>(deltas: &'a mut BTreeMap<FileKey, Delta>, file: &FileKey) -> &'a mut Delta {
+    // Nearly every reference meets a file that is there already: do not clone its key to find out.
+    if !deltas.contains_key(file) {
+        deltas.insert(file.clone(), Delta::default());
+    }
+    deltas.get_mut(file).expect("it was inserted if it was not there")
+}
+
+/// What the files map says of `file` after the edit; `None` when nothing points into it any more.
+fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: Option<&StagedFile>) -> Result<Option<VirtualFile>> {
+    let miscounted = || Error::corrupt(format!("the files map counts fewer references into {file} than the manifest holds"));
+    let (refs, bytes) = old.map_or((0, 0), |o| (o.refs, o.bytes));
+    let kept_refs = refs.checked_sub(delta.removed.refs).ok_or_else(miscounted)?;
+    let kept_bytes = bytes.checked_sub(delta.removed.bytes).ok_or_else(miscounted)?;
+    let refs = kept_refs.checked_add(delta.added.refs).ok_or_else(miscounted)?;
+    let bytes = kept_bytes.checked_add(delta.added.bytes).ok_or_else(|| Error::invalid(format!("references into {file} add up to more than 2^64 bytes")))?;
+    if refs == 0 {
+        return Ok(None);
+    }
+    let record = match (old, staged) {
+        (None, None) => return Err(Error::internal(format!("{file} is referenced without a validator"))),
+        (Some(old), None) => VirtualFile { refs, bytes, ..old.clone() },
+        (None, Some(new)) => new.validator.to_record(refs, bytes),
+        (Some(_), Some(new)) if new.repin || kept_refs == 0 => new.validator.to_record(refs, bytes),
+        (Some(old), Some(new)) => {
+            new.validator.agrees_with(old).map_err(|why| {
+                Error::source_changed(format!("{file} is not the file that {kept_refs} older references were pinned to: {why}; replace them all, or repin"))
+            })?;
+            VirtualFile { refs, bytes, ..old.clone() }
+        }
+    };
+    Ok(Some(record))
+}

@@ -1,0 +1,64 @@
+//! What must be true of a commit, checked right before it is published.
+
+use crate::error::{Error, Result};
+use crate::format::Commit;
+use crate::session::Snapshot;
+
+/// The largest canonical commit, in bytes; what a block of a CAR file can carry, with room to spare.
+const MAX_COMMIT: usize = 1 << 20;
+
+type Check = fn(next: &Commit, parent: &Snapshot) -> Result<(), String>;
+
+/// The history map orders by time, so a child is strictly later than its parent.
+fn time_runs_forward(next: &Commit, parent: &Snapshot) -> Result<(), String> {
+    let before = parent.commit().time;
+    if next.time > before { Ok(()) } else { Err(format!("is stamped {}, its parent {before}", next.time)) }
+}
+
+/// The first parent is the tip that the replace will expect.
+fn follows_the_tip(next: &Commit, parent: &Snapshot) -> Result<(), String> {
+    if next.parents.first() == Some(&parent.id()) { Ok(()) } else { Err(format!("does not follow {}", parent.id())) }
+}
+
+/// What a line has ever pointed at stays known.
+fn places_only_grow(next: &Commit, parent: &Snapshot) -> Result<(), String> {
+    match parent.commit().places.iter().find(|place| !next.places.contains(place)) {
+        None => Ok(()),
+        Some(place) => Err(format!("forgets the place {place}")),
+    }
+}
+
+/// Names find containers by binary search, and equal sets have equal bytes.
+fn containers_are_sorted(next: &Commit, _: &Snapshot) -> Result<(), String> {
+    if next.containers.is_sorted_by(|a, b| a.name < b.name) { Ok(()) } else { Err("has its containers out of order".to_owned()) }
+}
+
+/// A line that does not know its beginning does not learn it from a commit.
+fn horizon_is_kept(next: &Commit, parent: &Snapshot) -> Result<(), String> {
+    match (parent.commit().since, next.since) {
+        (Some(before), Some(now)) if before == now => Ok(()),
+        (None, _) => Ok(()),
+        (before, now) => Err(format!("reaches back to {now:?}, its parent to {before:?}")),
+    }
+}
+
+const PUBLISH: &[Check] = &[time_runs_forward, follows_the_tip, places_only_grow, containers_are_sorted, horizon_is_kept];
+
+/// Refuses a commit that breaks a rule: always a bug of this crate.
+pub(super) fn check(next: &Commit, parent: &Snapshot) -> Result<()> {
+    for rule in PUBLISH {
+        rule(next, parent).map_err(|why| Error::internal(format!("a commit that {why} was about to be published")))?;
+    }
+    Ok(())
+}
+
+/// Refuses a commit too large to be carried anywhere: a message, author or metadata of a megabyte.
+pub(super) fn fits(canonical: &[u8]) -> Result<()> {
+    if canonical.len() <= MAX_COMMIT {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "message, metadata, containers and places of the commit take {} bytes; at most {MAX_COMMIT} are allowed",
+        canonical.len()
+    )))
+}

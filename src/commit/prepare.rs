@@ -1,0 +1,135 @@
+//! Everything that a commit needs, made durable before anybody can see it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::{CommitOptions, invariants};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Commit, SnapshotObject};
+use crate::history::{history_entry, history_key};
+use crate::id::{NodeId, SnapshotId};
+use crate::map::{Map, NodeSource};
+use crate::objects::{Objects, Uploads};
+use crate::refs::Ref;
+use crate::session::{Snapshot, WriteSession};
+use crate::storage::ObjectName;
+use crate::time::Timestamp;
+
+/// A ref whose last event lies further in our future than this is refused: one clock is wrong.
+const FUTURE: Duration = Duration::from_secs(600);
+
+/// Everything a commit needs is durable, but no branch points at it yet.
+#[derive(Debug)]
+#[must_use = "call `publish` to make the commit visible"]
+pub(crate) struct Prepared {
+    pub(crate) id: SnapshotId,
+    pub(crate) commit: Commit,
+}
+
+/// When, why and by whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Stamp {
+    pub(crate) time: Timestamp,
+    pub(crate) message: String,
+    pub(crate) author: Option<String>,
+    pub(crate) meta: BTreeMap<String, String>,
+}
+
+impl WriteSession {
+    /// Writes the snapshot on top of the session's base, waits for every upload, and passes the barrier.
+    pub(super) async fn prepare(&mut self, draft: Draft, options: &CommitOptions) -> Result<Prepared> {
+        let time = self.next_time().await?;
+        let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
+        let commit = child_of(&self.base, draft, stamp, &mut self.uploads).await?;
+        invariants::check(&commit, &self.base)?;
+        self.upload(commit).await
+    }
+
+    async fn upload(&mut self, commit: Commit) -> Result<Prepared> {
+        let objects = self.base.repository().objects();
+        let canonical = commit.canonical();
+        invariants::fits(&canonical)?;
+        let id = SnapshotId::of(objects.hash(), &canonical);
+        let object = with_roots(objects, commit.clone()).await?;
+        self.uploads.snapshot(id, object).await?;
+        self.uploads.finish().await?;
+        objects.storage().barrier().await?;
+        Ok(Prepared { id, commit })
+    }
+
+    /// Stamps a prepared commit anew: too long has passed since it was stamped.
+    pub(super) async fn restamp(&mut self, mut prepared: Prepared) -> Result<Prepared> {
+        prepared.commit.time = self.next_time().await?;
+        self.upload(prepared.commit).await
+    }
+
+    /// The time of the next commit: now, but later than every parent and than the last event of the branch.
+    async fn next_time(&self) -> Result<Timestamp> {
+        let repository = self.base.repository();
+        let last = repository.refs().last_event(&self.state.record).await?;
+        let last = last.map_or(self.base.commit().time, |last| last.max(self.base.commit().time));
+        let now = repository.clock().now();
+        require_not_in_future(&self.branch, last, now)?;
+        Ok(now.max(last.next()))
+    }
+}
+
+fn require_not_in_future(branch: &Ref, last: Timestamp, now: Timestamp) -> Result<()> {
+    if last <= now.plus(FUTURE) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{branch} was last changed at {last}, more than 10 minutes after this machine's {now}; \
+         set the clock right, or go on from before: firn branch NAME {}@now",
+        branch.name
+    )))
+}
+
+/// The commit that makes `draft` the child of `parent`.
+pub(crate) async fn child_of(parent: &Snapshot, draft: Draft, stamp: Stamp, uploads: &mut Uploads) -> Result<Commit> {
+    let (history, since) = extend_history(parent, uploads).await?;
+    let Draft { manifest, files, containers, places } = draft;
+    let Stamp { time, message, author, meta } = stamp;
+    Ok(Commit { manifest, files, history, parents: vec![parent.id()], since, containers, places, time, message, author, meta })
+}
+
+/// The history map of a child of `parent`, and how far it reaches back if not to the beginning.
+async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<(NodeId, Option<Timestamp>)> {
+    let objects = parent.repository().objects();
+    let commit = parent.commit();
+    let (key, entry) = history_entry(parent.id(), commit);
+    let edits = [(key, Some(entry))];
+    if is_shallow(parent).await? {
+        let empty = Map::empty(objects, objects.shape());
+        let root = empty.edit(&edits, uploads).await?.root;
+        return Ok((root, Some(commit.time)));
+    }
+    let history = Map::new(objects, commit.history, objects.shape());
+    if history.find(&history_key(commit.time)).await?.is_some() {
+        return Err(Error::corrupt(format!("the history of snapshot {} lists its own time", parent.id())));
+    }
+    Ok((history.edit(&edits, uploads).await?.root, commit.since))
+}
+
+/// Whether a snapshot came here without its history.
+async fn is_shallow(snapshot: &Snapshot) -> Result<bool> {
+    let objects = snapshot.repository().objects();
+    match NodeSource::<crate::format::HistoryEntry>::load(objects, snapshot.commit().history).await {
+        Ok(_) => Ok(false),
+        // The marker tells a boundary from damage; it is asked for only when the history is not there.
+        Err(e) if e.kind() == ErrorKind::Corrupt => {
+            let marker = objects.storage().get(&ObjectName::shallow(&snapshot.id()), None).await?;
+            if marker.is_some() { Ok(true) } else { Err(e) }
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// The snapshot object: the commit and copies of the small roots, which save a reader a round trip.
+pub(crate) async fn with_roots(objects: &Objects, commit: Commit) -> Result<SnapshotObject> {
+    let manifest = NodeSource::load(objects, commit.manifest).await?;
+    let files = NodeSource::load(objects, commit.files).await?;
+    let history = NodeSource::load(objects, commit.history).await?;
+    Ok(SnapshotObject::with_small_roots(commit, &manifest, &files, &history))
+}

@@ -1,0 +1,77 @@
+//! What two sides changed in common. Pure: the same changes always give the same conflicts.
+
+use std::collections::BTreeSet;
+
+use crate::error::Error;
+use crate::format::{Container, Entry, VirtualFile};
+use crate::map::Change;
+use crate::session::{Staged, WriteSession};
+use crate::virtuals::Validator;
+
+/// How many names a message shows.
+const SHOWN: usize = 8;
+
+/// What was changed on both sides.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Conflicts {
+    keys: BTreeSet<String>,
+    containers: BTreeSet<String>,
+    files: BTreeSet<String>,
+}
+
+impl Conflicts {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.containers.is_empty() && self.files.is_empty()
+    }
+
+    /// Everything by name, sorted within its kind.
+    pub(crate) fn into_names(self) -> Vec<String> {
+        self.keys.into_iter().chain(self.containers).chain(self.files).collect()
+    }
+
+    /// The error that a commit ends with.
+    pub(crate) fn to_error(&self, session: &WriteSession) -> Error {
+        let all: Vec<_> = self.keys.iter().chain(&self.containers).chain(&self.files).map(String::as_str).collect();
+        let shown = all.get(..SHOWN.min(all.len())).unwrap_or_default().join(", ");
+        let more = all.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Error::conflict(format!("{} moved from {} and both sides changed {shown}{more}", session.branch, session.base.id()))
+    }
+
+    /// Keys that the other side changed and that are staged here with another outcome, one by one or by prefix.
+    pub(super) fn keys(&mut self, staged: &Staged, theirs: &[Change<Entry>]) {
+        for change in theirs {
+            let key = &change.key;
+            let differs = match staged.entries().get(key) {
+                Some(ours) => *ours != change.new,
+                None => staged.covering(key.as_str()).is_some() && change.new.is_some(),
+            };
+            if differs {
+                self.keys.insert(key.as_str().to_owned());
+            }
+        }
+    }
+
+    /// Containers that both sides defined differently, or that the other side changed under entries staged here.
+    pub(super) fn containers(&mut self, staged: &Staged, base: &[Container], tip: &[Container]) {
+        let find = |set: &'_ [Container], name: &str| set.iter().find(|c| c.name == name).cloned();
+        let used = staged.files().keys().map(|file| file.container());
+        let names: BTreeSet<_> = staged.containers().keys().map(String::as_str).chain(used).collect();
+        for name in names {
+            let (before, now) = (find(base, name), find(tip, name));
+            let ours = staged.containers().get(name).cloned().or_else(|| before.clone());
+            if now != before && now != ours {
+                self.containers.insert(format!("container {name}"));
+            }
+        }
+    }
+
+    /// A file whose validator the other side changed to one that differs from the one staged here.
+    pub(super) fn file(&mut self, name: &str, ours: &Validator, before: Option<&VirtualFile>, now: Option<&VirtualFile>) {
+        let Some(now) = now else { return };
+        let theirs_changed = before.is_none_or(|before| Validator::of(before) != Validator::of(now));
+        if theirs_changed && ours.agrees_with(now).is_err() {
+            self.files.insert(format!("file {name}"));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Moving a session onto the tip that its branch has now.
+
+use super::Conflicts;
+use crate::error::{Error, Result};
+use crate::map::diff;
+use crate::refs::{RefState, require_known_epoch};
+use crate::session::{Snapshot, WriteSession};
+
+/// Makes `now` the base of `session` if both sides changed different things; else leaves the session as it was and
+/// says what they changed in common.
+pub(crate) async fn rebase(session: &mut WriteSession, now: RefState) -> Result<Conflicts> {
+    require_known_epoch(&session.branch, &now.record)?;
+    let tip = now.record.tip.ok_or_else(|| Error::not_found(format!("{} was deleted while this commit was made", session.branch)))?;
+    let repository = session.base.repository().clone();
+    let objects = repository.objects();
+    let commit = objects.commit(&tip).await?;
+    let tip = Snapshot::new(repository.clone(), tip, commit);
+
+    let mut found = Conflicts::default();
+    let theirs = diff(objects, session.base.commit().manifest, tip.commit().manifest, objects.shape()).await?;
+    found.keys(&session.staged, &theirs);
+    found.containers(&session.staged, &session.base.commit().containers, &tip.commit().containers);
+    let files: Vec<_> = session.staged.files().keys().map(|file| file.as_map_key().clone()).collect();
+    let before = session.base.file_map().find_many(&files).await?;
+    let after = tip.file_map().find_many(&files).await?;
+    for (((file, ours), before), after) in session.staged.files().iter().zip(&before).zip(&after) {
+        if !ours.repin {
+            found.file(&file.to_string(), &ours.validator, before.as_ref(), after.as_ref());
+        }
+    }
+    if found.is_empty() {
+        session.base = tip;
+        session.state = now;
+        session.locator = None;
+    }
+    Ok(found)
+}

@@ -1,0 +1,97 @@
+//! The line behind a commit, from its history map alone.
+
+use super::Resolved;
+use crate::error::{Error, Result};
+use crate::format::{Commit, HistoryEntry};
+use crate::id::SnapshotId;
+use crate::key::MapKey;
+use crate::map::Map;
+use crate::objects::Objects;
+use crate::time::Timestamp;
+
+/// The key of a commit in the history maps of its descendants: decimal microseconds.
+pub(crate) fn history_key(time: Timestamp) -> MapKey {
+    MapKey::new(time.micros().to_string())
+}
+
+/// What the history maps of its descendants hold of a commit.
+pub(crate) fn history_entry(id: SnapshotId, commit: &Commit) -> (MapKey, HistoryEntry) {
+    (history_key(commit.time), HistoryEntry { id, summary: commit.summary().to_owned() })
+}
+
+/// A commit together with its id and the repository's objects.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'a> {
+    pub(crate) objects: &'a Objects,
+    pub(crate) id: SnapshotId,
+    pub(crate) commit: &'a Commit,
+}
+
+impl<'a> Line<'a> {
+    pub(crate) fn history(&self) -> Map<'a, HistoryEntry, Objects> {
+        Map::new(self.objects, self.commit.history, self.objects.shape())
+    }
+
+    /// The latest commit of the line that is not later than `time`, this one included.
+    ///
+    /// `None` when the line began later; `NotFound` when it is not known here what came before.
+    pub(crate) async fn floor(&self, time: Timestamp) -> Result<Option<(Timestamp, SnapshotId)>> {
+        if self.commit.time <= time {
+            return Ok(Some((self.commit.time, self.id)));
+        }
+        match self.history().floor(&history_key(time)).await? {
+            Some((key, entry)) => Ok(Some((parse_history_key(&key)?, entry.id))),
+            None => self.require_known(time).map(|()| None),
+        }
+    }
+
+    /// The commit `n` steps back, 0 being this one.
+    pub(crate) async fn back(&self, n: u64) -> Result<SnapshotId> {
+        if n == 0 {
+            return Ok(self.id);
+        }
+        let mut scan = self.history().scan_back();
+        for _ in 1..n {
+            if scan.next().await?.is_none() {
+                break;
+            }
+        }
+        match scan.next().await? {
+            Some((_, entry)) => Ok(entry.id),
+            None => {
+                self.require_known(Timestamp::MIN)?;
+                Err(Error::not_found(format!("snapshot {} has fewer than {n} ancestors", self.id)))
+            }
+        }
+    }
+
+    /// Whether `id`, committed at `time`, is this commit or one before it on the line.
+    pub(crate) async fn contains(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
+        if self.id == id {
+            return Ok(true);
+        }
+        let found = self.history().find(&history_key(time)).await?;
+        Ok(found.is_some_and(|entry| entry.id == id))
+    }
+
+    /// Refuses a question about a time that lies before what this repository knows.
+    pub(crate) fn require_known(&self, time: Timestamp) -> Result<()> {
+        match self.commit.since {
+            Some(since) if time < since => Err(Error::not_found(format!("history before {since} is not in this repository"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The time in a key of a history map.
+pub(super) fn parse_history_key(key: &MapKey) -> Result<Timestamp> {
+    let micros = key.as_str().parse().map_err(|e| Error::corrupt(format!("history key {key:?} is no time")).caused_by(e))?;
+    Ok(Timestamp::from_micros(micros))
+}
+
+impl Resolved {
+    /// The line of the resolved snapshot.
+    pub(crate) fn line<'a>(&'a self, objects: &'a Objects) -> Line<'a> {
+        Line { objects, id: self.id, commit: &self.commit }
+    }
+}

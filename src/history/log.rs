@@ -1,0 +1,43 @@
+//! The commits behind a snapshot, latest first, from its history map alone.
+
+use futures::Stream;
+use futures::stream;
+
+use super::ancestry::{Line, parse_history_key};
+use crate::error::{Error, Result};
+use crate::id::SnapshotId;
+use crate::session::Snapshot;
+use crate::time::Timestamp;
+
+/// One commit as the log shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// When it was committed.
+    pub time: Timestamp,
+    /// The first line of its message, at most 72 bytes.
+    pub summary: String,
+}
+
+impl Snapshot {
+    /// This commit and its ancestors on the first-parent line, latest first.
+    ///
+    /// Ends with an error of kind `NotFound` where a shallow repository does not know what came before.
+    pub fn log(&self) -> impl Stream<Item = Result<LogEntry>> + '_ {
+        let line = Line { objects: self.repository().objects(), id: self.id(), commit: self.commit() };
+        let this = LogEntry { id: line.id, time: line.commit.time, summary: line.commit.summary().to_owned() };
+        let first = stream::iter([Ok(this)]);
+        let rest = stream::try_unfold((line, Some(line.history().scan_back())), |(line, scan)| async move {
+            let Some(mut scan) = scan else { return Ok(None) };
+            match scan.next().await? {
+                Some((key, entry)) => {
+                    let entry = LogEntry { id: entry.id, time: parse_history_key(&key)?, summary: entry.summary };
+                    Ok::<_, Error>(Some((entry, (line, Some(scan)))))
+                }
+                None => line.require_known(Timestamp::MIN).map(|()| None),
+            }
+        });
+        futures::StreamExt::chain(first, rest)
+    }
+}

@@ -1,0 +1,152 @@
+//! From a revision to a snapshot.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+
+use super::as_of::{AsOf, as_of};
+use super::revision::{Base, Revision, Step};
+use crate::error::{Error, Result};
+use crate::format::Commit;
+use crate::id::{SnapshotId, parse_cid};
+use crate::refs::{Ref, RefKind, RefName, RefRecord};
+use crate::repository::Repository;
+use crate::storage::layout;
+use crate::time::{Timestamp, parse_time};
+
+/// How many characters of a CID are the same for all snapshots of one hash: `bafyrei`.
+const COMMON: usize = 7;
+/// How many characters beyond those name a snapshot by the beginning of its CID.
+const DISTINCT: usize = 6;
+
+/// What a revision turned out to mean.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its commit.
+    pub commit: Arc<Commit>,
+    /// Whether the revision, asked again at any time, will mean the same. `None` when it names no time.
+    pub is_final: Option<bool>,
+}
+
+/// Where the steps of a revision have led so far.
+enum Place {
+    Ref(Ref, RefRecord),
+    Snapshot(SnapshotId),
+}
+
+impl Repository {
+    /// Finds the snapshot that `revision` means.
+    ///
+    /// `NotFound` when there is none, `Invalid` when a name is both a branch and a tag, or the beginning of a CID
+    /// fits more than one snapshot.
+    pub async fn resolve(&self, revision: &Revision) -> Result<Resolved> {
+        let mut place = self.locate(&revision.base).await?;
+        let mut is_final = None;
+        for step in &revision.steps {
+            let id = match step {
+                Step::Back(n) => self.load(self.tip_of(&place)?, None).await?.line(self.objects()).back(*n).await?,
+                Step::At(time) => {
+                    let now = self.clock().now();
+                    let answer = self.at(&place, parse_time(time, now)?, now).await?;
+                    is_final = Some(answer.is_final && is_final.unwrap_or(true));
+                    answer.id
+                }
+            };
+            place = Place::Snapshot(id);
+        }
+        self.load(self.tip_of(&place)?, is_final).await
+    }
+
+    async fn load(&self, id: SnapshotId, is_final: Option<bool>) -> Result<Resolved> {
+        let commit = self.objects().commit(&id).await?;
+        Ok(Resolved { id, commit, is_final })
+    }
+
+    /// What a reader of `branch` saw at `time`; see [`Resolved::is_final`] for whether the answer can change.
+    pub async fn as_of(&self, branch: &RefName, time: Timestamp) -> Result<AsOf> {
+        let name = Ref::branch(branch.clone());
+        let place = self.locate_ref(&name).await?;
+        self.at(&place, time, self.clock().now()).await
+    }
+
+    async fn at(&self, place: &Place, time: Timestamp, now: Timestamp) -> Result<AsOf> {
+        let (id, is_final) = match place {
+            Place::Ref(name, record) if name.kind == RefKind::Branch => {
+                return as_of(self.refs(), self.objects(), name, record, time, now).await;
+            }
+            // A tag shows the line that it stands on. It may be deleted and made anew elsewhere, so nothing that it
+            // answers is final; what a CID answers always is.
+            Place::Ref(name, record) => (record.tip.ok_or_else(|| gone(name))?, false),
+            Place::Snapshot(id) => (*id, true),
+        };
+        let end = self.load(id, None).await?;
+        match end.line(self.objects()).floor(time).await? {
+            Some((_, id)) => Ok(AsOf { id, is_final }),
+            None => Err(Error::not_found(format!("the line of snapshot {id} began after {time}"))),
+        }
+    }
+
+    fn tip_of(&self, place: &Place) -> Result<SnapshotId> {
+        match place {
+            Place::Ref(name, record) => record.tip.ok_or_else(|| gone(name)),
+            Place::Snapshot(id) => Ok(*id),
+        }
+    }
+
+    async fn locate(&self, base: &Base) -> Result<Place> {
+        match base {
+            Base::Snapshot(id) => Ok(Place::Snapshot(*id)),
+            Base::Branch(name) => self.locate_ref(&Ref::branch(name.clone())).await,
+            Base::Tag(name) => self.locate_ref(&Ref::tag(name.clone())).await,
+            Base::Name(text) => self.locate_name(text).await,
+        }
+    }
+
+    /// A ref that exists or existed: what it showed in its time can be asked even after it was deleted.
+    async fn locate_ref(&self, name: &Ref) -> Result<Place> {
+        match self.refs().try_read(name).await? {
+            Some(state) if state.record.tip.is_some() || !state.record.moves.is_empty() => Ok(Place::Ref(name.clone(), state.record)),
+            _ => Err(gone(name)),
+        }
+    }
+
+    async fn locate_name(&self, text: &str) -> Result<Place> {
+        if let Ok(name) = RefName::new(text) {
+            let (branch, tag) = (Ref::branch(name.clone()), Ref::tag(name));
+            let (as_branch, as_tag) = futures::try_join!(self.refs().try_read(&branch), self.refs().try_read(&tag))?;
+            let live = |s: &Option<crate::refs::RefState>| s.as_ref().is_some_and(|s| s.record.tip.is_some());
+            match (as_branch, as_tag) {
+                (b, t) if live(&b) && live(&t) => {
+                    return Err(Error::invalid(format!("{text} is both a branch and a tag; write branch:{text} or tag:{text}")));
+                }
+                (_, Some(t)) if t.record.tip.is_some() => return Ok(Place::Ref(tag, t.record)),
+                (Some(b), _) if !b.record.moves.is_empty() => return Ok(Place::Ref(branch, b.record)),
+                _ => {}
+            }
+        }
+        self.locate_prefix(text).await
+    }
+
+    /// The one snapshot whose CID begins with `text`.
+    async fn locate_prefix(&self, text: &str) -> Result<Place> {
+        let text = text.to_ascii_lowercase();
+        let long_enough = text.len() >= COMMON + DISTINCT && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        let Some(shard) = text.get(8..10).filter(|_| long_enough) else {
+            return Err(Error::not_found(format!("{text:?} is no branch, tag or snapshot of this repository")));
+        };
+        let folder = format!("{}{shard}/", layout::SNAPSHOTS);
+        let listed: Vec<_> = self.storage().list(&format!("{folder}{text}")).try_collect().await?;
+        let found: Vec<_> = listed.iter().filter_map(|meta| meta.name.strip_prefix(&folder)).collect();
+        match found.as_slice() {
+            [] => Err(Error::not_found(format!("no snapshot of this repository begins with {text}"))),
+            [one] => Ok(Place::Snapshot(SnapshotId::from_cid(&parse_cid(one)?)?)),
+            [first, second, ..] => Err(Error::invalid(format!("{text} is the beginning of several snapshots, such as {first} and {second}"))),
+        }
+    }
+}
+
+fn gone(name: &Ref) -> Error {
+    Error::not_found(format!("{name} does not exist"))
+}

@@ -1,0 +1,55 @@
+//! Typed objects over bytes: nodes and snapshots, verified when read, cached by weight.
+//!
+//! Whatever comes out of here hashes to the id it was asked for by. What goes in is durable only after the
+//! storage's barrier, which the commit passes before it publishes.
+
+mod cache;
+mod read;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::id::HashAlgorithm;
+use crate::map::Shape;
+use crate::storage::Storage;
+
+pub(crate) use cache::CachedValue;
+pub(crate) use write::Uploads;
+
+use cache::Caches;
+
+/// The object database of one repository. Cheap to clone; clones share the cache.
+#[derive(Clone)]
+pub(crate) struct Objects {
+    storage: Arc<dyn Storage>,
+    hash: HashAlgorithm,
+    caches: Arc<Caches>,
+}
+
+impl Objects {
+    /// Opens the objects in `storage`, with at most `cache_bytes` of decoded nodes kept in memory.
+    pub(crate) fn new(storage: Arc<dyn Storage>, hash: HashAlgorithm, cache_bytes: u64) -> Self {
+        Self { storage, hash, caches: Arc::new(Caches::new(cache_bytes)) }
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// The hash of every id in the repository.
+    pub(crate) fn hash(&self) -> HashAlgorithm {
+        self.hash
+    }
+
+    /// The shape of its maps.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape::v1(self.hash)
+    }
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "objects({}, {})", self.storage, self.hash)
+    }
+}

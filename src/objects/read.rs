@@ -1,0 +1,71 @@
+//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids.
+
+use std::sync::Arc;
+
+use super::{CachedValue, Objects};
+use crate::error::{Error, Result};
+use crate::format::{Commit, Node, SnapshotObject};
+use crate::id::{NodeId, SnapshotId};
+use crate::map::NodeSource;
+use crate::storage::ObjectName;
+
+impl<V: CachedValue> NodeSource<V> for Objects {
+    async fn load(&self, id: NodeId) -> Result<Arc<Node<V>>> {
+        if let Some(node) = V::cache(&self.caches).get(&id) {
+            return Ok(node);
+        }
+        let node = Arc::new(self.read_node(id).await?);
+        self.keep(id, &node);
+        Ok(node)
+    }
+}
+
+impl Objects {
+    /// Reads a node from storage, whether it is cached or not.
+    pub(crate) async fn read_node<V: CachedValue>(&self, id: NodeId) -> Result<Node<V>> {
+        let name = ObjectName::node(V::KIND, &id);
+        let bytes = self.storage.get(&name, None).await?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name}, which is needed here, does not exist")))?;
+        Node::decode_verified(&bytes, &id).map_err(|e| e.context(&name))
+    }
+
+    /// Keeps a decoded node for later readers.
+    pub(super) fn keep<V: CachedValue>(&self, id: NodeId, node: &Arc<Node<V>>) {
+        V::cache(&self.caches).insert(id, node.clone());
+    }
+
+    /// The commit of a snapshot that must be there; its absence is `NotFound`, naming the snapshot.
+    pub(crate) async fn commit(&self, id: &SnapshotId) -> Result<Arc<Commit>> {
+        let found = self.try_commit(id).await?;
+        found.ok_or_else(|| Error::not_found(format!("snapshot {id} is not in this repository")))
+    }
+
+    /// The commit of a snapshot, or `None` when this repository does not have it.
+    pub(crate) async fn try_commit(&self, id: &SnapshotId) -> Result<Option<Arc<Commit>>> {
+        if let Some(commit) = self.caches.commits.get(id) {
+            return Ok(Some(commit));
+        }
+        let Some(object) = self.read_snapshot(id).await? else { return Ok(None) };
+        let SnapshotObject { commit, manifest, files, history } = object;
+        // The small roots came along and were verified with the rest: the next step needs no request for them.
+        if let Some(root) = manifest {
+            self.keep(commit.manifest, &Arc::new(root));
+        }
+        if let Some(root) = files {
+            self.keep(commit.files, &Arc::new(root));
+        }
+        if let Some(root) = history {
+            self.keep(commit.history, &Arc::new(root));
+        }
+        let commit = Arc::new(commit);
+        self.caches.commits.insert(*id, commit.clone());
+        Ok(Some(commit))
+    }
+
+    /// Reads a snapshot object from storage, whether it is cached or not.
+    pub(crate) async fn read_snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotObject>> {
+        let name = ObjectName::snapshot(id);
+        let Some(bytes) = self.storage.get(&name, None).await? else { return Ok(None) };
+        SnapshotObject::decode_verified(&bytes, id).map(Some).map_err(|e| e.context(&name))
+    }
+}

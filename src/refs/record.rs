@@ -1,0 +1,184 @@
+//! What the register of a ref holds, and its bytes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Error, Result};
+use crate::id::{Cid, SnapshotId, parse_cid};
+use crate::time::Timestamp;
+
+/// The version of the record that this build reads and writes.
+const VERSION: u32 = 1;
+
+/// What a ref says. Every write raises `seq`, so that its bytes never repeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefRecord {
+    v: u32,
+    /// Grows by at least one at every replace, for ever, also through delete and re-create.
+    pub(crate) seq: u64,
+    /// Raised by garbage collection; this build knows only 0 and carries it unchanged.
+    pub(crate) epoch: u64,
+    /// The snapshot it points at; `None` when deleted, or when its creation has only begun.
+    #[serde(with = "optional_snapshot")]
+    pub(crate) tip: Option<SnapshotId>,
+    /// The latest moves, oldest first.
+    pub(crate) moves: Vec<Move>,
+    /// The block of the moves before these.
+    #[serde(with = "optional_cid")]
+    pub(crate) older: Option<Cid>,
+    /// What a tag says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) about: Option<TagInfo>,
+}
+
+/// A change of a ref that is not a plain commit onto its tip.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// The ref's sequence number that the move wrote.
+    pub seq: u64,
+    /// When; later than everything that happened to the ref before.
+    pub time: Timestamp,
+    /// Where the ref pointed; `None` when it did not exist.
+    #[serde(with = "optional_snapshot")]
+    pub from: Option<SnapshotId>,
+    /// Where it points since; `None` when the move deleted it.
+    #[serde(with = "optional_snapshot")]
+    pub to: Option<SnapshotId>,
+    /// What was done.
+    pub op: MoveOp,
+}
+
+/// What moved a ref.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MoveOp {
+    /// It was made.
+    Create,
+    /// It was deleted.
+    Delete,
+    /// It was pointed elsewhere.
+    Reset,
+    /// A CAR file was imported under it.
+    Import,
+}
+
+impl MoveOp {
+    /// The word in which it is printed.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Reset => "reset",
+            Self::Import => "import",
+        }
+    }
+}
+
+/// What a tag says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TagInfo {
+    /// Why the tag was made, for people.
+    pub message: String,
+    /// When it was made.
+    pub time: Timestamp,
+    /// Who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Anything else, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meta: BTreeMap<String, String>,
+}
+
+impl RefRecord {
+    /// The first value of a register: readers see no ref yet.
+    pub(crate) fn placeholder() -> Self {
+        Self { v: VERSION, seq: 1, epoch: 0, tip: None, moves: Vec::new(), older: None, about: None }
+    }
+
+    /// The same ref one write later.
+    pub(crate) fn successor(&self) -> Self {
+        Self { seq: self.seq + 1, ..self.clone() }
+    }
+
+    /// The bytes of the register: JSON that a person can read.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("a record holds only strings, numbers and lists");
+        bytes.push(b'\n');
+        bytes.into()
+    }
+
+    /// Reads the bytes of the register `what`; a version this build does not know is `Unsupported`.
+    pub(crate) fn decode(bytes: &[u8], what: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u32,
+        }
+        let corrupt = |e| Error::corrupt(format!("{what} is not a valid ref")).caused_by(e);
+        let Versioned { v } = serde_json::from_slice(bytes).map_err(corrupt)?;
+        if v != VERSION {
+            return Err(Error::unsupported(format!("{what} has version {v}; this build knows {VERSION}")));
+        }
+        serde_json::from_slice(bytes).map_err(corrupt)
+    }
+}
+
+mod optional_cid {
+    use super::{Cid, Deserialize, Deserializer, Serialize, Serializer, parse_cid};
+
+    pub(super) fn serialize<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S::Ok, S::Error> {
+        cid.as_ref().map(ToString::to_string).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cid>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|t| parse_cid(&t)).transpose().map_err(serde::de::Error::custom)
+    }
+}
+
+mod optional_snapshot {
+    use super::{Deserializer, Serializer, SnapshotId, optional_cid};
+
+    pub(super) fn serialize<S: Serializer>(id: &Option<SnapshotId>, serializer: S) -> Result<S::Ok, S::Error> {
+        optional_cid::serialize(&id.map(|i| i.cid()), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SnapshotId>, D::Error> {
+        let cid = optional_cid::deserialize(deserializer)?;
+        cid.map(|c| SnapshotId::from_cid(&c)).transpose().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::HashAlgorithm;
+
+    fn record() -> RefRecord {
+        let tip = SnapshotId::of(HashAlgorithm::Sha2_256, b"tip");
+        let create = Move { seq: 2, time: Timestamp::from_micros(7), from: None, to: Some(tip), op: MoveOp::Create };
+        RefRecord { seq: 3, tip: Some(tip), moves: vec![create], ..RefRecord::placeholder() }
+    }
+
+    #[test]
+    fn a_record_survives_its_bytes() {
+        let bytes = record().encode();
+        assert_eq!(RefRecord::decode(&bytes, "x").unwrap(), record());
+        assert_eq!(RefRecord::decode(&bytes, "x").unwrap().encode(), bytes);
+    }
+
+    #[test]
+    fn newer_records_are_unsupported_and_damaged_ones_corrupt() {
+        let text = String::from_utf8(record().encode().to_vec()).unwrap();
+        let newer = text.replace("\"v\": 1", "\"v\": 2").replace("\"seq\"", "\"sequence\"");
+        assert_eq!(RefRecord::decode(newer.as_bytes(), "x").unwrap_err().kind(), crate::ErrorKind::Unsupported);
+        for bad in ["", "{}", "null", &text.replace("\"epoch\": 0,", ""), &text.replace("bafy", "bafk"), &text.replace("\"older\"", "\"elder\"")] {
+            assert_eq!(RefRecord::decode(bad.as_bytes(), "x").unwrap_err().kind(), crate::ErrorKind::Corrupt, "{bad}");
+        }
+    }
+}

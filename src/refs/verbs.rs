@@ -1,0 +1,112 @@
+//! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
+
+use super::{Move, MoveOp, Ref, RefKind, RefRecord, RefState, Refs, Settled, TagInfo, require_known_epoch, require_no_collection};
+use crate::error::{Error, Result};
+use crate::id::SnapshotId;
+use crate::time::Timestamp;
+
+/// How often a lost race is run again before the ref is called too busy.
+const ATTEMPTS: u32 = 100;
+
+/// What a move does.
+#[derive(Debug, Clone)]
+pub(crate) struct MoveTo {
+    /// Where the ref points afterwards; `None` deletes it.
+    pub(crate) to: Option<SnapshotId>,
+    /// What is written down as having been done.
+    pub(crate) op: MoveOp,
+    /// What a tag says of itself.
+    pub(crate) about: Option<TagInfo>,
+    /// The move may not be earlier than this; a creation may carry the time of the snapshot that it shows.
+    pub(crate) not_before: Timestamp,
+}
+
+impl Refs {
+    /// Makes a ref that does not exist, also where one was deleted.
+    ///
+    /// In two writes, with the state of garbage collection read in between: after the first the collector's list of
+    /// refs holds the name, after the second readers see it. A crash between them leaves an invisible placeholder.
+    pub(crate) async fn create(&self, name: &Ref, to: MoveTo) -> Result<Move> {
+        self.require_unlike_others(name).await?;
+        for attempt in 0..ATTEMPTS {
+            let before = match self.try_read(name).await? {
+                Some(state) => state,
+                None => match self.place(name).await? {
+                    Some(state) => state,
+                    None => continue,
+                },
+            };
+            if before.record.tip.is_some() {
+                return Err(Error::conflict(format!("{name} exists already")));
+            }
+            require_no_collection(&*self.storage).await?;
+            if let Some(done) = self.try_move(name, &before, &to).await? {
+                return Ok(done);
+            }
+            self.patience.wait(attempt.min(3)).await;
+        }
+        Err(Error::unavailable(format!("{name} changes too fast to be created")))
+    }
+
+    /// Writes the placeholder of a ref and reads it back; `None` when the race for it must be run again.
+    async fn place(&self, name: &Ref) -> Result<Option<RefState>> {
+        self.replace_settled(name, None, &RefRecord::placeholder(), async |_| Ok(false)).await?;
+        self.try_read(name).await
+    }
+
+    /// Points an existing ref elsewhere, or deletes it. `check` may refuse what the ref is at the moment.
+    pub(crate) async fn change(&self, name: &Ref, to: MoveTo, check: impl AsyncFn(SnapshotId) -> Result<()>) -> Result<Move> {
+        for attempt in 0..ATTEMPTS {
+            let (before, tip) = self.read(name).await?;
+            require_no_collection(&*self.storage).await?;
+            check(tip).await?;
+            if let Some(done) = self.try_move(name, &before, &to).await? {
+                return Ok(done);
+            }
+            self.patience.wait(attempt.min(3)).await;
+        }
+        Err(Error::unavailable(format!("{name} changes too fast to be moved")))
+    }
+
+    /// One attempt; `None` when somebody else changed the ref first.
+    async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo) -> Result<Option<Move>> {
+        require_known_epoch(name, &before.record)?;
+        let last = self.last_event(&before.record).await?;
+        let time = self.clock.now().max(to.not_before).max(last.map_or(Timestamp::MIN, Timestamp::next));
+        let mut next = before.record.successor();
+        let done = Move { seq: next.seq, time, from: before.record.tip, to: to.to, op: to.op };
+        next.tip = to.to;
+        next.about.clone_from(&to.about);
+        self.record_move(&mut next, done.clone()).await?;
+        // A move is in a ref's past exactly if it is among its moves.
+        let landed = async |now: &RefRecord| {
+            let moves = self.moves_back_to(now, |m| m.seq <= done.seq).await?;
+            Ok(moves.contains(&done))
+        };
+        match self.replace_settled(name, Some(before), &next, landed).await? {
+            Settled::Won => Ok(Some(done)),
+            Settled::Lost(_) => Ok(None),
+        }
+    }
+
+    /// Refuses a name that differs from an existing one only in case: some file systems take them for one.
+    async fn require_unlike_others(&self, name: &Ref) -> Result<()> {
+        let lower = name.name.as_str().to_ascii_lowercase();
+        for (other, _) in self.list(name.kind).await? {
+            if other != name.name && other.as_str().to_ascii_lowercase() == lower {
+                return Err(Error::invalid(format!("{name} differs only in case from {other}, which exists or existed")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every ref that exists, branches first.
+    pub(crate) async fn live(&self) -> Result<Vec<(Ref, RefState)>> {
+        let mut found = Vec::new();
+        for kind in [RefKind::Branch, RefKind::Tag] {
+            let refs = self.list(kind).await?.into_iter().filter(|(_, state)| state.record.tip.is_some());
+            found.extend(refs.map(|(name, state)| (Ref { kind, name }, state)));
+        }
+        Ok(found)
+    }
+}

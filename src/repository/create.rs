@@ -1,0 +1,87 @@
+//! Making a repository: `repo.json`, an empty root snapshot, and `main` on it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{CreateOptions, Repository};
+use crate::commit::with_roots;
+use crate::error::{Error, Result};
+use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
+use crate::id::SnapshotId;
+use crate::map::Map;
+use crate::objects::Uploads;
+use crate::refs::{MoveOp, MoveTo, Ref};
+use crate::storage::{self, Expected, RegisterName, Replaced, Storage};
+
+/// The branch that every repository begins with.
+pub(crate) const MAIN: &str = "main";
+
+impl Repository {
+    /// Makes a repository at `place` and opens it; `Conflict` when there is one already.
+    pub async fn create(place: &str) -> Result<Self> {
+        Self::create_with(place, CreateOptions::default()).await
+    }
+
+    /// Makes a repository, saying how.
+    pub async fn create_with(place: &str, options: CreateOptions) -> Result<Self> {
+        Self::create_storage(storage::create(place, &options.open.storage())?, options).await
+    }
+
+    /// Makes a repository in any store that passes [`storage::conformance`].
+    ///
+    /// A crash on the way leaves either no repository, or one whose `main` is made by calling this again.
+    pub async fn create_storage(storage: Arc<dyn Storage>, options: CreateOptions) -> Result<Self> {
+        let register = RegisterName::repo();
+        let repository = match storage.load(&register).await? {
+            Some(found) => Self::assemble(storage, RepoConfig::decode(&found.value)?, options.open),
+            None => {
+                let config = RepoConfig::new(options.hash, options.open.clock.now());
+                // Losing this race is no harm: whoever won made a repository here, and `main` decides the rest.
+                let config = match storage.replace(&register, &Expected::Absent, config.encode().into()).await? {
+                    Replaced::Done(_) => config,
+                    Replaced::Refused => {
+                        let found = storage.load(&register).await?;
+                        RepoConfig::decode(&found.ok_or_else(|| Error::unavailable(format!("{register} cannot be written")))?.value)?
+                    }
+                };
+                Self::assemble(storage, config, options.open)
+            }
+        };
+        repository.create_main().await?;
+        Ok(repository)
+    }
+
+    async fn create_main(&self) -> Result<()> {
+        let main = Ref::branch(MAIN.parse()?);
+        if self.refs().try_read(&main).await?.is_some_and(|state| !state.record.moves.is_empty()) {
+            return Err(Error::conflict(format!("{} holds a repository already", self.storage())));
+        }
+        let objects = self.objects();
+        let shape = objects.shape();
+        let mut uploads = Uploads::new(objects);
+        let manifest = Map::<Entry, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
+        let files = Map::<VirtualFile, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
+        let history = Map::<HistoryEntry, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
+        let commit = Commit {
+            manifest,
+            files,
+            history,
+            parents: Vec::new(),
+            since: None,
+            containers: Vec::new(),
+            places: Vec::new(),
+            time: self.clock().now(),
+            message: "an empty repository".to_owned(),
+            author: None,
+            meta: BTreeMap::new(),
+        };
+        let id = SnapshotId::of(objects.hash(), &commit.canonical());
+        let time = commit.time;
+        uploads.snapshot(id, with_roots(objects, commit).await?).await?;
+        uploads.finish().await?;
+        self.storage().barrier().await?;
+        let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };
+        self.refs().create(&main, to).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! Opening a repository.
+
+use std::sync::Arc;
+
+use super::{Inner, OpenOptions, Repository};
+use crate::chunk::ChunkStore;
+use crate::error::{Error, Result};
+use crate::format::RepoConfig;
+use crate::objects::Objects;
+use crate::refs::Refs;
+use crate::storage::{self, RegisterName, Storage};
+use crate::virtuals::Virtuals;
+
+impl Repository {
+    /// Opens the repository at `place`: a path, `file://…` or `memory:`.
+    ///
+    /// `NotFound` when there is none, `Unsupported` when a newer release made it.
+    pub async fn open(place: &str) -> Result<Self> {
+        Self::open_with(place, OpenOptions::default()).await
+    }
+
+    /// Opens a repository, saying how.
+    pub async fn open_with(place: &str, options: OpenOptions) -> Result<Self> {
+        Self::open_storage(storage::open(place, &options.storage())?, options).await
+    }
+
+    /// Opens the repository in any store that passes [`storage::conformance`].
+    pub async fn open_storage(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self> {
+        let register = RegisterName::repo();
+        let found = storage.load(&register).await?;
+        let found = found.ok_or_else(|| Error::not_found(format!("{storage} holds no repository; make one with: firn init")))?;
+        let config = RepoConfig::decode(&found.value).map_err(|e| e.context(format!("{storage}: {register}")))?;
+        Ok(Self::assemble(storage, config, options))
+    }
+
+    pub(super) fn assemble(storage: Arc<dyn Storage>, config: RepoConfig, options: OpenOptions) -> Self {
+        let objects = Objects::new(storage.clone(), config.hash, options.cache_bytes);
+        let chunks = ChunkStore::new(storage, config.hash);
+        let refs = Refs::new(objects.clone(), options.clock.clone(), options.patience);
+        let virtuals = Virtuals::new(options.access.clone());
+        Self { inner: Arc::new(Inner { config, objects, chunks, refs, virtuals, options }) }
+    }
+}

@@ -1,0 +1,107 @@
+//! How a repository is made and opened.
+
+use std::sync::Arc;
+
+use crate::id::HashAlgorithm;
+use crate::refs::Patience;
+use crate::time::{Clock, SystemClock};
+use crate::virtuals::Access;
+
+/// How a repository is opened. The default: for reading and writing, with no external place allowed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// The places from which virtual data may be read. Default: none, every such read is `Denied`.
+    pub access: Access,
+    /// How many bytes of decoded nodes are kept in memory, roughly. Default: 64 MiB; 0 reads every node anew.
+    pub cache_bytes: u64,
+    /// The clock that stamps commits and moves. Default: the operating system's.
+    pub clock: Arc<dyn Clock>,
+    /// Whether a repository on a network or FUSE file system is written to, where locks and renames may not hold what
+    /// a commit relies on. Default: it is refused.
+    pub network_file_system: NetworkFileSystem,
+    pub(crate) patience: Patience,
+    read_only: bool,
+}
+
+/// What to do about a repository on a network or FUSE file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NetworkFileSystem {
+    /// Reading is allowed, writing is refused.
+    #[default]
+    Refuse,
+    /// Writing is allowed. Commits can be lost where the file system breaks its word on locks, renames or syncs.
+    Allow,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            access: Access::default(),
+            cache_bytes: 64 << 20,
+            clock: Arc::new(SystemClock),
+            network_file_system: NetworkFileSystem::default(),
+            patience: Patience::default(),
+            read_only: false,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// Allows virtual data to be read from the places of `access`.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Stamps commits by another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Refuses every call that would change the repository.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// Retries without pausing: for tests that replay many races, never for a shared store.
+    #[must_use]
+    pub fn without_pauses(mut self) -> Self {
+        self.patience.pause = std::time::Duration::ZERO;
+        self
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+}
+
+/// How a repository is made. The default: sha2-256, opened as by default.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CreateOptions {
+    /// The hash of every id, for ever. Default: sha2-256, which every IPLD tool knows.
+    pub hash: HashAlgorithm,
+    /// How it is opened afterwards.
+    pub open: OpenOptions,
+}
+
+impl From<OpenOptions> for CreateOptions {
+    fn from(open: OpenOptions) -> Self {
+        Self { open, ..Self::default() }
+    }
+}
+
+impl CreateOptions {
+    /// Chooses the hash.
+    #[must_use]
+    pub fn hash(mut self, hash: HashAlgorithm) -> Self {
+        self.hash = hash;
+        self
+    }
+}

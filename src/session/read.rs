@@ -1,0 +1,160 @@
+//! Reading values, listing keys and files: of a snapshot, and of a session as its commit would leave it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+
+use super::staged::Lookup;
+use super::{Snapshot, WriteSession};
+use crate::error::{Error, Result};
+use crate::format::{Entry, FileKey, VirtualFile};
+use crate::key::{Key, Prefix};
+use crate::virtuals;
+
+/// An external file that a snapshot depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// Its name inside the repository.
+    pub file: FileKey,
+    /// Where it lies, by the template of its container.
+    pub url: String,
+    /// What is known of it, and how many references and bytes depend on it.
+    pub record: VirtualFile,
+}
+
+impl Snapshot {
+    /// What is stored under `key`, without reading it.
+    pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
+        self.manifest().find(key.as_map_key()).await
+    }
+
+    /// The value of `key`; `None` when there is none.
+    pub async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
+        match self.entry(key).await? {
+            Some(entry) => self.value_of(key, &entry, None).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The bytes `range` of the value of `key`; `Invalid` when they lie past its end.
+    pub async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
+        match self.entry(key).await? {
+            Some(entry) => self.value_of(key, &entry, Some(range)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a value: verified against its id, or, where others keep it, against what is known of the file.
+    pub(crate) async fn value_of(&self, key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
+        let size = entry.len();
+        let range = range.unwrap_or(0..size);
+        if range.start > range.end || range.end > size {
+            return Err(Error::invalid(format!("{key} has {size} bytes; {} to {} lie past its end", range.start, range.end)));
+        }
+        match entry {
+            Entry::Inline(bytes) => {
+                let within = |n: u64| usize::try_from(n).expect("an inline value is short");
+                Ok(bytes.slice(within(range.start)..within(range.end)))
+            }
+            Entry::Chunk { id, size } => {
+                let chunks = self.repository().chunks();
+                chunks.read_range(id, *size, range).await.map_err(|e| e.context(key))
+            }
+            Entry::Virtual { file, offset, .. } => {
+                let record = self.file_map().find(file.as_map_key()).await?;
+                let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
+                let range = offset + range.start..offset + range.end;
+                self.repository().virtuals().read(&self.commit().containers, file, &record, range, key.as_str()).await
+            }
+        }
+    }
+
+    /// Everything below `prefix`, in the order of the maps: digit runs as numbers.
+    pub fn list(&self, prefix: &Prefix) -> impl Stream<Item = Result<(Key, Entry)>> + '_ {
+        let entries = self.manifest().scan_prefix(prefix.as_map_key()).into_stream();
+        entries.and_then(|(key, entry)| async move { Ok((Key::new(key.as_str())?, entry)) })
+    }
+
+    /// Every external file that this snapshot depends on, from the virtual-file manifest alone.
+    ///
+    /// Costs as many reads as the files fill nodes, however many references there are.
+    pub fn dependencies(&self) -> impl Stream<Item = Result<Dependency>> + '_ {
+        let entries = self.file_map().scan().into_stream();
+        entries.and_then(|(key, record)| async move {
+            let file = FileKey::from_map_key(&key)?;
+            let url = virtuals::resolve(&self.commit().containers, &file)?;
+            Ok(Dependency { file, url, record })
+        })
+    }
+
+    /// The entries directly below `prefix`: keys, and directories as prefixes, without reading what lies in them.
+    pub async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
+        let mut scan = self.manifest().scan_prefix(prefix.as_map_key());
+        let mut found = Vec::new();
+        while let Some((key, entry)) = scan.next().await? {
+            let rest = key.as_str().get(prefix.as_str().len()..).unwrap_or_default();
+            match rest.split_once('/') {
+                None => found.push(Child::Key(Key::new(key.as_str())?, entry)),
+                Some((name, _)) => {
+                    let directory = Prefix::new(&format!("{}{name}", prefix.as_str()))?;
+                    scan.seek_past(directory.as_map_key());
+                    found.push(Child::Directory(directory));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What lies directly below a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Child {
+    /// A key and what is stored under it.
+    Key(Key, Entry),
+    /// Something below which there are keys.
+    Directory(Prefix),
+}
+
+impl WriteSession {
+    /// The value of `key` as a commit would leave it.
+    pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
+        let entry = match self.staged.lookup(key.as_map_key()) {
+            Lookup::Untouched => return self.base.get(key).await,
+            Lookup::Deleted => return Ok(None),
+            Lookup::Set(entry) => entry.clone(),
+        };
+        match &entry {
+            Entry::Virtual { file, offset, length } => {
+                let staged = self.staged.files().get(file);
+                let staged = staged.ok_or_else(|| Error::internal(format!("{file} is staged without a validator")))?;
+                let record = staged.validator.to_record(0, 0);
+                let virtuals = self.base.repository().virtuals();
+                virtuals.read(&self.containers(), file, &record, *offset..*offset + *length, key.as_str()).await.map(Some)
+            }
+            Entry::Inline(_) => self.base.value_of(key, &entry, None).await.map(Some),
+            Entry::Chunk { .. } => {
+                // The upload may still be under way.
+                self.uploads.finish().await?;
+                self.base.value_of(key, &entry, None).await.map(Some)
+            }
+        }
+    }
+
+    /// Every key below `prefix` as a commit would leave it, in the order of the maps.
+    pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(Key, Entry)>> {
+        let mut found = std::collections::BTreeMap::new();
+        let mut below = std::pin::pin!(self.base.list(prefix));
+        while let Some((key, entry)) = below.try_next().await? {
+            if self.staged.lookup(key.as_map_key()) == Lookup::Untouched {
+                found.insert(key, entry);
+            }
+        }
+        for (key, entry) in self.staged.entries_below(prefix) {
+            if let Some(entry) = entry {
+                found.insert(Key::new(key.as_str())?, entry.clone());
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+}

@@ -1,0 +1,82 @@
+//! Staging references into files that others keep.
+
+use std::ops::Range;
+
+use super::{StagedFile, WriteSession};
+use crate::error::{Error, Result};
+use crate::format::{Container, Entry, FileKey};
+use crate::key::Key;
+use crate::time::Timestamp;
+use crate::virtuals::{Locator, Validator};
+
+/// What a caller knows of a file that it points into. The default: nothing, so the file is looked up.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct VirtualOptions {
+    /// The state of the file, if the caller has looked it up. Default: it is looked up when its first reference is
+    /// staged; a file in a place that is not allowed counts as "not modified after that moment" instead.
+    pub validator: Option<Validator>,
+    /// When the caller scanned the file for byte ranges. A file that was modified later is `SourceChanged`.
+    pub scanned_at: Option<Timestamp>,
+    /// Replace what the branch knows of the file, although other references into it remain. Default: `false`, a
+    /// validator that differs is `SourceChanged`.
+    pub repin: bool,
+}
+
+impl WriteSession {
+    /// Stages a reference: the value of `key` is the bytes `range` of the file at `url`.
+    ///
+    /// The container whose template fits best names the file; if none does, an automatic one is made. Where the
+    /// place is allowed the file is looked up once: a missing one is `NotFound`, a range past its end `Invalid`.
+    pub async fn set_virtual(&mut self, key: &Key, url: &str, range: Range<u64>) -> Result<()> {
+        self.set_virtual_with(key, url, range, &VirtualOptions::default()).await
+    }
+
+    /// Like [`set_virtual`](Self::set_virtual), for callers that know something of the file.
+    pub async fn set_virtual_with(&mut self, key: &Key, url: &str, range: Range<u64>, options: &VirtualOptions) -> Result<()> {
+        let Some(length) = range.end.checked_sub(range.start).filter(|_| i64::try_from(range.end).is_ok()) else {
+            return Err(Error::invalid(format!("{key}: bytes {} to {} are no range", range.start, range.end)));
+        };
+        let locator = match self.locator.take() {
+            Some(locator) => self.locator.insert(locator),
+            None => self.locator.insert(Locator::new(&self.containers())?),
+        };
+        let located = locator.locate(url).map_err(|e| e.context(key))?;
+        if let Some(container) = located.container {
+            self.set_container(container)?;
+        }
+        let file = located.file;
+        if options.validator.is_some() || options.repin || !self.staged.files().contains_key(&file) {
+            let staged = self.look_up(key, &file, options).await?;
+            self.staged.add_file(&file, staged)?;
+        }
+        let size = self.staged.files().get(&file).and_then(|f| f.validator.size);
+        if let Some(size) = size.filter(|size| *size < range.end) {
+            return Err(Error::invalid(format!("{key}: bytes {} to {} lie past the end of {url}, which has {size}", range.start, range.end)));
+        }
+        self.staged.set(key, Entry::Virtual { file, offset: range.start, length });
+        Ok(())
+    }
+
+    async fn look_up(&self, key: &Key, file: &FileKey, options: &VirtualOptions) -> Result<StagedFile> {
+        if let Some(validator) = &options.validator {
+            return Ok(StagedFile { validator: validator.clone(), repin: options.repin });
+        }
+        let repository = self.base.repository();
+        let now = repository.clock().now();
+        let containers = self.containers();
+        let found = repository.virtuals().lookup(&containers, file, now, options.scanned_at).await.map_err(|e| e.context(key))?;
+        if let Some(validator) = found {
+            return Ok(StagedFile { validator, repin: options.repin });
+        }
+        // Nobody can ask the file. What the branch knows of it already stays; else "not modified since".
+        let known = self.base.file_map().find(file.as_map_key()).await?;
+        let validator = known.map_or_else(|| Validator::unseen(now), |record| Validator::of(&record));
+        Ok(StagedFile { validator, repin: options.repin })
+    }
+
+    /// The containers as a commit would leave them.
+    pub(crate) fn containers(&self) -> Vec<Container> {
+        self.staged.containers_over(&self.base.commit().containers)
+    }
+}

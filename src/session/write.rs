@@ -1,0 +1,70 @@
+//! Staging: chunk bytes are hashed and uploaded as they come, everything else stays in memory until the commit.
+
+use bytes::Bytes;
+
+use super::WriteSession;
+use super::staged::Lookup;
+use crate::chunk::Hashed;
+use crate::error::Result;
+use crate::format::{Container, Entry};
+use crate::key::{Key, Prefix};
+
+impl WriteSession {
+    /// Stages `value` under `key`.
+    ///
+    /// A small value goes into the manifest itself (at most 1 KiB, or 4 KiB for Zarr metadata); a larger one is hashed
+    /// now and its upload begins.
+    pub async fn set(&mut self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
+        let value = value.into();
+        if value.len() as u64 <= Entry::inline_limit(key.as_str()) {
+            self.staged.set(key, Entry::Inline(value));
+            return Ok(());
+        }
+        let hashed = self.base.repository().chunks().hash(value).await?;
+        self.set_hashed(key, hashed).await
+    }
+
+    /// Stages a chunk that was hashed elsewhere, for callers that hash many at once.
+    pub(crate) async fn set_hashed(&mut self, key: &Key, hashed: Hashed) -> Result<()> {
+        let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
+        // What the base holds was read from a ref, so it is safe to link without writing it again.
+        if self.base.manifest().find(key.as_map_key()).await?.as_ref() != Some(&entry) {
+            let chunks = self.base.repository().chunks().clone();
+            self.uploads.spawn(async move { chunks.put(&hashed).await }).await?;
+        }
+        self.staged.set(key, entry);
+        Ok(())
+    }
+
+    /// Stages the removal of `key`. Says whether there is anything to remove.
+    pub async fn delete(&mut self, key: &Key) -> Result<bool> {
+        let present = match self.staged.lookup(key.as_map_key()) {
+            Lookup::Set(_) => true,
+            Lookup::Deleted => false,
+            Lookup::Untouched => self.base.manifest().find(key.as_map_key()).await?.is_some(),
+        };
+        self.staged.delete(key);
+        Ok(present)
+    }
+
+    /// Stages the removal of everything below `prefix`: also of what others have put there by the time of the commit,
+    /// which is a conflict.
+    pub fn delete_prefix(&mut self, prefix: &Prefix) {
+        self.staged.delete_prefix(prefix);
+    }
+
+    /// Defines a container, or gives an existing one a new definition.
+    ///
+    /// `Invalid` when its template cannot be read back, or when it holds what looks like a secret.
+    pub fn set_container(&mut self, container: Container) -> Result<()> {
+        container.check()?;
+        self.staged.set_container(container);
+        self.locator = None;
+        Ok(())
+    }
+
+    /// Waits until every chunk staged so far has reached the store.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.uploads.finish().await
+    }
+}
