@@ -1,5 +1,7 @@
 //! Firnline: a transactional, versioned repository engine for chunked array data on object storage.
 
+mod carfile;
+mod chunk;
 mod dagcbor;
 mod error;
 mod format;
@@ -7,7 +9,11 @@ mod id;
 mod key;
 mod map;
 pub mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
 mod time;
+mod unixfs;
+mod varint;
 
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
