@@ -161,10 +161,10 @@ fn missing(id: &ChunkId) -> Error {
     Error::not_found(format!("chunk {id} is not in the repository"))
 }
 
-/// Names the chunk. A range outside the object means that the object is shorter than its entry says.
+/// Names the chunk.
 fn in_chunk(id: &ChunkId, e: Error) -> Error {
     match e.kind() {
-        ErrorKind::Corrupt | ErrorKind::Unsupported => e.context(format!("chunk {id} is damaged")),
+        ErrorKind::Corrupt => e.context(format!("chunk {id} is damaged")),
         _ => e.context(format!("chunk {id}")),
     }
 }
