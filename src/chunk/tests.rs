@@ -91,8 +91,7 @@ impl Objects {
     }
 }
 
-const SIZES: [u64; 11] =
-    [0, 1, 1025, LEAF - 1, LEAF, LEAF + 1, 2 * LEAF - 1, 2 * LEAF, 4 * LEAF + 1, 9 * LEAF + 77, 10 * LEAF];
+const SIZES: [u64; 11] = [0, 1, 1025, LEAF - 1, LEAF, LEAF + 1, 2 * LEAF - 1, 2 * LEAF, 4 * LEAF + 1, 9 * LEAF + 77, 10 * LEAF];
 
 #[tokio::test]
 async fn chunks_of_every_size_come_back() {
@@ -255,8 +254,12 @@ fn files_of_other_profiles_are_unsupported() {
         let cid = ChunkId::new(ChunkForm::Raw, digest).to_bytes();
         [&[0x12, 42 + size.len() as u8, 0x0a, 36], &cid[..], &[0x12, 0, 0x18], size].concat()
     };
-    let node = [&link(a, &[0x80, 0x80, 0x10])[..], &link(b, &[0xe0, 0xa7, 0x02]), &[0x0a, 14, 8, 2, 0x18, 0xe0, 0xa7, 0x12, 0x20, 0x80, 0x80, 0x10, 0x20, 0xe0, 0xa7, 0x02]]
-        .concat();
+    let node = [
+        &link(a, &[0x80, 0x80, 0x10])[..],
+        &link(b, &[0xe0, 0xa7, 0x02]),
+        &[0x0a, 14, 8, 2, 0x18, 0xe0, 0xa7, 0x12, 0x20, 0x80, 0x80, 0x10, 0x20, 0xe0, 0xa7, 0x02],
+    ]
+    .concat();
     let id = ChunkId::new(ChunkForm::UnixFs, hash.digest(&node));
     assert_eq!(Assembler::size_of(&id, &node).unwrap_err().kind(), ErrorKind::Unsupported);
     let mut assembler = Assembler::new(id, 2 * LEAF).unwrap();
