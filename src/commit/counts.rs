@@ -82,8 +82,8 @@ fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: 
     let record = match (old, staged) {
         (None, None) => return Err(Error::internal(format!("{file} is referenced without a validator"))),
         (Some(old), None) => VirtualFile { refs, bytes, ..old.clone() },
-        (None, Some(new)) => new.validator.to_record(refs, bytes),
-        (Some(_), Some(new)) if new.repin || kept_refs == 0 => new.validator.to_record(refs, bytes),
+        (None, Some(new)) => new.validator.clone().record(refs, bytes),
+        (Some(_), Some(new)) if new.repin || kept_refs == 0 => new.validator.clone().record(refs, bytes),
         (Some(old), Some(new)) => {
             new.validator.agrees_with(old).map_err(|why| {
                 Error::source_changed(format!("{file} is not the file that {kept_refs} older references were pinned to: {why}; replace them all, or repin"))

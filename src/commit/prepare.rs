@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::stream;
+
 use super::draft::Draft;
 use super::{CommitOptions, invariants};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, SnapshotObject};
-use crate::history::{history_entry, history_key};
+use crate::format::{Commit, HistoryEntry, SnapshotObject};
+use crate::history::history_entry;
 use crate::id::{NodeId, SnapshotId};
-use crate::map::{Map, NodeSource};
+use crate::map::{Map, NodeSource, build};
 use crate::objects::{Objects, Uploads};
 use crate::refs::Ref;
 use crate::session::{Snapshot, WriteSession};
@@ -99,23 +101,23 @@ async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<(Nod
     let objects = parent.repository().objects();
     let commit = parent.commit();
     let (key, entry) = history_entry(parent.id(), commit);
-    let edits = [(key, Some(entry))];
     if is_shallow(parent).await? {
-        let empty = Map::empty(objects, objects.shape());
-        let root = empty.edit(&edits, uploads).await?.root;
-        return Ok((root, Some(commit.time)));
+        let entries = stream::iter([Ok((key, entry))]);
+        let built = build(entries, objects.shape(), uploads).await?;
+        return Ok((built.root, Some(commit.time)));
     }
-    let history = Map::new(objects, commit.history, objects.shape());
-    if history.find(&history_key(commit.time)).await?.is_some() {
+    let history = Map::new(objects, commit.history);
+    if history.find(key.as_str()).await?.is_some() {
         return Err(Error::corrupt(format!("the history of snapshot {} lists its own time", parent.id())));
     }
-    Ok((history.edit(&edits, uploads).await?.root, commit.since))
+    let edits = [(key, Some(entry))];
+    Ok((history.edit(&edits, objects.shape(), uploads).await?.root, commit.since))
 }
 
 /// Whether a snapshot came here without its history.
 async fn is_shallow(snapshot: &Snapshot) -> Result<bool> {
     let objects = snapshot.repository().objects();
-    match NodeSource::<crate::format::HistoryEntry>::load(objects, snapshot.commit().history).await {
+    match NodeSource::<HistoryEntry>::load(objects, snapshot.commit().history).await {
         Ok(_) => Ok(false),
         // The marker tells a boundary from damage; it is asked for only when the history is not there.
         Err(e) if e.kind() == ErrorKind::Corrupt => {

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::stream;
+
 use super::{CreateOptions, Repository};
 use crate::commit::with_roots;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
 use crate::id::SnapshotId;
-use crate::map::Map;
+use crate::key::MapKey;
+use crate::map::build;
 use crate::objects::Uploads;
 use crate::refs::{MoveOp, MoveTo, Ref};
 use crate::storage::{self, Expected, RegisterName, Replaced, Storage};
@@ -24,7 +27,7 @@ impl Repository {
 
     /// Makes a repository, saying how.
     pub async fn create_with(place: &str, options: CreateOptions) -> Result<Self> {
-        Self::create_storage(storage::create(place, &options.open.storage())?, options).await
+        Self::create_storage(storage::open(place, options.open.storage())?, options).await
     }
 
     /// Makes a repository in any store that passes [`storage::conformance`].
@@ -59,9 +62,9 @@ impl Repository {
         let objects = self.objects();
         let shape = objects.shape();
         let mut uploads = Uploads::new(objects);
-        let manifest = Map::<Entry, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
-        let files = Map::<VirtualFile, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
-        let history = Map::<HistoryEntry, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
+        let manifest = build(stream::empty::<Result<(MapKey, Entry)>>(), shape, &mut uploads).await?.root;
+        let files = build(stream::empty::<Result<(MapKey, VirtualFile)>>(), shape, &mut uploads).await?.root;
+        let history = build(stream::empty::<Result<(MapKey, HistoryEntry)>>(), shape, &mut uploads).await?.root;
         let commit = Commit {
             manifest,
             files,
