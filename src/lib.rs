@@ -29,7 +29,7 @@ pub use history::{AsOf, LogEntry, Resolved, Revision};
 pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
-pub use repository::{CreateOptions, NetworkFileSystem, OpenOptions, RefInfo, Repository, TagOptions};
+pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
 pub use session::{Child, Dependency, Snapshot, VirtualOptions, WriteSession};
 pub use virtuals::{Access, Allow, Locator, Rebind, Validator, file_url};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};

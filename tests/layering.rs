@@ -12,6 +12,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("id", 0),
     ("time", 0),
     ("testing", 0),
+    ("varint", 0),
     ("dagcbor", 10),
     ("unixfs", 11),
     ("carfile", 11),
@@ -137,7 +138,8 @@ fn crates_stay_where_they_belong() {
 
 #[test]
 fn only_the_layout_spells_names_of_objects() {
-    let folders = ["\"snapshots/", "\"manifests/", "\"files/", "\"history/", "\"chunks/", "\"refs/branches", "\"refs/tags", "\"moves/", "\"shallow/"];
+    let folders =
+        ["\"snapshots/", "\"manifests/", "\"files/", "\"history/", "\"chunks/", "\"refs/branches", "\"refs/tags", "\"moves/", "\"shallow/"];
     for (_, path, text) in modules().iter().filter(|(_, path, _)| !is_test(path) && !path.ends_with("storage/layout.rs")) {
         let code = code(text);
         assert!(!folders.iter().any(|f| code.contains(f)), "{} spells the name of an object", path.display());
