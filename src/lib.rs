@@ -8,9 +8,11 @@ mod key;
 mod map;
 pub mod storage;
 mod time;
+mod virtuals;
 
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
+pub use virtuals::{Access, Allow, FileState, Located, Locator, Lookup, Rebind, Validator, Virtuals, check_url, file_url};
