@@ -33,8 +33,8 @@ use crate::id::HashAlgorithm;
 use crate::time::Timestamp;
 
 pub use access::{Access, Allow, Rebind};
-pub(crate) use locate::{container_of, resolve};
 pub use locate::{Located, Locator};
+pub(crate) use locate::{container_of, resolve};
 pub use validator::Validator;
 
 use file::FileSource;
