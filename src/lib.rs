@@ -20,6 +20,7 @@ pub mod storage;
 mod testing;
 mod time;
 mod unixfs;
+mod varint;
 mod virtuals;
 
 pub use commit::{CommitError, CommitOptions, EmptyCommit, Pending, Settlement};
@@ -31,5 +32,5 @@ pub use key::{Key, MapKey, Prefix};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
 pub use session::{Child, Dependency, Snapshot, VirtualOptions, WriteSession};
-pub use virtuals::{Access, Allow, Locator, Rebind, Validator, file_url};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
+pub use virtuals::{Access, Allow, Locator, Rebind, Validator, file_url};

@@ -8,7 +8,7 @@ use futures::stream;
 use super::draft::Draft;
 use super::{CommitOptions, invariants};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, HistoryEntry, SnapshotObject};
+use crate::format::{Commit, HistoryEntry, Roots, SnapshotObject};
 use crate::history::history_entry;
 use crate::id::{NodeId, SnapshotId};
 use crate::map::{Map, NodeSource, build};
@@ -50,9 +50,8 @@ impl WriteSession {
 
     async fn upload(&mut self, commit: Commit) -> Result<Prepared> {
         let objects = self.base.repository().objects();
-        let canonical = commit.canonical();
-        invariants::fits(&canonical)?;
-        let id = SnapshotId::of(objects.hash(), &canonical);
+        commit.check()?;
+        let id = commit.id(objects.hash());
         let object = with_roots(objects, commit.clone()).await?;
         self.uploads.snapshot(id, object).await?;
         self.uploads.finish().await?;
@@ -130,8 +129,8 @@ async fn is_shallow(snapshot: &Snapshot) -> Result<bool> {
 
 /// The snapshot object: the commit and copies of the small roots, which save a reader a round trip.
 pub(crate) async fn with_roots(objects: &Objects, commit: Commit) -> Result<SnapshotObject> {
-    let manifest = NodeSource::load(objects, commit.manifest).await?;
-    let files = NodeSource::load(objects, commit.files).await?;
-    let history = NodeSource::load(objects, commit.history).await?;
-    Ok(SnapshotObject::with_small_roots(commit, &manifest, &files, &history))
+    let manifest = Some(objects.load(commit.manifest).await?);
+    let files = Some(objects.load(commit.files).await?);
+    let history = Some(objects.load(commit.history).await?);
+    Ok(SnapshotObject { commit, roots: Roots { manifest, files, history } })
 }

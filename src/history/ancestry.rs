@@ -39,8 +39,7 @@ impl<'a> Line<'a> {
         if self.commit.time <= time {
             return Ok(Some((self.commit.time, self.id)));
         }
-        match self.history()
-            .floor(history_key(time).as_str()).await? {
+        match self.history().floor(history_key(time).as_str()).await? {
             Some((key, entry)) => Ok(Some((parse_history_key(&key)?, entry.id))),
             None => self.require_known(time).map(|()| None),
         }

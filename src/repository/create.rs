@@ -9,7 +9,6 @@ use super::{CreateOptions, Repository};
 use crate::commit::with_roots;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
-use crate::id::SnapshotId;
 use crate::key::MapKey;
 use crate::map::build;
 use crate::objects::Uploads;
@@ -38,7 +37,7 @@ impl Repository {
         let repository = match storage.load(&register).await? {
             Some(found) => Self::assemble(storage, RepoConfig::decode(&found.value)?, options.open),
             None => {
-                let config = RepoConfig::new(options.hash, options.open.clock.now());
+                let config = RepoConfig { hash: options.hash, created: options.open.clock.now() };
                 // Losing this race is no harm: whoever won made a repository here, and `main` decides the rest.
                 let config = match storage.replace(&register, &Expected::Absent, config.encode().into()).await? {
                     Replaced::Done(_) => config,
@@ -78,7 +77,7 @@ impl Repository {
             author: None,
             meta: BTreeMap::new(),
         };
-        let id = SnapshotId::of(objects.hash(), &commit.canonical());
+        let id = commit.id(objects.hash());
         let time = commit.time;
         uploads.snapshot(id, with_roots(objects, commit).await?).await?;
         uploads.finish().await?;

@@ -48,7 +48,7 @@ impl Snapshot {
 
     /// Reads a value: verified against its id, or, where others keep it, against what is known of the file.
     pub(crate) async fn value_of(&self, key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
-        let size = entry.len();
+        let size = entry.size();
         let range = range.unwrap_or(0..size);
         if range.start > range.end || range.end > size {
             return Err(Error::invalid(format!("{key} has {size} bytes; {} to {} lie past its end", range.start, range.end)));
@@ -82,7 +82,7 @@ impl Snapshot {
     /// Costs as many reads as the files fill nodes, however many references there are.
     pub fn dependencies(&self) -> impl Stream<Item = Result<Dependency>> + '_ {
         let entries = self.file_map().scan(Span::all()).into_stream();
-        entries.and_then(|(key, record)| async move {
+        entries.and_then(move |(key, record)| async move {
             let file = FileKey::from_map_key(&key)?;
             let url = virtuals::resolve(&self.commit().containers, &file)?;
             Ok(Dependency { file, url, record })

@@ -50,9 +50,8 @@ impl WriteSession {
             let staged = self.look_up(key, &file, options).await?;
             self.staged.add_file(&file, staged)?;
         }
-        let size = self.staged.files().get(&file).and_then(|f| f.validator.size);
-        if let Some(size) = size.filter(|size| *size < range.end) {
-            return Err(Error::invalid(format!("{key}: bytes {} to {} lie past the end of {url}, which has {size}", range.start, range.end)));
+        if let Some(staged) = self.staged.files().get(&file) {
+            staged.validator.check_range(&range).map_err(|e| e.context(format!("{key}: {url}")))?;
         }
         self.staged.set(key, Entry::Virtual { file, offset: range.start, length });
         Ok(())

@@ -16,7 +16,7 @@ impl WriteSession {
     /// now and its upload begins.
     pub async fn set(&mut self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
         let value = value.into();
-        if value.len() as u64 <= Entry::inline_limit(key.as_str()) {
+        if value.len() <= Entry::inline_limit(key.as_str()) {
             self.staged.set(key, Entry::Inline(value));
             return Ok(());
         }

@@ -4,12 +4,9 @@
 //! harmless, and nothing is promised until [`Storage::barrier`]. *Registers* are the few that change: each replace
 //! is one atomic, durable compare-and-swap.
 
-<<<<<<< HEAD
-pub(crate) mod layout;
-=======
 pub mod conformance;
 pub mod fault;
-mod layout;
+pub(crate) mod layout;
 mod local;
 mod memory;
 mod observe;
@@ -17,7 +14,6 @@ mod url;
 
 #[cfg(test)]
 mod tests;
->>>>>>> storage
 
 use std::fmt;
 use std::ops::Range;

@@ -39,6 +39,15 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// The length of the value, in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Chunk { size, .. } => *size,
+            Self::Virtual { length, .. } => *length,
+        }
+    }
+
     /// How long the value of `key` may be, in bytes, to be stored inline; a longer one is a stored chunk. Nothing else decides
     /// it, so equal content has equal entries.
     pub fn inline_limit(key: &str) -> usize {
@@ -91,11 +100,8 @@ impl Value for Entry {
     }
 
     fn size(&self) -> u64 {
-        match self {
-            Self::Inline(bytes) => bytes.len() as u64,
-            Self::Chunk { size, .. } => *size,
-            Self::Virtual { length, .. } => *length,
-        }
+        // The method of the same name above.
+        Entry::size(self)
     }
 
     fn file(&self) -> Option<&FileKey> {
