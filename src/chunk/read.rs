@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, Cid, Digest};
-use crate::storage::{ObjectName, Storage as _};
+use crate::storage::ObjectName;
 use crate::unixfs::{LEAF, Layout, Tree};
 
 use super::split::{digests_of, leaf_digests};
@@ -120,11 +120,12 @@ impl ChunkStore {
         if bytes.len() as u64 == len {
             return Ok(bytes);
         }
-        let mut message = format!("chunk {id} has an object of {} bytes; by its size it should have {len}", bytes.len());
-        if let (ChunkForm::Raw, [digest]) = (id.form(), leaf_digests(id.digest().hash(), &bytes).as_slice()) {
-            message.push_str(&format!(", and it hashes to {}", ChunkId::new(ChunkForm::Raw, *digest)));
-        }
-        Err(Error::corrupt(message))
+        let found = match (id.form(), leaf_digests(id.digest().hash(), &bytes).as_slice()) {
+            (ChunkForm::Raw, [digest]) => format!(", and it hashes to {}", ChunkId::new(ChunkForm::Raw, *digest)),
+            _ => String::new(),
+        };
+        let have = bytes.len();
+        Err(Error::corrupt(format!("chunk {id} has an object of {have} bytes; by its size it should have {len}{found}")))
     }
 
     /// A part of the object.

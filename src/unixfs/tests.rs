@@ -1,5 +1,7 @@
 //! The ids of other implementations, and that nothing but the one encoding is read.
 
+#![expect(clippy::cast_possible_truncation, reason = "a pattern of bytes, and indices into what is in memory")]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
