@@ -299,6 +299,21 @@ fn other_hashes_are_unsupported() {
     assert_eq!(e.to_string().matches("bafkrei").count(), 2, "{e}");
 }
 
+#[tokio::test]
+async fn cids_have_one_form() {
+    let (cid, data) = raw(HashAlgorithm::Sha2_256, b"data");
+    let (head, _) = CarWriter::start(Vec::new(), &[cid]).await.unwrap().finish().await.unwrap();
+    let digest = &cid.hash().digest();
+    for long in [&b"\x01\xd5\x00\x12\x20"[..], b"\x81\x00\x55\x12\x20", b"\x01\x55\x92\x00\x20", b"\x01\x55\x12\xa0\x00"] {
+        let mut car = head.clone();
+        varint::put(&mut car, (long.len() + 32 + data.len()) as u64);
+        car.extend([long, digest, &data].concat());
+        let e = read(&car).await.2.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Corrupt);
+        assert!(e.to_string().contains(&format!("at byte {}", head.len())), "{e}");
+    }
+}
+
 fn fixture(test: &str, name: &str) -> Option<Vec<u8>> {
     let path = crate::testing::shared().map(|shared| shared.join("fixtures/car").join(name)).filter(|path| path.exists());
     if path.is_none() {

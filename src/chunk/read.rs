@@ -144,7 +144,8 @@ impl ChunkStore {
 /// Checks the digests of leaves, of which the first has index `first`, against the tree.
 fn check_leaves(id: &ChunkId, tree: &Tree, first: u64, digests: &[Digest]) -> Result<()> {
     let skip = to_memory(0..first)?.end;
-    let wanted = tree.leaves().get(skip..).unwrap_or_default();
+    let wanted = tree.leaves().get(skip..).and_then(|rest| rest.get(..digests.len()));
+    let wanted = wanted.ok_or_else(|| Error::internal(format!("chunk {id} has no {} leaves from leaf {first}", digests.len())))?;
     for (index, (found, want)) in (first..).zip(digests.iter().zip(wanted)) {
         check(id, &format!("its leaf {index}"), ChunkId::new(ChunkForm::Raw, *found), ChunkId::new(ChunkForm::Raw, *want))?;
     }

@@ -262,7 +262,7 @@ fn give(blocks: &[Bytes]) -> impl Stream<Item = Result<Bytes>> {
 
 #[tokio::test]
 async fn blocks_go_out_and_come_back() {
-    let (_, source) = sha();
+    let (stored, source) = sha();
     let (objects, target) = sha();
     for len in SIZES {
         let (id, _) = source.write(payload(len)).await.unwrap();
@@ -280,6 +280,13 @@ async fn blocks_go_out_and_come_back() {
                 });
             }
             assert!(source.leaf_of(&tree, tree.layout().leaves()).await.is_err());
+            let good = stored.object(&id);
+            let mut bad = good.to_vec();
+            bad[LEAF as usize] ^= 1;
+            stored.damage(&id, bad.into());
+            assert_eq!(source.leaf_of(&tree, 1).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(source.leaf_of(&tree, 0).await.unwrap(), blocks[1]);
+            stored.damage(&id, good);
         } else {
             assert!(source.interior(&id, len).await.unwrap().is_empty());
             blocks.push(source.leaf(&id, len, 0).await.unwrap());
@@ -302,6 +309,21 @@ async fn blocks_go_out_and_come_back() {
         assert_eq!(target.read(&id, len).await.unwrap(), payload(len));
         assert_eq!(objects.object(&id), object_parts(&Hashed::of(HashAlgorithm::Sha2_256, payload(len)).unwrap()).concat());
     }
+}
+
+#[tokio::test]
+async fn repeated_leaves_are_wanted_each_time() {
+    let (_, chunks) = sha();
+    let zeros = chunks.hash(vec![0; 3 * LEAF as usize].into()).await.unwrap();
+    let mut assembler = Assembler::new(zeros.id(), 3 * LEAF).unwrap();
+    assembler.push(zeros.tree().unwrap().nodes()[0].bytes.clone()).unwrap();
+    let leaf = assembler.wanted().unwrap();
+    for _ in 0..3 {
+        assert_eq!(assembler.wanted(), Some(leaf));
+        assembler.push(vec![0; LEAF as usize].into()).unwrap();
+    }
+    assert_eq!(assembler.push(Bytes::new()).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(assembler.finish().unwrap().id(), zeros.id());
 }
 
 #[test]
