@@ -141,7 +141,7 @@ async fn writing_again_is_harmless(store: &dyn Storage) {
     // A torn object is what a crash leaves: writing it again mends it, whatever its length.
     for torn in [bytes.slice(..49_999), Bytes::new(), noise(301, 50_000), noise(302, 60_000)] {
         store.put(&name, &[torn]).await.expect("this store does not know what a name promises");
-        store.put(&name, &[bytes.clone()]).await.expect("an object may be written again");
+        store.put(&name, std::slice::from_ref(&bytes)).await.expect("an object may be written again");
         assert!(get(store, &name).await == Some(bytes.clone()), "the last content that was put is there");
     }
     store.barrier().await.expect("a barrier must succeed");

@@ -55,20 +55,17 @@ impl Disk {
     pub(super) fn put(&self, name: &str, parts: &[Bytes]) -> Result<()> {
         let path = self.path(name);
         let directory = path.parent().expect("an object's path is longer than the root's");
-        let attempt = || {
+        let attempt = || -> Result<io::Result<File>> {
             self.directory_for_object(name, directory)?;
-            self.write(&path, directory, parts)
-                .map_err(|e| (e.kind(), self.trouble(name, "be written", e)))
-                .map_or_else(|(kind, error)| if kind == io::ErrorKind::NotFound { Ok(Err(error)) } else { Err(error) }, |file| Ok(Ok(file)))
+            Ok(self.write(&path, directory, parts))
         };
-        let file = match attempt()? {
-            Ok(file) => file,
+        let mut written = attempt()?;
+        if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             // Somebody removed a directory that this handle has seen: make sure of all of them again.
-            Err(_vanished) => {
-                self.directories.forget();
-                attempt()??
-            }
-        };
+            self.directories.forget();
+            written = attempt()?;
+        }
+        let file = written.map_err(|e| self.trouble(name, "be written", e))?;
         lock(&self.unsynced).insert(path, file, self.options.sync_individually);
         Ok(())
     }
@@ -103,12 +100,12 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// Writes an object over itself, so that the next sync carries it to the disk whatever became of earlier ones.
 /// The bytes are the same, so readers notice nothing.
 fn refresh(path: &Path, parts: &[Bytes]) -> io::Result<Existing> {
-    use io::ErrorKind::{IsADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    use io::ErrorKind::{NotFound, PermissionDenied};
     let file = match open(path, OpenOptions::new().read(true).write(true)) {
         Ok(file) => file,
         Err(e) if e.kind() == NotFound => return Ok(Existing::Absent),
-        Err(e) if matches!(e.kind(), PermissionDenied) => return Ok(Existing::Other),
-        Err(e) if matches!(e.kind(), IsADirectory | ReadOnlyFilesystem) => return Err(e),
+        // Another user's file may still be replaced, by who may write to the directory.
+        Err(e) if e.kind() == PermissionDenied => return Ok(Existing::Other),
         Err(e) => return Err(e),
     };
     let meta = file.metadata()?;
