@@ -55,9 +55,17 @@ impl Disk {
     pub(super) fn put(&self, name: &str, parts: &[Bytes]) -> Result<()> {
         let path = self.path(name);
         let directory = path.parent().expect("an object's path is longer than the root's");
+        // A sync that fails while this writes may have been about this file, so it is written again.
+        while !self.put_once(name, &path, directory, parts)? {}
+        Ok(())
+    }
+
+    /// Writes an object; false when a barrier failed meanwhile.
+    fn put_once(&self, name: &str, path: &Path, directory: &Path, parts: &[Bytes]) -> Result<bool> {
+        let failures = lock(&self.unsynced).failures;
         let attempt = || -> Result<io::Result<File>> {
             self.directory_for_object(name, directory)?;
-            Ok(self.write(&path, directory, parts))
+            Ok(self.write(path, directory, parts))
         };
         let mut written = attempt()?;
         if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
@@ -66,8 +74,7 @@ impl Disk {
             written = attempt()?;
         }
         let file = written.map_err(|e| self.trouble(name, "be written", e))?;
-        lock(&self.unsynced).insert(path, file, self.options.sync_individually);
-        Ok(())
+        Ok(lock(&self.unsynced).insert(path, file, self.options.sync_individually, failures))
     }
 
     fn write(&self, path: &Path, directory: &Path, parts: &[Bytes]) -> io::Result<File> {
@@ -92,7 +99,7 @@ impl Disk {
 }
 
 /// Opens a file, and does not wait should it be a pipe.
-fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     options.custom_flags(flags).open(path)
 }
