@@ -10,7 +10,7 @@ pub(crate) mod layout;
 mod local;
 mod memory;
 mod observe;
-mod url;
+pub(crate) mod url;
 
 #[cfg(test)]
 mod tests;
@@ -29,8 +29,6 @@ pub use layout::{ObjectName, RegisterName};
 pub use local::{Local, LocalOptions, NetworkFileSystems};
 pub use memory::Memory;
 pub use observe::{Counts, Observed};
-#[expect(unused_imports, reason = "the engine opens places by it")]
-pub(crate) use url::Place;
 pub use url::open;
 
 /// An object as a listing shows it.

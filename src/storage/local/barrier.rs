@@ -22,6 +22,8 @@ pub(super) struct Unsynced {
     pub(super) directories: HashSet<PathBuf>,
     /// Objects that a failed barrier covered. A second sync would claim success for data that the system has dropped.
     pub(super) doubtful: HashSet<PathBuf>,
+    /// Counts the barriers in which a sync failed.
+    pub(super) failures: u64,
 }
 
 /// Why a barrier did not succeed.
@@ -33,14 +35,20 @@ enum Failure {
 }
 
 impl Unsynced {
-    /// Notes an object that was just written.
-    pub(super) fn insert(&mut self, path: PathBuf, file: File, keep_open: usize) {
-        self.doubtful.remove(&path);
+    /// Notes an object whose writing began after so many `failures`. Tells whether it is good: when a barrier failed
+    /// since then, it is doubtful instead.
+    pub(super) fn insert(&mut self, path: &Path, file: File, keep_open: usize, failures: u64) -> bool {
+        if self.failures != failures {
+            self.doubtful.insert(path.to_owned());
+            return false;
+        }
+        self.doubtful.remove(path);
         if let Some(parent) = path.parent().filter(|parent| !self.directories.contains(*parent)) {
             self.directories.insert(parent.to_owned());
         }
         let open = (self.files.len() < keep_open).then_some(file);
-        self.files.insert(path, open);
+        self.files.insert(path.to_owned(), open);
+        true
     }
 }
 
@@ -70,6 +78,7 @@ impl Disk {
             }
             Failure::NotSynced(path, error) => {
                 // What was put meanwhile is doubtful too: a sync of the whole file system reports its failure only once.
+                unsynced.failures += 1;
                 let meanwhile = std::mem::take(&mut unsynced.files);
                 unsynced.doubtful.extend(files.into_keys().chain(meanwhile.into_keys()));
                 self.directories.forget();
@@ -111,7 +120,9 @@ impl Disk {
             }
             let opened = if is_file { File::open(path).map(Some) } else { self.open_directory(path) };
             match opened {
-                Ok(opened) => opened.map_or(Ok(()), |file| file.sync_all()).map_err(not_synced),
+                Ok(opened) => {
+                    opened.map_or(Ok(()), |file| if is_file { file.sync_all() } else { self.sync_names(&file) }).map_err(not_synced)
+                }
                 // It was removed, so only putting it again helps.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Err(not_synced(e)),
                 Err(e) => Err(Failure::NotAsked(path.to_owned(), e)),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::objects::open;
 use super::temporary::Temporary;
 use super::{Disk, lock};
 use crate::error::{Error, Result};
@@ -86,7 +87,7 @@ impl Disk {
     }
 
     fn read(&self, name: &str, path: &Path) -> Result<Option<Bytes>> {
-        let file = match File::open(path) {
+        let file = match open(path, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(e) => return self.absent(name, e).map(|()| None),
         };
