@@ -79,7 +79,9 @@ pub(crate) fn shown(text: &str) -> String {
 /// Reads a URL that names a file; what cannot be recorded is `Invalid`, with what to write instead.
 pub(crate) fn parse(url: &str) -> Result<Url<'_>> {
     let wrong = |why: &str| Error::invalid(format!("url {} {why}", shown(url)));
-    if url.chars().any(char::is_control) {
+    // Nearly all URLs are ASCII, where this is a scan of bytes.
+    let control = if url.is_ascii() { url.bytes().any(|b| b.is_ascii_control()) } else { url.chars().any(char::is_control) };
+    if control {
         return Err(wrong("has a control character"));
     }
     let (scheme, rest) = split_scheme(url)?;

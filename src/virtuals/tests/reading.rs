@@ -9,7 +9,7 @@ use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
 use crate::virtuals::file::{FileSource, Opened};
 use crate::virtuals::source::Place;
-use crate::virtuals::validator::{Expected, multihash};
+use crate::virtuals::validator::{Expected, hex, multihash};
 use crate::virtuals::{Access, FileState, Locator, Lookup, Rebind, Validator, Virtuals, file_url};
 use crate::{Error, ErrorKind, Timestamp};
 
@@ -222,8 +222,7 @@ async fn a_change_that_restores_size_and_date_is_noticed_by_a_digest_alone() {
         assert_eq!(disk.read("data/a.nc", &plain, 0..4).await.unwrap(), b"0123", "not noticed, and documented so");
         let message = disk.fails("data/a.nc", &locked, ErrorKind::Corrupt).await;
         for digest in [hash.digest(b"0123456789"), hash.digest(b"01234xx789")] {
-            let hex: String = digest.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
-            assert!(message.contains(&hex), "{message}");
+            assert!(message.contains(&hex(digest.as_bytes())), "{message}");
         }
         assert_eq!(disk.check("data/a.nc", &locked).await.word(), "corrupt");
         let (containers, file) = disk.named("data/a.nc");
@@ -396,6 +395,10 @@ async fn a_container_can_be_put_elsewhere() {
     assert_eq!(read(10, None, true).await.unwrap(), b"0123".as_slice());
     assert_eq!(read(9, None, true).await, Err(ErrorKind::SourceChanged));
     assert_eq!(read(11, Some(b"0123456789"), true).await, Err(ErrorKind::Corrupt));
+    // A copy is not asked what to record of the original.
+    let mut access = allow(&disk.path("data"));
+    access.rebind("far", Rebind { template: template.clone(), accept_unverified: true }).unwrap();
+    assert_eq!(Virtuals::new(access).lookup(&set, &file, Lookup::at(NOW)).await.unwrap(), None);
     // It must be allowed like any other place.
     let mut access = Access::default();
     access.rebind("far", Rebind { template: template.clone(), accept_unverified: true }).unwrap();

@@ -69,15 +69,14 @@ fn template() -> impl Strategy<Value = (String, BTreeMap<String, String>, usize)
             let (mut text, mut defaults, mut open) = ("s3://b/".to_owned(), BTreeMap::new(), 0);
             for (i, (literal, default, named)) in slots.into_iter().enumerate() {
                 text += &literal;
-                match default {
-                    Some(value) => {
-                        text += &format!("{{d{i}}}");
-                        defaults.insert(format!("d{i}"), value);
-                    }
-                    None => {
-                        text += &if named { format!("{{n{i}}}") } else { "{}".to_owned() };
-                        open += 1;
-                    }
+                if let Some(value) = default {
+                    let name = format!("d{i}");
+                    text.extend(["{", &name, "}"]);
+                    defaults.insert(name, value);
+                } else {
+                    let name = if named { format!("n{i}") } else { String::new() };
+                    text.extend(["{", &name, "}"]);
+                    open += 1;
                 }
             }
             if ends {
