@@ -119,7 +119,7 @@ fn lost(place: &Place, error: io::Error) -> Error {
 }
 
 /// Opens a path that has no links in it; if one was put there since, the kernel refuses.
-fn open_real(path: &Path) -> io::Result<File> {
+pub(super) fn open_real(path: &Path) -> io::Result<File> {
     use rustix::fs::{CWD, Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
     #[cfg(target_os = "linux")]
