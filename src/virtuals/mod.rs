@@ -167,8 +167,9 @@ impl Virtuals {
     /// Asks what the source tells of a file, to pin it.
     ///
     /// `None` when it cannot be asked, because it is not allowed, this build does not speak its scheme, or the reader put its
-    /// container elsewhere (what a copy says must not be recorded of the original): then [`Validator::staged_at`] is all there is. A file that does not exist is `NotFound`; one that was modified after
-    /// [`Lookup::scanned_at`] is `SourceChanged`; a source that does not answer is `Unavailable`.
+    /// container elsewhere (what a copy says must not be recorded of the original): then [`Validator::staged_at`] is all
+    /// there is. A file that does not exist is `NotFound`; one that was modified after [`Lookup::scanned_at`] is
+    /// `SourceChanged`; a source that does not answer is `Unavailable`.
     pub async fn lookup(&self, containers: &[Container], file: &FileKey, lookup: Lookup) -> Result<Option<Validator>> {
         let (place, rebind) = self.place(containers, file, None)?;
         if rebind.is_some() {

@@ -100,7 +100,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn rendered_arguments_come_back_or_are_refused(((text, defaults, open), args) in template().prop_flat_map(|t| { let n = t.2; (Just(t), prop::collection::vec(small(), n)) })) {
+    fn rendered_arguments_come_back_or_are_refused(
+        ((text, defaults, open), args) in template().prop_flat_map(|t| { let n = t.2; (Just(t), prop::collection::vec(small(), n)) }),
+    ) {
         let t = Template::parse(&text, &defaults).unwrap();
         prop_assert_eq!(t.arity(), open);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
