@@ -7,6 +7,8 @@ mod id;
 mod key;
 mod map;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 mod time;
 
 pub use error::{Error, ErrorKind, Result};

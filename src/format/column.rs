@@ -23,16 +23,17 @@ pub(super) const fn unzigzag(n: u64) -> i64 {
     (n >> 1).cast_signed() ^ -((n & 1).cast_signed())
 }
 
-/// Writes integers plane by plane: the high bytes are mostly alike, and compress once they lie side by side.
+/// Writes integers, less the smallest, plane by plane: the high bytes are mostly alike, and compress once they lie side by side.
 pub(super) fn write<'f>(f: &mut FlatBufferBuilder<'f>, values: &[u64]) -> WIPOffset<fb::Column<'f>> {
-    let all = values.iter().fold(0, |all, value| all | value);
+    let base = values.iter().copied().min().unwrap_or(0);
+    let all = values.iter().fold(0, |all, value| all | (value - base));
     let width = 8 - all.leading_zeros() / 8;
     let mut planes = Vec::with_capacity(values.len() * width as usize);
     for plane in 0..width {
-        planes.extend(values.iter().map(|value| value.to_le_bytes().get(plane as usize).copied().unwrap_or(0)));
+        planes.extend(values.iter().map(|value| (value - base).to_le_bytes().get(plane as usize).copied().unwrap_or(0)));
     }
     let planes = Some(f.create_vector(&planes));
-    fb::Column::create(f, &fb::ColumnArgs { width: u8::try_from(width).expect("at most 8"), planes })
+    fb::Column::create(f, &fb::ColumnArgs { base, width: u8::try_from(width).expect("at most 8"), planes })
 }
 
 /// Reads `count` integers; a missing column is one of no rows.
@@ -49,6 +50,10 @@ pub(super) fn read(column: Option<fb::Column<'_>>, count: usize, what: &str) -> 
                 *value |= u64::from(*byte) << (8 * plane);
             }
         }
+    }
+    let base = column.map_or(0, |c| c.base());
+    for value in &mut values {
+        *value = value.checked_add(base).ok_or_else(|| Misfit(format!("a value among the {what} is beyond 64 bits")))?;
     }
     Ok(values)
 }
