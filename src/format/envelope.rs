@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// The longest FlatBuffer of this kind, in bytes.
+    /// The longest `FlatBuffer` of this kind, in bytes.
     const fn most_decoded(self) -> usize {
         match self {
             // The commit, the copies of three roots, and for each text the 32 bytes that FlatBuffers may spend on it.
@@ -87,7 +87,7 @@ impl fmt::Display for Kind {
 pub(super) struct Opened<'a> {
     /// The digests beside the frame.
     pub(super) digests: &'a [[u8; DIGEST]],
-    /// The FlatBuffer.
+    /// The `FlatBuffer`.
     pub(super) body: Vec<u8>,
 }
 
@@ -97,7 +97,7 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Puts a FlatBuffer and the digests beside it into an envelope.
+/// Puts a `FlatBuffer` and the digests beside it into an envelope.
 pub(super) fn seal(kind: Kind, digests: &[u8], body: &[u8]) -> Vec<u8> {
     let frame = compress(body);
     let length = |n: usize| u32::try_from(n).expect("every object is far below 4 GiB").to_le_bytes();
@@ -125,7 +125,9 @@ fn compress(body: &[u8]) -> Vec<u8> {
 
 fn checksum(head: &[u8], digests: &[u8], frame: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
-    [head, digests, frame].into_iter().for_each(|part| hasher.update(part));
+    for part in [head, digests, frame] {
+        hasher.update(part);
+    }
     hasher.digest()
 }
 

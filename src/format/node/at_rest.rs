@@ -1,4 +1,4 @@
-//! Nodes as they are stored: columns in a FlatBuffer, compressed, digests beside it.
+//! Nodes as they are stored: columns in a `FlatBuffer`, compressed, digests beside it.
 
 use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
@@ -155,7 +155,7 @@ impl ColumnCodec for Entry {
             return misfit(format!("it has {} kinds for {} keys", kinds.len(), keys.len()));
         }
         let sizes = column::read(leaf.sizes(), keys.len(), "sizes")?;
-        let virtuals = kinds.iter().filter(|kind| **kind == VIRTUAL).count();
+        let virtuals = kinds.iter().map(|kind| usize::from(*kind == VIRTUAL)).sum();
         let places = column::read(leaf.places(), virtuals, "places")?;
         let gaps = column::read(leaf.gaps(), virtuals, "gaps")?;
         let mut files = read_files(&leaf)?;

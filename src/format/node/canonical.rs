@@ -59,9 +59,7 @@ pub(super) fn encode<V: Value>(node: &Node<V>) -> Vec<u8> {
 
 /// Reads a node's shape. What its values must be besides is checked by [`super::check`].
 pub(super) fn decode<V: Value>(bytes: &[u8]) -> Result<Node<V>> {
-    if bytes.len() >= limits::NODE {
-        return Err(Error::corrupt(format!("it has {} bytes; a node has less than {}", bytes.len(), limits::NODE)));
-    }
+    super::check::length(bytes.len())?;
     let mut r = Reader::new(bytes);
     // Only a leaf of the manifest has three items; whether it is one shows after the level.
     let items = r.array(3, 1)?;

@@ -33,6 +33,11 @@ pub(super) fn node<V: Value>(node: &Node<V>, hash: HashAlgorithm) -> Result<()> 
     }
 }
 
+/// Refuses a canonical form of `len` bytes when no node is that long.
+pub(super) fn length(len: usize) -> Result<()> {
+    if len < limits::NODE { Ok(()) } else { Err(Error::corrupt(format!("it has {len} bytes; a node has less than {}", limits::NODE))) }
+}
+
 fn branch<V: Value>(branch: &Branch, hash: HashAlgorithm) -> Result<()> {
     if branch.level == 0 || branch.level > limits::LEVEL || branch.children.is_empty() {
         return Err(Error::corrupt(format!("a branch of level {} with {} children", branch.level, branch.children.len())));

@@ -23,7 +23,9 @@ fn frozen(name: &str, written: &[u8]) -> Vec<u8> {
     if !path.exists() && std::env::var_os("FIRN_WRITE_GOLDEN").is_some() {
         let mut text = format!("# {name}: written once, never regenerated. See README.md.\n");
         for line in written.chunks(32) {
-            line.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
+            for byte in line {
+                write!(text, "{byte:02x}").unwrap();
+            }
             text.push('\n');
         }
         std::fs::write(&path, text).unwrap();

@@ -180,13 +180,15 @@ fn the_file_table_is_in_the_order_of_first_use_and_nothing_else() {
     }
 }
 
+type Decoder<'a> = &'a dyn Fn(&[u8]) -> crate::Result<()>;
+
 #[test]
 fn every_truncation_and_every_byte_more_is_corrupt() {
     let node = samples::manifest_leaf();
     let (canonical, stored, id) = (node.canonical(), node.encode_at_rest(), node.id(HASH));
     let object = SnapshotObject { commit: samples::commit(), roots: crate::format::Roots::default() };
     let (commit, snapshot, tip) = (object.commit.canonical(), object.encode(), object.commit.id(HASH));
-    let decoders: [(&[u8], &dyn Fn(&[u8]) -> crate::Result<()>); 4] = [
+    let decoders: [(&[u8], Decoder<'_>); 4] = [
         (&canonical, &|b| Node::<Entry>::decode_canonical(b, HASH).map(drop)),
         (&stored, &|b| Node::<Entry>::decode_verified(b, id).map(drop)),
         (&commit, &|b| Commit::decode_canonical(b, HASH).map(drop)),
@@ -228,6 +230,29 @@ fn a_flipped_bit_at_rest_is_corrupt_and_a_newer_version_unsupported() {
     assert!(checksum.contains("its checksum is ") && checksum.contains("but its envelope says "), "{checksum}");
     let error = Node::<Entry>::decode_verified(&samples::files_leaf().encode_at_rest(), id).unwrap_err();
     assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("it is a files node, not a manifest node"), "{error}");
+}
+
+/// The limit on a whole node or commit, which each of its parts may keep to.
+#[test]
+fn what_is_too_long_as_a_whole_is_refused_in_both_forms() {
+    let entry = |i| (format!("{i}/zarr.json"), inline(4096));
+    let node = |rows| leaf((0..rows).map(entry));
+    let fits = node(254);
+    assert!(fits.canonical().len() < 1 << 20);
+    assert!(Node::<Entry>::decode_canonical(&fits.canonical(), HASH).is_ok());
+    assert!(Node::<Entry>::decode_verified(&fits.encode_at_rest(), fits.id(HASH)).is_ok());
+    corrupt(&node(256), "a node has less than");
+
+    let meta = |count: usize| (0..count).map(|i| (i.to_string(), "m".repeat(1 << 17))).collect();
+    let fits = Commit { meta: meta(15), ..samples::commit() };
+    let long = Commit { meta: meta(16), ..samples::commit() };
+    let stored = |commit: &Commit| SnapshotObject { commit: commit.clone(), roots: crate::format::Roots::default() }.encode();
+    fits.check().unwrap();
+    assert_eq!(Commit::decode_canonical(&fits.canonical(), HASH).unwrap(), fits);
+    assert_eq!(SnapshotObject::decode_verified(&stored(&fits), fits.id(HASH)).unwrap().commit, fits);
+    assert_eq!(long.check().unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(Commit::decode_canonical(&long.canonical(), HASH).unwrap_err().to_string().contains("at most"));
+    assert_eq!(SnapshotObject::decode_verified(&stored(&long), long.id(HASH)).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
