@@ -5,7 +5,7 @@
 
 /// The longest canonical node, in bytes: a node is shorter.
 pub(crate) const NODE: usize = 1 << 20;
-/// The most rows of a node. The cut rule ends a node before 6,503 rows; the limit leaves room for the other targets of its sweep.
+/// The most rows of a node. The cut rule ends a node before 6,502 rows; the limit leaves room for the other targets of its sweep.
 pub(crate) const ROWS: usize = 1 << 16;
 /// The highest level of a branch.
 pub(crate) const LEVEL: u8 = 63;

@@ -14,7 +14,7 @@ pub enum ColumnOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
 /// Integers, one for each row, less `base`, as byte planes: first the lowest byte of every row, then the next, `width` planes
-/// in all (none, when all rows are equal).
+/// in all (none, when all rows are equal). A column of zeros, or of no rows, is left out.
 pub struct Column<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }

@@ -41,12 +41,12 @@ pub(super) fn encode<V: Value>(node: &Node<V>) -> Vec<u8> {
     let mut args = fb::NodeArgs::default();
     let count = match node {
         Node::Leaf(leaf) => {
-            args.keys = Some(column::write_strings(&mut f, leaf.entries.iter().map(|(key, _)| key.as_str())));
+            args.keys = column::write_strings(&mut f, leaf.entries.iter().map(|(key, _)| key.as_str()));
             V::write_columns(&mut f, leaf, &mut digests, &mut args);
             leaf.entries.len()
         }
         Node::Branch(branch) => {
-            args.keys = Some(column::write_strings(&mut f, branch.children.iter().map(|child| child.last.as_str())));
+            args.keys = column::write_strings(&mut f, branch.children.iter().map(|child| child.last.as_str()));
             args.branch = Some(write_branch(&mut f, branch, &mut digests));
             branch.children.len()
         }
@@ -62,7 +62,7 @@ fn write_branch<'f>(f: &mut FlatBufferBuilder<'f>, branch: &Branch, digests: &mu
     let entries: Vec<_> = branch.children.iter().map(|child| child.entries).collect();
     let sizes: Vec<_> = branch.children.iter().map(|child| child.bytes).collect();
     let (entries, sizes) = (column::write(f, &entries), column::write(f, &sizes));
-    fb::Branch::create(f, &fb::BranchArgs { level: branch.level, entries: Some(entries), bytes: Some(sizes) })
+    fb::Branch::create(f, &fb::BranchArgs { level: branch.level, entries, bytes: sizes })
 }
 
 /// Reads an object without looking at its id.
@@ -137,12 +137,12 @@ impl ColumnCodec for Entry {
         }
         let places: Vec<_> = table.places.iter().map(|place| *place as u64).collect();
         let columns = fb::ManifestLeafArgs {
-            kinds: Some(f.create_vector(&kinds)),
-            sizes: Some(column::write(f, &sizes)),
-            inline: Some(f.create_vector(&inline)),
-            places: Some(column::write(f, &places)),
-            gaps: Some(column::write(f, &gaps)),
-            files: Some(column::write_strings(f, table.files.iter().map(|file| file.as_map_key().as_str()))),
+            kinds: column::write_bytes(f, &kinds),
+            sizes: column::write(f, &sizes),
+            inline: column::write_bytes(f, &inline),
+            places: column::write(f, &places),
+            gaps: column::write(f, &gaps),
+            files: column::write_strings(f, table.files.iter().map(|file| file.as_map_key().as_str())),
             file_count: u32::try_from(table.files.len()).expect("a leaf has no more files than rows"),
         };
         args.manifest = Some(fb::ManifestLeaf::create(f, &columns));
@@ -201,8 +201,7 @@ impl ColumnCodec for HistoryEntry {
         digests.extend(leaf.entries.iter().flat_map(|(_, entry)| *entry.id.digest().as_bytes()));
         let lengths: Vec<_> = leaf.entries.iter().map(|(_, entry)| entry.summary.len() as u64).collect();
         let summaries: Vec<_> = leaf.entries.iter().flat_map(|(_, entry)| entry.summary.bytes()).collect();
-        let columns =
-            fb::HistoryLeafArgs { summary_lengths: Some(column::write(f, &lengths)), summaries: Some(f.create_vector(&summaries)) };
+        let columns = fb::HistoryLeafArgs { summary_lengths: column::write(f, &lengths), summaries: column::write_bytes(f, &summaries) };
         args.history = Some(fb::HistoryLeaf::create(f, &columns));
     }
 

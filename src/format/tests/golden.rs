@@ -145,3 +145,19 @@ fn an_independent_calculator_has_the_same_ids() {
     ];
     assert_eq!(printed.lines().collect::<Vec<_>>(), ours);
 }
+
+/// The examples in `docs/format.md` are the frozen bytes.
+#[test]
+fn the_document_shows_the_frozen_bytes() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md")).unwrap();
+    let squeezed: String = text.split_whitespace().collect();
+    let empty = Node::<Entry>::Leaf(Leaf { entries: Vec::new() });
+    for bytes in [samples::first_commit().canonical(), empty.encode_at_rest(), empty.canonical()] {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(squeezed.contains(&hex), "docs/format.md does not show {hex}");
+    }
+    let ids = [empty.id(HASH), empty.id(HashAlgorithm::Blake3), Node::<VirtualFile>::Leaf(Leaf { entries: Vec::new() }).id(HASH)];
+    for id in ids.map(|id| id.to_string()).into_iter().chain([samples::first_commit().id(HASH).to_string()]) {
+        assert!(text.contains(&id), "docs/format.md does not show {id}");
+    }
+}
