@@ -50,7 +50,7 @@ pub(super) fn write_bytes<'f>(f: &mut FlatBufferBuilder<'f>, bytes: &[u8]) -> Op
 pub(super) fn read(column: Option<fb::Column<'_>>, count: usize, what: &str) -> Result<Vec<u64>, Misfit> {
     let width = column.map_or(0, |c| usize::from(c.width()));
     let planes = bytes(column.and_then(|c| c.planes()));
-    if count > limits::ROWS || width > 8 || planes.len() != width * count {
+    if count > limits::MANIFEST_ROWS || width > 8 || planes.len() != width * count {
         return misfit(format!("the column of {what} has {} bytes for {count} rows of {width}", planes.len()));
     }
     let mut values = vec![0; count];

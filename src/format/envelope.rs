@@ -60,7 +60,7 @@ impl Kind {
             // The commit, the copies of three roots, and for each text the 32 bytes that FlatBuffers may spend on it.
             Self::Snapshot => limits::COMMIT + 3 * limits::ROOT_COPY + 32 * (limits::TEXTS + limits::PLACES),
             // A canonical node's text, and at most 32 bytes of columns for each row.
-            Self::Node(_) => limits::NODE + 32 * limits::ROWS,
+            Self::Node(_) => limits::NODE + 32 * limits::MANIFEST_ROWS,
         }
     }
 
@@ -68,7 +68,7 @@ impl Kind {
     const fn most_digests(self) -> usize {
         match self {
             Self::Snapshot => 3 + limits::PARENTS,
-            Self::Node(_) => limits::ROWS,
+            Self::Node(_) => limits::MANIFEST_ROWS,
         }
     }
 }

@@ -9,7 +9,6 @@ use crate::format::column::{self, Misfit, Slices, bytes, misfit, unzigzag, zigza
 use crate::format::envelope::{self, DIGEST, Kind};
 use crate::format::file::{FileKey, MAX_FILE_KEY};
 use crate::format::generated::node as fb;
-use crate::format::limits;
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
 
@@ -69,6 +68,7 @@ fn write_branch<'f>(f: &mut FlatBufferBuilder<'f>, branch: &Branch, digests: &mu
 pub(super) fn decode<V: Value>(bytes: &[u8], hash: HashAlgorithm) -> Result<Node<V>> {
     let opened = envelope::open(Kind::Node(V::KIND), bytes)?;
     let node = fb::root_as_node(&opened.body).map_err(|e| Error::corrupt("its FlatBuffer is malformed").caused_by(e))?;
+    super::check::rows::<V>(node.count() as usize, node.branch().is_none())?;
     let mut digests = Digests { rest: opened.digests.iter(), hash };
     let node = read(&node, &mut digests).map_err(|e| Error::corrupt(e.0))?;
     match digests.rest.len() {
@@ -79,9 +79,6 @@ pub(super) fn decode<V: Value>(bytes: &[u8], hash: HashAlgorithm) -> Result<Node
 
 fn read<V: Value>(node: &fb::Node<'_>, digests: &mut Digests<'_>) -> Result<Node<V>, Misfit> {
     let count = node.count() as usize;
-    if count > limits::ROWS {
-        return misfit(format!("it has {count} rows; at most {} are allowed", limits::ROWS));
-    }
     let mut keys = Vec::with_capacity(count);
     column::read_strings(node.keys(), count, MAX_FILE_KEY, "keys", |key| {
         keys.push(MapKey::new(key));

@@ -153,12 +153,12 @@ impl LeafCodec for Entry {
     }
 
     fn read_leaf(r: &mut Reader<'_>) -> Result<Leaf<Self>> {
-        let count = r.array(limits::ROWS, 4)?;
+        let count = r.array(limits::MANIFEST_ROWS, 4)?;
         let mut files = Vec::with_capacity(count);
         for _ in 0..count {
             files.push(read_file(r)?);
         }
-        let count = r.array(limits::ROWS, 4)?;
+        let count = r.array(limits::MANIFEST_ROWS, 4)?;
         let mut entries = Vec::with_capacity(count);
         for _ in 0..count {
             r.tuple(2)?;

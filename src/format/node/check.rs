@@ -4,7 +4,7 @@ use super::{Branch, Entry, HistoryEntry, Node, Value};
 use crate::error::{Error, Result};
 use crate::format::file::{FileKey, VirtualFile};
 use crate::format::limits;
-use crate::id::{Digest, HashAlgorithm};
+use crate::id::{Digest, HashAlgorithm, MapKind};
 use crate::key::MapKey;
 
 /// What one kind of value demands of itself and of its key. The error says what is wrong; the caller names the key.
@@ -21,7 +21,7 @@ pub(crate) trait CheckEntry {
 pub(super) fn node<V: Value>(node: &Node<V>, hash: HashAlgorithm) -> Result<()> {
     match node {
         Node::Leaf(leaf) => {
-            rows(leaf.entries.len())?;
+            rows::<V>(leaf.entries.len(), true)?;
             ascending(leaf.entries.iter().map(|(key, _)| key))?;
             for (key, value) in &leaf.entries {
                 same_hash(value.digest(), hash)?;
@@ -42,7 +42,7 @@ fn branch<V: Value>(branch: &Branch, hash: HashAlgorithm) -> Result<()> {
     if branch.level == 0 || branch.level > limits::LEVEL || branch.children.is_empty() {
         return Err(Error::corrupt(format!("a branch of level {} with {} children", branch.level, branch.children.len())));
     }
-    rows(branch.children.len())?;
+    rows::<V>(branch.children.len(), false)?;
     ascending(branch.children.iter().map(|child| &child.last))?;
     for child in &branch.children {
         same_hash(Some(child.id.digest()), hash)?;
@@ -60,8 +60,10 @@ fn at(key: &MapKey, wrong: impl std::fmt::Display) -> Error {
     Error::corrupt(format!("at {shown:?}: {wrong}"))
 }
 
-fn rows(count: usize) -> Result<()> {
-    if count > limits::ROWS { Err(Error::corrupt(format!("it has {count} rows; at most {} are allowed", limits::ROWS))) } else { Ok(()) }
+/// Refuses more rows than a node of this map and form may have.
+pub(super) fn rows<V: Value>(count: usize, is_leaf: bool) -> Result<()> {
+    let most = if is_leaf && V::KIND == MapKind::Manifest { limits::MANIFEST_ROWS } else { limits::ROWS };
+    if count > most { Err(Error::corrupt(format!("it has {count} rows; at most {most} are allowed"))) } else { Ok(()) }
 }
 
 fn ascending<'a>(mut keys: impl Iterator<Item = &'a MapKey>) -> Result<()> {

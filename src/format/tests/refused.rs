@@ -98,6 +98,18 @@ fn numbers_must_fit_what_others_read() {
 }
 
 #[test]
+fn no_node_holds_a_float() {
+    // `[0, [], [["a", [link, size]]]]` with the size as a float that is canonical DAG-CBOR elsewhere.
+    let good = leaf([("a".to_owned(), stored(5000))]).canonical();
+    let size = good.len() - 3;
+    assert_eq!(good[size..], [0x19, 0x13, 0x88]);
+    let float = [&good[..size], &[0xfb], &5000f64.to_be_bytes()].concat();
+    assert!(crate::dagcbor::decode::<ipld_core::ipld::Ipld>(&float, "value").is_ok());
+    let error = Node::<Entry>::decode_canonical(&float, HASH).unwrap_err();
+    assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("0xfb where a non-negative integer belongs"), "{error}");
+}
+
+#[test]
 fn texts_must_be_short() {
     let Node::Leaf(files) = samples::files_leaf() else { unreachable!() };
     let known = files.entries[1].1.clone();
