@@ -36,8 +36,8 @@ fn damage(rng: &mut StdRng, node: &Node<Entry>, all: &[NodeId], root: NodeId) ->
             match rng.random_range(0..12) {
                 0 => branch.children.clear(),
                 1 => return Node::Leaf(Leaf { entries: Vec::new() }),
-                2 => branch.level = *[0, 255, level + 1, 70].choose(rng).unwrap(),
-                3 => child.entries = *[0, u64::MAX, child.entries + 1].choose(rng).unwrap(),
+                2 => branch.level = *[0, 255, level.saturating_add(1), 70].choose(rng).unwrap(),
+                3 => child.entries = *[0, u64::MAX, child.entries ^ 1].choose(rng).unwrap(),
                 4 => child.bytes = if child.bytes == u64::MAX { 0 } else { u64::MAX },
                 5 => child.last = MapKey::new(format!("{}!", child.last)),
                 6 => child.id = root,
