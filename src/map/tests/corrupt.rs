@@ -62,7 +62,7 @@ fn damage(rng: &mut StdRng, node: &Node<Entry>, all: &[NodeId], root: NodeId) ->
 fn damaged_maps_give_errors() {
     let mut rng = rng(41);
     let (mut failed, mut passed, mut wholes) = (0, 0, 0);
-    for case in 0..8000 {
+    for case in 0..3000 {
         let shape = small_shape(&mut rng);
         let len = rng.random_range(30..300);
         let mut model = random_model::<Entry>(&mut rng, len, 60);
