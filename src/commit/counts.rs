@@ -75,20 +75,29 @@ fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: 
     let kept_refs = refs.checked_sub(delta.removed.refs).ok_or_else(miscounted)?;
     let kept_bytes = bytes.checked_sub(delta.removed.bytes).ok_or_else(miscounted)?;
     let refs = kept_refs.checked_add(delta.added.refs).ok_or_else(miscounted)?;
-    let bytes = kept_bytes.checked_add(delta.added.bytes).ok_or_else(|| Error::invalid(format!("references into {file} add up to more than 2^64 bytes")))?;
+    let bytes = kept_bytes
+        .checked_add(delta.added.bytes)
+        .ok_or_else(|| Error::invalid(format!("references into {file} add up to more than 2^64 bytes")))?;
     if refs == 0 {
         return Ok(None);
     }
     let record = match (old, staged) {
         (None, None) => return Err(Error::internal(format!("{file} is referenced without a validator"))),
         (Some(old), None) => VirtualFile { refs, bytes, ..old.clone() },
-        (None, Some(new)) => new.validator.to_record(refs, bytes),
-        (Some(_), Some(new)) if new.repin || kept_refs == 0 => new.validator.to_record(refs, bytes),
+        (None, Some(new)) => new.validator.clone().record(refs, bytes),
+        (Some(_), Some(new)) if new.repin || kept_refs == 0 => new.validator.clone().record(refs, bytes),
         (Some(old), Some(new)) => {
             new.validator.agrees_with(old).map_err(|why| {
-                Error::source_changed(format!("{file} is not the file that {kept_refs} older references were pinned to: {why}; replace them all, or repin"))
+                Error::source_changed(format!(
+                    "{file} is not the file that {kept_refs} older references were pinned to: {why}; replace them all, or repin"
+                ))
             })?;
-            VirtualFile { refs, bytes, ..old.clone() }
+            // One that could not be asked when it was pinned, and can be now, is known better from here on.
+            if old.modified.is_none() && new.validator.modified.is_some() {
+                new.validator.clone().record(refs, bytes)
+            } else {
+                VirtualFile { refs, bytes, ..old.clone() }
+            }
         }
     };
     Ok(Some(record))

@@ -116,7 +116,7 @@ impl Staged {
             Some(old) if new.repin => *old = new,
             Some(old) => old
                 .validator
-                .same_file(&new.validator)
+                .agrees_with(&new.validator.record(0, 0))
                 .map_err(|why| Error::source_changed(format!("file {file} changed while it was being staged: {why}")))?,
         }
         Ok(())
