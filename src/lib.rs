@@ -1,5 +1,6 @@
 //! Firnline: a transactional, versioned repository engine for chunked array data on object storage.
 
+mod car;
 mod carfile;
 mod chunk;
 mod commit;
@@ -23,6 +24,7 @@ mod unixfs;
 mod varint;
 mod virtuals;
 
+pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
 pub use commit::{CommitError, CommitOptions, EmptyCommit, Pending, Settlement};
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};

@@ -10,8 +10,5 @@ mod export;
 mod import;
 mod walk;
 
-#[cfg(test)]
-mod tests;
-
 pub use export::{CarPlan, CarSummary};
 pub use import::{ImportTarget, Imported};
