@@ -51,6 +51,17 @@ pub(super) struct Known {
     pub(super) place: Option<Place>,
 }
 
+impl Known {
+    /// Whether the block is where its role wants it.
+    const fn is_settled(&self) -> bool {
+        match (self.role, self.place) {
+            (None, _) | (Some(Role::Chunk(_)), Some(Place::Chunk(_))) => true,
+            (Some(Role::Chunk(_)), _) => false,
+            (Some(_), place) => place.is_some(),
+        }
+    }
+}
+
 /// A block that nothing has asked for yet.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -251,7 +262,7 @@ impl<'r> Blocks<'r> {
     }
 
     /// Stores a chunk that is one block.
-    async fn take_chunk(&mut self, name: Name, size: u64, data: Bytes) -> Result<()> {
+    pub(super) async fn take_chunk(&mut self, name: Name, size: u64, data: Bytes) -> Result<()> {
         let id = ChunkId::from_cid(&cid_from_bytes(&name)?)?;
         let mut assembler = Assembler::new(id, size)?;
         assembler.push(data)?;
@@ -279,7 +290,7 @@ impl<'r> Blocks<'r> {
             let cid = cid_from_bytes(name)?;
             return Err(Error::corrupt(format!("block {cid} at byte {} is linked from nowhere in the CAR file", held.offset)));
         }
-        let linked = self.known.iter().filter(|(_, known)| known.role.is_some() && known.place.is_none()).map(|(name, _)| *name);
+        let linked = self.known.iter().filter(|(_, known)| !known.is_settled()).map(|(name, _)| *name);
         let missing: Vec<Name> = linked.chain(self.trees.waiting()).collect();
         if let Some(first) = missing.iter().min() {
             let cid = cid_from_bytes(first)?;

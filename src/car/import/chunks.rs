@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::blocks::{Blocks, Place};
+use super::blocks::{Blocks, Place, Role};
 use crate::car::distinct::Name;
 use crate::chunk::Assembler;
 use crate::error::{Error, Result};
@@ -89,8 +89,12 @@ impl Blocks<'_> {
             return Ok(Some(data.clone()));
         }
         if let Some(data) = self.release(&name) {
-            self.arrived(name, Place::Piece);
             self.trees.keep_piece(name, data.clone());
+            match self.known.get(&name).and_then(|known| known.role) {
+                // It was about to be stored by itself.
+                Some(Role::Chunk(size)) => self.take_chunk(name, size, data.clone()).await?,
+                _ => self.arrived(name, Place::Piece),
+            }
             return Ok(Some(data));
         }
         if self.known.get(&name).is_none_or(|known| known.place.is_none()) {
