@@ -1,7 +1,5 @@
 //! What tests of every area share.
 
-#![expect(clippy::print_stderr, reason = "tests talk to the person who runs them")]
-
 use std::io::Write as _;
 use std::path::PathBuf;
 

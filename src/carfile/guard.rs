@@ -75,9 +75,8 @@ impl<R: AsyncRead + Unpin> Guard<R> {
         }
     }
 
+    /// Judges bytes that have just been read: one byte of a length, or a part of a section.
     fn took(&mut self, bytes: &[u8], at: &mut Position) -> Result<(), Error> {
-        let section = at.offset;
-        at.offset += bytes.len() as u64;
         match &mut self.state {
             State::Body { left } => {
                 *left -= bytes.len() as u64;
@@ -87,34 +86,34 @@ impl<R: AsyncRead + Unpin> Guard<R> {
             }
             State::Length(decoder) => {
                 if decoder.is_empty() {
-                    at.section = section;
+                    at.section = at.offset;
                 }
                 for &byte in bytes {
-                    match decoder.push(byte) {
-                        Ok(None) => {}
-                        Ok(Some(len @ 1..=MAX_SECTION)) => {
-                            at.body = len;
-                            self.state = State::Body { left: len };
-                            break;
-                        }
-                        Ok(Some(len)) => {
-                            return Err(Error::corrupt(format!(
-                                "the CAR section at byte {} says it has {len} bytes; 1 to {MAX_SECTION} are allowed",
-                                at.section
-                            )));
-                        }
-                        Err(why) => {
-                            let why = match why {
-                                Malformed::TooLong => "is too long",
-                                Malformed::NotMinimal => "is not in its shortest form",
-                            };
-                            return Err(Error::corrupt(format!("the length of the CAR section at byte {} {why}", at.section)));
-                        }
+                    if let Some(left) = length(decoder, byte, at.section)? {
+                        at.body = left;
+                        self.state = State::Body { left };
+                        break;
                     }
                 }
             }
         }
+        at.offset += bytes.len() as u64;
         Ok(())
+    }
+}
+
+/// Takes one byte of the length of the section at byte `section`; `Some` when it was the last.
+fn length(decoder: &mut varint::Decoder, byte: u8, section: u64) -> Result<Option<u64>, Error> {
+    match decoder.push(byte) {
+        Ok(None) => Ok(None),
+        Ok(Some(len @ 1..=MAX_SECTION)) => Ok(Some(len)),
+        Ok(Some(len)) => {
+            Err(Error::corrupt(format!("the CAR section at byte {section} says it has {len} bytes; 1 to {MAX_SECTION} are allowed")))
+        }
+        Err(Malformed::TooLong) => Err(Error::corrupt(format!("the length of the CAR section at byte {section} is too long"))),
+        Err(Malformed::NotMinimal) => {
+            Err(Error::corrupt(format!("the length of the CAR section at byte {section} is not in its shortest form")))
+        }
     }
 }
 

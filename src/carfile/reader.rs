@@ -5,7 +5,7 @@ use std::io::Cursor;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader, Chain, Take};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::id::{Cid, HashAlgorithm};
 use crate::varint;
 
@@ -187,7 +187,7 @@ async fn fill<R: AsyncRead + Unpin>(reader: &mut R, out: &mut [u8], offset: u64)
         std::io::ErrorKind::UnexpectedEof => {
             Error::corrupt(format!("the CAR file is truncated: it ends within the {} bytes of header at byte {offset}", out.len()))
         }
-        _ => Error::new(ErrorKind::Unavailable, format!("reading the CAR file failed at byte {offset}")).caused_by(e),
+        _ => Error::unavailable(format!("reading the CAR file failed at byte {offset}")).caused_by(e),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Files of other tools, every flip and every cut of a small file, and a million hostile ones.
 
+#![expect(clippy::cast_possible_truncation, reason = "files of tests fit into memory")]
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,8 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
-use super::reader::verify;
-use super::{CarReader, CarWriter, MAX_BLOCK, header_len, section_len};
+use super::{CarReader, CarWriter, MAX_BLOCK, header_len, section_len, verify};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, Cid, HashAlgorithm, NodeId, parse_cid};
 use crate::varint;
@@ -263,13 +264,21 @@ async fn lengths_that_lie_cost_nothing() {
     }
 }
 
+/// A source that only fails.
+struct Failing;
+
+impl AsyncRead for Failing {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Err(std::io::Error::other("the line is dead")))
+    }
+}
+
 #[tokio::test]
 async fn failing_sources_are_unavailable() {
     let car = written(&contents()).await;
-    let failing = || tokio_test_error();
     for cut in [0, 5, 40, car.len() - 1, car.len()] {
         let found = async {
-            let mut reader = CarReader::open(car[..cut].chain(failing())).await?;
+            let mut reader = CarReader::open(car[..cut].chain(Failing)).await?;
             while reader.next().await?.is_some() {}
             Ok::<_, Error>(())
         };
@@ -277,17 +286,6 @@ async fn failing_sources_are_unavailable() {
         assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
         assert!(std::error::Error::source(&e).is_some());
     }
-}
-
-/// A source that only fails.
-fn tokio_test_error() -> impl AsyncRead + Unpin {
-    struct Failing;
-    impl AsyncRead for Failing {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-            Poll::Ready(Err(std::io::Error::other("the line is dead")))
-        }
-    }
-    Failing
 }
 
 #[test]
@@ -298,6 +296,21 @@ fn other_hashes_are_unsupported() {
     }
     let e = verify(&raw(HashAlgorithm::Sha2_256, b"a").0, b"b").unwrap_err();
     assert_eq!(e.to_string().matches("bafkrei").count(), 2, "{e}");
+}
+
+#[tokio::test]
+async fn cids_have_one_form() {
+    let (cid, data) = raw(HashAlgorithm::Sha2_256, b"data");
+    let (head, _) = CarWriter::start(Vec::new(), &[cid]).await.unwrap().finish().await.unwrap();
+    let digest = &cid.hash().digest();
+    for long in [&b"\x01\xd5\x00\x12\x20"[..], b"\x81\x00\x55\x12\x20", b"\x01\x55\x92\x00\x20", b"\x01\x55\x12\xa0\x00"] {
+        let mut car = head.clone();
+        varint::put(&mut car, (long.len() + 32 + data.len()) as u64);
+        car.extend([long, digest, &data].concat());
+        let e = read(&car).await.2.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Corrupt);
+        assert!(e.to_string().contains(&format!("at byte {}", head.len())), "{e}");
+    }
 }
 
 fn fixture(test: &str, name: &str) -> Option<Vec<u8>> {
@@ -318,14 +331,22 @@ async fn basic_fixtures_are_read_as_their_notes_say() {
         let (roots, blocks, end) = read(&car).await;
         end.unwrap();
         assert_eq!(roots, notes["header"]["roots"].as_array().unwrap().iter().map(cid).collect::<Vec<_>>());
-        let noted = notes["blocks"].as_array().unwrap();
-        assert_eq!(blocks.len(), noted.len());
-        for ((found, data, offset), note) in blocks.iter().zip(noted) {
+        let listed = notes["blocks"].as_array().unwrap();
+        assert_eq!(blocks.len(), listed.len());
+        for ((found, data, offset), note) in blocks.iter().zip(listed) {
             assert_eq!(*found, cid(&note["cid"]));
             assert_eq!(*offset, note["offset"].as_u64().unwrap());
             assert_eq!(data.len() as u64, note["blockLength"].as_u64().unwrap());
             assert_eq!(section_len(found, data.len() as u64), note["length"].as_u64().unwrap());
         }
+        // Written again they are the same bytes.
+        let mut writer = CarWriter::start(Vec::new(), &roots).await.unwrap();
+        for (cid, data, _) in &blocks {
+            writer.block(cid, data).await.unwrap();
+        }
+        let inner = notes["header"]["dataOffset"].as_u64().unwrap_or(0) as usize;
+        let size = notes["header"]["dataSize"].as_u64().map_or(car.len(), |size| size as usize);
+        assert_eq!(writer.finish().await.unwrap().0, car[inner..inner + size]);
     }
 }
 

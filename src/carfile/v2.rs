@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 pub(super) const PRAGMA: [u8; 10] = *b"\xa1gversion\x02";
 /// Length of the header that follows the pragma, in bytes.
 pub(super) const HEADER: usize = 40;
+/// The first bit of the characteristics.
+const FULLY_INDEXED: u8 = 0x80;
 /// Where the header ends.
 const HEADER_END: u64 = 51;
 
@@ -32,7 +34,7 @@ pub(super) fn decode(bytes: &[u8; HEADER]) -> Result<Inner> {
     let mut numbers = numbers.as_chunks::<8>().0.iter().map(|n| u64::from_le_bytes(*n));
     let mut next = || numbers.next().unwrap_or_default();
     let (offset, size, index) = (next(), next(), next());
-    let known = characteristics.first().is_some_and(|b| b & 0x7f == 0) && characteristics.iter().skip(1).all(|&b| b == 0);
+    let known = characteristics.iter().enumerate().all(|(i, &b)| b == 0 || (i, b) == (0, FULLY_INDEXED));
     if !known {
         return Err(Error::unsupported("the CAR file has unknown characteristics, at byte 11"));
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, Cid, Digest};
-use crate::storage::{ObjectName, Storage as _};
+use crate::storage::ObjectName;
 use crate::unixfs::{LEAF, Layout, Tree};
 
 use super::split::{digests_of, leaf_digests};
@@ -120,11 +120,12 @@ impl ChunkStore {
         if bytes.len() as u64 == len {
             return Ok(bytes);
         }
-        let mut message = format!("chunk {id} has an object of {} bytes; by its size it should have {len}", bytes.len());
-        if let (ChunkForm::Raw, [digest]) = (id.form(), leaf_digests(id.digest().hash(), &bytes).as_slice()) {
-            message.push_str(&format!(", and it hashes to {}", ChunkId::new(ChunkForm::Raw, *digest)));
-        }
-        Err(Error::corrupt(message))
+        let found = match (id.form(), leaf_digests(id.digest().hash(), &bytes).as_slice()) {
+            (ChunkForm::Raw, [digest]) => format!(", and it hashes to {}", ChunkId::new(ChunkForm::Raw, *digest)),
+            _ => String::new(),
+        };
+        let have = bytes.len();
+        Err(Error::corrupt(format!("chunk {id} has an object of {have} bytes; by its size it should have {len}{found}")))
     }
 
     /// A part of the object.
@@ -143,7 +144,8 @@ impl ChunkStore {
 /// Checks the digests of leaves, of which the first has index `first`, against the tree.
 fn check_leaves(id: &ChunkId, tree: &Tree, first: u64, digests: &[Digest]) -> Result<()> {
     let skip = to_memory(0..first)?.end;
-    let wanted = tree.leaves().get(skip..).unwrap_or_default();
+    let wanted = tree.leaves().get(skip..).and_then(|rest| rest.get(..digests.len()));
+    let wanted = wanted.ok_or_else(|| Error::internal(format!("chunk {id} has no {} leaves from leaf {first}", digests.len())))?;
     for (index, (found, want)) in (first..).zip(digests.iter().zip(wanted)) {
         check(id, &format!("its leaf {index}"), ChunkId::new(ChunkForm::Raw, *found), ChunkId::new(ChunkForm::Raw, *want))?;
     }

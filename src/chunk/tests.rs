@@ -1,5 +1,7 @@
 //! Every size around the edges, every way to damage an object, and the blocks that export and import see.
 
+#![expect(clippy::cast_possible_truncation, reason = "chunks of tests fit into memory")]
+
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
@@ -8,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::Stream;
 use futures::stream::{self, BoxStream};
 
 use super::write::object_parts;
@@ -15,11 +18,12 @@ use super::{Assembler, ChunkStore, Hashed, object_len};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 use crate::storage::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
-use crate::unixfs::{LEAF, Step};
+use crate::unixfs::{LEAF, Step, Tree};
 
-/// Objects in a map; counts requests and bytes.
+/// Objects in a map; counts requests and bytes. Can pretend that each begins with many zeros.
 #[derive(Debug, Default)]
 struct Objects {
+    zeros: u64,
     map: Mutex<HashMap<String, Bytes>>,
     gets: AtomicU64,
     bytes: AtomicU64,
@@ -35,13 +39,17 @@ impl fmt::Display for Objects {
 impl Storage for Objects {
     async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
         let Some(bytes) = self.map.lock().unwrap().get(name.as_str()).cloned() else { return Ok(None) };
-        let range = range.map_or(0..bytes.len(), |r| r.start as usize..r.end as usize);
-        if range.end > bytes.len() {
+        let len = self.zeros + bytes.len() as u64;
+        let range = range.unwrap_or(0..len);
+        if range.end > len {
             return Err(Error::corrupt(format!("{name} ends before byte {}", range.end)));
         }
         self.gets.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(range.len() as u64, Ordering::Relaxed);
-        Ok(Some(bytes.slice(range)))
+        self.bytes.fetch_add(range.end - range.start, Ordering::Relaxed);
+        let stored = |at: u64| at.saturating_sub(self.zeros) as usize;
+        let zeros = range.end.min(self.zeros).saturating_sub(range.start) as usize;
+        let rest = bytes.slice(stored(range.start)..stored(range.end));
+        Ok(Some(if zeros == 0 { rest } else { [Bytes::from(vec![0; zeros]), rest].concat().into() }))
     }
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
         self.map.lock().unwrap().insert(name.to_string(), parts.concat().into());
@@ -115,13 +123,13 @@ async fn an_object_is_laid_out_as_documented() {
     let bytes = payload(3 * LEAF);
     let (id, size) = chunks.write(bytes.clone()).await.unwrap();
     let object = objects.object(&id);
-    let u64_at = |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().unwrap());
+    let number = |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().unwrap());
     let tail = object.len() - 40;
     assert_eq!(&object[tail..tail + 8], b"FIRNTREE");
     assert_eq!(object[tail + 8..tail + 16], [1, 0, 1, 0, 1, 0, 0, 0]);
-    assert_eq!(u64_at(tail + 16), size);
-    let interior = u64_at(tail + 24) as usize;
-    assert_eq!(u64_at(tail + 32), xxhash_rust::xxh3::xxh3_64(&object[tail - 4..tail + 32]));
+    assert_eq!(number(tail + 16), size);
+    let interior = number(tail + 24) as usize;
+    assert_eq!(number(tail + 32), xxhash_rust::xxh3::xxh3_64(&object[tail - 4..tail + 32]));
     assert_eq!(object[tail - 4..tail], (interior as u32).to_le_bytes());
     assert_eq!(object.len(), bytes.len() + interior + 44);
     let node = &object[bytes.len()..bytes.len() + interior];
@@ -148,6 +156,54 @@ async fn ranges_are_verified_and_frugal() {
         for bad in [Range { start: 2, end: 1 }, 0..len + 1, len + 1..len + 1] {
             assert_eq!(chunks.read_range(&id, len, bad).await.unwrap_err().kind(), ErrorKind::Invalid);
         }
+    }
+}
+
+#[tokio::test]
+async fn ranges_see_the_damage_they_touch() {
+    let (objects, chunks) = sha();
+    let len = 4 * LEAF + 100;
+    let bytes = payload(len);
+    let (id, _) = chunks.write(bytes.clone()).await.unwrap();
+    let good = objects.object(&id);
+    let ranges = [0..10, LEAF - 1..LEAF + 1, 2 * LEAF..3 * LEAF, 3 * LEAF + 1..len, 4 * LEAF + 99..len];
+    for at in [0, 2 * LEAF + 7, 4 * LEAF + 3, len, len + 150, good.len() as u64 - 50, good.len() as u64 - 1] {
+        let mut bad = good.to_vec();
+        bad[at as usize] ^= 0x20;
+        objects.damage(&id, bad.into());
+        let interior = len..good.len() as u64 - 44;
+        for range in &ranges {
+            let aligned = range.start / LEAF * LEAF..range.end.next_multiple_of(LEAF).min(len);
+            let got = chunks.read_range(&id, len, range.clone()).await;
+            if interior.contains(&at) || aligned.contains(&at) {
+                assert_eq!(got.unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}, {range:?}");
+            } else {
+                assert_eq!(got.unwrap(), bytes.slice(range.start as usize..range.end as usize), "byte {at}, {range:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn ranges_of_a_chunk_past_1024_leaves_are_verified() {
+    let (hash, zeros, len) = (HashAlgorithm::Blake3, 1026 * LEAF, 1026 * LEAF + 5);
+    let mut leaves = vec![hash.digest(&vec![0; LEAF as usize]); 1026];
+    leaves.push(hash.digest(b"after"));
+    let tree = Tree::of(hash, len, leaves).unwrap();
+    let whole = object_parts(&Hashed::from_tree(tree.clone(), vec![Bytes::from_static(b"after")])).concat();
+    let objects = Arc::new(Objects { zeros, ..Objects::default() });
+    let (id, chunks) = (tree.root(), ChunkStore::new(objects.clone(), hash));
+    objects.damage(&id, whole.clone().into());
+    assert_eq!(chunks.tree(&id, len).await.unwrap().unwrap(), tree);
+    assert_eq!(object_len(&id, len).unwrap(), zeros + whole.len() as u64);
+    assert_eq!(chunks.read_range(&id, len, 1024 * LEAF - 3..1024 * LEAF + 3).await.unwrap(), [0; 6][..]);
+    assert_eq!(chunks.read_range(&id, len, zeros - 2..len).await.unwrap(), b"\0\0after"[..]);
+    assert_eq!(chunks.leaf(&id, len, 1026).await.unwrap(), b"after"[..]);
+    for at in [3, 100, whole.len() / 2] {
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        objects.damage(&id, bad.into());
+        assert_eq!(chunks.read_range(&id, len, zeros - 2..len).await.unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }
 
@@ -200,9 +256,13 @@ async fn a_missing_chunk_is_not_found() {
     }
 }
 
+fn give(blocks: &[Bytes]) -> impl Stream<Item = Result<Bytes>> {
+    stream::iter(blocks.iter().cloned().map(Ok))
+}
+
 #[tokio::test]
 async fn blocks_go_out_and_come_back() {
-    let (_, source) = sha();
+    let (stored, source) = sha();
     let (objects, target) = sha();
     for len in SIZES {
         let (id, _) = source.write(payload(len)).await.unwrap();
@@ -220,6 +280,13 @@ async fn blocks_go_out_and_come_back() {
                 });
             }
             assert!(source.leaf_of(&tree, tree.layout().leaves()).await.is_err());
+            let good = stored.object(&id);
+            let mut bad = good.to_vec();
+            bad[LEAF as usize] ^= 1;
+            stored.damage(&id, bad.into());
+            assert_eq!(source.leaf_of(&tree, 1).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(source.leaf_of(&tree, 0).await.unwrap(), blocks[1]);
+            stored.damage(&id, good);
         } else {
             assert!(source.interior(&id, len).await.unwrap().is_empty());
             blocks.push(source.leaf(&id, len, 0).await.unwrap());
@@ -227,7 +294,6 @@ async fn blocks_go_out_and_come_back() {
         assert_eq!(source.leaf(&id, len, len.div_ceil(LEAF).max(1)).await.unwrap_err().kind(), ErrorKind::Invalid);
         assert_eq!(Assembler::size_of(&id, &blocks[0]).unwrap(), len);
 
-        let give = |blocks: &[Bytes]| stream::iter(blocks.to_vec().into_iter().map(Ok));
         let mut swapped = blocks.clone();
         swapped.reverse();
         let damaged = [&blocks[1..], &[payload(3)]].concat();
@@ -245,18 +311,32 @@ async fn blocks_go_out_and_come_back() {
     }
 }
 
+#[tokio::test]
+async fn repeated_leaves_are_wanted_each_time() {
+    let (_, chunks) = sha();
+    let zeros = chunks.hash(vec![0; 3 * LEAF as usize].into()).await.unwrap();
+    let mut assembler = Assembler::new(zeros.id(), 3 * LEAF).unwrap();
+    assembler.push(zeros.tree().unwrap().nodes()[0].bytes.clone()).unwrap();
+    let leaf = assembler.wanted().unwrap();
+    for _ in 0..3 {
+        assert_eq!(assembler.wanted(), Some(leaf));
+        assembler.push(vec![0; LEAF as usize].into()).unwrap();
+    }
+    assert_eq!(assembler.push(Bytes::new()).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(assembler.finish().unwrap().id(), zeros.id());
+}
+
 #[test]
 fn files_of_other_profiles_are_unsupported() {
     // What `ipfs add --cid-version=1` of old makes of 300,000 bytes: two leaves of at most 256 KiB.
     let hash = HashAlgorithm::Sha2_256;
-    let (a, b) = (hash.digest(b"a"), hash.digest(b"b"));
     let link = |digest, size: &[u8]| {
         let cid = ChunkId::new(ChunkForm::Raw, digest).to_bytes();
         [&[0x12, 42 + size.len() as u8, 0x0a, 36], &cid[..], &[0x12, 0, 0x18], size].concat()
     };
     let node = [
-        &link(a, &[0x80, 0x80, 0x10])[..],
-        &link(b, &[0xe0, 0xa7, 0x02]),
+        &link(hash.digest(b"a"), &[0x80, 0x80, 0x10])[..],
+        &link(hash.digest(b"b"), &[0xe0, 0xa7, 0x02]),
         &[0x0a, 14, 8, 2, 0x18, 0xe0, 0xa7, 0x12, 0x20, 0x80, 0x80, 0x10, 0x20, 0xe0, 0xa7, 0x02],
     ]
     .concat();

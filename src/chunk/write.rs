@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
 use crate::id::ChunkId;
-use crate::storage::{ObjectName, Storage as _};
+use crate::storage::ObjectName;
 use crate::unixfs::Layout;
 
 use super::{ChunkStore, Hashed};

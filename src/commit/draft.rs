@@ -63,9 +63,10 @@ pub(crate) async fn apply_edits(
     let edited = base.manifest().edit(edits, shape, uploads).await?;
     let file_edits = count_files(base, staged, edits, &edited.replaced).await?;
     let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
-    let containers = staged.containers_over(&base.commit().containers);
+    let needed = staged.needed_containers();
+    let containers = Staged::merge_containers(&base.commit().containers, needed.iter().copied());
     let mut places: BTreeSet<_> = base.commit().places.iter().cloned().collect();
-    for container in staged.containers().values() {
+    for container in needed {
         places.insert(container.place()?);
     }
     Ok(Draft { manifest: edited.root, files, containers, places: places.into_iter().collect() })

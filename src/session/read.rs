@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::key::{Key, Prefix};
 use crate::map::Span;
-use crate::virtuals;
 
 /// An external file that a snapshot depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +83,7 @@ impl Snapshot {
         let entries = self.file_map().scan(Span::all()).into_stream();
         entries.and_then(move |(key, record)| async move {
             let file = FileKey::from_map_key(&key)?;
-            let url = virtuals::resolve(&self.commit().containers, &file)?;
+            let url = file.url(&self.commit().containers)?;
             Ok(Dependency { file, url, record })
         })
     }

@@ -50,29 +50,32 @@ impl WriteSession {
             let staged = self.look_up(key, &file, options).await?;
             self.staged.add_file(&file, staged)?;
         }
-        if let Some(staged) = self.staged.files().get(&file) {
-            staged.validator.check_range(&range).map_err(|e| e.context(format!("{key}: {url}")))?;
+        if let Some(size) = self.staged.files().get(&file).and_then(|f| f.size).filter(|size| *size < range.end) {
+            return Err(Error::invalid(format!(
+                "{key}: bytes {} to {} lie past the end of {url}, which has {size}",
+                range.start, range.end
+            )));
         }
         self.staged.set(key, Entry::Virtual { file, offset: range.start, length });
         Ok(())
     }
 
     async fn look_up(&self, key: &Key, file: &FileKey, options: &VirtualOptions) -> Result<StagedFile> {
-        if let Some(validator) = &options.validator {
-            return Ok(StagedFile { validator: validator.clone(), repin: options.repin });
-        }
         let repository = self.base.repository();
-        let now = repository.clock().now();
-        let containers = self.containers();
-        let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(now) };
-        let found = repository.virtuals().lookup(&containers, file, lookup).await.map_err(|e| e.context(key))?;
+        let found = match &options.validator {
+            Some(validator) => Some(validator.clone()),
+            None => {
+                let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(repository.clock().now()) };
+                repository.virtuals().lookup(&self.containers(), file, lookup).await.map_err(|e| e.context(key))?
+            }
+        };
         if let Some(validator) = found {
-            return Ok(StagedFile { validator, repin: options.repin });
+            return Ok(StagedFile { size: validator.size, validator, repin: options.repin });
         }
-        // Nobody can ask the file. What the branch knows of it already stays; else "not modified since".
+        // Nobody can ask the file: "not modified since", and of its length only what the branch knows already.
         let known = self.base.file_map().find(file.as_map_key().as_str()).await?;
-        let validator = known.map_or_else(|| Validator::staged_at(now), |record| Validator::of(&record));
-        Ok(StagedFile { validator, repin: options.repin })
+        let validator = Validator::staged_at(repository.clock().now());
+        Ok(StagedFile { validator, size: known.and_then(|record| record.size), repin: options.repin })
     }
 
     /// The containers as a commit would leave them.

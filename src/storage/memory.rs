@@ -14,6 +14,9 @@ use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, V
 use crate::error::Result;
 use crate::time::{Clock, SystemClock, Timestamp};
 
+/// Bytes with their names.
+type Named = Vec<(String, Bytes)>;
+
 /// A store in memory. A clone is another handle on the same store; it is freed with the last one.
 #[derive(Clone)]
 pub struct Memory {
@@ -48,7 +51,7 @@ impl Memory {
     }
 
     /// Everything that is stored: objects, then registers, each in the order of their names.
-    pub(super) fn contents(&self) -> (Vec<(String, Bytes)>, Vec<(String, Bytes)>) {
+    pub(super) fn contents(&self) -> (Named, Named) {
         let contents = self.lock();
         let copy = |map: &BTreeMap<String, Stored>| map.iter().map(|(name, stored)| (name.clone(), stored.bytes.clone())).collect();
         (copy(&contents.objects), copy(&contents.registers))

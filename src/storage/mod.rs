@@ -10,7 +10,7 @@ pub(crate) mod layout;
 mod local;
 mod memory;
 mod observe;
-mod url;
+pub(crate) mod url;
 
 #[cfg(test)]
 mod tests;
@@ -29,8 +29,6 @@ pub use layout::{ObjectName, RegisterName};
 pub use local::{Local, LocalOptions, NetworkFileSystems};
 pub use memory::Memory;
 pub use observe::{Counts, Observed};
-#[expect(unused_imports, reason = "the engine opens places by it")]
-pub(crate) use url::Place;
 pub use url::open;
 
 /// An object as a listing shows it.
@@ -101,6 +99,9 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()>;
 
     /// Returns once everything this handle has put is durable, together with the directories it lies in.
+    ///
+    /// When it fails, nothing it covered is durable for sure. It may be asked again; a store that cannot tell any more
+    /// what was lost keeps failing until those objects have been put again.
     async fn barrier(&self) -> Result<()>;
 
     /// Lists the objects and registers whose name begins with `prefix`, in no particular order.

@@ -1,5 +1,7 @@
 //! The ids of other implementations, and that nothing but the one encoding is read.
 
+#![expect(clippy::cast_possible_truncation, reason = "a pattern of bytes, and indices into what is in memory")]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -63,7 +65,10 @@ for (const size of process.argv.slice(1).map(Number)) {
 #[test]
 fn ids_are_those_of_the_installed_importer() {
     let Some(modules) = std::env::var_os("FIRN_TEST_NODE_MODULES").map(std::path::PathBuf::from) else {
-        crate::testing::skip("ids_are_those_of_the_installed_importer", "FIRN_TEST_NODE_MODULES names no folder with ipfs-unixfs-importer");
+        crate::testing::skip(
+            "ids_are_those_of_the_installed_importer",
+            "set FIRN_TEST_NODE_MODULES to a node_modules folder with ipfs-unixfs-importer 17.1.1",
+        );
         return;
     };
     let sizes = GOLDEN.map(|(size, _)| size).into_iter().chain([2, 262_144, 2 * LEAF, 5 * LEAF - 1, 1024 * LEAF, 1024 * LEAF + 1]);

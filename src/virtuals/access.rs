@@ -28,6 +28,9 @@ impl FromStr for Allow {
     /// Reads a URL prefix; one that could not begin a valid URL is `Invalid`. For `file:` the directory need not exist.
     fn from_str(text: &str) -> Result<Self> {
         let prefix = text.strip_suffix('/').unwrap_or(text);
+        if text.starts_with('/') || text.is_empty() {
+            return Err(Error::invalid(format!("allowed place {text:?} is not a url; write file://{prefix}/")));
+        }
         // A prefix is right if a file below it could be named; `file:///` is the root directory.
         let scheme = url::parse(&format!("{prefix}/x")).map_err(|e| e.context(format!("allowed place {}", url::shown(text))))?.scheme;
         if scheme != Scheme::File && prefix.contains('?') {

@@ -119,7 +119,7 @@ fn lost(place: &Place, error: io::Error) -> Error {
 }
 
 /// Opens a path that has no links in it; if one was put there since, the kernel refuses.
-fn open_real(path: &Path) -> io::Result<File> {
+pub(super) fn open_real(path: &Path) -> io::Result<File> {
     use rustix::fs::{CWD, Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
     #[cfg(target_os = "linux")]
@@ -138,12 +138,14 @@ pub(super) struct Opened<'a> {
     digests: &'a Digests,
 }
 
+#[cfg(test)]
 impl<'a> Opened<'a> {
-    #[cfg(test)]
     pub(super) fn new(source: &'a FileSource, place: &'a Place) -> Result<Self> {
         Ok(Self { file: open(place)?, place, digests: &source.digests })
     }
+}
 
+impl Opened<'_> {
     fn unreadable(&self, error: io::Error) -> Error {
         Error::unavailable(self.place.says("cannot be read")).caused_by(error)
     }
@@ -205,12 +207,13 @@ impl<'a> Opened<'a> {
 
     /// The bytes of a range that lies inside the file; `None` if the file ended all the same.
     fn bytes(&self, range: &Range<u64>) -> Result<Option<Bytes>> {
-        let too_long =
-            |_| Error::unavailable(self.place.says(format_args!("has a range of {} bytes, too long for memory", range.end - range.start)));
-        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| too_long(()))?;
+        let length = range.end.saturating_sub(range.start);
         let mut buffer = Vec::new();
-        buffer.try_reserve_exact(length).map_err(|_| too_long(()))?;
-        buffer.resize(length, 0);
+        let room = usize::try_from(length).ok().filter(|&room| buffer.try_reserve_exact(room).is_ok());
+        let Some(room) = room else {
+            return Err(Error::unavailable(self.place.says(format_args!("has a range of {length} bytes, too long for memory"))));
+        };
+        buffer.resize(room, 0);
         match self.file.read_exact_at(&mut buffer, range.start) {
             Ok(()) => Ok(Some(buffer.into())),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),

@@ -135,7 +135,7 @@ fn render(template: &Template, name: &str, args: &[&str]) -> Result<String> {
 }
 
 /// The container of `file`; one that the snapshot does not have is `Corrupt`.
-pub(crate) fn container_of<'c>(containers: &'c [Container], file: &FileKey) -> Result<&'c Container> {
+fn container_of<'c>(containers: &'c [Container], file: &FileKey) -> Result<&'c Container> {
     let name = file.container();
     let sorted = containers.binary_search_by(|c| c.name.as_str().cmp(name)).ok().and_then(|at| containers.get(at));
     sorted
@@ -143,9 +143,12 @@ pub(crate) fn container_of<'c>(containers: &'c [Container], file: &FileKey) -> R
         .ok_or_else(|| Error::corrupt(format!("file {file} lies in container {name:?}, which the snapshot does not have")))
 }
 
-/// The URL of `file` as it is recorded; a container or arguments that cannot have been recorded are `Corrupt`.
-pub(crate) fn resolve(containers: &[Container], file: &FileKey) -> Result<String> {
-    recorded(containers, file).map(|resolved| resolved.url)
+impl FileKey {
+    /// The URL of the file as it is recorded, given the containers of its snapshot; a container or arguments that cannot have
+    /// been recorded are `Corrupt`.
+    pub fn url(&self, containers: &[Container]) -> Result<String> {
+        recorded(containers, self).map(|resolved| resolved.url)
+    }
 }
 
 /// Where a file lies, with the literal beginning of the template that says so.

@@ -34,7 +34,6 @@ use crate::time::Timestamp;
 
 pub use access::{Access, Allow, Rebind};
 pub use locate::{Located, Locator};
-pub(crate) use locate::{container_of, resolve};
 pub use validator::Validator;
 
 use file::FileSource;
@@ -167,11 +166,15 @@ impl Virtuals {
 
     /// Asks what the source tells of a file, to pin it.
     ///
-    /// `None` when it cannot be asked, because it is not allowed or this build does not speak its scheme: then
-    /// [`Validator::staged_at`] is all there is. A file that does not exist is `NotFound`; one that was modified after
-    /// [`Lookup::scanned_at`] is `SourceChanged`; a source that does not answer is `Unavailable`.
+    /// `None` when it cannot be asked, because it is not allowed, this build does not speak its scheme, or the reader put its
+    /// container elsewhere (what a copy says must not be recorded of the original): then [`Validator::staged_at`] is all
+    /// there is. A file that does not exist is `NotFound`; one that was modified after [`Lookup::scanned_at`] is
+    /// `SourceChanged`; a source that does not answer is `Unavailable`.
     pub async fn lookup(&self, containers: &[Container], file: &FileKey, lookup: Lookup) -> Result<Option<Validator>> {
-        let place = self.place(containers, file, None)?.0;
+        let (place, rebind) = self.place(containers, file, None)?;
+        if rebind.is_some() {
+            return Ok(None);
+        }
         let source = match self.source(&place) {
             Ok(source) => source,
             Err(e) if matches!(e.kind(), ErrorKind::Denied | ErrorKind::Unsupported) => return Ok(None),

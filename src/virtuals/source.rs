@@ -39,17 +39,21 @@ impl Place {
 
     /// The directory to allow: that of the container, or of the file itself where the container is a whole disk.
     fn directory(&self) -> &str {
-        let directory = |text: &str| text.rfind('/').map_or(0, |at| at + 1);
+        let is_path = self.url.starts_with("file:");
+        let directory = |text: &str| {
+            let path = if is_path { text } else { text.split('?').next().unwrap_or(text) };
+            path.rfind('/').map_or(0, |at| at + 1)
+        };
         let authority = self.url.find("://").map_or(0, |at| at + 3);
         let end = directory(&self.prefix);
-        let of_container = self.url.get(..end).filter(|_| end > authority + 1 || (end > authority && !self.url.starts_with("file:")));
+        let of_container = self.url.get(..end).filter(|_| end > authority + 1 || (end > authority && !is_path));
         of_container.or_else(|| self.url.get(..directory(&self.url))).unwrap_or(&self.url)
     }
 
     /// The refusal of a place that the reader did not allow; `really` is where links led, if they led elsewhere.
     pub(crate) fn denied(&self, really: Option<&str>) -> Error {
         let subject = self.key.clone().unwrap_or_else(|| url::shown(&self.url));
-        let place = url::shown(really.unwrap_or_else(|| self.directory()));
+        let place = url::shown_whole(really.unwrap_or_else(|| self.directory()));
         let how = if really.is_some() { ", through a symbolic link" } else { "" };
         Error::denied(format!("{subject} lies in {place} (container {}{how}), which is not allowed; add --allow {place}", self.container))
     }

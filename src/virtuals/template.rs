@@ -131,8 +131,5 @@ impl Template {
 
 fn check_name(name: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    match name.chars().all(good) {
-        true => Ok(()),
-        false => Err("has a placeholder whose name is not letters, digits, _ and -".to_owned()),
-    }
+    if name.chars().all(good) { Ok(()) } else { Err("has a placeholder whose name is not letters, digits, _ and -".to_owned()) }
 }

@@ -56,11 +56,20 @@ pub(crate) struct Url<'u> {
 }
 
 /// At most this many characters of a URL are shown in a message.
-const SHOWN: usize = 200;
+const SHOWN: usize = 400;
 
 /// `text` as a message may show it: bounded, escaped, without what follows `?` and without userinfo.
 pub(crate) fn shown(text: &str) -> String {
-    let (before, query) = text.split_once('?').map_or((text, false), |(before, _)| (before, true));
+    let whole = shown_whole(text);
+    let cut = whole.char_indices().nth(SHOWN).and_then(|(at, _)| whole.get(..at));
+    cut.map_or_else(|| whole.clone(), |cut| format!("{cut}…"))
+}
+
+/// The same in full, for a place that somebody is to copy.
+pub(crate) fn shown_whole(text: &str) -> String {
+    // A `?` is a character of a path like any other; elsewhere secrets may follow it.
+    let is_path = text.starts_with("file:///");
+    let (before, more) = text.split_once('?').filter(|_| !is_path).map_or((text, ""), |(before, _)| (before, "…"));
     let clean = match before.split_once("://") {
         Some((scheme, rest)) => {
             let end = rest.find('/').unwrap_or(rest.len());
@@ -70,16 +79,16 @@ pub(crate) fn shown(text: &str) -> String {
         }
         None => before.to_owned(),
     };
-    let cut: String = clean.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    let more = if query || clean.chars().nth(SHOWN).is_some() { "…" } else { "" };
-    // escape_debug also escapes quotes, which read worse than they harm here.
-    format!("{}{more}", cut.replace("\\'", "'"))
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    clean.chars().map(escaped).collect::<String>() + more
 }
 
 /// Reads a URL that names a file; what cannot be recorded is `Invalid`, with what to write instead.
 pub(crate) fn parse(url: &str) -> Result<Url<'_>> {
     let wrong = |why: &str| Error::invalid(format!("url {} {why}", shown(url)));
-    if url.chars().any(char::is_control) {
+    // Nearly all URLs are ASCII, where this is a scan of bytes.
+    let control = if url.is_ascii() { url.bytes().any(|b| b.is_ascii_control()) } else { url.chars().any(char::is_control) };
+    if control {
         return Err(wrong("has a control character"));
     }
     let (scheme, rest) = split_scheme(url)?;

@@ -212,6 +212,9 @@ fn parse_multihash(bytes: &[u8]) -> Result<Digest> {
 
 /// At most 64 bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().take(64).map(|b| format!("{b:02x}")).collect();
-    if bytes.len() > 64 { digits + "…" } else { digits }
+    let mut digits = bytes.iter().take(64).fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"));
+    if bytes.len() > 64 {
+        digits.push('…');
+    }
+    digits
 }

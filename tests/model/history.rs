@@ -16,7 +16,9 @@ use rand::{RngExt, SeedableRng};
 
 use super::oracle::{Commit, Shown, Staged, Tree, Value, dependencies};
 
+/// How long a history is, and how long a restless one is, in which branches are moved more often than committed to.
 const STEPS: usize = 24;
+const RESTLESS_STEPS: usize = 60;
 const BRANCHES: &[&str] = &["main", "b/one", "two"];
 const KEYS: &[&str] =
     &["zarr.json", "a/zarr.json", "a/c/0/0", "a/c/0/1", "a/c/0/10", "a/c/1/0", "ab/c/0", "b/.zarray", "b/0.0", "b/0.1", "z é"];
@@ -102,13 +104,15 @@ pub struct History<'s> {
     commits: HashMap<SnapshotId, Commit>,
     branches: Vec<Shown>,
     finals: Vec<(usize, Timestamp, Option<SnapshotId>)>,
+    attempts: u64,
 }
 
 impl<'s> History<'s> {
     pub async fn play(seed: u64, seen: &'s Seen) {
         let mut history = Self::start(seed, seen).await;
-        for _ in 0..STEPS {
-            history.step().await;
+        let restless = seed % 4 == 0;
+        for _ in 0..if restless { RESTLESS_STEPS } else { STEPS } {
+            history.step(restless).await;
         }
         history.check_finals().await;
         history.check_everything().await;
@@ -128,6 +132,7 @@ impl<'s> History<'s> {
             commits: HashMap::new(),
             branches: vec![Shown::default(); BRANCHES.len()],
             finals: Vec::new(),
+            attempts: 0,
         };
         let options = CreateOptions::from(history.options());
         let first = Repository::create_storage(history.storage.clone() as Arc<dyn Storage>, options).await.unwrap();
@@ -156,11 +161,11 @@ impl<'s> History<'s> {
         self.commits.insert(snapshot.id(), Commit { tree, time: snapshot.commit().time, line });
     }
 
-    async fn step(&mut self) {
+    async fn step(&mut self, restless: bool) {
         // Mostly the clock goes on, sometimes it stands, sometimes it is set back.
         let tick = [0, 1, 1_000, 1_000_000, 60_000_000, -5_000_000][self.random.random_range(0..6)];
         self.world.fetch_add(tick, Ordering::Relaxed);
-        match self.random.random_range(0..20) {
+        match self.random.random_range(if restless { 5..28 } else { 0..20 }) {
             0..=6 => self.one_session().await,
             7..=10 => self.two_sessions().await,
             11 => self.create_or_delete_branch().await,
@@ -169,7 +174,9 @@ impl<'s> History<'s> {
                 let at = self.random.random_range(0..self.repositories.len());
                 self.repositories[at] = self.reopen().await;
             }
-            _ => self.ask_about_a_time().await,
+            15..=19 => self.ask_about_a_time().await,
+            20..=23 => self.create_or_delete_branch().await,
+            _ => self.reset().await,
         }
     }
 
@@ -260,7 +267,9 @@ impl<'s> History<'s> {
         let Open { engine, model, branch, base } = open;
         let tip = self.branches[branch].now().unwrap();
         let (base_tree, tip_commit) = (self.commits[&base].tree.clone(), self.commits[&tip].clone());
-        let options = CommitOptions::from(format!("message {}\nmore", self.seed));
+        // Two equal commits on equal branches at one moment would be one snapshot, and the model could not tell them apart.
+        self.attempts += 1;
+        let options = CommitOptions::from(format!("message {}\nmore", self.attempts));
         // The engine notices that the branch moved only if it has something to write.
         let writes = model.apply(&base_tree) != base_tree;
         let result = engine.commit(options).await;

@@ -39,6 +39,14 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// The external file that holds the value, if others keep it.
+    pub fn file(&self) -> Option<&FileKey> {
+        match self {
+            Self::Virtual { file, .. } => Some(file),
+            Self::Inline(_) | Self::Chunk { .. } => None,
+        }
+    }
+
     /// The length of the value, in bytes.
     pub fn size(&self) -> u64 {
         match self {
@@ -105,10 +113,7 @@ impl Value for Entry {
     }
 
     fn file(&self) -> Option<&FileKey> {
-        match self {
-            Self::Virtual { file, .. } => Some(file),
-            Self::Inline(_) | Self::Chunk { .. } => None,
-        }
+        Entry::file(self)
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Rates {
 /// requests. Barriers and listings are spared `twice`, which means nothing to them.
 pub fn seeded(seed: u64, rates: Rates) -> impl Fn(&Call<'_>) -> Fault + Send + Sync + 'static {
     move |call| {
-        let die = u16::try_from(mix(seed, call.number) % 1000).expect("less than 1000");
-        let Rates { before, after, twice, wait } = rates;
+        let die = mix(seed, call.number) % 1000;
+        let [before, after, twice, wait] = [rates.before, rates.after, rates.twice, rates.wait].map(u64::from);
         if die < before {
             Fault::Before
         } else if die < before + after {
@@ -39,7 +39,7 @@ pub fn seeded(seed: u64, rates: Rates) -> impl Fn(&Call<'_>) -> Fault + Send + S
     }
 }
 
-/// The `n`-th number of a seeded sequence (SplitMix64).
+/// The `n`-th number of a seeded sequence (`SplitMix64`).
 pub(super) fn mix(seed: u64, n: u64) -> u64 {
     let mut z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

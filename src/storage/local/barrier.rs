@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// Syncs that run side by side, at most.
 const PARALLEL: usize = 16;
 
+/// Objects that a handle remembers between barriers, at most about so many: then a put syncs them itself.
+pub(in crate::storage) const MOST: usize = if cfg!(test) { 200 } else { 1 << 16 };
+
 /// What a handle has put and no barrier has made durable.
 #[derive(Default)]
 pub(super) struct Unsynced {
@@ -22,6 +25,8 @@ pub(super) struct Unsynced {
     pub(super) directories: HashSet<PathBuf>,
     /// Objects that a failed barrier covered. A second sync would claim success for data that the system has dropped.
     pub(super) doubtful: HashSet<PathBuf>,
+    /// Counts the barriers in which a sync failed.
+    pub(super) failures: u64,
 }
 
 /// Why a barrier did not succeed.
@@ -33,18 +38,40 @@ enum Failure {
 }
 
 impl Unsynced {
-    /// Notes an object that was just written.
-    pub(super) fn insert(&mut self, path: PathBuf, file: File, keep_open: usize) {
-        self.doubtful.remove(&path);
+    /// Notes an object whose writing began after so many `failures`. Tells whether it is good: when a barrier failed
+    /// since then, it is doubtful instead.
+    pub(super) fn insert(&mut self, path: &Path, file: File, keep_open: usize, failures: u64) -> bool {
+        if self.failures != failures {
+            self.doubtful.insert(path.to_owned());
+            return false;
+        }
+        self.doubtful.remove(path);
         if let Some(parent) = path.parent().filter(|parent| !self.directories.contains(*parent)) {
             self.directories.insert(parent.to_owned());
         }
         let open = (self.files.len() < keep_open).then_some(file);
-        self.files.insert(path, open);
+        self.files.insert(path.to_owned(), open);
+        true
     }
 }
 
 impl Disk {
+    /// Keeps a long run of puts without a barrier from filling memory with names.
+    pub(super) fn relieve(&self) -> Result<()> {
+        let full = {
+            let unsynced = lock(&self.unsynced);
+            // Doubtful objects must be put again before any barrier helps, so they do not stand in the way of puts.
+            unsynced.files.len() >= MOST && unsynced.doubtful.is_empty()
+        };
+        if full { self.barrier() } else { Ok(()) }
+    }
+
+    /// How many objects the next barrier has to sync.
+    #[cfg(test)]
+    pub(in crate::storage) fn unsynced(&self) -> usize {
+        lock(&self.unsynced).files.len()
+    }
+
     /// Makes everything durable that was put before the call.
     ///
     /// One barrier runs at a time; those that wait find most of their work done. What is put meanwhile belongs to the
@@ -70,6 +97,7 @@ impl Disk {
             }
             Failure::NotSynced(path, error) => {
                 // What was put meanwhile is doubtful too: a sync of the whole file system reports its failure only once.
+                unsynced.failures += 1;
                 let meanwhile = std::mem::take(&mut unsynced.files);
                 unsynced.doubtful.extend(files.into_keys().chain(meanwhile.into_keys()));
                 self.directories.forget();
@@ -111,7 +139,9 @@ impl Disk {
             }
             let opened = if is_file { File::open(path).map(Some) } else { self.open_directory(path) };
             match opened {
-                Ok(opened) => opened.map_or(Ok(()), |file| file.sync_all()).map_err(not_synced),
+                Ok(opened) => {
+                    opened.map_or(Ok(()), |file| if is_file { file.sync_all() } else { self.sync_names(&file) }).map_err(not_synced)
+                }
                 // It was removed, so only putting it again helps.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Err(not_synced(e)),
                 Err(e) => Err(Failure::NotAsked(path.to_owned(), e)),
@@ -158,4 +188,39 @@ fn sync_file_system(root: &File) -> Option<io::Result<()>> {
 #[cfg(not(target_os = "linux"))]
 fn sync_file_system(_root: &File) -> Option<io::Result<()>> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_put_that_overlaps_a_failed_barrier_is_doubtful() {
+        let file = || tempfile::tempfile().unwrap();
+        let (mut unsynced, path) = (Unsynced::default(), Path::new("/repo/chunks/x"));
+        let before = unsynced.failures;
+        unsynced.failures += 1;
+        assert!(!unsynced.insert(path, file(), 64, before), "it must be written again");
+        assert!(unsynced.doubtful.contains(path) && unsynced.files.is_empty());
+        let now = unsynced.failures;
+        assert!(unsynced.insert(path, file(), 64, now));
+        assert!(unsynced.doubtful.is_empty() && unsynced.directories.contains(Path::new("/repo/chunks")));
+    }
+
+    #[test]
+    fn every_item_is_synced_even_when_some_fail_and_a_failed_sync_outranks_the_rest() {
+        let done = AtomicUsize::new(0);
+        let items: Vec<_> = (0..100).collect();
+        let answer = side_by_side(&items, |n| {
+            done.fetch_add(1, Ordering::Relaxed);
+            let error = io::Error::other("injected");
+            match n {
+                50 => Err(Failure::NotSynced(PathBuf::from("50"), error)),
+                n if n % 10 == 0 => Err(Failure::NotAsked(PathBuf::from("other"), error)),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(done.into_inner(), 100);
+        assert!(matches!(answer, Err(Failure::NotSynced(path, _)) if path == Path::new("50")));
+    }
 }

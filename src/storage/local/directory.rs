@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use super::{Disk, lock};
+use super::{Disk, NetworkFileSystems, lock};
 use crate::error::Result;
 
 /// What this handle knows about directories.
@@ -119,7 +119,20 @@ impl Disk {
 
     /// Makes the names in a directory durable.
     pub(super) fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.open_directory(directory)?.map_or(Ok(()), |open| open.sync_all())
+        self.open_directory(directory)?.map_or(Ok(()), |open| self.sync_names(&open))
+    }
+
+    /// Syncs an open directory. Some network file systems cannot; who trusts them, trusts them in this too.
+    pub(super) fn sync_names(&self, directory: &File) -> io::Result<()> {
+        match directory.sync_all() {
+            Err(e)
+                if self.options.network == NetworkFileSystems::Trust
+                    && matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+            {
+                Ok(())
+            }
+            answer => answer,
+        }
     }
 
     /// Opens a directory to sync it. `None` is one outside the repository that may not be read: this handle could not

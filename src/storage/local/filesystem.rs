@@ -64,8 +64,9 @@ impl Disk {
 /// The kind of file system that `path` lies on, where the system has numbers for them.
 #[cfg(target_os = "linux")]
 fn kind_of(path: &Path) -> std::io::Result<Option<u32>> {
-    let kind = rustix::fs::statfs(path)?.f_type;
-    Ok(u32::try_from(kind & 0xffff_ffff).ok())
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "its width and sign differ from machine to machine")]
+    let kind = rustix::fs::statfs(path)?.f_type as u32;
+    Ok(Some(kind))
 }
 
 /// The kind of file system that `path` lies on, where the system has numbers for them.

@@ -10,13 +10,11 @@ use futures::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 
 use super::Disk;
+use super::register::LOCKS;
 use super::temporary::is_temporary;
 use crate::error::{Error, Result};
 use crate::storage::ObjectMeta;
 use crate::time::Timestamp;
-
-/// Where the locks lie, which are neither objects nor registers.
-const LOCKS: &str = "refs/.lock";
 
 /// Names that the walking thread may be ahead of the reader.
 const AHEAD: usize = 1024;
@@ -67,18 +65,19 @@ impl Disk {
             Err(e) => return self.absent(directory, e).or_else(|e| send(Err(e))),
         };
         for entry in entries {
-            let item = entry.and_then(|entry| look_at(&entry, directory));
-            match item {
+            match entry.and_then(|entry| look_at(&entry, directory)) {
                 Ok(Some((name, Found::Directory))) => {
                     let below = format!("{name}/");
                     if name != LOCKS && (below.starts_with(prefix) || prefix.starts_with(&below)) {
                         directories.push(name);
                     }
                 }
-                Ok(Some((name, Found::File { size, modified }))) if name.starts_with(prefix) => {
-                    send(Ok(ObjectMeta { name, size, modified }))?
+                Ok(Some((name, Found::File { size, modified }))) => {
+                    if name.starts_with(prefix) {
+                        send(Ok(ObjectMeta { name, size, modified }))?;
+                    }
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(e) => send(Err(self.unlisted(directory, e)))?,
             }
         }

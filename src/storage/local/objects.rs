@@ -55,22 +55,27 @@ impl Disk {
     pub(super) fn put(&self, name: &str, parts: &[Bytes]) -> Result<()> {
         let path = self.path(name);
         let directory = path.parent().expect("an object's path is longer than the root's");
-        let attempt = || {
-            self.directory_for_object(name, directory)?;
-            self.write(&path, directory, parts)
-                .map_err(|e| (e.kind(), self.trouble(name, "be written", e)))
-                .map_or_else(|(kind, error)| if kind == io::ErrorKind::NotFound { Ok(Err(error)) } else { Err(error) }, |file| Ok(Ok(file)))
-        };
-        let file = match attempt()? {
-            Ok(file) => file,
-            // Somebody removed a directory that this handle has seen: make sure of all of them again.
-            Err(_vanished) => {
-                self.directories.forget();
-                attempt()??
-            }
-        };
-        lock(&self.unsynced).insert(path, file, self.options.sync_individually);
+        self.relieve()?;
+        // A sync that fails while this writes may have been about this file, so it is written again.
+        while !self.put_once(name, &path, directory, parts)? {}
         Ok(())
+    }
+
+    /// Writes an object; false when a barrier failed meanwhile.
+    fn put_once(&self, name: &str, path: &Path, directory: &Path, parts: &[Bytes]) -> Result<bool> {
+        let failures = lock(&self.unsynced).failures;
+        let attempt = || -> Result<io::Result<File>> {
+            self.directory_for_object(name, directory)?;
+            Ok(self.write(path, directory, parts))
+        };
+        let mut written = attempt()?;
+        if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            // Somebody removed a directory that this handle has seen: make sure of all of them again.
+            self.directories.forget();
+            written = attempt()?;
+        }
+        let file = written.map_err(|e| self.trouble(name, "be written", e))?;
+        Ok(lock(&self.unsynced).insert(path, file, self.options.sync_individually, failures))
     }
 
     fn write(&self, path: &Path, directory: &Path, parts: &[Bytes]) -> io::Result<File> {
@@ -95,7 +100,7 @@ impl Disk {
 }
 
 /// Opens a file, and does not wait should it be a pipe.
-fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     options.custom_flags(flags).open(path)
 }
@@ -103,12 +108,12 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// Writes an object over itself, so that the next sync carries it to the disk whatever became of earlier ones.
 /// The bytes are the same, so readers notice nothing.
 fn refresh(path: &Path, parts: &[Bytes]) -> io::Result<Existing> {
-    use io::ErrorKind::{IsADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    use io::ErrorKind::{NotFound, PermissionDenied};
     let file = match open(path, OpenOptions::new().read(true).write(true)) {
         Ok(file) => file,
         Err(e) if e.kind() == NotFound => return Ok(Existing::Absent),
-        Err(e) if matches!(e.kind(), PermissionDenied) => return Ok(Existing::Other),
-        Err(e) if matches!(e.kind(), IsADirectory | ReadOnlyFilesystem) => return Err(e),
+        // Another user's file may still be replaced, by who may write to the directory.
+        Err(e) if e.kind() == PermissionDenied => return Ok(Existing::Other),
         Err(e) => return Err(e),
     };
     let meta = file.metadata()?;

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use crate::ErrorKind;
-use crate::storage::{LocalOptions, Place, open};
+use crate::storage::url::Place;
+use crate::storage::{LocalOptions, open};
 
 #[test]
 fn places_are_understood() {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::container;
 use crate::ErrorKind;
 use crate::format::{Container, FileKey};
-use crate::virtuals::{Locator, file_url, resolve};
+use crate::virtuals::{Locator, file_url};
 
 fn args(file: &FileKey) -> Vec<&str> {
     file.args().collect()
@@ -55,7 +55,7 @@ fn what_nothing_matches_gets_the_automatic_container() {
         let new = located.container.expect("nothing is known yet");
         assert_eq!((new.name.as_str(), new.template.as_str()), (name, template));
         assert_eq!((located.file.container(), args(&located.file)), (name, vec![arg]));
-        assert_eq!(resolve(std::slice::from_ref(&new), &located.file).unwrap(), url);
+        assert_eq!(located.file.url(std::slice::from_ref(&new)).unwrap(), url);
         // Once added it is found, and gives the same name.
         locator.add(&new).unwrap();
         let again = locator.locate(url).unwrap();
@@ -71,7 +71,7 @@ fn a_path_is_taken_literally() {
         let url = format!("file://{path}");
         let located = locator.locate(&url).unwrap();
         assert_eq!(args(&located.file), [&path[1..]]);
-        assert_eq!(resolve(&[located.container.unwrap()], &located.file).unwrap(), url);
+        assert_eq!(located.file.url(&[located.container.unwrap()]).unwrap(), url);
     }
 }
 
@@ -98,7 +98,7 @@ fn names_that_are_too_long_are_refused_clearly() {
 fn a_file_is_named_by_container_and_arguments_only_if_they_come_back() {
     let set = [container("c", "s3://b/{}/{}")];
     let locator = Locator::new(&set).unwrap();
-    assert_eq!(resolve(&set, &locator.file("c", &["a", "b/c"]).unwrap()).unwrap(), "s3://b/a/b/c");
+    assert_eq!(locator.file("c", &["a", "b/c"]).unwrap().url(&set).unwrap(), "s3://b/a/b/c");
     for (name, args) in [("c", vec!["a/b", "c"]), ("c", vec!["a"]), ("d", vec!["a"]), ("c", vec!["a", ".."]), ("c", vec!["a", "x?sig=1"])] {
         assert_eq!(locator.file(name, &args).unwrap_err().kind(), ErrorKind::Invalid, "{name} {args:?}");
     }
@@ -109,11 +109,11 @@ fn a_snapshot_that_names_nonsense_is_corrupt() {
     let set = [container("c", "file:///d/{}/{}")];
     for (name, args) in [("c", vec!["a/b", "c"]), ("c", vec!["a"]), ("d", vec!["a"]), ("c", vec!["..", "x"])] {
         let file = FileKey::new(name, args.iter().copied()).unwrap();
-        let error = resolve(&set, &file).unwrap_err();
+        let error = file.url(&set).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{file}");
     }
     let secret = [container("c", "https://user:pass@h/{}")];
-    assert_eq!(resolve(&secret, &FileKey::new("c", ["x"]).unwrap()).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(FileKey::new("c", ["x"]).unwrap().url(&secret).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 proptest! {
@@ -136,7 +136,7 @@ proptest! {
         let set = [container("t", "s3://b/a{}b{}"), container("f", "file:///a/{}.c")];
         if let Ok(located) = Locator::new(&set).unwrap().locate(&url) {
             let containers: Vec<Container> = set.into_iter().chain(located.container).collect();
-            prop_assert_eq!(resolve(&containers, &located.file).unwrap(), url);
+            prop_assert_eq!(located.file.url(&containers).unwrap(), url);
         }
     }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use super::container;
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
-use crate::virtuals::file::{FileSource, Opened};
+use crate::virtuals::file::{FileSource, Opened, open_real};
 use crate::virtuals::source::Place;
-use crate::virtuals::validator::{Expected, multihash};
+use crate::virtuals::validator::{Expected, hex, multihash};
 use crate::virtuals::{Access, FileState, Locator, Lookup, Rebind, Validator, Virtuals, file_url};
 use crate::{Error, ErrorKind, Timestamp};
 
@@ -222,8 +222,7 @@ async fn a_change_that_restores_size_and_date_is_noticed_by_a_digest_alone() {
         assert_eq!(disk.read("data/a.nc", &plain, 0..4).await.unwrap(), b"0123", "not noticed, and documented so");
         let message = disk.fails("data/a.nc", &locked, ErrorKind::Corrupt).await;
         for digest in [hash.digest(b"0123456789"), hash.digest(b"01234xx789")] {
-            let hex: String = digest.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
-            assert!(message.contains(&hex), "{message}");
+            assert!(message.contains(&hex(digest.as_bytes())), "{message}");
         }
         assert_eq!(disk.check("data/a.nc", &locked).await.word(), "corrupt");
         let (containers, file) = disk.named("data/a.nc");
@@ -303,6 +302,11 @@ async fn nothing_is_allowed_unless_said() {
     let (automatic, file) = disk.named("data/a.nc");
     let message = nobody.read(&automatic, &file, &record, 0..4, KEY).await.unwrap_err().to_string();
     assert!(message.ends_with(&format!("add --allow {place}")), "{message}");
+    // A container that is a whole disk is not what one is told to allow, and a name may hold anything.
+    disk.write("data/a?b c{}.nc", b"0123456789");
+    let (automatic, file) = disk.named("data/a?b c{}.nc");
+    let message = nobody.read(&automatic, &file, &record, 0..4, KEY).await.unwrap_err().to_string();
+    assert_eq!(message, format!("{KEY} lies in {place} (container file://), which is not allowed; add --allow {place}"));
     // A sibling whose name merely begins alike is another directory.
     disk.write("database/a.nc", b"0123456789");
     disk.fails("database/a.nc", &record, ErrorKind::Denied).await;
@@ -333,6 +337,12 @@ async fn symbolic_links_are_judged_by_where_they_lead() {
     symlink(disk.path("data"), disk.path("way-in")).unwrap();
     for name in ["data/in", "way-in/a.nc"] {
         assert_eq!(disk.read(name, &record, 0..4).await.unwrap(), b"0123", "{name}");
+    }
+    // A link that is put in the way after the path was judged is not followed any more.
+    assert!(open_real(&disk.path("data/a.nc")).is_ok());
+    for swapped in ["way-in/a.nc", "data/in"] {
+        let error = open_real(&disk.path(swapped)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()), "{swapped}");
     }
     // An allowed directory may itself be a link.
     let by_link = Virtuals::new(Access::parse([format!("file://{}", disk.path("way-in").display()).as_str()]).unwrap());
@@ -396,6 +406,10 @@ async fn a_container_can_be_put_elsewhere() {
     assert_eq!(read(10, None, true).await.unwrap(), b"0123".as_slice());
     assert_eq!(read(9, None, true).await, Err(ErrorKind::SourceChanged));
     assert_eq!(read(11, Some(b"0123456789"), true).await, Err(ErrorKind::Corrupt));
+    // A copy is not asked what to record of the original.
+    let mut access = allow(&disk.path("data"));
+    access.rebind("far", Rebind { template: template.clone(), accept_unverified: true }).unwrap();
+    assert_eq!(Virtuals::new(access).lookup(&set, &file, Lookup::at(NOW)).await.unwrap(), None);
     // It must be allowed like any other place.
     let mut access = Access::default();
     access.rebind("far", Rebind { template: template.clone(), accept_unverified: true }).unwrap();

@@ -234,6 +234,7 @@ fn allowed_places_are_prefixes_of_whole_segments() {
     }
     assert_eq!("s3://b".parse::<Allow>().unwrap(), "s3://b/".parse::<Allow>().unwrap());
     assert_eq!("file:///".parse::<Allow>().unwrap().to_string(), "file:///");
+    assert!("/data/".parse::<Allow>().unwrap_err().to_string().ends_with("write file:///data/"));
     for bad in ["", "/data", "data", "file://h/data", "file:///a/../b", "s3://", "ftp://h/", "https://h/x?y", "https://u:p@h/", "file:////"]
     {
         assert_eq!(bad.parse::<Allow>().unwrap_err().kind(), ErrorKind::Invalid, "{bad}");

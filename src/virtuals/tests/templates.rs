@@ -69,15 +69,14 @@ fn template() -> impl Strategy<Value = (String, BTreeMap<String, String>, usize)
             let (mut text, mut defaults, mut open) = ("s3://b/".to_owned(), BTreeMap::new(), 0);
             for (i, (literal, default, named)) in slots.into_iter().enumerate() {
                 text += &literal;
-                match default {
-                    Some(value) => {
-                        text += &format!("{{d{i}}}");
-                        defaults.insert(format!("d{i}"), value);
-                    }
-                    None => {
-                        text += &if named { format!("{{n{i}}}") } else { "{}".to_owned() };
-                        open += 1;
-                    }
+                if let Some(value) = default {
+                    let name = format!("d{i}");
+                    text.extend(["{", &name, "}"]);
+                    defaults.insert(name, value);
+                } else {
+                    let name = if named { format!("n{i}") } else { String::new() };
+                    text.extend(["{", &name, "}"]);
+                    open += 1;
                 }
             }
             if ends {
@@ -101,7 +100,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn rendered_arguments_come_back_or_are_refused(((text, defaults, open), args) in template().prop_flat_map(|t| { let n = t.2; (Just(t), prop::collection::vec(small(), n)) })) {
+    fn rendered_arguments_come_back_or_are_refused(
+        ((text, defaults, open), args) in template().prop_flat_map(|t| { let n = t.2; (Just(t), prop::collection::vec(small(), n)) }),
+    ) {
         let t = Template::parse(&text, &defaults).unwrap();
         prop_assert_eq!(t.arity(), open);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
