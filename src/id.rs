@@ -85,7 +85,7 @@ impl FromStr for HashAlgorithm {
 }
 
 /// 256 bits and the hash that made them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     hash: HashAlgorithm,
     bytes: [u8; 32],

@@ -1,9 +1,7 @@
 //! Firnline: a transactional, versioned repository engine for chunked array data on object storage.
 
-mod car;
 mod carfile;
 mod chunk;
-pub mod cli;
 mod commit;
 mod conflict;
 mod dagcbor;
@@ -12,7 +10,6 @@ mod format;
 mod history;
 mod id;
 mod key;
-mod maintenance;
 mod map;
 mod objects;
 mod refs;
@@ -23,6 +20,7 @@ pub mod storage;
 mod testing;
 mod time;
 mod unixfs;
+mod varint;
 mod virtuals;
 
 pub use commit::{CommitError, CommitOptions, EmptyCommit, Pending, Settlement};
@@ -32,6 +30,7 @@ pub use history::{AsOf, LogEntry, Resolved, Revision};
 pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
-pub use repository::{CreateOptions, NetworkFileSystem, OpenOptions, RefInfo, Repository, TagOptions};
+pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
 pub use session::{Child, Dependency, Snapshot, VirtualOptions, WriteSession};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
+pub use virtuals::{Access, Allow, Locator, Rebind, Validator, file_url};

@@ -6,12 +6,15 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::key::MapKey;
 use crate::session::{Snapshot, Staged, StagedFile};
+use crate::virtuals::Validator;
 
 /// What an edit does to the references into one file.
 #[derive(Debug, Default, Clone, Copy)]
 struct Delta {
     added: Count,
     removed: Count,
+    /// References that were staged again just as they were.
+    again: Count,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -41,6 +44,10 @@ pub(super) async fn count_files(
 ) -> Result<Vec<(MapKey, Option<VirtualFile>)>> {
     let mut deltas: BTreeMap<FileKey, Delta> = BTreeMap::new();
     for ((_, new), old) in edits.iter().zip(replaced) {
+        if let (Some(Entry::Virtual { file, length, .. }), true) = (new, new == old) {
+            delta_of(&mut deltas, file).again.add(*length)?;
+            continue;
+        }
         if let Some(Entry::Virtual { file, length, .. }) = old {
             delta_of(&mut deltas, file).removed.add(*length)?;
         }
@@ -75,21 +82,33 @@ fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: 
     let kept_refs = refs.checked_sub(delta.removed.refs).ok_or_else(miscounted)?;
     let kept_bytes = bytes.checked_sub(delta.removed.bytes).ok_or_else(miscounted)?;
     let refs = kept_refs.checked_add(delta.added.refs).ok_or_else(miscounted)?;
-    let bytes = kept_bytes.checked_add(delta.added.bytes).ok_or_else(|| Error::invalid(format!("references into {file} add up to more than 2^64 bytes")))?;
+    let bytes = kept_bytes
+        .checked_add(delta.added.bytes)
+        .ok_or_else(|| Error::invalid(format!("references into {file} add up to more than 2^64 bytes")))?;
     if refs == 0 {
         return Ok(None);
     }
-    let record = match (old, staged) {
+    let counted = |validator: &Validator| Some(validator.clone().record(refs, bytes));
+    let (old, new) = match (old, staged) {
         (None, None) => return Err(Error::internal(format!("{file} is referenced without a validator"))),
-        (Some(old), None) => VirtualFile { refs, bytes, ..old.clone() },
-        (None, Some(new)) => new.validator.to_record(refs, bytes),
-        (Some(_), Some(new)) if new.repin || kept_refs == 0 => new.validator.to_record(refs, bytes),
-        (Some(old), Some(new)) => {
-            new.validator.agrees_with(old).map_err(|why| {
-                Error::source_changed(format!("{file} is not the file that {kept_refs} older references were pinned to: {why}; replace them all, or repin"))
-            })?;
-            VirtualFile { refs, bytes, ..old.clone() }
-        }
+        (Some(old), None) => return Ok(counted(&Validator::of(old))),
+        (None, Some(new)) => return Ok(counted(&new.validator)),
+        (Some(old), Some(new)) => (old, new),
     };
-    Ok(Some(record))
+    let older = kept_refs.checked_sub(delta.again.refs).ok_or_else(miscounted)?;
+    let is_changed = delta.added.refs > 0 || delta.removed.refs > 0;
+    Ok(match new.validator.agrees_with(old) {
+        _ if new.repin => counted(&new.validator),
+        Err(why) if older > 0 => {
+            return Err(Error::source_changed(format!(
+                "{file} is not the file that {older} older references were pinned to: {why}; replace them all, or repin"
+            )));
+        }
+        Err(_) => counted(&new.validator),
+        // Every reference is new, and so is the pin.
+        Ok(()) if older == 0 && is_changed => counted(&new.validator),
+        // A file that could not be asked when it was pinned, and can be now, is known better from here on.
+        Ok(()) if old.modified.is_none() && new.validator.modified.is_some() => counted(&new.validator),
+        Ok(()) => counted(&Validator::of(old)),
+    })
 }

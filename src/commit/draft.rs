@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::format::{Commit, Container, Entry};
 use crate::id::NodeId;
 use crate::key::MapKey;
+use crate::map::Span;
 use crate::objects::Uploads;
 use crate::session::{Snapshot, Staged, WriteSession};
 
@@ -38,8 +39,7 @@ impl WriteSession {
 async fn edits_of(base: &Snapshot, staged: &Staged) -> Result<Vec<(MapKey, Option<Entry>)>> {
     let mut edits: Vec<_> = staged.entries().iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
     for prefix in staged.deleted() {
-        let manifest = base.manifest();
-        let mut doomed = manifest.scan_prefix(prefix.as_map_key());
+        let mut doomed = base.manifest().scan(Span::prefix(prefix));
         while let Some((key, _)) = doomed.next().await? {
             if !staged.entries().contains_key(&key) {
                 edits.push((key, None));
@@ -59,12 +59,14 @@ pub(crate) async fn apply_edits(
     edits: &[(MapKey, Option<Entry>)],
     uploads: &mut Uploads,
 ) -> Result<Draft> {
-    let edited = base.manifest().edit(edits, uploads).await?;
+    let shape = base.repository().objects().shape();
+    let edited = base.manifest().edit(edits, shape, uploads).await?;
     let file_edits = count_files(base, staged, edits, &edited.replaced).await?;
-    let files = base.file_map().edit(&file_edits, uploads).await?.root;
-    let containers = staged.containers_over(&base.commit().containers);
+    let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
+    let needed = staged.needed_containers();
+    let containers = Staged::merge_containers(&base.commit().containers, needed.iter().copied());
     let mut places: BTreeSet<_> = base.commit().places.iter().cloned().collect();
-    for container in staged.containers().values() {
+    for container in needed {
         places.insert(container.place()?);
     }
     Ok(Draft { manifest: edited.root, files, containers, places: places.into_iter().collect() })

@@ -4,9 +4,6 @@ use crate::error::{Error, Result};
 use crate::format::Commit;
 use crate::session::Snapshot;
 
-/// The largest canonical commit, in bytes; what a block of a CAR file can carry, with room to spare.
-const MAX_COMMIT: usize = 1 << 20;
-
 type Check = fn(next: &Commit, parent: &Snapshot) -> Result<(), String>;
 
 /// The history map orders by time, so a child is strictly later than its parent.
@@ -50,15 +47,4 @@ pub(super) fn check(next: &Commit, parent: &Snapshot) -> Result<()> {
         rule(next, parent).map_err(|why| Error::internal(format!("a commit that {why} was about to be published")))?;
     }
     Ok(())
-}
-
-/// Refuses a commit too large to be carried anywhere: a message, author or metadata of a megabyte.
-pub(super) fn fits(canonical: &[u8]) -> Result<()> {
-    if canonical.len() <= MAX_COMMIT {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "message, metadata, containers and places of the commit take {} bytes; at most {MAX_COMMIT} are allowed",
-        canonical.len()
-    )))
 }

@@ -19,8 +19,7 @@ use crate::refs::RefName;
 use crate::session::{Snapshot, WriteSession};
 use crate::time::Timestamp;
 
-pub(crate) use draft::{Draft, apply_edits};
-pub(crate) use prepare::{Prepared, Stamp};
+pub(crate) use prepare::with_roots;
 pub use publish::Settlement;
 
 /// How often a commit that loses the race for its branch is rebased and tried again.

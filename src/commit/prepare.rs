@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::stream;
+
 use super::draft::Draft;
 use super::{CommitOptions, invariants};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, SnapshotObject};
-use crate::history::{history_entry, history_key};
+use crate::format::{Commit, HistoryEntry, Roots, SnapshotObject};
+use crate::history::history_entry;
 use crate::id::{NodeId, SnapshotId};
-use crate::map::{Map, NodeSource};
+use crate::map::{Map, NodeSource, build};
 use crate::objects::{Objects, Uploads};
 use crate::refs::Ref;
 use crate::session::{Snapshot, WriteSession};
@@ -48,9 +50,8 @@ impl WriteSession {
 
     async fn upload(&mut self, commit: Commit) -> Result<Prepared> {
         let objects = self.base.repository().objects();
-        let canonical = commit.canonical();
-        invariants::fits(&canonical)?;
-        let id = SnapshotId::of(objects.hash(), &canonical);
+        commit.check()?;
+        let id = commit.id(objects.hash());
         let object = with_roots(objects, commit.clone()).await?;
         self.uploads.snapshot(id, object).await?;
         self.uploads.finish().await?;
@@ -99,23 +100,23 @@ async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<(Nod
     let objects = parent.repository().objects();
     let commit = parent.commit();
     let (key, entry) = history_entry(parent.id(), commit);
-    let edits = [(key, Some(entry))];
     if is_shallow(parent).await? {
-        let empty = Map::empty(objects, objects.shape());
-        let root = empty.edit(&edits, uploads).await?.root;
-        return Ok((root, Some(commit.time)));
+        let entries = stream::iter([Ok((key, entry))]);
+        let built = build(entries, objects.shape(), uploads).await?;
+        return Ok((built.root, Some(commit.time)));
     }
-    let history = Map::new(objects, commit.history, objects.shape());
-    if history.find(&history_key(commit.time)).await?.is_some() {
+    let history = Map::new(objects, commit.history);
+    if history.find(key.as_str()).await?.is_some() {
         return Err(Error::corrupt(format!("the history of snapshot {} lists its own time", parent.id())));
     }
-    Ok((history.edit(&edits, uploads).await?.root, commit.since))
+    let edits = [(key, Some(entry))];
+    Ok((history.edit(&edits, objects.shape(), uploads).await?.root, commit.since))
 }
 
 /// Whether a snapshot came here without its history.
 async fn is_shallow(snapshot: &Snapshot) -> Result<bool> {
     let objects = snapshot.repository().objects();
-    match NodeSource::<crate::format::HistoryEntry>::load(objects, snapshot.commit().history).await {
+    match NodeSource::<HistoryEntry>::load(objects, snapshot.commit().history).await {
         Ok(_) => Ok(false),
         // The marker tells a boundary from damage; it is asked for only when the history is not there.
         Err(e) if e.kind() == ErrorKind::Corrupt => {
@@ -128,8 +129,8 @@ async fn is_shallow(snapshot: &Snapshot) -> Result<bool> {
 
 /// The snapshot object: the commit and copies of the small roots, which save a reader a round trip.
 pub(crate) async fn with_roots(objects: &Objects, commit: Commit) -> Result<SnapshotObject> {
-    let manifest = NodeSource::load(objects, commit.manifest).await?;
-    let files = NodeSource::load(objects, commit.files).await?;
-    let history = NodeSource::load(objects, commit.history).await?;
-    Ok(SnapshotObject::with_small_roots(commit, &manifest, &files, &history))
+    let manifest = Some(objects.load(commit.manifest).await?);
+    let files = Some(objects.load(commit.files).await?);
+    let history = Some(objects.load(commit.history).await?);
+    Ok(SnapshotObject { commit, roots: Roots { manifest, files, history } })
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::history::Line;
 use crate::id::SnapshotId;
 use crate::objects::Objects;
-use crate::refs::{Ref, RefRecord, Refs, Settled, require_known_epoch};
+use crate::refs::{Ref, RefName, RefRecord, Refs, Settled, require_known_epoch};
 use crate::repository::Repository;
 use crate::session::{Snapshot, WriteSession};
 use crate::time::Timestamp;
@@ -44,7 +44,10 @@ impl WriteSession {
             Ok(Settled::Lost(None)) => Err(Error::internal("a ref that was read has never existed").into()),
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
                 let pending = Pending { branch: self.branch.name.clone(), id, time: commit.time, expected };
-                let error = Error::outcome_unknown(format!("{error}; whether {id} was committed is told by: firn settle {} {id}", self.branch.name));
+                let error = Error::outcome_unknown(format!(
+                    "{error}; whether {id} was committed is told by: firn settle {} {id}",
+                    self.branch.name
+                ));
                 Err(Failed { error, pending: Some(pending) })
             }
             Err(error) => Err(error.into()),

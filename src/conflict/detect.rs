@@ -38,17 +38,15 @@ impl Conflicts {
         Error::conflict(format!("{} moved from {} and both sides changed {shown}{more}", session.branch, session.base.id()))
     }
 
-    /// Keys that the other side changed and that are staged here with another outcome, one by one or by prefix.
-    pub(super) fn keys(&mut self, staged: &Staged, theirs: &[Change<Entry>]) {
-        for change in theirs {
-            let key = &change.key;
-            let differs = match staged.entries().get(key) {
-                Some(ours) => *ours != change.new,
-                None => staged.covering(key.as_str()).is_some() && change.new.is_some(),
-            };
-            if differs {
-                self.keys.insert(key.as_str().to_owned());
-            }
+    /// A key that the other side changed, if it is staged here with another outcome, by itself or by a prefix.
+    pub(super) fn key(&mut self, staged: &Staged, theirs: &Change<Entry>) {
+        let key = &theirs.key;
+        let differs = match staged.entries().get(key) {
+            Some(ours) => *ours != theirs.new,
+            None => theirs.new.is_some() && staged.covering(key.as_str()).is_some(),
+        };
+        if differs {
+            self.keys.insert(key.as_str().to_owned());
         }
     }
 

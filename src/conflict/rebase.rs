@@ -2,7 +2,6 @@
 
 use super::Conflicts;
 use crate::error::{Error, Result};
-use crate::map::diff;
 use crate::refs::{RefState, require_known_epoch};
 use crate::session::{Snapshot, WriteSession};
 
@@ -17,8 +16,12 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState) -> Result<
     let tip = Snapshot::new(repository.clone(), tip, commit);
 
     let mut found = Conflicts::default();
-    let theirs = diff(objects, session.base.commit().manifest, tip.commit().manifest, objects.shape()).await?;
-    found.keys(&session.staged, &theirs);
+    let (base_manifest, tip_manifest) = (session.base.manifest(), tip.manifest());
+    let mut theirs = base_manifest.diff(&tip_manifest).await?;
+    while let Some(change) = theirs.next().await? {
+        found.key(&session.staged, &change);
+    }
+    drop(theirs);
     found.containers(&session.staged, &session.base.commit().containers, &tip.commit().containers);
     let files: Vec<_> = session.staged.files().keys().map(|file| file.as_map_key().clone()).collect();
     let before = session.base.file_map().find_many(&files).await?;

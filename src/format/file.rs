@@ -9,6 +9,9 @@ use crate::time::Timestamp;
 /// The longest file key, in bytes.
 pub const MAX_FILE_KEY: usize = 4096;
 
+/// The most arguments in a file key. Without this a key of empty arguments would be longer in a node than the cut rule counts.
+pub const MAX_FILE_ARGS: usize = 32;
+
 /// Stands before each argument in a file key.
 const SEPARATOR: char = '\u{1f}';
 
@@ -20,11 +23,13 @@ const SEPARATOR: char = '\u{1f}';
 pub struct FileKey(MapKey);
 
 impl FileKey {
-    /// Puts a file key together; refuses control characters and more than 4,096 bytes as `Invalid`.
+    /// Puts a file key together; refuses control characters, more than 4,096 bytes and more than 32 arguments as `Invalid`.
     pub fn new<'a>(container: &str, args: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut text = container.to_owned();
         let mut control = container.contains(char::is_control);
+        let mut count = 0;
         for arg in args {
+            count += 1;
             control |= arg.contains(char::is_control);
             text.push(SEPARATOR);
             text.push_str(arg);
@@ -35,6 +40,9 @@ impl FileKey {
         }
         if control {
             return Err(Error::invalid(format!("file {:?} has a control character", shown())));
+        }
+        if count > MAX_FILE_ARGS {
+            return Err(Error::invalid(format!("file {:?}… has {count} arguments; at most {MAX_FILE_ARGS} are allowed", shown())));
         }
         if text.len() > MAX_FILE_KEY {
             return Err(Error::invalid(format!(

@@ -3,11 +3,35 @@
 //! Every object has two forms. The *canonical* form is strict DAG-CBOR, and its hash is the object's id; the form
 //! *at rest* is columns in FlatBuffers, compressed, in an envelope, and may change without changing an id.
 
+mod column;
+mod envelope;
 mod file;
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    dead_code,
+    mismatched_lifetime_syntaxes,
+    missing_docs,
+    unreachable_pub,
+    unsafe_code,
+    unused_imports,
+    reason = "made by flatc; see schema/README.md"
+)]
+#[rustfmt::skip]
+mod generated;
+mod limits;
 mod node;
+mod repo;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use file::{FileKey, VirtualFile};
 pub(crate) use node::{Branch, Child, Leaf, Node, Value};
 pub use node::{Entry, HistoryEntry};
+pub(crate) use repo::RepoConfig;
 pub use snapshot::{Commit, Container};
+pub(crate) use snapshot::{Roots, SnapshotObject};

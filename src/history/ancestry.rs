@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::{Commit, HistoryEntry};
 use crate::id::SnapshotId;
 use crate::key::MapKey;
-use crate::map::Map;
+use crate::map::{Map, Span};
 use crate::objects::Objects;
 use crate::time::Timestamp;
 
@@ -29,7 +29,7 @@ pub(crate) struct Line<'a> {
 
 impl<'a> Line<'a> {
     pub(crate) fn history(&self) -> Map<'a, HistoryEntry, Objects> {
-        Map::new(self.objects, self.commit.history, self.objects.shape())
+        Map::new(self.objects, self.commit.history)
     }
 
     /// The latest commit of the line that is not later than `time`, this one included.
@@ -39,7 +39,7 @@ impl<'a> Line<'a> {
         if self.commit.time <= time {
             return Ok(Some((self.commit.time, self.id)));
         }
-        match self.history().floor(&history_key(time)).await? {
+        match self.history().floor(history_key(time).as_str()).await? {
             Some((key, entry)) => Ok(Some((parse_history_key(&key)?, entry.id))),
             None => self.require_known(time).map(|()| None),
         }
@@ -50,7 +50,7 @@ impl<'a> Line<'a> {
         if n == 0 {
             return Ok(self.id);
         }
-        let mut scan = self.history().scan_back();
+        let mut scan = self.history().scan_back(Span::all());
         for _ in 1..n {
             if scan.next().await?.is_none() {
                 break;
@@ -70,7 +70,7 @@ impl<'a> Line<'a> {
         if self.id == id {
             return Ok(true);
         }
-        let found = self.history().find(&history_key(time)).await?;
+        let found = self.history().find(history_key(time).as_str()).await?;
         Ok(found.is_some_and(|entry| entry.id == id))
     }
 

@@ -6,6 +6,7 @@ use futures::stream;
 use super::ancestry::{Line, parse_history_key};
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
+use crate::map::Span;
 use crate::session::Snapshot;
 use crate::time::Timestamp;
 
@@ -28,7 +29,7 @@ impl Snapshot {
         let line = Line { objects: self.repository().objects(), id: self.id(), commit: self.commit() };
         let this = LogEntry { id: line.id, time: line.commit.time, summary: line.commit.summary().to_owned() };
         let first = stream::iter([Ok(this)]);
-        let rest = stream::try_unfold((line, Some(line.history().scan_back())), |(line, scan)| async move {
+        let rest = stream::try_unfold((line, Some(line.history().scan_back(Span::all()))), |(line, scan)| async move {
             let Some(mut scan) = scan else { return Ok(None) };
             match scan.next().await? {
                 Some((key, entry)) => {

@@ -142,7 +142,9 @@ impl Repository {
         match found.as_slice() {
             [] => Err(Error::not_found(format!("no snapshot of this repository begins with {text}"))),
             [one] => Ok(Place::Snapshot(SnapshotId::from_cid(&parse_cid(one)?)?)),
-            [first, second, ..] => Err(Error::invalid(format!("{text} is the beginning of several snapshots, such as {first} and {second}"))),
+            [first, second, ..] => {
+                Err(Error::invalid(format!("{text} is the beginning of several snapshots, such as {first} and {second}")))
+            }
         }
     }
 }

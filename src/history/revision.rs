@@ -51,9 +51,9 @@ impl FromStr for Revision {
             let (argument, next) = tail.split_at(end);
             steps.push(match mark {
                 '~' if argument.is_empty() => Step::Back(1),
-                '~' => Step::Back(argument.parse().map_err(|_| {
-                    Error::invalid(format!("revision {text:?}: {argument:?} is not a number of commits"))
-                })?),
+                '~' => Step::Back(
+                    argument.parse().map_err(|_| Error::invalid(format!("revision {text:?}: {argument:?} is not a number of commits")))?,
+                ),
                 _ => Step::At(argument.to_owned()),
             });
             rest = next;

@@ -160,7 +160,8 @@ impl Prefix {
     }
 }
 
-fn check(text: &str, what: &str) -> Result<()> {
+/// Whether `text` is a key; `what` names it in the error.
+pub(crate) fn check(text: &str, what: &str) -> Result<()> {
     let wrong = if text.is_empty() {
         "is empty".to_owned()
     } else if text.len() > MAX_KEY {

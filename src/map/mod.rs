@@ -1,14 +1,42 @@
 //! The canonical Merkle map: ordered, cut into nodes whose boundaries depend only on the content.
 //!
 //! The same entries give the same nodes and the same root id, whatever the order of the edits, their batching or the
-//! machine. An edit loads only the paths it touches and yields exactly the root that building anew would yield.
+//! machine. An edit loads only the paths it touches, stores only nodes that are new, and yields exactly the root that
+//! building anew would yield.
 
+mod boundary;
+mod build;
+mod check;
+mod diff;
+mod edit;
+mod find;
+mod load;
+mod merge;
+mod page;
+mod scan;
+mod span;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::{Node, Value};
 use crate::id::{HashAlgorithm, NodeId};
+
+pub(crate) use build::{Builder, Built, build};
+pub(crate) use check::{Checked, Finding};
+pub(crate) use diff::{Change, Diff};
+pub(crate) use edit::Edited;
+pub(crate) use merge::{Clash, Merged, Plan};
+pub(crate) use page::Totals;
+pub(crate) use scan::Scan;
+pub(crate) use span::{Edge, Span};
 
 /// The constants of the cut rule. Those of format v1 are stored nowhere and tuned by nobody; tests inject others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,4 +66,49 @@ pub(crate) trait NodeSource<V: Value>: Send + Sync {
 pub(crate) trait NodeSink<V: Value>: Send {
     /// Takes one node. Waits when too much is under way.
     fn store(&mut self, id: NodeId, node: Arc<Node<V>>) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A map by its root, over the nodes of a source. Copying it copies the id.
+///
+/// Its methods lie in the files of their verbs. Nodes that do not fit together are `Corrupt`, whatever the method.
+pub(crate) struct Map<'a, V, S> {
+    source: &'a S,
+    root: NodeId,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V, S> Clone for Map<'_, V, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V, S> Copy for Map<'_, V, S> {}
+
+impl<V, S> fmt::Debug for Map<'_, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Map({})", self.root)
+    }
+}
+
+impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
+    /// The map with this root; nothing is loaded yet.
+    pub(crate) const fn new(source: &'a S, root: NodeId) -> Self {
+        Self { source, root, value: PhantomData }
+    }
+
+    /// The root.
+    pub(crate) const fn root(&self) -> NodeId {
+        self.root
+    }
+
+    /// How many entries the map holds and the sum of their sizes. Loads the root only.
+    pub(crate) async fn totals(&self) -> Result<Totals> {
+        let root = self.load_root().await?;
+        load::sums(self.root, &root)
+    }
+
+    async fn load_root(&self) -> Result<Arc<Node<V>>> {
+        load::root(self.source, self.root).await
+    }
 }

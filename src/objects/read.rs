@@ -26,7 +26,7 @@ impl Objects {
         let name = ObjectName::node(V::KIND, &id);
         let bytes = self.storage.get(&name, None).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name}, which is needed here, does not exist")))?;
-        Node::decode_verified(&bytes, &id).map_err(|e| e.context(&name))
+        Node::decode_verified(&bytes, id).map_err(|e| e.context(&name))
     }
 
     /// Keeps a decoded node for later readers.
@@ -46,16 +46,16 @@ impl Objects {
             return Ok(Some(commit));
         }
         let Some(object) = self.read_snapshot(id).await? else { return Ok(None) };
-        let SnapshotObject { commit, manifest, files, history } = object;
+        let SnapshotObject { commit, roots } = object;
         // The small roots came along and were verified with the rest: the next step needs no request for them.
-        if let Some(root) = manifest {
-            self.keep(commit.manifest, &Arc::new(root));
+        if let Some(root) = &roots.manifest {
+            self.keep(commit.manifest, root);
         }
-        if let Some(root) = files {
-            self.keep(commit.files, &Arc::new(root));
+        if let Some(root) = &roots.files {
+            self.keep(commit.files, root);
         }
-        if let Some(root) = history {
-            self.keep(commit.history, &Arc::new(root));
+        if let Some(root) = &roots.history {
+            self.keep(commit.history, root);
         }
         let commit = Arc::new(commit);
         self.caches.commits.insert(*id, commit.clone());
@@ -66,6 +66,6 @@ impl Objects {
     pub(crate) async fn read_snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotObject>> {
         let name = ObjectName::snapshot(id);
         let Some(bytes) = self.storage.get(&name, None).await? else { return Ok(None) };
-        SnapshotObject::decode_verified(&bytes, id).map(Some).map_err(|e| e.context(&name))
+        SnapshotObject::decode_verified(&bytes, *id).map(Some).map_err(|e| e.context(&name))
     }
 }

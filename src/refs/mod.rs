@@ -116,5 +116,8 @@ pub(crate) fn require_known_epoch(name: &Ref, record: &RefRecord) -> Result<()> 
     if record.epoch == 0 {
         return Ok(());
     }
-    Err(Error::unsupported(format!("{name} has been through a garbage collection (epoch {}), which this build does not know; upgrade", record.epoch)))
+    Err(Error::unsupported(format!(
+        "{name} has been through a garbage collection (epoch {}), which this build does not know; upgrade",
+        record.epoch
+    )))
 }

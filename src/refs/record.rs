@@ -177,7 +177,9 @@ mod tests {
         let text = String::from_utf8(record().encode().to_vec()).unwrap();
         let newer = text.replace("\"v\": 1", "\"v\": 2").replace("\"seq\"", "\"sequence\"");
         assert_eq!(RefRecord::decode(newer.as_bytes(), "x").unwrap_err().kind(), crate::ErrorKind::Unsupported);
-        for bad in ["", "{}", "null", &text.replace("\"epoch\": 0,", ""), &text.replace("bafy", "bafk"), &text.replace("\"older\"", "\"elder\"")] {
+        for bad in
+            ["", "{}", "null", &text.replace("\"epoch\": 0,", ""), &text.replace("bafy", "bafk"), &text.replace("\"older\"", "\"elder\"")]
+        {
             assert_eq!(RefRecord::decode(bad.as_bytes(), "x").unwrap_err().kind(), crate::ErrorKind::Corrupt, "{bad}");
         }
     }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::stream;
+
 use super::{CreateOptions, Repository};
 use crate::commit::with_roots;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
-use crate::id::SnapshotId;
-use crate::map::Map;
+use crate::key::MapKey;
+use crate::map::build;
 use crate::objects::Uploads;
 use crate::refs::{MoveOp, MoveTo, Ref};
 use crate::storage::{self, Expected, RegisterName, Replaced, Storage};
@@ -24,7 +26,7 @@ impl Repository {
 
     /// Makes a repository, saying how.
     pub async fn create_with(place: &str, options: CreateOptions) -> Result<Self> {
-        Self::create_storage(storage::create(place, &options.open.storage())?, options).await
+        Self::create_storage(storage::open(place, options.open.local.clone())?, options).await
     }
 
     /// Makes a repository in any store that passes [`storage::conformance`].
@@ -35,7 +37,7 @@ impl Repository {
         let repository = match storage.load(&register).await? {
             Some(found) => Self::assemble(storage, RepoConfig::decode(&found.value)?, options.open),
             None => {
-                let config = RepoConfig::new(options.hash, options.open.clock.now());
+                let config = RepoConfig { hash: options.hash, created: options.open.clock.now() };
                 // Losing this race is no harm: whoever won made a repository here, and `main` decides the rest.
                 let config = match storage.replace(&register, &Expected::Absent, config.encode().into()).await? {
                     Replaced::Done(_) => config,
@@ -59,9 +61,9 @@ impl Repository {
         let objects = self.objects();
         let shape = objects.shape();
         let mut uploads = Uploads::new(objects);
-        let manifest = Map::<Entry, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
-        let files = Map::<VirtualFile, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
-        let history = Map::<HistoryEntry, _>::empty(objects, shape).edit(&[], &mut uploads).await?.root;
+        let manifest = build(stream::empty::<Result<(MapKey, Entry)>>(), shape, &mut uploads).await?.root;
+        let files = build(stream::empty::<Result<(MapKey, VirtualFile)>>(), shape, &mut uploads).await?.root;
+        let history = build(stream::empty::<Result<(MapKey, HistoryEntry)>>(), shape, &mut uploads).await?.root;
         let commit = Commit {
             manifest,
             files,
@@ -75,7 +77,7 @@ impl Repository {
             author: None,
             meta: BTreeMap::new(),
         };
-        let id = SnapshotId::of(objects.hash(), &commit.canonical());
+        let id = commit.id(objects.hash());
         let time = commit.time;
         uploads.snapshot(id, with_roots(objects, commit).await?).await?;
         uploads.finish().await?;

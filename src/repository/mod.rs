@@ -17,7 +17,7 @@ use crate::storage::Storage;
 use crate::time::Clock;
 use crate::virtuals::Virtuals;
 
-pub use options::{CreateOptions, NetworkFileSystem, OpenOptions};
+pub use options::{CreateOptions, OpenOptions};
 pub use refs::{RefInfo, TagOptions};
 
 /// A repository that has been opened. Cheap to clone; clones share caches.

@@ -21,7 +21,7 @@ impl Repository {
 
     /// Opens a repository, saying how.
     pub async fn open_with(place: &str, options: OpenOptions) -> Result<Self> {
-        Self::open_storage(storage::open(place, &options.storage())?, options).await
+        Self::open_storage(storage::open(place, options.local.clone())?, options).await
     }
 
     /// Opens the repository in any store that passes [`storage::conformance`].

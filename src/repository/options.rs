@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::id::HashAlgorithm;
 use crate::refs::Patience;
+use crate::storage::LocalOptions;
 use crate::time::{Clock, SystemClock};
 use crate::virtuals::Access;
 
@@ -17,21 +18,10 @@ pub struct OpenOptions {
     pub cache_bytes: u64,
     /// The clock that stamps commits and moves. Default: the operating system's.
     pub clock: Arc<dyn Clock>,
-    /// Whether a repository on a network or FUSE file system is written to, where locks and renames may not hold what
-    /// a commit relies on. Default: it is refused.
-    pub network_file_system: NetworkFileSystem,
+    /// How a directory on local disk is used. Default: network and FUSE file systems are refused for writing.
+    pub local: LocalOptions,
     pub(crate) patience: Patience,
     read_only: bool,
-}
-
-/// What to do about a repository on a network or FUSE file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum NetworkFileSystem {
-    /// Reading is allowed, writing is refused.
-    #[default]
-    Refuse,
-    /// Writing is allowed. Commits can be lost where the file system breaks its word on locks, renames or syncs.
-    Allow,
 }
 
 impl Default for OpenOptions {
@@ -40,7 +30,7 @@ impl Default for OpenOptions {
             access: Access::default(),
             cache_bytes: 64 << 20,
             clock: Arc::new(SystemClock),
-            network_file_system: NetworkFileSystem::default(),
+            local: LocalOptions::default(),
             patience: Patience::default(),
             read_only: false,
         }

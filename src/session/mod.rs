@@ -53,13 +53,11 @@ impl Snapshot {
     }
 
     pub(crate) fn manifest(&self) -> Map<'_, Entry, Objects> {
-        let objects = self.repository.objects();
-        Map::new(objects, self.commit.manifest, objects.shape())
+        Map::new(self.repository.objects(), self.commit.manifest)
     }
 
     pub(crate) fn file_map(&self) -> Map<'_, VirtualFile, Objects> {
-        let objects = self.repository.objects();
-        Map::new(objects, self.commit.files, objects.shape())
+        Map::new(self.repository.objects(), self.commit.files)
     }
 }
 

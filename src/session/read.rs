@@ -10,7 +10,7 @@ use super::{Snapshot, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::key::{Key, Prefix};
-use crate::virtuals;
+use crate::map::Span;
 
 /// An external file that a snapshot depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Dependency {
 impl Snapshot {
     /// What is stored under `key`, without reading it.
     pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
-        self.manifest().find(key.as_map_key()).await
+        self.manifest().find(key.as_str()).await
     }
 
     /// The value of `key`; `None` when there is none.
@@ -47,7 +47,7 @@ impl Snapshot {
 
     /// Reads a value: verified against its id, or, where others keep it, against what is known of the file.
     pub(crate) async fn value_of(&self, key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
-        let size = entry.len();
+        let size = entry.size();
         let range = range.unwrap_or(0..size);
         if range.start > range.end || range.end > size {
             return Err(Error::invalid(format!("{key} has {size} bytes; {} to {} lie past its end", range.start, range.end)));
@@ -62,7 +62,7 @@ impl Snapshot {
                 chunks.read_range(id, *size, range).await.map_err(|e| e.context(key))
             }
             Entry::Virtual { file, offset, .. } => {
-                let record = self.file_map().find(file.as_map_key()).await?;
+                let record = self.file_map().find(file.as_map_key().as_str()).await?;
                 let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
                 let range = offset + range.start..offset + range.end;
                 self.repository().virtuals().read(&self.commit().containers, file, &record, range, key.as_str()).await
@@ -72,7 +72,7 @@ impl Snapshot {
 
     /// Everything below `prefix`, in the order of the maps: digit runs as numbers.
     pub fn list(&self, prefix: &Prefix) -> impl Stream<Item = Result<(Key, Entry)>> + '_ {
-        let entries = self.manifest().scan_prefix(prefix.as_map_key()).into_stream();
+        let entries = self.manifest().scan(Span::prefix(prefix)).into_stream();
         entries.and_then(|(key, entry)| async move { Ok((Key::new(key.as_str())?, entry)) })
     }
 
@@ -80,17 +80,17 @@ impl Snapshot {
     ///
     /// Costs as many reads as the files fill nodes, however many references there are.
     pub fn dependencies(&self) -> impl Stream<Item = Result<Dependency>> + '_ {
-        let entries = self.file_map().scan().into_stream();
-        entries.and_then(|(key, record)| async move {
+        let entries = self.file_map().scan(Span::all()).into_stream();
+        entries.and_then(move |(key, record)| async move {
             let file = FileKey::from_map_key(&key)?;
-            let url = virtuals::resolve(&self.commit().containers, &file)?;
+            let url = file.url(&self.commit().containers)?;
             Ok(Dependency { file, url, record })
         })
     }
 
     /// The entries directly below `prefix`: keys, and directories as prefixes, without reading what lies in them.
     pub async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
-        let mut scan = self.manifest().scan_prefix(prefix.as_map_key());
+        let mut scan = self.manifest().scan(Span::prefix(prefix));
         let mut found = Vec::new();
         while let Some((key, entry)) = scan.next().await? {
             let rest = key.as_str().get(prefix.as_str().len()..).unwrap_or_default();
@@ -98,7 +98,7 @@ impl Snapshot {
                 None => found.push(Child::Key(Key::new(key.as_str())?, entry)),
                 Some((name, _)) => {
                     let directory = Prefix::new(&format!("{}{name}", prefix.as_str()))?;
-                    scan.seek_past(directory.as_map_key());
+                    scan.skip(&directory);
                     found.push(Child::Directory(directory));
                 }
             }
@@ -128,7 +128,7 @@ impl WriteSession {
             Entry::Virtual { file, offset, length } => {
                 let staged = self.staged.files().get(file);
                 let staged = staged.ok_or_else(|| Error::internal(format!("{file} is staged without a validator")))?;
-                let record = staged.validator.to_record(0, 0);
+                let record = staged.validator.clone().record(0, 0);
                 let virtuals = self.base.repository().virtuals();
                 virtuals.read(&self.containers(), file, &record, *offset..*offset + *length, key.as_str()).await.map(Some)
             }

@@ -26,6 +26,8 @@ pub(crate) struct Staged {
 pub(crate) struct StagedFile {
     /// How its state will be recognised.
     pub(crate) validator: Validator,
+    /// Its length in bytes as far as anybody knows: ranges past it are refused.
+    pub(crate) size: Option<u64>,
     /// Whether the validator replaces one that the branch already has for the file.
     pub(crate) repin: bool,
 }
@@ -116,7 +118,7 @@ impl Staged {
             Some(old) if new.repin => *old = new,
             Some(old) => old
                 .validator
-                .same_file(&new.validator)
+                .agrees_with(&new.validator.record(0, 0))
                 .map_err(|why| Error::source_changed(format!("file {file} changed while it was being staged: {why}")))?,
         }
         Ok(())
@@ -124,9 +126,19 @@ impl Staged {
 
     /// The containers of `base` with the staged definitions over them, sorted by name.
     pub(crate) fn containers_over(&self, base: &[Container]) -> Vec<Container> {
-        let mut merged: BTreeMap<_, _> = base.iter().map(|c| (&c.name, c)).collect();
-        merged.extend(&self.containers);
+        Self::merge_containers(base, self.containers.values())
+    }
+
+    /// `base` with the definitions of `over` in place of those of the same names, sorted by name.
+    pub(crate) fn merge_containers<'a>(base: &'a [Container], over: impl IntoIterator<Item = &'a Container>) -> Vec<Container> {
+        let merged: BTreeMap<_, _> = base.iter().chain(over).map(|c| (&c.name, c)).collect();
         merged.into_values().cloned().collect()
+    }
+
+    /// The containers that a commit adds or changes: those defined by name, and automatic ones that are in use.
+    pub(crate) fn needed_containers(&self) -> Vec<&Container> {
+        let used: BTreeSet<_> = self.entries.values().flatten().filter_map(Entry::file).map(FileKey::container).collect();
+        self.containers.values().filter(|c| !c.is_automatic() || used.contains(c.name.as_str())).collect()
     }
 
     pub(crate) fn set_container(&mut self, container: Container) {

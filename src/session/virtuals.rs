@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::Key;
 use crate::time::Timestamp;
-use crate::virtuals::{Locator, Validator};
+use crate::virtuals::{Locator, Lookup, Validator};
 
 /// What a caller knows of a file that it points into. The default: nothing, so the file is looked up.
 #[derive(Debug, Clone, Default)]
@@ -50,29 +50,32 @@ impl WriteSession {
             let staged = self.look_up(key, &file, options).await?;
             self.staged.add_file(&file, staged)?;
         }
-        let size = self.staged.files().get(&file).and_then(|f| f.validator.size);
-        if let Some(size) = size.filter(|size| *size < range.end) {
-            return Err(Error::invalid(format!("{key}: bytes {} to {} lie past the end of {url}, which has {size}", range.start, range.end)));
+        if let Some(size) = self.staged.files().get(&file).and_then(|f| f.size).filter(|size| *size < range.end) {
+            return Err(Error::invalid(format!(
+                "{key}: bytes {} to {} lie past the end of {url}, which has {size}",
+                range.start, range.end
+            )));
         }
         self.staged.set(key, Entry::Virtual { file, offset: range.start, length });
         Ok(())
     }
 
     async fn look_up(&self, key: &Key, file: &FileKey, options: &VirtualOptions) -> Result<StagedFile> {
-        if let Some(validator) = &options.validator {
-            return Ok(StagedFile { validator: validator.clone(), repin: options.repin });
-        }
         let repository = self.base.repository();
-        let now = repository.clock().now();
-        let containers = self.containers();
-        let found = repository.virtuals().lookup(&containers, file, now, options.scanned_at).await.map_err(|e| e.context(key))?;
+        let found = match &options.validator {
+            Some(validator) => Some(validator.clone()),
+            None => {
+                let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(repository.clock().now()) };
+                repository.virtuals().lookup(&self.containers(), file, lookup).await.map_err(|e| e.context(key))?
+            }
+        };
         if let Some(validator) = found {
-            return Ok(StagedFile { validator, repin: options.repin });
+            return Ok(StagedFile { size: validator.size, validator, repin: options.repin });
         }
-        // Nobody can ask the file. What the branch knows of it already stays; else "not modified since".
-        let known = self.base.file_map().find(file.as_map_key()).await?;
-        let validator = known.map_or_else(|| Validator::unseen(now), |record| Validator::of(&record));
-        Ok(StagedFile { validator, repin: options.repin })
+        // Nobody can ask the file: "not modified since", and of its length only what the branch knows already.
+        let known = self.base.file_map().find(file.as_map_key().as_str()).await?;
+        let validator = Validator::staged_at(repository.clock().now());
+        Ok(StagedFile { validator, size: known.and_then(|record| record.size), repin: options.repin })
     }
 
     /// The containers as a commit would leave them.

@@ -16,7 +16,7 @@ impl WriteSession {
     /// now and its upload begins.
     pub async fn set(&mut self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
         let value = value.into();
-        if value.len() as u64 <= Entry::inline_limit(key.as_str()) {
+        if value.len() <= Entry::inline_limit(key.as_str()) {
             self.staged.set(key, Entry::Inline(value));
             return Ok(());
         }
@@ -28,7 +28,7 @@ impl WriteSession {
     pub(crate) async fn set_hashed(&mut self, key: &Key, hashed: Hashed) -> Result<()> {
         let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
-        if self.base.manifest().find(key.as_map_key()).await?.as_ref() != Some(&entry) {
+        if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
             let chunks = self.base.repository().chunks().clone();
             self.uploads.spawn(async move { chunks.put(&hashed).await }).await?;
         }
@@ -41,7 +41,7 @@ impl WriteSession {
         let present = match self.staged.lookup(key.as_map_key()) {
             Lookup::Set(_) => true,
             Lookup::Deleted => false,
-            Lookup::Untouched => self.base.manifest().find(key.as_map_key()).await?.is_some(),
+            Lookup::Untouched => self.base.manifest().find(key.as_str()).await?.is_some(),
         };
         self.staged.delete(key);
         Ok(present)

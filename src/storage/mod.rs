@@ -4,7 +4,16 @@
 //! harmless, and nothing is promised until [`Storage::barrier`]. *Registers* are the few that change: each replace
 //! is one atomic, durable compare-and-swap.
 
+pub mod conformance;
+pub mod fault;
 pub(crate) mod layout;
+mod local;
+mod memory;
+mod observe;
+pub(crate) mod url;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::ops::Range;
@@ -13,10 +22,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
 pub use layout::{ObjectName, RegisterName};
+pub use local::{Local, LocalOptions, NetworkFileSystems};
+pub use memory::Memory;
+pub use observe::{Counts, Observed};
+pub use url::open;
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +62,17 @@ pub enum Expected {
     Absent,
     /// It still has this version.
     Is(Version),
+}
+
+impl Expected {
+    /// Whether a register with the version `current` (`None`: that does not exist) is as expected.
+    pub fn admits(&self, current: Option<&Version>) -> bool {
+        match (self, current) {
+            (Self::Absent, None) => true,
+            (Self::Is(want), Some(have)) => want == have,
+            (Self::Absent, Some(_)) | (Self::Is(_), None) => false,
+        }
+    }
 }
 
 /// What the store answered to a replace. A transport error is neither: the write may have happened.
@@ -85,4 +109,23 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
 
     /// Replaces a register if it is as expected, atomically and durably.
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced>;
+}
+
+/// Checks that `range` lies wholly inside an object of `size` bytes; `None` is all of it.
+fn check_range(name: &str, size: u64, range: Option<Range<u64>>) -> Result<Range<u64>> {
+    let range = range.unwrap_or(0..size);
+    if range.start > range.end {
+        return Err(Error::invalid(format!("{name}: the range {}..{} runs backwards", range.start, range.end)));
+    }
+    if range.end > size {
+        return Err(Error::corrupt(format!("{name} has {size} bytes, but {}..{} was asked for", range.start, range.end)));
+    }
+    Ok(range)
+}
+
+/// The part of an object held in memory that `range` asks for.
+fn part(name: &str, bytes: &Bytes, range: Option<Range<u64>>) -> Result<Bytes> {
+    let range = check_range(name, bytes.len() as u64, range)?;
+    let index = |n: u64| usize::try_from(n).expect("the range lies inside bytes in memory");
+    Ok(bytes.slice(index(range.start)..index(range.end)))
 }

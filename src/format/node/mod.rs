@@ -1,12 +1,17 @@
 //! A node of a Merkle map: a leaf of entries, or a branch over children.
 
+mod at_rest;
+mod at_rest_files;
 mod canonical;
+mod check;
 
 use std::fmt;
 
 use bytes::Bytes;
 
 use super::file::{FileKey, VirtualFile};
+use super::limits;
+use crate::error::{Error, Result};
 use crate::id::{ChunkId, HashAlgorithm, MapKind, NodeId, SnapshotId};
 use crate::key::MapKey;
 
@@ -33,6 +38,32 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// The external file that holds the value, if others keep it.
+    pub fn file(&self) -> Option<&FileKey> {
+        match self {
+            Self::Virtual { file, .. } => Some(file),
+            Self::Inline(_) | Self::Chunk { .. } => None,
+        }
+    }
+
+    /// The length of the value, in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Chunk { size, .. } => *size,
+            Self::Virtual { length, .. } => *length,
+        }
+    }
+
+    /// How long the value of `key` may be, in bytes, to be stored inline; a longer one is a stored chunk. Nothing else decides
+    /// it, so equal content has equal entries.
+    pub fn inline_limit(key: &str) -> usize {
+        let last = key.rsplit_once('/').map_or(key, |(_, last)| last);
+        if matches!(last, "zarr.json" | ".zarray" | ".zattrs" | ".zgroup") { limits::INLINE_METADATA } else { limits::INLINE }
+    }
+}
+
 /// A commit as the history map lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
@@ -43,7 +74,9 @@ pub struct HistoryEntry {
 }
 
 /// A value that a map can hold: what the cut rule and the sums need to know of it, and how leaves of it are written.
-pub(crate) trait Value: canonical::LeafCodec + Clone + PartialEq + fmt::Debug + Send + Sync + Sized + 'static {
+pub(crate) trait Value:
+    canonical::LeafCodec + at_rest::ColumnCodec + check::CheckEntry + Clone + PartialEq + fmt::Debug + Send + Sync + Sized + 'static
+{
     /// The map that holds such values.
     const KIND: MapKind;
     /// The weight of an entry in the cut rule.
@@ -75,18 +108,12 @@ impl Value for Entry {
     }
 
     fn size(&self) -> u64 {
-        match self {
-            Self::Inline(bytes) => bytes.len() as u64,
-            Self::Chunk { size, .. } => *size,
-            Self::Virtual { length, .. } => *length,
-        }
+        // The method of the same name above.
+        Entry::size(self)
     }
 
     fn file(&self) -> Option<&FileKey> {
-        match self {
-            Self::Virtual { file, .. } => Some(file),
-            Self::Inline(_) | Self::Chunk { .. } => None,
-        }
+        Entry::file(self)
     }
 }
 
@@ -171,10 +198,39 @@ pub(crate) enum Node<V> {
 impl<V: Value> Node<V> {
     /// The node's canonical form; its hash is the node's id.
     pub(crate) fn canonical(&self) -> Vec<u8> {
-        match self {
-            Self::Leaf(leaf) => V::encode_leaf(leaf),
-            Self::Branch(branch) => canonical::encode_branch(branch),
+        canonical::encode(self)
+    }
+
+    /// Reads a canonical form; `hash` is that of the repository.
+    ///
+    /// Bytes that are no canonical node of this kind, or one that no writer makes, are `Corrupt`; ids of another hash are
+    /// `Unsupported`. Whether the node is cut where it must be shows only in its map.
+    pub(crate) fn decode_canonical(bytes: &[u8], hash: HashAlgorithm) -> Result<Self> {
+        let name = |e: Error| e.context(format_args!("{} node", V::KIND));
+        let node = canonical::decode(bytes).map_err(name)?;
+        check::node(&node, hash).map_err(name)?;
+        // What the reader lets through (the order of the file table, files that nothing uses) shows here.
+        if node.canonical() == bytes { Ok(node) } else { Err(name(Error::corrupt("it is not in canonical form"))) }
+    }
+
+    /// The node's object, as it is stored under its id.
+    pub(crate) fn encode_at_rest(&self) -> Vec<u8> {
+        at_rest::encode(self)
+    }
+
+    /// Reads an object that was found under the name `expected` and checks that its content has that id.
+    ///
+    /// `Corrupt`, showing both ids, when it has another; `Unsupported` when a newer version wrote it.
+    pub(crate) fn decode_verified(bytes: &[u8], expected: NodeId) -> Result<Self> {
+        let hash = expected.digest().hash();
+        let name = |e: Error| e.context(format_args!("{} node {expected}", V::KIND));
+        let node = at_rest::decode(bytes, hash).map_err(name)?;
+        let found = node.id(hash);
+        if found != expected {
+            return Err(name(Error::corrupt(format!("its content has the id {found}"))));
         }
+        check::node(&node, hash).map_err(name)?;
+        Ok(node)
     }
 
     /// The node's id.

@@ -1,9 +1,16 @@
 //! A snapshot: one stored state of a repository, whose canonical form is the IPLD block called the commit.
 
+mod at_rest;
+mod canonical;
+mod check;
+
 use std::collections::BTreeMap;
 
+use crate::error::Result;
 use crate::id::{HashAlgorithm, NodeId, SnapshotId};
 use crate::time::Timestamp;
+
+pub(crate) use at_rest::{Roots, SnapshotObject};
 
 /// A place in which external files lie: literal text with placeholders for what differs from file to file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +55,20 @@ pub struct Commit {
 impl Commit {
     /// The snapshot's canonical form; its hash is the snapshot's id.
     pub fn canonical(&self) -> Vec<u8> {
-        todo!("canonical form")
+        canonical::encode(self)
+    }
+
+    /// Reads a canonical form; `hash` is that of the repository.
+    ///
+    /// Bytes that are no canonical commit, or one that no writer makes, are `Corrupt`; another format version, and ids of
+    /// another hash, are `Unsupported`.
+    pub fn decode_canonical(bytes: &[u8], hash: HashAlgorithm) -> Result<Self> {
+        canonical::decode(bytes, hash)
+    }
+
+    /// Refuses as `Invalid` what would be refused when it is read: call it before storing a commit that was made here.
+    pub fn check(&self) -> Result<()> {
+        check::writable(self)
     }
 
     /// The snapshot's id.

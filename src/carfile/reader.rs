@@ -1,0 +1,203 @@
+//! Reads a CAR file from its beginning to its end, and lets nothing through that does not hash to its CID.
+
+use std::io::Cursor;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader, Chain, Take};
+
+use crate::error::{Error, Result};
+use crate::id::{Cid, HashAlgorithm};
+use crate::varint;
+
+use super::guard::{Guard, Watch};
+use super::{MAX_BLOCK, MAX_HEADER, header, section_len, v2};
+
+/// A block whose bytes hash to its CID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// The CID, as the file has it: version 0 or 1.
+    pub cid: Cid,
+    /// At most 2 MiB.
+    pub data: Bytes,
+    /// Where its section begins in the file, in bytes.
+    pub offset: u64,
+}
+
+impl Block {
+    /// Where `data` begins in the file, in bytes.
+    pub(crate) fn data_offset(&self) -> u64 {
+        let len = self.data.len() as u64;
+        self.offset + section_len(&self.cid, len) - len
+    }
+}
+
+type Source<R> = Chain<Cursor<Vec<u8>>, Take<BufReader<R>>>;
+
+/// Reads blocks in order. Holds one block and a buffer of 64 KiB, whatever the file says.
+#[derive(Debug)]
+pub(crate) struct CarReader<R> {
+    sections: iroh_car::CarReader<Guard<Source<R>>>,
+    watch: Watch,
+    roots: Vec<Cid>,
+    failed: bool,
+}
+
+impl<R: AsyncRead + Unpin> CarReader<R> {
+    /// Reads the header, of version 1 or 2.
+    ///
+    /// `Corrupt` when it is damaged, cut, or longer than 64 KiB; `Unsupported` for another version.
+    pub(crate) async fn open(reader: R) -> Result<Self> {
+        let mut reader = BufReader::with_capacity(64 << 10, reader);
+        let mut head = read_header(&mut reader, 0).await?;
+        let (mut start, mut size) = (0, None);
+        if head == v2::PRAGMA {
+            start = 1 + v2::PRAGMA.len() as u64;
+            let mut fixed = [0; v2::HEADER];
+            fill(&mut reader, &mut fixed, start).await?;
+            start += v2::HEADER as u64;
+            let inner = v2::decode(&fixed)?;
+            skip(&mut reader, inner.skip, start).await?;
+            start += inner.skip;
+            size = Some(inner.size);
+            head = read_header(&mut reader, start).await?;
+        }
+        let roots = header::decode(&head).map_err(|e| e.context(format!("the CAR header at byte {start}")))?;
+
+        // What was read goes through the guard once more, to keep the counting in one place.
+        let mut replay = Vec::new();
+        varint::put(&mut replay, head.len() as u64);
+        replay.extend(head);
+        let left = match size {
+            None => u64::MAX,
+            Some(size) => size
+                .checked_sub(replay.len() as u64)
+                .ok_or_else(|| Error::corrupt(format!("the CAR data at byte {start} is shorter than its own header")))?,
+        };
+        let source = Cursor::new(replay).chain(reader.take(left));
+        let (guard, watch) = Guard::new(source, start, size.map(|size| start + size));
+        let sections = iroh_car::CarReader::new(guard).await.map_err(|e| match watch.lock().failure.take() {
+            Some(seen) => seen,
+            None => Error::corrupt(format!("the CAR header at byte {start} is not one")).caused_by(e),
+        })?;
+        Ok(Self { sections, watch, roots, failed: false })
+    }
+
+    /// The roots that the header names, at least one.
+    pub(crate) fn roots(&self) -> &[Cid] {
+        &self.roots
+    }
+
+    /// How far the file has been read: where the next section begins, in bytes.
+    pub(crate) fn position(&self) -> u64 {
+        self.watch.lock().offset
+    }
+
+    /// The next block; `None` at the end of the file, which lies between two sections.
+    ///
+    /// `Corrupt`, naming the offset, for bytes that are no section or do not hash to their CID; `Unsupported` for a block whose hash is neither
+    /// sha2-256 nor blake3 with 32 bytes. After an error there is nothing more to read: every further call is `Invalid`.
+    pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
+        if self.failed {
+            return Err(Error::invalid("the CAR file cannot be read past its first error"));
+        }
+        // Set until the block is found good, so that a cancelled call cannot lose its place silently.
+        self.failed = true;
+        let found = match self.sections.next_block().await {
+            Err(e) => Err(failure(&self.watch, e)),
+            Ok(None) => Ok(None),
+            Ok(Some((cid, data))) => self.check(cid, data).map(Some),
+        }?;
+        self.failed = false;
+        Ok(found)
+    }
+
+    fn check(&self, cid: Cid, data: Vec<u8>) -> Result<Block> {
+        let (offset, body) = {
+            let at = self.watch.lock();
+            (at.section, at.body)
+        };
+        if cid.encoded_len() as u64 + data.len() as u64 != body {
+            return Err(Error::corrupt(format!("the CID {cid} in the CAR section at byte {offset} is not in its shortest form")));
+        }
+        if data.len() > MAX_BLOCK {
+            let message = format!("block {cid} at byte {offset} has {} bytes; at most {MAX_BLOCK} are allowed", data.len());
+            return Err(Error::corrupt(message));
+        }
+        verify(&cid, &data).map_err(|e| e.context(format!("the CAR section at byte {offset}")))?;
+        Ok(Block { cid, data: data.into(), offset })
+    }
+}
+
+/// Checks that `data` hashes to `cid`: `Corrupt` with both digests, or `Unsupported` for other hashes than sha2-256 and
+/// blake3 with 32 bytes (an identity CID carries its data itself and needs no block).
+pub(crate) fn verify(cid: &Cid, data: &[u8]) -> Result<()> {
+    let multihash = cid.hash();
+    let known = [HashAlgorithm::Sha2_256, HashAlgorithm::Blake3].into_iter().find(|hash| hash.code() == multihash.code());
+    let Some(hash) = known.filter(|_| multihash.digest().len() == 32) else {
+        let (code, len) = (multihash.code(), multihash.digest().len());
+        return Err(Error::unsupported(format!("block {cid} has a digest of hash 0x{code:x} with {len} bytes, not sha2-256 or blake3")));
+    };
+    let digest = hash.digest(data);
+    if digest.as_bytes() == multihash.digest() {
+        return Ok(());
+    }
+    let found = cid::multihash::Multihash::wrap(hash.code(), digest.as_bytes()).ok();
+    let found = found.map_or_else(String::new, |hash| match cid.version() {
+        cid::Version::V0 => Cid::new_v0(hash).map_or_else(|e| e.to_string(), |cid| cid.to_string()),
+        cid::Version::V1 => Cid::new_v1(cid.codec(), hash).to_string(),
+    });
+    Err(Error::corrupt(format!("block {cid} has {} bytes that hash to {found}", data.len())))
+}
+
+/// Why reading stopped: what the guard saw, else what `iroh-car` did not understand.
+fn failure(watch: &Watch, e: iroh_car::Error) -> Error {
+    let mut at = watch.lock();
+    let section = at.section;
+    at.failure.take().unwrap_or_else(|| Error::corrupt(format!("the CAR section at byte {section} does not begin with a CID")).caused_by(e))
+}
+
+/// The bytes of a header at `start`, without their length.
+async fn read_header<R: AsyncRead + Unpin>(reader: &mut R, start: u64) -> Result<Vec<u8>> {
+    let mut decoder = varint::Decoder::default();
+    let mut offset = start;
+    let len = loop {
+        let mut byte = [0];
+        fill(reader, &mut byte, offset).await?;
+        offset += 1;
+        let [byte] = byte;
+        match decoder.push(byte) {
+            Ok(None) => {}
+            Ok(Some(len)) => break len,
+            Err(_) => {
+                return Err(Error::corrupt(format!("the length of the CAR header at byte {start} is not a number in its shortest form")));
+            }
+        }
+    };
+    let in_bounds = usize::try_from(len).ok().filter(|len| (1..=MAX_HEADER).contains(len));
+    let len = in_bounds
+        .ok_or_else(|| Error::corrupt(format!("the CAR header at byte {start} says it has {len} bytes; 1 to {MAX_HEADER} are allowed")))?;
+    let mut bytes = vec![0; len];
+    fill(reader, &mut bytes, offset).await?;
+    Ok(bytes)
+}
+
+/// Fills `out` from byte `offset` of the file.
+async fn fill<R: AsyncRead + Unpin>(reader: &mut R, out: &mut [u8], offset: u64) -> Result<()> {
+    reader.read_exact(out).await.map(drop).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Error::corrupt(format!("the CAR file is truncated: it ends within the {} bytes of header at byte {offset}", out.len()))
+        }
+        _ => Error::unavailable(format!("reading the CAR file failed at byte {offset}")).caused_by(e),
+    })
+}
+
+/// Reads over `count` bytes from byte `offset` of the file.
+async fn skip<R: AsyncRead + Unpin>(reader: &mut R, count: u64, offset: u64) -> Result<()> {
+    let skipped = tokio::io::copy(&mut reader.take(count), &mut tokio::io::sink()).await;
+    let skipped = skipped.map_err(|e| Error::unavailable(format!("reading the CAR file failed after byte {offset}")).caused_by(e))?;
+    if skipped == count {
+        return Ok(());
+    }
+    let end = offset + skipped;
+    Err(Error::corrupt(format!("the CAR file is truncated: it ends at byte {end}, before its data at byte {}", offset + count)))
+}

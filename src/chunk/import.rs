@@ -1,0 +1,114 @@
+//! A chunk put together from its blocks, as a CAR file holds them.
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt as _};
+
+use crate::error::{Error, Result};
+use crate::id::{ChunkForm, ChunkId, Digest};
+use crate::unixfs::{self, LEAF, Layout, Shape, Tree};
+
+use super::{ChunkStore, Hashed, Plan};
+
+/// Puts one chunk together from its blocks in depth-first order, the root first.
+///
+/// Ask which block is [`wanted`](Self::wanted), [`push`](Self::push) its bytes, and [`finish`](Self::finish) when none is wanted any
+/// more. A block that occurs in several places is wanted each time. Every block is hashed; the payload is held in
+/// memory until the end, pieces that are pushed twice once.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    id: ChunkId,
+    size: u64,
+    /// What is still to come, the next last; at most 1,024 for each level.
+    stack: Vec<(ChunkId, Shape)>,
+    leaves: Vec<Digest>,
+    payload: Vec<Bytes>,
+}
+
+impl Assembler {
+    /// Begins chunk `id`, whose entry says that it has `size` bytes; `Corrupt` when no chunk of this form has that size.
+    ///
+    /// A few blocks can say that they make up a huge file by being linked many times: the caller decides which sizes it accepts.
+    pub(crate) fn new(id: ChunkId, size: u64) -> Result<Self> {
+        let shape = match Plan::of(&id, size)? {
+            Plan::Raw => Shape { height: 0, size },
+            Plan::Tree(layout) => layout.root(),
+        };
+        Ok(Self { id, size, stack: vec![(id, shape)], leaves: Vec::new(), payload: Vec::new() })
+    }
+
+    /// The size that the root of a chunk of unknown size says it has; `Unsupported` for files of another profile.
+    pub(crate) fn size_of(id: &ChunkId, root: &[u8]) -> Result<u64> {
+        let size = match id.form() {
+            ChunkForm::Raw if root.len() as u64 <= LEAF => root.len() as u64,
+            ChunkForm::Raw => return Err(Error::unsupported(format!("raw block {id} is larger than a chunk's leaf of {LEAF} bytes"))),
+            ChunkForm::UnixFs => unixfs::file_size(root).map_err(|e| e.context(id))?,
+        };
+        if id.form() == ChunkForm::UnixFs {
+            Layout::of(size).map_err(|e| e.context(id))?;
+        }
+        Ok(size)
+    }
+
+    /// The block to push next; `None` when the chunk is complete.
+    pub(crate) fn wanted(&self) -> Option<ChunkId> {
+        self.stack.last().map(|(id, _)| *id)
+    }
+
+    /// Takes the block that was wanted.
+    ///
+    /// `Corrupt` when its bytes do not hash to the wanted id or a leaf has not the length that its node says; `Unsupported` when an interior
+    /// node is right but of another profile. `Invalid` when no block is wanted. An error leaves the assembler as it was.
+    pub(crate) fn push(&mut self, bytes: Bytes) -> Result<()> {
+        let &(want, shape) = self.stack.last().ok_or_else(|| Error::invalid(format!("chunk {} is already complete", self.id)))?;
+        let digest = want.digest().hash().digest(&bytes);
+        if digest != *want.digest() {
+            let found = ChunkId::new(want.form(), digest);
+            return Err(Error::corrupt(format!("chunk {}: its block {want} has bytes that hash to {found}", self.id)));
+        }
+        if shape.height > 0 {
+            let children = unixfs::children(shape, digest.hash(), &bytes).map_err(|e| e.context(format!("chunk {}", self.id)))?;
+            self.stack.pop();
+            self.stack.extend(children.into_iter().rev());
+            return Ok(());
+        }
+        if bytes.len() as u64 != shape.size {
+            let message = format!("chunk {}: its leaf {want} has {} bytes, not {}", self.id, bytes.len(), shape.size);
+            return Err(Error::corrupt(message));
+        }
+        self.stack.pop();
+        self.leaves.push(digest);
+        self.payload.push(bytes);
+        Ok(())
+    }
+
+    /// The finished chunk, ready to be [`put`](ChunkStore::put); `Corrupt` when a block is still wanted.
+    pub(crate) fn finish(mut self) -> Result<Hashed> {
+        if let Some(want) = self.wanted() {
+            return Err(Error::corrupt(format!("chunk {} lacks its block {want}", self.id)));
+        }
+        if self.id.form() == ChunkForm::Raw {
+            return Ok(Hashed::raw(*self.id.digest(), self.payload.pop().unwrap_or_default()));
+        }
+        let tree = Tree::of(self.id.digest().hash(), self.size, self.leaves)?;
+        debug_assert_eq!(tree.root(), self.id, "every node was checked to have its only encoding");
+        Ok(Hashed::from_tree(tree, self.payload))
+    }
+}
+
+impl ChunkStore {
+    /// Stores chunk `id` of `size` bytes from its blocks in depth-first order, the root first, repeated where they repeat.
+    /// Errors as those of [`Assembler`]; blocks that are left over are `Corrupt`. Nothing is stored on an error.
+    pub(crate) async fn put_blocks(&self, id: ChunkId, size: u64, blocks: impl Stream<Item = Result<Bytes>> + Send) -> Result<()> {
+        let mut assembler = Assembler::new(id, size)?;
+        let mut blocks = std::pin::pin!(blocks);
+        while assembler.wanted().is_some() {
+            let Some(block) = blocks.try_next().await? else { break };
+            assembler.push(block)?;
+        }
+        let chunk = assembler.finish()?;
+        if blocks.try_next().await?.is_some() {
+            return Err(Error::corrupt(format!("chunk {id} is followed by blocks that do not belong to it")));
+        }
+        self.put(&chunk).await
+    }
+}

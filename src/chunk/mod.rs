@@ -1,0 +1,95 @@
+//! Stored chunks: the bytes of a value too large to lie in the manifest, each chunk one object under its own id.
+//!
+//! A chunk of at most 1 MiB is one raw block, and its object is exactly its bytes. A larger one is a `UnixFS` file
+//! ([`unixfs`](crate::unixfs)); its object holds, end to end:
+//!
+//! ```text
+//! payload          P bytes     the chunk itself
+//! interior nodes   I bytes     dag-pb blocks: those over the leaves, left to right, then the next level; the root last
+//! node lengths     4 · N       u32 each, in the order of the nodes
+//! tail             40 bytes    0  magic "FIRNTREE"
+//!                              8  u16 version = 1
+//!                              10 u16 kind = 1: profile unixfs-v1-2025
+//!                              12 u32 N, the number of nodes
+//!                              16 u64 P
+//!                              24 u64 I
+//!                              32 u64 XXH3-64 of the node lengths and the first 32 bytes of the tail
+//! ```
+//!
+//! All numbers are little-endian. For this kind P decides I, N and every length, so a reader that knows P from the
+//! manifest finds leaves and nodes without reading the trailer (lengths and tail). The trailer is for whoever finds the object without
+//! a manifest, and leaves room for other kinds. A whole read checks it, byte for byte.
+//!
+//! Nothing leaves a read unverified: a raw block is hashed, leaves are checked against their nodes, and nodes
+//! against their parents up to the id.
+
+mod import;
+mod read;
+mod split;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
+use crate::storage::Storage;
+use crate::unixfs::{LEAF, Layout, MAX_SIZE};
+
+pub(crate) use import::Assembler;
+pub(crate) use split::Hashed;
+
+/// Reads and writes the chunks of one repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct ChunkStore {
+    storage: Arc<dyn Storage>,
+    hash: HashAlgorithm,
+}
+
+impl ChunkStore {
+    /// Chunks in `storage`, hashed with `hash` when written.
+    pub(crate) const fn new(storage: Arc<dyn Storage>, hash: HashAlgorithm) -> Self {
+        Self { storage, hash }
+    }
+}
+
+/// Length of the trailer of an object with `nodes` interior nodes, in bytes.
+const fn trailer_len(nodes: u64) -> u64 {
+    4 * nodes + write::TAIL as u64
+}
+
+/// Where the parts of a chunk's object lie.
+#[derive(Debug)]
+enum Plan {
+    /// The object is the block.
+    Raw,
+    /// Payload, interior nodes, trailer.
+    Tree(Layout),
+}
+
+impl Plan {
+    /// Lays out chunk `id` of `size` bytes; `Corrupt` when no chunk of this form has that size.
+    fn of(id: &ChunkId, size: u64) -> Result<Self> {
+        match (id.form(), size) {
+            (ChunkForm::Raw, ..=LEAF) => Ok(Self::Raw),
+            (ChunkForm::UnixFs, size) if (LEAF + 1..=MAX_SIZE).contains(&size) => Ok(Self::Tree(Layout::of(size)?)),
+            (form, _) => {
+                let what = match form {
+                    ChunkForm::Raw => "one raw block",
+                    ChunkForm::UnixFs => "a tree of blocks",
+                };
+                Err(Error::corrupt(format!("chunk {id} is {what}, which does not have the {size} bytes that its entry says")))
+            }
+        }
+    }
+}
+
+/// Length of the object of a chunk of `size` bytes, trailer included: what storing it costs.
+pub(crate) fn object_len(id: &ChunkId, size: u64) -> Result<u64> {
+    Ok(match Plan::of(id, size)? {
+        Plan::Raw => size,
+        Plan::Tree(layout) => size + layout.interior_len() + trailer_len(layout.nodes()),
+    })
+}

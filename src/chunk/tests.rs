@@ -1,0 +1,348 @@
+//! Every size around the edges, every way to damage an object, and the blocks that export and import see.
+
+#![expect(clippy::cast_possible_truncation, reason = "chunks of tests fit into memory")]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream::{self, BoxStream};
+
+use super::write::object_parts;
+use super::{Assembler, ChunkStore, Hashed, object_len};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
+use crate::storage::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use crate::unixfs::{LEAF, Step, Tree};
+
+/// Objects in a map; counts requests and bytes. Can pretend that each begins with many zeros.
+#[derive(Debug, Default)]
+struct Objects {
+    zeros: u64,
+    map: Mutex<HashMap<String, Bytes>>,
+    gets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl fmt::Display for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("objects")
+    }
+}
+
+#[async_trait]
+impl Storage for Objects {
+    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+        let Some(bytes) = self.map.lock().unwrap().get(name.as_str()).cloned() else { return Ok(None) };
+        let len = self.zeros + bytes.len() as u64;
+        let range = range.unwrap_or(0..len);
+        if range.end > len {
+            return Err(Error::corrupt(format!("{name} ends before byte {}", range.end)));
+        }
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(range.end - range.start, Ordering::Relaxed);
+        let stored = |at: u64| at.saturating_sub(self.zeros) as usize;
+        let zeros = range.end.min(self.zeros).saturating_sub(range.start) as usize;
+        let rest = bytes.slice(stored(range.start)..stored(range.end));
+        Ok(Some(if zeros == 0 { rest } else { [Bytes::from(vec![0; zeros]), rest].concat().into() }))
+    }
+    async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
+        self.map.lock().unwrap().insert(name.to_string(), parts.concat().into());
+        Ok(())
+    }
+    async fn barrier(&self) -> Result<()> {
+        Ok(())
+    }
+    fn list<'a>(&'a self, _: &str) -> BoxStream<'a, Result<ObjectMeta>> {
+        Box::pin(stream::empty())
+    }
+    async fn load(&self, _: &RegisterName) -> Result<Option<Versioned>> {
+        Ok(None)
+    }
+    async fn replace(&self, _: &RegisterName, _: &Expected, _: Bytes) -> Result<Replaced> {
+        Ok(Replaced::Refused)
+    }
+}
+
+fn store(hash: HashAlgorithm) -> (Arc<Objects>, ChunkStore) {
+    let objects = Arc::new(Objects::default());
+    (objects.clone(), ChunkStore::new(objects, hash))
+}
+
+fn sha() -> (Arc<Objects>, ChunkStore) {
+    store(HashAlgorithm::Sha2_256)
+}
+
+/// No two leaves are equal.
+fn payload(len: u64) -> Bytes {
+    let mut state = len.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(len as usize).collect::<Vec<u8>>().into()
+}
+
+impl Objects {
+    fn object(&self, id: &ChunkId) -> Bytes {
+        self.map.lock().unwrap()[ObjectName::chunk(id).as_str()].clone()
+    }
+    fn damage(&self, id: &ChunkId, bytes: Bytes) {
+        self.map.lock().unwrap().insert(ObjectName::chunk(id).to_string(), bytes);
+    }
+}
+
+const SIZES: [u64; 11] = [0, 1, 1025, LEAF - 1, LEAF, LEAF + 1, 2 * LEAF - 1, 2 * LEAF, 4 * LEAF + 1, 9 * LEAF + 77, 10 * LEAF];
+
+#[tokio::test]
+async fn chunks_of_every_size_come_back() {
+    for hash in [HashAlgorithm::Sha2_256, HashAlgorithm::Blake3] {
+        let (objects, chunks) = store(hash);
+        for len in SIZES {
+            let bytes = payload(len);
+            let (id, size) = chunks.write(bytes.clone()).await.unwrap();
+            assert_eq!(size, len);
+            assert_eq!(id, Hashed::of(hash, bytes.clone()).unwrap().id(), "one thread or many");
+            assert_eq!(id.form() == ChunkForm::Raw, len <= LEAF);
+            assert_eq!(objects.object(&id).len() as u64, object_len(&id, len).unwrap());
+            assert_eq!(chunks.read(&id, len).await.unwrap(), bytes, "{len}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_laid_out_as_documented() {
+    let (objects, chunks) = sha();
+    let bytes = payload(3 * LEAF);
+    let (id, size) = chunks.write(bytes.clone()).await.unwrap();
+    let object = objects.object(&id);
+    let number = |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().unwrap());
+    let tail = object.len() - 40;
+    assert_eq!(&object[tail..tail + 8], b"FIRNTREE");
+    assert_eq!(object[tail + 8..tail + 16], [1, 0, 1, 0, 1, 0, 0, 0]);
+    assert_eq!(number(tail + 16), size);
+    let interior = number(tail + 24) as usize;
+    assert_eq!(number(tail + 32), xxhash_rust::xxh3::xxh3_64(&object[tail - 4..tail + 32]));
+    assert_eq!(object[tail - 4..tail], (interior as u32).to_le_bytes());
+    assert_eq!(object.len(), bytes.len() + interior + 44);
+    let node = &object[bytes.len()..bytes.len() + interior];
+    assert_eq!(ChunkId::new(ChunkForm::UnixFs, HashAlgorithm::Sha2_256.digest(node)), id, "the root is the last node");
+    let (small, _) = chunks.write(payload(5000)).await.unwrap();
+    assert_eq!(objects.object(&small), payload(5000), "one raw block is bare");
+}
+
+#[tokio::test]
+async fn ranges_are_verified_and_frugal() {
+    let (objects, chunks) = sha();
+    for len in [1000, LEAF + 1, 5 * LEAF + 3] {
+        let bytes = payload(len);
+        let (id, _) = chunks.write(bytes.clone()).await.unwrap();
+        let edges = [0, 1, 999, LEAF - 1, LEAF, LEAF + 1, 2 * LEAF, 3 * LEAF + 5, 5 * LEAF, len - 1, len];
+        for (start, end) in edges.iter().flat_map(|&a| edges.map(|b| (a, b))).filter(|&(a, b)| a <= b && b <= len) {
+            objects.bytes.store(0, Ordering::Relaxed);
+            objects.gets.store(0, Ordering::Relaxed);
+            let got = chunks.read_range(&id, len, start..end).await.unwrap();
+            assert_eq!(got, bytes.slice(start as usize..end as usize), "{start}..{end} of {len}");
+            assert!(objects.gets.load(Ordering::Relaxed) <= 2);
+            assert!(objects.bytes.load(Ordering::Relaxed) <= end - start + 2 * LEAF + 1000);
+        }
+        for bad in [Range { start: 2, end: 1 }, 0..len + 1, len + 1..len + 1] {
+            assert_eq!(chunks.read_range(&id, len, bad).await.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+    }
+}
+
+#[tokio::test]
+async fn ranges_see_the_damage_they_touch() {
+    let (objects, chunks) = sha();
+    let len = 4 * LEAF + 100;
+    let bytes = payload(len);
+    let (id, _) = chunks.write(bytes.clone()).await.unwrap();
+    let good = objects.object(&id);
+    let ranges = [0..10, LEAF - 1..LEAF + 1, 2 * LEAF..3 * LEAF, 3 * LEAF + 1..len, 4 * LEAF + 99..len];
+    for at in [0, 2 * LEAF + 7, 4 * LEAF + 3, len, len + 150, good.len() as u64 - 50, good.len() as u64 - 1] {
+        let mut bad = good.to_vec();
+        bad[at as usize] ^= 0x20;
+        objects.damage(&id, bad.into());
+        let interior = len..good.len() as u64 - 44;
+        for range in &ranges {
+            let aligned = range.start / LEAF * LEAF..range.end.next_multiple_of(LEAF).min(len);
+            let got = chunks.read_range(&id, len, range.clone()).await;
+            if interior.contains(&at) || aligned.contains(&at) {
+                assert_eq!(got.unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}, {range:?}");
+            } else {
+                assert_eq!(got.unwrap(), bytes.slice(range.start as usize..range.end as usize), "byte {at}, {range:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn ranges_of_a_chunk_past_1024_leaves_are_verified() {
+    let (hash, zeros, len) = (HashAlgorithm::Blake3, 1026 * LEAF, 1026 * LEAF + 5);
+    let mut leaves = vec![hash.digest(&vec![0; LEAF as usize]); 1026];
+    leaves.push(hash.digest(b"after"));
+    let tree = Tree::of(hash, len, leaves).unwrap();
+    let whole = object_parts(&Hashed::from_tree(tree.clone(), vec![Bytes::from_static(b"after")])).concat();
+    let objects = Arc::new(Objects { zeros, ..Objects::default() });
+    let (id, chunks) = (tree.root(), ChunkStore::new(objects.clone(), hash));
+    objects.damage(&id, whole.clone().into());
+    assert_eq!(chunks.tree(&id, len).await.unwrap().unwrap(), tree);
+    assert_eq!(object_len(&id, len).unwrap(), zeros + whole.len() as u64);
+    assert_eq!(chunks.read_range(&id, len, 1024 * LEAF - 3..1024 * LEAF + 3).await.unwrap(), [0; 6][..]);
+    assert_eq!(chunks.read_range(&id, len, zeros - 2..len).await.unwrap(), b"\0\0after"[..]);
+    assert_eq!(chunks.leaf(&id, len, 1026).await.unwrap(), b"after"[..]);
+    for at in [3, 100, whole.len() / 2] {
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        objects.damage(&id, bad.into());
+        assert_eq!(chunks.read_range(&id, len, zeros - 2..len).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[tokio::test]
+async fn every_damage_is_an_error_that_names_the_chunk() {
+    let (objects, chunks) = sha();
+    for len in [1, 700, LEAF + 1, 3 * LEAF + 9] {
+        let (id, _) = chunks.write(payload(len)).await.unwrap();
+        let good = objects.object(&id);
+        let dense = if len < LEAF { 0 } else { len as usize };
+        let flips = (dense..good.len()).chain((0..dense).step_by(300_007));
+        for at in flips {
+            let mut bad = good.to_vec();
+            bad[at] ^= 1 << (at % 8);
+            objects.damage(&id, bad.into());
+            let e = chunks.read(&id, len).await.unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Corrupt, "byte {at}: {e}");
+            assert!(e.to_string().contains(&id.to_string()), "{e}");
+            if (at as u64) < len {
+                assert_eq!(e.to_string().matches("bafkrei").count(), if len > LEAF { 2 } else { 3 }, "both digests: {e}");
+                assert!(chunks.leaf(&id, len, at as u64 / LEAF).await.is_err());
+            }
+        }
+        for cut in [0, 1, good.len() / 2, good.len() - 1].into_iter().chain((len as usize..good.len()).step_by(7)) {
+            objects.damage(&id, good.slice(..cut.min(good.len() - 1)));
+            assert_eq!(chunks.read(&id, len).await.unwrap_err().kind(), ErrorKind::Corrupt, "cut at {cut}");
+            assert!(cut as u64 > len || chunks.read_range(&id, len, 0..len).await.is_err());
+        }
+        objects.damage(&id, [good.clone(), Bytes::from_static(b"x")].concat().into());
+        assert_eq!(chunks.read(&id, len).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        objects.damage(&id, good);
+        for wrong in [0, len - 1, len + 1, 2 * len + LEAF, u64::MAX] {
+            if wrong != len {
+                assert_eq!(chunks.read(&id, wrong).await.unwrap_err().kind(), ErrorKind::Corrupt, "{wrong} for {len}");
+                assert!(chunks.read_range(&id, wrong, 0..wrong.min(1)).await.is_err() || wrong == 0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_chunk_is_not_found() {
+    let (_, chunks) = sha();
+    for len in [10, 2 * LEAF] {
+        let id = Hashed::of(HashAlgorithm::Sha2_256, payload(len)).unwrap().id();
+        for e in [chunks.read(&id, len).await.unwrap_err(), chunks.read_range(&id, len, 0..1).await.unwrap_err()] {
+            assert_eq!(e.kind(), ErrorKind::NotFound);
+            assert!(e.to_string().contains(&id.to_string()), "{e}");
+        }
+    }
+}
+
+fn give(blocks: &[Bytes]) -> impl Stream<Item = Result<Bytes>> {
+    stream::iter(blocks.iter().cloned().map(Ok))
+}
+
+#[tokio::test]
+async fn blocks_go_out_and_come_back() {
+    let (stored, source) = sha();
+    let (objects, target) = sha();
+    for len in SIZES {
+        let (id, _) = source.write(payload(len)).await.unwrap();
+        let mut blocks = Vec::new();
+        if let Some(tree) = source.tree(&id, len).await.unwrap() {
+            assert_eq!(source.interior(&id, len).await.unwrap().len(), tree.nodes().len());
+            for step in tree.depth_first() {
+                blocks.push(match step {
+                    Step::Node(n) => tree.nodes()[n].bytes.clone(),
+                    Step::Leaf(n) => {
+                        let leaf = source.leaf_of(&tree, n).await.unwrap();
+                        assert_eq!(leaf, source.leaf(&id, len, n).await.unwrap());
+                        leaf
+                    }
+                });
+            }
+            assert!(source.leaf_of(&tree, tree.layout().leaves()).await.is_err());
+            let good = stored.object(&id);
+            let mut bad = good.to_vec();
+            bad[LEAF as usize] ^= 1;
+            stored.damage(&id, bad.into());
+            assert_eq!(source.leaf_of(&tree, 1).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(source.leaf_of(&tree, 0).await.unwrap(), blocks[1]);
+            stored.damage(&id, good);
+        } else {
+            assert!(source.interior(&id, len).await.unwrap().is_empty());
+            blocks.push(source.leaf(&id, len, 0).await.unwrap());
+        }
+        assert_eq!(source.leaf(&id, len, len.div_ceil(LEAF).max(1)).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(Assembler::size_of(&id, &blocks[0]).unwrap(), len);
+
+        let mut swapped = blocks.clone();
+        swapped.reverse();
+        let damaged = [&blocks[1..], &[payload(3)]].concat();
+        let extra = [&blocks[..], &[payload(3)]].concat();
+        for bad in [&swapped, &damaged, &extra, &blocks[..blocks.len() - 1].to_vec()] {
+            if *bad != blocks {
+                assert_eq!(target.put_blocks(id, len, give(bad)).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            }
+        }
+        assert!(target.put_blocks(id, len + 1, give(&blocks)).await.is_err());
+        assert_eq!(target.read(&id, len).await.unwrap_err().kind(), ErrorKind::NotFound, "nothing was stored");
+        target.put_blocks(id, len, give(&blocks)).await.unwrap();
+        assert_eq!(target.read(&id, len).await.unwrap(), payload(len));
+        assert_eq!(objects.object(&id), object_parts(&Hashed::of(HashAlgorithm::Sha2_256, payload(len)).unwrap()).concat());
+    }
+}
+
+#[tokio::test]
+async fn repeated_leaves_are_wanted_each_time() {
+    let (_, chunks) = sha();
+    let zeros = chunks.hash(vec![0; 3 * LEAF as usize].into()).await.unwrap();
+    let mut assembler = Assembler::new(zeros.id(), 3 * LEAF).unwrap();
+    assembler.push(zeros.tree().unwrap().nodes()[0].bytes.clone()).unwrap();
+    let leaf = assembler.wanted().unwrap();
+    for _ in 0..3 {
+        assert_eq!(assembler.wanted(), Some(leaf));
+        assembler.push(vec![0; LEAF as usize].into()).unwrap();
+    }
+    assert_eq!(assembler.push(Bytes::new()).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(assembler.finish().unwrap().id(), zeros.id());
+}
+
+#[test]
+fn files_of_other_profiles_are_unsupported() {
+    // What `ipfs add --cid-version=1` of old makes of 300,000 bytes: two leaves of at most 256 KiB.
+    let hash = HashAlgorithm::Sha2_256;
+    let link = |digest, size: &[u8]| {
+        let cid = ChunkId::new(ChunkForm::Raw, digest).to_bytes();
+        [&[0x12, 42 + size.len() as u8, 0x0a, 36], &cid[..], &[0x12, 0, 0x18], size].concat()
+    };
+    let node = [
+        &link(hash.digest(b"a"), &[0x80, 0x80, 0x10])[..],
+        &link(hash.digest(b"b"), &[0xe0, 0xa7, 0x02]),
+        &[0x0a, 14, 8, 2, 0x18, 0xe0, 0xa7, 0x12, 0x20, 0x80, 0x80, 0x10, 0x20, 0xe0, 0xa7, 0x02],
+    ]
+    .concat();
+    let id = ChunkId::new(ChunkForm::UnixFs, hash.digest(&node));
+    assert_eq!(Assembler::size_of(&id, &node).unwrap_err().kind(), ErrorKind::Unsupported);
+    let mut assembler = Assembler::new(id, 2 * LEAF).unwrap();
+    assert_eq!(assembler.push(node.into()).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(assembler.wanted(), Some(id), "as it was");
+}

@@ -1,0 +1,187 @@
+//! The envelope around every object at rest except chunks: what it is, how long its parts are, and a checksum.
+//!
+//! ```text
+//! offset size field
+//!  0      8   magic           89 'F' 'R' 'N' 0D 0A 1A 0A
+//!  8      1   kind            1 snapshot, 2 manifest node, 3 files node, 4 history node
+//!  9      1   at-rest version 1
+//! 10      2   reserved        0
+//! 12      4   decoded length  of the frame, in bytes            all integers little endian
+//! 16      4   frame length    in bytes
+//! 20      4   digests length  in bytes, a multiple of 32
+//! 24      8   checksum        XXH3-64 of bytes 0..24 and of everything from 32 on
+//! 32      n   digests         as they are: they do not compress
+//! 32+n    m   frame           one zstd frame holding one FlatBuffer
+//! ```
+//!
+//! The checksum tells a torn or rotten object from a wrong one early and cheaply; what vouches for the content is the id.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::limits;
+use crate::error::{Error, Result};
+use crate::id::MapKind;
+
+const MAGIC: [u8; 8] = *b"\x89FRN\r\n\x1a\n";
+const VERSION: u8 = 1;
+const HEADER: usize = 32;
+/// Where the checksum lies: it covers everything else.
+const CHECKSUM: std::ops::Range<usize> = 24..32;
+const LEVEL: i32 = 3;
+
+/// The length of a digest beside the frame.
+pub(super) const DIGEST: usize = 32;
+
+/// What an envelope holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Snapshot,
+    Node(MapKind),
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Snapshot, Self::Node(MapKind::Manifest), Self::Node(MapKind::Files), Self::Node(MapKind::History)];
+
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Snapshot => 1,
+            Self::Node(MapKind::Manifest) => 2,
+            Self::Node(MapKind::Files) => 3,
+            Self::Node(MapKind::History) => 4,
+        }
+    }
+
+    /// The longest FlatBuffer of this kind, in bytes.
+    const fn most_decoded(self) -> usize {
+        match self {
+            // The commit, the copies of three roots, and for each text the 32 bytes that FlatBuffers may spend on it.
+            Self::Snapshot => limits::COMMIT + 3 * limits::ROOT_COPY + 32 * (limits::TEXTS + limits::PLACES),
+            // A canonical node's text, and at most 32 bytes of columns for each row.
+            Self::Node(_) => limits::NODE + 32 * limits::ROWS,
+        }
+    }
+
+    /// The most digests beside the frame.
+    const fn most_digests(self) -> usize {
+        match self {
+            Self::Snapshot => 3 + limits::PARENTS,
+            Self::Node(_) => limits::ROWS,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot => f.write_str("snapshot"),
+            Self::Node(kind) => write!(f, "{kind} node"),
+        }
+    }
+}
+
+/// What [`open`] found inside.
+#[derive(Debug)]
+pub(super) struct Opened<'a> {
+    /// The digests beside the frame.
+    pub(super) digests: &'a [[u8; DIGEST]],
+    /// The FlatBuffer.
+    pub(super) body: Vec<u8>,
+}
+
+thread_local! {
+    // Making a compression context costs more than compressing a node.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Puts a FlatBuffer and the digests beside it into an envelope.
+pub(super) fn seal(kind: Kind, digests: &[u8], body: &[u8]) -> Vec<u8> {
+    let frame = compress(body);
+    let length = |n: usize| u32::try_from(n).expect("every object is far below 4 GiB").to_le_bytes();
+    let mut out = Vec::with_capacity(HEADER + digests.len() + frame.len());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[kind.byte(), VERSION, 0, 0]);
+    out.extend_from_slice(&length(body.len()));
+    out.extend_from_slice(&length(frame.len()));
+    out.extend_from_slice(&length(digests.len()));
+    out.extend_from_slice(&checksum(&out, digests, &frame).to_le_bytes());
+    out.extend_from_slice(digests);
+    out.extend_from_slice(&frame);
+    out
+}
+
+fn compress(body: &[u8]) -> Vec<u8> {
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let compressor = match slot {
+            Some(compressor) => compressor,
+            None => slot.insert(zstd::bulk::Compressor::new(LEVEL).expect("zstd takes level 3")),
+        };
+        compressor.compress(body).expect("the buffer has the size that zstd asks for")
+    })
+}
+
+fn checksum(head: &[u8], digests: &[u8], frame: &[u8]) -> u64 {
+    let mut hasher = Xxh3Default::new();
+    [head, digests, frame].into_iter().for_each(|part| hasher.update(part));
+    hasher.digest()
+}
+
+/// Takes an envelope of `kind` apart. Nothing is allocated before every length has been checked.
+pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<Opened<'_>> {
+    let truncated = || Error::corrupt(format!("{} bytes are too few for an envelope", bytes.len()));
+    let (header, rest) = bytes.split_first_chunk::<HEADER>().ok_or_else(truncated)?;
+    let (head, stored_sum) = header.split_last_chunk::<8>().ok_or_else(truncated)?;
+    let (magic, fields) = head.split_first_chunk::<8>().ok_or_else(truncated)?;
+    let &[kind_byte, version, r0, r1, d0, d1, d2, d3, f0, f1, f2, f3, n0, n1, n2, n3] = fields else { return Err(truncated()) };
+    if *magic != MAGIC {
+        return Err(Error::corrupt(format!("it begins with {magic:02x?}, not with the magic of an envelope")));
+    }
+    if version != VERSION {
+        return Err(Error::unsupported(format!("at-rest version {version}; this build knows {VERSION}")));
+    }
+    if kind_byte != kind.byte() {
+        let found = Kind::ALL.into_iter().find(|k| k.byte() == kind_byte);
+        let found = found.map_or_else(|| format!("an object of unknown kind {kind_byte}"), |k| format!("a {k}"));
+        return Err(Error::corrupt(format!("it is {found}, not a {kind}")));
+    }
+    if (r0, r1) != (0, 0) {
+        return Err(Error::corrupt("the reserved bytes of its envelope are not zero"));
+    }
+    let length = |bytes| u32::from_le_bytes(bytes) as usize;
+    let (decoded, frame, digests) = (length([d0, d1, d2, d3]), length([f0, f1, f2, f3]), length([n0, n1, n2, n3]));
+    if Some(rest.len()) != digests.checked_add(frame) {
+        return Err(Error::corrupt(format!("its envelope speaks of {digests} + {frame} bytes, but {} follow", rest.len())));
+    }
+    if decoded > kind.most_decoded() || digests % DIGEST != 0 || digests / DIGEST > kind.most_digests() {
+        return Err(Error::corrupt(format!("its envelope speaks of {decoded} decoded bytes and {digests} of digests, beyond the limits")));
+    }
+    let (digests, frame) = rest.split_at(digests);
+    let (stored, computed) = (u64::from_le_bytes(*stored_sum), checksum(head, digests, frame));
+    if stored != computed {
+        return Err(Error::corrupt(format!("its checksum is {computed:016x}, but its envelope says {stored:016x}")));
+    }
+    let (digests, _) = digests.as_chunks();
+    Ok(Opened { digests, body: decompress(frame, decoded)? })
+}
+
+fn decompress(frame: &[u8], decoded: usize) -> Result<Vec<u8>> {
+    if zstd::zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
+        return Err(Error::corrupt("its payload is not one whole zstd frame"));
+    }
+    let mut body = Vec::with_capacity(decoded);
+    let read = DECOMPRESSOR.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress_to_buffer(frame, &mut body)
+    });
+    match read {
+        Ok(read) if read == decoded => Ok(body),
+        Ok(read) => Err(Error::corrupt(format!("its payload has {read} bytes decoded, but its envelope says {decoded}"))),
+        Err(e) => Err(Error::corrupt("its payload does not decompress").caused_by(e)),
+    }
+}

@@ -1,0 +1,54 @@
+//! How large anything may be. A reader refuses more before it allocates; together these keep every block under 2 MiB.
+//!
+//! A node ends at the latest when its entries count 2^19 (see the cut rule). Below are the limits on what that count leaves
+//! out, so that no canonical node reaches 1 MiB: see `docs/format.md`, "Limits".
+
+/// The longest canonical node, in bytes: a node is shorter.
+pub(crate) const NODE: usize = 1 << 20;
+/// The most rows of a node. The cut rule ends a node before 6,503 rows; the limit leaves room for the other targets of its sweep.
+pub(crate) const ROWS: usize = 1 << 16;
+/// The highest level of a branch.
+pub(crate) const LEVEL: u8 = 63;
+/// The longest value stored inline, in bytes.
+pub(crate) const INLINE: usize = 1 << 10;
+/// The longest value stored inline under a name that Zarr gives to metadata, in bytes.
+pub(crate) const INLINE_METADATA: usize = 4 << 10;
+/// The longest summary of a commit, in bytes.
+pub(crate) const SUMMARY: usize = 72;
+/// The longest `ETag`, in bytes.
+pub(crate) const ETAG: usize = 256;
+/// The longest name of a version that a source gives, in bytes.
+pub(crate) const FILE_VERSION: usize = 256;
+/// The longest multihash of a file, in bytes.
+pub(crate) const FILE_DIGEST: usize = 68;
+/// The largest number anywhere: others read our integers as signed.
+pub(crate) const NUMBER: u64 = i64::MAX.cast_unsigned();
+
+/// The longest canonical commit, in bytes: a little under 2 MiB, so that a section around it still fits.
+pub(crate) const COMMIT: usize = (2 << 20) - (1 << 10);
+/// The longest message, in bytes.
+pub(crate) const MESSAGE: usize = 1 << 20;
+/// The longest author, in bytes.
+pub(crate) const AUTHOR: usize = 1 << 10;
+/// The longest name (of a container, a default, an option, a piece of metadata), in bytes.
+pub(crate) const NAME: usize = 256;
+/// The longest template or place, and the longest default or option, in bytes.
+pub(crate) const TEMPLATE: usize = 4096;
+/// The longest value of a piece of metadata, in bytes.
+pub(crate) const META_VALUE: usize = 1 << 18;
+/// The most parents of a snapshot.
+pub(crate) const PARENTS: usize = 64;
+/// The most containers of a snapshot.
+pub(crate) const CONTAINERS: usize = 1 << 12;
+/// The most places of a snapshot.
+pub(crate) const PLACES: usize = 1 << 14;
+/// The most pairs in metadata, or in the defaults or options of a container.
+pub(crate) const PAIRS: usize = 1 << 10;
+
+/// The most names and values in containers and metadata together, so that a small commit cannot fill much memory.
+pub(crate) const TEXTS: usize = 1 << 16;
+
+/// The longest canonical root that a snapshot carries a copy of, in bytes.
+pub(crate) const ROOT_COPY: usize = 4 << 10;
+/// The longest `repo.json`, in bytes.
+pub(crate) const REPO: usize = 64 << 10;

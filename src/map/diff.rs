@@ -1,0 +1,199 @@
+//! What differs between two maps, found by loading only the nodes that they do not share.
+//!
+//! Level by level: nodes that appear in both maps at a level are struck out, the rest are opened. What is left of the
+//! leaves is merged. An entry that lies in a struck leaf lies in it in both maps, so none is missed and none is alone.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt, future};
+
+use super::load::{CONCURRENT, Due};
+use super::{Map, NodeSource};
+use crate::error::Result;
+use crate::format::{Child, Node, Value};
+use crate::id::NodeId;
+use crate::key::MapKey;
+
+/// A key whose value differs; at least one side has one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change<V> {
+    /// The key.
+    pub key: MapKey,
+    /// The value in the older map.
+    pub old: Option<V>,
+    /// The value in the newer map.
+    pub new: Option<V>,
+}
+
+impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
+    /// The changes that lead from this map to `newer`, which may lie in another source.
+    ///
+    /// Loads the branches that differ, siblings concurrently, before it returns, and the leaves that differ as the
+    /// changes are taken, at most 16 of each map ahead.
+    pub(crate) async fn diff<T: NodeSource<V>>(&self, newer: &Map<'a, V, T>) -> Result<Diff<'a, V>> {
+        if self.root == newer.root {
+            return Ok(Diff { old: Side::none(), new: Side::none() });
+        }
+        let (old, new) = future::try_join(self.load_root(), newer.load_root()).await?;
+        let (mut old, mut new) = (Front::of(self.source, self.root, old), Front::of(newer.source, newer.root, new));
+        while old.level > new.level {
+            old.open().await?;
+        }
+        while new.level > old.level {
+            new.open().await?;
+        }
+        loop {
+            strike(&mut old.spots, &mut new.spots);
+            if old.level == 0 {
+                return Ok(Diff { old: old.into_side(), new: new.into_side() });
+            }
+            future::try_join(old.open(), new.open()).await?;
+        }
+    }
+}
+
+/// Changes in the order of their keys.
+pub(crate) struct Diff<'a, V> {
+    old: Side<'a, V>,
+    new: Side<'a, V>,
+}
+
+impl<'a, V: Value> Diff<'a, V> {
+    /// The next change; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<Change<V>>> {
+        loop {
+            if self.old.peek().is_none() || self.new.peek().is_none() {
+                future::try_join(self.old.fill(), self.new.fill()).await?;
+            }
+            let order = match (self.old.peek(), self.new.peek()) {
+                (None, None) => return Ok(None),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+            };
+            let old = if order == Ordering::Greater { None } else { self.old.take() };
+            let new = if order == Ordering::Less { None } else { self.new.take() };
+            match (old, new) {
+                (Some((_, old)), Some((_, new))) if old == new => {}
+                (Some((key, old)), new) => {
+                    return Ok(Some(Change { key: key.clone(), old: Some(old.clone()), new: new.map(|(_, v)| v.clone()) }));
+                }
+                (None, Some((key, new))) => return Ok(Some(Change { key: key.clone(), old: None, new: Some(new.clone()) })),
+                (None, None) => return Ok(None),
+            }
+        }
+    }
+
+    /// The rest as a stream, which ends after an error.
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Change<V>>> + Send + 'a {
+        stream::try_unfold(self, |mut diff| async move { Ok(diff.next().await?.map(|change| (change, diff))) })
+    }
+}
+
+/// The nodes of one level of one map that the other map may lack.
+struct Front<'a, V, S> {
+    source: &'a S,
+    level: u8,
+    spots: Vec<Spot<V>>,
+}
+
+struct Spot<V> {
+    due: Due,
+    /// The node, if it is loaded already: the root.
+    node: Option<Arc<Node<V>>>,
+}
+
+impl<V: Value> Spot<V> {
+    async fn load<S: NodeSource<V>>(self, source: &S) -> Result<(Option<MapKey>, Arc<Node<V>>)> {
+        let node = match self.node {
+            Some(node) => node,
+            None => self.due.load(source).await?,
+        };
+        Ok((self.due.low, node))
+    }
+}
+
+impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
+    fn of(source: &'a S, id: NodeId, root: Arc<Node<V>>) -> Self {
+        let level = root.level();
+        let last = root.last_key().cloned().unwrap_or_else(|| MapKey::new(""));
+        let due = Due { child: Child { last, id, entries: 0, bytes: 0 }, level, low: None };
+        Self { source, level, spots: vec![Spot { due, node: Some(root) }] }
+    }
+
+    /// Replaces the nodes by their children.
+    async fn open(&mut self) -> Result<()> {
+        let source = self.source;
+        let loads = std::mem::take(&mut self.spots).into_iter().map(|spot| spot.load(source));
+        let mut loads = stream::iter(loads).buffered(CONCURRENT);
+        while let Some(loaded) = loads.next().await {
+            let (low, node) = loaded?;
+            if let Node::Branch(branch) = &*node {
+                let dues = (0..branch.children.len()).filter_map(|at| Due::of(branch, at, low.as_ref()));
+                self.spots.extend(dues.map(|due| Spot { due, node: None }));
+            }
+        }
+        self.level = self.level.saturating_sub(1);
+        Ok(())
+    }
+
+    fn into_side(self) -> Side<'a, V> {
+        let source = self.source;
+        let loads = self.spots.into_iter().map(move |spot| async move { Ok(spot.load(source).await?.1) });
+        Side { leaves: stream::iter(loads).buffered(CONCURRENT).boxed(), leaf: None, at: 0 }
+    }
+}
+
+/// Strikes out the nodes that are on both sides.
+fn strike<V>(old: &mut Vec<Spot<V>>, new: &mut Vec<Spot<V>>) {
+    let ids: HashSet<NodeId> = old.iter().map(|spot| spot.due.child.id).collect();
+    let mut shared = HashSet::new();
+    new.retain(|spot| {
+        let is_shared = ids.contains(&spot.due.child.id);
+        if is_shared {
+            shared.insert(spot.due.child.id);
+        }
+        !is_shared
+    });
+    old.retain(|spot| !shared.contains(&spot.due.child.id));
+}
+
+/// The entries of one map's remaining leaves.
+struct Side<'a, V> {
+    leaves: BoxStream<'a, Result<Arc<Node<V>>>>,
+    leaf: Option<Arc<Node<V>>>,
+    at: usize,
+}
+
+impl<V: Value> Side<'_, V> {
+    fn none() -> Self {
+        Self { leaves: stream::empty().boxed(), leaf: None, at: 0 }
+    }
+
+    fn peek(&self) -> Option<&(MapKey, V)> {
+        match self.leaf.as_deref()? {
+            Node::Leaf(leaf) => leaf.entries.get(self.at),
+            Node::Branch(_) => None,
+        }
+    }
+
+    fn take(&mut self) -> Option<&(MapKey, V)> {
+        self.at += 1;
+        match self.leaf.as_deref()? {
+            Node::Leaf(leaf) => leaf.entries.get(self.at - 1),
+            Node::Branch(_) => None,
+        }
+    }
+
+    /// Makes sure that the next entry, if there is one, can be seen.
+    async fn fill(&mut self) -> Result<()> {
+        while self.peek().is_none() {
+            let Some(leaf) = self.leaves.next().await else { return Ok(()) };
+            (self.leaf, self.at) = (Some(leaf?), 0);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! Which part of a map a scan covers.
+
+use std::cmp::Ordering;
+use std::ops::{Bound, Range, RangeBounds};
+
+use crate::format::{Branch, Leaf};
+use crate::key::{MapKey, Prefix, order};
+
+/// A place between two keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// Before every key.
+    Start,
+    /// Just before a key, whether the map holds it or not.
+    Before(MapKey),
+    /// Just after a key.
+    After(MapKey),
+    /// After every key that begins with this string, which must not end in a digit: only then are such keys
+    /// neighbours.
+    AfterPrefix(MapKey),
+    /// After every key.
+    End,
+}
+
+impl Edge {
+    /// Just before everything below `prefix`.
+    pub(crate) fn before_prefix(prefix: &Prefix) -> Self {
+        if prefix.as_str().is_empty() { Self::Start } else { Self::Before(prefix.as_map_key().clone()) }
+    }
+
+    /// Just after everything below `prefix`.
+    pub(crate) fn after_prefix(prefix: &Prefix) -> Self {
+        if prefix.as_str().is_empty() { Self::End } else { Self::AfterPrefix(prefix.as_map_key().clone()) }
+    }
+
+    /// Whether `key` lies before this place.
+    pub(super) fn is_after(&self, key: &MapKey) -> bool {
+        match self {
+            Self::Start => false,
+            Self::Before(edge) => key < edge,
+            Self::After(edge) => key <= edge,
+            Self::AfterPrefix(prefix) => key.as_str().starts_with(prefix.as_str()) || key < prefix,
+            Self::End => true,
+        }
+    }
+
+    /// The least string of bytes that no encoding of a key before this place reaches; `None` at the end.
+    fn encoded(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match self {
+            Self::Start => {}
+            Self::Before(key) => order::encode(key.as_str(), &mut out),
+            Self::After(key) => {
+                order::encode(key.as_str(), &mut out);
+                out.push(0);
+            }
+            Self::AfterPrefix(prefix) => {
+                order::encode(prefix.as_str(), &mut out);
+                // No byte of UTF-8 is 0xff.
+                *out.last_mut()? += 1;
+            }
+            Self::End => return None,
+        }
+        Some(out)
+    }
+}
+
+impl PartialOrd for Edge {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(match (self.encoded(), other.encoded()) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        })
+    }
+}
+
+/// The keys between two places; none when they are the wrong way round.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    /// Where it begins.
+    pub from: Edge,
+    /// Where it ends.
+    pub to: Edge,
+}
+
+impl Span {
+    /// Every key.
+    pub(crate) const fn all() -> Self {
+        Self { from: Edge::Start, to: Edge::End }
+    }
+
+    /// Every key below `prefix`.
+    pub(crate) fn prefix(prefix: &Prefix) -> Self {
+        Self { from: Edge::before_prefix(prefix), to: Edge::after_prefix(prefix) }
+    }
+
+    /// The keys in a range such as `a..b`, `a..=b`, `a..`.
+    pub(crate) fn range(range: impl RangeBounds<MapKey>) -> Self {
+        let from = match range.start_bound() {
+            Bound::Unbounded => Edge::Start,
+            Bound::Included(key) => Edge::Before(key.clone()),
+            Bound::Excluded(key) => Edge::After(key.clone()),
+        };
+        let to = match range.end_bound() {
+            Bound::Unbounded => Edge::End,
+            Bound::Included(key) => Edge::After(key.clone()),
+            Bound::Excluded(key) => Edge::Before(key.clone()),
+        };
+        Self { from, to }
+    }
+
+    /// Drops what lies before `edge`.
+    pub(super) fn raise(&mut self, edge: Edge) {
+        if edge > self.from {
+            self.from = edge;
+        }
+    }
+
+    /// Drops what lies after `edge`.
+    pub(super) fn lower(&mut self, edge: Edge) {
+        if edge < self.to {
+            self.to = edge;
+        }
+    }
+
+    /// The entries of a leaf that lie inside.
+    pub(super) fn of_leaf<V>(&self, leaf: &Leaf<V>) -> Range<usize> {
+        let from = leaf.entries.partition_point(|(key, _)| self.from.is_after(key));
+        let to = leaf.entries.partition_point(|(key, _)| self.to.is_after(key));
+        from..to.max(from)
+    }
+
+    /// The children of a branch that may hold keys inside.
+    pub(super) fn of_branch(&self, branch: &Branch) -> Range<usize> {
+        let from = branch.children.partition_point(|c| self.from.is_after(&c.last));
+        let to = branch.children.partition_point(|c| self.to.is_after(&c.last));
+        // The first child that ends at or after the end may begin before it.
+        let to = (to + 1).min(branch.children.len());
+        from..to.max(from)
+    }
+
+    /// Whether no key after `low` up to `last` lies inside.
+    pub(super) fn misses(&self, low: Option<&MapKey>, last: &MapKey) -> bool {
+        self.from.is_after(last) || low.is_some_and(|low| !self.to.is_after(low))
+    }
+}

@@ -1,0 +1,121 @@
+//! Diffs and merges against `BTreeMap`s, and how little they load.
+
+use std::collections::BTreeSet;
+
+use rand::RngExt as _;
+use rand::seq::IndexedRandom as _;
+
+use super::support::*;
+use crate::format::{Entry, HistoryEntry, Value, VirtualFile};
+use crate::key::MapKey;
+use crate::map::{Change, Clash, Map};
+
+fn collect<V: Random>(old: &Map<'_, V, Store<V>>, new: &Map<'_, V, Store<V>>) -> Vec<Change<V>> {
+    use futures::TryStreamExt as _;
+    block(async { old.diff(new).await?.into_stream().try_collect().await }).unwrap()
+}
+
+fn model_diff<V: Value>(old: &Model<V>, new: &Model<V>) -> Vec<Change<V>> {
+    let keys: BTreeSet<&MapKey> = old.keys().chain(new.keys()).collect();
+    keys.into_iter()
+        .map(|key| Change { key: key.clone(), old: old.get(key).cloned(), new: new.get(key).cloned() })
+        .filter(|change| change.old != change.new)
+        .collect()
+}
+
+fn diffs<V: Random>(seed: u64, cases: usize) {
+    let mut rng = rng(seed);
+    let mut heights_differ = 0;
+    for _ in 0..cases {
+        let shape = small_shape(&mut rng);
+        let spread = *[4, 60, 1000].choose(&mut rng).unwrap();
+        let (len, other) = (rng.random_range(0..200), rng.random_range(0..100));
+        let old = random_model::<V>(&mut rng, len, spread);
+        let mut new = if rng.random_ratio(1, 8) { random_model::<V>(&mut rng, other, spread) } else { old.clone() };
+        let batch = random_batch(&mut rng, &new, spread);
+        apply(&mut new, &batch);
+        let (a, b) = (build(&old, shape), build(&new, shape));
+        heights_differ += usize::from(a.1.nodes.last().unwrap().1.level() != b.1.nodes.last().unwrap().1.level());
+        let store = Store::new();
+        store.absorb(a.1);
+        store.absorb(b.1);
+        let (a, b) = (a.0.root, b.0.root);
+        assert_eq!(collect(&store.map(a), &store.map(b)), model_diff(&old, &new));
+        // Each node that only one side has is loaded once. A root may turn out to be a lower node of the other map.
+        let (in_a, in_b) = (store.reach(a), store.reach(b));
+        let alone = in_a.keys().filter(|id| !in_b.contains_key(*id)).count() + in_b.keys().filter(|id| !in_a.contains_key(*id)).count();
+        let loads = store.take_loads();
+        assert!(loads <= alone + 1, "{loads} loads for {alone} nodes");
+    }
+    assert!(heights_differ > cases / 50, "{heights_differ}");
+}
+
+fn merges<V: Random>(seed: u64, cases: usize) {
+    let mut rng = rng(seed);
+    let (mut clashed, mut agreed) = (0, 0);
+    for _ in 0..cases {
+        let shape = small_shape(&mut rng);
+        let spread = *[4, 30, 200].choose(&mut rng).unwrap();
+        let len = rng.random_range(0..120);
+        let base = random_model::<V>(&mut rng, len, spread);
+        let (mut ours, mut theirs) = (base.clone(), base.clone());
+        let (mine, mut other) = (random_batch(&mut rng, &base, spread), random_batch(&mut rng, &base, spread));
+        apply(&mut ours, &mine);
+        apply(&mut theirs, &other);
+        // Some changes that both make alike.
+        other = mine.iter().filter(|_| rng.random_ratio(1, 3)).cloned().collect();
+        apply(&mut theirs, &other);
+        let store = Store::new();
+        let [a, b, c] = [&base, &ours, &theirs].map(|model| {
+            let (built, sink) = build(model, shape);
+            store.absorb(sink);
+            store.map(built.root)
+        });
+        let mut expected = ours.clone();
+        let mut clashes = Vec::new();
+        for Change { key, old, new } in model_diff(&base, &theirs) {
+            let ours = ours.get(&key).cloned();
+            if ours == new {
+                agreed += 1;
+            } else if ours == old {
+                apply(&mut expected, &vec![(key, new)]);
+            } else {
+                clashes.push(Clash { key, base: old, ours, theirs: new });
+            }
+        }
+        let merged = block(a.merge(&b, &c, shape, &mut Taken::new())).unwrap();
+        assert_eq!(merged.edited.root, build(&expected, shape).0.root);
+        clashed += clashes.len();
+        assert_eq!(merged.clashes, clashes);
+        // The other way round the clashes are the same keys.
+        let plan = block(a.plan_merge(&c, &b)).unwrap();
+        assert!(plan.clashes.iter().map(|c| &c.key).eq(merged.clashes.iter().map(|c| &c.key)));
+    }
+    println!("{cases} merges: {clashed} clashes, {agreed} changes agreed");
+    assert!(clashed > cases / 4 && agreed > cases / 4, "{clashed} {agreed}");
+}
+
+#[test]
+fn diffs_equal_those_of_the_models() {
+    diffs::<Entry>(11, 12_000);
+    diffs::<VirtualFile>(12, 5_000);
+    diffs::<HistoryEntry>(13, 5_000);
+}
+
+#[test]
+fn merges_equal_those_of_the_models() {
+    merges::<Entry>(14, 12_000);
+    merges::<VirtualFile>(15, 5_000);
+    merges::<HistoryEntry>(16, 5_000);
+}
+
+#[test]
+fn equal_maps_are_compared_without_loading() {
+    let mut rng = rng(17);
+    let shape = small_shape(&mut rng);
+    let (built, sink) = build(&random_model::<Entry>(&mut rng, 300, 60), shape);
+    let store = Store::new();
+    store.absorb(sink);
+    assert!(collect(&store.map(built.root), &store.map(built.root)).is_empty());
+    assert_eq!(store.take_loads(), 0);
+}

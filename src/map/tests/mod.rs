@@ -1,0 +1,9 @@
+//! Tests of the map over a hash map of nodes, with small targets so that small maps are deep.
+
+mod calculator;
+mod corrupt;
+mod diff;
+mod edit;
+mod loads;
+mod speed;
+mod support;

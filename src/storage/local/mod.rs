@@ -1,0 +1,219 @@
+//! A directory on local disk: objects are files, registers are files that one lock each protects.
+//!
+//! - An *object* is written to a temporary beside its place and renamed onto it, never onto an existing one: a name
+//!   that is taken is either written over in place with the same bytes (its content is dirty again, so the next
+//!   barrier carries it to the disk) or, when it holds anything else, replaced by a file that was synced first.
+//!   So nothing that another writer made durable is ever exchanged for something that is not.
+//! - [`barrier`](Storage::barrier) syncs the files put since the last one, and every directory that gained a name.
+//! - A *register* is replaced under `flock` on a file of its own below `refs/.lock/`; readers take no lock.
+//!
+//! A process killed at any moment leaves temporaries (`.~…`, which no listing shows) and nothing to repair. Opening and
+//! reading create nothing. The first call that finds the directory remembers which one it is: when it vanishes or
+//! another takes its place (an unmounted disk), reads are `Unavailable`, not absent.
+
+mod barrier;
+mod directory;
+mod filesystem;
+mod listing;
+mod objects;
+mod register;
+mod temporary;
+mod trouble;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use crate::error::{Error, Result};
+
+#[cfg(test)]
+pub(super) use filesystem::{Refusal, refusal};
+#[cfg(test)]
+pub(super) use register::lock_path;
+
+/// What to do with file systems that other machines write to, or whose promises a daemon keeps (NFS, SMB, FUSE …).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NetworkFileSystems {
+    /// Refuse every write as `Unsupported`; reading works.
+    #[default]
+    Refuse,
+    /// Write, trusting that locks, renames and syncs mean there what they mean on a local disk. Where they do not,
+    /// two writers can overwrite each other's commits.
+    Trust,
+}
+
+/// How a directory is used. The default is the cautious answer to every question.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LocalOptions {
+    /// Default: [`NetworkFileSystems::Refuse`].
+    pub network: NetworkFileSystems,
+    /// How long a replace waits for another process to release a register before it fails as `Unavailable`, naming
+    /// that process. A lock is held for one small write and two syncs. Default: 30 s.
+    pub lock_deadline: Duration,
+    /// Up to so many files and directories a barrier syncs one by one, side by side; more than that with one `syncfs`,
+    /// which also waits for whatever else is being written to the same file system. So many files are also kept open
+    /// between put and barrier. At 0 every barrier is a `syncfs`. Default: 64.
+    pub sync_individually: usize,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self { network: NetworkFileSystems::Refuse, lock_deadline: Duration::from_secs(30), sync_individually: 64 }
+    }
+}
+
+impl LocalOptions {
+    /// Sets [`network`](Self::network).
+    #[must_use]
+    pub const fn network(mut self, network: NetworkFileSystems) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// Sets [`lock_deadline`](Self::lock_deadline).
+    #[must_use]
+    pub const fn lock_deadline(mut self, deadline: Duration) -> Self {
+        self.lock_deadline = deadline;
+        self
+    }
+
+    /// Sets [`sync_individually`](Self::sync_individually).
+    #[must_use]
+    pub const fn sync_individually(mut self, files: usize) -> Self {
+        self.sync_individually = files;
+        self
+    }
+}
+
+/// A store in a directory. A clone is the same handle: a barrier of one covers what the other has put.
+///
+/// When a sync fails, what it covered may be lost although the system keeps showing it, and a second sync would
+/// wrongly succeed. Therefore the handle keeps failing its barriers until those objects have been put again, which
+/// writes new files. Whoever no longer holds the bytes opens the directory anew and starts over.
+#[derive(Clone)]
+pub struct Local {
+    pub(super) disk: Arc<Disk>,
+}
+
+/// The state of a handle, shared with the threads that do its blocking work.
+pub(super) struct Disk {
+    root: PathBuf,
+    options: LocalOptions,
+    /// Which directory the root was when it was first found: device and inode.
+    identity: std::sync::OnceLock<(u64, u64)>,
+    pub(super) directories: directory::Directories,
+    unsynced: Mutex<barrier::Unsynced>,
+    /// Held by the barrier that runs: one at a time, so that an error of the file system reaches the one it concerns.
+    syncing: Mutex<()>,
+    /// Registers whose last replace by this handle was seen by readers but failed to become durable.
+    unsettled: Mutex<std::collections::HashSet<PathBuf>>,
+}
+
+impl Local {
+    /// A handle on the directory `root`, which need not exist: the first write creates it. Relative paths are taken
+    /// from the present working directory, now and not later.
+    pub fn open(root: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
+        let root = root.as_ref();
+        let absolute = std::path::absolute(root)
+            .map_err(|e| Error::invalid(format!("{:?} is no path to a directory", root.display())).caused_by(e))?;
+        let disk = Disk {
+            root: absolute,
+            options,
+            identity: std::sync::OnceLock::new(),
+            directories: directory::Directories::default(),
+            unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+            unsettled: Mutex::default(),
+        };
+        Ok(Self { disk: Arc::new(disk) })
+    }
+
+    /// The directory, as an absolute path.
+    pub fn root(&self) -> &Path {
+        &self.disk.root
+    }
+
+    /// Does blocking work on a thread that may block. The work goes on when the caller stops waiting.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Disk>) -> Result<T> + Send + 'static) -> Result<T> {
+        let disk = Arc::clone(&self.disk);
+        match tokio::task::spawn_blocking(move || work(&disk)).await {
+            Ok(result) => result,
+            Err(e) => Err(Error::unavailable(format!("{self}: the work was stopped before it ended")).caused_by(e)),
+        }
+    }
+}
+
+impl Disk {
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// What tests do to a disk that ours will not.
+#[cfg(test)]
+impl Disk {
+    pub(super) fn doubt(&self, path: &Path) {
+        lock(&self.unsynced).doubtful.insert(path.to_owned());
+    }
+
+    pub(super) fn unsettle(&self, path: &Path) {
+        lock(&self.unsettled).insert(path.to_owned());
+    }
+}
+
+/// Locks state that no panic can leave half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "local {}", self.disk.root.display())
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("root", &self.disk.root).field("options", &self.disk.options).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Storage for Local {
+    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+        let name = name.clone();
+        self.blocking(move |disk| disk.get(name.as_str(), range)).await
+    }
+
+    async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
+        let (name, parts) = (name.clone(), parts.to_vec());
+        self.blocking(move |disk| disk.put(name.as_str(), &parts)).await
+    }
+
+    async fn barrier(&self) -> Result<()> {
+        self.blocking(|disk| disk.barrier()).await
+    }
+
+    fn list<'a>(&'a self, prefix: &str) -> BoxStream<'a, Result<ObjectMeta>> {
+        listing::list(Arc::clone(&self.disk), prefix.to_owned())
+    }
+
+    async fn load(&self, name: &RegisterName) -> Result<Option<Versioned>> {
+        let name = name.clone();
+        self.blocking(move |disk| disk.load(name.as_str())).await
+    }
+
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
+        let (name, expected) = (name.clone(), expected.clone());
+        self.blocking(move |disk| disk.replace(name.as_str(), &expected, value)).await
+    }
+}

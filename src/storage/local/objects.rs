@@ -1,0 +1,145 @@
+//! Immutable objects: read, written once, written again.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::temporary::Temporary;
+use super::{Disk, lock};
+use crate::error::{Error, Result};
+use crate::storage::check_range;
+
+/// How much of an existing object is compared at a time, in bytes.
+const COMPARED: usize = 256 << 10;
+
+/// What was found where an object is to be written.
+enum Existing {
+    /// Nothing.
+    Absent,
+    /// The same bytes, which have been written over it again.
+    Refreshed(File),
+    /// Something else, or something that may not be written to.
+    Other,
+}
+
+impl Disk {
+    /// Reads an object or a part of it.
+    pub(super) fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+        self.look()?;
+        let file = match open(&self.path(name), OpenOptions::new().read(true)) {
+            Ok(file) => file,
+            Err(e) => return self.absent(name, e).map(|()| None),
+        };
+        let meta = file.metadata().map_err(|e| self.trouble(name, "be read", e))?;
+        if !meta.is_file() {
+            return Err(Error::corrupt(format!("{name} in {} is not a file", self.root.display())));
+        }
+        let range = check_range(name, meta.len(), range)?;
+        let length = usize::try_from(range.end - range.start)
+            .map_err(|e| Error::unsupported(format!("{name} has {} bytes, more than memory holds", meta.len())).caused_by(e))?;
+        let mut bytes = vec![0; length];
+        match file.read_exact_at(&mut bytes, range.start) {
+            Ok(()) => Ok(Some(bytes.into())),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(Error::corrupt(format!("{name} became shorter than {} bytes while it was read", range.end)).caused_by(e))
+            }
+            Err(e) => Err(self.trouble(name, "be read", e)),
+        }
+    }
+
+    /// Writes an object; the next barrier makes it durable.
+    pub(super) fn put(&self, name: &str, parts: &[Bytes]) -> Result<()> {
+        let path = self.path(name);
+        let directory = path.parent().expect("an object's path is longer than the root's");
+        // A sync that fails while this writes may have been about this file, so it is written again.
+        while !self.put_once(name, &path, directory, parts)? {}
+        Ok(())
+    }
+
+    /// Writes an object; false when a barrier failed meanwhile.
+    fn put_once(&self, name: &str, path: &Path, directory: &Path, parts: &[Bytes]) -> Result<bool> {
+        let failures = lock(&self.unsynced).failures;
+        let attempt = || -> Result<io::Result<File>> {
+            self.directory_for_object(name, directory)?;
+            Ok(self.write(path, directory, parts))
+        };
+        let mut written = attempt()?;
+        if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            // Somebody removed a directory that this handle has seen: make sure of all of them again.
+            self.directories.forget();
+            written = attempt()?;
+        }
+        let file = written.map_err(|e| self.trouble(name, "be written", e))?;
+        Ok(lock(&self.unsynced).insert(path, file, self.options.sync_individually, failures))
+    }
+
+    fn write(&self, path: &Path, directory: &Path, parts: &[Bytes]) -> io::Result<File> {
+        let doubtful = lock(&self.unsynced).doubtful.contains(path);
+        let mut existing = if doubtful { Existing::Other } else { refresh(path, parts)? };
+        if matches!(existing, Existing::Absent) {
+            match Temporary::write(directory, parts)?.rename_to_new(path)? {
+                Ok(file) => return Ok(file),
+                Err(_somebody_was_faster) => existing = refresh(path, parts)?,
+            }
+        }
+        match existing {
+            Existing::Refreshed(file) => Ok(file),
+            Existing::Absent | Existing::Other => {
+                let temporary = Temporary::write(directory, parts)?;
+                // What lies here may be durable and needed by others, so it is exchanged only for something durable.
+                temporary.sync()?;
+                temporary.rename_over(path)
+            }
+        }
+    }
+}
+
+/// Opens a file, and does not wait should it be a pipe.
+pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    options.custom_flags(flags).open(path)
+}
+
+/// Writes an object over itself, so that the next sync carries it to the disk whatever became of earlier ones.
+/// The bytes are the same, so readers notice nothing.
+fn refresh(path: &Path, parts: &[Bytes]) -> io::Result<Existing> {
+    use io::ErrorKind::{NotFound, PermissionDenied};
+    let file = match open(path, OpenOptions::new().read(true).write(true)) {
+        Ok(file) => file,
+        Err(e) if e.kind() == NotFound => return Ok(Existing::Absent),
+        // Another user's file may still be replaced, by who may write to the directory.
+        Err(e) if e.kind() == PermissionDenied => return Ok(Existing::Other),
+        Err(e) => return Err(e),
+    };
+    let meta = file.metadata()?;
+    let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
+    if !meta.is_file() || meta.len() != total || !holds(&file, parts)? {
+        return Ok(Existing::Other);
+    }
+    let mut offset = 0;
+    for part in parts {
+        file.write_all_at(part, offset)?;
+        offset += part.len() as u64;
+    }
+    Ok(Existing::Refreshed(file))
+}
+
+/// Whether a file begins with `parts`.
+fn holds(file: &File, parts: &[Bytes]) -> io::Result<bool> {
+    let mut buffer = vec![0; parts.iter().map(Bytes::len).max().unwrap_or(0).min(COMPARED)];
+    let mut offset = 0;
+    for piece in parts.iter().flat_map(|part| part.chunks(COMPARED)) {
+        let Some(found) = buffer.get_mut(..piece.len()) else { return Ok(false) };
+        match file.read_exact_at(found, offset) {
+            Ok(()) if found == piece => offset += piece.len() as u64,
+            Ok(()) => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}

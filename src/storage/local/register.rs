@@ -1,0 +1,154 @@
+//! Registers: one file each, replaced under a lock that dies with its holder.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::objects::open;
+use super::temporary::Temporary;
+use super::{Disk, lock};
+use crate::error::{Error, Result};
+use crate::storage::{Expected, Replaced, Version, Versioned};
+
+/// The largest register in bytes; refs have some kilobytes. Keeps a damaged directory from filling memory.
+const LARGEST: u64 = 16 << 20;
+
+/// The longest pause between two attempts to get a lock.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The name of the file that protects the register `name`.
+pub(in crate::storage) fn lock_path(name: &str) -> String {
+    format!("refs/.lock/{}", name.strip_prefix("refs/").unwrap_or(name))
+}
+
+impl Disk {
+    /// Reads a register. Its version is its bytes.
+    pub(super) fn load(&self, name: &str) -> Result<Option<Versioned>> {
+        self.look()?;
+        let path = self.path(name);
+        if lock(&self.unsettled).contains(&path) {
+            self.settle(name, &path)?;
+        }
+        let value = self.read(name, &path)?;
+        Ok(value.map(|value| Versioned { version: Version(value.clone()), value }))
+    }
+
+    /// Replaces a register, durably, if its bytes are as expected.
+    pub(super) fn replace(&self, name: &str, expected: &Expected, value: Bytes) -> Result<Replaced> {
+        if value.len() as u64 > LARGEST {
+            return Err(Error::invalid(format!("{name} would have {} bytes; a register has at most {LARGEST}", value.len())));
+        }
+        let path = self.path(name);
+        let directory = path.parent().expect("a register's path is longer than the root's");
+        self.directory_for_register(name, directory)?;
+        let _held_until_the_end = self.lock_register(name)?;
+        let current = self.read(name, &path)?.map(Version);
+        if !expected.admits(current.as_ref()) {
+            return Ok(Replaced::Refused);
+        }
+        self.write_locked(name, &path, directory, value.clone())?;
+        Ok(Replaced::Done(Version(value)))
+    }
+
+    /// Makes a register durable whose replace was interrupted by an error after readers could see it: by writing it
+    /// again, because a second sync alone would claim success for what the system has dropped.
+    fn settle(&self, name: &str, path: &Path) -> Result<()> {
+        let directory = path.parent().expect("a register's path is longer than the root's");
+        let _held_until_the_end = self.lock_register(name)?;
+        match self.read(name, path)? {
+            Some(value) => self.write_locked(name, path, directory, value),
+            None => self.sync_directory(directory).map_err(|e| self.trouble(name, "be made durable", e)),
+        }
+    }
+
+    /// Writes a register under its lock: temporary, sync, rename, sync of the directory.
+    fn write_locked(&self, name: &str, path: &Path, directory: &Path, value: Bytes) -> Result<()> {
+        let written = Temporary::write(directory, &[value]).and_then(|temporary| temporary.sync().map(|()| temporary));
+        let temporary = written.map_err(|e| {
+            if e.kind() == io::ErrorKind::NotFound {
+                self.directories.forget();
+            }
+            self.trouble(name, "be written", e)
+        })?;
+        let renamed = temporary.rename_over(path).and_then(|_file| self.sync_directory(directory));
+        if let Err(e) = renamed {
+            // Readers may see a value now that a power loss takes back.
+            lock(&self.unsettled).insert(path.to_owned());
+            return Err(self.trouble(name, "be made durable", e));
+        }
+        lock(&self.unsettled).remove(path);
+        Ok(())
+    }
+
+    fn read(&self, name: &str, path: &Path) -> Result<Option<Bytes>> {
+        let file = match open(path, OpenOptions::new().read(true)) {
+            Ok(file) => file,
+            Err(e) => return self.absent(name, e).map(|()| None),
+        };
+        let mut value = Vec::new();
+        file.take(LARGEST + 1).read_to_end(&mut value).map_err(|e| self.trouble(name, "be read", e))?;
+        if value.len() as u64 > LARGEST {
+            return Err(Error::corrupt(format!("{name} has more than {LARGEST} bytes, which no register has")));
+        }
+        Ok(Some(value.into()))
+    }
+
+    /// Takes the lock of a register, waiting for its holder until the deadline. Dropping it releases it.
+    fn lock_register(&self, name: &str) -> Result<File> {
+        let lock_name = lock_path(name);
+        let path = self.path(&lock_name);
+        let trouble = |e| self.trouble(&lock_name, "be locked", e);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(trouble)?;
+        }
+        let started = Instant::now();
+        let mut pause = Duration::from_micros(200);
+        loop {
+            match try_lock(&path) {
+                Ok(Some(held)) => return Ok(held),
+                Ok(None) => {}
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                    return Err(Error::unsupported(format!("{} lies on a file system without locks", self.root.display())).caused_by(e));
+                }
+                Err(e) => return Err(trouble(e)),
+            }
+            if started.elapsed() >= self.options.lock_deadline {
+                return Err(self.locked(name, &path));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn locked(&self, name: &str, path: &PathBuf) -> Error {
+        let holder = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        let holder = holder.map_or_else(|| "a process that gave no number".to_owned(), |pid| format!("process {pid}"));
+        let waited = self.options.lock_deadline.as_secs_f64();
+        Error::unavailable(format!("{name} in {} is locked by {holder}, for longer than {waited} s", self.root.display()))
+    }
+}
+
+/// Tries once to take a lock, on an open file of its own, and writes the number of this process into it.
+fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
+        Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => return Err(io::ErrorKind::Unsupported.into()),
+        Err(e) => return Err(e.into()),
+    }
+    // Nobody of ours removes a lock file. Should somebody else have: a lock on a file without a name protects nothing.
+    let (held, named) = (file.metadata()?, fs::metadata(path));
+    if !named.is_ok_and(|named| named.ino() == held.ino() && named.dev() == held.dev()) {
+        return Ok(None);
+    }
+    file.set_len(0)?;
+    file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+    Ok(Some(file))
+}

@@ -1,0 +1,66 @@
+//! What the operating system refuses, said in terms of the repository.
+
+use std::io::{self, ErrorKind as Io};
+
+use super::Disk;
+use crate::error::{Error, ErrorKind, Result};
+
+impl Disk {
+    /// An error of the system while doing `what` (`be read`) with the object or directory `name`.
+    pub(in crate::storage) fn trouble(&self, name: &str, what: &str, error: io::Error) -> Error {
+        let (kind, why) = match error.kind() {
+            Io::StorageFull => (ErrorKind::Unavailable, ": the disk is full"),
+            Io::QuotaExceeded => (ErrorKind::Unavailable, ": the disk quota is used up"),
+            Io::ReadOnlyFilesystem => (ErrorKind::Unavailable, ": the file system is mounted read-only"),
+            Io::PermissionDenied => (ErrorKind::Unavailable, ": this process lacks the permission"),
+            Io::NotADirectory => (ErrorKind::Invalid, ": a file lies where a directory is needed"),
+            Io::IsADirectory => (ErrorKind::Invalid, ": a directory lies where a file is needed"),
+            Io::InvalidFilename => (ErrorKind::Invalid, ": the name is too long for the file system"),
+            _ => (ErrorKind::Unavailable, ""),
+        };
+        Error::new(kind, format!("{name} in {} cannot {what}{why}", self.root.display())).caused_by(error)
+    }
+
+    /// Tells "does not exist" (`Ok`) from "cannot be reached", after the system said that a file is not there.
+    pub(super) fn absent(&self, name: &str, error: io::Error) -> Result<()> {
+        if !matches!(error.kind(), Io::NotFound | Io::NotADirectory) {
+            return Err(self.trouble(name, "be read", error));
+        }
+        if self.identity.get().is_none() && !self.found_root()? {
+            return Ok(()); // Nothing was ever there.
+        }
+        self.same_root(name)
+    }
+
+    /// Checks that the root is still the directory that this handle knows.
+    pub(super) fn same_root(&self, name: &str) -> Result<()> {
+        if self.found_root()? {
+            return Ok(());
+        }
+        Err(Error::unavailable(format!(
+            "{name} cannot be reached: the directory {} vanished, or another took its place, while it was open",
+            self.root.display()
+        )))
+    }
+
+    /// Whether the root is there and still the directory that it was; remembers it when it is seen first.
+    pub(super) fn found_root(&self) -> Result<bool> {
+        match std::fs::metadata(&self.root) {
+            Ok(meta) if meta.is_dir() => {
+                let now = super::directory::identity(&meta);
+                Ok(*self.identity.get_or_init(|| now) == now)
+            }
+            Ok(_) => Err(Error::invalid(format!("{} is not a directory", self.root.display()))),
+            Err(e) if e.kind() == Io::NotFound => Ok(false),
+            Err(e) => Err(self.trouble("the repository", "be reached", e)),
+        }
+    }
+
+    /// Remembers which directory the root is, at the first read.
+    pub(super) fn look(&self) -> Result<()> {
+        if self.identity.get().is_none() {
+            self.found_root()?;
+        }
+        Ok(())
+    }
+}

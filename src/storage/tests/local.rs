@@ -1,0 +1,248 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use rustix::io::Errno;
+
+use crate::ErrorKind;
+use crate::storage::local::{Refusal, lock_path, refusal};
+use crate::storage::{Expected, Local, LocalOptions, RegisterName, Replaced, Storage};
+
+use super::{chunk, create, local, put};
+
+async fn names(store: &dyn Storage, prefix: &str) -> Vec<String> {
+    let mut names: Vec<_> = store.list(prefix).map_ok(|meta| meta.name).try_collect().await.unwrap();
+    names.sort();
+    names
+}
+
+/// Every file below a directory, locks and temporaries too.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn reading_creates_nothing_and_absence_is_not_unreachable() {
+    let parent = tempfile::tempdir().unwrap();
+    let store = local(&parent.path().join("repo"));
+    assert_eq!(store.get(&chunk(b"x"), None).await.unwrap(), None);
+    assert_eq!(store.load(&RegisterName::repo()).await.unwrap(), None);
+    assert!(names(&*store, "").await.is_empty());
+    store.barrier().await.unwrap();
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0, "nothing may be created");
+
+    create(&*store, &RegisterName::repo(), "{}").await;
+    assert_eq!(store.get(&chunk(b"x"), None).await.unwrap(), None);
+    fs::rename(parent.path().join("repo"), parent.path().join("away")).unwrap();
+    for error in [
+        store.get(&chunk(b"x"), None).await.unwrap_err(),
+        store.load(&RegisterName::repo()).await.unwrap_err(),
+        store.list("").try_collect::<Vec<_>>().await.unwrap_err(),
+        store.put(&chunk(b"x"), &["x".into()]).await.unwrap_err(),
+        store.replace(&RegisterName::branch("a"), &Expected::Absent, "x".into()).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("vanished"), "{error}");
+    }
+    assert!(!parent.path().join("repo").exists(), "a vanished repository is not made anew");
+    fs::create_dir(parent.path().join("repo")).unwrap();
+    assert_eq!(store.load(&RegisterName::repo()).await.unwrap_err().kind(), ErrorKind::Unavailable, "another directory in its place");
+}
+
+#[tokio::test]
+async fn leftover_temporaries_and_locks_are_nobodys_objects() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let name = put(&*store, b"object").await;
+    create(&*store, &RegisterName::branch("main"), "tip").await;
+    let beside = directory.path().join(name.as_str()).with_file_name(".~99-0-00000000000000aa");
+    fs::write(&beside, b"cut sho").unwrap();
+    fs::write(directory.path().join("refs/branches/.~99-1-00000000000000aa"), b"{").unwrap();
+    assert_eq!(names(&*store, "").await, [name.as_str(), "refs/branches/main.json"]);
+    assert_eq!(names(&*store, "refs/").await, ["refs/branches/main.json"]);
+    assert!(names(&*store, "refs/.lock/").await.is_empty());
+    put(&*store, b"object").await;
+    store.barrier().await.unwrap();
+    assert!(beside.exists(), "it may be another process's, at work");
+    assert!(directory.path().join(lock_path("refs/branches/main.json")).exists());
+    assert_eq!(lock_path("gc/state.json"), "refs/.lock/gc/state.json");
+    assert_eq!(lock_path("repo.json"), "refs/.lock/repo.json");
+    for prefix in ["../", "refs/../", "/etc/", "refs//branches/"] {
+        assert!(names(&*store, prefix).await.is_empty(), "{prefix}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_ours_is_left_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let name = put(&*store, b"one").await;
+    store.put(&name, &["torn".into()]).await.unwrap();
+    put(&*store, b"one").await;
+    create(&*store, &RegisterName::repo(), "{}").await;
+    assert_eq!(store.replace(&RegisterName::repo(), &Expected::Absent, "x".into()).await.unwrap(), Replaced::Refused);
+    let mut found = files(directory.path());
+    found.sort();
+    let path = |name: &str| directory.path().join(name);
+    assert_eq!(found, [path(name.as_str()), path("refs/.lock/repo.json"), path("repo.json")]);
+}
+
+#[tokio::test]
+async fn an_equal_object_is_written_in_place_and_another_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let name = put(&*store, b"content").await;
+    let path = directory.path().join(name.as_str());
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let first = inode(&path);
+    fs::File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let other = local(directory.path());
+    put(&*other, b"content").await;
+    assert_eq!(inode(&path), first, "an equal object keeps its file, which may be durable already");
+    assert!(fs::metadata(&path).unwrap().mtime() > 0, "and has been written to: a collector sees that it is young");
+    for torn in [&b"conten"[..], b"", b"cont\0\0\0", b"content and more"] {
+        fs::write(&path, torn).unwrap();
+        put(&*other, b"content").await;
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+    }
+    other.barrier().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_barrier_demands_that_its_objects_are_put_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Local::open(directory.path(), LocalOptions::default().sync_individually(1)).unwrap();
+    store.disk.directories.never_sync_whole();
+    put(&store, b"safe").await;
+    store.barrier().await.unwrap();
+    let (one, two) = (put(&store, b"one").await, put(&store, b"two").await);
+    // Of two files one is open; the other has to be found again, and has gone: as good as a failed sync.
+    fs::remove_file(directory.path().join(one.as_str())).unwrap();
+    fs::remove_file(directory.path().join(two.as_str())).unwrap();
+    assert_eq!(store.barrier().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let error = store.barrier().await.unwrap_err();
+    assert!(error.to_string().contains("2 objects") && error.to_string().contains("must be put again"), "{error}");
+    put(&store, b"three").await;
+    assert!(store.barrier().await.is_err(), "other objects do not make up for it");
+    put(&store, b"one").await;
+    assert!(store.barrier().await.unwrap_err().to_string().contains("1 objects"));
+    put(&store, b"two").await;
+    store.barrier().await.unwrap();
+    store.barrier().await.unwrap();
+    for bytes in [&b"one"[..], b"two", b"three"] {
+        assert_eq!(store.get(&chunk(bytes), None).await.unwrap().unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_doubtful_object_gets_a_new_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let name = put(&*store, b"doubt").await;
+    let path = directory.path().join(name.as_str());
+    let before = fs::metadata(&path).unwrap().ino();
+    store.disk.doubt(&path);
+    assert!(store.barrier().await.is_err());
+    let keep = fs::File::open(&path).unwrap(); // so that its inode is not given away again
+    put(&*store, b"doubt").await;
+    assert_ne!(fs::metadata(&path).unwrap().ino(), before, "the pages of the old file may be clean and wrong");
+    store.barrier().await.unwrap();
+    drop(keep);
+}
+
+#[tokio::test]
+async fn an_unsettled_register_is_written_again_before_it_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let main = RegisterName::branch("main");
+    create(&*store, &main, "tip").await;
+    let path = directory.path().join(main.as_str());
+    let keep = fs::File::open(&path).unwrap();
+    let before = keep.metadata().unwrap().ino();
+    store.disk.unsettle(&path);
+    assert_eq!(store.load(&main).await.unwrap().unwrap().value, "tip");
+    let after = fs::metadata(&path).unwrap().ino();
+    assert_ne!(after, before);
+    assert_eq!(store.load(&main).await.unwrap().unwrap().value, "tip");
+    assert_eq!(fs::metadata(&path).unwrap().ino(), after, "once is enough");
+}
+
+#[tokio::test]
+async fn removed_directories_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    put(&*store, b"x").await;
+    store.barrier().await.unwrap();
+    fs::remove_dir_all(directory.path().join("chunks")).unwrap();
+    put(&*store, b"x").await;
+    store.barrier().await.unwrap();
+    assert_eq!(store.get(&chunk(b"x"), None).await.unwrap().unwrap(), "x");
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let store = local(&file);
+    for error in [store.load(&RegisterName::repo()).await.unwrap_err(), store.put(&chunk(b"x"), &[]).await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+    }
+    let store = local(directory.path());
+    fs::write(directory.path().join("chunks"), b"").unwrap();
+    assert_eq!(store.get(&chunk(b"x"), None).await.unwrap(), None, "nothing lies below a file");
+    let error = store.put(&chunk(b"x"), &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains(chunk(b"x").as_str()), "{error}");
+    fs::create_dir_all(directory.path().join("refs/branches/d.json")).unwrap();
+    assert!(store.load(&RegisterName::branch("d")).await.is_err());
+    fs::remove_file(directory.path().join("chunks")).unwrap();
+    fs::create_dir_all(directory.path().join(chunk(b"y").as_str())).unwrap();
+    assert_eq!(store.get(&chunk(b"y"), None).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn refusals_of_the_system_are_said_in_words() {
+    let store = local(Path::new("/repo"));
+    for (errno, kind, words) in [
+        (Errno::NOSPC, ErrorKind::Unavailable, "x in /repo cannot be written: the disk is full"),
+        (Errno::DQUOT, ErrorKind::Unavailable, "x in /repo cannot be written: the disk quota is used up"),
+        (Errno::ROFS, ErrorKind::Unavailable, "x in /repo cannot be written: the file system is mounted read-only"),
+        (Errno::ACCESS, ErrorKind::Unavailable, "x in /repo cannot be written: this process lacks the permission"),
+        (Errno::IO, ErrorKind::Unavailable, "x in /repo cannot be written"),
+        (Errno::NOTDIR, ErrorKind::Invalid, "x in /repo cannot be written: a file lies where a directory is needed"),
+        (Errno::NAMETOOLONG, ErrorKind::Invalid, "x in /repo cannot be written: the name is too long for the file system"),
+    ] {
+        let error = store.disk.trouble("x", "be written", errno.into());
+        assert_eq!((error.kind(), error.to_string().as_str()), (kind, words));
+        assert!(std::error::Error::source(&error).is_some(), "the system's own words follow");
+    }
+}
+
+#[tokio::test]
+async fn a_register_too_large_to_be_one_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let huge = Bytes::from(vec![b' '; (16 << 20) + 1]);
+    let error = store.replace(&RegisterName::repo(), &Expected::Absent, huge.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    fs::write(directory.path().join("repo.json"), &huge).unwrap();
+    assert_eq!(store.load(&RegisterName::repo()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn network_file_systems_are_told_by_their_number() {
+    for (magic, name) in
+        [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0x6573_5546, "FUSE"), (0x0102_1997, "9p"), (0x00c3_6400, "Ceph"), (0x0bd0_0bd0, "Lustre")]
+    {
+        assert_eq!(refusal(magic), Some(Refusal { name }));
+    }
+    // ext4, xfs, btrfs, tmpfs, overlayfs, zfs, f2fs
+    for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xf2f5_2010] {
+        assert_eq!(refusal(magic), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! Tests of the stores that look inside.
+
+mod conform;
+mod crash;
+mod fault;
+mod local;
+mod processes;
+mod url;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Expected, Local, LocalOptions, ObjectName, RegisterName, Replaced, Storage};
+use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
+
+/// An object's name from its content.
+fn chunk(bytes: &[u8]) -> ObjectName {
+    ObjectName::chunk(&ChunkId::new(ChunkForm::Raw, HashAlgorithm::Sha2_256.digest(bytes)))
+}
+
+async fn put(store: &dyn Storage, bytes: &'static [u8]) -> ObjectName {
+    store.put(&chunk(bytes), &[Bytes::from_static(bytes)]).await.unwrap();
+    chunk(bytes)
+}
+
+async fn create(store: &dyn Storage, name: &RegisterName, value: &'static str) {
+    let answer = store.replace(name, &Expected::Absent, Bytes::from_static(value.as_bytes())).await.unwrap();
+    assert!(matches!(answer, Replaced::Done(_)));
+}
+
+fn local(directory: &std::path::Path) -> Arc<Local> {
+    Arc::new(Local::open(directory, LocalOptions::default()).unwrap())
+}

@@ -1,0 +1,92 @@
+//! Several processes at one register: this test program runs itself again as the others.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::ErrorKind;
+use crate::storage::conformance::increment;
+use crate::storage::local::lock_path;
+use crate::storage::{Expected, Local, LocalOptions, RegisterName, Replaced, Storage};
+
+use super::{create, local};
+
+const ROLE: &str = "FIRNLINE_TEST_ROLE";
+const PLACE: &str = "FIRNLINE_TEST_PLACE";
+const INCREMENTS: u64 = 40;
+
+/// Runs `child` below in another process.
+fn spawn(role: &str, place: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "storage::tests::processes::child", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .env(PLACE, place)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// What another process does. Nothing, when it is run as a test.
+#[tokio::test]
+async fn child() {
+    let (Ok(role), Ok(place)) = (std::env::var(ROLE), std::env::var(PLACE)) else { return };
+    let name = RegisterName::branch("main");
+    match role.as_str() {
+        "increment" => increment(&*local(Path::new(&place)), &name, INCREMENTS).await.unwrap(),
+        "hold" => {
+            let file = std::fs::OpenOptions::new().read(true).write(true).open(Path::new(&place).join(lock_path(name.as_str()))).unwrap();
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+            file.set_len(0).unwrap();
+            std::io::Write::write_all(&mut &file, format!("{}\n", std::process::id()).as_bytes()).unwrap();
+            println!("\nholding");
+            std::thread::sleep(Duration::from_mins(2));
+        }
+        other => assert_eq!(other, "", "an unknown role"),
+    }
+}
+
+#[tokio::test]
+async fn increments_of_several_processes_are_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let name = RegisterName::branch("main");
+    create(&*store, &name, "0").await;
+    let children: Vec<_> = (0..4).map(|_| spawn("increment", directory.path())).collect();
+    increment(&*store, &name, INCREMENTS).await.unwrap();
+    for child in children {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    assert_eq!(store.load(&name).await.unwrap().unwrap().value, (5 * INCREMENTS).to_string());
+}
+
+#[tokio::test]
+async fn a_lock_names_its_holder_and_dies_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = RegisterName::branch("main");
+    create(&*local(directory.path()), &name, "0").await;
+    let mut holder = spawn("hold", directory.path());
+    let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line == "holding"), "the other process must get the lock");
+
+    let hasty = Local::open(directory.path(), LocalOptions::default().lock_deadline(Duration::from_millis(50))).unwrap();
+    let found = hasty.load(&name).await.unwrap().unwrap();
+    assert_eq!(found.value, "0", "readers take no lock");
+    let expected = Expected::Is(found.version);
+    let error = hasty.replace(&name, &expected, "1".into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains(&format!("is locked by process {}", holder.id())), "{error}");
+    assert!(error.to_string().contains("refs/branches/main.json"), "{error}");
+    create(&hasty, &RegisterName::branch("other"), "every register has its own lock").await;
+
+    // Killed while it holds the lock: nobody has to tidy up.
+    let waiting = tokio::spawn({
+        let (patient, name, expected) = (local(directory.path()), name.clone(), expected.clone());
+        async move { patient.replace(&name, &expected, "1".into()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(matches!(waiting.await.unwrap().unwrap(), Replaced::Done(_)));
+    assert!(directory.path().join("refs/.lock/branches/main.json").exists(), "lock files stay");
+}

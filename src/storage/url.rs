@@ -1,0 +1,102 @@
+//! Where a repository lies, as a user writes it: a path, `file://`, `memory:`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Local, LocalOptions, Memory, Storage};
+use crate::error::{Error, Result};
+
+/// A place that was understood; nothing has been opened yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A directory on local disk, which need not exist.
+    Directory(PathBuf),
+    /// A new, empty store in memory.
+    Memory,
+}
+
+impl Place {
+    /// Understands a place. A scheme that this build lacks is `Unsupported`; one that nobody knows is `Invalid`.
+    ///
+    /// Anything without a scheme is a path, taken as it is; only `file:` URLs are percent-decoded.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::invalid("the place of a repository is empty"));
+        }
+        if text.contains('\0') {
+            return Err(Error::invalid(format!("{text:?} has a NUL byte")));
+        }
+        let Some((scheme, rest)) = split_scheme(text) else { return Ok(Self::Directory(PathBuf::from(text))) };
+        match scheme.to_ascii_lowercase().as_str() {
+            "file" => file_url(text, rest).map(Self::Directory),
+            "memory" if matches!(rest, "" | "//") => Ok(Self::Memory),
+            "memory" => Err(Error::invalid(format!("{text:?} names a store in memory, which has no name; write memory:"))),
+            known @ ("s3" | "gs" | "az" | "http" | "https") => {
+                Err(Error::unsupported(format!("{known}:// is not supported by this build; use a directory or memory:")))
+            }
+            other => Err(Error::invalid(format!("{other}: is no scheme of a repository; for a path with a colon write ./{other}:…"))),
+        }
+    }
+
+    /// Opens the place. Creates nothing: a directory appears with the first write.
+    pub(crate) fn open(self, options: LocalOptions) -> Result<Arc<dyn Storage>> {
+        Ok(match self {
+            Self::Directory(path) => Arc::new(Local::open(path, options)?),
+            Self::Memory => Arc::new(Memory::new()),
+        })
+    }
+}
+
+/// Opens the store at `place`: a path, a `file://` URL, or `memory:` for a new one in memory. Creates nothing.
+///
+/// Other schemes are `Unsupported` when this build lacks them and `Invalid` when nobody knows them.
+pub fn open(place: &str, options: LocalOptions) -> Result<Arc<dyn Storage>> {
+    Place::parse(place)?.open(options)
+}
+
+/// Splits `scheme:rest` (RFC 3986); a colon after the first `/` belongs to a path.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    ok.then_some((scheme, rest))
+}
+
+/// The path in what follows `file:`.
+fn file_url(text: &str, rest: &str) -> Result<PathBuf> {
+    if let Some(found) = rest.chars().find(|c| matches!(c, '?' | '#')) {
+        return Err(Error::invalid(format!("{text:?} has {found:?}; in a file URL write it as %{:02X}", u32::from(found))));
+    }
+    let path = match rest.strip_prefix("//") {
+        Some(after) => {
+            let (host, path) = after.split_at(after.find('/').unwrap_or(after.len()));
+            if !host.is_empty() && !host.eq_ignore_ascii_case("localhost") {
+                return Err(Error::invalid(format!("{text:?} names the host {host:?}; a file URL has none: write file:///path")));
+            }
+            path
+        }
+        None => rest,
+    };
+    if !path.starts_with('/') {
+        return Err(Error::invalid(format!("{text:?} has no absolute path; write file:///path, or the path alone")));
+    }
+    let bytes = percent_decode(path).ok_or_else(|| Error::invalid(format!("{text:?} has a % that no two hex digits follow, or %00")))?;
+    Ok(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// Decodes `%XX`; `None` when an escape is not whole or hides a NUL byte.
+fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+    while let Some(byte) = bytes.next() {
+        let byte = if byte == b'%' { digit(bytes.next())? << 4 | digit(bytes.next())? } else { byte };
+        if byte == 0 {
+            return None;
+        }
+        out.push(byte);
+    }
+    Some(out)
+}

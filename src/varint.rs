@@ -1,0 +1,87 @@
+//! Unsigned LEB128 numbers, as protobuf, CIDs and CAR files write them.
+
+/// How many bytes `n` takes.
+pub(crate) const fn len(n: u64) -> u64 {
+    let bits = 64 - (n | 1).leading_zeros();
+    bits.div_ceil(7) as u64
+}
+
+/// Appends `n`.
+#[expect(clippy::cast_possible_truncation, reason = "masked to seven bits")]
+pub(crate) fn put(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push((n & 0x7f) as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// Reads one number byte by byte; accepts only the shortest form.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Decoder {
+    value: u64,
+    bits: u32,
+}
+
+/// Why bytes are no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// More than 63 bits, which no multiformats number has.
+    TooLong,
+    /// The last byte adds nothing.
+    NotMinimal,
+}
+
+impl Decoder {
+    /// Whether no byte has been taken.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.bits == 0
+    }
+
+    /// Takes the next byte; `Some` when it was the last.
+    pub(crate) fn push(&mut self, byte: u8) -> Result<Option<u64>, Malformed> {
+        if self.bits >= 63 {
+            return Err(Malformed::TooLong);
+        }
+        self.value |= u64::from(byte & 0x7f) << self.bits;
+        self.bits += 7;
+        match byte {
+            0x80.. => Ok(None),
+            0 if self.bits > 7 => Err(Malformed::NotMinimal),
+            _ => Ok(Some(self.value)),
+        }
+    }
+}
+
+/// Takes a number from the front of `bytes`; `None` when they hold none in its shortest form.
+pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let mut decoder = Decoder::default();
+    loop {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        if let Some(n) = decoder.push(byte).ok()? {
+            return Some(n);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_back_and_have_one_form() {
+        for n in (0..63).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1]) {
+            let mut out = Vec::new();
+            put(&mut out, n);
+            assert_eq!(out.len() as u64, len(n), "{n}");
+            assert_eq!(take(&mut out.as_slice()), Some(n));
+            *out.last_mut().unwrap() |= 0x80;
+            assert_eq!(take(&mut out.as_slice()), None, "no end");
+            out.push(0);
+            assert_eq!(take(&mut out.as_slice()), None, "longer than needed");
+        }
+        assert_eq!(take(&mut [0xff; 12].as_slice()), None);
+        assert_eq!(len(u64::MAX), 10);
+    }
+}

@@ -1,0 +1,118 @@
+//! What a valid container is, and the automatic ones.
+//!
+//! A container whose name holds `://` is *automatic*: its name is `scheme://authority` and its template that name and
+//! `/{}`. Such names are reserved for that meaning, so an automatic container can never stand in the way of another.
+
+use std::collections::BTreeMap;
+
+use super::template::Template;
+use super::url::{self, Scheme, Url};
+use crate::error::{Error, Result};
+use crate::format::Container;
+
+/// The longest name of a container, in bytes.
+const MAX_NAME: usize = 256;
+/// The longest template, default or option, in bytes.
+const MAX_TEXT: usize = 4096;
+/// The most defaults, and the most options, that a container may have.
+const MAX_PAIRS: usize = 64;
+
+impl Container {
+    /// Checks everything that a container must be before it is recorded; the error (`Invalid`) names it.
+    ///
+    /// Refused are names that are empty, longer than 256 bytes, with control characters or white space at an end; templates
+    /// that do not begin with a known scheme, or could not give a valid URL; and whatever looks like a secret anywhere,
+    /// because a container is readable by everybody who can read the repository.
+    pub fn check(&self) -> Result<()> {
+        self.parsed().map(drop)
+    }
+
+    /// The template with its defaults written out: the place as it is listed among the places of a line. Fails like
+    /// [`check`](Self::check).
+    pub fn place(&self) -> Result<String> {
+        Ok(self.parsed()?.written_out())
+    }
+
+    /// Whether the container was made for a URL that no other one matched.
+    pub fn is_automatic(&self) -> bool {
+        self.name.contains("://")
+    }
+
+    /// The container for a URL that no other matches.
+    pub(crate) fn automatic(url: Url<'_>) -> Self {
+        let name = format!("{}://{}", url.scheme, url.authority);
+        Self { template: format!("{name}/{{}}"), name, defaults: BTreeMap::new(), options: BTreeMap::new() }
+    }
+
+    /// Checks the container and reads its template.
+    pub(crate) fn parsed(&self) -> Result<Template> {
+        check_name(&self.name)?;
+        let wrong = |why: String| Error::invalid(format!("container {:?} {why}", self.name));
+        check_pairs("default", &self.defaults).map_err(wrong)?;
+        check_pairs("option", &self.options).map_err(wrong)?;
+        if self.is_automatic() && (self.template.strip_suffix("/{}") != Some(self.name.as_str()) || !self.defaults.is_empty()) {
+            return Err(wrong("has a name with ://, whose template must be that name and /{}; choose another name".to_owned()));
+        }
+        parse_template(&self.template, &self.defaults).map_err(|e| e.context(format!("container {:?}", self.name)))
+    }
+}
+
+/// Reads and checks a template by itself, as a container or a rebinding has one.
+pub(crate) fn parse_template(text: &str, defaults: &BTreeMap<String, String>) -> Result<Template> {
+    let wrong = |why: &str| Error::invalid(format!("template {} {why}", url::shown(text)));
+    if text.is_empty() {
+        return Err(Error::invalid("template is empty; write a url with {} for what differs from file to file"));
+    }
+    if text.len() > MAX_TEXT {
+        return Err(wrong(&format!("is {} bytes long; at most {MAX_TEXT} are allowed", text.len())));
+    }
+    let template = Template::parse(text, defaults).map_err(|why| wrong(&why))?;
+    // `key` is what everybody calls the name of an object.
+    if let Some(name) = template.names().find(|name| *name != "key" && url::is_secret_name(name)) {
+        return Err(wrong(&format!("has the placeholder {{{name}}}, which looks like a secret; secrets are given when reading")));
+    }
+    if !template.literal_prefix().contains("://") {
+        return Err(wrong("must begin with its scheme, as in s3://bucket/{} or file:///data/{}"));
+    }
+    // What a URL may not be, a template may not be either: tried with arguments that are harmless everywhere.
+    let sample = template.render(&vec!["x"; template.arity()]).unwrap_or_default();
+    let parsed = url::parse(&sample).map_err(|e| e.context(format!("template {}", url::shown(text))))?;
+    if parsed.scheme == Scheme::File && !template.literal_prefix().starts_with("file:///") {
+        return Err(wrong("must begin with file:/// and an absolute path"));
+    }
+    Ok(template)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let shown: String = name.chars().take(80).collect();
+    let wrong = |why: String| Err(Error::invalid(format!("container name {shown:?} {why}")));
+    if name.is_empty() {
+        return wrong("is empty".to_owned());
+    }
+    if name.len() > MAX_NAME {
+        return wrong(format!("is {} bytes long; at most {MAX_NAME} are allowed", name.len()));
+    }
+    if name.chars().any(char::is_control) || name.trim() != name {
+        return wrong("has a control character, or white space at an end".to_owned());
+    }
+    Ok(())
+}
+
+fn check_pairs(what: &str, pairs: &BTreeMap<String, String>) -> Result<(), String> {
+    if pairs.len() > MAX_PAIRS {
+        return Err(format!("has {} {what}s; at most {MAX_PAIRS} are allowed", pairs.len()));
+    }
+    for (name, value) in pairs {
+        let shown: String = name.chars().take(80).collect();
+        if name.is_empty() || name.len().max(value.len()) > MAX_TEXT || name.chars().chain(value.chars()).any(char::is_control) {
+            return Err(format!("has the {what} {shown:?} that is empty, too long, or has a control character"));
+        }
+        if url::is_secret_name(name) {
+            return Err(format!("has the {what} {shown:?}, which looks like a secret; secrets are given when reading, never stored"));
+        }
+        if let Some(secret) = url::secret_in_value(value) {
+            return Err(format!("has the {what} {shown:?}, whose value holds {secret}; secrets are given when reading, never stored"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! `file:` places: paths taken literally (nothing is percent-decoded), read on one descriptor between two `fstat`s.
+//!
+//! The answer is right when the file was the recorded one before the read and the same after it. The limits are those
+//! of the recorded facts, see [`validator`](super::validator). A locked digest is verified by one read of the whole file, and the verdict
+//! is kept for as long as the process lives and device, inode, size, date and change time stay the same.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quick_cache::sync::Cache;
+use sha2::Digest as _;
+
+use super::access::Unreached;
+use super::source::{Place, Source};
+use super::validator::{Expected, Stat, hex};
+use crate::error::{Error, Result};
+use crate::id::{Digest, HashAlgorithm};
+use crate::time::Timestamp;
+
+/// How many files' digests are remembered.
+const REMEMBERED: usize = 16_384;
+/// A whole file is hashed in pieces of this many bytes.
+const PIECE: usize = 1 << 20;
+
+/// Which state of which file a descriptor shows. The change time cannot be set back, so a verdict about bytes includes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The digests of files that this process has read whole.
+type Digests = Cache<(Identity, HashAlgorithm), Digest>;
+
+/// Reads files of this machine.
+#[derive(Debug, Clone)]
+pub(crate) struct FileSource {
+    digests: Arc<Digests>,
+}
+
+impl FileSource {
+    pub(crate) fn new() -> Self {
+        Self { digests: Arc::new(Cache::new(REMEMBERED)) }
+    }
+
+    async fn blocking<T: Send + 'static>(&self, place: &Place, work: impl FnOnce(&Opened<'_>) -> Result<T> + Send + 'static) -> Result<T> {
+        let (digests, owned) = (Arc::clone(&self.digests), place.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let file = open(&owned)?;
+            work(&Opened { file, place: &owned, digests: &digests })
+        });
+        done.await.map_err(|e| Error::unavailable(place.says("was not read, because the work was cut off")).caused_by(e))?
+    }
+}
+
+#[async_trait]
+impl Source for FileSource {
+    async fn lookup(&self, place: &Place, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
+        match self.blocking(place, move |opened| opened.lookup(digest)).await {
+            Err(e) if e.kind() == crate::error::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    async fn check(&self, place: &Place, expected: &Expected) -> Result<()> {
+        let expected = expected.clone();
+        self.blocking(place, move |opened| opened.read(0..0, &expected, || ())).await.map(drop)
+    }
+
+    async fn read(&self, place: &Place, range: Range<u64>, expected: &Expected) -> Result<Bytes> {
+        let expected = expected.clone();
+        self.blocking(place, move |opened| opened.read(range, &expected, || ())).await
+    }
+}
+
+/// Opens the file of a place if it is allowed, a regular file, and still where its links led.
+pub(super) fn open(place: &Place) -> Result<File> {
+    let named = Path::new(place.url.strip_prefix("file://").unwrap_or(&place.url));
+    let real = match place.access.reach(named) {
+        Ok(real) => real,
+        Err(Unreached::Denied(Some(real))) if real != named => {
+            let directory = real.parent().unwrap_or(&real).to_string_lossy().into_owned();
+            return Err(place.denied(Some(&format!("file://{}/", directory.trim_end_matches('/')))));
+        }
+        Err(Unreached::Denied(_)) => return Err(place.denied(None)),
+        Err(Unreached::Lost(e)) => return Err(lost(place, e)),
+    };
+    // Asked before opening: merely opening a device or a pipe can do something.
+    regular(place, &real.symlink_metadata().map_err(|e| lost(place, e))?)?;
+    let file = open_real(&real).map_err(|e| lost(place, e))?;
+    regular(place, &file.metadata().map_err(|e| lost(place, e))?)?;
+    Ok(file)
+}
+
+fn regular(place: &Place, meta: &std::fs::Metadata) -> Result<()> {
+    if meta.is_file() {
+        return Ok(());
+    }
+    Err(Error::unavailable(place.says(if meta.is_dir() { "is a directory" } else { "is not a regular file" })))
+}
+
+fn lost(place: &Place, error: io::Error) -> Error {
+    // A name that no file can have, or a directory that is none, means that there is no such file.
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+            Error::not_found(place.says("does not exist")).caused_by(error)
+        }
+        _ => Error::unavailable(place.says("cannot be read")).caused_by(error),
+    }
+}
+
+/// Opens a path that has no links in it; if one was put there since, the kernel refuses.
+pub(super) fn open_real(path: &Path) -> io::Result<File> {
+    use rustix::fs::{CWD, Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    #[cfg(target_os = "linux")]
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), rustix::fs::ResolveFlags::NO_SYMLINKS) {
+        // Old kernels and some sandboxes have no openat2; then only the last segment is protected.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+        other => return Ok(File::from(other?)),
+    }
+    Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
+}
+
+/// An open file, for as long as one answer takes.
+pub(super) struct Opened<'a> {
+    file: File,
+    place: &'a Place,
+    digests: &'a Digests,
+}
+
+#[cfg(test)]
+impl<'a> Opened<'a> {
+    pub(super) fn new(source: &'a FileSource, place: &'a Place) -> Result<Self> {
+        Ok(Self { file: open(place)?, place, digests: &source.digests })
+    }
+}
+
+impl Opened<'_> {
+    fn unreadable(&self, error: io::Error) -> Error {
+        Error::unavailable(self.place.says("cannot be read")).caused_by(error)
+    }
+
+    fn stat(&self) -> Result<(Identity, Stat)> {
+        let meta = self.file.metadata().map_err(|e| self.unreadable(e))?;
+        let modified = meta.modified().map_err(|e| self.unreadable(e))?;
+        let identity = Identity {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        };
+        let stat = Stat { size: Some(meta.len()), modified: Some(Timestamp::from_system(modified)), ..Stat::default() };
+        Ok((identity, stat))
+    }
+
+    /// Fails if the file is not in the state that was seen `before`. The change time counts only where bytes were judged
+    /// by a digest: it also moves when a link is made or a mode is set.
+    fn unmoved(&self, before: &Identity, strictly: bool) -> Result<()> {
+        let (after, _) = self.stat()?;
+        let same = Identity { changed: before.changed, ..after } == *before && (!strictly || after.changed == before.changed);
+        if same { Ok(()) } else { Err(Error::source_changed(self.place.says("changed while it was read"))) }
+    }
+
+    fn lookup(&self, digest: Option<HashAlgorithm>) -> Result<Stat> {
+        let (identity, mut stat) = self.stat()?;
+        if let Some(hash) = digest {
+            stat.digest = Some(self.digest(identity, hash)?);
+            self.unmoved(&identity, true)?;
+        }
+        Ok(stat)
+    }
+
+    /// Reads `range`, running `meanwhile` after the bytes were read and before the file is looked at again.
+    pub(super) fn read(&self, range: Range<u64>, expected: &Expected, meanwhile: impl FnOnce()) -> Result<Bytes> {
+        let (identity, stat) = self.stat()?;
+        expected.compare(&stat).map_err(|difference| self.place.differs(&difference))?;
+        if range.end > identity.size {
+            return Err(self.too_short(&range, identity.size));
+        }
+        if let Some(locked) = &expected.digest {
+            self.verify(identity, locked)?;
+        }
+        let bytes = self.bytes(&range)?;
+        meanwhile();
+        self.unmoved(&identity, expected.digest.is_some())?;
+        match bytes {
+            Some(bytes) => Ok(bytes),
+            None => Err(self.too_short(&range, self.stat()?.0.size)),
+        }
+    }
+
+    fn too_short(&self, range: &Range<u64>, size: u64) -> Error {
+        let (start, end) = (range.start, range.end);
+        Error::corrupt(self.place.says(format_args!("is cut short: bytes {start}..{end} need a length of {end} bytes, is {size}")))
+    }
+
+    /// The bytes of a range that lies inside the file; `None` if the file ended all the same.
+    fn bytes(&self, range: &Range<u64>) -> Result<Option<Bytes>> {
+        let length = range.end.saturating_sub(range.start);
+        let mut buffer = Vec::new();
+        let room = usize::try_from(length).ok().filter(|&room| buffer.try_reserve_exact(room).is_ok());
+        let Some(room) = room else {
+            return Err(Error::unavailable(self.place.says(format_args!("has a range of {length} bytes, too long for memory"))));
+        };
+        buffer.resize(room, 0);
+        match self.file.read_exact_at(&mut buffer, range.start) {
+            Ok(()) => Ok(Some(buffer.into())),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(self.unreadable(e)),
+        }
+    }
+
+    fn verify(&self, identity: Identity, locked: &Digest) -> Result<()> {
+        let found = self.digest(identity, locked.hash())?;
+        if found == *locked {
+            return Ok(());
+        }
+        let (hash, expected, found) = (locked.hash(), hex(locked.as_bytes()), hex(found.as_bytes()));
+        Err(Error::corrupt(self.place.says(format_args!("has {hash} digest {found}, but {expected} is locked"))))
+    }
+
+    /// The digest of the whole file in this state: read once, however many ask.
+    fn digest(&self, identity: Identity, hash: HashAlgorithm) -> Result<Digest> {
+        self.digests.get_or_insert_with(&(identity, hash), || {
+            let digest = self.hash_whole(identity.size, hash)?;
+            // A verdict about a file that moved under the reading hand must not be remembered.
+            self.unmoved(&identity, true)?;
+            Ok(digest)
+        })
+    }
+
+    fn hash_whole(&self, size: u64, hash: HashAlgorithm) -> Result<Digest> {
+        let mut piece = vec![0; PIECE];
+        let (mut sha2, mut blake3) = (sha2::Sha256::new(), blake3::Hasher::new());
+        let mut at = 0;
+        // A file that grows while it is read would never end; that it grew is noticed afterwards.
+        while at < size {
+            let length = match self.file.read_at(&mut piece, at) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(self.unreadable(e)),
+            };
+            let read = piece.get(..length).unwrap_or_default();
+            match hash {
+                HashAlgorithm::Sha2_256 => sha2.update(read),
+                HashAlgorithm::Blake3 => {
+                    blake3.update(read);
+                }
+            }
+            at += length as u64;
+        }
+        let bytes = match hash {
+            HashAlgorithm::Sha2_256 => sha2.finalize().into(),
+            HashAlgorithm::Blake3 => *blake3.finalize().as_bytes(),
+        };
+        Ok(Digest::new(hash, bytes))
+    }
+}

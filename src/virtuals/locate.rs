@@ -1,0 +1,180 @@
+//! From a URL to the container and arguments that name it, and back.
+//!
+//! The container with the longest literal prefix whose template matches wins; two equally long ones are an error, never
+//! a guess. A URL that nothing matches gets the automatic container of its scheme and authority. A file keeps the name
+//! under which it was first referred to: adding a more specific container later names files anew only for new references.
+
+use std::collections::BTreeMap;
+
+use super::access::Access;
+use super::container::parse_template;
+use super::template::Template;
+use super::url;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Container, FileKey};
+
+/// Where a URL belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The name of the file inside the repository.
+    pub file: FileKey,
+    /// The automatic container that must be added for this file to have a meaning; `None` when a known one matched.
+    pub container: Option<Container>,
+}
+
+/// A set of containers, indexed by literal prefix: locating costs well under a microsecond however many there are.
+#[derive(Debug, Clone, Default)]
+pub struct Locator {
+    containers: Vec<(String, Template)>,
+    /// Sorted by prefix.
+    index: Vec<Indexed>,
+}
+
+#[derive(Debug, Clone)]
+struct Indexed {
+    prefix: String,
+    /// The containers with exactly this literal prefix.
+    members: Vec<usize>,
+    /// The entry with the longest prefix that is a proper prefix of this one.
+    shorter: Option<usize>,
+}
+
+impl Locator {
+    /// Indexes `containers`; an invalid one, and two of one name, are `Invalid`.
+    pub fn new<'c>(containers: impl IntoIterator<Item = &'c Container>) -> Result<Self> {
+        let mut out = Self::default();
+        for container in containers {
+            out.insert(container)?;
+        }
+        out.index();
+        Ok(out)
+    }
+
+    /// Adds one container; an invalid one, or a second of one name, is `Invalid` and changes nothing.
+    pub fn add(&mut self, container: &Container) -> Result<()> {
+        self.insert(container)?;
+        self.index();
+        Ok(())
+    }
+
+    fn insert(&mut self, container: &Container) -> Result<()> {
+        let template = container.parsed()?;
+        match self.containers.binary_search_by(|(name, _)| name.as_str().cmp(&container.name)) {
+            Ok(_) => Err(Error::invalid(format!("container {:?} is there twice", container.name))),
+            Err(at) => {
+                self.containers.insert(at, (container.name.clone(), template));
+                Ok(())
+            }
+        }
+    }
+
+    fn index(&mut self) {
+        let mut by_prefix: Vec<(&str, usize)> =
+            self.containers.iter().enumerate().map(|(i, (_, template))| (template.literal_prefix(), i)).collect();
+        by_prefix.sort_unstable();
+        let mut index: Vec<Indexed> = Vec::with_capacity(by_prefix.len());
+        for (prefix, member) in by_prefix {
+            if let Some(last) = index.last_mut().filter(|last| last.prefix == prefix) {
+                last.members.push(member);
+                continue;
+            }
+            // Whatever is a prefix of this one is a prefix of its predecessor, or is the predecessor.
+            let mut shorter = index.len().checked_sub(1);
+            while let Some(entry) = shorter.and_then(|i| index.get(i)).filter(|entry| !prefix.starts_with(&entry.prefix)) {
+                shorter = entry.shorter;
+            }
+            index.push(Indexed { prefix: prefix.to_owned(), members: vec![member], shorter });
+        }
+        self.index = index;
+    }
+
+    /// Names the file that `url` points at; a URL that cannot be recorded, a tie and a name that is too long are `Invalid`.
+    pub fn locate(&self, url: &str) -> Result<Located> {
+        let parts = url::parse(url)?;
+        let mut next = self.index.partition_point(|entry| entry.prefix.as_str() <= url).checked_sub(1);
+        while let Some(entry) = next.and_then(|i| self.index.get(i)) {
+            next = entry.shorter;
+            if !url.starts_with(&entry.prefix) {
+                continue;
+            }
+            let mut found: Option<(&str, Vec<&str>)> = None;
+            for (name, template) in entry.members.iter().filter_map(|&i| self.containers.get(i)) {
+                let Some(args) = template.matches(url) else { continue };
+                if let Some((other, _)) = found {
+                    return Err(Error::invalid(format!("url {} lies in two containers, {other:?} and {name:?}", url::shown(url))));
+                }
+                found = Some((name, args));
+            }
+            if let Some((name, args)) = found {
+                return Ok(Located { file: FileKey::new(name, args)?, container: None });
+            }
+        }
+        let container = Container::automatic(parts);
+        let file = FileKey::new(&container.name, [parts.path.strip_prefix('/').unwrap_or(parts.path)])?;
+        // A container that is there under this name has a template that matches: only its options differ.
+        Ok(Located { file, container: Some(container) })
+    }
+
+    /// Names a file by container and arguments; `Invalid` unless they give a valid URL that leads back to them.
+    pub fn file(&self, container: &str, args: &[&str]) -> Result<FileKey> {
+        let Ok(at) = self.containers.binary_search_by(|(name, _)| name.as_str().cmp(container)) else {
+            return Err(Error::invalid(format!("there is no container {container:?}")));
+        };
+        let file = FileKey::new(container, args.iter().copied())?;
+        if let Some((_, template)) = self.containers.get(at) {
+            render(template, container, args)?;
+        }
+        Ok(file)
+    }
+}
+
+fn render(template: &Template, name: &str, args: &[&str]) -> Result<String> {
+    let url = template.render_exactly(args).map_err(|why| Error::invalid(format!("the template of container {name:?} {why}")))?;
+    url::parse(&url)?;
+    Ok(url)
+}
+
+/// The container of `file`; one that the snapshot does not have is `Corrupt`.
+fn container_of<'c>(containers: &'c [Container], file: &FileKey) -> Result<&'c Container> {
+    let name = file.container();
+    let sorted = containers.binary_search_by(|c| c.name.as_str().cmp(name)).ok().and_then(|at| containers.get(at));
+    sorted
+        .or_else(|| containers.iter().find(|c| c.name == name))
+        .ok_or_else(|| Error::corrupt(format!("file {file} lies in container {name:?}, which the snapshot does not have")))
+}
+
+impl FileKey {
+    /// The URL of the file as it is recorded, given the containers of its snapshot; a container or arguments that cannot have
+    /// been recorded are `Corrupt`.
+    pub fn url(&self, containers: &[Container]) -> Result<String> {
+        recorded(containers, self).map(|resolved| resolved.url)
+    }
+}
+
+/// Where a file lies, with the literal beginning of the template that says so.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) url: String,
+    pub(crate) prefix: String,
+}
+
+fn recorded(containers: &[Container], file: &FileKey) -> Result<Resolved> {
+    let template = container_of(containers, file)?.parsed();
+    template
+        .and_then(|template| resolve_with(&template, file))
+        .map_err(|e| Error::new(ErrorKind::Corrupt, format!("file {file} has no valid url")).caused_by(e))
+}
+
+fn resolve_with(template: &Template, file: &FileKey) -> Result<Resolved> {
+    let args: Vec<&str> = file.args().collect();
+    Ok(Resolved { url: render(template, file.container(), &args)?, prefix: template.literal_prefix().to_owned() })
+}
+
+/// Where `file` lies for this reader, who may have put its container elsewhere.
+pub(crate) fn resolve_for(access: &Access, containers: &[Container], file: &FileKey) -> Result<Resolved> {
+    let Some(rebind) = access.rebound(file.container()) else {
+        return recorded(containers, file);
+    };
+    container_of(containers, file)?;
+    resolve_with(&parse_template(&rebind.template, &BTreeMap::new())?, file)
+}

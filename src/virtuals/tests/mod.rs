@@ -1,0 +1,16 @@
+mod locating;
+mod reading;
+mod refusing;
+mod templates;
+
+use std::collections::BTreeMap;
+
+use crate::format::Container;
+
+fn container(name: &str, template: &str) -> Container {
+    Container { name: name.to_owned(), template: template.to_owned(), defaults: BTreeMap::new(), options: BTreeMap::new() }
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}

@@ -1,0 +1,220 @@
+//! How a change of an external file is noticed.
+//!
+//! What a source tells of a file (size, date, `ETag`, version) is recorded when the first reference to it is staged, and
+//! compared before and after every read. This notices whatever the source shows. **It does not notice a change that
+//! leaves size and date as they were** (`touch -r`, or a rewrite within the resolution of the file system's clock): only
+//! a locked digest does. A date that was younger than two seconds at lookup is *racy*: a second write at that time
+//! may have left the same date.
+
+use std::time::Duration;
+
+use cid::multihash::Multihash;
+
+use super::access::Rebind;
+use crate::error::{Error, Result};
+use crate::format::VirtualFile;
+use crate::id::{Digest, HashAlgorithm};
+use crate::time::Timestamp;
+
+/// A date younger than this at lookup proves little.
+const RACY: Duration = Duration::from_secs(2);
+
+/// What a source tells of a file now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Stat {
+    pub(crate) size: Option<u64>,
+    pub(crate) modified: Option<Timestamp>,
+    pub(crate) etag: Option<Vec<u8>>,
+    pub(crate) version: Option<String>,
+    /// Of the whole file; only where it was asked for.
+    pub(crate) digest: Option<Digest>,
+}
+
+/// What is known of a file when it is pinned: a [`VirtualFile`] without its counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validator {
+    /// Length of the whole file in bytes, where known.
+    pub size: Option<u64>,
+    /// When the source last changed it; `None` means "not after [`pinned_at`](Self::pinned_at)".
+    pub modified: Option<Timestamp>,
+    /// A strong `ETag`, without its quotes.
+    pub etag: Option<Vec<u8>>,
+    /// The version that the source names.
+    pub version: Option<String>,
+    /// A multihash of the whole file: it is then verified before bytes are given out, which costs one read of the whole file in
+    /// every process that reads from it.
+    pub digest: Option<Vec<u8>>,
+    /// When it was looked up, or when the first reference was staged if the source could not be asked.
+    pub pinned_at: Timestamp,
+}
+
+impl Validator {
+    /// The validator of a file that could not be asked: not modified after `now`.
+    pub const fn staged_at(now: Timestamp) -> Self {
+        Self { size: None, modified: None, etag: None, version: None, digest: None, pinned_at: now }
+    }
+
+    pub(crate) fn seen(stat: Stat, now: Timestamp) -> Self {
+        let digest = stat.digest.map(|digest| multihash(&digest));
+        Self { size: stat.size, modified: stat.modified, etag: stat.etag, version: stat.version, digest, pinned_at: now }
+    }
+
+    /// The validator inside a record.
+    pub fn of(record: &VirtualFile) -> Self {
+        Self {
+            size: record.size,
+            modified: record.modified,
+            etag: record.etag.clone(),
+            version: record.version.clone(),
+            digest: record.digest.clone(),
+            pinned_at: record.pinned_at,
+        }
+    }
+
+    /// The record of a file with this validator and these counts.
+    pub fn record(self, refs: u64, bytes: u64) -> VirtualFile {
+        let Self { size, modified, etag, version, digest, pinned_at } = self;
+        VirtualFile { size, modified, etag, version, digest, pinned_at, refs, bytes }
+    }
+
+    /// Whether the date was younger than two seconds when it was recorded, so that a later change may not show in it.
+    pub fn is_racy(&self) -> bool {
+        self.modified.is_some_and(|modified| modified > self.pinned_at.minus(RACY))
+    }
+
+    /// Whether both can be of one state of the file; the error says in words what differs, the record's side first.
+    ///
+    /// What only one of them knows is no difference. A missing date counts as "not after `pinned_at`".
+    pub fn agrees_with(&self, record: &VirtualFile) -> Result<(), String> {
+        let record = Self::of(record);
+        differs("size", record.size.as_ref(), self.size.as_ref(), u64::to_string)?;
+        differs("modified", record.modified.as_ref(), self.modified.as_ref(), Timestamp::to_string)?;
+        differs("etag", record.etag.as_ref(), self.etag.as_ref(), |etag| String::from_utf8_lossy(etag).escape_debug().to_string())?;
+        differs("version", record.version.as_ref(), self.version.as_ref(), |version| version.escape_debug().to_string())?;
+        if same_hash(&record, self) {
+            differs("digest", record.digest.as_ref(), self.digest.as_ref(), |digest| hex(digest))?;
+        }
+        for (dated, other) in [(self, &record), (&record, self)] {
+            if let (Some(modified), None) = (dated.modified, other.modified)
+                && modified > other.pinned_at
+            {
+                return Err(late(modified, other.pinned_at));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a range that no file of the known size has, as `Invalid`; nothing is refused when the size is not known.
+    pub fn check_range(&self, range: &std::ops::Range<u64>) -> Result<()> {
+        match self.size {
+            _ if range.start > range.end => Err(Error::invalid(format!("range {}..{} ends before it begins", range.start, range.end))),
+            Some(size) if range.end > size => {
+                Err(Error::invalid(format!("range {}..{} lies past the end of a file of {size} bytes", range.start, range.end)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl VirtualFile {
+    /// Whether the recorded date was younger than two seconds at lookup: a change at that very time may not show in it.
+    pub fn is_racy(&self) -> bool {
+        Validator::of(self).is_racy()
+    }
+}
+
+fn differs<T: PartialEq>(what: &str, was: Option<&T>, is: Option<&T>, show: impl Fn(&T) -> String) -> Result<(), String> {
+    match (was, is) {
+        (Some(was), Some(is)) if was != is => Err(format!("{what} {} → {}", show(was), show(is))),
+        _ => Ok(()),
+    }
+}
+
+fn late(modified: Timestamp, pinned_at: Timestamp) -> String {
+    format!("modified {modified}, after it was pinned at {pinned_at}")
+}
+
+/// Digests of two different hashes can be of one file.
+fn same_hash(a: &Validator, b: &Validator) -> bool {
+    let code = |v: &Validator| v.digest.as_deref().and_then(|bytes| Multihash::<64>::from_bytes(bytes).ok()).map(|hash| hash.code());
+    code(a) == code(b)
+}
+
+/// What a read holds a file against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) known: Validator,
+    pub(crate) digest: Option<Digest>,
+    /// The file lies elsewhere than recorded: its dates and names of versions mean nothing.
+    rebound: bool,
+}
+
+/// How a file is not the recorded one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Difference {
+    CutShort { was: u64, is: u64 },
+    Changed(String),
+}
+
+impl Expected {
+    /// Takes what a record asks for; `Unsupported` when that cannot be verified.
+    pub(crate) fn of(record: &VirtualFile, rebind: Option<&Rebind>) -> Result<Self> {
+        let digest = record.digest.as_deref().map(parse_multihash).transpose()?;
+        if digest.is_none() && rebind.is_some_and(|rebind| !rebind.accept_unverified) {
+            return Err(Error::unsupported(
+                "cannot be verified in another place, since no digest is locked; accept unverified bytes by name",
+            ));
+        }
+        Ok(Self { known: Validator::of(record), digest, rebound: rebind.is_some() })
+    }
+
+    /// The same without its digest, so that only what the source tells is compared.
+    pub(crate) fn without_digest(self) -> Self {
+        Self { digest: None, ..self }
+    }
+
+    /// Holds what the source tells now against the record.
+    pub(crate) fn compare(&self, now: &Stat) -> Result<(), Difference> {
+        let known = &self.known;
+        if let (Some(was), Some(is)) = (known.size, now.size)
+            && is < was
+        {
+            return Err(Difference::CutShort { was, is });
+        }
+        differs("size", known.size.as_ref(), now.size.as_ref(), u64::to_string).map_err(Difference::Changed)?;
+        if self.rebound {
+            return Ok(());
+        }
+        let now = Validator::seen(Stat { digest: None, ..now.clone() }, Timestamp::from_micros(i64::MAX));
+        now.agrees_with(&known.clone().record(0, 0)).map_err(Difference::Changed)
+    }
+}
+
+/// The multihash of a digest, as a record holds it.
+pub(crate) fn multihash(digest: &Digest) -> Vec<u8> {
+    let hash = Multihash::<64>::wrap(digest.hash().code(), digest.as_bytes()).expect("32 bytes fit into a multihash of 64");
+    hash.to_bytes()
+}
+
+fn parse_multihash(bytes: &[u8]) -> Result<Digest> {
+    let hash = Multihash::<64>::from_bytes(bytes)
+        .map_err(|e| Error::corrupt(format!("has the digest {}, which is no multihash", hex(bytes))).caused_by(e))?;
+    let known = [HashAlgorithm::Sha2_256, HashAlgorithm::Blake3].into_iter().find(|known| known.code() == hash.code());
+    match (known, hash.digest().try_into()) {
+        (Some(known), Ok(digest)) => Ok(Digest::new(known, digest)),
+        _ => Err(Error::unsupported(format!(
+            "has a digest of {} bytes with hash 0x{:x}, which cannot be verified; sha2-256 and blake3 with 32 bytes can",
+            hash.digest().len(),
+            hash.code()
+        ))),
+    }
+}
+
+/// At most 64 bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut digits = bytes.iter().take(64).fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"));
+    if bytes.len() > 64 {
+        digits.push('…');
+    }
+    digits
+}

@@ -1,0 +1,413 @@
+//! One random history, played on the engine and on the model.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use firnline::storage::{Memory, Storage};
+use firnline::{
+    Clock, CommitOptions, CreateOptions, Entry, ErrorKind, Key, OpenOptions, Prefix, RefName, Repository, Snapshot, SnapshotId, Timestamp,
+    WriteSession,
+};
+use futures::TryStreamExt;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::oracle::{Commit, Shown, Staged, Tree, Value, dependencies};
+
+/// How long a history is, and how long a restless one is, in which branches are moved more often than committed to.
+const STEPS: usize = 24;
+const RESTLESS_STEPS: usize = 60;
+const BRANCHES: &[&str] = &["main", "b/one", "two"];
+const KEYS: &[&str] =
+    &["zarr.json", "a/zarr.json", "a/c/0/0", "a/c/0/1", "a/c/0/10", "a/c/1/0", "ab/c/0", "b/.zarray", "b/0.0", "b/0.1", "z é"];
+const PREFIXES: &[&str] = &["", "a/", "a/c/", "a/c/0/", "b/", "none/"];
+const FILES: &[&str] = &["file:///data/one.nc", "file:///data/two.nc", "file:///other/three.nc"];
+
+/// How often the hard cases came up.
+#[derive(Debug, Default)]
+pub struct Seen {
+    commits: AtomicU64,
+    unchanged: AtomicU64,
+    rebased: AtomicU64,
+    conflicts: AtomicU64,
+    resets: AtomicU64,
+    recreated: AtomicU64,
+    asked: AtomicU64,
+    finals: AtomicU64,
+    absent: AtomicU64,
+}
+
+impl Seen {
+    pub fn require_coverage(&self) {
+        for (name, count) in self.counts() {
+            assert!(count >= 1000, "only {count} cases of {name}");
+        }
+    }
+
+    fn counts(&self) -> [(&'static str, u64); 9] {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        [
+            ("commits", get(&self.commits)),
+            ("unchanged commits", get(&self.unchanged)),
+            ("rebases", get(&self.rebased)),
+            ("conflicts", get(&self.conflicts)),
+            ("resets", get(&self.resets)),
+            ("re-created branches", get(&self.recreated)),
+            ("questions about a time", get(&self.asked)),
+            ("final answers", get(&self.finals)),
+            ("answers that nothing was there", get(&self.absent)),
+        ]
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<_> = self.counts().iter().map(|(name, count)| format!("{count} {name}")).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The time of the world, and one writer's wrong idea of it.
+#[derive(Debug)]
+struct SkewedClock {
+    world: Arc<AtomicI64>,
+    skew: i64,
+}
+
+impl Clock for SkewedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.world.load(Ordering::Relaxed) + self.skew)
+    }
+}
+
+/// A session on both sides.
+struct Open {
+    engine: WriteSession,
+    model: Staged,
+    branch: usize,
+    base: SnapshotId,
+}
+
+pub struct History<'s> {
+    random: SmallRng,
+    seed: u64,
+    seen: &'s Seen,
+    storage: Arc<Memory>,
+    world: Arc<AtomicI64>,
+    repositories: Vec<Repository>,
+    commits: HashMap<SnapshotId, Commit>,
+    branches: Vec<Shown>,
+    finals: Vec<(usize, Timestamp, Option<SnapshotId>)>,
+}
+
+impl<'s> History<'s> {
+    pub async fn play(seed: u64, seen: &'s Seen) {
+        let mut history = Self::start(seed, seen).await;
+        let restless = seed % 4 == 0;
+        for _ in 0..if restless { RESTLESS_STEPS } else { STEPS } {
+            history.step(restless).await;
+        }
+        history.check_finals().await;
+        history.check_everything().await;
+    }
+
+    async fn start(seed: u64, seen: &'s Seen) -> Self {
+        let storage = Arc::new(Memory::new());
+        let world = Arc::new(AtomicI64::new(1_700_000_000_000_000));
+        let random = SmallRng::seed_from_u64(seed);
+        let mut history = Self {
+            random,
+            seed,
+            seen,
+            storage,
+            world,
+            repositories: Vec::new(),
+            commits: HashMap::new(),
+            branches: vec![Shown::default(); BRANCHES.len()],
+            finals: Vec::new(),
+        };
+        let options = CreateOptions::from(history.options());
+        let first = Repository::create_storage(history.storage.clone() as Arc<dyn Storage>, options).await.unwrap();
+        let root = first.read("main").await.unwrap();
+        let moved = first.moves(&firnline::Ref::branch(RefName::new("main").unwrap())).await.unwrap();
+        history.branches[0].events.push((moved[0].time, Some(root.id())));
+        history.learn(&root, Tree::new(), Vec::new());
+        history.repositories = vec![first, history.reopen().await];
+        history
+    }
+
+    fn options(&mut self) -> OpenOptions {
+        // Up to four minutes wrong, on either side, less than what makes a branch look as if from the future.
+        let skew = self.random.random_range(-240_000_000..=240_000_000);
+        let clock = SkewedClock { world: self.world.clone(), skew };
+        OpenOptions::default().clock(Arc::new(clock)).without_pauses()
+    }
+
+    async fn reopen(&mut self) -> Repository {
+        let options = self.options();
+        Repository::open_storage(self.storage.clone() as Arc<dyn Storage>, options).await.unwrap()
+    }
+
+    fn learn(&mut self, snapshot: &Snapshot, tree: Tree, mut line: Vec<SnapshotId>) {
+        line.push(snapshot.id());
+        self.commits.insert(snapshot.id(), Commit { tree, time: snapshot.commit().time, line });
+    }
+
+    async fn step(&mut self, restless: bool) {
+        // Mostly the clock goes on, sometimes it stands, sometimes it is set back.
+        let tick = [0, 1, 1_000, 1_000_000, 60_000_000, -5_000_000][self.random.random_range(0..6)];
+        self.world.fetch_add(tick, Ordering::Relaxed);
+        match self.random.random_range(if restless { 5..28 } else { 0..20 }) {
+            0..=6 => self.one_session().await,
+            7..=10 => self.two_sessions().await,
+            11 => self.create_or_delete_branch().await,
+            12 | 13 => self.reset().await,
+            14 => {
+                let at = self.random.random_range(0..self.repositories.len());
+                self.repositories[at] = self.reopen().await;
+            }
+            15..=19 => self.ask_about_a_time().await,
+            20..=23 => self.create_or_delete_branch().await,
+            _ => self.reset().await,
+        }
+    }
+
+    fn repository(&mut self) -> Repository {
+        let at = self.random.random_range(0..self.repositories.len());
+        self.repositories[at].clone()
+    }
+
+    fn live_branch(&mut self) -> Option<usize> {
+        let at = self.random.random_range(0..BRANCHES.len());
+        self.branches[at].now().map(|_| at)
+    }
+
+    async fn open(&mut self, branch: usize) -> Open {
+        let engine = self.repository().write(BRANCHES[branch]).await.unwrap();
+        let base = self.branches[branch].now().unwrap();
+        assert_eq!(engine.base().id(), base, "seed {}: a session opens on the tip", self.seed);
+        Open { engine, model: Staged::default(), branch, base }
+    }
+
+    async fn stage(&mut self, open: &mut Open) {
+        for _ in 0..self.random.random_range(0..5) {
+            let text = KEYS[self.random.random_range(0..KEYS.len())];
+            let key: Key = text.parse().unwrap();
+            match self.random.random_range(0..10) {
+                0..=4 => {
+                    let length = [0, 1, 5, 1024, 1025, 5000][self.random.random_range(0..6)];
+                    let value = vec![self.random.random_range(0..3u8); length];
+                    open.engine.set(&key, value.clone()).await.unwrap();
+                    open.model.explicit.insert(text.to_owned(), Some(Value::Bytes(value)));
+                }
+                5 | 6 => {
+                    let url = FILES[self.random.random_range(0..FILES.len())].to_owned();
+                    let (offset, length) = (self.random.random_range(0..3) * 100, self.random.random_range(1..3) * 10);
+                    open.engine.set_virtual(&key, &url, offset..offset + length).await.unwrap();
+                    open.model.explicit.insert(text.to_owned(), Some(Value::Virtual { url, offset, length }));
+                }
+                7 | 8 => {
+                    open.engine.delete(&key).await.unwrap();
+                    open.model.explicit.insert(text.to_owned(), None);
+                }
+                _ => {
+                    let prefix = PREFIXES[self.random.random_range(0..PREFIXES.len())];
+                    open.engine.delete_prefix(&Prefix::new(prefix).unwrap());
+                    open.model.delete_prefix(prefix);
+                }
+            }
+        }
+        // A session reads its own writes.
+        let want = open.model.apply(&self.commits[&open.base].tree);
+        let listed = open.engine.list(&Prefix::all()).await.unwrap();
+        assert_eq!(listed.len(), want.len(), "seed {}: keys staged", self.seed);
+        for (key, entry) in listed {
+            self.check_entry(&want, &key, &entry);
+        }
+    }
+
+    fn check_entry(&self, want: &Tree, key: &Key, entry: &Entry) {
+        match (want.get(key.as_str()), entry) {
+            (Some(Value::Bytes(bytes)), Entry::Inline(inline)) => assert_eq!(inline, bytes, "seed {}: {key}", self.seed),
+            (Some(Value::Bytes(bytes)), Entry::Chunk { size, .. }) => assert_eq!(*size, bytes.len() as u64, "seed {}: {key}", self.seed),
+            (Some(Value::Virtual { offset, length, .. }), Entry::Virtual { offset: o, length: l, .. }) => {
+                assert_eq!((offset, length), (o, l), "seed {}: {key}", self.seed);
+            }
+            (want, entry) => panic!("seed {}: {key} should be {want:?} and is {entry:?}", self.seed),
+        }
+    }
+
+    async fn one_session(&mut self) {
+        let Some(branch) = self.live_branch() else { return };
+        let mut open = self.open(branch).await;
+        self.stage(&mut open).await;
+        self.commit(open).await;
+    }
+
+    /// Two sessions from one tip; the second finds the branch moved.
+    async fn two_sessions(&mut self) {
+        let Some(branch) = self.live_branch() else { return };
+        let mut first = self.open(branch).await;
+        let mut second = self.open(branch).await;
+        self.stage(&mut first).await;
+        self.stage(&mut second).await;
+        self.commit(first).await;
+        self.commit(second).await;
+    }
+
+    async fn commit(&mut self, open: Open) {
+        let Open { engine, model, branch, base } = open;
+        let tip = self.branches[branch].now().unwrap();
+        let (base_tree, tip_commit) = (self.commits[&base].tree.clone(), self.commits[&tip].clone());
+        let options = CommitOptions::from(format!("message {}\nmore", self.seed));
+        // The engine notices that the branch moved only if it has something to write.
+        let writes = model.apply(&base_tree) != base_tree;
+        let result = engine.commit(options).await;
+        let conflicts = model.conflicts(&base_tree, &tip_commit.tree);
+        if writes && tip != base && !conflicts.is_empty() {
+            count(&self.seen.conflicts);
+            let failed = result.expect_err("both sides changed the same keys");
+            assert_eq!(failed.kind(), ErrorKind::Conflict, "seed {}: {failed}", self.seed);
+            assert_eq!(failed.conflicts(), conflicts, "seed {}", self.seed);
+            let kept = failed.into_session();
+            assert_eq!(kept.base().id(), base, "seed {}: the session is as it was", self.seed);
+            assert!(!kept.is_unchanged());
+            return;
+        }
+        let snapshot = result.unwrap_or_else(|e| panic!("seed {}: {e:?}", self.seed));
+        if self.commits.contains_key(&snapshot.id()) {
+            count(&self.seen.unchanged);
+            let expected = if writes { tip } else { base };
+            assert_eq!(snapshot.id(), expected, "seed {}: nothing changed", self.seed);
+            return;
+        }
+        count(&self.seen.commits);
+        if tip != base {
+            count(&self.seen.rebased);
+        }
+        let time = snapshot.commit().time;
+        assert!(self.branches[branch].last().is_some_and(|last| last < time), "seed {}: time runs forward", self.seed);
+        self.learn(&snapshot, model.apply(&tip_commit.tree), tip_commit.line);
+        self.branches[branch].events.push((time, Some(snapshot.id())));
+        self.check_snapshot(&snapshot).await;
+    }
+
+    async fn create_or_delete_branch(&mut self) {
+        let at = self.random.random_range(0..BRANCHES.len());
+        let name = RefName::new(BRANCHES[at]).unwrap();
+        let repository = self.repository();
+        let moved = if self.branches[at].now().is_some() {
+            repository.delete_branch(&name).await.unwrap()
+        } else {
+            let Some(from) = self.live_branch() else { return };
+            let target = repository.read(&format!("branch:{}", BRANCHES[from])).await.unwrap();
+            if !self.branches[at].events.is_empty() {
+                count(&self.seen.recreated);
+            }
+            repository.create_branch(&name, &target).await.unwrap()
+        };
+        self.branches[at].events.push((moved.time, moved.to));
+    }
+
+    async fn reset(&mut self) {
+        let Some(branch) = self.live_branch() else { return };
+        let Some(from) = self.live_branch() else { return };
+        let repository = self.repository();
+        let tip = self.branches[from].now().unwrap();
+        let line = &self.commits[&tip].line;
+        let back = self.random.random_range(0..line.len());
+        let target = repository.read(&format!("branch:{}~{back}", BRANCHES[from])).await.unwrap();
+        assert_eq!(target.id(), line[line.len() - 1 - back], "seed {}: {back} steps back", self.seed);
+        let moved = repository.reset(&RefName::new(BRANCHES[branch]).unwrap(), &target).await.unwrap();
+        count(&self.seen.resets);
+        assert!(self.branches[branch].last().is_some_and(|last| last < moved.time), "seed {}: moves come later", self.seed);
+        self.branches[branch].events.push((moved.time, moved.to));
+    }
+
+    async fn ask_about_a_time(&mut self) {
+        let branch = self.random.random_range(0..BRANCHES.len());
+        let events = &self.branches[branch].events;
+        let time = if events.is_empty() || self.random.random_bool(0.2) {
+            Timestamp::from_micros(self.world.load(Ordering::Relaxed) + self.random.random_range(-400_000_000..400_000_000))
+        } else {
+            let (time, _) = events[self.random.random_range(0..events.len())];
+            Timestamp::from_micros(time.micros() + self.random.random_range(-2..=2))
+        };
+        self.ask(branch, time).await;
+    }
+
+    async fn ask(&mut self, branch: usize, time: Timestamp) {
+        count(&self.seen.asked);
+        let repository = self.repository();
+        let want = self.branches[branch].at(time);
+        match repository.as_of(&RefName::new(BRANCHES[branch]).unwrap(), time).await {
+            Ok(answer) => {
+                assert_eq!(Some(answer.id), want, "seed {}: {} at {time}", self.seed, BRANCHES[branch]);
+                if answer.is_final {
+                    count(&self.seen.finals);
+                    self.finals.push((branch, time, want));
+                }
+                let resolved = repository.read(&format!("branch:{}@{time}", BRANCHES[branch])).await.unwrap();
+                assert_eq!(resolved.id(), answer.id, "seed {}: the revision says the same", self.seed);
+            }
+            Err(e) => {
+                count(&self.seen.absent);
+                assert_eq!(e.kind(), ErrorKind::NotFound, "seed {}: {e:?}", self.seed);
+                assert_eq!(want, None, "seed {}: {} at {time}: {e}", self.seed, BRANCHES[branch]);
+            }
+        }
+    }
+
+    /// No answer that was called final may have changed, and every printed commit time finds its commit.
+    async fn check_finals(&mut self) {
+        for (branch, time, want) in std::mem::take(&mut self.finals) {
+            let repository = self.repository();
+            let answer = repository.as_of(&RefName::new(BRANCHES[branch]).unwrap(), time).await.unwrap();
+            assert_eq!(Some(answer.id), want, "seed {}: a final answer changed", self.seed);
+        }
+        for branch in 0..BRANCHES.len() {
+            for (time, _) in self.branches[branch].events.clone() {
+                self.ask(branch, time).await;
+            }
+        }
+    }
+
+    async fn check_everything(&mut self) {
+        self.repositories = vec![self.reopen().await];
+        for branch in 0..BRANCHES.len() {
+            if self.branches[branch].now().is_some() {
+                let snapshot = self.repositories[0].read(&format!("branch:{}", BRANCHES[branch])).await.unwrap();
+                assert_eq!(Some(snapshot.id()), self.branches[branch].now(), "seed {}", self.seed);
+                self.check_snapshot(&snapshot).await;
+                let log: Vec<_> = snapshot.log().try_collect().await.unwrap();
+                let line: Vec<_> = log.iter().rev().map(|e| e.id).collect();
+                assert_eq!(line, self.commits[&snapshot.id()].line, "seed {}: the log", self.seed);
+                assert!(log.is_sorted_by(|a, b| a.time > b.time), "seed {}: the log runs backwards", self.seed);
+                for entry in &log {
+                    assert_eq!(entry.time, self.commits[&entry.id].time, "seed {}", self.seed);
+                }
+            }
+        }
+    }
+
+    async fn check_snapshot(&mut self, snapshot: &Snapshot) {
+        let want = self.commits[&snapshot.id()].tree.clone();
+        let listed: Vec<_> = snapshot.list(&Prefix::all()).try_collect().await.unwrap();
+        assert_eq!(listed.len(), want.len(), "seed {}: keys of {}", self.seed, snapshot.id());
+        for (key, entry) in &listed {
+            self.check_entry(&want, key, entry);
+            if let Some(Value::Bytes(bytes)) = want.get(key.as_str()) {
+                assert_eq!(snapshot.get(key).await.unwrap().as_deref(), Some(bytes.as_slice()), "seed {}: {key}", self.seed);
+            }
+        }
+        let found: BTreeMap<_, _> =
+            snapshot.dependencies().map_ok(|d| (d.url, (d.record.refs, d.record.bytes))).try_collect().await.unwrap();
+        assert_eq!(found, dependencies(&want), "seed {}: dependencies", self.seed);
+    }
+}

@@ -1,0 +1,38 @@
+//! The engine against a model: random histories of sessions, branches, resets and time travel, compared after every
+//! step with maps of maps and with what readers were seen to see.
+
+mod history;
+mod oracle;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use history::History;
+
+/// How many histories are played, unless `FIRN_MODEL_HISTORIES` says otherwise.
+const HISTORIES: u64 = 20_000;
+
+#[test]
+fn random_histories_match_the_model() {
+    let histories = std::env::var("FIRN_MODEL_HISTORIES").ok().map_or(HISTORIES, |n| n.parse().unwrap());
+    let next = AtomicU64::new(0);
+    let seen = history::Seen::default();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= histories {
+                        break;
+                    }
+                    runtime.block_on(History::play(seed, &seen));
+                }
+            });
+        }
+    });
+    println!("{histories} histories: {seen}");
+    // A model that never meets the hard cases proves nothing.
+    if histories >= HISTORIES {
+        seen.require_coverage();
+    }
+}

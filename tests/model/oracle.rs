@@ -1,0 +1,98 @@
+//! What the engine should answer, in data structures too simple to be wrong.
+
+use std::collections::BTreeMap;
+
+use firnline::{SnapshotId, Timestamp};
+
+/// A value as the model knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    Bytes(Vec<u8>),
+    Virtual { url: String, offset: u64, length: u64 },
+}
+
+pub type Tree = BTreeMap<String, Value>;
+
+/// Staged changes: explicit ones, and prefixes deleted before them.
+#[derive(Debug, Clone, Default)]
+pub struct Staged {
+    pub explicit: BTreeMap<String, Option<Value>>,
+    pub deleted: Vec<String>,
+}
+
+impl Staged {
+    pub fn delete_prefix(&mut self, prefix: &str) {
+        self.explicit.retain(|key, _| !key.starts_with(prefix));
+        self.deleted.push(prefix.to_owned());
+    }
+
+    fn covers(&self, key: &str) -> bool {
+        self.deleted.iter().any(|prefix| key.starts_with(prefix.as_str()))
+    }
+
+    pub fn apply(&self, base: &Tree) -> Tree {
+        let mut tree: Tree = base.iter().filter(|(key, _)| !self.covers(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        for (key, value) in &self.explicit {
+            match value {
+                Some(value) => tree.insert(key.clone(), value.clone()),
+                None => tree.remove(key),
+            };
+        }
+        tree
+    }
+
+    /// The keys that `ours` and a change from `base` to `tip` have in common.
+    pub fn conflicts(&self, base: &Tree, tip: &Tree) -> Vec<String> {
+        let mut keys: Vec<_> = base.keys().chain(tip.keys()).cloned().collect();
+        keys.sort();
+        keys.dedup();
+        keys.retain(|key| base.get(key) != tip.get(key));
+        keys.retain(|key| match self.explicit.get(key) {
+            Some(ours) => ours.as_ref() != tip.get(key),
+            None => self.covers(key) && tip.contains_key(key),
+        });
+        keys
+    }
+}
+
+/// A commit as the model knows it.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub tree: Tree,
+    pub time: Timestamp,
+    /// Itself and everything before it, oldest first.
+    pub line: Vec<SnapshotId>,
+}
+
+/// What a branch showed, from each moment on.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    pub events: Vec<(Timestamp, Option<SnapshotId>)>,
+}
+
+impl Shown {
+    pub fn now(&self) -> Option<SnapshotId> {
+        self.events.last().and_then(|(_, tip)| *tip)
+    }
+
+    pub fn at(&self, time: Timestamp) -> Option<SnapshotId> {
+        self.events.iter().rev().find(|(since, _)| *since <= time).and_then(|(_, tip)| *tip)
+    }
+
+    pub fn last(&self) -> Option<Timestamp> {
+        self.events.last().map(|(time, _)| *time)
+    }
+}
+
+/// References and bytes per file, counted anew.
+pub fn dependencies(tree: &Tree) -> BTreeMap<String, (u64, u64)> {
+    let mut counted = BTreeMap::new();
+    for value in tree.values() {
+        if let Value::Virtual { url, length, .. } = value {
+            let count: &mut (u64, u64) = counted.entry(url.clone()).or_default();
+            count.0 += 1;
+            count.1 += length;
+        }
+    }
+    counted
+}

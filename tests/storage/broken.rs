@@ -1,0 +1,126 @@
+//! Stores that break one promise each. The suite must notice every one of them.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use firnline::Result;
+use firnline::storage::{Expected, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned, conformance};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+
+/// The promise that is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// A replace looks first and writes later, as a store without conditional writes does.
+    LooksFirst,
+    /// An existing register can be created again.
+    CreatesAgain,
+    /// A replace by an old version is taken.
+    TakesOldVersions,
+    /// A range that ends after the object gives what there is.
+    ShortRanges,
+    /// Only the first part of an object is written.
+    FirstPart,
+    /// A name that exists is not written again.
+    Skips,
+    /// Readers see the first half of an object while the second is written.
+    HalfVisible,
+    /// Listings end after 100 names.
+    OnePage,
+    /// A prefix only matches at a slash.
+    WholeSegments,
+    /// Absence is an empty object.
+    EmptyForAbsent,
+}
+
+#[derive(Debug)]
+struct Store(Memory, Broken);
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broken({})", self.0)
+    }
+}
+
+impl Store {
+    async fn current(&self, name: &RegisterName) -> Result<Expected> {
+        Ok(self.0.load(name).await?.map_or(Expected::Absent, |found| Expected::Is(found.version)))
+    }
+}
+
+#[async_trait]
+impl Storage for Store {
+    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+        let whole = self.0.get(name, None).await?;
+        let range = match (self.1, range, &whole) {
+            (Broken::ShortRanges, Some(range), Some(whole)) => Some(range.start.min(whole.len() as u64)..range.end.min(whole.len() as u64)),
+            (_, range, _) => range,
+        };
+        if whole.is_none() && self.1 == Broken::EmptyForAbsent {
+            return Ok(Some(Bytes::new()));
+        }
+        self.0.get(name, range).await
+    }
+
+    async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
+        match self.1 {
+            Broken::FirstPart => self.0.put(name, parts.get(..1).unwrap_or(parts)).await,
+            Broken::Skips if self.0.get(name, None).await?.is_some() => Ok(()),
+            Broken::HalfVisible => {
+                self.0.put(name, &parts[..parts.len() / 2]).await?;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                self.0.put(name, parts).await
+            }
+            _ => self.0.put(name, parts).await,
+        }
+    }
+
+    async fn barrier(&self) -> Result<()> {
+        self.0.barrier().await
+    }
+
+    fn list<'a>(&'a self, prefix: &str) -> BoxStream<'a, Result<ObjectMeta>> {
+        match self.1 {
+            Broken::OnePage => self.0.list(prefix).take(100).boxed(),
+            Broken::WholeSegments if !prefix.is_empty() && !prefix.ends_with('/') => self.0.list(&format!("{prefix}/")),
+            _ => self.0.list(prefix),
+        }
+    }
+
+    async fn load(&self, name: &RegisterName) -> Result<Option<Versioned>> {
+        self.0.load(name).await
+    }
+
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
+        let current = self.current(name).await?;
+        let forgiven = match (self.1, expected) {
+            (Broken::CreatesAgain, Expected::Absent) => true,
+            (Broken::TakesOldVersions, Expected::Is(_)) => current != Expected::Absent,
+            _ => false,
+        };
+        if forgiven {
+            return self.0.replace(name, &current, value).await;
+        }
+        if self.1 == Broken::LooksFirst && current == *expected {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            let now = self.current(name).await?;
+            return self.0.replace(name, &now, value).await;
+        }
+        self.0.replace(name, expected, value).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_is_noticed() {
+    use Broken::*;
+    let all =
+        [LooksFirst, CreatesAgain, TakesOldVersions, ShortRanges, FirstPart, Skips, HalfVisible, OnePage, WholeSegments, EmptyForAbsent];
+    for broken in all {
+        let store = Arc::new(Store(Memory::new(), broken));
+        let answer = tokio::spawn(conformance::all(store)).await;
+        assert!(answer.is_err_and(|e| e.is_panic()), "{broken:?} must not pass");
+    }
+}
