@@ -48,8 +48,7 @@ impl Branch {
 
 async fn list(context: &mut Context) -> Result<Verdict, Stop> {
     let branches = context.open_to_read().await?.branches().await?;
-    let rows: Vec<_> =
-        branches.iter().map(|b| Row { name: b.name.to_string(), id: b.tip.to_string(), time: b.time.to_string() }).collect();
+    let rows: Vec<_> = branches.iter().map(|b| Row { name: b.name.to_string(), id: b.tip.to_string(), time: b.time.to_string() }).collect();
     context.out.table(["BRANCH", "SNAPSHOT", "TIME"], &rows, |row| [row.name.clone(), row.id.clone(), row.time.clone()])?;
     Ok(Verdict::Fine)
 }

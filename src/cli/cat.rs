@@ -29,7 +29,7 @@ impl Cat {
         let key = Key::new(self.key)?;
         let repository = context.open_to_read().await?;
         let snapshot = context.snapshot(&repository, &self.revision).await?;
-        let size = snapshot.entry(&key).await?.as_ref().map(Entry::len);
+        let size = snapshot.entry(&key).await?.as_ref().map(Entry::size);
         let size = size.ok_or_else(|| Error::not_found(format!("{key} does not exist in {}", self.revision)))?;
         let end = self.length.map_or(size, |length| self.offset.saturating_add(length));
         let mut pieces = std::pin::pin!(snapshot.stream(&key, Some(self.offset..end)).await?);

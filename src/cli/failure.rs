@@ -34,8 +34,6 @@ pub(super) enum Stop {
     Failed(Error),
     /// A commit did not happen, or nobody knows whether it did.
     Commit(Box<CommitError>),
-    /// The command line asks for something that does not go together.
-    Usage(String),
     /// Whoever read standard output has enough.
     ClosedPipe,
     /// By the user.
@@ -79,13 +77,6 @@ pub(super) fn exit(outcome: Result<Verdict, Stop>, format: Format) -> ExitCode {
         Ok(Verdict::Fine) | Err(Stop::ClosedPipe) => return ExitCode::SUCCESS,
         Ok(Verdict::Found) => return ExitCode::from(1),
         Err(Stop::Interrupted) => return ExitCode::from(INTERRUPTED),
-        Err(Stop::Usage(message)) => {
-            match format {
-                Format::Text => complain(&format!("firn: usage: {}", printable(message))),
-                Format::Json => complain_json(&Report { error: Told { kind: "usage", message, because: Vec::new(), conflicts: &[], pending: None } }),
-            }
-            return ExitCode::from(USAGE);
-        }
         Err(Stop::Failed(error)) => (error, None),
         Err(Stop::Commit(failed)) => (failed.error(), Some(failed)),
     };

@@ -9,7 +9,7 @@ use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::count;
 use crate::key::Prefix;
-use crate::tree::{Imported, TreeOptions};
+use crate::tree::{TreeOptions, TreeSummary};
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
@@ -50,7 +50,7 @@ fn empty(n: u64) -> String {
     if n == 1 { "1 empty directory is".to_owned() } else { format!("{n} empty directories are") }
 }
 
-fn counts(found: &Imported) -> String {
-    let Imported { files, bytes, added, changed, deleted, .. } = found;
+fn counts(found: &TreeSummary) -> String {
+    let TreeSummary { files, bytes, added, changed, deleted, .. } = found;
     format!("{} with {}: {added} added, {changed} changed, {deleted} deleted", count(*files, "file"), count(*bytes, "byte"))
 }

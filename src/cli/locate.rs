@@ -4,12 +4,12 @@ use std::env;
 use std::path::Path;
 
 use super::args::Global;
-use super::failure::Stop;
 use super::output::{Format, Output, Show};
 use crate::error::{Error, Result};
 use crate::history::Revision;
-use crate::repository::{NetworkFileSystem, OpenOptions, Repository};
+use crate::repository::{OpenOptions, Repository};
 use crate::session::Snapshot;
+use crate::storage::NetworkFileSystems;
 use crate::virtuals::Access;
 
 use serde::Serialize;
@@ -62,7 +62,7 @@ impl Context {
     pub(super) fn options(&self) -> Result<OpenOptions> {
         let mut options = OpenOptions::default().access(self.access()?);
         if self.global.allow_network_file_system {
-            options.network_file_system = NetworkFileSystem::Allow;
+            options.local = options.local.network(NetworkFileSystems::Trust);
         }
         Ok(options)
     }
@@ -86,7 +86,9 @@ impl Context {
         for given in self.global.allow.iter().map(String::as_str).chain(from_environment) {
             if !given.starts_with("file:") && given.contains('=') {
                 let prefix = given.split('=').next().unwrap_or_default();
-                return Err(Error::unsupported(format!("{prefix} is given with credentials, which this build cannot use: it reads file: only")));
+                return Err(Error::unsupported(format!(
+                    "{prefix} is given with credentials, which this build cannot use: it reads file: only"
+                )));
             }
             prefixes.push(given);
         }

@@ -97,12 +97,12 @@ impl Row {
 
     fn key(snapshot: &Snapshot, key: &Key, entry: &Entry, style: Style) -> Result<Self> {
         let name = key.as_str().to_owned();
-        let row = Self { name, kind: "inline", size: Some(entry.len()), id: None, url: None, offset: None, style };
+        let row = Self { name, kind: "inline", size: Some(entry.size()), id: None, url: None, offset: None, style };
         Ok(match entry {
             Entry::Inline(_) => row,
             Entry::Chunk { id, .. } => Self { kind: "chunk", id: Some(id.to_string()), ..row },
             Entry::Virtual { file, offset, .. } => {
-                Self { kind: "virtual", url: Some(snapshot.url_of(file)?), offset: Some(*offset), ..row }
+                Self { kind: "virtual", url: Some(file.url(&snapshot.commit().containers)?), offset: Some(*offset), ..row }
             }
         })
     }

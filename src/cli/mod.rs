@@ -11,7 +11,6 @@
 mod apply;
 mod args;
 mod branch;
-mod car;
 mod cat;
 mod checkout;
 mod deps;
@@ -29,7 +28,6 @@ mod rm;
 mod settle;
 mod show;
 mod tag;
-mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -89,12 +87,8 @@ enum Verb {
     Moves(moves::Moves),
     /// List the external files that a snapshot depends on.
     Deps(deps::Deps),
-    /// Read again and check everything that a snapshot holds.
-    Verify(verify::Verify),
     /// Find out whether a commit whose outcome was unknown happened.
     Settle(settle::Settle),
-    /// Write a version into a CAR file, or take one from it.
-    Car(car::Car),
 }
 
 /// Runs one command line, `args` beginning with the name of the program, and returns its exit status.
@@ -133,8 +127,6 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Reset(verb) => Box::pin(verb.run(context)).await,
         Verb::Moves(verb) => Box::pin(verb.run(context)).await,
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
-        Verb::Verify(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,
-        Verb::Car(verb) => Box::pin(verb.run(context)).await,
     }
 }

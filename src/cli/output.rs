@@ -54,7 +54,12 @@ impl Output {
     }
 
     /// Prints rows: for people as a table, which begins with `head` and whose columns end where the longest cell does.
-    pub(super) fn table<T: Show, const N: usize>(&mut self, head: [&str; N], rows: &[T], cells: impl Fn(&T) -> [String; N]) -> Result<(), Stop> {
+    pub(super) fn table<T: Show, const N: usize>(
+        &mut self,
+        head: [&str; N],
+        rows: &[T],
+        cells: impl Fn(&T) -> [String; N],
+    ) -> Result<(), Stop> {
         if self.format == Format::Json || rows.is_empty() {
             return rows.iter().try_for_each(|row| self.show(row));
         }

@@ -62,7 +62,7 @@ impl Snapshot {
         let inside = options.prefix.as_str().len();
         let entries = self.list(&options.prefix).map_ok(|(key, entry)| {
             counts.files += 1;
-            counts.bytes = counts.bytes.saturating_add(entry.len());
+            counts.bytes = counts.bytes.saturating_add(entry.size());
             (clashes.check(&key), key, entry)
         });
         let root = &place.temporary;
@@ -80,7 +80,7 @@ impl Snapshot {
     async fn write_file(&self, root: &Path, path: PathBuf, key: &Key, entry: &Entry) -> Result<()> {
         let (root, shown) = (root.to_owned(), key.clone());
         let mut file = blocking(move || create(&root, &path, &shown)).await?;
-        let mut pieces = std::pin::pin!(self.pieces_of(key, entry.clone(), 0..entry.len()));
+        let mut pieces = std::pin::pin!(self.pieces_of(key, entry.clone(), 0..entry.size()));
         while let Some(bytes) = pieces.try_next().await? {
             let shown = key.clone();
             file = blocking(move || match file.write_all(&bytes) {

@@ -89,7 +89,7 @@ impl TreeOptions {
 /// What an import found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Imported {
+pub struct TreeSummary {
     /// Files of the directory, each of them one key.
     pub files: u64,
     /// Their length together, in bytes.
@@ -134,8 +134,8 @@ impl WriteSession {
     /// Symbolic links are followed; a loop of them, a name that is no valid key, and what is neither file nor
     /// directory are `Invalid`, naming the path: nothing is skipped but empty directories, which are counted. A file
     /// that changes while it is read is `SourceChanged`. After an error part of the tree is staged: drop the session.
-    pub async fn import_tree(&mut self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<Imported> {
-        let mut counts = Imported::default();
+    pub async fn import_tree(&mut self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<TreeSummary> {
+        let mut counts = TreeSummary::default();
         let mut seen = HashSet::new();
         let (found, walk) = walk(directory.into(), options.prefix.clone());
         let chunks = self.base().repository().chunks().clone();
@@ -148,7 +148,7 @@ impl WriteSession {
                 let (path, key) = (found.path, found.key);
                 let inline = Entry::inline_limit(key.as_str());
                 let bytes = blocking(move || read_unchanged(&path)).await?;
-                let loaded = if bytes.len() as u64 <= inline { Loaded::Inline(bytes) } else { Loaded::Hashed(chunks.hash(bytes).await?) };
+                let loaded = if bytes.len() <= inline { Loaded::Inline(bytes) } else { Loaded::Hashed(chunks.hash(bytes).await?) };
                 Ok::<_, Error>((key, loaded, permit))
             }
         });
@@ -182,11 +182,11 @@ impl WriteSession {
     }
 
     /// Counts one file and stages it if it differs from what is there; returns its length.
-    async fn take(&mut self, key: &Key, loaded: Loaded, effect: Effect, counts: &mut Imported) -> Result<u64> {
+    async fn take(&mut self, key: &Key, loaded: Loaded, effect: Effect, counts: &mut TreeSummary) -> Result<u64> {
         let entry = loaded.entry();
         let before = self.entry(key).await?;
         counts.files += 1;
-        counts.bytes += entry.len();
+        counts.bytes += entry.size();
         counts.added += u64::from(before.is_none());
         counts.changed += u64::from(before.as_ref().is_some_and(|before| *before != entry));
         if effect == Effect::Stage && before.as_ref() != Some(&entry) {
@@ -195,7 +195,7 @@ impl WriteSession {
                 Loaded::Hashed(hashed) => self.set_hashed(key, hashed).await?,
             }
         }
-        Ok(entry.len())
+        Ok(entry.size())
     }
 }
 

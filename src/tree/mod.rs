@@ -8,9 +8,6 @@ mod import;
 mod pieces;
 mod walk;
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -18,7 +15,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind};
 
 pub use checkout::{CheckedOut, CheckoutOptions};
-pub use import::{Effect, Imported, Leftovers, TreeOptions};
+pub use import::{Effect, Leftovers, TreeOptions, TreeSummary};
 
 /// What the operating system refused, in terms of what to do next.
 fn io_error(path: &Path, what: impl fmt::Display, error: io::Error) -> Error {

@@ -19,9 +19,9 @@ impl Snapshot {
     /// `NotFound` when there is no such key, `Invalid` when the range lies past its end.
     pub async fn stream<'a>(&'a self, key: &'a Key, range: Option<Range<u64>>) -> Result<impl Stream<Item = Result<Bytes>> + 'a> {
         let entry = self.entry(key).await?.ok_or_else(|| Error::not_found(format!("{key} is not in snapshot {}", self.id())))?;
-        let range = range.unwrap_or(0..entry.len());
-        if range.start > range.end || range.end > entry.len() {
-            return Err(Error::invalid(format!("{key} has {} bytes; {} to {} lie past its end", entry.len(), range.start, range.end)));
+        let range = range.unwrap_or(0..entry.size());
+        if range.start > range.end || range.end > entry.size() {
+            return Err(Error::invalid(format!("{key} has {} bytes; {} to {} lie past its end", entry.size(), range.start, range.end)));
         }
         Ok(self.pieces_of(key, entry, range))
     }
