@@ -53,7 +53,7 @@ impl WriteSession {
         commit.check()?;
         let id = commit.id(objects.hash());
         let object = with_roots(objects, commit.clone()).await?;
-        self.uploads.snapshot(id, object).await?;
+        self.uploads.snapshot(id, &object).await?;
         self.uploads.finish().await?;
         objects.storage().barrier().await?;
         Ok(Prepared { id, commit })

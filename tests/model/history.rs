@@ -104,6 +104,7 @@ pub struct History<'s> {
     commits: HashMap<SnapshotId, Commit>,
     branches: Vec<Shown>,
     finals: Vec<(usize, Timestamp, Option<SnapshotId>)>,
+    attempts: u64,
 }
 
 impl<'s> History<'s> {
@@ -131,6 +132,7 @@ impl<'s> History<'s> {
             commits: HashMap::new(),
             branches: vec![Shown::default(); BRANCHES.len()],
             finals: Vec::new(),
+            attempts: 0,
         };
         let options = CreateOptions::from(history.options());
         let first = Repository::create_storage(history.storage.clone() as Arc<dyn Storage>, options).await.unwrap();
@@ -265,7 +267,9 @@ impl<'s> History<'s> {
         let Open { engine, model, branch, base } = open;
         let tip = self.branches[branch].now().unwrap();
         let (base_tree, tip_commit) = (self.commits[&base].tree.clone(), self.commits[&tip].clone());
-        let options = CommitOptions::from(format!("message {}\nmore", self.seed));
+        // Two equal commits on equal branches at one moment would be one snapshot, and the model could not tell them apart.
+        self.attempts += 1;
+        let options = CommitOptions::from(format!("message {}\nmore", self.attempts));
         // The engine notices that the branch moved only if it has something to write.
         let writes = model.apply(&base_tree) != base_tree;
         let result = engine.commit(options).await;

@@ -48,7 +48,7 @@ fn edits<V: Random>(seed: u64, cases: usize) -> Seen {
         let mut level = sink.nodes.last().unwrap().1.level();
         store.absorb(sink);
         let mut root = built.root;
-        for _ in 0..12 {
+        for _ in 0..16 {
             let before = model.clone();
             let batch = random_batch(&mut rng, &model, spread);
             let replaced = apply(&mut model, &batch);
@@ -117,7 +117,7 @@ fn some_key<V: Random>(rng: &mut StdRng, model: &Model<V>, spread: u32) -> MapKe
 }
 
 fn read_a_little<V: Random>(rng: &mut StdRng, map: &Map<'_, V, Store<V>>, model: &Model<V>, spread: u32) {
-    for _ in 0..3 {
+    for _ in 0..2 {
         let key = some_key(rng, model, spread);
         assert_eq!(block(map.find(key.as_str())).unwrap(), model.get(&key).cloned());
         let floor = model.range(..=key.clone()).next_back().map(|(k, v)| (k.clone(), v.clone()));
