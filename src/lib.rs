@@ -3,6 +3,7 @@
 mod car;
 mod carfile;
 mod chunk;
+pub mod cli;
 mod commit;
 mod conflict;
 mod dagcbor;
@@ -21,6 +22,7 @@ pub mod storage;
 #[cfg(test)]
 mod testing;
 mod time;
+mod tree;
 mod unixfs;
 mod varint;
 mod virtuals;
@@ -35,6 +37,7 @@ pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{Finding, FindingKind, Verified, VerifyScope};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
-pub use session::{Child, Dependency, Snapshot, VirtualOptions, WriteSession};
+pub use session::{Child, Dependency, Snapshot, Totals, VirtualOptions, WriteSession};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
+pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, Locator, Rebind, Validator, file_url};
