@@ -94,7 +94,7 @@ impl Repository {
         }
         let mut reader = CarReader::open(reader).await?;
         let root = self.only_root(&reader)?;
-        let mut blocks = Blocks::new(self, root, limits)?;
+        let mut blocks = Blocks::new(self, root, limits);
         let mut count = 0;
         while let Some(block) = reader.next().await? {
             blocks.take(block).await?;
