@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 
-use super::write::object_parts;
 use super::split::leaf_digests;
+use super::write::object_parts;
 use super::{Assembler, ChunkStore, Hashed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};

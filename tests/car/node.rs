@@ -4,7 +4,8 @@ use std::process::Command;
 
 use firnline::HashAlgorithm;
 
-use crate::support::{car, rich, skip};
+use crate::shared::skip;
+use crate::support::{car, rich};
 
 const SCRIPT: &str = r#"
 import fs from 'node:fs';
