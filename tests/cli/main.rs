@@ -1,0 +1,11 @@
+//! The command line as a shell sees it: the built program, its standard streams and its exit status.
+
+mod support;
+
+mod locating;
+mod reading;
+mod refs;
+mod revisions;
+mod trees;
+mod virtuals;
+mod writing;
