@@ -157,8 +157,8 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
                         self.queue.remove(at);
                         continue;
                     };
-                    let slot = self.launch(spot);
-                    self.queue.insert(at, slot);
+                    let awaited = self.launch(spot);
+                    self.queue.insert(at, awaited);
                     ahead += 1;
                 }
             }
