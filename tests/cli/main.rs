@@ -2,6 +2,7 @@
 
 mod support;
 
+mod car;
 mod locating;
 mod reading;
 mod refs;
