@@ -146,7 +146,10 @@ impl<'r> Blocks<'r> {
             )));
         }
         if self.known.len() + self.held.len() > self.limits.blocks {
-            return Err(Error::unsupported(format!("up to byte {offset} the CAR file has or links more than {} blocks", self.limits.blocks)));
+            return Err(Error::unsupported(format!(
+                "up to byte {offset} the CAR file has or links more than {} blocks",
+                self.limits.blocks
+            )));
         }
         Ok(())
     }
@@ -268,7 +271,11 @@ impl<'r> Blocks<'r> {
         assembler.push(data)?;
         let chunk = assembler.finish()?;
         let chunks = self.repository.chunks().clone();
-        self.uploads.spawn(async move { chunks.put(&chunk).await }).await?;
+        let job = move || {
+            let (chunks, chunk) = (chunks.clone(), chunk.clone());
+            async move { chunks.put(&chunk).await }
+        };
+        self.uploads.spawn(job).await?;
         self.arrived(name, Place::Chunk(size));
         Ok(())
     }
