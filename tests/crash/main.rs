@@ -1,5 +1,6 @@
 //! What a crash, a lost answer, another writer or a collector of a later release can do to a repository: nothing that was
 //! acknowledged is lost, nothing that was refused appears, and nobody has to repair anything.
 
+mod faults;
 mod power;
 mod world;

@@ -17,7 +17,7 @@ use super::world::{Change, Found, Ticking, Tree, Value, applied, branch, log, na
 
 /// How many histories are cut off, unless `FIRN_CRASH_SEEDS` says otherwise.
 const SEEDS: u64 = 1_000;
-const STEPS: usize = 14;
+const STEPS: usize = 24;
 const BRANCHES: &[&str] = &["main", "b/one", "two"];
 const TAGS: &[&str] = &["v1", "v2"];
 const KEYS: &[&str] = &["zarr.json", "a/zarr.json", "a/c/0/0", "a/c/0/1", "a/c/1/0", "b/.zarray", "b/0.0", "b/0.1"];

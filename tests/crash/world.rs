@@ -12,29 +12,29 @@ use futures::TryStreamExt as _;
 
 /// The time of a test. Every look at it takes a millisecond.
 #[derive(Debug, Clone)]
-pub struct Ticking(Arc<AtomicI64>);
+pub(crate) struct Ticking(Arc<AtomicI64>);
 
 impl Ticking {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicI64::new(1_700_000_000_000_000)))
     }
 
     /// A clock that shows the same and runs by itself.
-    pub fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         Self(Arc::new(AtomicI64::new(self.0.load(Ordering::Relaxed))))
     }
 
     /// Sets the clock forward, or back.
-    pub fn turn(&self, micros: i64) {
+    pub(crate) fn turn(&self, micros: i64) {
         self.0.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// Opens by this clock and without pauses.
-    pub fn options(&self) -> OpenOptions {
+    pub(crate) fn options(&self) -> OpenOptions {
         OpenOptions::default().clock(Arc::new(self.clone())).without_pauses()
     }
 
-    pub async fn open(&self, storage: Arc<dyn Storage>) -> Repository {
+    pub(crate) async fn open(&self, storage: Arc<dyn Storage>) -> Repository {
         Repository::open_storage(storage, self.options()).await.unwrap()
     }
 }
@@ -47,27 +47,27 @@ impl Clock for Ticking {
 
 /// A value as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     Bytes(Vec<u8>),
     Virtual { url: &'static str, offset: u64, length: u64 },
 }
 
-pub type Tree = BTreeMap<String, Value>;
+pub(crate) type Tree = BTreeMap<String, Value>;
 
 /// One staged change. Replayed in order on a tip, changes give what a rebased commit must hold.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub(crate) enum Change {
     Set(&'static str, Value),
     Delete(&'static str),
     DeletePrefix(&'static str),
 }
 
 impl Change {
-    pub fn bytes(key: &'static str, byte: u8, length: usize) -> Self {
+    pub(crate) fn bytes(key: &'static str, byte: u8, length: usize) -> Self {
         Self::Set(key, Value::Bytes(vec![byte; length]))
     }
 
-    pub fn apply(&self, tree: &mut Tree) {
+    pub(crate) fn apply(&self, tree: &mut Tree) {
         match self {
             Self::Set(key, value) => drop(tree.insert((*key).to_owned(), value.clone())),
             Self::Delete(key) => drop(tree.remove(*key)),
@@ -76,7 +76,7 @@ impl Change {
     }
 
     /// Stages it; an error has changed nothing, so that it can be staged again.
-    pub async fn stage(&self, session: &mut WriteSession) -> firnline::Result<()> {
+    pub(crate) async fn stage(&self, session: &mut WriteSession) -> firnline::Result<()> {
         match self {
             Self::Set(name, Value::Bytes(bytes)) => session.set(&key(name), bytes.clone()).await,
             Self::Set(name, Value::Virtual { url, offset, length }) => session.set_virtual(&key(name), url, *offset..offset + length).await,
@@ -90,7 +90,7 @@ impl Change {
 }
 
 /// The tree that `changes` make of `tree`.
-pub fn applied(tree: &Tree, changes: &[Change]) -> Tree {
+pub(crate) fn applied(tree: &Tree, changes: &[Change]) -> Tree {
     let mut tree = tree.clone();
     for change in changes {
         change.apply(&mut tree);
@@ -98,24 +98,24 @@ pub fn applied(tree: &Tree, changes: &[Change]) -> Tree {
     tree
 }
 
-pub fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     text.parse().unwrap()
 }
 
-pub fn prefix(text: &str) -> Prefix {
+pub(crate) fn prefix(text: &str) -> Prefix {
     Prefix::new(text).unwrap()
 }
 
-pub fn name(text: &str) -> RefName {
+pub(crate) fn name(text: &str) -> RefName {
     text.parse().unwrap()
 }
 
-pub fn branch(text: &str) -> Ref {
+pub(crate) fn branch(text: &str) -> Ref {
     Ref::branch(name(text))
 }
 
 /// Reads every key of a snapshot, and checks that its files map is a recount of its manifest.
-pub async fn read_whole(snapshot: &Snapshot) -> Tree {
+pub(crate) async fn read_whole(snapshot: &Snapshot) -> Tree {
     let mut tree = Tree::new();
     let mut files: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let listed: Vec<_> = snapshot.list(&Prefix::all()).try_collect().await.unwrap_or_else(|e| panic!("{}: {e:?}", snapshot.id()));
@@ -140,7 +140,7 @@ pub async fn read_whole(snapshot: &Snapshot) -> Tree {
 }
 
 /// The log of a snapshot, latest first; times must run strictly backwards.
-pub async fn log(snapshot: &Snapshot) -> Vec<LogEntry> {
+pub(crate) async fn log(snapshot: &Snapshot) -> Vec<LogEntry> {
     let log: Vec<_> = snapshot.log().try_collect().await.unwrap_or_else(|e| panic!("log of {}: {e:?}", snapshot.id()));
     assert!(log.is_sorted_by(|later, earlier| later.time > earlier.time), "{}: history increases strictly", snapshot.id());
     log
@@ -148,19 +148,19 @@ pub async fn log(snapshot: &Snapshot) -> Vec<LogEntry> {
 
 /// What a repository holds, found by reading all of it.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// Every snapshot that some ref keeps, with all its content.
-    pub trees: BTreeMap<SnapshotId, Tree>,
+    pub(crate) trees: BTreeMap<SnapshotId, Tree>,
     /// What each live ref points at.
-    pub tips: BTreeMap<Ref, SnapshotId>,
+    pub(crate) tips: BTreeMap<Ref, SnapshotId>,
     /// Every commit that each ref holds or has held.
-    pub held: BTreeMap<Ref, BTreeSet<SnapshotId>>,
+    pub(crate) held: BTreeMap<Ref, BTreeSet<SnapshotId>>,
 }
 
 /// Reads every key of everything that refs keep: tips, kept moves, and all that came before them.
 ///
 /// `names` are the refs that may have existed; live ones that are not among them are a mistake.
-pub async fn read_everything(repository: &Repository, names: &[Ref]) -> Found {
+pub(crate) async fn read_everything(repository: &Repository, names: &[Ref]) -> Found {
     let mut found = Found::default();
     let branches = repository.branches().await.unwrap().into_iter().map(|info| (Ref::branch(info.name), info.tip));
     let tags = repository.tags().await.unwrap().into_iter().map(|info| (Ref::tag(info.name), info.tip));
@@ -190,7 +190,7 @@ pub async fn read_everything(repository: &Repository, names: &[Ref]) -> Found {
 }
 
 /// The moves of a ref; none when it has never existed.
-pub async fn moves(repository: &Repository, name: &Ref) -> Vec<Move> {
+pub(crate) async fn moves(repository: &Repository, name: &Ref) -> Vec<Move> {
     match repository.moves(name).await {
         Ok(moves) => moves,
         Err(e) if e.kind() == firnline::ErrorKind::NotFound => Vec::new(),
@@ -199,7 +199,7 @@ pub async fn moves(repository: &Repository, name: &Ref) -> Vec<Move> {
 }
 
 /// Lets tasks that were let go run to their end.
-pub async fn settle_down() {
+pub(crate) async fn settle_down() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
