@@ -29,8 +29,10 @@ impl WriteSession {
         let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
         if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
-            let chunks = self.base.repository().chunks().clone();
-            self.uploads.spawn(async move { chunks.put(&hashed).await }).await?;
+            let job = self.base.repository().chunks().job(hashed);
+            // Staged first: if an earlier upload is found to have failed, this one still belongs to the session.
+            self.staged.set(key, entry);
+            return self.uploads.spawn(job).await;
         }
         self.staged.set(key, entry);
         Ok(())

@@ -1,6 +1,7 @@
 //! A store of nodes in memory, and random keys, values, maps and batches.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, HistoryEntry, Node, Value, VirtualFile};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
-use crate::map::{Builder, Built, Map, NodeSink, NodeSource, Shape};
+use crate::map::build::{Builder, Built};
+use crate::map::{Map, NodeSink, NodeSource, Shape};
 use crate::time::Timestamp;
 
 pub(super) type Model<V> = BTreeMap<MapKey, V>;
@@ -137,9 +139,9 @@ fn path(rng: &mut StdRng, spread: u32) -> String {
         }
         match rng.random_range(0..10) {
             0..=4 => text.push_str(&rng.random_range(0..spread).to_string()),
-            5 => text.push_str(&format!("{:04}", rng.random_range(0..spread))),
+            5 => write!(text, "{:04}", rng.random_range(0..spread)).unwrap(),
             6 => text.push_str(&(u64::from(rng.random_range(0..spread)) * 1_000_000_007).to_string()),
-            7 => text.push_str(&format!("{}{}", WORDS.choose(rng).unwrap(), rng.random_range(0..spread))),
+            7 => write!(text, "{}{}", WORDS.choose(rng).unwrap(), rng.random_range(0..spread)).unwrap(),
             _ => text.push_str(WORDS.choose(rng).unwrap()),
         }
     }
