@@ -277,23 +277,88 @@ async fn f3_a_creation_that_was_cut_off_is_invisible_and_can_be_completed() {
     }
 }
 
+/// The first step shows nobody anything, so a creation that ends there has failed for certain.
+#[tokio::test]
+async fn f3_a_creation_whose_first_step_was_not_answered_has_not_happened() {
+    for landed in [false, true] {
+        let directory = Directory::new().await;
+        let gone = Mutex::new(false);
+        let half = directory
+            .through(move |operation, at| {
+                let mut gone = gone.lock().unwrap();
+                let first = operation == Operation::Replace && at == NEW && !*gone;
+                *gone |= first;
+                match (first, landed, *gone) {
+                    (true, true, _) => Fault::After,
+                    (_, _, true) => Fault::Before,
+                    _ => Fault::None,
+                }
+            })
+            .await;
+        let main = half.read("main").await.unwrap();
+        let error = half.create_branch(&name("new"), &main).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        assert!(error.to_string().contains("branch new was not created"), "{error}");
+        assert!(directory.repository.read("new").await.is_err_and(|e| e.kind() == ErrorKind::NotFound));
+        directory.repository.create_branch(&name("new"), &main).await.unwrap();
+    }
+}
+
+/// A later release has put a register of its own on top of a commit whose answer was lost: what this build cannot read it
+/// cannot settle, and must not call lost.
+#[tokio::test]
+async fn f6_a_ref_that_this_build_cannot_read_leaves_the_outcome_unknown() {
+    const MAIN: &str = "refs/branches/main.json";
+    let directory = Directory::new().await;
+    let (path, sent) = (directory.path(MAIN), Mutex::new(false));
+    let repository = directory
+        .through(move |operation, at| {
+            let mut sent = sent.lock().unwrap();
+            match (operation, at, *sent) {
+                (Operation::Replace, MAIN, false) => {
+                    *sent = true;
+                    Fault::After
+                }
+                (Operation::Load, MAIN, true) => {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    std::fs::write(&path, text.replace("\"v\": 1", "\"v\": 2")).unwrap();
+                    Fault::None
+                }
+                _ => Fault::None,
+            }
+        })
+        .await;
+    let mut session = repository.write("main").await.unwrap();
+    session.set(&key("ours"), "x").await.unwrap();
+    let failed = session.commit("ours").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::OutcomeUnknown, "{failed:?}");
+    let pending = failed.pending().unwrap().clone();
+    unsupported(directory.repository.settle(&pending.branch, pending.id).await, "settling what cannot be read");
+    // The release that wrote it can tell.
+    let text = std::fs::read_to_string(directory.path(MAIN)).unwrap();
+    std::fs::write(directory.path(MAIN), text.replace("\"v\": 2", "\"v\": 1")).unwrap();
+    assert_eq!(directory.repository.settle(&pending.branch, pending.id).await.unwrap(), firnline::Settlement::Committed);
+}
+
 #[tokio::test]
 async fn f4_refs_are_pointed_only_at_what_a_ref_keeps() {
     let directory = Directory::new().await;
     let r = &directory.repository;
     // A commit whose last step never arrived: its snapshot is in the store, and no ref has ever held it.
     let broken = directory
-        .through(|operation, at| if operation == Operation::Replace && at.starts_with("refs/branches/main") { Fault::Before } else { Fault::None })
+        .through(
+            |operation, at| {
+                if operation == Operation::Replace && at.starts_with("refs/branches/main") { Fault::Before } else { Fault::None }
+            },
+        )
         .await;
     let mut session = broken.write("main").await.unwrap();
     session.set(&key("orphan"), "x").await.unwrap();
     let orphan = session.commit("orphan").await.unwrap_err().pending().unwrap().id;
     let orphan = r.read(&orphan.to_string()).await.unwrap();
-    for answer in [
-        r.create_branch(&name("new"), &orphan).await,
-        r.create_tag(&name("v2"), &orphan, "").await,
-        r.reset(&name("main"), &orphan).await,
-    ] {
+    for answer in
+        [r.create_branch(&name("new"), &orphan).await, r.create_tag(&name("v2"), &orphan, "").await, r.reset(&name("main"), &orphan).await]
+    {
         let error = answer.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
         assert!(error.to_string().contains(&orphan.id().to_string()), "{error}");

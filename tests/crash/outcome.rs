@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use firnline::storage::fault::{Fault, Faulty, Operation};
+use firnline::storage::fault::{Call, Fault, Faulty, Operation};
 use firnline::storage::{Memory, Storage};
 use firnline::{CreateOptions, ErrorKind, Pending, Repository, Settlement, SnapshotId, WriteSession};
 use futures::future::BoxFuture;
@@ -34,6 +34,16 @@ const ALL: [Meanwhile; 6] =
     [Meanwhile::Nothing, Meanwhile::Commit, Meanwhile::Reset, Meanwhile::Delete, Meanwhile::Recreate, Meanwhile::ManyMoves];
 
 impl Meanwhile {
+    /// Happens while a request is on its way, in a thread of its own.
+    fn while_waiting(self, others: &Repository, before: SnapshotId) -> Fault {
+        let others = others.clone();
+        let happen = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(self.happen(&others, before));
+        };
+        Fault::Wait(Box::pin(async move { std::thread::spawn(happen).join().unwrap() }))
+    }
+
     /// Does it to `main`, which was at `before` when the writer began.
     async fn happen(self, others: &Repository, before: SnapshotId) {
         let main = name("main");
@@ -113,8 +123,7 @@ async fn a_lost_answer_is_settled_whatever_happened_meanwhile() {
                     return if twice { Fault::Twice } else { Fault::After };
                 }
                 if operation == Operation::Load && at == MAIN && sent.load(Ordering::Relaxed) && !looked.swap(true, Ordering::Relaxed) {
-                    let others = others.clone();
-                    return Fault::Wait(Box::pin(async move { meanwhile.happen(&others, before).await }));
+                    return meanwhile.while_waiting(&others, before);
                 }
                 Fault::None
             });
@@ -144,8 +153,7 @@ async fn a_lost_request_is_rebased_once() {
                 return Fault::Before;
             }
             if operation == Operation::Load && at == MAIN && sent.load(Ordering::Relaxed) && !looked.swap(true, Ordering::Relaxed) {
-                let others = others.clone();
-                return Fault::Wait(Box::pin(async move { meanwhile.happen(&others, before).await }));
+                return meanwhile.while_waiting(&others, before);
             }
             Fault::None
         });
@@ -297,7 +305,7 @@ async fn an_outage_settles_nothing() {
     let Unknown { stage, pending, .. } = unknown(Sent::Landed).await;
     let out = Arc::new(AtomicBool::new(false));
     let network = out.clone();
-    let plan = move |_: &_| if network.load(Ordering::Relaxed) { Fault::Before } else { Fault::None };
+    let plan = move |_: &Call<'_>| if network.load(Ordering::Relaxed) { Fault::Before } else { Fault::None };
     let asked = stage.clock.open(Arc::new(Faulty::new(Arc::new(stage.memory.clone()), plan))).await;
     out.store(true, Ordering::Relaxed);
     let error = asked.settle(&pending.branch, pending.id).await.unwrap_err();

@@ -75,7 +75,7 @@ impl Change {
         }
     }
 
-    /// Stages it; an error has changed nothing, so that it can be staged again.
+    /// Stages it; after an error it can be staged again.
     pub(crate) async fn stage(&self, session: &mut WriteSession) -> firnline::Result<()> {
         match self {
             Self::Set(name, Value::Bytes(bytes)) => session.set(&key(name), bytes.clone()).await,
@@ -186,6 +186,8 @@ pub(crate) async fn read_everything(repository: &Repository, names: &[Ref]) -> F
             }
         }
     }
+    let verified = repository.verify(firnline::VerifyScope::Everything).await.unwrap();
+    assert_eq!(verified.findings, [], "nothing is damaged");
     found
 }
 
