@@ -7,3 +7,4 @@ mod edit;
 mod loads;
 mod speed;
 mod support;
+mod sweep;
