@@ -5,6 +5,5 @@ mod corrupt;
 mod diff;
 mod edit;
 mod loads;
-mod speed;
 mod support;
 mod sweep;
