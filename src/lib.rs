@@ -2,6 +2,7 @@
 
 mod carfile;
 mod chunk;
+pub mod cli;
 mod commit;
 mod conflict;
 mod dagcbor;
@@ -19,6 +20,7 @@ pub mod storage;
 #[cfg(test)]
 mod testing;
 mod time;
+mod tree;
 mod unixfs;
 mod varint;
 mod virtuals;
@@ -31,6 +33,7 @@ pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId
 pub use key::{Key, MapKey, Prefix};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
-pub use session::{Child, Dependency, Snapshot, VirtualOptions, WriteSession};
+pub use session::{Child, Dependency, Snapshot, Totals, VirtualOptions, WriteSession};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
+pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, Locator, Rebind, Validator, file_url};

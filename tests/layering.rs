@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("history", 50),
     ("car", 60),
     ("maintenance", 60),
+    ("tree", 60),
     ("cli", 70),
 ];
 

@@ -5,6 +5,7 @@
 
 mod read;
 mod staged;
+mod totals;
 mod virtuals;
 mod write;
 
@@ -22,6 +23,7 @@ use crate::virtuals::Locator;
 
 pub use read::{Child, Dependency};
 pub(crate) use staged::{Staged, StagedFile};
+pub use totals::Totals;
 pub use virtuals::VirtualOptions;
 
 /// One stored state of a repository, together with the repository it was read from. Cheap to clone.

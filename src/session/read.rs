@@ -117,6 +117,15 @@ pub enum Child {
 }
 
 impl WriteSession {
+    /// What is stored under `key` as a commit would leave it, without reading it.
+    pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
+        match self.staged.lookup(key.as_map_key()) {
+            Lookup::Untouched => self.base.entry(key).await,
+            Lookup::Deleted => Ok(None),
+            Lookup::Set(entry) => Ok(Some(entry.clone())),
+        }
+    }
+
     /// The value of `key` as a commit would leave it.
     pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
         let entry = match self.staged.lookup(key.as_map_key()) {

@@ -1,0 +1,195 @@
+//! A snapshot becomes a directory, complete or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use futures::TryStreamExt;
+
+use super::{blocking, io_error};
+use crate::error::{Error, Result};
+use crate::format::Entry;
+use crate::key::{Key, Prefix};
+use crate::session::Snapshot;
+
+/// How many files are written at once.
+const WRITERS: usize = 16;
+
+/// What of a snapshot is written. The default: everything.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CheckoutOptions {
+    /// Only what lies below, without the prefix itself in the paths. Default: everything.
+    pub prefix: Prefix,
+}
+
+impl Default for CheckoutOptions {
+    fn default() -> Self {
+        Self { prefix: Prefix::all() }
+    }
+}
+
+impl CheckoutOptions {
+    /// Writes only what lies below `prefix`, without the prefix itself in the paths.
+    #[must_use]
+    pub fn prefix(mut self, prefix: Prefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+}
+
+/// What a checkout wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CheckedOut {
+    /// Files, each of them one key.
+    pub files: u64,
+    /// Their length together, in bytes.
+    pub bytes: u64,
+}
+
+impl Snapshot {
+    /// Writes every key as a file below `directory`, which must be absent or empty; every byte is verified.
+    ///
+    /// The files are written beside it and renamed as a whole, so an error or a kill leaves nothing under its name.
+    /// (After a power failure it may be there with files cut short: nothing is synced.) A key that another key needs
+    /// as a directory is `Invalid`. Virtual values are read where they lie and written like others.
+    pub async fn checkout(&self, directory: impl Into<PathBuf>, options: &CheckoutOptions) -> Result<CheckedOut> {
+        let directory = directory.into();
+        let place = blocking(move || Staging::beside(&directory)).await?;
+        let mut counts = CheckedOut::default();
+        let mut clashes = Clashes::default();
+        let inside = options.prefix.as_str().len();
+        let entries = self.list(&options.prefix).map_ok(|(key, entry)| {
+            counts.files += 1;
+            counts.bytes = counts.bytes.saturating_add(entry.size());
+            (clashes.check(&key), key, entry)
+        });
+        let root = &place.temporary;
+        let each = async |clash: Result<()>, key: Key, entry: Entry| {
+            clash?;
+            let path = root.join(key.as_str().get(inside..).unwrap_or_default());
+            self.write_file(root, path, &key, &entry).await
+        };
+        entries.try_for_each_concurrent(WRITERS, |(clash, key, entry)| each(clash, key, entry)).await?;
+        blocking(move || place.finish()).await?;
+        Ok(counts)
+    }
+
+    /// Writes one value into a new file, piece by piece.
+    async fn write_file(&self, root: &Path, path: PathBuf, key: &Key, entry: &Entry) -> Result<()> {
+        let (root, shown) = (root.to_owned(), key.clone());
+        let mut file = blocking(move || create(&root, &path, &shown)).await?;
+        let mut pieces = std::pin::pin!(self.pieces_of(key, entry.clone(), 0..entry.size()));
+        while let Some(bytes) = pieces.try_next().await? {
+            let shown = key.clone();
+            file = blocking(move || match file.write_all(&bytes) {
+                Ok(()) => Ok(file),
+                Err(e) => Err(Error::unavailable(format!("{shown} cannot be written")).caused_by(e)),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a new file and the directories between it and `root`. Never `root` itself: it may have been given up.
+fn create(root: &Path, path: &Path, key: &Key) -> Result<File> {
+    let failed = |e: io::Error| match e.kind() {
+        // Keys that the snapshot tells apart and this file system does not.
+        io::ErrorKind::AlreadyExists => Error::invalid(format!("{key} has the same name as another key on this file system")),
+        _ => io_error(path, format_args!("cannot be written for {key}"), e),
+    };
+    match File::options().write(true).create_new(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        done => return done.map_err(failed),
+    }
+    let above: Vec<_> = path.ancestors().skip(1).take_while(|directory| *directory != root).collect();
+    for directory in above.into_iter().rev() {
+        match fs::create_dir(directory) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
+            _ => {}
+        }
+    }
+    File::options().write(true).create_new(true).open(path).map_err(failed)
+}
+
+/// Notices a key that must be both a file and a directory, from keys in the order of the maps.
+///
+/// Everything between `a` and `a/…` in that order begins with `a`, so a stack of the keys that the present one begins
+/// with is enough.
+#[derive(Debug, Default)]
+struct Clashes {
+    open: Vec<Key>,
+}
+
+impl Clashes {
+    fn check(&mut self, key: &Key) -> Result<()> {
+        let text = key.as_str();
+        while self.open.last().is_some_and(|above| !text.starts_with(above.as_str())) {
+            self.open.pop();
+        }
+        let clash = self.open.iter().find(|above| text.as_bytes().get(above.as_str().len()) == Some(&b'/'));
+        if let Some(file) = clash {
+            return Err(Error::invalid(format!("{file} and {text} cannot both be files: {file} would have to be a directory too")));
+        }
+        self.open.push(key.clone());
+        Ok(())
+    }
+}
+
+/// The directory beside the wanted one in which everything is made; removed when dropped unfinished.
+#[derive(Debug)]
+struct Staging {
+    target: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Staging {
+    fn beside(directory: &Path) -> Result<Self> {
+        let target = match fs::read_dir(directory) {
+            Ok(mut entries) => match entries.next() {
+                None => directory.canonicalize().map_err(|e| io_error(directory, "cannot be found", e))?,
+                Some(_) => return Err(not_empty(directory)),
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let name = directory.file_name().ok_or_else(|| Error::invalid(format!("{} names no directory", directory.display())))?;
+                let parent = directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                parent.canonicalize().map_err(|e| io_error(parent, "does not exist; make it first", e))?.join(name)
+            }
+            Err(e) => return Err(io_error(directory, "cannot be checked out into", e)),
+        };
+        let name = target.file_name().ok_or_else(|| Error::invalid("the root directory is no place for a checkout"))?;
+        for attempt in 0..100 {
+            let hidden = format!(".{}.firn-{}-{attempt}", name.to_string_lossy(), std::process::id());
+            let temporary = target.with_file_name(hidden);
+            match fs::create_dir(&temporary) {
+                Ok(()) => return Ok(Self { target, temporary }),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(io_error(&temporary, "cannot be made", e)),
+            }
+        }
+        Err(Error::unavailable(format!("no name beside {} is free", target.display())))
+    }
+
+    /// Puts the whole in place. An empty directory is replaced; one that has been filled meanwhile is not.
+    fn finish(self) -> Result<()> {
+        fs::rename(&self.temporary, &self.target).map_err(|e| match e.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => not_empty(&self.target),
+            _ => io_error(&self.target, "cannot be made", e),
+        })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // After `finish` there is nothing under this name.
+        // Another attempt is for a file that was just being made.
+        let mut attempts = 0..5;
+        while attempts.next().is_some() && fs::remove_dir_all(&self.temporary).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {}
+    }
+}
+
+fn not_empty(directory: &Path) -> Error {
+    Error::invalid(format!("{} is not empty; a checkout goes only into an absent or empty directory", directory.display()))
+}

@@ -1,0 +1,36 @@
+//! Trees of files: a directory becomes keys, keys become a directory.
+//!
+//! A file's path below the directory, its parts joined by `/`, is its key; its bytes are the value. Directories
+//! themselves are not stored: an empty one has no keys, and neither dates nor permissions are kept.
+
+mod checkout;
+mod import;
+mod pieces;
+mod walk;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind};
+
+pub use checkout::{CheckedOut, CheckoutOptions};
+pub use import::{Effect, Leftovers, TreeOptions, TreeSummary};
+
+/// What the operating system refused, in terms of what to do next.
+fn io_error(path: &Path, what: impl fmt::Display, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::InvalidFilename | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{} {what}", path.display())).caused_by(error)
+}
+
+/// Runs blocking file work on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> crate::Result<T> + Send + 'static) -> crate::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(Error::internal("work on a file did not run to its end").caused_by(e)),
+    }
+}
