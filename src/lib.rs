@@ -1,5 +1,6 @@
 //! Firnline: a transactional, versioned repository engine for chunked array data on object storage.
 
+mod car;
 mod carfile;
 mod chunk;
 pub mod cli;
@@ -11,6 +12,7 @@ mod format;
 mod history;
 mod id;
 mod key;
+mod maintenance;
 mod map;
 mod objects;
 mod refs;
@@ -25,12 +27,14 @@ mod unixfs;
 mod varint;
 mod virtuals;
 
+pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
 pub use commit::{CommitError, CommitOptions, EmptyCommit, Pending, Settlement};
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use history::{AsOf, LogEntry, Resolved, Revision};
 pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
+pub use maintenance::{Finding, FindingKind, Verified, VerifyScope};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
 pub use session::{Child, Dependency, Snapshot, Totals, VirtualOptions, WriteSession};

@@ -1,20 +1,22 @@
-//! What tests of every area share.
+//! What the tests of every area share.
+
+pub(crate) mod alloc;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Says on stderr, and in the file that `FIRN_SKIP_LOG` names, that `test` did not run and why.
+/// Says that `test` did not run, and why; also in the file that `FIRN_SKIP_LOG` names, so that CI can count.
 pub(crate) fn skip(test: &str, why: &str) {
     let line = format!("SKIPPED {test}: {why}");
     eprintln!("{line}");
-    if let Some(path) = std::env::var_os("FIRN_SKIP_LOG") {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("FIRN_SKIP_LOG can be appended to");
-        writeln!(file, "{line}").expect("FIRN_SKIP_LOG can be written");
+    if let Some(log) = std::env::var_os("FIRN_SKIP_LOG") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
+        writeln!(file.unwrap(), "{line}").unwrap();
     }
 }
 
-/// The folder of shared fixtures and tools, when it lies beside the crate.
+/// Where fixtures of others lie that are not part of the project, if they are here.
 pub(crate) fn shared() -> Option<PathBuf> {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared"));
-    path.exists().then_some(path)
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    path.is_dir().then_some(path)
 }

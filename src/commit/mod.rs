@@ -8,6 +8,7 @@ mod draft;
 mod invariants;
 mod prepare;
 mod publish;
+mod recount;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +20,9 @@ use crate::refs::RefName;
 use crate::session::{Snapshot, WriteSession};
 use crate::time::Timestamp;
 
-pub(crate) use prepare::with_roots;
+pub(crate) use prepare::{extend_history, with_roots};
 pub use publish::Settlement;
+pub(crate) use recount::{Miscount, Wrong, recount};
 
 /// How often a commit that loses the race for its branch is rebased and tried again.
 const ATTEMPTS: u32 = 200;

@@ -7,15 +7,14 @@ use futures::stream;
 
 use super::draft::Draft;
 use super::{CommitOptions, invariants};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, HistoryEntry, Roots, SnapshotObject};
-use crate::history::history_entry;
+use crate::error::{Error, Result};
+use crate::format::{Commit, Roots, SnapshotObject};
+use crate::history::{Line, history_entry};
 use crate::id::{NodeId, SnapshotId};
 use crate::map::{Map, NodeSource, build};
 use crate::objects::{Objects, Uploads};
 use crate::refs::Ref;
 use crate::session::{Snapshot, WriteSession};
-use crate::storage::ObjectName;
 use crate::time::Timestamp;
 
 /// A ref whose last event lies further in our future than this is refused: one clock is wrong.
@@ -53,7 +52,7 @@ impl WriteSession {
         commit.check()?;
         let id = commit.id(objects.hash());
         let object = with_roots(objects, commit.clone()).await?;
-        self.uploads.snapshot(id, object).await?;
+        self.uploads.snapshot(id, &object).await?;
         self.uploads.finish().await?;
         objects.storage().barrier().await?;
         Ok(Prepared { id, commit })
@@ -96,11 +95,11 @@ pub(crate) async fn child_of(parent: &Snapshot, draft: Draft, stamp: Stamp, uplo
 }
 
 /// The history map of a child of `parent`, and how far it reaches back if not to the beginning.
-async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<(NodeId, Option<Timestamp>)> {
+pub(crate) async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<(NodeId, Option<Timestamp>)> {
     let objects = parent.repository().objects();
     let commit = parent.commit();
     let (key, entry) = history_entry(parent.id(), commit);
-    if is_shallow(parent).await? {
+    if Line::of(parent).is_shallow().await? {
         let entries = stream::iter([Ok((key, entry))]);
         let built = build(entries, objects.shape(), uploads).await?;
         return Ok((built.root, Some(commit.time)));
@@ -111,20 +110,6 @@ async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<(Nod
     }
     let edits = [(key, Some(entry))];
     Ok((history.edit(&edits, objects.shape(), uploads).await?.root, commit.since))
-}
-
-/// Whether a snapshot came here without its history.
-async fn is_shallow(snapshot: &Snapshot) -> Result<bool> {
-    let objects = snapshot.repository().objects();
-    match NodeSource::<HistoryEntry>::load(objects, snapshot.commit().history).await {
-        Ok(_) => Ok(false),
-        // The marker tells a boundary from damage; it is asked for only when the history is not there.
-        Err(e) if e.kind() == ErrorKind::Corrupt => {
-            let marker = objects.storage().get(&ObjectName::shallow(&snapshot.id()), None).await?;
-            if marker.is_some() { Ok(true) } else { Err(e) }
-        }
-        Err(e) => Err(e),
-    }
 }
 
 /// The snapshot object: the commit and copies of the small roots, which save a reader a round trip.

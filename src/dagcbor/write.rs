@@ -20,17 +20,18 @@ impl Writer {
     }
 
     fn head(&mut self, major: u8, argument: u64) {
-        let [.., b4, b5, b6, b7] = argument.to_be_bytes();
-        let major = major << 5;
-        match argument {
-            0..24 => self.out.push(major | b7),
-            24..0x100 => self.out.extend_from_slice(&[major | 24, b7]),
-            0x100..0x1_0000 => self.out.extend_from_slice(&[major | 25, b6, b7]),
-            0x1_0000..0x1_0000_0000 => self.out.extend_from_slice(&[major | 26, b4, b5, b6, b7]),
-            _ => {
-                self.out.push(major | 27);
-                self.out.extend_from_slice(&argument.to_be_bytes());
-            }
+        let first = |low: u8| major << 5 | low;
+        if let Ok(byte) = u8::try_from(argument) {
+            if byte < 24 { self.out.push(first(byte)) } else { self.out.extend_from_slice(&[first(24), byte]) }
+        } else if let Ok(short) = u16::try_from(argument) {
+            self.out.push(first(25));
+            self.out.extend_from_slice(&short.to_be_bytes());
+        } else if let Ok(word) = u32::try_from(argument) {
+            self.out.push(first(26));
+            self.out.extend_from_slice(&word.to_be_bytes());
+        } else {
+            self.out.push(first(27));
+            self.out.extend_from_slice(&argument.to_be_bytes());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Columns of a node at rest: integers as byte planes, strings front-coded.
 
-use flatbuffers::{FlatBufferBuilder, WIPOffset};
+use flatbuffers::{FlatBufferBuilder, Vector, WIPOffset};
 
 use super::generated::node as fb;
 use super::limits;
@@ -23,23 +23,34 @@ pub(super) const fn unzigzag(n: u64) -> i64 {
     (n >> 1).cast_signed() ^ -((n & 1).cast_signed())
 }
 
-/// Writes integers plane by plane: the high bytes are mostly alike, and compress once they lie side by side.
-pub(super) fn write<'f>(f: &mut FlatBufferBuilder<'f>, values: &[u64]) -> WIPOffset<fb::Column<'f>> {
-    let all = values.iter().fold(0, |all, value| all | value);
+/// Writes integers, less the smallest, plane by plane: the high bytes are mostly alike, and compress once they lie side by side.
+///
+/// Nothing at all when every value is 0: most nodes use few of their columns.
+pub(super) fn write<'f>(f: &mut FlatBufferBuilder<'f>, values: &[u64]) -> Option<WIPOffset<fb::Column<'f>>> {
+    let base = values.iter().copied().min().unwrap_or(0);
+    let all = values.iter().fold(0, |all, value| all | (value - base));
+    if base == 0 && all == 0 {
+        return None;
+    }
     let width = 8 - all.leading_zeros() / 8;
     let mut planes = Vec::with_capacity(values.len() * width as usize);
     for plane in 0..width {
-        planes.extend(values.iter().map(|value| value.to_le_bytes().get(plane as usize).copied().unwrap_or(0)));
+        planes.extend(values.iter().map(|value| (value - base).to_le_bytes().get(plane as usize).copied().unwrap_or(0)));
     }
-    let planes = Some(f.create_vector(&planes));
-    fb::Column::create(f, &fb::ColumnArgs { width: u8::try_from(width).expect("at most 8"), planes })
+    let planes = write_bytes(f, &planes);
+    Some(fb::Column::create(f, &fb::ColumnArgs { base, width: u8::try_from(width).expect("at most 8"), planes }))
 }
 
-/// Reads `count` integers; a missing column is one of no rows.
+/// Writes bytes, unless there are none.
+pub(super) fn write_bytes<'f>(f: &mut FlatBufferBuilder<'f>, bytes: &[u8]) -> Option<WIPOffset<Vector<'f, u8>>> {
+    (!bytes.is_empty()).then(|| f.create_vector(bytes))
+}
+
+/// Reads `count` integers; those of a missing column are 0.
 pub(super) fn read(column: Option<fb::Column<'_>>, count: usize, what: &str) -> Result<Vec<u64>, Misfit> {
     let width = column.map_or(0, |c| usize::from(c.width()));
     let planes = bytes(column.and_then(|c| c.planes()));
-    if count > limits::ROWS || width > 8 || planes.len() != width * count {
+    if count > limits::MANIFEST_ROWS || width > 8 || planes.len() != width * count {
         return misfit(format!("the column of {what} has {} bytes for {count} rows of {width}", planes.len()));
     }
     let mut values = vec![0; count];
@@ -50,11 +61,15 @@ pub(super) fn read(column: Option<fb::Column<'_>>, count: usize, what: &str) -> 
             }
         }
     }
+    let base = column.map_or(0, |c| c.base());
+    for value in &mut values {
+        *value = value.checked_add(base).ok_or_else(|| Misfit(format!("a value among the {what} is beyond 64 bits")))?;
+    }
     Ok(values)
 }
 
 /// The bytes of a vector that may be missing.
-pub(super) fn bytes(vector: Option<flatbuffers::Vector<'_, u8>>) -> &[u8] {
+pub(super) fn bytes(vector: Option<Vector<'_, u8>>) -> &[u8] {
     vector.map_or(&[], |v| v.bytes())
 }
 
@@ -62,7 +77,10 @@ pub(super) fn bytes(vector: Option<flatbuffers::Vector<'_, u8>>) -> &[u8] {
 pub(super) fn write_strings<'f, 's>(
     f: &mut FlatBufferBuilder<'f>,
     strings: impl ExactSizeIterator<Item = &'s str>,
-) -> WIPOffset<fb::Strings<'f>> {
+) -> Option<WIPOffset<fb::Strings<'f>>> {
+    if strings.len() == 0 {
+        return None;
+    }
     let (mut shared, mut lengths) = (Vec::with_capacity(strings.len()), Vec::with_capacity(strings.len()));
     let (mut rests, mut last): (Vec<u8>, &[u8]) = (Vec::new(), &[]);
     for string in strings.map(str::as_bytes) {
@@ -74,8 +92,8 @@ pub(super) fn write_strings<'f, 's>(
         last = string;
     }
     let (shared, lengths) = (write(f, &shared), write(f, &lengths));
-    let rests = f.create_vector(&rests);
-    fb::Strings::create(f, &fb::StringsArgs { shared: Some(shared), lengths: Some(lengths), rests: Some(rests) })
+    let rests = write_bytes(f, &rests);
+    Some(fb::Strings::create(f, &fb::StringsArgs { shared, lengths, rests }))
 }
 
 /// Reads `count` strings of at most `longest` bytes and gives each to `take`. All together they may not exceed a node.

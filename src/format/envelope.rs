@@ -54,13 +54,13 @@ impl Kind {
         }
     }
 
-    /// The longest FlatBuffer of this kind, in bytes.
+    /// The longest `FlatBuffer` of this kind, in bytes.
     const fn most_decoded(self) -> usize {
         match self {
             // The commit, the copies of three roots, and for each text the 32 bytes that FlatBuffers may spend on it.
             Self::Snapshot => limits::COMMIT + 3 * limits::ROOT_COPY + 32 * (limits::TEXTS + limits::PLACES),
             // A canonical node's text, and at most 32 bytes of columns for each row.
-            Self::Node(_) => limits::NODE + 32 * limits::ROWS,
+            Self::Node(_) => limits::NODE + 32 * limits::MANIFEST_ROWS,
         }
     }
 
@@ -68,7 +68,7 @@ impl Kind {
     const fn most_digests(self) -> usize {
         match self {
             Self::Snapshot => 3 + limits::PARENTS,
-            Self::Node(_) => limits::ROWS,
+            Self::Node(_) => limits::MANIFEST_ROWS,
         }
     }
 }
@@ -87,7 +87,7 @@ impl fmt::Display for Kind {
 pub(super) struct Opened<'a> {
     /// The digests beside the frame.
     pub(super) digests: &'a [[u8; DIGEST]],
-    /// The FlatBuffer.
+    /// The `FlatBuffer`.
     pub(super) body: Vec<u8>,
 }
 
@@ -97,7 +97,7 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Puts a FlatBuffer and the digests beside it into an envelope.
+/// Puts a `FlatBuffer` and the digests beside it into an envelope.
 pub(super) fn seal(kind: Kind, digests: &[u8], body: &[u8]) -> Vec<u8> {
     let frame = compress(body);
     let length = |n: usize| u32::try_from(n).expect("every object is far below 4 GiB").to_le_bytes();
@@ -125,7 +125,9 @@ fn compress(body: &[u8]) -> Vec<u8> {
 
 fn checksum(head: &[u8], digests: &[u8], frame: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
-    [head, digests, frame].into_iter().for_each(|part| hasher.update(part));
+    for part in [head, digests, frame] {
+        hasher.update(part);
+    }
     hasher.digest()
 }
 

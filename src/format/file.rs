@@ -7,10 +7,10 @@ use crate::key::MapKey;
 use crate::time::Timestamp;
 
 /// The longest file key, in bytes.
-pub const MAX_FILE_KEY: usize = 4096;
+pub(crate) const MAX_FILE_KEY: usize = 4096;
 
 /// The most arguments in a file key. Without this a key of empty arguments would be longer in a node than the cut rule counts.
-pub const MAX_FILE_ARGS: usize = 32;
+pub(crate) const MAX_FILE_ARGS: usize = 32;
 
 /// Stands before each argument in a file key.
 const SEPARATOR: char = '\u{1f}';

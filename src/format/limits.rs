@@ -5,8 +5,10 @@
 
 /// The longest canonical node, in bytes: a node is shorter.
 pub(crate) const NODE: usize = 1 << 20;
-/// The most rows of a node. The cut rule ends a node before 6,503 rows; the limit leaves room for the other targets of its sweep.
-pub(crate) const ROWS: usize = 1 << 16;
+/// The most rows of a leaf of the manifest. The cut rule ends one before 6,503; the limit leaves room for the other targets of its sweep.
+pub(crate) const MANIFEST_ROWS: usize = 1 << 16;
+/// The most rows of every other node, whose rows weigh 40 and more: the cut rule ends one before 762.
+pub(crate) const ROWS: usize = 1 << 13;
 /// The highest level of a branch.
 pub(crate) const LEVEL: u8 = 63;
 /// The longest value stored inline, in bytes.

@@ -1,12 +1,14 @@
 //! The line behind a commit, from its history map alone.
 
 use super::Resolved;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, HistoryEntry};
 use crate::id::SnapshotId;
 use crate::key::MapKey;
-use crate::map::{Map, Span};
+use crate::map::{Map, NodeSource, Span};
 use crate::objects::Objects;
+use crate::session::Snapshot;
+use crate::storage::ObjectName;
 use crate::time::Timestamp;
 
 /// The key of a commit in the history maps of its descendants: decimal microseconds.
@@ -28,6 +30,29 @@ pub(crate) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
+    /// The line of a snapshot.
+    pub(crate) fn of(snapshot: &'a Snapshot) -> Self {
+        Line { objects: snapshot.repository().objects(), id: snapshot.id(), commit: snapshot.commit() }
+    }
+
+    /// Whether the commit came here without its history.
+    pub(crate) async fn is_shallow(&self) -> Result<bool> {
+        match NodeSource::<HistoryEntry>::load(self.objects, self.commit.history).await {
+            Ok(_) => Ok(false),
+            // The marker tells a boundary from damage; it is asked for only when the history is not there.
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                let marker = self.objects.storage().get(&ObjectName::shallow(&self.id), None).await?;
+                if marker.is_some() { Ok(true) } else { Err(e) }
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Refuses to look behind a commit that came here without its history.
+    pub(crate) async fn require_history(&self) -> Result<()> {
+        if self.is_shallow().await? { Err(unknown_before(self.commit.time)) } else { Ok(()) }
+    }
+
     pub(crate) fn history(&self) -> Map<'a, HistoryEntry, Objects> {
         Map::new(self.objects, self.commit.history)
     }
@@ -39,6 +64,7 @@ impl<'a> Line<'a> {
         if self.commit.time <= time {
             return Ok(Some((self.commit.time, self.id)));
         }
+        self.require_history().await?;
         match self.history().floor(history_key(time).as_str()).await? {
             Some((key, entry)) => Ok(Some((parse_history_key(&key)?, entry.id))),
             None => self.require_known(time).map(|()| None),
@@ -50,6 +76,7 @@ impl<'a> Line<'a> {
         if n == 0 {
             return Ok(self.id);
         }
+        self.require_history().await?;
         let mut scan = self.history().scan_back(Span::all());
         for _ in 1..n {
             if scan.next().await?.is_none() {
@@ -70,6 +97,9 @@ impl<'a> Line<'a> {
         if self.id == id {
             return Ok(true);
         }
+        if self.is_shallow().await? {
+            return Ok(false);
+        }
         let found = self.history().find(history_key(time).as_str()).await?;
         Ok(found.is_some_and(|entry| entry.id == id))
     }
@@ -77,10 +107,14 @@ impl<'a> Line<'a> {
     /// Refuses a question about a time that lies before what this repository knows.
     pub(crate) fn require_known(&self, time: Timestamp) -> Result<()> {
         match self.commit.since {
-            Some(since) if time < since => Err(Error::not_found(format!("history before {since} is not in this repository"))),
+            Some(since) if time < since => Err(unknown_before(since)),
             _ => Ok(()),
         }
     }
+}
+
+fn unknown_before(time: Timestamp) -> Error {
+    Error::not_found(format!("history before {time} is not in this repository"))
 }
 
 /// The time in a key of a history map.

@@ -44,6 +44,9 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
     let start_time = objects.commit(&start).await?.time;
     let line = Line { objects, id: end, commit: &end_commit };
     // Nothing before `start` was visible, so a history that is not known further back does not matter either.
+    if line.is_shallow().await? {
+        return Ok(AsOf { id: start, is_final });
+    }
     let id = match line.history().floor(super::history_key(time).as_str()).await? {
         Some((key, entry)) if super::ancestry::parse_history_key(&key)? >= start_time => entry.id,
         _ => start,

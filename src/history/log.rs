@@ -29,8 +29,14 @@ impl Snapshot {
         let line = Line { objects: self.repository().objects(), id: self.id(), commit: self.commit() };
         let this = LogEntry { id: line.id, time: line.commit.time, summary: line.commit.summary().to_owned() };
         let first = stream::iter([Ok(this)]);
-        let rest = stream::try_unfold((line, Some(line.history().scan_back(Span::all()))), |(line, scan)| async move {
-            let Some(mut scan) = scan else { return Ok(None) };
+        let rest = stream::try_unfold((line, None), |(line, scan)| async move {
+            let mut scan = match scan {
+                Some(scan) => scan,
+                None => {
+                    line.require_history().await?;
+                    line.history().scan_back(Span::all())
+                }
+            };
             match scan.next().await? {
                 Some((key, entry)) => {
                     let entry = LogEntry { id: entry.id, time: parse_history_key(&key)?, summary: entry.summary };

@@ -6,6 +6,7 @@
 //! the node, so that cutting can begin afresh at any boundary.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -35,7 +36,7 @@ pub(super) struct Cutter {
     weight: u64,
     size: usize,
     count: usize,
-    files: HashSet<FileKey>,
+    files: HashSet<FileKey, Fast>,
     /// The file of the last virtual entry: neighbours mostly share one, and then no set is asked.
     file: Option<FileKey>,
     encoded: Vec<u8>,
@@ -44,7 +45,7 @@ pub(super) struct Cutter {
 impl Cutter {
     /// Begins at a boundary of `level`.
     pub(super) fn new(shape: Shape, level: u8) -> Self {
-        Self { shape, level, weight: 0, size: 0, count: 0, files: HashSet::new(), file: None, encoded: Vec::new() }
+        Self { shape, level, weight: 0, size: 0, count: 0, files: HashSet::default(), file: None, encoded: Vec::new() }
     }
 
     /// Appends an entry to the node; `true` means that the node ends with it, and the next entry begins a new one.
@@ -92,6 +93,38 @@ impl Cutter {
     }
 }
 
+/// Hashes the names of files in one go, differently in every cutter so that nobody can choose names that collide.
+#[derive(Clone, Copy)]
+struct Fast(u64);
+
+impl Default for Fast {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0))
+    }
+}
+
+impl BuildHasher for Fast {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl Hasher for Fast {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.0 ^= u64::from(byte);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// `w · x³ · 2^(66 − 4·target)`, exact below 2^64 and at least 2^64 above.
 fn threshold(weight: u64, total: u64, target: u32) -> u128 {
     let (w, x) = (u128::from(weight), u128::from(total));
@@ -109,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_threshold_is_the_formula_and_saturates() {
-        assert_eq!(threshold(8, 8, 13), 8 * 512 << 14);
+        assert_eq!(threshold(8, 8, 13), (8 * 512) << 14);
         assert_eq!(threshold(40, 4000, 13), (40 * 4000_u128.pow(3)) << 14);
         assert_eq!(threshold(40, 80, 17), (40 * 80_u128.pow(3)) >> 2);
         assert_eq!(threshold(40, 80, u32::MAX), 0);

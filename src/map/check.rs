@@ -69,6 +69,26 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
     }
 }
 
+/// What a node is by itself, wherever it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// What it says that it and everything below it hold.
+    pub totals: Totals,
+    /// Whether the cut rule ends a node after its last row.
+    pub is_cut: bool,
+}
+
+/// Checks one node without its place: order, sums, and no row after one that ends a node.
+pub(crate) fn judge<V: Value>(id: NodeId, node: &Node<V>, shape: Shape) -> Result<Judged> {
+    let totals = load::admit_rows(id, node)?;
+    let check = |is_last| match node {
+        Node::Leaf(leaf) => check_cuts::<V, _>(id, &leaf.entries, 0, is_last, shape),
+        Node::Branch(branch) => check_cuts::<V, _>(id, &branch.children, branch.level, is_last, shape),
+    };
+    check(true)?;
+    Ok(Judged { totals, is_cut: check(false).is_ok() })
+}
+
 /// Checks one node in its place; the error says what is wrong first.
 fn check_node<V: Value>(id: NodeId, node: &Node<V>, due: Option<&Due>, is_last: bool, shape: Shape) -> Result<()> {
     match due {

@@ -30,7 +30,7 @@ use crate::format::{Node, Value};
 use crate::id::{HashAlgorithm, NodeId};
 
 pub(crate) use build::{Builder, Built, build};
-pub(crate) use check::{Checked, Finding};
+pub(crate) use check::{Checked, Finding, Judged, judge};
 pub(crate) use diff::{Change, Diff};
 pub(crate) use edit::Edited;
 pub(crate) use merge::{Clash, Merged, Plan};

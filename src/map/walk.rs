@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 
 use super::NodeSource;
@@ -44,11 +44,12 @@ pub(super) struct Walk<'a, V: Value, S> {
     next_ticket: u64,
 }
 
-type Flight<'a, V> = BoxFuture<'a, (u64, Result<Arc<Node<V>>>)>;
+/// `None` when a seek has passed the node.
+type Flight<'a, V> = BoxFuture<'a, Option<(u64, Result<Arc<Node<V>>>)>>;
 
 enum Slot<V> {
     Run(Run<V>),
-    Awaited { ticket: u64, spot: Spot },
+    Awaited { ticket: u64, spot: Spot, abort: AbortHandle },
     Here(Visit<V>),
 }
 
@@ -103,8 +104,9 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
                 Slot::Run(_) => {}
                 slot @ Slot::Awaited { .. } => {
                     self.queue.push_front(slot);
-                    let (ticket, loaded) = self.flights.next().await?;
-                    self.land(ticket, loaded);
+                    if let Some((ticket, loaded)) = self.flights.next().await? {
+                        self.land(ticket, loaded);
+                    }
                 }
             }
         }
@@ -118,6 +120,7 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
             self.span.raise(edge);
         }
         let span = &self.span;
+        let lies_within = |due: &Option<Due>| due.as_ref().is_none_or(|due| !span.misses(due.low.as_ref(), &due.child.last));
         self.queue.retain_mut(|slot| match slot {
             Slot::Run(run) => {
                 if let Node::Branch(branch) = &*run.branch {
@@ -126,8 +129,13 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
                 }
                 !run.children.is_empty()
             }
-            Slot::Awaited { spot: Spot { due, .. }, .. } | Slot::Here(Visit { due, .. }) => {
-                !due.as_ref().is_some_and(|due| span.misses(due.low.as_ref(), &due.child.last))
+            Slot::Here(visit) => lies_within(&visit.due),
+            Slot::Awaited { spot, abort, .. } => {
+                let is_wanted = lies_within(&spot.due);
+                if !is_wanted {
+                    abort.abort();
+                }
+                is_wanted
             }
         });
         self.window = 1;
@@ -142,13 +150,15 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
                 // A branch that is here has its children behind it.
                 Some(Slot::Here(visit)) => ahead += usize::from(!matches!(visit.node.as_deref(), Ok(Node::Branch(_)))),
                 Some(Slot::Awaited { .. }) => ahead += 1,
+                // What comes next never waits for what comes later, or for what a seek has passed.
+                Some(Slot::Run(_)) if ahead > 0 && self.flights.len() >= CONCURRENT => return,
                 Some(Slot::Run(run)) => {
                     let Some(spot) = run.take(self.is_backward) else {
                         self.queue.remove(at);
                         continue;
                     };
-                    let slot = self.launch(spot);
-                    self.queue.insert(at, slot);
+                    let awaited = self.launch(spot);
+                    self.queue.insert(at, awaited);
                     ahead += 1;
                 }
             }
@@ -159,14 +169,16 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
     fn launch(&mut self, spot: Spot) -> Slot<V> {
         let (ticket, source, id) = (self.next_ticket, self.source, spot.id);
         self.next_ticket += 1;
-        self.flights.push(Box::pin(async move { (ticket, source.load(id).await) }));
-        Slot::Awaited { ticket, spot }
+        let (abort, registration) = AbortHandle::new_pair();
+        let load = async move { (ticket, source.load(id).await) };
+        self.flights.push(Box::pin(async move { Abortable::new(load, registration).await.ok() }));
+        Slot::Awaited { ticket, spot, abort }
     }
 
     /// Puts a loaded node in its place, and the children of a branch behind it.
     fn land(&mut self, ticket: u64, loaded: Result<Arc<Node<V>>>) {
         let is_it = |slot: &Slot<V>| matches!(slot, Slot::Awaited { ticket: t, .. } if *t == ticket);
-        // A node that a seek has passed has no place any more.
+        // A node that a seek passed while it arrived has no place any more.
         let Some(at) = self.queue.iter().position(is_it) else { return };
         let Some(Slot::Awaited { spot: Spot { id, due, is_last }, .. }) = self.queue.remove(at) else { return };
         let node = loaded.and_then(|node| {

@@ -79,7 +79,7 @@ impl Repository {
         };
         let id = commit.id(objects.hash());
         let time = commit.time;
-        uploads.snapshot(id, with_roots(objects, commit).await?).await?;
+        uploads.snapshot(id, &with_roots(objects, commit).await?).await?;
         uploads.finish().await?;
         self.storage().barrier().await?;
         let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };

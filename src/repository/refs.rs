@@ -117,18 +117,26 @@ impl Repository {
     ///
     /// Kept is what a ref points at, what its moves came from and led to, and everything before those.
     async fn require_rooted(&self, target: &Snapshot) -> Result<()> {
-        let (id, time) = (target.id(), target.commit().time);
+        let id = target.id();
+        if self.keeps(id, target.commit().time).await? {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
+    }
+
+    /// Whether a branch or a tag keeps the snapshot `id`, committed at `time`.
+    pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
         for kind in [RefKind::Branch, RefKind::Tag] {
             for (_, state) in self.refs().list(kind).await? {
                 let moved = state.record.moves.iter().flat_map(|m| [m.from, m.to]).flatten();
                 for root in state.record.tip.into_iter().chain(moved) {
                     let commit = self.objects().commit(&root).await?;
                     if (Line { objects: self.objects(), id: root, commit: &commit }).contains(id, time).await? {
-                        return Ok(());
+                        return Ok(true);
                     }
                 }
             }
         }
-        Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
+        Ok(false)
     }
 }

@@ -99,6 +99,9 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()>;
 
     /// Returns once everything this handle has put is durable, together with the directories it lies in.
+    ///
+    /// When it fails, nothing it covered is durable for sure. It may be asked again; a store that cannot tell any more
+    /// what was lost keeps failing until those objects have been put again.
     async fn barrier(&self) -> Result<()>;
 
     /// Lists the objects and registers whose name begins with `prefix`, in no particular order.

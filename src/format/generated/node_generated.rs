@@ -13,7 +13,8 @@ pub mod fbs {
 pub enum ColumnOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
-/// Integers, one for each row, as byte planes: first the lowest byte of every row, then the next, `width` planes in all.
+/// Integers, one for each row, less `base`, as byte planes: first the lowest byte of every row, then the next, `width` planes
+/// in all (none, when all rows are equal). A column of zeros, or of no rows, is left out.
 pub struct Column<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }
@@ -27,8 +28,9 @@ impl<'a> ::flatbuffers::Follow<'a> for Column<'a> {
 }
 
 impl<'a> Column<'a> {
-  pub const VT_WIDTH: ::flatbuffers::VOffsetT = 4;
-  pub const VT_PLANES: ::flatbuffers::VOffsetT = 6;
+  pub const VT_BASE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_WIDTH: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PLANES: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -40,12 +42,20 @@ impl<'a> Column<'a> {
     args: &'args ColumnArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Column<'bldr>> {
     let mut builder = ColumnBuilder::new(_fbb);
+    builder.add_base(args.base);
     if let Some(x) = args.planes { builder.add_planes(x); }
     builder.add_width(args.width);
     builder.finish()
   }
 
 
+  #[inline]
+  pub fn base(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Column::VT_BASE, Some(0)).unwrap()}
+  }
   #[inline]
   pub fn width(&self) -> u8 {
     // Safety:
@@ -68,6 +78,7 @@ impl ::flatbuffers::Verifiable for Column<'_> {
     v: &mut ::flatbuffers::Verifier, pos: usize
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
+     .visit_field::<u64>("base", Self::VT_BASE, false)?
      .visit_field::<u8>("width", Self::VT_WIDTH, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("planes", Self::VT_PLANES, false)?
      .finish();
@@ -75,6 +86,7 @@ impl ::flatbuffers::Verifiable for Column<'_> {
   }
 }
 pub struct ColumnArgs<'a> {
+    pub base: u64,
     pub width: u8,
     pub planes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
 }
@@ -82,6 +94,7 @@ impl<'a> Default for ColumnArgs<'a> {
   #[inline]
   fn default() -> Self {
     ColumnArgs {
+      base: 0,
       width: 0,
       planes: None,
     }
@@ -93,6 +106,10 @@ pub struct ColumnBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
   start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
 }
 impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ColumnBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_base(&mut self, base: u64) {
+    self.fbb_.push_slot::<u64>(Column::VT_BASE, base, 0);
+  }
   #[inline]
   pub fn add_width(&mut self, width: u8) {
     self.fbb_.push_slot::<u8>(Column::VT_WIDTH, width, 0);
@@ -119,6 +136,7 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ColumnBuilder<'a, 'b, A> {
 impl ::core::fmt::Debug for Column<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("Column");
+      ds.field("base", &self.base());
       ds.field("width", &self.width());
       ds.field("planes", &self.planes());
       ds.finish()

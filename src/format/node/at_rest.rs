@@ -1,4 +1,4 @@
-//! Nodes as they are stored: columns in a FlatBuffer, compressed, digests beside it.
+//! Nodes as they are stored: columns in a `FlatBuffer`, compressed, digests beside it.
 
 use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
@@ -9,7 +9,6 @@ use crate::format::column::{self, Misfit, Slices, bytes, misfit, unzigzag, zigza
 use crate::format::envelope::{self, DIGEST, Kind};
 use crate::format::file::{FileKey, MAX_FILE_KEY};
 use crate::format::generated::node as fb;
-use crate::format::limits;
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
 
@@ -41,12 +40,12 @@ pub(super) fn encode<V: Value>(node: &Node<V>) -> Vec<u8> {
     let mut args = fb::NodeArgs::default();
     let count = match node {
         Node::Leaf(leaf) => {
-            args.keys = Some(column::write_strings(&mut f, leaf.entries.iter().map(|(key, _)| key.as_str())));
+            args.keys = column::write_strings(&mut f, leaf.entries.iter().map(|(key, _)| key.as_str()));
             V::write_columns(&mut f, leaf, &mut digests, &mut args);
             leaf.entries.len()
         }
         Node::Branch(branch) => {
-            args.keys = Some(column::write_strings(&mut f, branch.children.iter().map(|child| child.last.as_str())));
+            args.keys = column::write_strings(&mut f, branch.children.iter().map(|child| child.last.as_str()));
             args.branch = Some(write_branch(&mut f, branch, &mut digests));
             branch.children.len()
         }
@@ -62,13 +61,14 @@ fn write_branch<'f>(f: &mut FlatBufferBuilder<'f>, branch: &Branch, digests: &mu
     let entries: Vec<_> = branch.children.iter().map(|child| child.entries).collect();
     let sizes: Vec<_> = branch.children.iter().map(|child| child.bytes).collect();
     let (entries, sizes) = (column::write(f, &entries), column::write(f, &sizes));
-    fb::Branch::create(f, &fb::BranchArgs { level: branch.level, entries: Some(entries), bytes: Some(sizes) })
+    fb::Branch::create(f, &fb::BranchArgs { level: branch.level, entries, bytes: sizes })
 }
 
 /// Reads an object without looking at its id.
 pub(super) fn decode<V: Value>(bytes: &[u8], hash: HashAlgorithm) -> Result<Node<V>> {
     let opened = envelope::open(Kind::Node(V::KIND), bytes)?;
     let node = fb::root_as_node(&opened.body).map_err(|e| Error::corrupt("its FlatBuffer is malformed").caused_by(e))?;
+    super::check::rows::<V>(node.count() as usize, node.branch().is_none())?;
     let mut digests = Digests { rest: opened.digests.iter(), hash };
     let node = read(&node, &mut digests).map_err(|e| Error::corrupt(e.0))?;
     match digests.rest.len() {
@@ -79,9 +79,6 @@ pub(super) fn decode<V: Value>(bytes: &[u8], hash: HashAlgorithm) -> Result<Node
 
 fn read<V: Value>(node: &fb::Node<'_>, digests: &mut Digests<'_>) -> Result<Node<V>, Misfit> {
     let count = node.count() as usize;
-    if count > limits::ROWS {
-        return misfit(format!("it has {count} rows; at most {} are allowed", limits::ROWS));
-    }
     let mut keys = Vec::with_capacity(count);
     column::read_strings(node.keys(), count, MAX_FILE_KEY, "keys", |key| {
         keys.push(MapKey::new(key));
@@ -137,12 +134,12 @@ impl ColumnCodec for Entry {
         }
         let places: Vec<_> = table.places.iter().map(|place| *place as u64).collect();
         let columns = fb::ManifestLeafArgs {
-            kinds: Some(f.create_vector(&kinds)),
-            sizes: Some(column::write(f, &sizes)),
-            inline: Some(f.create_vector(&inline)),
-            places: Some(column::write(f, &places)),
-            gaps: Some(column::write(f, &gaps)),
-            files: Some(column::write_strings(f, table.files.iter().map(|file| file.as_map_key().as_str()))),
+            kinds: column::write_bytes(f, &kinds),
+            sizes: column::write(f, &sizes),
+            inline: column::write_bytes(f, &inline),
+            places: column::write(f, &places),
+            gaps: column::write(f, &gaps),
+            files: column::write_strings(f, table.files.iter().map(|file| file.as_map_key().as_str())),
             file_count: u32::try_from(table.files.len()).expect("a leaf has no more files than rows"),
         };
         args.manifest = Some(fb::ManifestLeaf::create(f, &columns));
@@ -155,7 +152,7 @@ impl ColumnCodec for Entry {
             return misfit(format!("it has {} kinds for {} keys", kinds.len(), keys.len()));
         }
         let sizes = column::read(leaf.sizes(), keys.len(), "sizes")?;
-        let virtuals = kinds.iter().filter(|kind| **kind == VIRTUAL).count();
+        let virtuals = kinds.iter().map(|kind| usize::from(*kind == VIRTUAL)).sum();
         let places = column::read(leaf.places(), virtuals, "places")?;
         let gaps = column::read(leaf.gaps(), virtuals, "gaps")?;
         let mut files = read_files(&leaf)?;
@@ -201,8 +198,7 @@ impl ColumnCodec for HistoryEntry {
         digests.extend(leaf.entries.iter().flat_map(|(_, entry)| *entry.id.digest().as_bytes()));
         let lengths: Vec<_> = leaf.entries.iter().map(|(_, entry)| entry.summary.len() as u64).collect();
         let summaries: Vec<_> = leaf.entries.iter().flat_map(|(_, entry)| entry.summary.bytes()).collect();
-        let columns =
-            fb::HistoryLeafArgs { summary_lengths: Some(column::write(f, &lengths)), summaries: Some(f.create_vector(&summaries)) };
+        let columns = fb::HistoryLeafArgs { summary_lengths: column::write(f, &lengths), summaries: column::write_bytes(f, &summaries) };
         args.history = Some(fb::HistoryLeaf::create(f, &columns));
     }
 

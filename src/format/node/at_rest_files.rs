@@ -128,18 +128,18 @@ impl ColumnCodec for VirtualFile {
     fn write_columns<'f>(f: &mut FlatBufferBuilder<'f>, leaf: &Leaf<Self>, _: &mut Vec<u8>, args: &mut fb::NodeArgs<'f>) {
         let columns = Columns::of(leaf);
         let table = fb::FilesLeafArgs {
-            present: Some(f.create_vector(&columns.present)),
-            sizes: Some(column::write(f, &columns.sizes)),
-            modified: Some(column::write(f, &columns.modified)),
-            etag_lengths: Some(column::write(f, &columns.etag_lengths)),
-            etags: Some(f.create_vector(&columns.etags)),
-            version_lengths: Some(column::write(f, &columns.version_lengths)),
-            versions: Some(f.create_vector(&columns.versions)),
-            digest_lengths: Some(column::write(f, &columns.digest_lengths)),
-            digests: Some(f.create_vector(&columns.digests)),
-            pinned_at: Some(column::write(f, &columns.pinned_at)),
-            refs: Some(column::write(f, &columns.refs)),
-            bytes: Some(column::write(f, &columns.bytes)),
+            present: column::write_bytes(f, &columns.present),
+            sizes: column::write(f, &columns.sizes),
+            modified: column::write(f, &columns.modified),
+            etag_lengths: column::write(f, &columns.etag_lengths),
+            etags: column::write_bytes(f, &columns.etags),
+            version_lengths: column::write(f, &columns.version_lengths),
+            versions: column::write_bytes(f, &columns.versions),
+            digest_lengths: column::write(f, &columns.digest_lengths),
+            digests: column::write_bytes(f, &columns.digests),
+            pinned_at: column::write(f, &columns.pinned_at),
+            refs: column::write(f, &columns.refs),
+            bytes: column::write(f, &columns.bytes),
         };
         args.files = Some(fb::FilesLeaf::create(f, &table));
     }

@@ -59,9 +59,7 @@ pub(super) fn encode<V: Value>(node: &Node<V>) -> Vec<u8> {
 
 /// Reads a node's shape. What its values must be besides is checked by [`super::check`].
 pub(super) fn decode<V: Value>(bytes: &[u8]) -> Result<Node<V>> {
-    if bytes.len() >= limits::NODE {
-        return Err(Error::corrupt(format!("it has {} bytes; a node has less than {}", bytes.len(), limits::NODE)));
-    }
+    super::check::length(bytes.len())?;
     let mut r = Reader::new(bytes);
     // Only a leaf of the manifest has three items; whether it is one shows after the level.
     let items = r.array(3, 1)?;
@@ -155,12 +153,12 @@ impl LeafCodec for Entry {
     }
 
     fn read_leaf(r: &mut Reader<'_>) -> Result<Leaf<Self>> {
-        let count = r.array(limits::ROWS, 4)?;
+        let count = r.array(limits::MANIFEST_ROWS, 4)?;
         let mut files = Vec::with_capacity(count);
         for _ in 0..count {
             files.push(read_file(r)?);
         }
-        let count = r.array(limits::ROWS, 4)?;
+        let count = r.array(limits::MANIFEST_ROWS, 4)?;
         let mut entries = Vec::with_capacity(count);
         for _ in 0..count {
             r.tuple(2)?;

@@ -225,10 +225,12 @@ impl<V: Value> Node<V> {
         let hash = expected.digest().hash();
         let name = |e: Error| e.context(format_args!("{} node {expected}", V::KIND));
         let node = at_rest::decode(bytes, hash).map_err(name)?;
-        let found = node.id(hash);
+        let canonical = node.canonical();
+        let found = NodeId::of(hash, &canonical);
         if found != expected {
             return Err(name(Error::corrupt(format!("its content has the id {found}"))));
         }
+        check::length(canonical.len()).map_err(name)?;
         check::node(&node, hash).map_err(name)?;
         Ok(node)
     }

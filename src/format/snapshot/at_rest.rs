@@ -1,4 +1,4 @@
-//! The snapshot as it is stored: the commit in a FlatBuffer, and copies of the short roots of its maps.
+//! The snapshot as it is stored: the commit in a `FlatBuffer`, and copies of the short roots of its maps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,7 +79,9 @@ impl SnapshotObject {
             .map_err(|e| Error::corrupt("its FlatBuffer is malformed").caused_by(e))?;
         let commit = read_commit(&snapshot, opened.digests, hash)?;
         super::check::commit(&commit, hash)?;
-        let found = commit.id(hash);
+        let canonical = commit.canonical();
+        super::check::length(canonical.len())?;
+        let found = SnapshotId::of(hash, &canonical);
         if found != expected {
             return Err(Error::corrupt(format!("its content has the id {found}")));
         }
@@ -153,7 +155,7 @@ fn read_commit(snapshot: &fb::Snapshot<'_>, digests: &[[u8; 32]], hash: HashAlgo
     })
 }
 
-/// How much text may still be copied out. The offsets of a FlatBuffer may all point at one string, so a short object can
+/// How much text may still be copied out. The offsets of a `FlatBuffer` may all point at one string, so a short object can
 /// describe a long commit.
 struct Budget {
     bytes: usize,

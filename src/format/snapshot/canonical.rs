@@ -85,9 +85,7 @@ fn write_pairs(w: &mut Writer, pairs: &Pairs) {
 
 /// Reads a commit of a repository with this hash; everything that [`encode`] would have written differently is refused.
 pub(super) fn decode(bytes: &[u8], hash: HashAlgorithm) -> Result<Commit> {
-    if bytes.len() > limits::COMMIT {
-        return Err(Error::corrupt(format!("commit has {} bytes; at most {} are allowed", bytes.len(), limits::COMMIT)));
-    }
+    super::check::length(bytes.len()).map_err(|e| e.context("commit"))?;
     let commit = read(&mut Reader::new(bytes)).map_err(|e| e.context("commit"))?;
     super::check::commit(&commit, hash).map_err(|e| e.context("commit"))?;
     // The reader lets nothing else through. Should it ever, an id must still stand for one sequence of bytes.

@@ -15,7 +15,12 @@ pub(super) fn commit(commit: &Commit, hash: HashAlgorithm) -> Result<()> {
     faults(commit).map_err(Error::corrupt)
 }
 
-/// The same for a writer, before anything is stored: `Invalid`, naming what is too long or out of order.
+/// Refuses a canonical form of `len` bytes when no commit is that long.
+pub(super) fn length(len: usize) -> Result<()> {
+    if len <= limits::COMMIT { Ok(()) } else { Err(Error::corrupt(format!("it has {len} bytes; at most {} are allowed", limits::COMMIT))) }
+}
+
+/// What [`commit`] and [`length`] refuse, for a writer, before anything is stored: `Invalid`, naming what is too long or out of order.
 pub(super) fn writable(commit: &Commit) -> Result<()> {
     faults(commit).map_err(Error::invalid)?;
     match super::canonical::encode(commit).len() {

@@ -1,4 +1,9 @@
 //! Tests of the formats: round trips, what must be refused, frozen bytes, hostile bytes.
 
+mod golden;
+mod hostile;
+mod refused;
 mod round_trip;
 mod samples;
+mod schema;
+mod size;

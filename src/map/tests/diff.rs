@@ -72,7 +72,7 @@ fn merges<V: Random>(seed: u64, cases: usize) {
             store.map(built.root)
         });
         let mut expected = ours.clone();
-        let mut clashes = Vec::new();
+        let mut both = Vec::new();
         for Change { key, old, new } in model_diff(&base, &theirs) {
             let ours = ours.get(&key).cloned();
             if ours == new {
@@ -80,13 +80,13 @@ fn merges<V: Random>(seed: u64, cases: usize) {
             } else if ours == old {
                 apply(&mut expected, &vec![(key, new)]);
             } else {
-                clashes.push(Clash { key, base: old, ours, theirs: new });
+                both.push(Clash { key, base: old, ours, theirs: new });
             }
         }
         let merged = block(a.merge(&b, &c, shape, &mut Taken::new())).unwrap();
         assert_eq!(merged.edited.root, build(&expected, shape).0.root);
-        clashed += clashes.len();
-        assert_eq!(merged.clashes, clashes);
+        clashed += both.len();
+        assert_eq!(merged.clashes, both);
         // The other way round the clashes are the same keys.
         let plan = block(a.plan_merge(&c, &b)).unwrap();
         assert!(plan.clashes.iter().map(|c| &c.key).eq(merged.clashes.iter().map(|c| &c.key)));
@@ -97,14 +97,14 @@ fn merges<V: Random>(seed: u64, cases: usize) {
 
 #[test]
 fn diffs_equal_those_of_the_models() {
-    diffs::<Entry>(11, 12_000);
+    diffs::<Entry>(11, 10_000);
     diffs::<VirtualFile>(12, 5_000);
     diffs::<HistoryEntry>(13, 5_000);
 }
 
 #[test]
 fn merges_equal_those_of_the_models() {
-    merges::<Entry>(14, 12_000);
+    merges::<Entry>(14, 10_000);
     merges::<VirtualFile>(15, 5_000);
     merges::<HistoryEntry>(16, 5_000);
 }

@@ -16,7 +16,7 @@ use crate::map::{Edge, Map, Shape, Span, Totals, build};
 
 /// How often the interesting things happened.
 #[derive(Default, Debug)]
-struct Seen {
+struct Tally {
     cases: usize,
     deep: usize,
     splits: usize,
@@ -32,10 +32,10 @@ fn totals<V: Value>(model: &Model<V>) -> Totals {
 }
 
 /// Random maps, each edited a number of times.
-fn edits<V: Random>(seed: u64, cases: usize) -> Seen {
+fn edits<V: Random>(seed: u64, cases: usize) -> Tally {
     let mut rng = rng(seed);
-    let mut seen = Seen::default();
-    while seen.cases < cases {
+    let mut tally = Tally::default();
+    while tally.cases < cases {
         let shape = small_shape(&mut rng);
         let spread = *[4, 12, 60, 1000].choose(&mut rng).unwrap();
         let most = if rng.random_ratio(1, 40) { 2000 } else { 8 << (shape.target - 4) };
@@ -48,7 +48,7 @@ fn edits<V: Random>(seed: u64, cases: usize) -> Seen {
         let mut level = sink.nodes.last().unwrap().1.level();
         store.absorb(sink);
         let mut root = built.root;
-        for _ in 0..12 {
+        for _ in 0..16 {
             let before = model.clone();
             let batch = random_batch(&mut rng, &model, spread);
             let replaced = apply(&mut model, &batch);
@@ -65,14 +65,14 @@ fn edits<V: Random>(seed: u64, cases: usize) -> Seen {
             assert_eq!(stored, new_ids.difference(&ids).copied().collect(), "shape {shape:?}\nmodel {before:?}\nbatch {batch:?}");
             assert_children_first(&sink);
             let (leaves_now, level_now) = (count_leaves(&anew), anew.nodes.last().unwrap().1.level());
-            seen.cases += 1;
-            seen.deep += usize::from(level.max(level_now) >= 2);
-            seen.splits += usize::from(leaves_now > leaves);
-            seen.merges += usize::from(leaves_now < leaves);
-            seen.collapses += usize::from(level_now < level);
-            seen.growths += usize::from(level_now > level);
-            seen.emptied += usize::from(model.is_empty() && !before.is_empty());
-            seen.unchanged += usize::from(edited.root == root);
+            tally.cases += 1;
+            tally.deep += usize::from(level.max(level_now) >= 2);
+            tally.splits += usize::from(leaves_now > leaves);
+            tally.merges += usize::from(leaves_now < leaves);
+            tally.collapses += usize::from(level_now < level);
+            tally.growths += usize::from(level_now > level);
+            tally.emptied += usize::from(model.is_empty() && !before.is_empty());
+            tally.unchanged += usize::from(edited.root == root);
             (ids, leaves, level, root) = (new_ids, leaves_now, level_now, edited.root);
             store.absorb(sink);
             read_a_little(&mut rng, &store.map(root), &model, spread);
@@ -82,7 +82,7 @@ fn edits<V: Random>(seed: u64, cases: usize) -> Seen {
         assert!(checked.findings.is_empty(), "{:?}", checked.findings);
         assert_eq!((checked.nodes, checked.totals), (ids.len() as u64, totals(&model)));
     }
-    seen
+    tally
 }
 
 /// Builds from a stream and through the builder, which must agree.
@@ -117,7 +117,7 @@ fn some_key<V: Random>(rng: &mut StdRng, model: &Model<V>, spread: u32) -> MapKe
 }
 
 fn read_a_little<V: Random>(rng: &mut StdRng, map: &Map<'_, V, Store<V>>, model: &Model<V>, spread: u32) {
-    for _ in 0..3 {
+    for _ in 0..2 {
         let key = some_key(rng, model, spread);
         assert_eq!(block(map.find(key.as_str())).unwrap(), model.get(&key).cloned());
         let floor = model.range(..=key.clone()).next_back().map(|(k, v)| (k.clone(), v.clone()));
@@ -125,8 +125,8 @@ fn read_a_little<V: Random>(rng: &mut StdRng, map: &Map<'_, V, Store<V>>, model:
     }
 }
 
-fn collect<V: Random>(map: &Map<'_, V, Store<V>>, span: Span, back: bool) -> Vec<(MapKey, V)> {
-    let mut scan = if back { map.scan_back(span) } else { map.scan(span) };
+fn collect<V: Random>(map: &Map<'_, V, Store<V>>, part: Span, back: bool) -> Vec<(MapKey, V)> {
+    let mut scan = if back { map.scan_back(part) } else { map.scan(part) };
     block(async {
         let mut all = Vec::new();
         while let Some(entry) = scan.next().await.unwrap() {
@@ -232,14 +232,14 @@ fn jumps<V: Random>(rng: &mut StdRng, map: &Map<'_, V, Store<V>>, model: &Model<
     }
 }
 
-fn report(name: &str, seen: &Seen) {
-    let share = 100.0 * seen.deep as f64 / seen.cases as f64;
-    println!("{name}: {} cases, {share:.0} % with three levels or more; {seen:?}", seen.cases);
-    assert!(seen.deep * 2 >= seen.cases, "too few deep maps: {seen:?}");
-    for count in [seen.splits, seen.merges, seen.collapses, seen.growths] {
-        assert!(count >= 1000, "{seen:?}");
+fn report(name: &str, tally: &Tally) {
+    let share = 100 * tally.deep / tally.cases;
+    println!("{name}: {} cases, {share} % with three levels or more; {tally:?}", tally.cases);
+    assert!(tally.deep * 2 >= tally.cases, "too few deep maps: {tally:?}");
+    for count in [tally.splits, tally.merges, tally.collapses, tally.growths] {
+        assert!(count >= 1000, "{tally:?}");
     }
-    assert!(seen.emptied >= 100 && seen.unchanged >= 100, "{seen:?}");
+    assert!(tally.emptied >= 100 && tally.unchanged >= 100, "{tally:?}");
 }
 
 #[test]
@@ -274,10 +274,7 @@ fn a_batch_or_a_stream_out_of_order_is_invalid() {
         assert_eq!(block(build(entries, shape, &mut sink)).unwrap_err().kind(), ErrorKind::Invalid, "{keys:?}");
         assert!(sink.nodes.is_empty());
     }
-    assert_eq!(
-        block(store.map(built.root).find_many(&["b".into(), "a".into()].map(|k: &str| MapKey::new(k)))).unwrap_err().kind(),
-        ErrorKind::Invalid
-    );
+    assert_eq!(block(store.map(built.root).find_many(&["b", "a"].map(MapKey::new))).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[test]

@@ -5,5 +5,4 @@ mod corrupt;
 mod diff;
 mod edit;
 mod loads;
-mod speed;
 mod support;

@@ -1,6 +1,7 @@
 //! A store of nodes in memory, and random keys, values, maps and batches.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -137,9 +138,9 @@ fn path(rng: &mut StdRng, spread: u32) -> String {
         }
         match rng.random_range(0..10) {
             0..=4 => text.push_str(&rng.random_range(0..spread).to_string()),
-            5 => text.push_str(&format!("{:04}", rng.random_range(0..spread))),
+            5 => write!(text, "{:04}", rng.random_range(0..spread)).unwrap(),
             6 => text.push_str(&(u64::from(rng.random_range(0..spread)) * 1_000_000_007).to_string()),
-            7 => text.push_str(&format!("{}{}", WORDS.choose(rng).unwrap(), rng.random_range(0..spread))),
+            7 => write!(text, "{}{}", WORDS.choose(rng).unwrap(), rng.random_range(0..spread)).unwrap(),
             _ => text.push_str(WORDS.choose(rng).unwrap()),
         }
     }

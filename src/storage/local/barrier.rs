@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// Syncs that run side by side, at most.
 const PARALLEL: usize = 16;
 
+/// Objects that a handle remembers between barriers, at most about so many: then a put syncs them itself.
+pub(in crate::storage) const MOST: usize = if cfg!(test) { 200 } else { 1 << 16 };
+
 /// What a handle has put and no barrier has made durable.
 #[derive(Default)]
 pub(super) struct Unsynced {
@@ -53,6 +56,22 @@ impl Unsynced {
 }
 
 impl Disk {
+    /// Keeps a long run of puts without a barrier from filling memory with names.
+    pub(super) fn relieve(&self) -> Result<()> {
+        let full = {
+            let unsynced = lock(&self.unsynced);
+            // Doubtful objects must be put again before any barrier helps, so they do not stand in the way of puts.
+            unsynced.files.len() >= MOST && unsynced.doubtful.is_empty()
+        };
+        if full { self.barrier() } else { Ok(()) }
+    }
+
+    /// How many objects the next barrier has to sync.
+    #[cfg(test)]
+    pub(in crate::storage) fn unsynced(&self) -> usize {
+        lock(&self.unsynced).files.len()
+    }
+
     /// Makes everything durable that was put before the call.
     ///
     /// One barrier runs at a time; those that wait find most of their work done. What is put meanwhile belongs to the
@@ -169,4 +188,39 @@ fn sync_file_system(root: &File) -> Option<io::Result<()>> {
 #[cfg(not(target_os = "linux"))]
 fn sync_file_system(_root: &File) -> Option<io::Result<()>> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_put_that_overlaps_a_failed_barrier_is_doubtful() {
+        let file = || tempfile::tempfile().unwrap();
+        let (mut unsynced, path) = (Unsynced::default(), Path::new("/repo/chunks/x"));
+        let before = unsynced.failures;
+        unsynced.failures += 1;
+        assert!(!unsynced.insert(path, file(), 64, before), "it must be written again");
+        assert!(unsynced.doubtful.contains(path) && unsynced.files.is_empty());
+        let now = unsynced.failures;
+        assert!(unsynced.insert(path, file(), 64, now));
+        assert!(unsynced.doubtful.is_empty() && unsynced.directories.contains(Path::new("/repo/chunks")));
+    }
+
+    #[test]
+    fn every_item_is_synced_even_when_some_fail_and_a_failed_sync_outranks_the_rest() {
+        let done = AtomicUsize::new(0);
+        let items: Vec<_> = (0..100).collect();
+        let answer = side_by_side(&items, |n| {
+            done.fetch_add(1, Ordering::Relaxed);
+            let error = io::Error::other("injected");
+            match n {
+                50 => Err(Failure::NotSynced(PathBuf::from("50"), error)),
+                n if n % 10 == 0 => Err(Failure::NotAsked(PathBuf::from("other"), error)),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(done.into_inner(), 100);
+        assert!(matches!(answer, Err(Failure::NotSynced(path, _)) if path == Path::new("50")));
+    }
 }

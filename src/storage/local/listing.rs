@@ -10,13 +10,11 @@ use futures::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 
 use super::Disk;
+use super::register::LOCKS;
 use super::temporary::is_temporary;
 use crate::error::{Error, Result};
 use crate::storage::ObjectMeta;
 use crate::time::Timestamp;
-
-/// Where the locks lie, which are neither objects nor registers.
-const LOCKS: &str = "refs/.lock";
 
 /// Names that the walking thread may be ahead of the reader.
 const AHEAD: usize = 1024;

@@ -34,6 +34,8 @@ use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, V
 use crate::error::{Error, Result};
 
 #[cfg(test)]
+pub(super) use barrier::MOST;
+#[cfg(test)]
 pub(super) use filesystem::{Refusal, refusal};
 #[cfg(test)]
 pub(super) use register::lock_path;

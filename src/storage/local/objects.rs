@@ -55,6 +55,7 @@ impl Disk {
     pub(super) fn put(&self, name: &str, parts: &[Bytes]) -> Result<()> {
         let path = self.path(name);
         let directory = path.parent().expect("an object's path is longer than the root's");
+        self.relieve()?;
         // A sync that fails while this writes may have been about this file, so it is written again.
         while !self.put_once(name, &path, directory, parts)? {}
         Ok(())

@@ -22,9 +22,12 @@ const LARGEST: u64 = 16 << 20;
 /// The longest pause between two attempts to get a lock.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
+/// Where the lock files lie, which are neither objects nor registers and are never removed or renamed.
+pub(super) const LOCKS: &str = "refs/.lock";
+
 /// The name of the file that protects the register `name`.
 pub(in crate::storage) fn lock_path(name: &str) -> String {
-    format!("refs/.lock/{}", name.strip_prefix("refs/").unwrap_or(name))
+    format!("{LOCKS}/{}", name.strip_prefix("refs/").unwrap_or(name))
 }
 
 impl Disk {

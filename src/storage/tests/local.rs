@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use rustix::io::Errno;
 
 use crate::ErrorKind;
-use crate::storage::local::{Refusal, lock_path, refusal};
+use crate::storage::local::{MOST, Refusal, lock_path, refusal};
 use crate::storage::{Expected, Local, LocalOptions, RegisterName, Replaced, Storage};
 
 use super::{chunk, create, local, put};
@@ -168,6 +168,21 @@ async fn an_unsettled_register_is_written_again_before_it_is_shown() {
     assert_ne!(after, before);
     assert_eq!(store.load(&main).await.unwrap().unwrap().value, "tip");
     assert_eq!(fs::metadata(&path).unwrap().ino(), after, "once is enough");
+}
+
+#[tokio::test]
+async fn puts_without_a_barrier_do_not_pile_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let mut most = 0;
+    for n in 0..u16::try_from(3 * MOST).unwrap() {
+        let bytes = n.to_be_bytes().to_vec();
+        store.put(&chunk(&bytes), &[bytes.into()]).await.unwrap();
+        most = most.max(store.disk.unsynced());
+    }
+    assert_eq!(most, MOST);
+    store.barrier().await.unwrap();
+    assert_eq!(store.disk.unsynced(), 0);
 }
 
 #[tokio::test]

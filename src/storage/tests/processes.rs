@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
+
 use crate::ErrorKind;
 use crate::storage::conformance::increment;
 use crate::storage::local::lock_path;
 use crate::storage::{Expected, Local, LocalOptions, RegisterName, Replaced, Storage};
 
-use super::{create, local};
+use super::{chunk, create, local};
 
 const ROLE: &str = "FIRNLINE_TEST_ROLE";
 const PLACE: &str = "FIRNLINE_TEST_PLACE";
@@ -34,6 +36,7 @@ async fn child() {
     let name = RegisterName::branch("main");
     match role.as_str() {
         "increment" => increment(&*local(Path::new(&place)), &name, INCREMENTS).await.unwrap(),
+        "work" => work(&*local(Path::new(&place)), &name).await,
         "hold" => {
             let file = std::fs::OpenOptions::new().read(true).write(true).open(Path::new(&place).join(lock_path(name.as_str()))).unwrap();
             rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -44,6 +47,51 @@ async fn child() {
         }
         other => assert_eq!(other, "", "an unknown role"),
     }
+}
+
+/// Puts objects and moves a register to the last of them, for ever.
+async fn work(store: &dyn Storage, name: &RegisterName) {
+    for n in u64::from(std::process::id()) << 32.. {
+        let bytes = bytes::Bytes::from(n.to_string().repeat(5000));
+        store.put(&chunk(&bytes), std::slice::from_ref(&bytes)).await.unwrap();
+        store.barrier().await.unwrap();
+        let found = store.load(name).await.unwrap().unwrap();
+        let tip = chunk(&bytes).as_str().to_owned();
+        store.replace(name, &Expected::Is(found.version), tip.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_moment_leaves_nothing_to_repair() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = RegisterName::branch("main");
+    create(&*local(directory.path()), &name, "0").await;
+    let mut tips = std::collections::BTreeSet::new();
+    for round in 0..12 {
+        let mut children = [spawn("work", directory.path()), spawn("work", directory.path())];
+        // Not before it has done something, and then at some moment within a few of its steps.
+        let before = local(directory.path()).load(&name).await.unwrap().unwrap().value;
+        while local(directory.path()).load(&name).await.unwrap().unwrap().value == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_micros(round * 1777)).await;
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let store = local(directory.path());
+        let objects: Vec<_> = store.list("chunks/").try_collect().await.unwrap();
+        for meta in &objects {
+            let bytes = std::fs::read(directory.path().join(&meta.name)).unwrap();
+            assert_eq!(chunk(&bytes).as_str(), meta.name, "what has a name is whole");
+        }
+        let tip = store.load(&name).await.unwrap().unwrap();
+        let text = String::from_utf8(tip.value.to_vec()).unwrap();
+        assert!(objects.iter().any(|meta| meta.name == text), "the register names an object that is there");
+        assert!(matches!(store.replace(&name, &Expected::Is(tip.version), text.clone().into()).await.unwrap(), Replaced::Done(_)));
+        tips.insert(text);
+    }
+    assert_eq!(tips.len(), 12, "work went on every time");
 }
 
 #[tokio::test]

@@ -1,0 +1,109 @@
+//! Writing a version as a CAR file: first everything is counted, then payload is read.
+
+use futures::stream::FuturesOrdered;
+use futures::StreamExt;
+use tokio::io::AsyncWrite;
+
+use super::distinct::{Distinct, Firsts, LIMIT};
+use super::walk::Walk;
+use crate::carfile::{self, CarWriter};
+use crate::error::{Error, Result};
+use crate::id::SnapshotId;
+use crate::session::Snapshot;
+
+/// How many blocks are read ahead of the one being written, each of at most 1 MiB.
+const AHEAD: usize = 16;
+
+/// What a CAR file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CarSummary {
+    /// The only root: the commit.
+    pub root: SnapshotId,
+    /// How many blocks, that of the root included.
+    pub blocks: u64,
+    /// The length of the whole file, in bytes.
+    pub bytes: u64,
+}
+
+/// A CAR file that has been laid out and not yet written: every offset follows from it.
+#[derive(Debug)]
+pub struct CarPlan {
+    snapshot: Snapshot,
+    firsts: Firsts,
+    summary: CarSummary,
+}
+
+impl Snapshot {
+    /// Writes this version as a CAR file of version 1, the same bytes on every run and machine.
+    ///
+    /// The root is the commit; chunks are included, virtual data stays a reference, history is left out. The file is worthless if this fails.
+    /// `out` is flushed, not shut down.
+    pub async fn export_car<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
+        self.plan_car().await?.write(out).await
+    }
+
+    /// Lays out the CAR file of this version without reading any payload: its length is known before its first byte is written.
+    pub async fn plan_car(&self) -> Result<CarPlan> {
+        self.plan_car_within(LIMIT).await
+    }
+
+    /// Plans with at most `limit` names of blocks in memory.
+    pub(super) async fn plan_car_within(&self, limit: usize) -> Result<CarPlan> {
+        let mut distinct = Distinct::new(limit);
+        let mut walk = self.car_walk();
+        while let Some(link) = walk.next().await? {
+            let section = u32::try_from(carfile::section_len(&link.cid, link.len));
+            let section = section.map_err(|e| Error::corrupt(format!("block {} is too long for a CAR file", link.cid)).caused_by(e))?;
+            if distinct.push(link.name()?, section) {
+                distinct = distinct.spill().await?;
+            }
+        }
+        let firsts = distinct.finish().await?;
+        let bytes = carfile::header_len(&[self.id().cid()])? + firsts.size;
+        let summary = CarSummary { root: self.id(), blocks: firsts.count, bytes };
+        Ok(CarPlan { snapshot: self.clone(), firsts, summary })
+    }
+
+    fn car_walk(&self) -> Walk {
+        Walk::new(self.repository().objects(), self.repository().chunks(), self.id(), self.commit())
+    }
+}
+
+impl CarPlan {
+    /// What the file will hold.
+    pub const fn summary(&self) -> CarSummary {
+        self.summary
+    }
+
+    /// Writes the file. Chunks are read and verified a bounded number ahead, whatever their sizes.
+    pub async fn write<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
+        let mut writer = CarWriter::start(out, &[self.summary.root.cid()]).await?;
+        let (mut walk, mut place) = (self.snapshot.car_walk(), 0);
+        let mut reads = FuturesOrdered::new();
+        let (mut is_more, mut blocks) = (true, 0);
+        while is_more || !reads.is_empty() {
+            while is_more && reads.len() < AHEAD {
+                match walk.next().await? {
+                    None => is_more = false,
+                    Some(link) => {
+                        if self.firsts.holds(place) {
+                            reads.push_back(link.read(self.snapshot.repository().chunks().clone()));
+                        }
+                        place += 1;
+                    }
+                }
+            }
+            if let Some(read) = reads.next().await {
+                let (cid, data) = read?;
+                writer.block(&cid, &data).await?;
+                blocks += 1;
+            }
+        }
+        let (_, bytes) = writer.finish().await?;
+        let written = CarSummary { blocks, bytes, ..self.summary };
+        if written == self.summary {
+            return Ok(written);
+        }
+        Err(Error::internal(format!("the CAR file of {} has {bytes} bytes, not the planned {}", self.summary.root, self.summary.bytes)))
+    }
+}

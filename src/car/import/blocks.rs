@@ -1,0 +1,311 @@
+//! The blocks of a version as they arrive, each held against whatever links it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Limits;
+use super::chunks::Trees;
+use crate::car::distinct::Name;
+use crate::carfile::Block;
+use crate::chunk::Assembler;
+use crate::error::{Error, Result};
+use crate::format::{Commit, Entry, Node, VirtualFile};
+use crate::id::{BINARY_CID, ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId, cid_from_bytes};
+use crate::map::NodeSink;
+use crate::objects::Uploads;
+use crate::repository::Repository;
+
+/// What a link demands of the block that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The root.
+    Commit,
+    /// A node of one of the maps.
+    Node(MapKind),
+    /// A chunk that is one block, of this many bytes.
+    Chunk(u64),
+    /// The root of the tree with this number.
+    Tree(usize),
+}
+
+/// Where the bytes of a block are that has arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// Stored as a snapshot or a node, and never asked for again.
+    Object,
+    /// Stored as a chunk of this many bytes.
+    Chunk(u64),
+    /// Among the pieces of trees that are not complete.
+    Piece,
+    /// Leaf of a stored tree.
+    Leaf(usize, u64),
+    /// Interior node of a stored tree.
+    Interior(usize),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    pub(super) role: Option<Role>,
+    pub(super) place: Option<Place>,
+}
+
+impl Known {
+    /// Whether the block is where its role wants it.
+    const fn is_settled(&self) -> bool {
+        match (self.role, self.place) {
+            (None, _) | (Some(Role::Chunk(_)), Some(Place::Chunk(_))) => true,
+            (Some(Role::Chunk(_)), _) => false,
+            (Some(_), place) => place.is_some(),
+        }
+    }
+}
+
+/// A block that nothing has asked for yet.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) data: Bytes,
+    offset: u64,
+}
+
+/// Everything known while a file is read. Memory grows with the number of blocks (about 100 bytes each), not with their bytes.
+pub(super) struct Blocks<'r> {
+    pub(super) repository: &'r Repository,
+    pub(super) limits: Limits,
+    pub(super) uploads: Uploads,
+    pub(super) known: HashMap<Name, Known>,
+    pub(super) held: HashMap<Name, Held>,
+    held_bytes: u64,
+    /// Held blocks that something asks for now.
+    ready: Vec<Name>,
+    pub(super) trees: Trees,
+    root: SnapshotId,
+    commit: Option<Commit>,
+}
+
+/// A version of which every block has arrived.
+pub(super) struct Version<'r> {
+    pub(super) repository: &'r Repository,
+    pub(super) id: SnapshotId,
+    pub(super) commit: Commit,
+}
+
+impl<'r> Blocks<'r> {
+    pub(super) fn new(repository: &'r Repository, root: SnapshotId, limits: Limits) -> Result<Self> {
+        let known = HashMap::from([(root.to_bytes(), Known { role: Some(Role::Commit), place: None })]);
+        Ok(Self {
+            repository,
+            limits,
+            uploads: Uploads::new(repository.objects()),
+            known,
+            held: HashMap::new(),
+            held_bytes: 0,
+            ready: Vec::new(),
+            trees: Trees::default(),
+            root,
+            commit: None,
+        })
+    }
+
+    pub(super) fn hash(&self) -> HashAlgorithm {
+        self.repository.hash()
+    }
+
+    /// Takes the next block of the file, and everything held that it links.
+    pub(super) async fn take(&mut self, block: Block) -> Result<()> {
+        let Block { cid, data, offset } = block;
+        let name = name_of(&cid).map_err(|e| e.context(format!("the CAR section at byte {offset}")))?;
+        let arrived = self.known.get(&name).is_some_and(|known| known.place.is_some());
+        if arrived || self.held.contains_key(&name) {
+            return Err(Error::corrupt(format!("block {cid} at byte {offset} is in the CAR file twice")));
+        }
+        self.held_bytes += data.len() as u64;
+        self.held.insert(name, Held { data, offset });
+        self.ready.push(name);
+        while let Some(name) = self.ready.pop() {
+            if let Some(offset) = self.held.get(&name).map(|held| held.offset) {
+                let context = |e: Error| match cid_from_bytes(&name) {
+                    Ok(cid) => e.context(format!("block {cid} at byte {offset}")),
+                    Err(_) => e,
+                };
+                self.place(name).await.map_err(context)?;
+            }
+        }
+        self.require_room(offset)
+    }
+
+    fn require_room(&self, offset: u64) -> Result<()> {
+        // One chunk may be as large as it is; what comes out of order may not.
+        let loose = self.held_bytes + self.trees.open_bytes_but_largest(self.limits.held.saturating_sub(self.held_bytes));
+        if loose > self.limits.held {
+            return Err(Error::unsupported(format!(
+                "up to byte {offset} the CAR file has {loose} bytes of blocks that nothing before them needs; \
+                 at most {} are held: write it depth first",
+                self.limits.held
+            )));
+        }
+        if self.known.len() + self.held.len() > self.limits.blocks {
+            return Err(Error::unsupported(format!("up to byte {offset} the CAR file has or links more than {} blocks", self.limits.blocks)));
+        }
+        Ok(())
+    }
+
+    /// Puts a held block where it belongs, if that is known.
+    async fn place(&mut self, name: Name) -> Result<()> {
+        let Some(data) = self.held.get(&name).map(|held| held.data.clone()) else { return Ok(()) };
+        let role = self.known.get(&name).and_then(|known| known.role);
+        let waiting = self.trees.take_waiting(&name);
+        if role.is_none() && waiting.is_empty() {
+            return Ok(());
+        }
+        self.held.remove(&name);
+        self.held_bytes -= data.len() as u64;
+        match role {
+            Some(Role::Commit) => self.take_commit(name, &data)?,
+            Some(Role::Node(MapKind::Files)) => self.take_files(name, &data).await?,
+            Some(Role::Node(_)) => self.take_manifest(name, &data).await?,
+            Some(Role::Chunk(size)) => self.take_chunk(name, size, data.clone()).await?,
+            Some(Role::Tree(_)) | None => self.known.entry(name).or_default().place = Some(Place::Piece),
+        }
+        if !waiting.is_empty() {
+            self.trees.keep_piece(name, data);
+            for tree in waiting {
+                self.pump(tree).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_commit(&mut self, name: Name, data: &Bytes) -> Result<()> {
+        let commit = Commit::decode_canonical(data, self.hash())?;
+        self.arrived(name, Place::Object);
+        self.link(commit.files.to_bytes(), Role::Node(MapKind::Files))?;
+        self.link(commit.manifest.to_bytes(), Role::Node(MapKind::Manifest))?;
+        self.commit = Some(commit);
+        Ok(())
+    }
+
+    async fn take_files(&mut self, name: Name, data: &Bytes) -> Result<()> {
+        let node = Arc::new(Node::<VirtualFile>::decode_canonical(data, self.hash())?);
+        let id = NodeId::from_cid(&cid_from_bytes(&name)?)?;
+        self.uploads.store(id, node.clone()).await?;
+        self.arrived(name, Place::Object);
+        self.link_children(&node)
+    }
+
+    async fn take_manifest(&mut self, name: Name, data: &Bytes) -> Result<()> {
+        let node = Arc::new(Node::<Entry>::decode_canonical(data, self.hash())?);
+        let id = NodeId::from_cid(&cid_from_bytes(&name)?)?;
+        self.uploads.store(id, node.clone()).await?;
+        self.arrived(name, Place::Object);
+        self.link_children(&node)?;
+        if let Node::Leaf(leaf) = &*node {
+            for (key, entry) in &leaf.entries {
+                if let Entry::Chunk { id, size } = entry {
+                    self.link_chunk(*id, *size).await.map_err(|e| e.context(key))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn link_children<V: crate::format::Value>(&mut self, node: &Node<V>) -> Result<()> {
+        let Node::Branch(branch) = node else { return Ok(()) };
+        branch.children.iter().try_for_each(|child| self.link(child.id.to_bytes(), Role::Node(V::KIND)))
+    }
+
+    /// Asks for a block that only one place can link: no two nodes of a version are equal.
+    fn link(&mut self, name: Name, role: Role) -> Result<()> {
+        let known = self.known.entry(name).or_default();
+        if known.role.is_some() {
+            return Err(Error::corrupt(format!("node {} is linked twice", cid_from_bytes(&name)?)));
+        }
+        known.role = Some(role);
+        if self.held.contains_key(&name) {
+            self.ready.push(name);
+        }
+        Ok(())
+    }
+
+    async fn link_chunk(&mut self, id: ChunkId, size: u64) -> Result<()> {
+        let name = id.to_bytes();
+        let known = self.known.get(&name).copied().unwrap_or_default();
+        match known.role {
+            Some(Role::Chunk(other)) if other == size => return Ok(()),
+            Some(Role::Tree(tree)) if self.trees.size(tree) == Some(size) => return Ok(()),
+            Some(_) => return Err(Error::corrupt(format!("chunk {id} has {size} bytes here and another size elsewhere"))),
+            None => {}
+        }
+        if size > self.limits.chunk {
+            return Err(Error::unsupported(format!("chunk {id} has {size} bytes; chunks of at most {} are imported", self.limits.chunk)));
+        }
+        let assembler = Assembler::new(id, size)?;
+        match id.form() {
+            ChunkForm::Raw => {
+                self.known.entry(name).or_default().role = Some(Role::Chunk(size));
+                if known.place.is_some() {
+                    // It came as a leaf of a larger chunk; now it is asked for as a chunk of its own.
+                    let data = self.fetch(name).await?;
+                    self.take_chunk(name, size, data).await?;
+                } else if self.held.contains_key(&name) {
+                    self.ready.push(name);
+                }
+            }
+            ChunkForm::UnixFs => {
+                let tree = self.trees.open(id, size, assembler);
+                self.known.entry(name).or_default().role = Some(Role::Tree(tree));
+                self.pump(tree).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a chunk that is one block.
+    pub(super) async fn take_chunk(&mut self, name: Name, size: u64, data: Bytes) -> Result<()> {
+        let id = ChunkId::from_cid(&cid_from_bytes(&name)?)?;
+        let mut assembler = Assembler::new(id, size)?;
+        assembler.push(data)?;
+        let chunk = assembler.finish()?;
+        let chunks = self.repository.chunks().clone();
+        self.uploads.spawn(async move { chunks.put(&chunk).await }).await?;
+        self.arrived(name, Place::Chunk(size));
+        Ok(())
+    }
+
+    pub(super) fn arrived(&mut self, name: Name, place: Place) {
+        self.known.entry(name).or_default().place = Some(place);
+    }
+
+    /// Takes a held block away for a tree; `None` when it is not held.
+    pub(super) fn release(&mut self, name: &Name) -> Option<Bytes> {
+        let held = self.held.remove(name)?;
+        self.held_bytes -= held.data.len() as u64;
+        Some(held.data)
+    }
+
+    /// Ends the file, `end` bytes long: nothing may be missing, and nothing left over.
+    pub(super) async fn finish(mut self, end: u64) -> Result<Version<'r>> {
+        if let Some((name, held)) = self.held.iter().min_by_key(|(_, held)| held.offset) {
+            let cid = cid_from_bytes(name)?;
+            return Err(Error::corrupt(format!("block {cid} at byte {} is linked from nowhere in the CAR file", held.offset)));
+        }
+        let linked = self.known.iter().filter(|(_, known)| !known.is_settled()).map(|(name, _)| *name);
+        let missing: Vec<Name> = linked.chain(self.trees.waiting()).collect();
+        if let Some(first) = missing.iter().min() {
+            let cid = cid_from_bytes(first)?;
+            return Err(Error::corrupt(format!(
+                "the CAR file ends at byte {end} and lacks blocks that are linked in it, among them {cid}: it is truncated, or not whole"
+            )));
+        }
+        self.uploads.finish().await?;
+        let commit = self.commit.ok_or_else(|| Error::corrupt(format!("the CAR file lacks its root {}", self.root)))?;
+        Ok(Version { repository: self.repository, id: self.root, commit })
+    }
+}
+
+fn name_of(cid: &Cid) -> Result<Name> {
+    let bytes = cid.to_bytes();
+    let name = <[u8; BINARY_CID]>::try_from(bytes);
+    name.map_err(|_| Error::unsupported(format!("block {cid} is of a kind that no version holds")))
+}

@@ -1,0 +1,200 @@
+//! Is everything here, is it what it was, and does it fit together?
+//!
+//! A walk from the refs (or from one version) that reads every object anew, past all caches, and hashes every byte. What
+//! versions share is checked once. Nothing is repaired, and nothing stops the walk but a store that does not answer.
+//! External files are not read.
+
+mod chunks;
+mod finding;
+mod line;
+mod reach;
+mod tree;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::commit::{Wrong, recount};
+use crate::error::{ErrorKind, Result};
+use crate::format::{Commit, Entry, VirtualFile};
+use crate::id::{MapKind, NodeId, SnapshotId};
+use crate::objects::Objects;
+use crate::repository::Repository;
+use crate::session::Snapshot;
+use crate::storage::ObjectName;
+
+pub use finding::{Finding, FindingKind};
+
+use chunks::Chunks;
+use finding::Findings;
+use reach::Versions;
+use tree::Record;
+
+/// How many MiB of objects are read at once.
+const READ_MIB: u32 = 64;
+
+/// What is verified.
+#[derive(Debug, Clone)]
+pub enum VerifyScope {
+    /// One version with all its data, and the commits behind it without theirs.
+    Revision(Snapshot),
+    /// Every version that any branch or tag shows, has shown or leads back to, with all its data, and the refs themselves.
+    Everything,
+}
+
+/// What a verification saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// What is wrong, in no particular order; at most 10,000. None: everything reached is as it should be.
+    pub findings: Vec<Finding>,
+    /// How many findings there were in all.
+    pub found: u64,
+    /// How many refs were read; none for one revision.
+    pub refs: u64,
+    /// How many snapshots were read.
+    pub snapshots: u64,
+    /// How many nodes of maps were read.
+    pub nodes: u64,
+    /// How many chunks were read.
+    pub chunks: u64,
+    /// How many bytes of chunks were hashed.
+    pub bytes: u64,
+    /// Versions that were imported without what came before them: no damage.
+    pub shallow: Vec<SnapshotId>,
+}
+
+impl Repository {
+    /// Reads and hashes everything in `scope` again, and tells what is missing, damaged or at odds with the rest.
+    ///
+    /// An error means that the store did not answer, not that something is wrong with what it holds: that is a finding.
+    pub async fn verify(&self, scope: VerifyScope) -> Result<Verified> {
+        Verifier::new(self).run(scope).await
+    }
+}
+
+/// One verification under way.
+struct Verifier<'r> {
+    repository: &'r Repository,
+    /// Nodes for comparing maps; its cache holds nothing from before.
+    objects: Objects,
+    findings: Findings,
+    nodes: Mutex<HashMap<(MapKind, NodeId), std::sync::Arc<Record>>>,
+    chunks: Chunks,
+    permits: Semaphore,
+    refs_read: AtomicU64,
+    nodes_read: AtomicU64,
+}
+
+impl<'r> Verifier<'r> {
+    fn new(repository: &'r Repository) -> Self {
+        Self {
+            repository,
+            objects: Objects::new(repository.storage().clone(), repository.hash(), 64 << 20),
+            findings: Findings::default(),
+            nodes: Mutex::default(),
+            chunks: Chunks::default(),
+            permits: Semaphore::new(READ_MIB as usize),
+            refs_read: AtomicU64::new(0),
+            nodes_read: AtomicU64::new(0),
+        }
+    }
+
+    async fn run(self, scope: VerifyScope) -> Result<Verified> {
+        let mut versions = match &scope {
+            VerifyScope::Revision(snapshot) => self.reach(&[(snapshot.id(), None)]).await?,
+            VerifyScope::Everything => {
+                let roots = self.ref_roots().await?;
+                self.reach(&roots).await?
+            }
+        };
+        let deep: HashSet<SnapshotId> = match scope {
+            VerifyScope::Revision(snapshot) => [snapshot.id()].into(),
+            VerifyScope::Everything => versions.commits.keys().copied().collect(),
+        };
+        let mut clean = HashSet::new();
+        let mut miscounts = HashMap::new();
+        for id in versions.oldest_first() {
+            self.check_line(&mut versions, id).await?;
+            if deep.contains(&id)
+                && let Some(commit) = versions.commits.get(&id).cloned()
+            {
+                let parent = commit.parents.first().filter(|parent| clean.contains(*parent));
+                let parent = parent.and_then(|parent| versions.commits.get(parent)).cloned();
+                if self.check_data(id, &commit, parent.as_deref(), &mut miscounts).await? {
+                    clean.insert(id);
+                }
+            }
+        }
+        Ok(self.report(&versions))
+    }
+
+    fn report(self, versions: &Versions) -> Verified {
+        let (findings, found) = self.findings.into_parts();
+        let (chunks, bytes) = self.chunks.counts();
+        Verified {
+            findings,
+            found,
+            refs: self.refs_read.load(Ordering::Relaxed),
+            snapshots: versions.commits.len() as u64,
+            nodes: self.nodes_read.load(Ordering::Relaxed),
+            chunks,
+            bytes,
+            shallow: versions.oldest_first().into_iter().filter(|id| versions.shallow.contains(id)).collect(),
+        }
+    }
+
+    /// Checks the two manifests of a version and every chunk; `true` when their counts can be built on.
+    async fn check_data(
+        &self,
+        id: SnapshotId,
+        commit: &Commit,
+        parent: Option<&Commit>,
+        miscounts: &mut HashMap<(NodeId, NodeId), Vec<usize>>,
+    ) -> Result<bool> {
+        let files = self.map::<VirtualFile>(id, commit.files).await?;
+        let manifest = self.map::<Entry>(id, commit.manifest).await?;
+        if !files.is_whole || !manifest.is_whole {
+            return Ok(false);
+        }
+        if let Some(known) = miscounts.get(&(commit.manifest, commit.files)) {
+            known.iter().for_each(|at| self.findings.reach(*at, id));
+            return Ok(false);
+        }
+        let object = ObjectName::node(MapKind::Files, &commit.files);
+        let wrong = match recount(&self.objects, parent, commit).await {
+            Ok(wrong) => wrong,
+            Err(e) if is_damage(e.kind()) => {
+                self.findings.add(Finding::new(FindingKind::Corrupt, &object, e.to_string()).version(id));
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        };
+        let mut known = Vec::new();
+        for miscount in &wrong {
+            let kind = match miscount.wrong {
+                Wrong::Miscounted { .. } => FindingKind::Miscounted,
+                Wrong::PastEnd { .. } => FindingKind::PastEnd,
+                Wrong::Unplaced(_) => FindingKind::Unplaced,
+            };
+            let mut finding = Finding::new(kind, &object, miscount.to_string()).version(id);
+            finding.keys = miscount.keys.iter().map(ToString::to_string).collect();
+            known.push(self.findings.add(finding));
+        }
+        if known.is_empty() {
+            return Ok(true);
+        }
+        miscounts.insert((commit.manifest, commit.files), known);
+        Ok(false)
+    }
+}
+
+/// Whether an error says something of what is stored, rather than of the store.
+const fn is_damage(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Invalid)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
