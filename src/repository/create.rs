@@ -82,7 +82,7 @@ impl Repository {
         uploads.snapshot(id, &with_roots(objects, commit).await?).await?;
         uploads.finish().await?;
         self.storage().barrier().await?;
-        let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };
+        let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time, at: Some(time) };
         self.refs().create(&main, to).await?;
         Ok(())
     }
