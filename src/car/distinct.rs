@@ -96,7 +96,8 @@ impl Distinct {
     }
 
     fn merge(mut self) -> Result<Firsts> {
-        let words = usize::try_from(self.count.div_ceil(64)).map_err(|e| Error::unsupported("too many blocks for this machine").caused_by(e))?;
+        let words =
+            usize::try_from(self.count.div_ceil(64)).map_err(|e| Error::unsupported("too many blocks for this machine").caused_by(e))?;
         let mut firsts = Firsts { bits: vec![0; words], count: 0, size: 0 };
         self.names.sort_unstable();
         let mut last = None;
@@ -171,7 +172,14 @@ mod tests {
     #[tokio::test]
     async fn runs_on_disk_say_the_same_as_memory() {
         let mut random = rand::rngs::StdRng::seed_from_u64(7);
-        let names: Vec<Name> = (0..5000).map(|_| { let n: u16 = random.random_range(0..1500); let mut name = [0; BINARY_CID]; name[..2].copy_from_slice(&n.to_le_bytes()); name }).collect();
+        let names: Vec<Name> = (0..5000)
+            .map(|_| {
+                let n: u16 = random.random_range(0..1500);
+                let mut name = [0; BINARY_CID];
+                name[..2].copy_from_slice(&n.to_le_bytes());
+                name
+            })
+            .collect();
         let mut seen = std::collections::HashSet::new();
         let expected: Vec<bool> = names.iter().map(|name| seen.insert(*name)).collect();
         for limit in [7, 100, 4999, 5000, 10_000] {

@@ -1,7 +1,7 @@
 //! Writing a version as a CAR file: first everything is counted, then payload is read.
 
-use futures::stream::FuturesOrdered;
 use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 use tokio::io::AsyncWrite;
 
 use super::distinct::{Distinct, Firsts, LIMIT};

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{FuturesOrdered, StreamExt};
 use futures::future::BoxFuture;
+use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::distinct::Name;
 use crate::chunk::ChunkStore;
@@ -187,7 +187,8 @@ impl<V: CachedValue> Nodes<V> {
             return Err(Error::corrupt(format!("{} node {id} is not the one that its parent announces", V::KIND)));
         }
         if let Node::Branch(branch) = &*node {
-            let level = branch.level.checked_sub(1).ok_or_else(|| Error::corrupt(format!("{} node {id} is a branch of level 0", V::KIND)))?;
+            let level =
+                branch.level.checked_sub(1).ok_or_else(|| Error::corrupt(format!("{} node {id} is a branch of level 0", V::KIND)))?;
             let children = branch.children.iter().map(|child| (child.id, Some((level, child.clone()))));
             if level == 0 {
                 self.leaves.extend(children);

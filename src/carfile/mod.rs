@@ -21,7 +21,7 @@ use crate::id::Cid;
 use crate::varint;
 
 pub(crate) use header::section_len as header_len;
-pub(crate) use reader::{Block, CarReader, verify};
+pub(crate) use reader::{Block, CarReader};
 pub(crate) use writer::CarWriter;
 
 /// The longest block, in bytes: what other implementations move between each other.

@@ -10,7 +10,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
-use super::{CarReader, CarWriter, MAX_BLOCK, header_len, section_len, verify};
+use super::reader::verify;
+use super::{CarReader, CarWriter, MAX_BLOCK, header_len, section_len};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, Cid, HashAlgorithm, NodeId, parse_cid};
 use crate::varint;

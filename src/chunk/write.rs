@@ -1,6 +1,9 @@
 //! Hash and store.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
@@ -26,6 +29,15 @@ impl ChunkStore {
     /// Stores a chunk as one object. Writing it again is harmless; durable after [`Storage::barrier`](crate::storage::Storage::barrier).
     pub(crate) async fn put(&self, chunk: &Hashed) -> Result<()> {
         self.storage.put(&ObjectName::chunk(&chunk.id()), &object_parts(chunk)).await
+    }
+
+    /// The storing of a chunk as a job: each call is one attempt.
+    pub(crate) fn job(&self, chunk: Hashed) -> impl Fn() -> BoxFuture<'static, Result<()>> + Send + use<> {
+        let (chunks, chunk) = (self.clone(), Arc::new(chunk));
+        move || {
+            let (chunks, chunk) = (chunks.clone(), chunk.clone());
+            Box::pin(async move { chunks.put(&chunk).await })
+        }
     }
 
     /// Hashes and stores; returns the id and the length in bytes.

@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 
 pub(crate) use prepare::{extend_history, with_roots};
 pub use publish::Settlement;
-pub(crate) use recount::{Miscount, Wrong, recount};
+pub(crate) use recount::{Wrong, recount};
 
 /// How often a commit that loses the race for its branch is rebased and tried again.
 const ATTEMPTS: u32 = 200;

@@ -9,7 +9,6 @@ use crate::id::NodeId;
 use crate::key::MapKey;
 use crate::map::{Change, Map, Span};
 use crate::objects::{CachedValue, Objects};
-use crate::virtuals;
 
 /// How many keys a finding names.
 const SHOWN: usize = 3;
@@ -89,7 +88,7 @@ pub(crate) async fn recount(objects: &Objects, old: Option<&Commit>, new: &Commi
             wrong.push(Miscount { file: file.clone(), keys: tally.keys.clone(), wrong: Wrong::Miscounted { said, found } });
         }
         if let Some(record) = after {
-            if let Err(e) = virtuals::resolve(&new.containers, &file) {
+            if let Err(e) = file.url(&new.containers) {
                 wrong.push(Miscount { file: file.clone(), keys: tally.keys.clone(), wrong: Wrong::Unplaced(e.to_string()) });
             }
             wrong.extend(past_end(&file, &tally, &record));

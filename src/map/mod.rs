@@ -29,14 +29,12 @@ use crate::error::Result;
 use crate::format::{Node, Value};
 use crate::id::{HashAlgorithm, NodeId};
 
-pub(crate) use build::{Builder, Built, build};
-pub(crate) use check::{Checked, Finding, Judged, judge};
+pub(crate) use build::build;
+pub(crate) use check::judge;
 pub(crate) use diff::{Change, Diff};
-pub(crate) use edit::Edited;
-pub(crate) use merge::{Clash, Merged, Plan};
 pub(crate) use page::Totals;
 pub(crate) use scan::Scan;
-pub(crate) use span::{Edge, Span};
+pub(crate) use span::Span;
 
 /// The constants of the cut rule. Those of format v1 are stored nowhere and tuned by nobody; tests inject others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ const ENTRY_WEIGHT: u64 = 160;
 const EXPECTED_NODES: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ByWeight;
+pub(crate) struct ByWeight;
 
 impl<V: Value> Weighter<NodeId, Arc<Node<V>>> for ByWeight {
     fn weight(&self, _: &NodeId, node: &Arc<Node<V>>) -> u64 {

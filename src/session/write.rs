@@ -1,7 +1,5 @@
 //! Staging: chunk bytes are hashed and uploaded as they come, everything else stays in memory until the commit.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::WriteSession;
@@ -31,12 +29,7 @@ impl WriteSession {
         let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
         if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
-            let chunks = self.base.repository().chunks().clone();
-            let hashed = Arc::new(hashed);
-            let job = move || {
-                let (chunks, hashed) = (chunks.clone(), hashed.clone());
-                async move { chunks.put(&hashed).await }
-            };
+            let job = self.base.repository().chunks().job(hashed);
             // Staged first: if an earlier upload is found to have failed, this one still belongs to the session.
             self.staged.set(key, entry);
             return self.uploads.spawn(job).await;

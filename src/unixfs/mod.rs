@@ -16,4 +16,4 @@ mod tests;
 
 pub(crate) use file::{children, file_size};
 pub(crate) use layout::{LEAF, Layout, MAX_SIZE, Shape};
-pub(crate) use tree::{Step, Tree, TreeNode};
+pub(crate) use tree::{Step, Tree};

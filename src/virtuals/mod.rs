@@ -33,7 +33,7 @@ use crate::id::HashAlgorithm;
 use crate::time::Timestamp;
 
 pub use access::{Access, Allow, Rebind};
-pub use locate::{Located, Locator};
+pub use locate::Locator;
 pub use validator::Validator;
 
 use file::FileSource;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use firnline::storage::Memory;
-use firnline::{Clock, CommitOptions, CreateOptions, HashAlgorithm, ImportTarget, Key, OpenOptions, Prefix, Repository, Snapshot, Timestamp};
+use firnline::{
+    Clock, CommitOptions, CreateOptions, HashAlgorithm, ImportTarget, Key, OpenOptions, Prefix, Repository, Snapshot, Timestamp,
+};
 use futures::TryStreamExt;
 
 /// A clock that is one second further at every look, so that two runs stamp alike.

@@ -146,7 +146,10 @@ impl<'r> Blocks<'r> {
             )));
         }
         if self.known.len() + self.held.len() > self.limits.blocks {
-            return Err(Error::unsupported(format!("up to byte {offset} the CAR file has or links more than {} blocks", self.limits.blocks)));
+            return Err(Error::unsupported(format!(
+                "up to byte {offset} the CAR file has or links more than {} blocks",
+                self.limits.blocks
+            )));
         }
         Ok(())
     }
@@ -267,8 +270,7 @@ impl<'r> Blocks<'r> {
         let mut assembler = Assembler::new(id, size)?;
         assembler.push(data)?;
         let chunk = assembler.finish()?;
-        let chunks = self.repository.chunks().clone();
-        self.uploads.spawn(async move { chunks.put(&chunk).await }).await?;
+        self.uploads.spawn(self.repository.chunks().job(chunk)).await?;
         self.arrived(name, Place::Chunk(size));
         Ok(())
     }

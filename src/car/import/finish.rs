@@ -4,10 +4,10 @@ use super::blocks::Version;
 use crate::commit::{extend_history, recount};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Entry, Value, VirtualFile};
-use crate::map::{Map, NodeSource, build};
-use crate::objects::{CachedValue, Objects, Uploads};
 use crate::format::{HistoryEntry, Roots, SnapshotObject};
 use crate::id::NodeId;
+use crate::map::{Map, NodeSource, build};
+use crate::objects::{CachedValue, Objects, Uploads};
 use crate::repository::Repository;
 use crate::session::Snapshot;
 use crate::storage::ObjectName;
@@ -28,7 +28,7 @@ impl Repository {
         uploads.finish().await?;
         let history = if has_history { Some(objects.load(commit.history).await?) } else { None };
         let roots = Roots { manifest: Some(objects.load(commit.manifest).await?), files: Some(objects.load(commit.files).await?), history };
-        uploads.snapshot(version.id, SnapshotObject { commit: commit.clone(), roots }).await?;
+        uploads.snapshot(version.id, &SnapshotObject { commit: commit.clone(), roots }).await?;
         uploads.finish().await?;
         if !has_history {
             self.storage().put(&ObjectName::shallow(&version.id), &[]).await?;

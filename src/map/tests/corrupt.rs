@@ -6,7 +6,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
 use super::support::*;
 use crate::error::{ErrorKind, Result};
-use crate::format::{Branch, Entry, Leaf, Node, Value};
+use crate::format::{Branch, Entry, Leaf, Node};
 use crate::id::{HashAlgorithm, NodeId};
 use crate::key::MapKey;
 use crate::map::{Shape, Span};

@@ -8,7 +8,8 @@ use rand::seq::IndexedRandom as _;
 use super::support::*;
 use crate::format::{Entry, HistoryEntry, Value, VirtualFile};
 use crate::key::MapKey;
-use crate::map::{Change, Clash, Map};
+use crate::map::merge::Clash;
+use crate::map::{Change, Map};
 
 fn collect<V: Random>(old: &Map<'_, V, Store<V>>, new: &Map<'_, V, Store<V>>) -> Vec<Change<V>> {
     use futures::TryStreamExt as _;

@@ -12,7 +12,8 @@ use crate::error::ErrorKind;
 use crate::format::{Entry, HistoryEntry, Node, Value, VirtualFile};
 use crate::id::{HashAlgorithm, NodeId};
 use crate::key::{MapKey, Prefix};
-use crate::map::{Edge, Map, Shape, Span, Totals, build};
+use crate::map::span::Edge;
+use crate::map::{Map, Shape, Span, Totals, build};
 
 /// How often the interesting things happened.
 #[derive(Default, Debug)]
@@ -86,7 +87,7 @@ fn edits<V: Random>(seed: u64, cases: usize) -> Tally {
 }
 
 /// Builds from a stream and through the builder, which must agree.
-fn build_twice<V: Random>(model: &Model<V>, shape: Shape) -> (crate::map::Built, Taken<V>) {
+fn build_twice<V: Random>(model: &Model<V>, shape: Shape) -> (crate::map::build::Built, Taken<V>) {
     let (built, sink) = super::support::build(model, shape);
     assert_eq!(built.totals, totals(model));
     let entries = futures::stream::iter(model.iter().map(|(k, v)| Ok((k.clone(), v.clone()))));

@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::format::{Entry, Node, Value};
 use crate::id::{HashAlgorithm, NodeId};
 use crate::key::{MapKey, Prefix};
-use crate::map::{Edge, Map, NodeSource, Shape, Span};
+use crate::map::span::Edge;
+use crate::map::{Map, NodeSource, Shape, Span};
 
 const SHAPE: Shape = Shape { hash: HashAlgorithm::Blake3, target: 9, limit: 1 << 19 };
 

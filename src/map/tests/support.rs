@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, HistoryEntry, Node, Value, VirtualFile};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
-use crate::map::{Builder, Built, Map, NodeSink, NodeSource, Shape};
+use crate::map::build::{Builder, Built};
+use crate::map::{Map, NodeSink, NodeSource, Shape};
 use crate::time::Timestamp;
 
 pub(super) type Model<V> = BTreeMap<MapKey, V>;
