@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod car;
 mod time_travel;
 mod tools;
 mod virtual_months;

@@ -12,20 +12,20 @@ const SOURCE: &str = "E1_north_america.nc";
 const TICK: Duration = Duration::from_micros(1);
 
 /// A store in three states, each committed, and the branch then reset to the first.
-struct Story {
-    folder: tempfile::TempDir,
-    firn: Firn,
+pub struct Story {
+    pub folder: tempfile::TempDir,
+    pub firn: Firn,
     /// The directory before anything was committed (it was empty), and as each commit found it.
-    trees: Vec<Tree>,
+    pub trees: Vec<Tree>,
     /// What zarr-python read in it; nothing in the empty one.
     values: Vec<Option<Value>>,
     /// When each of the four states was committed.
     times: Vec<Timestamp>,
-    ids: Vec<String>,
+    pub ids: Vec<String>,
 }
 
 impl Story {
-    fn tell(tools: &Tools, format: &str) -> Self {
+    pub fn tell(tools: &Tools, format: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let firn = Firn::init(folder.path().join("repository"));
         let store = folder.path().join("store.zarr");
