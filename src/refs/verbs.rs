@@ -19,8 +19,6 @@ pub(crate) struct MoveTo {
     pub(crate) about: Option<TagInfo>,
     /// The move may not be earlier than this; a creation may carry the time of the snapshot that it shows.
     pub(crate) not_before: Timestamp,
-    /// When it happens. Now, except for the ref that a repository is made with: its snapshot was made for it.
-    pub(crate) at: Option<Timestamp>,
 }
 
 impl Refs {
@@ -74,8 +72,7 @@ impl Refs {
     async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo) -> Result<Option<Move>> {
         require_known_epoch(name, &before.record)?;
         let last = self.last_event(&before.record).await?;
-        let now = to.at.unwrap_or_else(|| self.clock.now());
-        let time = now.max(to.not_before).max(last.map_or(Timestamp::MIN, Timestamp::next));
+        let time = self.clock.now().max(to.not_before).max(last.map_or(Timestamp::MIN, Timestamp::next));
         let mut next = before.record.successor();
         let done = Move { seq: next.seq, time, from: before.record.tip, to: to.to, op: to.op };
         next.tip = to.to;

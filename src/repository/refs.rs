@@ -71,7 +71,7 @@ impl Repository {
 
     /// Makes a branch at `target`; `Conflict` when it exists.
     pub async fn create_branch(&self, name: &RefName, target: &Snapshot) -> Result<Move> {
-        let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about: None, not_before: target.commit().time, at: None };
+        let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about: None, not_before: target.commit().time };
         self.create_ref(&Ref::branch(name.clone()), target, create).await
     }
 
@@ -80,7 +80,7 @@ impl Repository {
         let TagOptions { message, author, meta } = options.into();
         let time = self.clock().now().max(target.commit().time);
         let about = Some(TagInfo { message, time, author, meta });
-        let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about, not_before: time, at: None };
+        let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about, not_before: time };
         self.create_ref(&Ref::tag(name.clone()), target, create).await
     }
 
@@ -93,7 +93,7 @@ impl Repository {
     /// Points a branch elsewhere. What it showed until now stays readable at its times, and can be reset to.
     pub async fn reset(&self, branch: &RefName, target: &Snapshot) -> Result<Move> {
         self.require_writable()?;
-        let to = MoveTo { to: Some(target.id()), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN, at: None };
+        let to = MoveTo { to: Some(target.id()), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN };
         self.refs().change(&Ref::branch(branch.clone()), to, async |_| self.require_rooted(target).await).await
     }
 
@@ -109,7 +109,7 @@ impl Repository {
 
     async fn delete_ref(&self, name: &Ref) -> Result<Move> {
         self.require_writable()?;
-        let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before: Timestamp::MIN, at: None };
+        let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before: Timestamp::MIN };
         self.refs().change(name, to, async |_| Ok(())).await
     }
 

@@ -12,20 +12,20 @@ const SOURCE: &str = "E1_north_america.nc";
 const TICK: Duration = Duration::from_micros(1);
 
 /// A store in three states, each committed, and the branch then reset to the first.
-pub struct Story {
-    pub folder: tempfile::TempDir,
-    pub firn: Firn,
+pub(crate) struct Story {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) firn: Firn,
     /// The directory before anything was committed (it was empty), and as each commit found it.
-    pub trees: Vec<Tree>,
+    pub(crate) trees: Vec<Tree>,
     /// What zarr-python read in it; nothing in the empty one.
     values: Vec<Option<Value>>,
     /// When each of the four states was committed.
     times: Vec<Timestamp>,
-    pub ids: Vec<String>,
+    pub(crate) ids: Vec<String>,
 }
 
 impl Story {
-    pub fn tell(tools: &Tools, format: &str) -> Self {
+    pub(crate) fn tell(tools: &Tools, format: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let firn = Firn::init(folder.path().join("repository"));
         let store = folder.path().join("store.zarr");

@@ -131,7 +131,7 @@ impl Repository {
                 Some(TagInfo { message: String::new(), time, author: None, meta: std::collections::BTreeMap::new() })
             }
         };
-        let to = |not_before| MoveTo { to: Some(id), op: MoveOp::Import, about: about.clone(), not_before, at: None };
+        let to = |not_before| MoveTo { to: Some(id), op: MoveOp::Import, about: about.clone(), not_before };
         let exists = self.refs().try_read(name).await?.is_some_and(|state| state.record.tip.is_some());
         match (exists, name.kind) {
             // Everything was written anew, so nothing has to be asked of what the branch shows now.
