@@ -50,6 +50,8 @@ fn a_real_version_travels_as_a_car_file() {
     assert_eq!(story.firn.ok(&["car", "import", at("next.car").to_str().unwrap(), "--tag", "reviewed"]), next);
     assert_eq!(story.firn.bytes(&["cat", "reviewed", "note"]), b"mind the units");
 
+    other.sound();
+
     // A file cut short or with one bit changed leaves nothing behind.
     for (name, damaged) in [("cut.car", file[..file.len() - 1].to_vec()), ("bent.car", bent(&file))] {
         fs::write(at(name), damaged).unwrap();
@@ -78,7 +80,6 @@ fn is_all_there(story: &Story, other: &Firn) {
     assert_eq!((log.status.code(), lines(&log.stdout).len()), (Some(3), 1));
     assert_eq!(field(&lines(&log.stdout)[0], "id"), story.ids[2]);
     assert!(text(&log.stderr).contains("is not in this repository"), "{}", text(&log.stderr));
-    assert_eq!(other.run(&["verify", "scenario"]).status.code(), Some(0));
 }
 
 /// `@ipld/car` finds every block right, and every link from the root followed.

@@ -123,6 +123,7 @@ fn every_moment_comes_back(tools: &Tools, format: &str) {
     // The commits themselves know nothing of the reset.
     story.shows(&story.ids[2], 3);
     story.shows(&format!("{}~1", story.ids[2]), 2);
+    story.firn.sound();
 }
 
 fn earlier(time: Timestamp, span: Duration) -> Timestamp {

@@ -129,6 +129,12 @@ impl Firn {
         text(&ran.stdout).trim_end().to_owned()
     }
 
+    /// Everything in the repository is as it was written, and none of it is missing.
+    pub(crate) fn sound(&self) {
+        let ran = self.run(&["verify", "--all"]);
+        assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(0), String::new()), "{}", text(&ran.stderr));
+    }
+
     /// The exit status and the message of a command that must fail and print nothing on standard output.
     pub(crate) fn fails(&self, args: &[&str]) -> (i32, String) {
         let ran = self.run(args);
