@@ -10,14 +10,15 @@ use crate::commit::CommitOptions;
 use crate::error::Error;
 use crate::session::WriteSession;
 
+const REPOSITORY: &str = "The repository: a path or file:// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
+const ALLOW: &str = "Read external files below this URL; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]";
+
 /// What every verb takes.
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// The repository: a path or file:// [else: FIRN_REPO, the working directory or a parent that holds repo.json]
-    #[arg(short = 'R', long = "repository", value_name = "URL", global = true)]
+    #[arg(short = 'R', long = "repository", value_name = "URL", global = true, help = REPOSITORY)]
     pub(super) place: Option<String>,
-    /// Read external files below this URL; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]
-    #[arg(long, value_name = "URL_PREFIX[=CREDENTIALS]", global = true)]
+    #[arg(long, value_name = "URL_PREFIX[=CREDENTIALS]", global = true, help = ALLOW)]
     pub(super) allow: Vec<String>,
     /// Write also to a network or FUSE file system, where commits can be lost
     #[arg(long, global = true)]

@@ -72,8 +72,8 @@ const fn status(kind: ErrorKind) -> u8 {
 }
 
 /// Says what has to be said and gives the exit status.
-pub(super) fn exit(outcome: Result<Verdict, Stop>, format: Format) -> ExitCode {
-    let (error, commit) = match &outcome {
+pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode {
+    let (error, commit) = match outcome {
         Ok(Verdict::Fine) | Err(Stop::ClosedPipe) => return ExitCode::SUCCESS,
         Ok(Verdict::Found) => return ExitCode::from(1),
         Err(Stop::Interrupted) => return ExitCode::from(INTERRUPTED),

@@ -11,6 +11,7 @@
 mod apply;
 mod args;
 mod branch;
+mod car;
 mod cat;
 mod checkout;
 mod deps;
@@ -28,6 +29,7 @@ mod rm;
 mod settle;
 mod show;
 mod tag;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -87,8 +89,12 @@ enum Verb {
     Moves(moves::Moves),
     /// List the external files that a snapshot depends on.
     Deps(deps::Deps),
+    /// Read again and check everything that a snapshot holds.
+    Verify(verify::Verify),
     /// Find out whether a commit whose outcome was unknown happened.
     Settle(settle::Settle),
+    /// Write a version into a CAR file, or take one from it.
+    Car(car::Car),
 }
 
 /// Runs one command line, `args` beginning with the name of the program, and returns its exit status.
@@ -106,7 +112,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
     };
     let outcome = context.out.finish(outcome);
-    failure::exit(outcome, context.out.format())
+    failure::exit(&outcome, context.out.format())
 }
 
 async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
@@ -127,6 +133,8 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Reset(verb) => Box::pin(verb.run(context)).await,
         Verb::Moves(verb) => Box::pin(verb.run(context)).await,
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
+        Verb::Verify(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,
+        Verb::Car(verb) => Box::pin(verb.run(context)).await,
     }
 }

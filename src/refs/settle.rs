@@ -73,7 +73,14 @@ impl Refs {
                 Ok(now) if now.as_ref().map(|n| &n.version) == before.map(|b| &b.version) => {}
                 Ok(None) => return Err(Error::corrupt(format!("{register} was removed by something other than this program"))),
                 Ok(Some(now)) => {
-                    let record = RefRecord::decode(&now.value, register.as_str())?;
+                    let record = match RefRecord::decode(&now.value, register.as_str()) {
+                        Ok(record) => record,
+                        // Somebody wrote what this build cannot read, perhaps on top of ours.
+                        Err(e) => {
+                            last = Some(e);
+                            break;
+                        }
+                    };
                     match landed(&record).await {
                         Ok(true) => return Ok(Settled::Won),
                         Ok(false) => return Ok(Settled::Lost(Some(RefState { record, version: now.version }))),

@@ -12,11 +12,22 @@ use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
 use crate::key::MapKey;
 use crate::map::build;
 use crate::objects::Uploads;
-use crate::refs::{MoveOp, MoveTo, Ref};
+use crate::refs::{MoveOp, MoveTo, Ref, Refs};
 use crate::storage::{self, Expected, RegisterName, Replaced, Storage};
+use crate::time::{Clock, Timestamp};
 
 /// The branch that every repository begins with.
 pub(crate) const MAIN: &str = "main";
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct Stopped(Timestamp);
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
 
 impl Repository {
     /// Makes a repository at `place` and opens it; `Conflict` when there is one already.
@@ -82,7 +93,9 @@ impl Repository {
         uploads.finish().await?;
         self.storage().barrier().await?;
         let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };
-        self.refs().create(&main, to).await?;
+        // The branch is as old as its first snapshot, so that `main@` the time that is printed for it finds it.
+        let refs = Refs::new(objects.clone(), Arc::new(Stopped(time)), self.inner.options.patience);
+        refs.create(&main, to).await?;
         Ok(())
     }
 }

@@ -3,8 +3,7 @@
 use super::blocks::Version;
 use crate::commit::{extend_history, recount};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Entry, Value, VirtualFile};
-use crate::format::{HistoryEntry, Roots, SnapshotObject};
+use crate::format::{Commit, Entry, HistoryEntry, Roots, SnapshotObject, Value, VirtualFile};
 use crate::id::NodeId;
 use crate::map::{Map, NodeSource, build};
 use crate::objects::{CachedValue, Objects, Uploads};

@@ -1,0 +1,12 @@
+//! The command line as a shell sees it: the built program, its standard streams and its exit status.
+
+mod support;
+
+mod car;
+mod locating;
+mod reading;
+mod refs;
+mod revisions;
+mod trees;
+mod virtuals;
+mod writing;

@@ -1,0 +1,142 @@
+//! Directories in and out.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use crate::support::{Sandbox, noise, tree};
+
+/// A Zarr store in miniature: small and large values, and what is easily forgotten.
+fn store(sandbox: &Sandbox) -> String {
+    sandbox.write("air/zarr.json", "{}");
+    sandbox.write("air/.hidden", "kept");
+    sandbox.write("air/t/zarr.json", noise(1, 3000));
+    sandbox.write("air/t/empty", "");
+    for chunk in 0..30_u16 {
+        sandbox.write(&format!("air/t/c/{chunk}"), noise(chunk.into(), usize::from(chunk) * 1000));
+    }
+    sandbox.write("air/t/large", noise(99, 5_000_000));
+    sandbox.text("air")
+}
+
+#[test]
+fn a_directory_goes_in_as_one_commit_and_comes_out_the_same() {
+    let sandbox = Sandbox::new();
+    let air = store(&sandbox);
+    let id = sandbox.firn(&["import", &air, "-m", "all of it"]).ok();
+    assert_eq!(sandbox.firn(&["log"]).lines().len(), 2);
+    assert_eq!(sandbox.firn(&["checkout", "main", &sandbox.text("out")]).ok(), id);
+    assert_eq!(tree(&sandbox.path("out")), tree(&sandbox.path("air")));
+    let again = sandbox.firn(&["import", &air, "-v"]);
+    assert!(again.err.contains("nothing was committed"), "{}", again.err);
+    assert_eq!(again.ok(), id, "an unchanged tree makes no commit");
+
+    sandbox.mkdir("empty");
+    sandbox.firn(&["checkout", "main", &sandbox.text("empty"), "--prefix", "t/c"]).ok();
+    assert_eq!(tree(&sandbox.path("empty")), tree(&sandbox.path("air/t/c")));
+    assert!(fs::read_dir(sandbox.path("")).unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with('.')), "no leftovers");
+}
+
+#[test]
+fn a_prefix_takes_the_keys_and_mirror_deletes_what_is_gone() {
+    let sandbox = Sandbox::new();
+    let air = store(&sandbox);
+    sandbox.put("other", "stays");
+    sandbox.put("p/extra", "goes");
+    sandbox.firn(&["import", &air, "--prefix", "p"]).ok();
+    assert_eq!(sandbox.firn(&["cat", "main", "p/extra"]).ok(), "goes");
+    fs::remove_file(sandbox.path("air/t/large")).unwrap();
+    sandbox.write("air/zarr.json", "{ }");
+    sandbox.write("air/new", "n");
+    let before = sandbox.state();
+    let dry = sandbox.firn(&["import", &air, "--prefix", "p", "--mirror", "--dry-run"]);
+    assert!(dry.err.contains("1 added, 1 changed, 2 deleted"), "{}", dry.err);
+    assert_eq!((dry.ok(), sandbox.state()), (String::new(), before));
+    let run = sandbox.firn(&["import", &air, "--prefix", "p", "--mirror"]);
+    assert!(run.err.contains("undo with: firn reset main "), "{}", run.err);
+    run.ok();
+    sandbox.firn(&["checkout", "main", &sandbox.text("out"), "--prefix", "p"]).ok();
+    assert_eq!(tree(&sandbox.path("out")), tree(&sandbox.path("air")));
+    assert_eq!(sandbox.firn(&["cat", "main", "other"]).ok(), "stays");
+}
+
+#[test]
+fn nothing_is_skipped_in_silence() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in/file", "x");
+    sandbox.write("elsewhere/deep", "y");
+    sandbox.mkdir("in/hollow");
+    symlink(sandbox.path("elsewhere"), sandbox.path("in/link")).unwrap();
+    symlink(sandbox.path("elsewhere/deep"), sandbox.path("in/link2")).unwrap();
+    let run = sandbox.firn(&["import", &sandbox.text("in")]);
+    assert!(run.err.contains("1 empty directory is not stored"), "{}", run.err);
+    run.ok();
+    assert_eq!(sandbox.firn(&["ls", "main", "-r"]).lines(), ["file", "link/deep", "link2"]);
+
+    let import = |what: &str| sandbox.refused(9, || sandbox.firn(&["import", &sandbox.text(what)]));
+    symlink(sandbox.path("loop"), sandbox.mkdir("loop").join("back")).unwrap();
+    assert!(import("loop").contains("loop/back leads back"));
+    sandbox.write("bad/line\nbreak", "x");
+    assert!(import("bad").contains("control character"));
+    sandbox.write("deep/ok", "x");
+    let _socket = std::os::unix::net::UnixListener::bind(sandbox.path("deep/socket")).unwrap();
+    assert!(import("deep").contains("neither a file nor a directory"));
+    assert!(import("deep/ok").contains("is no directory"));
+    assert!(import("repo").contains("is a Firnline repository"));
+    symlink("absent", sandbox.mkdir("dangling").join("link")).unwrap();
+    let err = sandbox.refused(3, || sandbox.firn(&["import", &sandbox.text("dangling")]));
+    assert!(err.contains("dangling/link"), "{err}");
+    sandbox.refused(3, || sandbox.firn(&["import", &sandbox.text("absent")]));
+}
+
+#[test]
+fn a_file_whose_name_is_no_text_is_named_in_the_error() {
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = Sandbox::new();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    if fs::write(sandbox.mkdir("in").join(name), "x").is_ok() {
+        let err = sandbox.refused(9, || sandbox.firn(&["import", &sandbox.text("in")]));
+        assert!(err.contains("not UTF-8"), "{err}");
+    }
+}
+
+#[test]
+fn checkout_goes_only_where_nothing_is() {
+    let sandbox = Sandbox::new();
+    sandbox.put("a", "x");
+    sandbox.write("full/file", "mine");
+    let err = sandbox.firn(&["checkout", "main", &sandbox.text("full")]).fails(9);
+    assert!(err.contains("is not empty"), "{err}");
+    assert_eq!(tree(&sandbox.path("full")), [("file".to_owned(), b"mine".to_vec())]);
+    sandbox.write("file", "x");
+    sandbox.firn(&["checkout", "main", &sandbox.text("file")]).fails(9);
+    sandbox.firn(&["checkout", "main", &sandbox.text("no/parent")]).fails(3);
+    sandbox.firn(&["checkout", "nope", &sandbox.text("new")]).fails(3);
+    assert!(!sandbox.path("new").exists());
+}
+
+#[test]
+fn a_checkout_that_cannot_be_whole_is_not_at_all() {
+    let sandbox = Sandbox::new();
+    sandbox.put("a", "file");
+    sandbox.put("a!", "between them in the order of keys");
+    sandbox.put("a/b", "directory");
+    let err = sandbox.firn(&["checkout", "main", &sandbox.text("out")]).fails(9);
+    assert!(err.contains("a and a/b cannot both be files"), "{err}");
+    assert!(!sandbox.path("out").exists());
+    sandbox.firn(&["rm", "a"]).ok();
+    sandbox.firn(&["checkout", "main", &sandbox.text("out")]).ok();
+
+    // A chunk whose bytes rot in the store is noticed, and nothing is left behind.
+    let file = sandbox.write("big", noise(1, 50_000));
+    sandbox.firn(&["put", file.to_str().unwrap(), "big"]).ok();
+    let chunk = sandbox.firn(&["ls", "main", "big", "--json"]).document()["id"].as_str().unwrap().to_owned();
+    let (object, mut bytes) = tree(&sandbox.path("repo")).into_iter().find(|(name, _)| name.ends_with(&chunk)).unwrap();
+    bytes[25_000] ^= 1;
+    let object = sandbox.path("repo").join(object);
+    fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(object, bytes).unwrap();
+    let err = sandbox.firn(&["checkout", "main", &sandbox.text("rotten")]).fails(7);
+    assert!(err.starts_with("firn: corrupt: big"), "{err}");
+    assert!(!sandbox.path("rotten").exists());
+    assert!(fs::read_dir(sandbox.path("")).unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with('.')), "no leftovers");
+}

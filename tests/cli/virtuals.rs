@@ -1,0 +1,153 @@
+//! Values in files that others keep.
+
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use firnline::{Clock, SystemClock};
+use serde_json::json;
+
+use crate::support::{Run, Sandbox, fields, noise};
+
+/// A repository with two keys in one file of 10,000 bytes, dated yesterday.
+struct Pointing {
+    sandbox: Sandbox,
+    allow: String,
+}
+
+impl Pointing {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let file = sandbox.write("data/air.nc", noise(7, 10_000));
+        date(&file, yesterday());
+        let allow = format!("file://{}/", sandbox.text("data"));
+        let pointing = Self { sandbox, allow };
+        let lines = [("t/0", 100, 4000), ("t/1", 9990, 10)].map(|(key, offset, length)| {
+            json!({ "op": "virtual", "key": key, "url": format!("{}air.nc", pointing.allow), "offset": offset, "length": length })
+                .to_string()
+        });
+        pointing.sandbox.firn_with(&["apply", "--allow", &pointing.allow], lines.join("\n")).ok();
+        pointing
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.sandbox.path("data/air.nc")
+    }
+
+    fn cat(&self) -> Run {
+        self.sandbox.firn(&["cat", "main", "t/0", "--allow", &self.allow])
+    }
+}
+
+fn yesterday() -> SystemTime {
+    let micros = SystemClock.now().minus(Duration::from_hours(24)).micros();
+    SystemTime::UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs())
+}
+
+fn date(path: &std::path::Path, time: SystemTime) {
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn bytes_are_read_where_they_lie() {
+    let pointing = Pointing::new();
+    assert!(pointing.cat().out == noise(7, 10_000)[100..4100]);
+    let sandbox = &pointing.sandbox;
+    let part = ["cat", "main", "t/0", "--offset", "10", "--length", "5", "--allow", &pointing.allow];
+    assert!(sandbox.firn(&part).out == noise(7, 10_000)[110..115]);
+    sandbox.firn(&["checkout", "main", &sandbox.text("out"), "--allow", &pointing.allow]).ok();
+    assert!(fs::read(sandbox.path("out/t/1")).unwrap() == noise(7, 10_000)[9990..]);
+    let row = sandbox.firn(&["ls", "main", "t/0", "--json"]).document();
+    let url = format!("{}air.nc", pointing.allow);
+    assert_eq!(row, json!({ "name": "t/0", "kind": "virtual", "size": 4000, "url": url, "offset": 100 }));
+
+    let mut command = sandbox.command("repo");
+    command.args(["cat", "main", "t/0"]).env("FIRN_ALLOW", format!("file:///nowhere,{} file:///else", pointing.allow));
+    assert_eq!(Run::of(command.output().unwrap()).status, 0);
+}
+
+#[test]
+fn what_is_not_allowed_is_denied_with_what_to_add() {
+    let pointing = Pointing::new();
+    for allow in [&[][..], &["--allow", "file:///elsewhere"], &["--allow", pointing.allow.trim_end_matches("ta/")]] {
+        let err = pointing.sandbox.firn(&[&["cat", "main", "t/0"], allow].concat()).fails(5);
+        assert!(err.starts_with("firn: denied: t/0 ") && err.contains("; add --allow file:///"), "{err}");
+    }
+    assert!(pointing.sandbox.firn(&["checkout", "main", &pointing.sandbox.text("out")]).fails(5).contains("denied"));
+    assert!(!pointing.sandbox.path("out").exists());
+    pointing.sandbox.firn(&["log", "--allow", "nonsense"]).fails(9);
+    pointing.sandbox.firn(&["log", "--allow", "s3://bucket/=key:secret"]).fails(10);
+}
+
+#[test]
+fn a_file_that_changed_is_told_from_one_that_was_cut_and_one_that_is_gone() {
+    let pointing = Pointing::new();
+    let original = fs::read(pointing.file()).unwrap();
+    let restore = || {
+        fs::write(pointing.file(), &original).unwrap();
+    };
+    let was = fs::metadata(pointing.file()).unwrap().modified().unwrap();
+
+    fs::write(pointing.file(), noise(8, 10_000)).unwrap();
+    assert!(pointing.cat().fails(6).starts_with("firn: source changed: t/0"));
+    restore();
+    assert_eq!(pointing.cat().fails(6).lines().count(), 1, "the same bytes under another date: it may have changed");
+    date(&pointing.file(), was);
+    assert_eq!(pointing.cat().status, 0, "restored with its date");
+
+    File::options().write(true).open(pointing.file()).unwrap().set_len(5000).unwrap();
+    pointing.cat().fails(7);
+    fs::remove_file(pointing.file()).unwrap();
+    assert!(pointing.cat().fails(3).contains("air.nc"));
+    restore();
+    date(&pointing.file(), was);
+    assert!(pointing.cat().out == original[100..4100]);
+}
+
+#[test]
+fn a_change_under_the_same_size_and_date_is_not_noticed() {
+    let pointing = Pointing::new();
+    let was = fs::metadata(pointing.file()).unwrap().modified().unwrap();
+    fs::write(pointing.file(), noise(9, 10_000)).unwrap();
+    date(&pointing.file(), was);
+    // The limit of sizes and dates, written down in a test: whoever needs more locks a digest.
+    assert!(pointing.cat().out == noise(9, 10_000)[100..4100]);
+}
+
+#[test]
+fn deps_lists_every_file_once() {
+    let pointing = Pointing::new();
+    let line = pointing.sandbox.firn(&["deps", "--json"]).ok();
+    let names = ["url", "container", "args", "refs", "bytes", "size", "modified", "pinned_at", "racy", "etag", "version", "digest"];
+    assert_eq!(fields(&line), names);
+    let row: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(row["url"], format!("{}air.nc", pointing.allow));
+    assert_eq!((&row["refs"], &row["bytes"], &row["size"], &row["racy"]), (&json!(2), &json!(4010), &json!(10_000), &json!(false)));
+    assert!(row["modified"].as_str() < row["pinned_at"].as_str());
+    let table = pointing.sandbox.firn(&["deps"]).lines();
+    assert_eq!(table.len(), 2);
+    assert!(table[0].starts_with("FILE ") && table[1].contains(" 4010 "), "{table:?}");
+
+    pointing.sandbox.firn(&["rm", "-r", "t"]).ok();
+    assert_eq!(pointing.sandbox.firn(&["deps"]).ok(), "");
+    let places = pointing.sandbox.firn(&["show", "--json"]).document()["places"].clone();
+    assert_eq!(places.as_array().unwrap().len(), 1, "places only grow: {places}");
+}
+
+#[test]
+fn references_that_cannot_be_right_are_refused_when_they_are_staged() {
+    let pointing = Pointing::new();
+    let line = |name: &str, offset: u64| {
+        json!({ "op": "virtual", "key": "x", "url": format!("{}{name}", pointing.allow), "offset": offset, "length": 10 }).to_string()
+    };
+    let apply = |status: i32, line: String| {
+        pointing.sandbox.refused(status, || pointing.sandbox.firn_with(&["apply", "--allow", &pointing.allow], line))
+    };
+    assert!(apply(9, line("air.nc", 9_991)).contains("line 1: x"));
+    assert!(apply(3, line("absent.nc", 0)).contains("absent.nc"));
+    let secret = json!({ "op": "virtual", "key": "x", "url": "https://me:secret@example.org/x", "offset": 0, "length": 1 });
+    assert!(!apply(9, secret.to_string()).contains("secret"), "no secret is recorded, and none is printed");
+    // Where the file may not be asked nobody knows, and it is taken at its word.
+    pointing.sandbox.firn_with(&["apply"], line("absent.nc", 0)).ok();
+    pointing.sandbox.firn(&["cat", "main", "x"]).fails(5);
+    pointing.sandbox.firn(&["cat", "main", "x", "--allow", &pointing.allow]).fails(3);
+}

@@ -1,0 +1,150 @@
+//! Verbs that commit.
+
+use serde_json::json;
+
+use crate::support::{Sandbox, noise};
+
+#[test]
+fn put_prints_the_id_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("value", noise(1, 3_000_000));
+    let run = sandbox.firn(&["put", file.to_str().unwrap(), "a/b"]);
+    assert_eq!(run.err, "", "counts are for terminals and -v");
+    let id = run.ok();
+    assert_eq!(id.len(), 59);
+    assert_eq!(sandbox.firn(&["cat", &id, "a/b"]).out, noise(1, 3_000_000));
+    let run = sandbox.firn_with(&["put", "-", "c", "-v"], "from standard input");
+    assert!(run.err.contains("c: 19 bytes"), "{}", run.err);
+    assert_eq!(sandbox.firn(&["cat", "main", "c"]).ok(), "from standard input");
+    assert_eq!(sandbox.firn(&["log", "-n", "1", "--json"]).document()["summary"], "put c");
+}
+
+#[test]
+fn a_commit_says_what_it_was_told() {
+    let sandbox = Sandbox::new();
+    let args = ["put", "-", "k", "-m", "why\n\nand more", "--author", "A. Smith", "--meta", "run=7", "--meta", "note=a=b"];
+    let id = sandbox.firn_with(&args, "x").ok();
+    let shown = sandbox.firn(&["show", "--json"]).document();
+    assert_eq!((&shown["id"], &shown["message"], &shown["author"]), (&json!(id), &json!("why\n\nand more"), &json!("A. Smith")));
+    assert_eq!(shown["meta"], json!({ "run": "7", "note": "a=b" }));
+    sandbox.refused(9, || sandbox.firn_with(&["put", "-", "k", "--meta", "a=1", "--meta", "a=2"], "y"));
+    sandbox.refused(2, || sandbox.firn_with(&["put", "-", "k", "--meta", "a"], "y"));
+}
+
+#[test]
+fn what_changes_nothing_commits_nothing_unless_it_is_allowed() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.put("k", "v");
+    assert_eq!(sandbox.put("k", "v"), first);
+    let marked = sandbox.firn_with(&["put", "-", "k", "--allow-empty", "-m", "marker"], "v").ok();
+    assert_ne!(marked, first);
+    assert_eq!(sandbox.firn(&["log"]).lines().len(), 3);
+}
+
+#[test]
+fn other_branches_are_committed_to_by_name() {
+    let sandbox = Sandbox::new();
+    sandbox.firn(&["branch", "dev"]).ok();
+    let before = sandbox.firn(&["show", "main", "--json"]).document();
+    let id = sandbox.firn_with(&["put", "-", "k", "--branch", "dev"], "v").ok();
+    assert_eq!(sandbox.firn(&["show", "dev", "--json"]).document()["id"], id);
+    assert_eq!(sandbox.firn(&["show", "main", "--json"]).document(), before);
+    sandbox.refused(3, || sandbox.firn_with(&["put", "-", "k", "--branch", "nope"], "v"));
+}
+
+#[test]
+fn bad_keys_and_absent_files_are_refused() {
+    let sandbox = Sandbox::new();
+    for bad in ["", "/a", "a//b", "a/../b", "a/"] {
+        sandbox.refused(9, || sandbox.firn_with(&["put", "-", bad], "v"));
+    }
+    let err = sandbox.refused(3, || sandbox.firn(&["put", "no-such-file", "k"]));
+    assert!(err.starts_with("firn: not found: no-such-file cannot be read\n  because "), "{err}");
+    assert_eq!(err.lines().count(), 2);
+}
+
+#[test]
+fn rm_removes_all_or_nothing_and_says_how_to_undo() {
+    let sandbox = Sandbox::new();
+    for key in ["a/1", "a/2", "b", "c"] {
+        sandbox.put(key, "v");
+    }
+    let full = sandbox.firn(&["show", "--json"]).document()["id"].as_str().unwrap().to_owned();
+    let err = sandbox.refused(3, || sandbox.firn(&["rm", "b", "absent"]));
+    assert!(err.contains("absent"), "{err}");
+    sandbox.refused(3, || sandbox.firn(&["rm", "-r", "absent/"]));
+    let dry = sandbox.firn(&["rm", "-r", "a", "b", "--dry-run"]);
+    assert!(dry.err.contains("would commit to main: 3 keys deleted"), "{}", dry.err);
+    assert_eq!(dry.ok(), "");
+    let run = sandbox.firn(&["rm", "-r", "a", "b"]);
+    let undo = run.err.trim().strip_prefix("firn: undo with: firn ").unwrap().to_owned();
+    run.ok();
+    assert_eq!(sandbox.firn(&["ls"]).ok(), "c");
+    sandbox.firn(&undo.split(' ').collect::<Vec<_>>()).ok();
+    assert_eq!(sandbox.firn(&["show", "--json"]).document()["id"], full);
+}
+
+#[test]
+fn apply_makes_one_commit_of_many_operations() {
+    let sandbox = Sandbox::new();
+    sandbox.put("old/1", "x");
+    sandbox.put("old/2", "x");
+    sandbox.put("gone", "x");
+    let file = sandbox.write("big", noise(2, 100_000));
+    let lines = [
+        json!({ "op": "put", "key": "t", "text": "hellö" }),
+        json!({ "op": "put", "key": "f", "file": file }),
+        json!({ "op": "delete", "prefix": "old/" }),
+        json!({ "op": "put", "key": "old/3", "text": "set again" }),
+        json!({ "op": "delete", "key": "gone" }),
+    ];
+    let input = lines.iter().map(|l| format!("{l}\n")).collect::<Vec<_>>().join("\n");
+    let before = sandbox.firn(&["log"]).lines().len();
+    let run = sandbox.firn_with(&["apply", "-m", "batch"], &input);
+    assert!(run.err.contains("undo with: firn reset main "), "{}", run.err);
+    run.ok();
+    assert_eq!(sandbox.firn(&["log"]).lines().len(), before + 1);
+    assert_eq!(sandbox.firn(&["ls", "main", "--recursive"]).lines(), ["f", "old/3", "t"]);
+    assert_eq!(sandbox.firn(&["cat", "main", "f"]).out, noise(2, 100_000));
+    assert_eq!(sandbox.firn(&["cat", "main", "t"]).ok(), "hellö");
+}
+
+#[test]
+fn apply_commits_nothing_when_one_line_is_wrong_and_names_it() {
+    let sandbox = Sandbox::new();
+    let good = json!({ "op": "put", "key": "a", "text": "x" }).to_string();
+    let wrong = [
+        (9, "{".to_owned()),
+        (9, json!({ "op": "put", "key": "b" }).to_string()),
+        (9, json!({ "op": "put", "key": "b", "text": "x", "extra": 1 }).to_string()),
+        (9, json!({ "op": "move", "key": "b" }).to_string()),
+        (9, json!({ "op": "put", "key": "b//c", "text": "x" }).to_string()),
+        (9, json!({ "op": "virtual", "key": "b", "url": "no url", "offset": 0, "length": 1 }).to_string()),
+        (9, json!({ "op": "virtual", "key": "b", "url": "file:///x", "offset": u64::MAX, "length": 1 }).to_string()),
+        (3, json!({ "op": "delete", "key": "absent" }).to_string()),
+        (3, json!({ "op": "put", "key": "b", "file": "absent" }).to_string()),
+    ];
+    for (status, line) in wrong {
+        let err = sandbox.refused(status, || sandbox.firn_with(&["apply"], format!("{good}\n\n{line}\n{good}\n")));
+        assert!(err.contains(": line 3: "), "{line}: {err}");
+    }
+    let twice = r#"{"op":"put","key":"a","text":"x","key":"b"}"#;
+    sandbox.refused(9, || sandbox.firn_with(&["apply"], twice));
+    let not_utf8 = b"{\"op\":\"put\",\"key\":\"\xff\",\"text\":\"x\"}";
+    sandbox.refused(9, || sandbox.firn_with(&["apply"], not_utf8));
+    assert_eq!(sandbox.firn_with(&["apply", "--dry-run"], &good).ok(), "");
+    assert_eq!(sandbox.firn(&["ls"]).ok(), "");
+}
+
+#[test]
+fn writers_that_meet_both_commit() {
+    let sandbox = Sandbox::new();
+    std::thread::scope(|scope| {
+        for writer in 0..6 {
+            let sandbox = &sandbox;
+            scope.spawn(move || sandbox.put(&format!("k{writer}"), "v"));
+        }
+    });
+    assert_eq!(sandbox.firn(&["log"]).lines().len(), 7);
+    assert_eq!(sandbox.firn(&["ls"]).lines().len(), 6);
+}
