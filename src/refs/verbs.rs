@@ -1,6 +1,6 @@
 //! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
 
-use super::{Move, MoveOp, Ref, RefKind, RefRecord, RefState, Refs, Settled, TagInfo, require_known_epoch, require_no_collection};
+use super::{Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, require_known_epoch, require_no_collection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::time::Timestamp;
@@ -102,15 +102,5 @@ impl Refs {
             }
         }
         Ok(())
-    }
-
-    /// Every ref that exists, branches first.
-    pub(crate) async fn live(&self) -> Result<Vec<(Ref, RefState)>> {
-        let mut found = Vec::new();
-        for kind in [RefKind::Branch, RefKind::Tag] {
-            let refs = self.list(kind).await?.into_iter().filter(|(_, state)| state.record.tip.is_some());
-            found.extend(refs.map(|(name, state)| (Ref { kind, name }, state)));
-        }
-        Ok(found)
     }
 }

@@ -69,12 +69,11 @@ impl WriteSession {
 
     async fn look_up(&self, key: &Key, file: &FileKey, options: &VirtualOptions) -> Result<StagedFile> {
         let repository = self.base.repository();
-        let found = match &options.validator {
-            Some(validator) => Some(validator.clone()),
-            None => {
-                let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(repository.clock().now()) };
-                repository.virtuals().lookup(&self.containers(), file, lookup).await.map_err(|e| e.context(key))?
-            }
+        let found = if let Some(validator) = &options.validator {
+            Some(validator.clone())
+        } else {
+            let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(repository.clock().now()) };
+            repository.virtuals().lookup(&self.containers(), file, lookup).await.map_err(|e| e.context(key))?
         };
         if let Some(validator) = found {
             return Ok(StagedFile { size: validator.size, validator, repin: options.repin });

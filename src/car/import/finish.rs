@@ -68,6 +68,6 @@ async fn check_map<V: CachedValue + Value>(objects: &Objects, root: NodeId) -> R
     let checked = Map::<V, _>::new(objects, root).check(objects.shape()).await?;
     match checked.findings.into_iter().next() {
         None => Ok(()),
-        Some(finding) => Err(finding.error.context(format!("the {} map {root}", V::KIND))),
+        Some(error) => Err(error.context(format!("the {} map {root}", V::KIND))),
     }
 }
