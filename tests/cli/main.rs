@@ -1,5 +1,7 @@
 //! The command line as a shell sees it: the built program, its standard streams and its exit status.
 
+#![cfg(test)]
+
 mod support;
 
 mod car;
