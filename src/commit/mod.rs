@@ -197,6 +197,7 @@ impl WriteSession {
                     return Err(failed);
                 }
             };
+            tracing::debug!(branch = %self.branch, attempt, "the branch moved; rebasing");
             match conflict::rebase(&mut self, moved).await {
                 Ok(conflicts) if conflicts.is_empty() => {}
                 Ok(conflicts) => {
