@@ -7,8 +7,8 @@ use firnline::{ImportTarget, Repository};
 use tokio::fs::File;
 use tokio::io::BufReader;
 
-use super::meter::{Moment, Spent, Store};
 use super::measure::{Rows, block, mb};
+use super::meter::{Moment, Spent, Store};
 use super::{Setup, data};
 
 /// The length of a large chunk: as long as a block may be.
@@ -54,7 +54,10 @@ async fn round(setup: &Setup, rows: &mut Rows, what: &str, repository: &Reposito
     let spent = start.elapsed();
     assert_eq!(imported.id, snapshot.id());
     let (barrier, _) = store.waits.take();
-    rows.add(&format!("{what} chunks: import"), format!("{}, {:.2} s of it in the barrier", speed(spent, summary.bytes), barrier.as_secs_f64()));
+    rows.add(
+        &format!("{what} chunks: import"),
+        format!("{}, {:.2} s of it in the barrier", speed(spent, summary.bytes), barrier.as_secs_f64()),
+    );
 
     let start = Instant::now();
     match Command::new("openssl").args(["dgst", "-sha256", &path]).output() {

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use firnline::storage::{Counts, Expected, Local, LocalOptions, ObjectMeta, ObjectName, Observed, RegisterName, Replaced, Storage, Versioned};
 use firnline::Result;
+use firnline::storage::{
+    Counts, Expected, Local, LocalOptions, ObjectMeta, ObjectName, Observed, RegisterName, Replaced, Storage, Versioned,
+};
 use futures::stream::BoxStream;
 
 /// A moment, with the time that all threads of this process have run until then.

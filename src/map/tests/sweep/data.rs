@@ -87,9 +87,8 @@ impl Set {
             Layout::TwentyArrays => (ARRAYS, PER_STEP),
         };
         let set = *self;
-        let places = (0..arrays).flat_map(move |array| {
-            (0..steps).flat_map(move |step| (0..chunks).map(move |chunk| Place { array, step, chunk }))
-        });
+        let places =
+            (0..arrays).flat_map(move |array| (0..steps).flat_map(move |step| (0..chunks).map(move |chunk| Place { array, step, chunk })));
         let mut random = SmallRng::seed_from_u64(self.refs);
         let (mut file, mut end) = (None, 0);
         places.map(move |place| {
