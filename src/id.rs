@@ -15,14 +15,14 @@ use crate::error::{Error, Result};
 pub use cid::Cid;
 
 /// The multicodec of raw bytes: a chunk of at most 1 MiB, or a leaf of a larger one.
-pub const RAW: u64 = 0x55;
+pub(crate) const RAW: u64 = 0x55;
 /// The multicodec of dag-pb: the root of a chunk above 1 MiB.
-pub const DAG_PB: u64 = 0x70;
+pub(crate) const DAG_PB: u64 = 0x70;
 /// The multicodec of dag-cbor: nodes and snapshots.
-pub const DAG_CBOR: u64 = 0x71;
+pub(crate) const DAG_CBOR: u64 = 0x71;
 
 /// The length in bytes of every binary CID that this format writes.
-pub const BINARY_CID: usize = 36;
+pub(crate) const BINARY_CID: usize = 36;
 
 /// The hash of a repository: chosen when it is created, the same for every id in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -134,12 +134,12 @@ impl Digest {
 }
 
 /// Reads a CID in any multibase, or a CIDv0.
-pub fn parse_cid(text: &str) -> Result<Cid> {
+pub(crate) fn parse_cid(text: &str) -> Result<Cid> {
     Cid::from_str(text).map_err(|e| Error::invalid(format!("{text:?} is not a CID")).caused_by(e))
 }
 
 /// Reads a binary CID that must fill `bytes` exactly.
-pub fn cid_from_bytes(bytes: &[u8]) -> Result<Cid> {
+pub(crate) fn cid_from_bytes(bytes: &[u8]) -> Result<Cid> {
     let mut rest = bytes;
     let cid = Cid::read_bytes(&mut rest).map_err(|e| Error::corrupt("bytes that should be a CID are none").caused_by(e))?;
     if rest.is_empty() { Ok(cid) } else { Err(Error::corrupt(format!("{} bytes follow the CID {cid}", rest.len()))) }

@@ -1,6 +1,8 @@
 //! The layers of `docs/architecture.md`, executed: a module names only lower layers, and some crates appear in one
 //! place only.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -145,6 +145,7 @@ fn next_record(run: &mut impl Read) -> Result<Option<Record>> {
 }
 
 /// A file that no name leads to, so that it goes when the process goes.
+#[expect(clippy::disallowed_methods, reason = "the name of a scratch file is gone at once and decides nothing")]
 fn scratch() -> Result<File> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|e| Error::internal("the operating system gives no random bytes").caused_by(e))?;

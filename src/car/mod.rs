@@ -10,5 +10,8 @@ mod export;
 mod import;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub use export::{CarPlan, CarSummary};
 pub use import::{ImportTarget, Imported};

@@ -173,12 +173,11 @@ impl<V: CachedValue> Nodes<V> {
 
     async fn next(&mut self) -> Result<Option<(NodeId, Arc<Node<V>>)>> {
         self.pump();
-        let (id, announced, node) = match self.ahead.next().await {
-            Some(loaded) => loaded?,
-            None => {
-                let Some((id, announced)) = self.stack.pop() else { return Ok(None) };
-                load(self.objects.clone(), id, announced).await?
-            }
+        let (id, announced, node) = if let Some(loaded) = self.ahead.next().await {
+            loaded?
+        } else {
+            let Some((id, announced)) = self.stack.pop() else { return Ok(None) };
+            load(self.objects.clone(), id, announced).await?
         };
         // A node that hashes right may still be nonsense: without this, one could lead around for ever.
         if let Some((level, child)) = announced

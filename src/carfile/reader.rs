@@ -10,7 +10,7 @@ use crate::id::{Cid, HashAlgorithm};
 use crate::varint;
 
 use super::guard::{Guard, Watch};
-use super::{MAX_BLOCK, MAX_HEADER, header, section_len, v2};
+use super::{MAX_BLOCK, MAX_HEADER, header, v2};
 
 /// A block whose bytes hash to its CID.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +21,6 @@ pub(crate) struct Block {
     pub data: Bytes,
     /// Where its section begins in the file, in bytes.
     pub offset: u64,
-}
-
-impl Block {
-    /// Where `data` begins in the file, in bytes.
-    pub(crate) fn data_offset(&self) -> u64 {
-        let len = self.data.len() as u64;
-        self.offset + section_len(&self.cid, len) - len
-    }
 }
 
 type Source<R> = Chain<Cursor<Vec<u8>>, Take<BufReader<R>>>;

@@ -24,11 +24,6 @@ impl<W: AsyncWrite + Send + Unpin> CarWriter<W> {
         Ok(Self { sections, offset: len })
     }
 
-    /// Where the next section will begin, in bytes.
-    pub(crate) const fn position(&self) -> u64 {
-        self.offset
-    }
-
     /// Writes a block, which the caller knows to hash to `cid`, and returns where its section begins. `Invalid` above
     /// 2 MiB; `Unavailable`, naming the offset, when the destination fails: then the file is to be thrown away.
     pub(crate) async fn block(&mut self, cid: &Cid, data: &[u8]) -> Result<u64> {

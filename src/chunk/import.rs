@@ -1,13 +1,12 @@
 //! A chunk put together from its blocks, as a CAR file holds them.
 
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt as _};
 
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest};
-use crate::unixfs::{self, LEAF, Layout, Shape, Tree};
+use crate::unixfs::{self, Shape, Tree};
 
-use super::{ChunkStore, Hashed, Plan};
+use super::{Hashed, Plan};
 
 /// Puts one chunk together from its blocks in depth-first order, the root first.
 ///
@@ -34,19 +33,6 @@ impl Assembler {
             Plan::Tree(layout) => layout.root(),
         };
         Ok(Self { id, size, stack: vec![(id, shape)], leaves: Vec::new(), payload: Vec::new() })
-    }
-
-    /// The size that the root of a chunk of unknown size says it has; `Unsupported` for files of another profile.
-    pub(crate) fn size_of(id: &ChunkId, root: &[u8]) -> Result<u64> {
-        let size = match id.form() {
-            ChunkForm::Raw if root.len() as u64 <= LEAF => root.len() as u64,
-            ChunkForm::Raw => return Err(Error::unsupported(format!("raw block {id} is larger than a chunk's leaf of {LEAF} bytes"))),
-            ChunkForm::UnixFs => unixfs::file_size(root).map_err(|e| e.context(id))?,
-        };
-        if id.form() == ChunkForm::UnixFs {
-            Layout::of(size).map_err(|e| e.context(id))?;
-        }
-        Ok(size)
     }
 
     /// The block to push next; `None` when the chunk is complete.
@@ -81,7 +67,7 @@ impl Assembler {
         Ok(())
     }
 
-    /// The finished chunk, ready to be [`put`](ChunkStore::put); `Corrupt` when a block is still wanted.
+    /// The finished chunk, ready to be [`put`](super::ChunkStore::put); `Corrupt` when a block is still wanted.
     pub(crate) fn finish(mut self) -> Result<Hashed> {
         if let Some(want) = self.wanted() {
             return Err(Error::corrupt(format!("chunk {} lacks its block {want}", self.id)));
@@ -92,23 +78,5 @@ impl Assembler {
         let tree = Tree::of(self.id.digest().hash(), self.size, self.leaves)?;
         debug_assert_eq!(tree.root(), self.id, "every node was checked to have its only encoding");
         Ok(Hashed::from_tree(tree, self.payload))
-    }
-}
-
-impl ChunkStore {
-    /// Stores chunk `id` of `size` bytes from its blocks in depth-first order, the root first, repeated where they repeat.
-    /// Errors as those of [`Assembler`]; blocks that are left over are `Corrupt`. Nothing is stored on an error.
-    pub(crate) async fn put_blocks(&self, id: ChunkId, size: u64, blocks: impl Stream<Item = Result<Bytes>> + Send) -> Result<()> {
-        let mut assembler = Assembler::new(id, size)?;
-        let mut blocks = std::pin::pin!(blocks);
-        while assembler.wanted().is_some() {
-            let Some(block) = blocks.try_next().await? else { break };
-            assembler.push(block)?;
-        }
-        let chunk = assembler.finish()?;
-        if blocks.try_next().await?.is_some() {
-            return Err(Error::corrupt(format!("chunk {id} is followed by blocks that do not belong to it")));
-        }
-        self.put(&chunk).await
     }
 }

@@ -85,11 +85,3 @@ impl Plan {
         }
     }
 }
-
-/// Length of the object of a chunk of `size` bytes, trailer included: what storing it costs.
-pub(crate) fn object_len(id: &ChunkId, size: u64) -> Result<u64> {
-    Ok(match Plan::of(id, size)? {
-        Plan::Raw => size,
-        Plan::Tree(layout) => size + layout.interior_len() + trailer_len(layout.nodes()),
-    })
-}

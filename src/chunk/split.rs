@@ -21,12 +21,6 @@ pub(crate) struct Hashed {
 }
 
 impl Hashed {
-    /// Hashes `bytes` on this thread.
-    pub(crate) fn of(hash: HashAlgorithm, bytes: Bytes) -> Result<Self> {
-        let digests = leaf_digests(hash, &bytes);
-        Self::from_digests(hash, bytes, digests)
-    }
-
     /// Hashes `bytes` without holding up the runtime: on a blocking thread, large payloads on one for each processor.
     pub(crate) async fn compute(hash: HashAlgorithm, bytes: Bytes) -> Result<Self> {
         let digests = digests_of(hash, &bytes).await?;

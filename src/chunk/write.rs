@@ -7,7 +7,6 @@ use futures::future::BoxFuture;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
-use crate::id::ChunkId;
 use crate::storage::ObjectName;
 use crate::unixfs::Layout;
 
@@ -38,13 +37,6 @@ impl ChunkStore {
             let (chunks, chunk) = (chunks.clone(), chunk.clone());
             Box::pin(async move { chunks.put(&chunk).await })
         }
-    }
-
-    /// Hashes and stores; returns the id and the length in bytes.
-    pub(crate) async fn write(&self, bytes: Bytes) -> Result<(ChunkId, u64)> {
-        let chunk = self.hash(bytes).await?;
-        self.put(&chunk).await?;
-        Ok((chunk.id(), chunk.size()))
     }
 }
 

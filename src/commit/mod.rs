@@ -118,7 +118,7 @@ impl CommitError {
     }
 
     /// The session, staged work intact: it can be committed again, or changed first.
-    pub fn into_session(self: Box<Self>) -> WriteSession {
+    pub fn into_session(self) -> WriteSession {
         *self.session
     }
 
@@ -158,6 +158,7 @@ impl std::error::Error for CommitError {
 }
 
 /// What one attempt came to.
+#[expect(clippy::large_enum_variant, reason = "one for each attempt, and none is kept")]
 enum Attempt {
     Committed(Snapshot),
     Unchanged,

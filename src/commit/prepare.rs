@@ -18,7 +18,7 @@ use crate::session::{Snapshot, WriteSession};
 use crate::time::Timestamp;
 
 /// A ref whose last event lies further in our future than this is refused: one clock is wrong.
-const FUTURE: Duration = Duration::from_secs(600);
+const FUTURE: Duration = Duration::from_mins(10);
 
 /// Everything a commit needs is durable, but no branch points at it yet.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::session::{Snapshot, WriteSession};
 use crate::time::Timestamp;
 
 /// A commit that waited longer than this between its stamp and its publication is stamped anew.
-const RESTAMP_AFTER: Duration = Duration::from_secs(60);
+const RESTAMP_AFTER: Duration = Duration::from_mins(1);
 
 /// What became of a commit whose outcome was unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Error;
-use crate::format::{Container, Entry, VirtualFile};
+use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::map::Change;
 use crate::session::{Staged, WriteSession};
 use crate::virtuals::Validator;
@@ -53,7 +53,7 @@ impl Conflicts {
     /// Containers that both sides defined differently, or that the other side changed under entries staged here.
     pub(super) fn containers(&mut self, staged: &Staged, base: &[Container], tip: &[Container]) {
         let find = |set: &'_ [Container], name: &str| set.iter().find(|c| c.name == name).cloned();
-        let used = staged.files().keys().map(|file| file.container());
+        let used = staged.files().keys().map(FileKey::container);
         let names: BTreeSet<_> = staged.containers().keys().map(String::as_str).chain(used).collect();
         for name in names {
             let (before, now) = (find(base, name), find(tip, name));

@@ -28,8 +28,6 @@ use crate::id::MapKind;
 const MAGIC: [u8; 8] = *b"\x89FRN\r\n\x1a\n";
 const VERSION: u8 = 1;
 const HEADER: usize = 32;
-/// Where the checksum lies: it covers everything else.
-const CHECKSUM: std::ops::Range<usize> = 24..32;
 const LEVEL: i32 = 3;
 
 /// The length of a digest beside the frame.

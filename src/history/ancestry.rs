@@ -83,13 +83,11 @@ impl<'a> Line<'a> {
                 break;
             }
         }
-        match scan.next().await? {
-            Some((_, entry)) => Ok(entry.id),
-            None => {
-                self.require_known(Timestamp::MIN)?;
-                Err(Error::not_found(format!("snapshot {} has fewer than {n} ancestors", self.id)))
-            }
+        if let Some((_, entry)) = scan.next().await? {
+            return Ok(entry.id);
         }
+        self.require_known(Timestamp::MIN)?;
+        Err(Error::not_found(format!("snapshot {} has fewer than {n} ancestors", self.id)))
     }
 
     /// Whether `id`, committed at `time`, is this commit or one before it on the line.

@@ -30,12 +30,11 @@ impl Snapshot {
         let this = LogEntry { id: line.id, time: line.commit.time, summary: line.commit.summary().to_owned() };
         let first = stream::iter([Ok(this)]);
         let rest = stream::try_unfold((line, None), |(line, scan)| async move {
-            let mut scan = match scan {
-                Some(scan) => scan,
-                None => {
-                    line.require_history().await?;
-                    line.history().scan_back(Span::all())
-                }
+            let mut scan = if let Some(scan) = scan {
+                scan
+            } else {
+                line.require_history().await?;
+                line.history().scan_back(Span::all())
             };
             match scan.next().await? {
                 Some((key, entry)) => {

@@ -31,9 +31,19 @@ pub struct Resolved {
 }
 
 /// Where the steps of a revision have led so far.
+#[expect(clippy::large_enum_variant, reason = "one for each revision that is resolved, and none is kept")]
 enum Place {
     Ref(Ref, RefRecord),
     Snapshot(SnapshotId),
+}
+
+impl Place {
+    fn tip(&self) -> Result<SnapshotId> {
+        match self {
+            Self::Ref(name, record) => record.tip.ok_or_else(|| gone(name)),
+            Self::Snapshot(id) => Ok(*id),
+        }
+    }
 }
 
 impl Repository {
@@ -46,7 +56,7 @@ impl Repository {
         let mut is_final = None;
         for step in &revision.steps {
             let id = match step {
-                Step::Back(n) => self.load(self.tip_of(&place)?, None).await?.line(self.objects()).back(*n).await?,
+                Step::Back(n) => self.load(place.tip()?, None).await?.line(self.objects()).back(*n).await?,
                 Step::At(time) => {
                     let now = self.clock().now();
                     let answer = self.at(&place, parse_time(time, now)?, now).await?;
@@ -56,7 +66,7 @@ impl Repository {
             };
             place = Place::Snapshot(id);
         }
-        self.load(self.tip_of(&place)?, is_final).await
+        self.load(place.tip()?, is_final).await
     }
 
     async fn load(&self, id: SnapshotId, is_final: Option<bool>) -> Result<Resolved> {
@@ -85,13 +95,6 @@ impl Repository {
         match end.line(self.objects()).floor(time).await? {
             Some((_, id)) => Ok(AsOf { id, is_final }),
             None => Err(Error::not_found(format!("the line of snapshot {id} began after {time}"))),
-        }
-    }
-
-    fn tip_of(&self, place: &Place) -> Result<SnapshotId> {
-        match place {
-            Place::Ref(name, record) => record.tip.ok_or_else(|| gone(name)),
-            Place::Snapshot(id) => Ok(*id),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 
 /// The longest key, in bytes.
-pub const MAX_KEY: usize = 1024;
+pub(crate) const MAX_KEY: usize = 1024;
 
 /// A string in the order of the maps: digit runs compare by length and then digit by digit, the rest bytewise.
 ///

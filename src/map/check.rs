@@ -16,15 +16,6 @@ use crate::id::NodeId;
 /// More findings than this are counted, not kept: a damaged map must not fill the memory.
 const MAX_FINDINGS: usize = 1000;
 
-/// Something wrong with one node.
-#[derive(Debug)]
-pub(crate) struct Finding {
-    /// The node.
-    pub node: NodeId,
-    /// What is wrong: `Corrupt` or `NotFound`, and what the message says.
-    pub error: Error,
-}
-
 /// What a check saw.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
@@ -32,8 +23,8 @@ pub(crate) struct Checked {
     pub nodes: u64,
     /// What the leaves that could be loaded hold.
     pub totals: Totals,
-    /// What is wrong, in the order of the walk; at most 1,000.
-    pub findings: Vec<Finding>,
+    /// What is wrong, in the order of the walk: at most 1,000 errors, `Corrupt` or `NotFound`, each naming its node.
+    pub findings: Vec<Error>,
     /// How many findings there were in all. Zero: the map is canonical.
     pub found: u64,
 }
@@ -61,7 +52,7 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
             if let Some(error) = error {
                 checked.found += 1;
                 if checked.findings.len() < MAX_FINDINGS {
-                    checked.findings.push(Finding { node: visit.id, error });
+                    checked.findings.push(error);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt, future};
+use futures::{StreamExt, future};
 
 use super::load::{CONCURRENT, Due};
 use super::{Map, NodeSource};
@@ -85,11 +85,6 @@ impl<'a, V: Value> Diff<'a, V> {
                 (None, None) => return Ok(None),
             }
         }
-    }
-
-    /// The rest as a stream, which ends after an error.
-    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Change<V>>> + Send + 'a {
-        stream::try_unfold(self, |mut diff| async move { Ok(diff.next().await?.map(|change| (change, diff))) })
     }
 }
 

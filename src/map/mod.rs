@@ -11,6 +11,7 @@ mod diff;
 mod edit;
 mod find;
 mod load;
+#[cfg_attr(not(test), expect(dead_code, reason = "merging branches will call it"))]
 mod merge;
 mod page;
 mod scan;
@@ -96,6 +97,7 @@ impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
     }
 
     /// The root.
+    #[expect(dead_code, reason = "comparing versions will ask for it")]
     pub(crate) const fn root(&self) -> NodeId {
         self.root
     }

@@ -8,7 +8,7 @@ use crate::id::Cid;
 use crate::storage::RegisterName;
 
 /// The longest name of a ref, in bytes.
-pub const MAX_REF_NAME: usize = 128;
+pub(crate) const MAX_REF_NAME: usize = 128;
 
 /// A valid name for a branch or a tag: `[A-Za-z0-9][A-Za-z0-9._/-]*`, at most 128 bytes.
 ///

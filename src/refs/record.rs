@@ -131,6 +131,7 @@ impl RefRecord {
 mod optional_cid {
     use super::{Cid, Deserialize, Deserializer, Serialize, Serializer, parse_cid};
 
+    #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
     pub(super) fn serialize<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S::Ok, S::Error> {
         cid.as_ref().map(ToString::to_string).serialize(serializer)
     }
@@ -144,6 +145,7 @@ mod optional_cid {
 mod optional_snapshot {
     use super::{Deserializer, Serializer, SnapshotId, optional_cid};
 
+    #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
     pub(super) fn serialize<S: Serializer>(id: &Option<SnapshotId>, serializer: S) -> Result<S::Ok, S::Error> {
         optional_cid::serialize(&id.map(|i| i.cid()), serializer)
     }

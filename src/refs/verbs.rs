@@ -1,7 +1,7 @@
 //! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
 
-use super::{Move, MoveOp, Ref, RefKind, RefRecord, RefState, Refs, Settled, TagInfo, require_known_epoch, require_no_collection};
-use crate::error::{Error, Result};
+use super::{Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, require_known_epoch, require_no_collection};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::time::Timestamp;
 
@@ -50,7 +50,11 @@ impl Refs {
 
     /// Writes the placeholder of a ref and reads it back; `None` when the race for it must be run again.
     async fn place(&self, name: &Ref) -> Result<Option<RefState>> {
-        self.replace_settled(name, None, &RefRecord::placeholder(), async |_| Ok(false)).await?;
+        self.replace_settled(name, None, &RefRecord::placeholder(), async |_| Ok(false)).await.map_err(|e| match e.kind() {
+            // Whatever became of it, nobody can see it.
+            ErrorKind::OutcomeUnknown => Error::unavailable(format!("{name} was not created: the store cannot be asked")).caused_by(e),
+            _ => e,
+        })?;
         self.try_read(name).await
     }
 
@@ -98,15 +102,5 @@ impl Refs {
             }
         }
         Ok(())
-    }
-
-    /// Every ref that exists, branches first.
-    pub(crate) async fn live(&self) -> Result<Vec<(Ref, RefState)>> {
-        let mut found = Vec::new();
-        for kind in [RefKind::Branch, RefKind::Tag] {
-            let refs = self.list(kind).await?.into_iter().filter(|(_, state)| state.record.tip.is_some());
-            found.extend(refs.map(|(name, state)| (Ref { kind, name }, state)));
-        }
-        Ok(found)
     }
 }

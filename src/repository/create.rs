@@ -45,21 +45,20 @@ impl Repository {
     /// A crash on the way leaves either no repository, or one whose `main` is made by calling this again.
     pub async fn create_storage(storage: Arc<dyn Storage>, options: CreateOptions) -> Result<Self> {
         let register = RegisterName::repo();
-        let repository = match storage.load(&register).await? {
-            Some(found) => Self::assemble(storage, RepoConfig::decode(&found.value)?, options.open),
-            None => {
-                let config = RepoConfig { hash: options.hash, created: options.open.clock.now() };
-                // Losing this race is no harm: whoever won made a repository here, and `main` decides the rest.
-                let config = match storage.replace(&register, &Expected::Absent, config.encode().into()).await? {
-                    Replaced::Done(_) => config,
-                    Replaced::Refused => {
-                        let found = storage.load(&register).await?;
-                        RepoConfig::decode(&found.ok_or_else(|| Error::unavailable(format!("{register} cannot be written")))?.value)?
-                    }
-                };
-                Self::assemble(storage, config, options.open)
+        let config = if let Some(found) = storage.load(&register).await? {
+            RepoConfig::decode(&found.value)?
+        } else {
+            let config = RepoConfig { hash: options.hash, created: options.open.clock.now() };
+            // Losing this race is no harm: whoever won made a repository here, and `main` decides the rest.
+            match storage.replace(&register, &Expected::Absent, config.encode().into()).await? {
+                Replaced::Done(_) => config,
+                Replaced::Refused => {
+                    let found = storage.load(&register).await?;
+                    RepoConfig::decode(&found.ok_or_else(|| Error::unavailable(format!("{register} cannot be written")))?.value)?
+                }
             }
         };
+        let repository = Self::assemble(storage, config, options.open);
         repository.create_main().await?;
         Ok(repository)
     }

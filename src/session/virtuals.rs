@@ -50,7 +50,14 @@ impl WriteSession {
             let staged = self.look_up(key, &file, options).await?;
             self.staged.add_file(&file, staged)?;
         }
-        if let Some(size) = self.staged.files().get(&file).and_then(|f| f.size).filter(|size| *size < range.end) {
+        let known = self.staged.files().get(&file);
+        let modified = known.and_then(|f| f.validator.modified);
+        if let (Some(modified), Some(scanned_at)) = (modified, options.scanned_at)
+            && modified > scanned_at
+        {
+            return Err(Error::source_changed(format!("{key}: {url} was modified at {modified}, after it was scanned at {scanned_at}")));
+        }
+        if let Some(size) = known.and_then(|f| f.size).filter(|size| *size < range.end) {
             return Err(Error::invalid(format!(
                 "{key}: bytes {} to {} lie past the end of {url}, which has {size}",
                 range.start, range.end
@@ -62,12 +69,11 @@ impl WriteSession {
 
     async fn look_up(&self, key: &Key, file: &FileKey, options: &VirtualOptions) -> Result<StagedFile> {
         let repository = self.base.repository();
-        let found = match &options.validator {
-            Some(validator) => Some(validator.clone()),
-            None => {
-                let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(repository.clock().now()) };
-                repository.virtuals().lookup(&self.containers(), file, lookup).await.map_err(|e| e.context(key))?
-            }
+        let found = if let Some(validator) = &options.validator {
+            Some(validator.clone())
+        } else {
+            let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(repository.clock().now()) };
+            repository.virtuals().lookup(&self.containers(), file, lookup).await.map_err(|e| e.context(key))?
         };
         if let Some(validator) = found {
             return Ok(StagedFile { size: validator.size, validator, repin: options.repin });

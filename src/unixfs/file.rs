@@ -80,27 +80,3 @@ pub(crate) fn children(shape: Shape, hash: HashAlgorithm, bytes: &[u8]) -> Resul
     let form = child_form(shape);
     Ok(digests.into_iter().map(|digest| ChunkId::new(form, digest)).zip(shape.each_child()).collect())
 }
-
-/// The size that a root says its file has, in bytes: enough to lay it out and then check every byte. `Unsupported`
-/// when `bytes` do not even begin like a file of this profile.
-pub(crate) fn file_size(bytes: &[u8]) -> Result<u64> {
-    find_file_size(bytes).ok_or_else(|| Error::unsupported("a dag-pb block is not the root of a file of profile unixfs-v1-2025"))
-}
-
-fn find_file_size(mut bytes: &[u8]) -> Option<u64> {
-    loop {
-        let (&tag, rest) = bytes.split_first()?;
-        bytes = rest;
-        let len = usize::try_from(varint::take(&mut bytes)?).ok()?;
-        let (body, rest) = bytes.split_at_checked(len)?;
-        bytes = rest;
-        match tag {
-            LINK => {}
-            DATA => {
-                let mut size = body.strip_prefix(&TYPE_FILE)?.strip_prefix(&[FILE_SIZE])?;
-                return varint::take(&mut size);
-            }
-            _ => return None,
-        }
-    }
-}

@@ -14,6 +14,6 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use file::{children, file_size};
+pub(crate) use file::children;
 pub(crate) use layout::{LEAF, Layout, MAX_SIZE, Shape};
 pub(crate) use tree::{Step, Tree};

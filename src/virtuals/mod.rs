@@ -53,25 +53,20 @@ pub fn file_url(path: &Path) -> Result<String> {
     url::parse(&url).map(|_| url.clone())
 }
 
-/// Refuses a URL that can never be recorded as `Invalid`, with what to write instead.
-pub fn check_url(url: &str) -> Result<()> {
-    url::parse(url).map(drop)
-}
-
 /// What to find out when a file is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lookup {
+pub(crate) struct Lookup {
     /// The present moment: becomes [`Validator::pinned_at`].
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
     /// When an importer read the file to find its references; a later change is `SourceChanged`.
-    pub scanned_at: Option<Timestamp>,
+    pub(crate) scanned_at: Option<Timestamp>,
     /// Lock a digest of this kind: reads the whole file.
-    pub digest: Option<HashAlgorithm>,
+    pub(crate) digest: Option<HashAlgorithm>,
 }
 
 impl Lookup {
     /// Only what the source tells for free.
-    pub const fn at(now: Timestamp) -> Self {
+    pub(crate) const fn at(now: Timestamp) -> Self {
         Self { now, scanned_at: None, digest: None }
     }
 }
@@ -141,7 +136,7 @@ impl fmt::Display for FileState {
 
 /// Asks and reads external files in the name of one reader. Cheap to clone; any number of calls may run at once.
 #[derive(Debug, Clone)]
-pub struct Virtuals {
+pub(crate) struct Virtuals {
     access: Arc<Access>,
     files: FileSource,
 }
@@ -155,13 +150,8 @@ impl Default for Virtuals {
 
 impl Virtuals {
     /// Reads what `access` allows.
-    pub fn new(access: Access) -> Self {
+    pub(crate) fn new(access: Access) -> Self {
         Self { access: Arc::new(access), files: FileSource::new() }
-    }
-
-    /// What this reader allows.
-    pub fn access(&self) -> &Access {
-        &self.access
     }
 
     /// Asks what the source tells of a file, to pin it.
@@ -170,7 +160,7 @@ impl Virtuals {
     /// container elsewhere (what a copy says must not be recorded of the original): then [`Validator::staged_at`] is all
     /// there is. A file that does not exist is `NotFound`; one that was modified after [`Lookup::scanned_at`] is
     /// `SourceChanged`; a source that does not answer is `Unavailable`.
-    pub async fn lookup(&self, containers: &[Container], file: &FileKey, lookup: Lookup) -> Result<Option<Validator>> {
+    pub(crate) async fn lookup(&self, containers: &[Container], file: &FileKey, lookup: Lookup) -> Result<Option<Validator>> {
         let (place, rebind) = self.place(containers, file, None)?;
         if rebind.is_some() {
             return Ok(None);
@@ -200,7 +190,7 @@ impl Virtuals {
     /// `NotFound` absent · `Unavailable` unreachable, or no regular file · `SourceChanged` another file than recorded, or changing
     /// under the read · `Corrupt` shorter than recorded or than the range needs, or not of its locked digest · `Denied` not allowed ·
     /// `Unsupported` not readable or not verifiable by this build.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         containers: &[Container],
         file: &FileKey,
@@ -219,7 +209,7 @@ impl Virtuals {
 
     /// Whether a file is as recorded. With `digests` a locked digest is verified too, which reads the whole file unless this process
     /// has done so before. Errors only when the record or its container cannot be understood.
-    pub async fn check(&self, containers: &[Container], file: &FileKey, record: &VirtualFile, digests: bool) -> Result<FileState> {
+    pub(crate) async fn check(&self, containers: &[Container], file: &FileKey, record: &VirtualFile, digests: bool) -> Result<FileState> {
         let (place, rebind) = self.place(containers, file, None)?;
         let outcome = async {
             let source = self.source(&place)?;

@@ -1,5 +1,7 @@
 //! Versions as CAR files: the same bytes everywhere, whole round trips, and nothing believed that is not proved.
 
+#![cfg(test)]
+
 mod node;
 mod support;
 mod tampered;

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 
 /// A clock that is one second further at every look, so that two runs stamp alike.
 #[derive(Debug, Default)]
-pub struct Ticking(AtomicI64);
+pub(crate) struct Ticking(AtomicI64);
 
 impl Clock for Ticking {
     fn now(&self) -> Timestamp {
@@ -19,20 +19,20 @@ impl Clock for Ticking {
     }
 }
 
-pub fn options() -> OpenOptions {
+pub(crate) fn options() -> OpenOptions {
     OpenOptions::default().clock(Arc::new(Ticking::default())).without_pauses()
 }
 
-pub async fn empty(hash: HashAlgorithm) -> Repository {
+pub(crate) async fn empty(hash: HashAlgorithm) -> Repository {
     let create = CreateOptions::from(options()).hash(hash);
     Repository::create_storage(Arc::new(Memory::new()), create).await.unwrap()
 }
 
-pub fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
-pub fn bytes(seed: u8, len: usize) -> Vec<u8> {
+pub(crate) fn bytes(seed: u8, len: usize) -> Vec<u8> {
     let mut state = u32::from(seed) + 1;
     let next = |state: &mut u32| {
         *state ^= *state << 13;
@@ -43,10 +43,10 @@ pub fn bytes(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|_| next(&mut state)).collect()
 }
 
-pub const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// Inline values, chunks up to and above 1 MiB that share leaves, equal chunks under several keys, virtual data.
-pub async fn rich(hash: HashAlgorithm) -> (Repository, Snapshot) {
+pub(crate) async fn rich(hash: HashAlgorithm) -> (Repository, Snapshot) {
     let repository = empty(hash).await;
     let mut session = repository.write("main").await.unwrap();
     session.set(&key("zarr.json"), b"{}".to_vec()).await.unwrap();
@@ -74,7 +74,7 @@ pub async fn rich(hash: HashAlgorithm) -> (Repository, Snapshot) {
 }
 
 /// A version in a few hundred bytes.
-pub async fn small() -> (Repository, Snapshot) {
+pub(crate) async fn small() -> (Repository, Snapshot) {
     let repository = empty(HashAlgorithm::Sha2_256).await;
     let mut session = repository.write("main").await.unwrap();
     session.set(&key("a"), b"one".to_vec()).await.unwrap();
@@ -84,19 +84,19 @@ pub async fn small() -> (Repository, Snapshot) {
     (repository, snapshot)
 }
 
-pub async fn car(snapshot: &Snapshot) -> Vec<u8> {
+pub(crate) async fn car(snapshot: &Snapshot) -> Vec<u8> {
     let mut out = Vec::new();
     let summary = snapshot.export_car(&mut out).await.unwrap();
     assert_eq!(summary.bytes, out.len() as u64);
     out
 }
 
-pub fn branch(name: &str) -> ImportTarget {
+pub(crate) fn branch(name: &str) -> ImportTarget {
     ImportTarget::Branch(name.parse().unwrap())
 }
 
 /// Every key and value that is not virtual, and every key and file that is.
-pub async fn contents(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
+pub(crate) async fn contents(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
     let entries: Vec<_> = snapshot.list(&Prefix::all()).try_collect().await.unwrap();
     let mut found = Vec::new();
     for (key, entry) in entries {
@@ -110,7 +110,7 @@ pub async fn contents(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
 }
 
 /// A CAR file as its header and its sections, lengths included.
-pub fn sections(car: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
+pub(crate) fn sections(car: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut rest = car;
     let mut parts = Vec::new();
     while !rest.is_empty() {
@@ -130,11 +130,11 @@ pub fn sections(car: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
     (header, parts)
 }
 
-pub fn joined(header: &[u8], sections: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn joined(header: &[u8], sections: &[Vec<u8>]) -> Vec<u8> {
     [header, &sections.concat()].concat()
 }
 
-pub fn skip(test: &str, why: &str) {
+pub(crate) fn skip(test: &str, why: &str) {
     use std::io::Write as _;
     let line = format!("SKIPPED {test}: {why}");
     eprintln!("{line}");

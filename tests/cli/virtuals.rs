@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
+use firnline::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::support::{Run, Sandbox, fields, noise};
@@ -38,7 +39,8 @@ impl Pointing {
 }
 
 fn yesterday() -> SystemTime {
-    SystemTime::now() - Duration::from_secs(86_400)
+    let micros = SystemClock.now().minus(Duration::from_hours(24)).micros();
+    SystemTime::UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs())
 }
 
 fn date(path: &std::path::Path, time: SystemTime) {

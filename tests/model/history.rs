@@ -27,7 +27,7 @@ const FILES: &[&str] = &["file:///data/one.nc", "file:///data/two.nc", "file:///
 
 /// How often the hard cases came up.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     commits: AtomicU64,
     unchanged: AtomicU64,
     rebased: AtomicU64,
@@ -40,7 +40,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn require_coverage(&self) {
+    pub(crate) fn require_coverage(&self) {
         for (name, count) in self.counts() {
             assert!(count >= 1000, "only {count} cases of {name}");
         }
@@ -94,7 +94,7 @@ struct Open {
     base: SnapshotId,
 }
 
-pub struct History<'s> {
+pub(crate) struct History<'s> {
     random: SmallRng,
     seed: u64,
     seen: &'s Seen,
@@ -108,7 +108,7 @@ pub struct History<'s> {
 }
 
 impl<'s> History<'s> {
-    pub async fn play(seed: u64, seen: &'s Seen) {
+    pub(crate) async fn play(seed: u64, seen: &'s Seen) {
         let mut history = Self::start(seed, seen).await;
         let restless = seed % 4 == 0;
         for _ in 0..if restless { RESTLESS_STEPS } else { STEPS } {

@@ -1,6 +1,8 @@
 //! The engine against a model: random histories of sessions, branches, resets and time travel, compared after every
 //! step with maps of maps and with what readers were seen to see.
 
+#![cfg(test)]
+
 mod history;
 mod oracle;
 

@@ -6,22 +6,22 @@ use firnline::{SnapshotId, Timestamp};
 
 /// A value as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     Bytes(Vec<u8>),
     Virtual { url: String, offset: u64, length: u64 },
 }
 
-pub type Tree = BTreeMap<String, Value>;
+pub(crate) type Tree = BTreeMap<String, Value>;
 
 /// Staged changes: explicit ones, and prefixes deleted before them.
 #[derive(Debug, Clone, Default)]
-pub struct Staged {
-    pub explicit: BTreeMap<String, Option<Value>>,
-    pub deleted: Vec<String>,
+pub(crate) struct Staged {
+    pub(crate) explicit: BTreeMap<String, Option<Value>>,
+    pub(crate) deleted: Vec<String>,
 }
 
 impl Staged {
-    pub fn delete_prefix(&mut self, prefix: &str) {
+    pub(crate) fn delete_prefix(&mut self, prefix: &str) {
         self.explicit.retain(|key, _| !key.starts_with(prefix));
         self.deleted.push(prefix.to_owned());
     }
@@ -30,7 +30,7 @@ impl Staged {
         self.deleted.iter().any(|prefix| key.starts_with(prefix.as_str()))
     }
 
-    pub fn apply(&self, base: &Tree) -> Tree {
+    pub(crate) fn apply(&self, base: &Tree) -> Tree {
         let mut tree: Tree = base.iter().filter(|(key, _)| !self.covers(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
         for (key, value) in &self.explicit {
             match value {
@@ -42,7 +42,7 @@ impl Staged {
     }
 
     /// The keys that `ours` and a change from `base` to `tip` have in common.
-    pub fn conflicts(&self, base: &Tree, tip: &Tree) -> Vec<String> {
+    pub(crate) fn conflicts(&self, base: &Tree, tip: &Tree) -> Vec<String> {
         let mut keys: Vec<_> = base.keys().chain(tip.keys()).cloned().collect();
         keys.sort();
         keys.dedup();
@@ -57,35 +57,35 @@ impl Staged {
 
 /// A commit as the model knows it.
 #[derive(Debug, Clone)]
-pub struct Commit {
-    pub tree: Tree,
-    pub time: Timestamp,
+pub(crate) struct Commit {
+    pub(crate) tree: Tree,
+    pub(crate) time: Timestamp,
     /// Itself and everything before it, oldest first.
-    pub line: Vec<SnapshotId>,
+    pub(crate) line: Vec<SnapshotId>,
 }
 
 /// What a branch showed, from each moment on.
 #[derive(Debug, Clone, Default)]
-pub struct Shown {
-    pub events: Vec<(Timestamp, Option<SnapshotId>)>,
+pub(crate) struct Shown {
+    pub(crate) events: Vec<(Timestamp, Option<SnapshotId>)>,
 }
 
 impl Shown {
-    pub fn now(&self) -> Option<SnapshotId> {
+    pub(crate) fn now(&self) -> Option<SnapshotId> {
         self.events.last().and_then(|(_, tip)| *tip)
     }
 
-    pub fn at(&self, time: Timestamp) -> Option<SnapshotId> {
+    pub(crate) fn at(&self, time: Timestamp) -> Option<SnapshotId> {
         self.events.iter().rev().find(|(since, _)| *since <= time).and_then(|(_, tip)| *tip)
     }
 
-    pub fn last(&self) -> Option<Timestamp> {
+    pub(crate) fn last(&self) -> Option<Timestamp> {
         self.events.last().map(|(time, _)| *time)
     }
 }
 
 /// References and bytes per file, counted anew.
-pub fn dependencies(tree: &Tree) -> BTreeMap<String, (u64, u64)> {
+pub(crate) fn dependencies(tree: &Tree) -> BTreeMap<String, (u64, u64)> {
     let mut counted = BTreeMap::new();
     for value in tree.values() {
         if let Value::Virtual { url, length, .. } = value {

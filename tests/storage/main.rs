@@ -1,5 +1,7 @@
 //! Every store keeps the promises of [`Storage`], as somebody outside the crate would check it.
 
+#![cfg(test)]
+
 mod broken;
 
 use std::sync::Arc;

@@ -85,16 +85,15 @@ pub(super) struct Blocks<'r> {
 }
 
 /// A version of which every block has arrived.
-pub(super) struct Version<'r> {
-    pub(super) repository: &'r Repository,
+pub(super) struct Version {
     pub(super) id: SnapshotId,
     pub(super) commit: Commit,
 }
 
 impl<'r> Blocks<'r> {
-    pub(super) fn new(repository: &'r Repository, root: SnapshotId, limits: Limits) -> Result<Self> {
+    pub(super) fn new(repository: &'r Repository, root: SnapshotId, limits: Limits) -> Self {
         let known = HashMap::from([(root.to_bytes(), Known { role: Some(Role::Commit), place: None })]);
-        Ok(Self {
+        Self {
             repository,
             limits,
             uploads: Uploads::new(repository.objects()),
@@ -105,7 +104,7 @@ impl<'r> Blocks<'r> {
             trees: Trees::default(),
             root,
             commit: None,
-        })
+        }
     }
 
     pub(super) fn hash(&self) -> HashAlgorithm {
@@ -287,7 +286,7 @@ impl<'r> Blocks<'r> {
     }
 
     /// Ends the file, `end` bytes long: nothing may be missing, and nothing left over.
-    pub(super) async fn finish(mut self, end: u64) -> Result<Version<'r>> {
+    pub(super) async fn finish(mut self, end: u64) -> Result<Version> {
         if let Some((name, held)) = self.held.iter().min_by_key(|(_, held)| held.offset) {
             let cid = cid_from_bytes(name)?;
             return Err(Error::corrupt(format!("block {cid} at byte {} is linked from nowhere in the CAR file", held.offset)));
@@ -302,7 +301,7 @@ impl<'r> Blocks<'r> {
         }
         self.uploads.finish().await?;
         let commit = self.commit.ok_or_else(|| Error::corrupt(format!("the CAR file lacks its root {}", self.root)))?;
-        Ok(Version { repository: self.repository, id: self.root, commit })
+        Ok(Version { id: self.root, commit })
     }
 }
 

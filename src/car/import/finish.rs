@@ -3,8 +3,7 @@
 use super::blocks::Version;
 use crate::commit::{extend_history, recount};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Entry, Value, VirtualFile};
-use crate::format::{HistoryEntry, Roots, SnapshotObject};
+use crate::format::{Commit, Entry, HistoryEntry, Roots, SnapshotObject, Value, VirtualFile};
 use crate::id::NodeId;
 use crate::map::{Map, NodeSource, build};
 use crate::objects::{CachedValue, Objects, Uploads};
@@ -15,7 +14,7 @@ use crate::storage::ObjectName;
 impl Repository {
     /// Checks a version whose blocks are all stored, stores the rest of it, and makes everything durable. Says whether it is
     /// shallow.
-    pub(super) async fn complete(&self, version: &Version<'_>) -> Result<bool> {
+    pub(super) async fn complete(&self, version: &Version) -> Result<bool> {
         let commit = &version.commit;
         check_map::<VirtualFile>(self.objects(), commit.files).await?;
         check_map::<Entry>(self.objects(), commit.manifest).await?;
@@ -69,6 +68,6 @@ async fn check_map<V: CachedValue + Value>(objects: &Objects, root: NodeId) -> R
     let checked = Map::<V, _>::new(objects, root).check(objects.shape()).await?;
     match checked.findings.into_iter().next() {
         None => Ok(()),
-        Some(finding) => Err(finding.error.context(format!("the {} map {root}", V::KIND))),
+        Some(error) => Err(error.context(format!("the {} map {root}", V::KIND))),
     }
 }

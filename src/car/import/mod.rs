@@ -10,12 +10,14 @@ mod blocks;
 mod chunks;
 mod finish;
 
+use std::collections::BTreeMap;
+
 use tokio::io::AsyncRead;
 
 use crate::carfile::CarReader;
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
-use crate::refs::{Move, MoveOp, MoveTo, Ref, RefName, TagInfo, require_no_collection};
+use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, require_no_collection};
 use crate::repository::Repository;
 use crate::time::Timestamp;
 
@@ -94,7 +96,7 @@ impl Repository {
         }
         let mut reader = CarReader::open(reader).await?;
         let root = self.only_root(&reader)?;
-        let mut blocks = Blocks::new(self, root, limits)?;
+        let mut blocks = Blocks::new(self, root, limits);
         let mut count = 0;
         while let Some(block) = reader.next().await? {
             blocks.take(block).await?;
@@ -125,17 +127,17 @@ impl Repository {
     /// Points `name` at the version: the only step that others can see.
     async fn point(&self, name: &Ref, id: SnapshotId, time: Timestamp) -> Result<Move> {
         let about = match name.kind {
-            crate::refs::RefKind::Branch => None,
-            crate::refs::RefKind::Tag => {
+            RefKind::Branch => None,
+            RefKind::Tag => {
                 let time = self.clock().now().max(time);
-                Some(TagInfo { message: String::new(), time, author: None, meta: std::collections::BTreeMap::new() })
+                Some(TagInfo { message: String::new(), time, author: None, meta: BTreeMap::new() })
             }
         };
         let to = |not_before| MoveTo { to: Some(id), op: MoveOp::Import, about: about.clone(), not_before };
         let exists = self.refs().try_read(name).await?.is_some_and(|state| state.record.tip.is_some());
         match (exists, name.kind) {
             // Everything was written anew, so nothing has to be asked of what the branch shows now.
-            (true, crate::refs::RefKind::Branch) => self.refs().change(name, to(Timestamp::MIN), async |_| Ok(())).await,
+            (true, RefKind::Branch) => self.refs().change(name, to(Timestamp::MIN), async |_| Ok(())).await,
             _ => self.refs().create(name, to(time)).await,
         }
     }

@@ -1,6 +1,6 @@
 //! Which versions there are: from the refs along parents and histories.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -34,8 +34,8 @@ pub(super) struct Versions {
 impl Versions {
     /// Every version, parents before children.
     pub(super) fn oldest_first(&self) -> Vec<SnapshotId> {
-        let by_time: BTreeMap<(Timestamp, SnapshotId), ()> = self.commits.iter().map(|(id, commit)| ((commit.time, *id), ())).collect();
-        by_time.into_keys().map(|(_, id)| id).collect()
+        let by_time: BTreeSet<(Timestamp, SnapshotId)> = self.commits.iter().map(|(id, commit)| (commit.time, *id)).collect();
+        by_time.into_iter().map(|(_, id)| id).collect()
     }
 }
 
@@ -123,22 +123,21 @@ impl Verifier<'_> {
 
     async fn read_snapshot(&self, versions: &mut Versions, id: SnapshotId, child: Option<SnapshotId>) -> Result<Option<Commit>> {
         let name = ObjectName::snapshot(&id);
-        let (kind, message) = match self.repository.storage().get(&name, None).await? {
-            Some(bytes) => match SnapshotObject::decode_verified(&bytes, id) {
+        let (kind, message) = if let Some(bytes) = self.repository.storage().get(&name, None).await? {
+            match SnapshotObject::decode_verified(&bytes, id) {
                 Ok(object) => return Ok(Some(object.commit)),
                 Err(e) if is_damage(e.kind()) => (FindingKind::Corrupt, e.to_string()),
                 Err(e) => return Err(e),
-            },
-            None => {
-                // A parent that was not imported with its child is no loss.
-                if let Some(child) = child
-                    && self.repository.storage().get(&ObjectName::shallow(&child), None).await?.is_some()
-                {
-                    return Ok(None);
-                }
-                let named = child.map_or_else(|| "a ref names it".to_owned(), |child| format!("{child} follows it"));
-                (FindingKind::Missing, format!("snapshot {id} does not exist, though {named}"))
             }
+        } else {
+            // A parent that was not imported with its child is no loss.
+            if let Some(child) = child
+                && self.repository.storage().get(&ObjectName::shallow(&child), None).await?.is_some()
+            {
+                return Ok(None);
+            }
+            let named = child.map_or_else(|| "a ref names it".to_owned(), |child| format!("{child} follows it"));
+            (FindingKind::Missing, format!("snapshot {id} does not exist, though {named}"))
         };
         let at = self.findings.add(Finding::new(kind, name, message).version(child.unwrap_or(id)));
         versions.lost.insert(id, at);

@@ -85,7 +85,9 @@ impl Verifier<'_> {
         Box::pin(async move {
             let known = lock(&self.nodes).get(&(V::KIND, id)).cloned();
             if let Some(known) = known {
-                known.findings.iter().for_each(|at| self.findings.reach(*at, version));
+                for at in &known.findings {
+                    self.findings.reach(*at, version);
+                }
                 return Ok(known);
             }
             let record = Arc::new(self.read_node::<V>(version, id).await?);

@@ -12,8 +12,8 @@ use crate::map::merge::Clash;
 use crate::map::{Change, Map};
 
 fn collect<V: Random>(old: &Map<'_, V, Store<V>>, new: &Map<'_, V, Store<V>>) -> Vec<Change<V>> {
-    use futures::TryStreamExt as _;
-    block(async { old.diff(new).await?.into_stream().try_collect().await }).unwrap()
+    let mut diff = block(old.diff(new)).unwrap();
+    std::iter::from_fn(|| block(diff.next()).unwrap()).collect()
 }
 
 fn model_diff<V: Value>(old: &Model<V>, new: &Model<V>) -> Vec<Change<V>> {

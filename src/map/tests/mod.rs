@@ -6,3 +6,4 @@ mod diff;
 mod edit;
 mod loads;
 mod support;
+mod sweep;

@@ -1,12 +1,12 @@
 use super::{container, pairs};
 use crate::ErrorKind;
 use crate::format::Container;
-use crate::virtuals::url::{is_secret_name, secret_in_value, shown};
-use crate::virtuals::{Allow, Locator, check_url};
+use crate::virtuals::url::{is_secret_name, parse, secret_in_value, shown};
+use crate::virtuals::{Allow, Locator};
 
 /// Refused with this in the message.
 fn refused(url: &str, saying: &str) {
-    let error = check_url(url).unwrap_err();
+    let error = parse(url).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{url}");
     assert!(error.to_string().contains(saying), "{url}: {error}");
     assert_eq!(Locator::default().locate(url).unwrap_err().kind(), ErrorKind::Invalid, "{url}");
@@ -46,7 +46,7 @@ fn urls_that_cannot_be_recorded_say_what_to_write() {
     refused("https://h/a\nb", "control character");
     refused("file:///a\u{85}b", "control character");
     for good in ["https://h/", "https://h/a/.../b", "s3://b/a//b", "s3://b/k/", "file:///a/...", "https://h/.well-known/%2easdf/x"] {
-        assert!(check_url(good).is_ok(), "{good}");
+        assert!(parse(good).is_ok(), "{good}");
     }
 }
 
@@ -71,7 +71,7 @@ fn secrets_are_refused_and_never_repeated() {
         "s3://b/k?X-Amz-Signature=hunter2",
         "az://c/k?sig=hunter2",
     ] {
-        let error = check_url(url).unwrap_err();
+        let error = parse(url).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{url}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
         let template = url.replacen("/a", "/{}", 1).replacen("/k", "/{}", 1);

@@ -1,0 +1,50 @@
+//! The references that are measured: compressed chunks one after the other in files, as a reanalysis in monthly files.
+
+use std::ops::Range;
+
+use firnline::Key;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+/// How many references one step of the array has.
+const PER_STEP: u64 = 100;
+
+/// The key of a reference.
+pub(crate) fn key(n: u64) -> Key {
+    Key::new(format!("air/c/{}/{}/{}", n / PER_STEP, n % PER_STEP / 10, n % 10)).unwrap()
+}
+
+/// The place of a file.
+pub(crate) fn url(file: u64) -> String {
+    format!("s3://reanalysis/air/{}/air_{file:05}.nc", 1980 + file / 24)
+}
+
+/// References in the order of their keys: number, file, range. Lengths have 16 random bits, so that 2.0 bytes for each
+/// is the least that any encoding needs.
+pub(crate) fn references(refs: u64, files: u64) -> impl Iterator<Item = (u64, u64, Range<u64>)> {
+    let mut random = SmallRng::seed_from_u64(refs);
+    let (mut file, mut end) = (0, 4096);
+    (0..refs).map(move |n| {
+        let next = n * files / refs;
+        if next != file {
+            (file, end) = (next, 4096);
+        }
+        let start = end;
+        end += random.random_range(1 << 15..(1 << 15) + (1 << 16));
+        (n, file, start..end)
+    })
+}
+
+/// A chunk that shares nothing with any other, too long to lie inline.
+pub(crate) fn chunk(n: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    SmallRng::seed_from_u64(n).fill(bytes.as_mut_slice());
+    bytes
+}
+
+/// What an array says of itself.
+pub(crate) fn metadata(n: u64) -> String {
+    format!(
+        r#"{{"zarr_format":3,"node_type":"array","shape":[{n},100,100],"data_type":"float32","chunk_grid":{{"name":"regular","configuration":{{"chunk_shape":[1,10,10]}}}},"chunk_key_encoding":{{"name":"default"}},"fill_value":"NaN","codecs":[{{"name":"bytes","configuration":{{"endian":"little"}}}}],"attributes":{{"revised":{n}}}}}"#
+    )
+}

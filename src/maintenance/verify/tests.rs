@@ -1,0 +1,182 @@
+//! Versions that no writer makes, whole by every hash and yet wrong: verification names what is wrong, and an import
+//! refuses them.
+
+use std::sync::Arc;
+
+use super::{Finding, FindingKind, VerifyScope};
+use crate::car::ImportTarget;
+use crate::commit::{extend_history, with_roots};
+use crate::error::ErrorKind;
+use crate::format::{Commit, Entry, HistoryEntry, VirtualFile};
+use crate::id::{HashAlgorithm, SnapshotId};
+use crate::key::{Key, MapKey};
+use crate::map::{Map, Shape, Span, build};
+use crate::objects::Uploads;
+use crate::refs::{MoveOp, MoveTo, Ref};
+use crate::repository::{CreateOptions, OpenOptions, Repository};
+use crate::session::Snapshot;
+use crate::storage::Memory;
+use crate::time::Timestamp;
+
+async fn empty() -> Repository {
+    let create = CreateOptions::from(OpenOptions::default().without_pauses()).hash(HashAlgorithm::Sha2_256);
+    Repository::create_storage(Arc::new(Memory::new()), create).await.unwrap()
+}
+
+async fn filled() -> (Repository, Snapshot) {
+    let repository = empty().await;
+    let mut session = repository.write("main").await.unwrap();
+    for i in 0..2000_u64 {
+        session.set(&Key::new(format!("k/{i}")).unwrap(), vec![1; 60]).await.unwrap();
+    }
+    for i in 0..20_u64 {
+        session.set_virtual(&Key::new(format!("v/{i}")).unwrap(), &format!("file:///data/{}.nc", i % 4), i..i + 5).await.unwrap();
+    }
+    let snapshot = session.commit("base").await.unwrap();
+    (repository, snapshot)
+}
+
+/// Publishes a child of `base` that `change` has had its way with.
+async fn forged(base: &Snapshot, change: impl AsyncFnOnce(&mut Commit, &mut Uploads)) -> Snapshot {
+    let repository = base.repository();
+    let objects = repository.objects();
+    let mut uploads = Uploads::new(objects);
+    let mut commit = base.commit().clone();
+    let (history, since) = extend_history(base, &mut uploads).await.unwrap();
+    (commit.history, commit.since) = (history, since);
+    commit.parents = vec![base.id()];
+    commit.time = commit.time.next();
+    commit.message = "forged".to_owned();
+    change(&mut commit, &mut uploads).await;
+    uploads.finish().await.unwrap();
+    let id = SnapshotId::of(objects.hash(), &commit.canonical());
+    uploads.snapshot(id, &with_roots(objects, commit.clone()).await.unwrap()).await.unwrap();
+    uploads.finish().await.unwrap();
+    let to = MoveTo { to: Some(id), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN };
+    repository.refs().change(&Ref::branch("main".parse().unwrap()), to, async |_| Ok(())).await.unwrap();
+    Snapshot::new(repository.clone(), id, Arc::new(commit))
+}
+
+async fn findings(snapshot: &Snapshot) -> Vec<Finding> {
+    let all = snapshot.repository().verify(VerifyScope::Everything).await.unwrap().findings;
+    let one = snapshot.repository().verify(VerifyScope::Revision(snapshot.clone())).await.unwrap().findings;
+    assert_eq!(all, one);
+    all
+}
+
+/// Somewhere else the version is refused, because what is wrong can be seen in it.
+async fn import_refuses(snapshot: &Snapshot) {
+    let mut car = Vec::new();
+    snapshot.export_car(&mut car).await.unwrap();
+    let target = empty().await;
+    let error = target.import_car(car.as_slice(), ImportTarget::Branch("x".parse().unwrap())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(target.branches().await.unwrap().len(), 1);
+}
+
+async fn edit_file(snapshot: &Snapshot, change: impl Fn(&mut VirtualFile) -> bool) -> Snapshot {
+    forged(snapshot, async |commit, uploads| {
+        let objects = snapshot.repository().objects();
+        let map = Map::<VirtualFile, _>::new(objects, commit.files);
+        let (key, mut record) = map.scan(Span::all()).next().await.unwrap().unwrap();
+        let kept = change(&mut record);
+        commit.files = map.edit(&[(key, kept.then_some(record))], objects.shape(), uploads).await.unwrap().root;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn files_that_are_miscounted_are_found() {
+    let changes: [fn(&mut VirtualFile) -> bool; 3] = [
+        |file| {
+            file.refs += 1;
+            true
+        },
+        |file| {
+            file.bytes -= 1;
+            true
+        },
+        |_| false,
+    ];
+    for change in changes {
+        let (_repository, base) = filled().await;
+        let forged = edit_file(&base, change).await;
+        let found = findings(&forged).await;
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].kind, FindingKind::Miscounted);
+        assert!(found[0].object.starts_with("files/") && found[0].object.ends_with(&forged.commit().files.to_string()));
+        assert!(found[0].keys.iter().all(|key| key.starts_with("v/")) && !found[0].keys.is_empty());
+        assert_eq!(found[0].versions, [forged.id()]);
+        import_refuses(&forged).await;
+    }
+}
+
+#[tokio::test]
+async fn references_past_the_end_and_files_without_a_container_are_found() {
+    let (_repository, base) = filled().await;
+    let short = edit_file(&base, |file| {
+        file.size = Some(3);
+        true
+    })
+    .await;
+    let found = findings(&short).await;
+    assert_eq!(found.iter().map(|f| f.kind).collect::<Vec<_>>(), [FindingKind::PastEnd]);
+    // The furthest reference is to blame.
+    assert_eq!(found[0].keys[0], "v/16");
+    import_refuses(&short).await;
+
+    let (_repository, base) = filled().await;
+    let lost = forged(&base, async |commit, _| commit.containers.clear()).await;
+    let found = findings(&lost).await;
+    assert_eq!(found.len(), 4);
+    assert!(found.iter().all(|f| f.kind == FindingKind::Unplaced), "{found:#?}");
+    import_refuses(&lost).await;
+}
+
+#[tokio::test]
+async fn a_manifest_cut_elsewhere_is_found() {
+    let (_repository, base) = filled().await;
+    let forged = forged(&base, async |commit, uploads| {
+        let objects = base.repository().objects();
+        let entries = Map::<Entry, _>::new(objects, commit.manifest).scan(Span::all()).into_stream();
+        let other = Shape { target: 11, ..objects.shape() };
+        commit.manifest = build(entries, other, uploads).await.unwrap().root;
+    })
+    .await;
+    let found = findings(&forged).await;
+    assert!(!found.is_empty());
+    assert!(found.iter().all(|f| f.kind == FindingKind::Misplaced && f.object.starts_with("manifests/")), "{found:#?}");
+    assert!(found.iter().any(|f| !f.keys.is_empty()));
+    import_refuses(&forged).await;
+}
+
+#[tokio::test]
+async fn a_history_that_is_not_the_line_is_found() {
+    let stranger = HistoryEntry { id: SnapshotId::of(HashAlgorithm::Sha2_256, b"no such commit"), summary: "stranger".to_owned() };
+    let time = |commit: &Commit, back: i64| MapKey::new((commit.time.micros() - back).to_string());
+    for case in 0..3 {
+        let (_repository, base) = filled().await;
+        let forged = forged(&base, async |commit, uploads| {
+            let objects = base.repository().objects();
+            let edits = match case {
+                // A commit too many, one too few, and another summary.
+                0 => [(time(commit, 5_000_000), Some(stranger.clone()))],
+                1 => [(time(base.commit(), 0), None)],
+                _ => [(time(base.commit(), 0), Some(HistoryEntry { id: base.id(), summary: "other".to_owned() }))],
+            };
+            let map = Map::<HistoryEntry, _>::new(objects, commit.history);
+            commit.history = map.edit(&edits, objects.shape(), uploads).await.unwrap().root;
+        })
+        .await;
+        let found = findings(&forged).await;
+        let history: Vec<_> = found.iter().filter(|f| f.kind == FindingKind::History).collect();
+        assert_eq!(history.len(), 1, "case {case}: {found:#?}");
+        assert!(history[0].object.ends_with(&forged.commit().history.to_string()));
+        assert_eq!(history[0].versions, [forged.id()]);
+        // Only the stranger is also missing itself.
+        let others: Vec<_> = found.iter().filter(|f| f.kind != FindingKind::History).collect();
+        assert_eq!(others.len(), usize::from(case == 0), "{others:#?}");
+        assert!(others.iter().all(|f| f.kind == FindingKind::Missing && f.object.contains(&stranger.id.to_string())));
+        assert_eq!(history[0].keys.is_empty(), case == 2);
+    }
+}

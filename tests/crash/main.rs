@@ -1,0 +1,10 @@
+//! What a crash, a lost answer, another writer or a collector of a later release can do to a repository: nothing that was
+//! acknowledged is lost, nothing that was refused appears, and nobody has to repair anything.
+
+mod collector;
+mod durability;
+mod faults;
+mod outcome;
+mod power;
+mod processes;
+mod world;

@@ -1,0 +1,128 @@
+//! Branches, tags, revisions, and times that look wrong.
+
+use std::time::Duration;
+
+use firnline::{ErrorKind, MoveOp, Ref, RefName, TagOptions, Timestamp};
+
+use crate::support::{World, key};
+
+fn name(text: &str) -> RefName {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_tag_says_who_made_it_when_and_why() {
+    let world = World::new().await;
+    let snapshot = world.put("a", "1").await;
+    let mut options = TagOptions::from("the release");
+    options.author = Some("Ada".to_owned());
+    options.meta.insert("doi".to_owned(), "10.5072/x".to_owned());
+    world.repository.create_tag(&name("v1"), &snapshot, options).await.unwrap();
+    let tags = world.repository.tags().await.unwrap();
+    let about = tags[0].tag.as_ref().unwrap();
+    assert_eq!((tags[0].tip, about.message.as_str(), about.author.as_deref()), (snapshot.id(), "the release", Some("Ada")));
+    assert_eq!(about.meta["doi"], "10.5072/x");
+    let again = world.repository.create_tag(&name("v1"), &snapshot, "again").await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Conflict);
+    assert_eq!(world.repository.read("v1").await.unwrap().id(), snapshot.id());
+    world.repository.delete_tag(&name("v1")).await.unwrap();
+    assert!(world.repository.tags().await.unwrap().is_empty());
+    assert_eq!(world.repository.read("v1").await.unwrap_err().kind(), ErrorKind::NotFound);
+    world.repository.create_tag(&name("v1"), &snapshot, "anew").await.unwrap();
+    let moves = world.repository.moves(&Ref::tag(name("v1"))).await.unwrap();
+    assert_eq!(moves.iter().map(|m| m.op).collect::<Vec<_>>(), [MoveOp::Create, MoveOp::Delete, MoveOp::Create]);
+    assert!(moves.is_sorted_by(|a, b| a.seq < b.seq && a.time < b.time));
+}
+
+#[tokio::test]
+async fn revisions_find_what_they_name() {
+    let world = World::new().await;
+    let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
+    let repository = &world.repository;
+    repository.create_tag(&name("one"), &one, "").await.unwrap();
+    let text = one.id().to_string();
+    for revision in ["main~1", "main~", "tag:one", "one", &text, text.get(..13).unwrap(), &format!("main@{}", one.commit().time)] {
+        assert_eq!(repository.read(revision).await.unwrap().id(), one.id(), "{revision}");
+    }
+    // The CID in another base is the same CID.
+    let base58 = one.id().cid().to_string_of_base(multibase::Base::Base58Btc).unwrap();
+    assert_eq!(repository.read(&base58).await.unwrap().id(), one.id());
+    assert_eq!(repository.read("main@now").await.unwrap().id(), two.id());
+    for missing in ["main~3", "none", "bafyreiaaaaaaaaaa", text.get(..12).unwrap(), "main@2020-01-01"] {
+        assert_eq!(repository.read(missing).await.unwrap_err().kind(), ErrorKind::NotFound, "{missing}");
+    }
+    repository.create_branch(&name("one"), &two).await.unwrap();
+    assert_eq!(repository.read("one").await.unwrap_err().kind(), ErrorKind::Invalid, "both a branch and a tag");
+    assert_eq!(repository.read("branch:one").await.unwrap().id(), two.id());
+    assert_eq!(repository.create_branch(&name("Main"), &two).await.unwrap_err().kind(), ErrorKind::Invalid, "differs in case");
+}
+
+#[tokio::test]
+async fn what_a_reader_saw_survives_a_reset_and_a_deletion() {
+    let world = World::new().await;
+    let repository = &world.repository;
+    let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
+    world.clock.advance(Duration::from_secs(60));
+    repository.reset(&name("main"), &one).await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    let deleted = repository.delete_branch(&name("main")).await.unwrap();
+    let before = repository.as_of(&name("main"), Timestamp::from_micros(deleted.time.micros() - 1)).await.unwrap();
+    assert_eq!((before.id, before.is_final), (one.id(), true));
+    let earlier = repository.as_of(&name("main"), two.commit().time).await.unwrap();
+    assert_eq!((earlier.id, earlier.is_final), (two.id(), true));
+    let error = repository.as_of(&name("main"), deleted.time).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("branch main was deleted at {}", deleted.time));
+    // What the deletion came from can be pointed at again, and its time goes on.
+    repository.create_branch(&name("main"), &two).await.unwrap();
+    assert_eq!(repository.read("main").await.unwrap().id(), two.id());
+}
+
+#[tokio::test]
+async fn forty_moves_spill_into_objects_and_are_still_told() {
+    let world = World::new().await;
+    let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
+    let mut seen = Vec::new();
+    for n in 0..40 {
+        world.clock.advance(Duration::from_secs(1));
+        let to = if n % 2 == 0 { &one } else { &two };
+        let moved = world.repository.reset(&name("main"), to).await.unwrap();
+        seen.push((moved.time, to.id()));
+    }
+    for (time, id) in seen {
+        assert_eq!(world.repository.as_of(&name("main"), time).await.unwrap().id, id, "at {time}");
+    }
+    let moves = world.repository.moves(&Ref::branch(name("main"))).await.unwrap();
+    assert_eq!(moves.len(), 41);
+    assert!(moves.is_sorted_by(|a, b| a.seq < b.seq && a.time < b.time));
+}
+
+#[tokio::test]
+async fn a_branch_from_the_future_is_refused_with_a_way_out() {
+    let world = World::new().await;
+    let good = world.put("a", "1").await;
+    world.clock.advance(Duration::from_secs(3600));
+    world.put("a", "2").await;
+    world.clock.set(good.commit().time.plus(Duration::from_secs(60)));
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set(&key("a"), "3").await.unwrap();
+    let failed = session.commit("late").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Invalid);
+    assert!(failed.to_string().contains("firn branch NAME main@now"), "{failed}");
+    // The way out works.
+    let before = world.repository.read("main@now").await.unwrap();
+    assert_eq!(before.id(), good.id());
+    world.repository.create_branch(&name("again"), &before).await.unwrap();
+    let mut session = world.repository.write("again").await.unwrap();
+    session.set(&key("a"), "3").await.unwrap();
+    session.commit("on time").await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_pointed_at_what_no_ref_keeps() {
+    let world = World::new().await;
+    let other = World::new().await;
+    let foreign = other.put("x", "1").await;
+    let error = world.repository.create_branch(&name("b"), &foreign).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert_eq!(world.repository.branches().await.unwrap().len(), 1);
+}

@@ -1,0 +1,123 @@
+//! Staging, committing, losing a race.
+
+use std::time::Duration;
+
+use firnline::{CommitOptions, Entry, ErrorKind, OpenOptions, Prefix, Repository};
+
+use crate::support::{World, key};
+
+#[tokio::test]
+async fn a_commit_carries_what_its_options_say() {
+    let world = World::new().await;
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set(&key("a"), "1").await.unwrap();
+    let long = format!("{}é tail\nbody", "x".repeat(71));
+    let options = CommitOptions::from(long.clone()).author("Ada").meta("run", "7");
+    let snapshot = session.commit(options).await.unwrap();
+    let commit = snapshot.commit();
+    assert_eq!((commit.message.as_str(), commit.author.as_deref(), commit.meta["run"].as_str()), (long.as_str(), Some("Ada"), "7"));
+    assert_eq!(commit.summary(), "x".repeat(71), "cut at a character, not inside one");
+    assert_eq!(commit.parents.len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_staged_is_nothing_committed_unless_asked_for() {
+    let world = World::new().await;
+    let tip = world.put("a", "1").await;
+    let session = world.repository.write("main").await.unwrap();
+    assert!(session.is_unchanged());
+    assert_eq!(session.commit("nothing").await.unwrap().id(), tip.id());
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set(&key("a"), "1").await.unwrap();
+    assert_eq!(session.commit("the same").await.unwrap().id(), tip.id());
+    let session = world.repository.write("main").await.unwrap();
+    let marker = session.commit(CommitOptions::from("marker").allow_empty()).await.unwrap();
+    assert_ne!(marker.id(), tip.id());
+    assert_eq!(marker.commit().manifest, tip.commit().manifest);
+}
+
+#[tokio::test]
+async fn small_values_are_inline_and_large_ones_chunks() {
+    let world = World::new().await;
+    let mut session = world.repository.write("main").await.unwrap();
+    for (name, length) in [("a/0", 1024), ("a/1", 1025), ("a/zarr.json", 4096), ("b/zarr.json", 4097), ("big", 3 << 20)] {
+        session.set(&key(name), vec![b' '; length]).await.unwrap();
+    }
+    assert_eq!(session.get(&key("big")).await.unwrap().unwrap().len(), 3 << 20, "a session reads what it is uploading");
+    let snapshot = session.commit("sizes").await.unwrap();
+    for (name, inline) in [("a/0", true), ("a/1", false), ("a/zarr.json", true), ("b/zarr.json", false), ("big", false)] {
+        let entry = snapshot.entry(&key(name)).await.unwrap().unwrap();
+        assert_eq!(matches!(entry, Entry::Inline(_)), inline, "{name}");
+    }
+    let part = snapshot.get_range(&key("big"), (1 << 20) - 1..(1 << 20) + 1).await.unwrap().unwrap();
+    assert_eq!(part.as_ref(), b"  ");
+    assert_eq!(snapshot.get_range(&key("a/0"), 1..1025).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_conflict_names_both_sides_keys_and_gives_the_session_back() {
+    let world = World::new().await;
+    let other = world.reopen(firnline::Access::default()).await;
+    let mut mine = world.repository.write("main").await.unwrap();
+    mine.set(&key("a"), "mine").await.unwrap();
+    mine.set(&key("b"), "mine").await.unwrap();
+    let mut theirs = other.write("main").await.unwrap();
+    theirs.set(&key("a"), "theirs").await.unwrap();
+    theirs.set(&key("c"), "theirs").await.unwrap();
+    let tip = theirs.commit("theirs").await.unwrap();
+    let failed = mine.commit("mine").await.unwrap_err();
+    assert_eq!((failed.kind(), failed.conflicts()), (ErrorKind::Conflict, ["a".to_owned()].as_slice()));
+    let mut mine = failed.into_session();
+    assert_eq!(mine.get(&key("b")).await.unwrap().unwrap().as_ref(), b"mine");
+    assert_eq!(world.repository.read("main").await.unwrap().id(), tip.id(), "a failed commit changes nothing");
+}
+
+#[tokio::test]
+async fn deleting_a_prefix_conflicts_with_what_others_put_there() {
+    let world = World::new().await;
+    world.put("a/x", "1").await;
+    let other = world.reopen(firnline::Access::default()).await;
+    let mut mine = world.repository.write("main").await.unwrap();
+    mine.delete_prefix(&Prefix::new("a").unwrap());
+    let mut theirs = other.write("main").await.unwrap();
+    theirs.set(&key("a/y"), "new").await.unwrap();
+    theirs.commit("theirs").await.unwrap();
+    let failed = mine.commit("mine").await.unwrap_err();
+    assert_eq!(failed.conflicts(), ["a/y".to_owned()]);
+}
+
+#[tokio::test]
+async fn a_commit_that_waited_is_stamped_anew_and_later_than_what_it_follows() {
+    let world = World::new().await;
+    let first = world.put("a", "1").await;
+    // The other writer's clock is ahead by some minutes; ours still commits, strictly later.
+    world.clock.advance(Duration::from_secs(300));
+    let ahead = world.put("a", "2").await;
+    world.clock.set(first.commit().time);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set(&key("a"), "3").await.unwrap();
+    let behind = session.commit("behind").await.unwrap();
+    assert_eq!(behind.commit().time, ahead.commit().time.next());
+}
+
+#[tokio::test]
+async fn a_reader_opened_for_reading_cannot_write() {
+    let world = World::new().await;
+    let tip = world.put("a", "1").await;
+    let reader = Repository::open_storage(world.storage.clone(), OpenOptions::default().read_only()).await.unwrap();
+    assert_eq!(reader.write("main").await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(reader.create_branch(&"b".parse().unwrap(), &tip).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(reader.read("main").await.unwrap().id(), tip.id());
+}
+
+#[tokio::test]
+async fn a_store_without_a_repository_says_so_and_one_is_not_made_twice() {
+    let world = World::new().await;
+    let again = Repository::create_storage(world.storage.clone(), firnline::CreateOptions::default()).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Conflict);
+    let empty = tempfile::tempdir().unwrap();
+    let place = empty.path().to_str().unwrap();
+    assert_eq!(Repository::open(place).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(std::fs::read_dir(place).unwrap().count(), 0, "opening creates nothing");
+    assert_eq!(world.repository.write("none").await.unwrap_err().kind(), ErrorKind::NotFound);
+}

@@ -1,0 +1,156 @@
+//! References into files that others keep, as commits see them.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use firnline::{Access, Allow, Container, ErrorKind, VirtualOptions, file_url};
+use futures::TryStreamExt;
+
+use crate::support::{World, key};
+
+struct Source {
+    folder: tempfile::TempDir,
+    access: Access,
+}
+
+impl Source {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let allow: Allow = file_url(folder.path()).unwrap().parse().unwrap();
+        Self { access: Access::new([allow]), folder }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8], minutes_old: u64) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_000_000 - minutes_old * 60);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(date).unwrap();
+        file_url(&path).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_changed_between_two_commits_is_noticed_unless_all_of_it_is_replaced() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
+    session.commit("pinned").await.unwrap();
+
+    source.write("a.nc", b"9876543210+", 5);
+    let error = world.repository.read("main").await.unwrap().get(&key("x/0")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SourceChanged, "{error}");
+
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/2"), &url, 10..11).await.unwrap();
+    let failed = session.commit("one more reference").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::SourceChanged, "{failed}");
+
+    let mut session = failed.into_session();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
+    let snapshot = session.commit("all of them").await.unwrap();
+    assert_eq!(snapshot.get(&key("x/0")).await.unwrap().unwrap().as_ref(), b"98765");
+    let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
+    assert_eq!((files.len(), files[0].record.refs, files[0].record.bytes, files[0].record.size), (1, 3, 11, Some(11)));
+}
+
+#[tokio::test]
+async fn repin_takes_the_file_as_it_is_now() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.commit("pinned").await.unwrap();
+    source.write("a.nc", b"abcdefghijk", 5);
+    let mut session = world.repository.write("main").await.unwrap();
+    let mut options = VirtualOptions::default();
+    options.repin = true;
+    session.set_virtual_with(&key("x/1"), &url, 5..11, &options).await.unwrap();
+    let snapshot = session.commit("repinned").await.unwrap();
+    assert_eq!(snapshot.get(&key("x/0")).await.unwrap().unwrap().as_ref(), b"abcde");
+}
+
+#[tokio::test]
+async fn staging_the_same_references_again_changes_nothing() {
+    for access in [true, false] {
+        let source = Source::new();
+        let world = World::allowing(if access { source.access.clone() } else { Access::default() }).await;
+        let url = source.write("a.nc", b"0123456789", 10);
+        let mut session = world.repository.write("main").await.unwrap();
+        session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+        let first = session.commit("pinned").await.unwrap();
+        world.clock.advance(Duration::from_secs(100));
+        let mut session = world.repository.write("main").await.unwrap();
+        session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+        assert_eq!(session.commit("again").await.unwrap().id(), first.id());
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_to_be_wrong_is_refused_when_staged() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    let kind = |r: firnline::Result<()>| r.unwrap_err().kind();
+    assert_eq!(kind(session.set_virtual(&key("x"), &url, 5..11).await), ErrorKind::Invalid, "past the end");
+    assert_eq!(kind(session.set_virtual(&key("x"), &format!("{url}.gone"), 0..1).await), ErrorKind::NotFound);
+    #[expect(clippy::reversed_empty_ranges, reason = "the range is wrong on purpose")]
+    let backwards = 5..4;
+    assert_eq!(kind(session.set_virtual(&key("x"), &url, backwards).await), ErrorKind::Invalid);
+    let mut options = VirtualOptions::default();
+    options.scanned_at = Some(firnline::Timestamp::from_micros(0));
+    assert_eq!(kind(session.set_virtual_with(&key("x"), &url, 0..1, &options).await), ErrorKind::SourceChanged);
+    assert!(session.commit("nothing of it").await.unwrap().dependencies().try_collect::<Vec<_>>().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_who_allows_nothing_gets_nothing_and_is_told_what_to_allow() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x"), &url, 0..5).await.unwrap();
+    session.commit("pinned").await.unwrap();
+    let stranger = world.reopen(Access::default()).await;
+    let snapshot = stranger.read("main").await.unwrap();
+    let error = snapshot.get(&key("x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.to_string().contains("add --allow file:///"), "{error}");
+    let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
+    assert_eq!(files[0].url, url, "what a version depends on can be listed all the same");
+}
+
+#[tokio::test]
+async fn containers_are_kept_and_disagreements_about_them_conflict() {
+    let world = World::new().await;
+    let container = |template: &str| Container {
+        name: "nemo".to_owned(),
+        template: template.to_owned(),
+        defaults: std::collections::BTreeMap::new(),
+        options: std::collections::BTreeMap::new(),
+    };
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_container(container("file:///badc/{year}/{month}.nc")).unwrap();
+    session.set_virtual(&key("x/0"), "file:///badc/2025/01.nc", 0..10).await.unwrap();
+    session.set_virtual(&key("x/1"), "file:///elsewhere/1.nc", 0..10).await.unwrap();
+    let snapshot = session.commit("two places").await.unwrap();
+    let names: Vec<_> = snapshot.commit().containers.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["file://", "nemo"]);
+    assert_eq!(snapshot.commit().places, ["file:///badc/{year}/{month}.nc", "file:///{}"]);
+    let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
+    let nemo = files.iter().find(|d| d.file.container() == "nemo").unwrap();
+    assert_eq!(nemo.file.args().collect::<Vec<_>>(), ["2025", "01"]);
+
+    let mut mine = world.repository.write("main").await.unwrap();
+    mine.set_virtual(&key("x/2"), "file:///badc/2025/02.nc", 0..10).await.unwrap();
+    let mut theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
+    theirs.set_container(container("file:///moved/{year}/{month}.nc")).unwrap();
+    theirs.commit("moved").await.unwrap();
+    let failed = mine.commit("on the old place").await.unwrap_err();
+    assert_eq!(failed.conflicts(), ["container nemo".to_owned()]);
+}
