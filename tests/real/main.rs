@@ -3,6 +3,8 @@
 //! Needs a Python with zarr 3, h5py and numpy (`FIRN_TEST_PYTHON`), the files of a published sample data set
 //! (`FIRN_TEST_REAL_DATA`), and in part Node packages (`FIRN_TEST_NODE_MODULES`); what is missing is skipped and said so.
 
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
