@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use cid::multihash::Multihash;
+use multihash::Multihash;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 

@@ -1,4 +1,44 @@
 //! Firnline: a transactional, versioned repository engine for chunked array data on object storage.
+//!
+//! A repository keeps a Zarr hierarchy, or any other set of keys; the bytes may be its own, or lie in files that others
+//! keep. Every commit is an immutable Merkle tree with one content identifier, readable at any past moment and
+//! exportable as a CAR file that any IPLD tool can verify.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> firnline::Result<()> {
+//! use firnline::{Key, Repository};
+//!
+//! let repository = Repository::create("memory:").await?;
+//! let mut session = repository.write("main").await?;
+//! session.set(&Key::new("air/zarr.json")?, r#"{"zarr_format":3,"node_type":"group"}"#).await?;
+//! let january = session.commit("January").await?;
+//!
+//! let then = repository.read(&format!("main@{}", january.commit().time)).await?;
+//! assert_eq!(then.id(), january.id());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Repository`] is where everything starts: [`read`](Repository::read) gives a [`Snapshot`], which never changes;
+//! [`write`](Repository::write) gives a [`WriteSession`], whose [`commit`](WriteSession::commit) makes the next one. Every
+//! error is an [`Error`], whose [`ErrorKind`] says what to do.
+//!
+//! # The walk
+//!
+//! The one path everybody needs, with the files it goes through, in order:
+//!
+//! | step | call | files |
+//! |---|---|---|
+//! | open | `Repository::open(url)` | `repository/open` → `storage/url` → `format/repo` |
+//! | write | `repository.write("main")` | `session/mod` → `refs/mod` → `objects/read` |
+//! | set | `session.set(key, bytes)` | `session/write` → `chunk/split` → `chunk/write` → `session/staged` |
+//! | point | `session.set_virtual(key, url, range)` | `session/virtuals` → `virtuals/locate` → `session/staged` |
+//! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` |
+//! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → back to `commit/` |
+//! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
+//! | depend | `snapshot.dependencies()` | `session/read` → `map/scan` |
+//! | export | `snapshot.export_car(out)` | `car/export` → `map/scan` → `format/node` → `carfile/writer` |
 
 mod car;
 mod carfile;
@@ -42,3 +82,8 @@ pub use session::{Child, Dependency, Snapshot, Totals, VirtualOptions, WriteSess
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,8 +19,8 @@ pub(crate) fn url(file: u64) -> String {
     format!("s3://reanalysis/air/{}/air_{file:05}.nc", 1980 + file / 24)
 }
 
-/// References in the order of their keys: number, file, range. Lengths have 16 random bits, so that 2.0 bytes for each
-/// is the least that any encoding needs.
+/// References in the order of their keys: number, file, range. Lengths have 16 random bits (64 to 128 KiB), so that 2.0
+/// bytes for each is the least that any encoding needs.
 pub(crate) fn references(refs: u64, files: u64) -> impl Iterator<Item = (u64, u64, Range<u64>)> {
     let mut random = SmallRng::seed_from_u64(refs);
     let (mut file, mut end) = (0, 4096);
@@ -30,7 +30,7 @@ pub(crate) fn references(refs: u64, files: u64) -> impl Iterator<Item = (u64, u6
             (file, end) = (next, 4096);
         }
         let start = end;
-        end += random.random_range(1 << 15..(1 << 15) + (1 << 16));
+        end += random.random_range(1 << 16..1 << 17);
         (n, file, start..end)
     })
 }

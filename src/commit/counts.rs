@@ -1,6 +1,8 @@
 //! The virtual-file manifest follows the manifest: counts are deltas of what an edit replaced.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
@@ -42,20 +44,21 @@ pub(super) async fn count_files(
     edits: &[(MapKey, Option<Entry>)],
     replaced: &[Option<Entry>],
 ) -> Result<Vec<(MapKey, Option<VirtualFile>)>> {
-    let mut deltas: BTreeMap<FileKey, Delta> = BTreeMap::new();
+    let mut deltas = Deltas::default();
     for ((_, new), old) in edits.iter().zip(replaced) {
         if let (Some(Entry::Virtual { file, length, .. }), true) = (new, new == old) {
-            delta_of(&mut deltas, file).again.add(*length)?;
+            deltas.of(file).again.add(*length)?;
             continue;
         }
         if let Some(Entry::Virtual { file, length, .. }) = old {
-            delta_of(&mut deltas, file).removed.add(*length)?;
+            deltas.of(file).removed.add(*length)?;
         }
         if let Some(Entry::Virtual { file, length, .. }) = new {
-            delta_of(&mut deltas, file).added.add(*length)?;
+            deltas.of(file).added.add(*length)?;
         }
     }
-    let keys: Vec<_> = deltas.keys().map(|file| file.as_map_key().clone()).collect();
+    let deltas = deltas.sorted();
+    let keys: Vec<_> = deltas.iter().map(|(file, _)| file.as_map_key().clone()).collect();
     let known = base.file_map().find_many(&keys).await?;
     let mut file_edits = Vec::with_capacity(keys.len());
     for (((file, delta), key), old) in deltas.iter().zip(keys).zip(known) {
@@ -67,12 +70,31 @@ pub(super) async fn count_files(
     Ok(file_edits)
 }
 
-fn delta_of<'a>(deltas: &'a mut BTreeMap<FileKey, Delta>, file: &FileKey) -> &'a mut Delta {
-    // Nearly every reference meets a file that is there already: do not clone its key to find out.
-    if !deltas.contains_key(file) {
-        deltas.insert(file.clone(), Delta::default());
+/// Deltas by file. A commit has as many references as it likes, and neighbours mostly point into one file.
+#[derive(Debug, Default)]
+struct Deltas {
+    all: Vec<(FileKey, Delta)>,
+    places: HashMap<FileKey, usize, Xxh3DefaultBuilder>,
+    last: usize,
+}
+
+impl Deltas {
+    fn of(&mut self, file: &FileKey) -> &mut Delta {
+        if self.all.get(self.last).is_none_or(|(last, _)| last != file) {
+            self.last = self.places.get(file).copied().unwrap_or_else(|| {
+                self.places.insert(file.clone(), self.all.len());
+                self.all.push((file.clone(), Delta::default()));
+                self.all.len() - 1
+            });
+        }
+        let (_, delta) = self.all.get_mut(self.last).expect("it was pushed if it was not there");
+        delta
     }
-    deltas.get_mut(file).expect("it was inserted if it was not there")
+
+    fn sorted(mut self) -> Vec<(FileKey, Delta)> {
+        self.all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        self.all
+    }
 }
 
 /// What the files map says of `file` after the edit; `None` when nothing points into it any more.

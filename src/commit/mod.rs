@@ -198,6 +198,15 @@ impl WriteSession {
                     return Err(failed);
                 }
             };
+            tracing::debug!(branch = %self.branch, attempt, "the branch moved; rebasing");
+            // Wait first and look again: what was true before the pause is not worth a rebase, and a writer that always
+            // went on from there would lose to every faster one for as long as there are any.
+            let repository = self.base.repository().clone();
+            repository.pause_after_lost_race(attempt).await;
+            let moved = match repository.refs().try_read(&self.branch).await {
+                Ok(now) => now.unwrap_or(moved),
+                Err(error) => return Err(CommitError::new(error, self)),
+            };
             match conflict::rebase(&mut self, moved).await {
                 Ok(conflicts) if conflicts.is_empty() => {}
                 Ok(conflicts) => {
@@ -207,7 +216,6 @@ impl WriteSession {
                 }
                 Err(error) => return Err(CommitError::new(error, self)),
             }
-            self.base.repository().pause_after_lost_race(attempt).await;
         }
         let error = Error::unavailable(format!("{} moved {ATTEMPTS} times while this commit was made; try again", self.branch));
         Err(CommitError::new(error, self))

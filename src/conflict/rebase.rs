@@ -34,7 +34,7 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState) -> Result<
     if found.is_empty() {
         session.base = tip;
         session.state = now;
-        session.locator = None;
+        session.naming = None;
     }
     Ok(found)
 }

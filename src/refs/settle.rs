@@ -89,6 +89,7 @@ impl Refs {
                 }
                 Err(e) => last = Some(e),
             }
+            tracing::warn!(%register, attempt, "a replace was not answered with success; asking what became of it");
             self.patience.wait(attempt).await;
         }
         let expected = before.map_or(0, |b| b.record.seq);

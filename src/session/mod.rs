@@ -22,11 +22,11 @@ use crate::map::Map;
 use crate::objects::{Objects, Uploads};
 use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection};
 use crate::repository::Repository;
-use crate::virtuals::Locator;
 
 pub use read::{Child, Dependency};
 pub(crate) use staged::{Staged, StagedFile};
 pub use totals::Totals;
+pub(crate) use virtuals::Naming;
 pub use virtuals::VirtualOptions;
 
 /// One stored state of a repository, together with the repository it was read from. Cheap to clone.
@@ -81,7 +81,7 @@ pub struct WriteSession {
     /// Chunks on their way to the store.
     pub(crate) uploads: Uploads,
     /// Finds containers for URLs; made when first needed, and again when the containers change.
-    pub(crate) locator: Option<Locator>,
+    pub(crate) naming: Option<Naming>,
 }
 
 impl WriteSession {
@@ -123,6 +123,6 @@ impl Repository {
         require_known_epoch(&branch, &state.record)?;
         let commit = self.objects().commit(&tip).await?;
         let base = Snapshot::new(self.clone(), tip, commit);
-        Ok(WriteSession { branch, base, state, staged: Staged::default(), uploads: Uploads::new(self.objects()), locator: None })
+        Ok(WriteSession { branch, base, state, staged: Staged::default(), uploads: Uploads::new(self.objects()), naming: None })
     }
 }

@@ -109,6 +109,11 @@ impl Staged {
         &self.containers
     }
 
+    /// The name of a file as it is held here already, equal to `file`.
+    pub(crate) fn name_in_use(&self, file: &FileKey) -> Option<FileKey> {
+        self.files.get_key_value(file).map(|(name, _)| name.clone())
+    }
+
     /// Notes what is known of a file; `SourceChanged` when an earlier entry of this session saw another state of it.
     pub(crate) fn add_file(&mut self, file: &FileKey, new: StagedFile) -> Result<()> {
         match self.files.get_mut(file) {

@@ -23,6 +23,14 @@ pub struct VirtualOptions {
     pub repin: bool,
 }
 
+/// Names files by their URLs, as long as the containers stay as they are.
+#[derive(Debug)]
+pub(crate) struct Naming {
+    locator: Locator,
+    /// The last URL and its file: the next reference mostly points into the same one.
+    last: Option<(String, FileKey)>,
+}
+
 impl WriteSession {
     /// Stages a reference: the value of `key` is the bytes `range` of the file at `url`.
     ///
@@ -37,19 +45,14 @@ impl WriteSession {
         let Some(length) = range.end.checked_sub(range.start).filter(|_| i64::try_from(range.end).is_ok()) else {
             return Err(Error::invalid(format!("{key}: bytes {} to {} are no range", range.start, range.end)));
         };
-        let locator = match self.locator.take() {
-            Some(locator) => self.locator.insert(locator),
-            None => self.locator.insert(Locator::new(&self.containers())?),
-        };
-        let located = locator.locate(url).map_err(|e| e.context(key))?;
-        if let Some(container) = located.container {
-            self.set_container(container)?;
-        }
-        let file = located.file;
-        if options.validator.is_some() || options.repin || !self.staged.files().contains_key(&file) {
+        let file = self.name_of(url).map_err(|e| e.context(key))?;
+        // One name in memory for all references into a file.
+        let known = self.staged.name_in_use(&file);
+        if options.validator.is_some() || options.repin || known.is_none() {
             let staged = self.look_up(key, &file, options).await?;
             self.staged.add_file(&file, staged)?;
         }
+        let file = known.unwrap_or(file);
         let known = self.staged.files().get(&file);
         let modified = known.and_then(|f| f.validator.modified);
         if let (Some(modified), Some(scanned_at)) = (modified, options.scanned_at)
@@ -65,6 +68,23 @@ impl WriteSession {
         }
         self.staged.set(key, Entry::Virtual { file, offset: range.start, length });
         Ok(())
+    }
+
+    /// The name of the file at `url`. Its container is staged if it is new.
+    fn name_of(&mut self, url: &str) -> Result<FileKey> {
+        let naming = match self.naming.take() {
+            Some(naming) => self.naming.insert(naming),
+            None => self.naming.insert(Naming { locator: Locator::new(&self.containers())?, last: None }),
+        };
+        if let Some((_, file)) = naming.last.as_ref().filter(|(last, _)| last == url) {
+            return Ok(file.clone());
+        }
+        let located = naming.locator.locate(url)?;
+        naming.last = Some((url.to_owned(), located.file.clone()));
+        if let Some(container) = located.container {
+            self.set_container(container)?;
+        }
+        Ok(located.file)
     }
 
     async fn look_up(&self, key: &Key, file: &FileKey, options: &VirtualOptions) -> Result<StagedFile> {

@@ -61,7 +61,7 @@ impl WriteSession {
     pub fn set_container(&mut self, container: Container) -> Result<()> {
         container.check()?;
         self.staged.set_container(container);
-        self.locator = None;
+        self.naming = None;
         Ok(())
     }
 

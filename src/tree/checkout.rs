@@ -193,3 +193,61 @@ impl Drop for Staging {
 fn not_empty(directory: &Path) -> Error {
     Error::invalid(format!("{} is not empty; a checkout goes only into an absent or empty directory", directory.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{RngExt as _, SeedableRng as _};
+
+    use super::*;
+
+    #[test]
+    fn a_clash_is_found_wherever_a_key_is_the_directory_of_another() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut clashing = 0;
+        for _ in 0..20_000 {
+            // Few letters, digits and what sorts around the slash, so that keys begin with each other.
+            let mut keys: Vec<Key> = (0..rng.random_range(1..8))
+                .filter_map(|_| {
+                    let letters = (0..rng.random_range(1..6)).map(|_| *b"a1!/0/".get(rng.random_range(0..6)).unwrap());
+                    Key::new(String::from_utf8(letters.collect()).unwrap()).ok()
+                })
+                .collect();
+            keys.sort();
+            keys.dedup();
+            let is_above = |a: &Key, b: &Key| b.as_str().starts_with(&format!("{a}/"));
+            let expected = keys.iter().any(|a| keys.iter().any(|b| is_above(a, b)));
+            let mut clashes = Clashes::default();
+            let found = keys.iter().map(|key| clashes.check(key)).find_map(Result::err);
+            assert_eq!(found.is_some(), expected, "{keys:?}");
+            clashing += u32::from(expected);
+        }
+        assert!(clashing > 1000, "the keys should clash now and then, not {clashing} times");
+    }
+
+    #[test]
+    fn a_place_that_is_given_up_leaves_nothing() {
+        let base = tempfile::tempdir().unwrap();
+        let place = Staging::beside(&base.path().join("out")).unwrap();
+        let (root, key) = (place.temporary.clone(), Key::new("a/b/c").unwrap());
+        create(&root, &root.join("a/b/c"), &key).unwrap();
+        assert_eq!(create(&root, &root.join("a/b/c"), &key).unwrap_err().kind(), crate::ErrorKind::Invalid, "a second file of one name");
+        drop(place);
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+        // A file that was still being made when its place was given up does not bring it back.
+        assert!(create(&root, &root.join("a/b/d"), &key).is_err());
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_fills_up_meanwhile_is_not_replaced() {
+        let base = tempfile::tempdir().unwrap();
+        let target = base.path().join("out");
+        let place = Staging::beside(&target).unwrap();
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("mine"), "x").unwrap();
+        assert_eq!(place.finish().unwrap_err().kind(), crate::ErrorKind::Invalid);
+        assert_eq!(fs::read(target.join("mine")).unwrap(), b"x");
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
+    }
+}

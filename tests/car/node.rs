@@ -7,8 +7,8 @@ use firnline::HashAlgorithm;
 use crate::shared::skip;
 use crate::support::{car, rich};
 
-/// Says what it checks.
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/check_car.mjs");
+/// Says what it checks. Packages are looked for from the working directory.
+const SCRIPT: &str = include_str!("../support/check_car.mjs");
 
 #[tokio::test]
 async fn the_reader_of_ipld_follows_every_link() {

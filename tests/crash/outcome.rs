@@ -133,7 +133,10 @@ async fn a_lost_answer_is_settled_whatever_happened_meanwhile() {
             match meanwhile {
                 Meanwhile::Nothing => assert_eq!(stage.summaries().await, ["first", "ours"]),
                 Meanwhile::Commit => assert_eq!(stage.summaries().await, ["first", "ours", "theirs"], "built upon, not done twice"),
-                Meanwhile::Delete => assert!(stage.others.read("main").await.is_ok(), "a deleted branch can still be asked"),
+                Meanwhile::Delete => {
+                    let moves = stage.others.moves(&branch("main")).await.unwrap();
+                    assert_eq!(moves.last().unwrap().from, Some(made.id()), "it was there when the branch was deleted");
+                }
                 _ => assert_eq!(stage.summaries().await, ["first"], "moved away, not done again"),
             }
             stage.check().await;

@@ -13,11 +13,11 @@ use futures::TryStreamExt as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::world::{branch, key, log, read_everything};
+use super::world::{key, log};
 
 const PROCESSES: u64 = 8;
-/// Commits of each process, unless `FIRN_PROCESS_COMMITS` says otherwise.
-const COMMITS: u64 = 200;
+/// Commits of each process, unless `FIRN_PROCESS_COMMITS` says otherwise: CI sets 200.
+const COMMITS: u64 = 40;
 /// Prefixes that all of them write to.
 const SHARED: u64 = 10;
 /// How often a process begins again that was told of a conflict.
@@ -68,7 +68,7 @@ impl Work {
         if number.is_multiple_of(2) {
             Self::Own { process, number }
         } else {
-            Self::Shared { prefix: (number / 2 + process) % SHARED, process, number }
+            Self::Shared { prefix: (number / 2) % SHARED, process, number }
         }
     }
 
@@ -210,6 +210,7 @@ fn eight_processes_lose_nothing() {
         }
     });
     println!("{PROCESSES} x {commits} commits in {:?}, {} conflicts", started.elapsed(), conflicts.load(Ordering::Relaxed));
+    assert!(conflicts.into_inner() > 0 || commits < 40, "processes on one prefix must meet");
     let mut rows = logged(&root);
     rows.remove(0); // the empty repository
     let found: BTreeMap<_, _> = rows.into_iter().map(|(id, summary)| (id, Work::parse(&summary).unwrap())).collect();
@@ -267,11 +268,7 @@ fn processes_that_are_killed_lose_nothing() {
     let found: BTreeSet<_> = logged(&root).into_iter().map(|(id, _)| id).collect();
     assert!(acknowledged.is_subset(&found) && found.contains(&id), "lost: {:?}", acknowledged.difference(&found));
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        check(&root).await;
-        let repository = Repository::open(root.to_str().unwrap()).await.unwrap();
-        read_everything(&repository, &[branch("main")]).await;
-    });
+    runtime.block_on(check(&root));
 }
 
 /// Starts the work and kills it after a while; the id, if it printed one in full.

@@ -87,8 +87,8 @@ fn checked_by_ipld(test: &str, file: &Path, root: &str) {
     let Some(modules) = std::env::var_os("FIRN_TEST_NODE_MODULES") else {
         return skip(test, "set FIRN_TEST_NODE_MODULES to a node_modules folder with @ipld/car 5.4.7");
     };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/check_car.mjs");
-    let ran = Command::new("node").arg(script).arg(modules).arg(file).output().unwrap();
+    let script = include_str!("../support/check_car.mjs");
+    let ran = Command::new("node").args(["--input-type=module", "-e", script, "--"]).arg(file).current_dir(modules).output().unwrap();
     assert!(ran.status.success(), "{}", text(&ran.stderr));
     let (found, blocks) = text(&ran.stdout).trim().split_once(' ').map(|(root, n)| (root.to_owned(), n.parse::<usize>().unwrap())).unwrap();
     assert_eq!(found, root);

@@ -1,13 +1,14 @@
 // Reads a CAR file as the IPLD project's own software does: every hash, no block twice, every link followed from the one root,
 // every block reached, in depth-first order, dag-cbor canonical. Prints the root and the number of blocks.
 //
-// usage: node check_car.mjs NODE_MODULES FILE.car      needs: @ipld/car 5.4.7, @ipld/dag-cbor, @ipld/dag-pb, multiformats
+// usage, in a folder with node_modules: node --input-type=module -e "$(cat check_car.mjs)" -- /absolute/FILE.car
+// needs: @ipld/car 5.4.7, @ipld/dag-cbor, @ipld/dag-pb, multiformats
 import fs from 'node:fs';
 import { CarReader } from '@ipld/car';
 import * as cbor from '@ipld/dag-cbor';
 import * as pb from '@ipld/dag-pb';
-import { sha256 } from 'multiformats/hashes/sha2';
 import { CID } from 'multiformats/cid';
+import { sha256 } from 'multiformats/hashes/sha2';
 const reader = await CarReader.fromBytes(fs.readFileSync(process.argv[1]));
 const blocks = new Map();
 for await (const { cid, bytes } of reader.blocks()) {

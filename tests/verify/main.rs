@@ -39,7 +39,7 @@ async fn filled(place: &Path) -> Repository {
         let mut session = repository.write("main").await.unwrap();
         session.set(&key(&format!("chunk/{round}")), bytes(10 + round, 3000)).await.unwrap();
         for i in 0..400_u64 {
-            let url = format!("file:///data/{round}/{}.nc", i / 8);
+            let url = format!("file:///data/{round}/{}.nc", i / 2);
             session.set_virtual(&key(&format!("v/{round}/{i}")), &url, i * 10..i * 10 + 7).await.unwrap();
         }
         session.commit(format!("round {round}").as_str()).await.unwrap();
@@ -105,7 +105,7 @@ async fn every_kind_of_object_is_missed_and_every_damage_seen() {
     for kind in ["snapshots", "manifests", "files", "history", "chunks", "moves"] {
         let all = objects(root, kind);
         assert!(!all.is_empty(), "{kind}");
-        for path in all.iter().step_by(all.len().div_ceil(8)) {
+        for path in all.iter().step_by(all.len().div_ceil(12)) {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap();
             let whole = fs::read(path).unwrap();
             fs::remove_file(path).unwrap();

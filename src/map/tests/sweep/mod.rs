@@ -29,7 +29,7 @@ fn node_size_sweep() {
     let few: Option<u64> = std::env::var("FIRNLINE_SWEEP_REFS").ok().and_then(|n| n.parse().ok());
     let mut all = sets(few.unwrap_or(1_000_000), &Kind::ALL);
     if few.is_none() {
-        all.extend(sets(10_000_000, &[Kind::Native, Kind::Random]));
+        all.extend(sets(10_000_000, &[Kind::Native]));
     }
     println!("{}", Row::HEADER);
     for set in all {
