@@ -6,7 +6,7 @@
 //! - **Err**: an error is `firn: <kind>: <message>` and one line `  because …` for each cause. With `--json` it is one
 //!   object `{"error": {"kind", "message", "because", …}}` in one line instead; so is `{"resolved": …}`, which tells
 //!   what a revision with `@TIME` became. Counts are printed when standard error is a terminal, or with `-v`.
-//! - **Exit**: see [`failure`]. A closed pipe is no error.
+//! - **Exit**: see `failure`. A closed pipe is no error.
 
 mod apply;
 mod args;
