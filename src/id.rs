@@ -211,11 +211,11 @@ id_type!(
 /// Which of the three maps of a snapshot a node belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MapKind {
-    /// key → [`Entry`]: what is stored under every key.
+    /// key → [`Entry`](crate::Entry): what is stored under every key.
     Manifest,
-    /// file → [`VirtualFile`]: every external file that the manifest points into.
+    /// file → [`VirtualFile`](crate::VirtualFile): every external file that the manifest points into.
     Files,
-    /// time → [`HistoryEntry`]: every proper ancestor on the first-parent line.
+    /// time → [`HistoryEntry`](crate::HistoryEntry): every proper ancestor on the first-parent line.
     History,
 }
 

@@ -61,6 +61,7 @@ mod session;
 pub mod storage;
 #[cfg(test)]
 mod testing;
+mod text;
 mod time;
 mod tree;
 mod unixfs;
@@ -80,7 +81,7 @@ pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions
 pub use session::{Child, Dependency, Snapshot, Totals, VirtualOptions, WriteSession};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeOptions, TreeSummary};
-pub use virtuals::{Access, Allow, Locator, Rebind, Validator, file_url};
+pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

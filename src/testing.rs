@@ -1,19 +1,12 @@
 //! What the tests of every area share.
 
 pub(crate) mod alloc;
+#[path = "../tests/support/mod.rs"]
+mod support;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Says that `test` did not run, and why; also in the file that `FIRN_SKIP_LOG` names, so that CI can count.
-pub(crate) fn skip(test: &str, why: &str) {
-    let line = format!("SKIPPED {test}: {why}");
-    eprintln!("{line}");
-    if let Some(log) = std::env::var_os("FIRN_SKIP_LOG") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
-        writeln!(file.unwrap(), "{line}").unwrap();
-    }
-}
+pub(crate) use support::skip;
 
 /// Where fixtures of others lie that are not part of the project, if they are here.
 pub(crate) fn shared() -> Option<PathBuf> {

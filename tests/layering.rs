@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("id", 0),
     ("time", 0),
     ("testing", 0),
+    ("text", 0),
     ("varint", 0),
     ("dagcbor", 10),
     ("unixfs", 11),

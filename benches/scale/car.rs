@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use firnline::{ImportTarget, Repository};
+use firnline::{CreateOptions, ImportTarget, Repository};
 use tokio::fs::File;
 use tokio::io::BufReader;
 
@@ -46,7 +46,7 @@ async fn round(setup: &Setup, rows: &mut Rows, what: &str, repository: &Reposito
     rows.add(&format!("{what} chunks: export to nowhere"), speed(start.elapsed(), summary.bytes));
 
     let store = Store::open(&setup.path(&format!("{what}-imported")));
-    let other = Repository::create_storage(store.storage(), Default::default()).await.unwrap();
+    let other = Repository::create_storage(store.storage(), CreateOptions::default()).await.unwrap();
     store.waits.take();
     let start = Moment::now();
     let file = BufReader::with_capacity(1 << 20, File::open(&path).await.unwrap());

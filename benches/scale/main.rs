@@ -56,25 +56,22 @@ fn main() {
     // Without `--bench` somebody only wants to see it run.
     let default = if args.iter().any(|arg| arg == "--bench") { 1_000_000 } else { 10_000 };
     let refs = after("--refs").map_or(default, |n| n.parse().unwrap());
-    match (after("--child"), after("--place")) {
-        (Some(name), Some(place)) => {
-            let all = Measurement::all();
-            let measurement = all.iter().find(|m| m.name == name).unwrap();
-            print!("{}", measurement.run(&Setup { refs, place: place.into() }));
-        }
-        _ => {
-            let mut values = args.iter();
-            let mut words = Vec::new();
-            while let Some(arg) = values.next() {
-                match arg.as_str() {
-                    "--refs" => drop(values.next()),
-                    flag if flag.starts_with("--") => {}
-                    word => words.push(word),
-                }
-            }
-            run_all(refs, &words);
+    if let (Some(name), Some(place)) = (after("--child"), after("--place")) {
+        let all = Measurement::all();
+        let measurement = all.iter().find(|m| m.name == name).unwrap();
+        print!("{}", measurement.run(&Setup { refs, place: place.into() }));
+        return;
+    }
+    let mut values = args.iter();
+    let mut words = Vec::new();
+    while let Some(arg) = values.next() {
+        match arg.as_str() {
+            "--refs" => drop(values.next()),
+            flag if flag.starts_with("--") => {}
+            word => words.push(word),
         }
     }
+    run_all(refs, &words);
 }
 
 fn run_all(refs: u64, words: &[&str]) {

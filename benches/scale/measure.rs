@@ -95,7 +95,9 @@ fn build_virtual(setup: &Setup, rows: &mut Rows) {
         let before = store.counts();
         let start = Moment::now();
         let mut session = repository.write("main").await.unwrap();
-        for ((n, _, range), url) in data::references(setup.refs, setup.files()).map(|r| (r.clone(), urls.get(r.1 as usize).unwrap())) {
+        for ((n, _, range), url) in
+            data::references(setup.refs, setup.files()).map(|r| (r.clone(), urls.get(usize::try_from(r.1).unwrap()).unwrap()))
+        {
             session.set_virtual(&data::key(n), url, range).await.unwrap();
         }
         let staged = start.elapsed();

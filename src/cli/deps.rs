@@ -8,6 +8,7 @@ use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::Show;
 use crate::session::Dependency;
+use crate::text::hex;
 
 #[derive(Debug, Args)]
 pub(super) struct Deps {
@@ -71,10 +72,6 @@ impl Row {
             digest: record.digest.as_deref().map(hex),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 impl Show for Row {

@@ -43,6 +43,7 @@ pub struct CommitOptions {
 
 /// What becomes of a commit that changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum EmptyCommit {
     /// None is made, and the tip is returned.
     #[default]

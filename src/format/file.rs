@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::key::MapKey;
+use crate::text::shown;
 use crate::time::Timestamp;
 
 /// The longest file key, in bytes.
@@ -34,20 +35,19 @@ impl FileKey {
             text.push(SEPARATOR);
             text.push_str(arg);
         }
-        let shown = || text.chars().take(80).collect::<String>();
         if container.is_empty() {
-            return Err(Error::invalid(format!("file {:?} has no container", shown())));
+            return Err(Error::invalid(format!("file {:?} has no container", shown(&text))));
         }
         if control {
-            return Err(Error::invalid(format!("file {:?} has a control character", shown())));
+            return Err(Error::invalid(format!("file {:?} has a control character", shown(&text))));
         }
         if count > MAX_FILE_ARGS {
-            return Err(Error::invalid(format!("file {:?}… has {count} arguments; at most {MAX_FILE_ARGS} are allowed", shown())));
+            return Err(Error::invalid(format!("file {:?}… has {count} arguments; at most {MAX_FILE_ARGS} are allowed", shown(&text))));
         }
         if text.len() > MAX_FILE_KEY {
             return Err(Error::invalid(format!(
                 "file {:?}… has a name of {} bytes; at most {MAX_FILE_KEY} are allowed",
-                shown(),
+                shown(&text),
                 text.len()
             )));
         }

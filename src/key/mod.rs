@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::text::shown;
 
 /// The longest key, in bytes.
 pub(crate) const MAX_KEY: usize = 1024;
@@ -180,7 +181,7 @@ pub(crate) fn check(text: &str, what: &str) -> Result<()> {
         return Ok(());
     };
     // A key may be anything at all here: show a bounded, escaped piece of it.
-    let shown: String = text.chars().take(80).collect();
+    let shown = shown(text);
     Err(Error::invalid(format!("{what} {shown:?} {wrong}")))
 }
 

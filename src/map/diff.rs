@@ -61,7 +61,7 @@ pub(crate) struct Diff<'a, V> {
     new: Side<'a, V>,
 }
 
-impl<'a, V: Value> Diff<'a, V> {
+impl<V: Value> Diff<'_, V> {
     /// The next change; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Change<V>>> {
         loop {

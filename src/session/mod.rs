@@ -9,6 +9,9 @@ mod totals;
 mod virtuals;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::error::Result;

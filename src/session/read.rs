@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::key::{Key, Prefix};
 use crate::map::Span;
+use crate::virtuals::FileState;
 
 /// An external file that a snapshot depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +87,16 @@ impl Snapshot {
             let url = file.url(&self.commit().containers)?;
             Ok(Dependency { file, url, record })
         })
+    }
+
+    /// Whether an external file is, now, the one that was pinned, as far as this reader may ask.
+    ///
+    /// Asks the source once; where a digest is locked it is verified, which reads the whole file unless this process has
+    /// done so before. What is wrong with the file is the answer, not an error: `Corrupt` and `Invalid` are for a record
+    /// that makes no sense by itself.
+    pub async fn check_dependency(&self, dependency: &Dependency) -> Result<FileState> {
+        let Dependency { file, record, .. } = dependency;
+        self.repository().virtuals().check(&self.commit().containers, file, record).await
     }
 
     /// The entries directly below `prefix`: keys, and directories as prefixes, without reading what lies in them.

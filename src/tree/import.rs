@@ -39,6 +39,7 @@ pub struct TreeOptions {
 
 /// What becomes of keys that an imported directory does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Leftovers {
     /// They stay.
     #[default]

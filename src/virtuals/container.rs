@@ -9,6 +9,7 @@ use super::template::Template;
 use super::url::{self, Scheme, Url};
 use crate::error::{Error, Result};
 use crate::format::Container;
+use crate::text::shown;
 
 /// The longest name of a container, in bytes.
 const MAX_NAME: usize = 256;
@@ -84,7 +85,7 @@ pub(crate) fn parse_template(text: &str, defaults: &BTreeMap<String, String>) ->
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let shown: String = name.chars().take(80).collect();
+    let shown = shown(name);
     let wrong = |why: String| Err(Error::invalid(format!("container name {shown:?} {why}")));
     if name.is_empty() {
         return wrong("is empty".to_owned());
@@ -103,7 +104,7 @@ fn check_pairs(what: &str, pairs: &BTreeMap<String, String>) -> Result<(), Strin
         return Err(format!("has {} {what}s; at most {MAX_PAIRS} are allowed", pairs.len()));
     }
     for (name, value) in pairs {
-        let shown: String = name.chars().take(80).collect();
+        let shown = shown(name);
         if name.is_empty() || name.len().max(value.len()) > MAX_TEXT || name.chars().chain(value.chars()).any(char::is_control) {
             return Err(format!("has the {what} {shown:?} that is empty, too long, or has a control character"));
         }

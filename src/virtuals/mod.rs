@@ -207,14 +207,14 @@ impl Virtuals {
         source.read(&place, range, &expected).await
     }
 
-    /// Whether a file is as recorded. With `digests` a locked digest is verified too, which reads the whole file unless this process
-    /// has done so before. Errors only when the record or its container cannot be understood.
-    pub(crate) async fn check(&self, containers: &[Container], file: &FileKey, record: &VirtualFile, digests: bool) -> Result<FileState> {
+    /// Whether a file is as recorded. A locked digest is verified too, which reads the whole file unless this process has done so
+    /// before. Errors only when the record or its container cannot be understood.
+    pub(crate) async fn check(&self, containers: &[Container], file: &FileKey, record: &VirtualFile) -> Result<FileState> {
         let (place, rebind) = self.place(containers, file, None)?;
         let outcome = async {
             let source = self.source(&place)?;
             let expected = Expected::of(record, rebind).map_err(|e| unverifiable(&place, &e))?;
-            source.check(&place, &if digests { expected } else { expected.without_digest() }).await
+            source.check(&place, &expected).await
         };
         FileState::of(outcome.await)
     }

@@ -14,6 +14,7 @@ use super::access::Rebind;
 use crate::error::{Error, Result};
 use crate::format::VirtualFile;
 use crate::id::{Digest, HashAlgorithm};
+use crate::text;
 use crate::time::Timestamp;
 
 /// A date younger than this at lookup proves little.
@@ -168,11 +169,6 @@ impl Expected {
         Ok(Self { known: Validator::of(record), digest, rebound: rebind.is_some() })
     }
 
-    /// The same without its digest, so that only what the source tells is compared.
-    pub(crate) fn without_digest(self) -> Self {
-        Self { digest: None, ..self }
-    }
-
     /// Holds what the source tells now against the record.
     pub(crate) fn compare(&self, now: &Stat) -> Result<(), Difference> {
         let known = &self.known;
@@ -212,9 +208,8 @@ fn parse_multihash(bytes: &[u8]) -> Result<Digest> {
 
 /// At most 64 bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut digits = bytes.iter().take(64).fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"));
-    if bytes.len() > 64 {
-        digits.push('…');
+    match bytes.get(..64) {
+        Some(head) if bytes.len() > 64 => text::hex(head) + "…",
+        _ => text::hex(bytes),
     }
-    digits
 }

@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod node;
+#[path = "../support/mod.rs"]
+mod shared;
 mod support;
 mod tampered;
 

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use firnline::HashAlgorithm;
 
-use crate::support::{car, rich, skip};
+use crate::shared::skip;
+use crate::support::{car, rich};
 
 /// Says what it checks. Packages are looked for from the working directory.
 const SCRIPT: &str = include_str!("../support/check_car.mjs");

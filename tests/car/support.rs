@@ -133,13 +133,3 @@ pub(crate) fn sections(car: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
 pub(crate) fn joined(header: &[u8], sections: &[Vec<u8>]) -> Vec<u8> {
     [header, &sections.concat()].concat()
 }
-
-pub(crate) fn skip(test: &str, why: &str) {
-    use std::io::Write as _;
-    let line = format!("SKIPPED {test}: {why}");
-    eprintln!("{line}");
-    if let Some(path) = std::env::var_os("FIRN_SKIP_LOG") {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}

@@ -96,7 +96,8 @@ async fn roots_that_are_no_version_are_refused() {
     let one = header[list + 1..at + 36].to_vec();
     let mut two = header.clone();
     two[list] = 0x82;
-    two.splice(list + 1..list + 1, one);
+    let behind = list + 1;
+    two.splice(behind..behind, one);
     two[0] = u8::try_from(two.len() - 1).unwrap();
     assert!(two.len() < 129);
     let error = refused(&target, &joined(&two, &parts), "two roots").await;

@@ -1,6 +1,8 @@
 //! What a crash, a lost answer, another writer or a collector of a later release can do to a repository: nothing that was
 //! acknowledged is lost, nothing that was refused appears, and nobody has to repair anything.
 
+#![cfg(test)]
+
 mod collector;
 mod durability;
 mod faults;

@@ -44,7 +44,7 @@ fn count(counter: &AtomicU64) {
 #[test]
 fn a_power_loss_takes_nothing_that_was_acknowledged() {
     let seeds = std::env::var("FIRN_CRASH_SEEDS").ok().map_or(SEEDS, |n| n.parse().unwrap());
-    let (next, seen) = (AtomicU64::new(0), Seen::default());
+    let (next, coverage) = (AtomicU64::new(0), Seen::default());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -54,41 +54,41 @@ fn a_power_loss_takes_nothing_that_was_acknowledged() {
                     if seed >= seeds {
                         break;
                     }
-                    runtime.block_on(history(seed, &seen));
+                    runtime.block_on(history(seed, &coverage));
                 }
             });
         }
     });
-    println!("{seeds} histories: {seen:?}");
+    println!("{seeds} histories: {coverage:?}");
     if seeds >= SEEDS {
-        let Seen { acknowledged, cut_commits, unknown, landed, cut_moves, cut_creations, rebased, conflicts } = &seen;
+        let Seen { acknowledged, cut_commits, unknown, landed, cut_moves, cut_creations, rebased, conflicts } = &coverage;
         for counter in [acknowledged, cut_commits, unknown, landed, cut_moves, cut_creations, rebased, conflicts] {
-            assert!(counter.load(Ordering::Relaxed) >= 30, "a case that the test is about was rare: {seen:?}");
+            assert!(counter.load(Ordering::Relaxed) >= 30, "a case that the test is about was rare: {coverage:?}");
         }
     }
 }
 
 /// Two lives and a look at what is left.
-async fn history(seed: u64, seen: &Seen) {
+async fn history(seed: u64, coverage: &Seen) {
     let mut model = Model::default();
     let clock = Ticking::new();
     let mut disk = Memory::new();
     for life in 0..2 {
         // First without a crash, on a copy, to learn how many changes there are.
         let dry = Arc::new(Crashing::on(copy_of(&disk)));
-        let mut rehearsal = Life::new(seed, life, dry.clone(), clock.copy(), model.clone(), seen, false);
+        let mut rehearsal = Life::new(seed, life, dry.clone(), clock.copy(), model.clone(), coverage, false);
         rehearsal.play().await;
         let machine = Arc::new(Crashing::on(disk));
         let mut random = SmallRng::seed_from_u64(seed ^ 0xfeed ^ life);
         machine.crash_at(random.random_range(0..dry.changes().max(1)));
-        let mut life = Life::new(seed, life, machine.clone(), clock.clone(), model, seen, true);
+        let mut life = Life::new(seed, life, machine.clone(), clock.clone(), model, coverage, true);
         life.play().await;
         machine.crash();
         model = life.model;
         disk = machine.survivors(seed);
         // The clock of a machine that was off may be a little wrong.
         clock.turn([0, -30_000_000, 3_600_000_000][random.random_range(0..3)]);
-        model.check(seed, Arc::new(disk.clone()), &clock, seen).await;
+        model.check(seed, Arc::new(disk.clone()), &clock, coverage).await;
     }
 }
 
@@ -125,11 +125,11 @@ impl Model {
     }
 
     /// Opens what is left, reads everything, settles what was in flight, and goes on working.
-    async fn check(&mut self, seed: u64, disk: Arc<dyn Storage>, clock: &Ticking, seen: &Seen) {
+    async fn check(&mut self, seed: u64, disk: Arc<dyn Storage>, clock: &Ticking, coverage: &Seen) {
         if !self.created {
             // What a creation that was cut off has left is completed by creating again.
             match Repository::create_storage(disk.clone(), CreateOptions::from(clock.options())).await {
-                Ok(_) => count(&seen.cut_creations),
+                Ok(_) => count(&coverage.cut_creations),
                 Err(e) => assert_eq!(e.kind(), ErrorKind::Conflict, "seed {seed}: {e:?}"),
             }
         }
@@ -138,7 +138,7 @@ impl Model {
             self.learn_root(&repository).await;
         }
         let found = read_everything(&repository, &Self::names()).await;
-        self.compare(seed, &repository, &found, seen).await;
+        self.compare(seed, &repository, &found, coverage).await;
         self.go_on(seed, &repository).await;
     }
 
@@ -149,7 +149,7 @@ impl Model {
         self.tips.insert(branch("main"), root.id());
     }
 
-    async fn compare(&mut self, seed: u64, repository: &Repository, found: &Found, seen: &Seen) {
+    async fn compare(&mut self, seed: u64, repository: &Repository, found: &Found, coverage: &Seen) {
         let in_flight = std::mem::take(&mut self.in_flight);
         for name in Self::names() {
             let (is, was) = (found.tips.get(&name).copied(), self.tips.get(&name).copied());
@@ -161,7 +161,7 @@ impl Model {
                 InFlight::Commit(pending, tree) if Ref::branch(pending.branch.clone()) == name && is == Some(pending.id) => {
                     self.trees.insert(pending.id, tree.clone());
                     self.acknowledged.entry(name.clone()).or_default().insert(pending.id);
-                    count(&seen.landed);
+                    count(&coverage.landed);
                 }
                 InFlight::Move(moved, to) if *moved == name && is == *to => {}
                 other => panic!("seed {seed}: {name} was {was:?} and is {is:?}; in flight was {other:?}"),
@@ -187,7 +187,7 @@ impl Model {
 
     /// Nothing has to be repaired first: commits, and the refs that are not there, can be made.
     async fn go_on(&mut self, seed: u64, repository: &Repository) {
-        for name in Self::names().into_iter().filter(|_| seed % 2 == 0) {
+        for name in Self::names().into_iter().filter(|_| seed.is_multiple_of(2)) {
             if !self.tips.contains_key(&name) {
                 let target = repository.read(&self.tips.values().next().expect("a ref is left").to_string()).await.unwrap();
                 match name.kind {
@@ -236,7 +236,7 @@ struct Life<'s> {
     seed: u64,
     life: u64,
     attempts: u64,
-    seen: &'s Seen,
+    coverage: &'s Seen,
     /// A rehearsal counts nothing.
     counts: bool,
 }
@@ -245,9 +245,9 @@ struct Life<'s> {
 struct Dark;
 
 impl<'s> Life<'s> {
-    fn new(seed: u64, life: u64, machine: Arc<Crashing>, clock: Ticking, model: Model, seen: &'s Seen, counts: bool) -> Self {
+    fn new(seed: u64, life: u64, machine: Arc<Crashing>, clock: Ticking, model: Model, coverage: &'s Seen, counts: bool) -> Self {
         let random = SmallRng::seed_from_u64(seed.wrapping_mul(2).wrapping_add(life));
-        Self { random, machine, clock, model, processes: Vec::new(), open: Vec::new(), seed, life, attempts: 0, seen, counts }
+        Self { random, machine, clock, model, processes: Vec::new(), open: Vec::new(), seed, life, attempts: 0, coverage, counts }
     }
 
     fn count(&self, counter: &AtomicU64) {
@@ -371,10 +371,10 @@ impl<'s> Life<'s> {
         if let Err(e) = &committed {
             assert_eq!(e.pending().is_some(), e.kind() == ErrorKind::OutcomeUnknown, "seed {}: {e:?}", self.seed);
             if self.machine.has_crashed() {
-                self.count(&self.seen.cut_commits);
+                self.count(&self.coverage.cut_commits);
             }
             if let Some(pending) = e.pending() {
-                self.count(&self.seen.unknown);
+                self.count(&self.coverage.unknown);
                 assert_eq!(pending.branch, name.name);
                 sent = InFlight::Commit(pending.clone(), tree.clone());
             }
@@ -384,9 +384,9 @@ impl<'s> Life<'s> {
                 assert!(made.id() == base || Some(made.id()) == tip, "seed {}: nothing changed", self.seed);
             }
             Ok(made) => {
-                self.count(&self.seen.acknowledged);
+                self.count(&self.coverage.acknowledged);
                 if Some(base) != tip {
-                    self.count(&self.seen.rebased);
+                    self.count(&self.coverage.rebased);
                 }
                 assert_eq!(log(&made).await.len() as u64, log(&self.read(tip).await).await.len() as u64 + 1, "seed {}", self.seed);
                 self.model.learn(&name, made.id(), tree);
@@ -394,7 +394,7 @@ impl<'s> Life<'s> {
             Err(e) if tip.is_none() => assert_eq!(e.kind(), ErrorKind::NotFound, "seed {}: {e:?}", self.seed),
             Err(e) => {
                 assert!(e.kind() == ErrorKind::Conflict && Some(base) != tip, "seed {}: {e:?}", self.seed);
-                self.count(&self.seen.conflicts);
+                self.count(&self.coverage.conflicts);
             }
         }
         Ok(())
@@ -457,7 +457,7 @@ impl<'s> Life<'s> {
 
     fn moved(&mut self, name: Ref, answer: firnline::Result<firnline::Move>, to: Option<SnapshotId>) -> Result<(), Dark> {
         if answer.is_err() && self.machine.has_crashed() {
-            self.count(&self.seen.cut_moves);
+            self.count(&self.coverage.cut_moves);
         }
         let done = self.lit(answer, InFlight::Move(name.clone(), to))?.unwrap_or_else(|e| panic!("seed {}: {e:?}", self.seed));
         assert_eq!((done.to, done.from), (to, self.model.tips.get(&name).copied()), "seed {}: the move says what it did", self.seed);

@@ -65,7 +65,11 @@ enum Work {
 
 impl Work {
     fn of(process: u64, number: u64) -> Self {
-        if number % 2 == 0 { Self::Own { process, number } } else { Self::Shared { prefix: (number / 2) % SHARED, process, number } }
+        if number.is_multiple_of(2) {
+            Self::Own { process, number }
+        } else {
+            Self::Shared { prefix: (number / 2) % SHARED, process, number }
+        }
     }
 
     fn message(self) -> String {

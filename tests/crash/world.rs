@@ -1,6 +1,6 @@
 //! What every test here needs: a clock that only tests move, a model of trees, and a reader that believes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -178,10 +178,10 @@ pub(crate) async fn read_everything(repository: &Repository, names: &[Ref]) -> F
             let root = repository.read(&root.to_string()).await.unwrap();
             for entry in log(&root).await {
                 found.held.entry(name.clone()).or_default().insert(entry.id);
-                if !found.trees.contains_key(&entry.id) {
+                if let btree_map::Entry::Vacant(tree) = found.trees.entry(entry.id) {
                     let snapshot = repository.read(&entry.id.to_string()).await.unwrap();
                     assert_eq!(snapshot.commit().time, entry.time, "the history knows the time of {}", entry.id);
-                    found.trees.insert(entry.id, read_whole(&snapshot).await);
+                    tree.insert(read_whole(&snapshot).await);
                 }
             }
         }

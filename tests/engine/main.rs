@@ -1,5 +1,7 @@
 //! What a transaction means, through the public interface.
 
+#![cfg(test)]
+
 mod refs;
 mod sessions;
 mod support;

@@ -97,7 +97,7 @@ struct Open {
 pub(crate) struct History<'s> {
     random: SmallRng,
     seed: u64,
-    seen: &'s Seen,
+    coverage: &'s Seen,
     storage: Arc<Memory>,
     world: Arc<AtomicI64>,
     repositories: Vec<Repository>,
@@ -108,9 +108,9 @@ pub(crate) struct History<'s> {
 }
 
 impl<'s> History<'s> {
-    pub(crate) async fn play(seed: u64, seen: &'s Seen) {
-        let mut history = Self::start(seed, seen).await;
-        let restless = seed % 4 == 0;
+    pub(crate) async fn play(seed: u64, coverage: &'s Seen) {
+        let mut history = Self::start(seed, coverage).await;
+        let restless = seed.is_multiple_of(4);
         for _ in 0..if restless { RESTLESS_STEPS } else { STEPS } {
             history.step(restless).await;
         }
@@ -118,14 +118,14 @@ impl<'s> History<'s> {
         history.check_everything().await;
     }
 
-    async fn start(seed: u64, seen: &'s Seen) -> Self {
+    async fn start(seed: u64, coverage: &'s Seen) -> Self {
         let storage = Arc::new(Memory::new());
         let world = Arc::new(AtomicI64::new(1_700_000_000_000_000));
         let random = SmallRng::seed_from_u64(seed);
         let mut history = Self {
             random,
             seed,
-            seen,
+            coverage,
             storage,
             world,
             repositories: Vec::new(),
@@ -168,14 +168,12 @@ impl<'s> History<'s> {
         match self.random.random_range(if restless { 5..28 } else { 0..20 }) {
             0..=6 => self.one_session().await,
             7..=10 => self.two_sessions().await,
-            11 => self.create_or_delete_branch().await,
-            12 | 13 => self.reset().await,
+            11 | 20..=23 => self.create_or_delete_branch().await,
             14 => {
                 let at = self.random.random_range(0..self.repositories.len());
                 self.repositories[at] = self.reopen().await;
             }
             15..=19 => self.ask_about_a_time().await,
-            20..=23 => self.create_or_delete_branch().await,
             _ => self.reset().await,
         }
     }
@@ -275,7 +273,7 @@ impl<'s> History<'s> {
         let result = engine.commit(options).await;
         let conflicts = model.conflicts(&base_tree, &tip_commit.tree);
         if writes && tip != base && !conflicts.is_empty() {
-            count(&self.seen.conflicts);
+            count(&self.coverage.conflicts);
             let failed = result.expect_err("both sides changed the same keys");
             assert_eq!(failed.kind(), ErrorKind::Conflict, "seed {}: {failed}", self.seed);
             assert_eq!(failed.conflicts(), conflicts, "seed {}", self.seed);
@@ -286,14 +284,14 @@ impl<'s> History<'s> {
         }
         let snapshot = result.unwrap_or_else(|e| panic!("seed {}: {e:?}", self.seed));
         if self.commits.contains_key(&snapshot.id()) {
-            count(&self.seen.unchanged);
+            count(&self.coverage.unchanged);
             let expected = if writes { tip } else { base };
             assert_eq!(snapshot.id(), expected, "seed {}: nothing changed", self.seed);
             return;
         }
-        count(&self.seen.commits);
+        count(&self.coverage.commits);
         if tip != base {
-            count(&self.seen.rebased);
+            count(&self.coverage.rebased);
         }
         let time = snapshot.commit().time;
         assert!(self.branches[branch].last().is_some_and(|last| last < time), "seed {}: time runs forward", self.seed);
@@ -312,7 +310,7 @@ impl<'s> History<'s> {
             let Some(from) = self.live_branch() else { return };
             let target = repository.read(&format!("branch:{}", BRANCHES[from])).await.unwrap();
             if !self.branches[at].events.is_empty() {
-                count(&self.seen.recreated);
+                count(&self.coverage.recreated);
             }
             repository.create_branch(&name, &target).await.unwrap()
         };
@@ -329,7 +327,7 @@ impl<'s> History<'s> {
         let target = repository.read(&format!("branch:{}~{back}", BRANCHES[from])).await.unwrap();
         assert_eq!(target.id(), line[line.len() - 1 - back], "seed {}: {back} steps back", self.seed);
         let moved = repository.reset(&RefName::new(BRANCHES[branch]).unwrap(), &target).await.unwrap();
-        count(&self.seen.resets);
+        count(&self.coverage.resets);
         assert!(self.branches[branch].last().is_some_and(|last| last < moved.time), "seed {}: moves come later", self.seed);
         self.branches[branch].events.push((moved.time, moved.to));
     }
@@ -347,21 +345,21 @@ impl<'s> History<'s> {
     }
 
     async fn ask(&mut self, branch: usize, time: Timestamp) {
-        count(&self.seen.asked);
+        count(&self.coverage.asked);
         let repository = self.repository();
         let want = self.branches[branch].at(time);
         match repository.as_of(&RefName::new(BRANCHES[branch]).unwrap(), time).await {
             Ok(answer) => {
                 assert_eq!(Some(answer.id), want, "seed {}: {} at {time}", self.seed, BRANCHES[branch]);
                 if answer.is_final {
-                    count(&self.seen.finals);
+                    count(&self.coverage.finals);
                     self.finals.push((branch, time, want));
                 }
                 let resolved = repository.read(&format!("branch:{}@{time}", BRANCHES[branch])).await.unwrap();
                 assert_eq!(resolved.id(), answer.id, "seed {}: the revision says the same", self.seed);
             }
             Err(e) => {
-                count(&self.seen.absent);
+                count(&self.coverage.absent);
                 assert_eq!(e.kind(), ErrorKind::NotFound, "seed {}: {e:?}", self.seed);
                 assert_eq!(want, None, "seed {}: {} at {time}: {e}", self.seed, BRANCHES[branch]);
             }
@@ -384,9 +382,9 @@ impl<'s> History<'s> {
 
     async fn check_everything(&mut self) {
         self.repositories = vec![self.reopen().await];
-        for branch in 0..BRANCHES.len() {
+        for (branch, name) in BRANCHES.iter().enumerate() {
             if self.branches[branch].now().is_some() {
-                let snapshot = self.repositories[0].read(&format!("branch:{}", BRANCHES[branch])).await.unwrap();
+                let snapshot = self.repositories[0].read(&format!("branch:{name}")).await.unwrap();
                 assert_eq!(Some(snapshot.id()), self.branches[branch].now(), "seed {}", self.seed);
                 self.check_snapshot(&snapshot).await;
                 let log: Vec<_> = snapshot.log().try_collect().await.unwrap();

@@ -17,7 +17,7 @@ const HISTORIES: u64 = 20_000;
 fn random_histories_match_the_model() {
     let histories = std::env::var("FIRN_MODEL_HISTORIES").ok().map_or(HISTORIES, |n| n.parse().unwrap());
     let next = AtomicU64::new(0);
-    let seen = history::Seen::default();
+    let coverage = history::Seen::default();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -27,14 +27,14 @@ fn random_histories_match_the_model() {
                     if seed >= histories {
                         break;
                     }
-                    runtime.block_on(History::play(seed, &seen));
+                    runtime.block_on(History::play(seed, &coverage));
                 }
             });
         }
     });
-    println!("{histories} histories: {seen}");
+    println!("{histories} histories: {coverage}");
     // A model that never meets the hard cases proves nothing.
     if histories >= HISTORIES {
-        seen.require_coverage();
+        coverage.require_coverage();
     }
 }

@@ -1,5 +1,7 @@
 //! Verification of a repository on local disk, whole and then damaged in every way a disk damages.
 
+#![cfg(test)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -25,6 +25,7 @@ use blocks::Blocks;
 
 /// What an import names the version.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImportTarget {
     /// A branch: made if there is none, otherwise pointed at the version; what it showed before stays readable at its times.
     Branch(RefName),

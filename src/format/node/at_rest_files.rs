@@ -7,6 +7,7 @@ use super::{Leaf, VirtualFile};
 use crate::format::column::{self, Misfit, Slices, bytes, misfit, unzigzag, zigzag};
 use crate::format::generated::node as fb;
 use crate::key::MapKey;
+use crate::text::hex;
 use crate::time::Timestamp;
 
 const SIZE: u8 = 1;
@@ -53,11 +54,6 @@ fn from_hex(etag: &[u8]) -> Option<[u8; 16]> {
         *byte = digit(*high)? << 4 | digit(*low)?;
     }
     Some(out)
-}
-
-fn to_hex(bytes: &[u8]) -> Vec<u8> {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The columns before they are written.
@@ -219,7 +215,7 @@ impl<'a> Rows<'a> {
             modified: if has(MODIFIED) { Some(self.last_modified.read(self.modified.next()?)) } else { None },
             etag: match (has(ETAG), has(ETAG_HEX)) {
                 (false, _) => None,
-                (true, true) => Some(to_hex(self.etags.take(16, "etags")?)),
+                (true, true) => Some(hex(self.etags.take(16, "etags")?).into_bytes()),
                 (true, false) => Some(self.etags.take(self.etag_lengths.next()?, "etags")?.to_vec()),
             },
             version: version.map_err(|_| Misfit("a version is not UTF-8".to_owned()))?,

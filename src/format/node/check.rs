@@ -6,6 +6,7 @@ use crate::format::file::{FileKey, VirtualFile};
 use crate::format::limits;
 use crate::id::{Digest, HashAlgorithm, MapKind};
 use crate::key::MapKey;
+use crate::text::shown;
 
 /// What one kind of value demands of itself and of its key. The error says what is wrong; the caller names the key.
 pub(crate) trait CheckEntry {
@@ -56,8 +57,7 @@ fn branch<V: Value>(branch: &Branch, hash: HashAlgorithm) -> Result<()> {
 }
 
 fn at(key: &MapKey, wrong: impl std::fmt::Display) -> Error {
-    let shown: String = key.as_str().chars().take(80).collect();
-    Error::corrupt(format!("at {shown:?}: {wrong}"))
+    Error::corrupt(format!("at {:?}: {wrong}", shown(key.as_str())))
 }
 
 /// Refuses more rows than a node of this map and form may have.

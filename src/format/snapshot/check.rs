@@ -4,6 +4,7 @@ use super::{Commit, Container};
 use crate::error::{Error, Result};
 use crate::format::limits;
 use crate::id::HashAlgorithm;
+use crate::text::shown;
 
 /// Refuses ids of another hash (`Unsupported`) and whatever else no writer makes (`Corrupt`).
 pub(super) fn commit(commit: &Commit, hash: HashAlgorithm) -> Result<()> {
@@ -55,7 +56,7 @@ fn faults(commit: &Commit) -> Result<(), String> {
 
 fn container(container: &Container) -> Result<(), String> {
     if container.name.is_empty() || container.name.contains(char::is_control) {
-        return Err(format!("the container name {:?} is empty or has a control character", short(&container.name)));
+        return Err(format!("the container name {:?} is empty or has a control character", shown(&container.name)));
     }
     at_most("a container's name", container.name.len(), limits::NAME)?;
     at_most("a template", container.template.len(), limits::TEMPLATE)?;
@@ -67,7 +68,7 @@ fn pairs(what: &str, pairs: &std::collections::BTreeMap<String, String>, longest
     count(what, pairs.len(), limits::PAIRS)?;
     pairs.iter().try_for_each(|(name, value)| {
         at_most(&format!("a name in the {what}"), name.len(), limits::NAME)?;
-        at_most(&format!("{:?} in the {what}", short(name)), value.len(), longest)
+        at_most(&format!("{:?} in the {what}", shown(name)), value.len(), longest)
     })
 }
 
@@ -75,7 +76,7 @@ fn ascending<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(),
     let mut last = None;
     for name in names {
         if last.is_some_and(|last| last >= name) {
-            return Err(format!("the {what} are not sorted and unique at {:?}", short(name)));
+            return Err(format!("the {what} are not sorted and unique at {:?}", shown(name)));
         }
         last = Some(name);
     }
@@ -88,8 +89,4 @@ fn at_most(what: &str, len: usize, most: usize) -> Result<(), String> {
 
 fn count(what: &str, len: usize, most: usize) -> Result<(), String> {
     if len > most { Err(format!("there are {len} {what}; at most {most} are allowed")) } else { Ok(()) }
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(80).collect()
 }

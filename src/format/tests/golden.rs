@@ -11,6 +11,7 @@ use super::samples::{self, HASH};
 use crate::format::{Commit, Entry, HistoryEntry, Leaf, Node, RepoConfig, Roots, SnapshotObject, Value, VirtualFile};
 use crate::id::{HashAlgorithm, NodeId, SnapshotId};
 use crate::testing::{self, skip};
+use crate::text::hex;
 use crate::time::Timestamp;
 
 fn path(name: &str) -> PathBuf {
@@ -153,7 +154,7 @@ fn the_document_shows_the_frozen_bytes() {
     let squeezed: String = text.split_whitespace().collect();
     let empty = Node::<Entry>::Leaf(Leaf { entries: Vec::new() });
     for bytes in [samples::first_commit().canonical(), empty.encode_at_rest(), empty.canonical()] {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(&bytes);
         assert!(squeezed.contains(&hex), "docs/format.md does not show {hex}");
     }
     let ids = [empty.id(HASH), empty.id(HashAlgorithm::Blake3), Node::<VirtualFile>::Leaf(Leaf { entries: Vec::new() }).id(HASH)];

@@ -40,6 +40,7 @@ const READ_MIB: u32 = 64;
 
 /// What is verified.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum VerifyScope {
     /// One version with all its data, and the commits behind it without theirs.
     Revision(Snapshot),

@@ -13,6 +13,7 @@ use crate::id::HashAlgorithm;
 use crate::key::MapKey;
 use crate::map::Shape;
 use crate::testing::{shared, skip};
+use crate::text::hex;
 use crate::time::Timestamp;
 
 const MAPS: usize = 200;
@@ -36,13 +37,6 @@ for line in open(path, encoding="utf-8"):
     root, stat = f.root(kind, [(k, value(v)) for k, v in rows], target)
     print(f.text(root), stat["entries"], stat["bytes"], stat["nodes"])
 "#;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        write!(out, "{byte:02x}").unwrap();
-        out
-    })
-}
 
 /// A value as the driver reads it.
 trait Plain: Random {

@@ -42,6 +42,7 @@ pub(super) use register::lock_path;
 
 /// What to do with file systems that other machines write to, or whose promises a daemon keeps (NFS, SMB, FUSE …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum NetworkFileSystems {
     /// Refuse every write as `Unsupported`; reading works.
     #[default]
