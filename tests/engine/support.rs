@@ -9,14 +9,14 @@ use firnline::{Access, Clock, CreateOptions, Key, OpenOptions, Repository, Times
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct TestClock(AtomicI64);
+pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::Relaxed);
     }
 
-    pub fn set(&self, to: Timestamp) {
+    pub(crate) fn set(&self, to: Timestamp) {
         self.0.store(to.micros(), Ordering::Relaxed);
     }
 }
@@ -27,19 +27,19 @@ impl Clock for TestClock {
     }
 }
 
-pub struct World {
-    pub clock: Arc<TestClock>,
-    pub storage: Arc<dyn Storage>,
-    pub repository: Repository,
+pub(crate) struct World {
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) repository: Repository,
 }
 
 impl World {
     /// A new repository in memory, at noon on a day in 2025.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::allowing(Access::default()).await
     }
 
-    pub async fn allowing(access: Access) -> Self {
+    pub(crate) async fn allowing(access: Access) -> Self {
         let clock = Arc::new(TestClock(AtomicI64::new(1_750_000_000_000_000)));
         let storage: Arc<dyn Storage> = Arc::new(Memory::new());
         let options = OpenOptions::default().clock(clock.clone()).access(access).without_pauses();
@@ -48,13 +48,13 @@ impl World {
     }
 
     /// Another process: the same store, nothing shared in memory.
-    pub async fn reopen(&self, access: Access) -> Repository {
+    pub(crate) async fn reopen(&self, access: Access) -> Repository {
         let options = OpenOptions::default().clock(self.clock.clone()).access(access).without_pauses();
         Repository::open_storage(self.storage.clone(), options).await.unwrap()
     }
 
     /// Commits one value on `main`, a second later.
-    pub async fn put(&self, key_text: &str, value: &str) -> firnline::Snapshot {
+    pub(crate) async fn put(&self, key_text: &str, value: &str) -> firnline::Snapshot {
         self.clock.advance(Duration::from_secs(1));
         let mut session = self.repository.write("main").await.unwrap();
         session.set(&key(key_text), value.to_owned()).await.unwrap();
@@ -62,6 +62,6 @@ impl World {
     }
 }
 
-pub fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     text.parse().unwrap()
 }
