@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, HistoryEntry, Node, Value};
 use crate::id::{HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
+use crate::map::build::Builder;
 use crate::map::tests::support::block;
-use crate::map::{Builder, Map, NodeSink, NodeSource, Shape};
+use crate::map::{Map, NodeSink, NodeSource, Shape};
 
 /// Nodes as they lie at rest, counting the bytes that are loaded.
 #[derive(Default)]
