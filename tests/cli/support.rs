@@ -1,7 +1,5 @@
 //! A directory with a repository in it, and the program run there.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -264,20 +264,17 @@ impl<'s> Caller<'s> {
             };
             let pending = failed.pending().cloned();
             assert_eq!(pending.is_some(), failed.kind() == ErrorKind::OutcomeUnknown, "{:?}: {failed:?}", self.script);
-            match pending {
-                Some(pending) => {
-                    assert!(self.script.outage, "{:?}: one lost request is settled at once: {failed:?}", self.script);
-                    if let Some(made) = self.unknown(pending, before).await {
-                        return made;
-                    }
+            if let Some(pending) = pending {
+                assert!(self.script.outage, "{:?}: one lost request is settled at once: {failed:?}", self.script);
+                if let Some(made) = self.unknown(pending, before).await {
+                    return made;
                 }
-                None => {
-                    assert_eq!(failed.kind(), ErrorKind::Unavailable, "{:?}: {failed:?}", self.script);
-                    count(&self.seen.given_back);
-                    self.weather.heal().await;
-                    let visible = self.clear.read(&format!("branch:{to}")).await.unwrap();
-                    assert_eq!(visible.id(), before.id(), "{:?}: what failed is not visible", self.script);
-                }
+            } else {
+                assert_eq!(failed.kind(), ErrorKind::Unavailable, "{:?}: {failed:?}", self.script);
+                count(&self.seen.given_back);
+                self.weather.heal().await;
+                let visible = self.clear.read(&format!("branch:{to}")).await.unwrap();
+                assert_eq!(visible.id(), before.id(), "{:?}: what failed is not visible", self.script);
             }
             session = failed.into_session();
             assert!(!session.is_unchanged(), "{:?}: staged work is intact", self.script);
@@ -491,16 +488,16 @@ async fn storm(seed: u64) {
                 }
                 match session.commit(format!("{n} {at}")).await {
                     Ok(made) => committed.push(made.id()),
-                    Err(e) => match e.pending() {
-                        Some(pending) => match settled(&repository, pending).await {
-                            Settlement::Committed => committed.push(pending.id),
-                            Settlement::Lost => continue,
-                        },
-                        None => {
+                    Err(e) => {
+                        let Some(pending) = e.pending() else {
                             assert_eq!(e.kind(), ErrorKind::Unavailable, "seed {seed}: {e:?}");
                             continue;
+                        };
+                        match settled(&repository, pending).await {
+                            Settlement::Committed => committed.push(pending.id),
+                            Settlement::Lost => continue,
                         }
-                    },
+                    }
                 }
                 at += 1;
             }

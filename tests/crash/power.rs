@@ -234,7 +234,7 @@ struct Life<'s> {
     processes: Vec<Repository>,
     open: Vec<Open>,
     seed: u64,
-    life: u64,
+    number: u64,
     attempts: u64,
     coverage: &'s Seen,
     /// A rehearsal counts nothing.
@@ -245,9 +245,9 @@ struct Life<'s> {
 struct Dark;
 
 impl<'s> Life<'s> {
-    fn new(seed: u64, life: u64, machine: Arc<Crashing>, clock: Ticking, model: Model, coverage: &'s Seen, counts: bool) -> Self {
-        let random = SmallRng::seed_from_u64(seed.wrapping_mul(2).wrapping_add(life));
-        Self { random, machine, clock, model, processes: Vec::new(), open: Vec::new(), seed, life, attempts: 0, coverage, counts }
+    fn new(seed: u64, number: u64, machine: Arc<Crashing>, clock: Ticking, model: Model, coverage: &'s Seen, counts: bool) -> Self {
+        let random = SmallRng::seed_from_u64(seed.wrapping_mul(2).wrapping_add(number));
+        Self { random, machine, clock, model, processes: Vec::new(), open: Vec::new(), seed, number, attempts: 0, coverage, counts }
     }
 
     fn count(&self, counter: &AtomicU64) {
@@ -366,7 +366,7 @@ impl<'s> Life<'s> {
         let tip = self.model.tips.get(&name).copied();
         let tree = tip.map(|tip| applied(&self.model.trees[&tip], &changes)).unwrap_or_default();
         self.attempts += 1;
-        let committed = engine.commit(format!("{} {} {}", self.seed, self.life, self.attempts)).await;
+        let committed = engine.commit(format!("{} {} {}", self.seed, self.number, self.attempts)).await;
         let mut sent = InFlight::Nothing;
         if let Err(e) = &committed {
             assert_eq!(e.pending().is_some(), e.kind() == ErrorKind::OutcomeUnknown, "seed {}: {e:?}", self.seed);

@@ -120,17 +120,14 @@ pub(crate) async fn read_whole(snapshot: &Snapshot) -> Tree {
     let mut files: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let listed: Vec<_> = snapshot.list(&Prefix::all()).try_collect().await.unwrap_or_else(|e| panic!("{}: {e:?}", snapshot.id()));
     for (key, entry) in listed {
-        let value = match entry {
-            Entry::Virtual { file, offset, length } => {
-                let url = file.url(&snapshot.commit().containers).unwrap();
-                let count = files.entry(url.clone()).or_default();
-                *count = (count.0 + 1, count.1 + length);
-                Value::Virtual { url: url.leak(), offset, length }
-            }
-            _ => {
-                let found = snapshot.get(&key).await.unwrap_or_else(|e| panic!("{key} of {}: {e:?}", snapshot.id()));
-                Value::Bytes(found.expect("a listed key has a value").to_vec())
-            }
+        let value = if let Entry::Virtual { file, offset, length } = entry {
+            let url = file.url(&snapshot.commit().containers).unwrap();
+            let count = files.entry(url.clone()).or_default();
+            *count = (count.0 + 1, count.1 + length);
+            Value::Virtual { url: url.leak(), offset, length }
+        } else {
+            let found = snapshot.get(&key).await.unwrap_or_else(|e| panic!("{key} of {}: {e:?}", snapshot.id()));
+            Value::Bytes(found.expect("a listed key has a value").to_vec())
         };
         tree.insert(key.to_string(), value);
     }

@@ -62,9 +62,9 @@ async fn what_a_reader_saw_survives_a_reset_and_a_deletion() {
     let world = World::new().await;
     let repository = &world.repository;
     let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     repository.reset(&name("main"), &one).await.unwrap();
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     let deleted = repository.delete_branch(&name("main")).await.unwrap();
     let before = repository.as_of(&name("main"), Timestamp::from_micros(deleted.time.micros() - 1)).await.unwrap();
     assert_eq!((before.id, before.is_final), (one.id(), true));
@@ -100,9 +100,9 @@ async fn forty_moves_spill_into_objects_and_are_still_told() {
 async fn a_branch_from_the_future_is_refused_with_a_way_out() {
     let world = World::new().await;
     let good = world.put("a", "1").await;
-    world.clock.advance(Duration::from_secs(3600));
+    world.clock.advance(Duration::from_hours(1));
     world.put("a", "2").await;
-    world.clock.set(good.commit().time.plus(Duration::from_secs(60)));
+    world.clock.set(good.commit().time.plus(Duration::from_mins(1)));
     let mut session = world.repository.write("main").await.unwrap();
     session.set(&key("a"), "3").await.unwrap();
     let failed = session.commit("late").await.unwrap_err();
