@@ -28,8 +28,8 @@ impl Story {
     pub(crate) fn tell(tools: &Tools, format: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let firn = Firn::init(folder.path().join("repository"));
-        let zarr = folder.path().join("store.zarr");
-        let path = zarr.to_str().unwrap();
+        let directory = folder.path().join("store.zarr");
+        let path = directory.to_str().unwrap();
         let mut story = Self { folder, firn, trees: vec![Tree::new()], values: vec![None], times: Vec::new(), ids: Vec::new() };
         let source = tools.file(SOURCE);
         let source = source.to_str().unwrap();
@@ -37,8 +37,8 @@ impl Story {
         for step in steps {
             tools.python("zarr_tree.py", step);
             story.ids.push(story.firn.ok(&["import", path, "--mirror", "-m", step[0]]));
-            story.trees.push(tree(&zarr));
-            story.values.push(tools.values(&[&zarr]).pop());
+            story.trees.push(tree(&directory));
+            story.values.push(tools.values(&[&directory]).pop());
         }
         let log = story.firn.json(&["log"]);
         story.times = log.iter().rev().map(|row| time(field(row, "time"))).collect();
@@ -101,13 +101,9 @@ fn every_moment_comes_back(tools: &Tools, format: &str) {
 
     story.firn.ok(&["reset", "main", &story.ids[0]]);
     let moves = story.firn.json(&["moves"]);
-    let reset = moves.iter().find(|row| field(row, "op") == "reset").unwrap();
-    let reset = time(field(reset, "time"));
-    for entry in std::fs::read_dir(story.folder.path()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_str().unwrap().starts_with("out ") {
-            std::fs::remove_dir_all(path).unwrap();
-        }
+    let reset = time(field(moves.iter().find(|row| field(row, "op") == "reset").unwrap(), "time"));
+    for (path, _) in &stores {
+        std::fs::remove_dir_all(path).unwrap();
     }
     // What readers saw stays what they saw, and the branch shows the first state since.
     for (at, n) in before_reset {

@@ -144,9 +144,9 @@ impl Set {
 
     fn file(&self, place: Place) -> u64 {
         match (self.kind, self.layout) {
-            (Kind::Native | Kind::OneFileEach, _) => 0,
             (Kind::Regular, Layout::OneArray) => place.step * 10 / self.steps(),
             (Kind::Regular, Layout::TwentyArrays) => place.array,
+            (Kind::Native | Kind::OneFileEach, _) => 0,
             (Kind::Random, Layout::OneArray) => (place.step * 10_000 + place.chunk) * FILES / self.refs,
             (Kind::Random, Layout::TwentyArrays) => place.step * FILES / self.steps(),
         }
