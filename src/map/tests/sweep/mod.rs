@@ -39,7 +39,7 @@ fn node_size_sweep() {
     }
     println!("\n{}", History::HEADER);
     for target in [10, 11, 12, 13, 14, 15] {
-        println!("{}", History::measure(10_000, shape(target)));
+        println!("{}", History::measure(if few.is_some() { 1000 } else { 10_000 }, shape(target)));
     }
 }
 
