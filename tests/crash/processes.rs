@@ -241,16 +241,23 @@ fn processes_that_are_killed_lose_nothing() {
     let usual = started.elapsed();
     let (kills, acknowledged) = (Kills::default(), Mutex::new(BTreeSet::new()));
     let launched = AtomicU64::new(1);
+    // How long a commit takes depends on what else the machine does, so the patience follows what is seen: longer when one
+    // was killed, shorter when one had ended, and so about half of them each.
+    let patience = AtomicU64::new(u64::try_from(usual.as_micros()).unwrap().max(1_000));
     std::thread::scope(|scope| {
         for thread in 0..3_u64 {
-            let (root, kills, acknowledged, launched) = (&root, &kills, &acknowledged, &launched);
+            let (root, kills, acknowledged, launched, patience) = (&root, &kills, &acknowledged, &launched, &patience);
             scope.spawn(move || {
                 let mut random = SmallRng::seed_from_u64(thread);
                 while kills.killed.load(Ordering::Relaxed) < KILLS && started.elapsed() < Duration::from_mins(1) {
                     let number = launched.fetch_add(1, Ordering::Relaxed);
                     let work = Work::of(number % PROCESSES, number);
-                    let patience = usual.mul_f64(random.random_range(0.0..4.0));
-                    if let Some(id) = kill_after(work, root, patience, kills) {
+                    let most = patience.load(Ordering::Relaxed);
+                    let after = Duration::from_micros(random.random_range(0..most));
+                    let (ended, id) = kill_after(work, root, after, kills);
+                    let next = if ended { most * 9 / 10 } else { most * 11 / 10 };
+                    patience.store(next.clamp(1_000, 2_000_000), Ordering::Relaxed);
+                    if let Some(id) = id {
                         acknowledged.lock().unwrap().insert(id);
                     }
                 }
@@ -271,8 +278,8 @@ fn processes_that_are_killed_lose_nothing() {
     runtime.block_on(check(&root));
 }
 
-/// Starts the work and kills it after a while; the id, if it printed one in full.
-fn kill_after(work: Work, repository: &Path, patience: Duration, kills: &Kills) -> Option<String> {
+/// Starts the work and kills it after a while; whether it had ended by then, and the id, if it printed one in full.
+fn kill_after(work: Work, repository: &Path, patience: Duration, kills: &Kills) -> (bool, Option<String>) {
     let (command, input) = work.command(repository);
     let mut child = start(command, &input);
     std::thread::sleep(patience);
@@ -290,5 +297,5 @@ fn kill_after(work: Work, repository: &Path, patience: Duration, kills: &Kills) 
         kills.killed.fetch_add(1, Ordering::Relaxed);
         kills.printed.fetch_add(u64::from(id.is_some()), Ordering::Relaxed);
     }
-    id
+    (ended, id)
 }
