@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, BufWriter};
 
 use super::distinct::{Distinct, Firsts, LIMIT};
 use super::walk::Walk;
@@ -13,6 +13,8 @@ use crate::session::Snapshot;
 
 /// How many blocks are read ahead of the one being written, each of at most 1 MiB.
 const AHEAD: usize = 16;
+/// How many bytes of small blocks are gathered into one write.
+const BUFFER: usize = 1 << 20;
 
 /// What a CAR file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,8 @@ impl CarPlan {
 
     /// Writes the file. Chunks are read and verified a bounded number ahead, whatever their sizes.
     pub async fn write<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
+        // Most blocks are small, and a file takes every write as a task of its own.
+        let out = BufWriter::with_capacity(BUFFER, out);
         let mut writer = CarWriter::start(out, &[self.summary.root.cid()]).await?;
         let (mut walk, mut place) = (self.snapshot.car_walk(), 0);
         let mut reads = FuturesOrdered::new();

@@ -31,7 +31,7 @@ impl ChunkStore {
     }
 
     /// The storing of a chunk as a job: each call is one attempt.
-    pub(crate) fn job(&self, chunk: Hashed) -> impl Fn() -> BoxFuture<'static, Result<()>> + Send + use<> {
+    pub(crate) fn job(&self, chunk: Hashed) -> impl Fn() -> BoxFuture<'static, Result<()>> + Send + Sync + use<> {
         let (chunks, chunk) = (self.clone(), Arc::new(chunk));
         move || {
             let (chunks, chunk) = (chunks.clone(), chunk.clone());

@@ -1,7 +1,7 @@
 //! `firn deps`
 
 use clap::Args;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::failure::{Stop, Verdict};
@@ -9,26 +9,46 @@ use super::locate::Context;
 use super::output::Show;
 use crate::session::Dependency;
 use crate::text::hex;
+use crate::virtuals::FileState;
 
 #[derive(Debug, Args)]
 pub(super) struct Deps {
     /// The snapshot
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
+    /// Ask every file whether it is what was pinned; exit with 1 if one is not, or cannot be asked
+    #[arg(long)]
+    check: bool,
 }
+
+/// How many files are asked at once.
+const ASKED: usize = 16;
 
 impl Deps {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_read().await?;
         let snapshot = context.snapshot(&repository, &self.revision).await?;
-        let rows: Vec<Row> = snapshot.dependencies().map_ok(|found| Row::of(&found)).try_collect().await?;
-        context.out.table(["FILE", "REFS", "BYTES", "SIZE", "MODIFIED", "PINNED", "RACY"], &rows, |row| {
+        let found: Vec<Dependency> = snapshot.dependencies().try_collect().await?;
+        let mut rows: Vec<Row> = found.iter().map(Row::of).collect();
+        let mut verdict = Verdict::Fine;
+        if self.check {
+            let states = stream::iter(&found).map(|file| snapshot.check_dependency(file)).buffered(ASKED);
+            for (row, state) in rows.iter_mut().zip(states.try_collect::<Vec<_>>().await?) {
+                if state != FileState::Unchanged {
+                    verdict = Verdict::Found;
+                }
+                row.detail = Some(state.message().to_owned()).filter(|detail| !detail.is_empty());
+                row.state = Some(state.word());
+            }
+        }
+        context.out.table(["FILE", "REFS", "BYTES", "SIZE", "MODIFIED", "PINNED", "STATE"], &rows, |row| {
             let known = |known: Option<String>| known.unwrap_or_else(|| "-".to_owned());
             let racy = if row.racy { "racy" } else { "" };
+            let state = [row.state.unwrap_or(racy), row.detail.as_deref().unwrap_or_default()].join(" ");
             let (refs, bytes, size) = (row.refs.to_string(), row.bytes.to_string(), known(row.size.map(|n| n.to_string())));
-            [row.url.clone(), refs, bytes, size, known(row.modified.clone()), row.pinned_at.clone(), racy.to_owned()]
+            [row.url.clone(), refs, bytes, size, known(row.modified.clone()), row.pinned_at.clone(), state.trim().to_owned()]
         })?;
-        Ok(Verdict::Fine)
+        Ok(verdict)
     }
 }
 
@@ -52,6 +72,12 @@ struct Row {
     version: Option<String>,
     /// The multihash of the whole file, in hexadecimal.
     digest: Option<String>,
+    /// With `--check`: `unchanged`, `changed`, `missing`, `corrupt`, `denied`, `unreachable` or `unverifiable`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    /// With `--check`: what differs, or why the file could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 impl Row {
@@ -70,6 +96,8 @@ impl Row {
             etag: record.etag.as_deref().map(|etag| String::from_utf8_lossy(etag).into_owned()),
             version: record.version.clone(),
             digest: record.digest.as_deref().map(hex),
+            state: None,
+            detail: None,
         }
     }
 }

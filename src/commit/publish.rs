@@ -37,7 +37,8 @@ impl WriteSession {
         let mut next = self.state.record.successor();
         next.tip = Some(id);
         let expected = self.state.record.seq;
-        let landed = async |now: &RefRecord| holds(repository.refs(), repository.objects(), now, id, commit.time, expected).await;
+        let (refs, objects, time) = (repository.refs(), repository.objects(), commit.time);
+        let landed = |now: RefRecord| async move { holds(refs, objects, &now, id, time, expected).await };
         match repository.refs().replace_settled(&self.branch, Some(&self.state), &next, landed).await {
             Ok(Settled::Won) => Ok(Attempt::Committed(Snapshot::new(repository, id, commit.into()))),
             Ok(Settled::Lost(Some(state))) => Ok(Attempt::Moved(state)),
@@ -87,7 +88,7 @@ impl Repository {
             }
             let burnt = before.record.successor();
             // A replace of a ref by itself leaves no trace but its number; whoever wrote a higher one has burnt it too.
-            let landed = async |now: &RefRecord| Ok(now.seq == burnt.seq && *now == burnt);
+            let landed = |now: RefRecord| futures::future::ready(Ok(now.seq == burnt.seq && now == burnt));
             if let Settled::Won = self.refs().replace_settled(&name, Some(&before), &burnt, landed).await? {
                 return Ok(Settlement::Lost);
             }

@@ -191,7 +191,7 @@ impl<'e, V: Value, R: Row<V>> Pass<'e, V, R> {
         Ok(())
     }
 
-    async fn finish<S: NodeSource<V>, K: NodeSink<V>>(&mut self, old: &Old<'_, V, S>, sink: &mut K) -> Result<Outcome> {
+    async fn finish<S: NodeSource<V>, K: NodeSink<V>>(&mut self, old: &mut Old<'_, V, S>, sink: &mut K) -> Result<Outcome> {
         let touched = self.gone.iter().fold(0_u64, |sum, child| sum.saturating_add(child.entries));
         let is_whole = touched >= old.totals().entries;
         if let ([only], true, []) = (self.page.rows(), is_whole, self.made.as_slice())

@@ -17,7 +17,7 @@ use crate::storage::ObjectName;
 const IN_FLIGHT: usize = 64;
 
 /// Makes one attempt at an upload; kept until one succeeds.
-type Job = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send>;
+type Job = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// Objects on their way to the store. Dropping it abandons what has not arrived: garbage, never damage.
 ///
@@ -36,7 +36,7 @@ impl Uploads {
     }
 
     /// Starts one upload; waits while too many are under way. `job` is called once for each attempt.
-    pub(crate) async fn spawn<F>(&mut self, job: impl Fn() -> F + Send + 'static) -> Result<()>
+    pub(crate) async fn spawn<F>(&mut self, job: impl Fn() -> F + Send + Sync + 'static) -> Result<()>
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {

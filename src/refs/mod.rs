@@ -86,11 +86,9 @@ impl Refs {
             RefKind::Tag => layout::TAGS,
         };
         let names = self.storage.list(folder).try_collect::<Vec<_>>().await?;
-        let names = names.iter().filter_map(|meta| {
-            let name = meta.name.strip_prefix(folder)?.strip_suffix(layout::REF_SUFFIX)?;
-            // What is no ref name was not put there by us.
-            RefName::new(name).ok()
-        });
+        let names = names.iter().filter_map(|meta| meta.name.strip_prefix(folder)?.strip_suffix(layout::REF_SUFFIX));
+        // What is no ref name was not put there by us.
+        let names: Vec<_> = names.filter_map(|name| RefName::new(name).ok()).collect();
         let reads = futures::stream::iter(names).map(|name| async move {
             let state = self.try_read(&Ref { kind, name: name.clone() }).await?;
             Ok::<_, Error>(state.map(|s| (name, s)))

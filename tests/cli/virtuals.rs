@@ -151,3 +151,20 @@ fn references_that_cannot_be_right_are_refused_when_they_are_staged() {
     pointing.sandbox.firn(&["cat", "main", "x"]).fails(5);
     pointing.sandbox.firn(&["cat", "main", "x", "--allow", &pointing.allow]).fails(3);
 }
+
+#[test]
+fn deps_check_says_what_became_of_each_file() {
+    let pointing = Pointing::new();
+    let check = |options: &[&str]| pointing.sandbox.firn(&[&["deps", "--check", "--json"], options].concat());
+    let state = |run: Run| (run.status, serde_json::from_str::<serde_json::Value>(&String::from_utf8(run.out).unwrap()).unwrap());
+    let (status, row) = state(check(&["--allow", &pointing.allow]));
+    assert_eq!((status, row["state"].as_str(), row.get("detail")), (0, Some("unchanged"), None));
+    let (status, row) = state(check(&[]));
+    assert_eq!((status, row["state"].as_str()), (1, Some("denied")));
+    fs::write(pointing.file(), noise(8, 10_001)).unwrap();
+    let (status, row) = state(check(&["--allow", &pointing.allow]));
+    assert_eq!((status, row["state"].as_str()), (1, Some("changed")));
+    assert!(row["detail"].as_str().unwrap().contains("size 10000 → 10001"), "{row}");
+    fs::remove_file(pointing.file()).unwrap();
+    assert_eq!(state(check(&["--allow", &pointing.allow])).1["state"], "missing");
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
+
 use firnline::{CommitOptions, Entry, ErrorKind, OpenOptions, Prefix, Repository};
 
 use crate::support::{World, key};
@@ -120,4 +122,35 @@ async fn a_store_without_a_repository_says_so_and_one_is_not_made_twice() {
     assert_eq!(Repository::open(place).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(std::fs::read_dir(place).unwrap().count(), 0, "opening creates nothing");
     assert_eq!(world.repository.write("none").await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// A service commits from tasks of its own, so every future must be able to change threads.
+#[tokio::test]
+async fn everything_can_be_done_in_a_task() {
+    fn movable<T: Send>(task: T) -> T {
+        task
+    }
+    let world = World::new().await;
+    let repository = world.repository.clone();
+    let task = movable(async move {
+        let mut session = repository.write("main").await?;
+        session.set(&key("a"), vec![1; 5000]).await?;
+        session.set_virtual(&key("b"), "file:///data/one.nc", 0..4).await?;
+        session.delete(&key("c")).await?;
+        session.get(&key("a")).await?;
+        session.list(&Prefix::all()).await?;
+        let snapshot = session.commit("from a task").await?;
+        repository.create_branch(&"other".parse()?, &snapshot).await?;
+        repository.reset(&"other".parse()?, &repository.read("main~1").await?).await?;
+        repository.as_of(&"main".parse()?, snapshot.commit().time).await?;
+        snapshot.children(&Prefix::all()).await?;
+        snapshot.dependencies().try_collect::<Vec<_>>().await?;
+        snapshot.log().try_collect::<Vec<_>>().await?;
+        let mut car = Vec::new();
+        snapshot.export_car(&mut car).await?;
+        repository.import_car(car.as_slice(), firnline::ImportTarget::Branch("copy".parse()?)).await?;
+        repository.verify(firnline::VerifyScope::Everything).await
+    });
+    let verified = tokio::spawn(task).await.unwrap().unwrap();
+    assert_eq!(verified.found, 0);
 }

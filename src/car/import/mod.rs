@@ -138,7 +138,7 @@ impl Repository {
         let exists = self.refs().try_read(name).await?.is_some_and(|state| state.record.tip.is_some());
         match (exists, name.kind) {
             // Everything was written anew, so nothing has to be asked of what the branch shows now.
-            (true, RefKind::Branch) => self.refs().change(name, to(Timestamp::MIN), async |_| Ok(())).await,
+            (true, RefKind::Branch) => self.refs().change(name, to(Timestamp::MIN), || async { Ok(()) }).await,
             _ => self.refs().create(name, to(time)).await,
         }
     }

@@ -53,7 +53,7 @@ async fn forged(base: &Snapshot, change: impl AsyncFnOnce(&mut Commit, &mut Uplo
     uploads.snapshot(id, &with_roots(objects, commit.clone()).await.unwrap()).await.unwrap();
     uploads.finish().await.unwrap();
     let to = MoveTo { to: Some(id), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN };
-    repository.refs().change(&Ref::branch("main".parse().unwrap()), to, async |_| Ok(())).await.unwrap();
+    repository.refs().change(&Ref::branch("main".parse().unwrap()), to, || async { Ok(()) }).await.unwrap();
     Snapshot::new(repository.clone(), id, Arc::new(commit))
 }
 
