@@ -26,7 +26,7 @@ fn sets(refs: u64, kinds: &[Kind]) -> Vec<Set> {
 #[test]
 #[ignore = "takes minutes; prints the tables of the decision on node sizes"]
 fn node_size_sweep() {
-    let few: Option<u64> = std::env::var("FIRNLINE_SWEEP_REFS").ok().and_then(|n| n.parse().ok());
+    let few: Option<u64> = std::env::var("FIRN_SWEEP_REFS").ok().and_then(|n| n.parse().ok());
     let mut all = sets(few.unwrap_or(1_000_000), &Kind::ALL);
     if few.is_none() {
         all.extend(sets(10_000_000, &[Kind::Native, Kind::Random]));
