@@ -34,11 +34,11 @@
 //! | write | `repository.write("main")` | `session/mod` → `refs/mod` → `objects/read` |
 //! | set | `session.set(key, bytes)` | `session/write` → `chunk/split` → `chunk/write` → `session/staged` |
 //! | point | `session.set_virtual(key, url, range)` | `session/virtuals` → `virtuals/locate` → `session/staged` |
-//! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` |
+//! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` → `refs/settle` |
 //! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
 //! | depend | `snapshot.dependencies()` | `session/read` → `map/scan` |
-//! | export | `snapshot.export_car(out)` | `car/export` → `map/scan` → `format/node` → `carfile/writer` |
+//! | export | `snapshot.export_car(out)` | `car/export` → `car/walk` → `objects/read` → `chunk/read` → `carfile/writer` |
 
 mod car;
 mod carfile;

@@ -64,6 +64,17 @@ impl Conflicts {
         }
     }
 
+    /// A reference that the other side added in a container to which this session gives another definition.
+    pub(super) fn redefined(&mut self, staged: &Staged, base: &[Container], theirs: &Change<VirtualFile>) {
+        let Ok(file) = FileKey::from_map_key(&theirs.key) else { return };
+        let before = base.iter().find(|c| c.name == file.container());
+        let is_redefined = staged.containers().get(file.container()).is_some_and(|ours| Some(ours) != before);
+        let refs = |record: Option<&VirtualFile>| record.map_or(0, |record| record.refs);
+        if is_redefined && before.is_some() && refs(theirs.new.as_ref()) > refs(theirs.old.as_ref()) {
+            self.containers.insert(format!("container {}", file.container()));
+        }
+    }
+
     /// A file whose validator the other side changed to one that differs from the one staged here.
     pub(super) fn file(&mut self, name: &str, ours: &Validator, before: Option<&VirtualFile>, now: Option<&VirtualFile>) {
         let Some(now) = now else { return };

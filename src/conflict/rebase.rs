@@ -23,6 +23,13 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState) -> Result<
     }
     drop(theirs);
     found.containers(&session.staged, &session.base.commit().containers, &tip.commit().containers);
+    if !session.staged.containers().is_empty() {
+        let (base_files, tip_files) = (session.base.file_map(), tip.file_map());
+        let mut theirs = base_files.diff(&tip_files).await?;
+        while let Some(change) = theirs.next().await? {
+            found.redefined(&session.staged, &session.base.commit().containers, &change);
+        }
+    }
     let files: Vec<_> = session.staged.files().keys().map(|file| file.as_map_key().clone()).collect();
     let before = session.base.file_map().find_many(&files).await?;
     let after = tip.file_map().find_many(&files).await?;

@@ -2,8 +2,7 @@
 
 use super::Snapshot;
 use crate::error::Result;
-use crate::format::HistoryEntry;
-use crate::map::Map;
+use crate::history::Line;
 
 /// How much a snapshot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +21,14 @@ pub struct Totals {
 impl Snapshot {
     /// Counts what the snapshot holds, from the roots of its maps alone.
     pub async fn totals(&self) -> Result<Totals> {
-        let history = Map::<HistoryEntry, _>::new(self.repository.objects(), self.commit.history);
+        let line = Line { objects: self.repository.objects(), id: self.id, commit: &self.commit };
+        let ancestors = async {
+            // A version that was imported alone came without its history.
+            let known = if line.is_shallow().await? { 0 } else { line.history().totals().await?.entries };
+            Ok(known)
+        };
         let (manifest, file_map) = (self.manifest(), self.file_map());
-        let (manifest, files, history) = futures::try_join!(manifest.totals(), file_map.totals(), history.totals())?;
-        Ok(Totals { keys: manifest.entries, bytes: manifest.bytes, files: files.entries, ancestors: history.entries })
+        let (manifest, files, ancestors) = futures::try_join!(manifest.totals(), file_map.totals(), ancestors)?;
+        Ok(Totals { keys: manifest.entries, bytes: manifest.bytes, files: files.entries, ancestors })
     }
 }

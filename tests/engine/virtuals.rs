@@ -153,4 +153,12 @@ async fn containers_are_kept_and_disagreements_about_them_conflict() {
     theirs.commit("moved").await.unwrap();
     let failed = mine.commit("on the old place").await.unwrap_err();
     assert_eq!(failed.conflicts(), ["container nemo".to_owned()]);
+
+    // And the other way round: it is redefined here while they add a reference in it.
+    let mut mine = world.repository.write("main").await.unwrap();
+    mine.set_container(container("file:///again/{year}/{month}.nc")).unwrap();
+    let mut theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
+    theirs.set_virtual(&key("x/3"), "file:///moved/2025/03.nc", 0..10).await.unwrap();
+    theirs.commit("one more").await.unwrap();
+    assert_eq!(mine.commit("moved again").await.unwrap_err().conflicts(), ["container nemo".to_owned()]);
 }
