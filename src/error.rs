@@ -82,6 +82,11 @@ impl Error {
         self.kind
     }
 
+    /// Whether it says that something stored is lost or damaged, not that it could not be asked for.
+    pub(crate) const fn is_damage(&self) -> bool {
+        matches!(self.kind, ErrorKind::Corrupt | ErrorKind::NotFound)
+    }
+
     /// Whether the same call may succeed later.
     pub const fn is_retryable(&self) -> bool {
         matches!(self.kind, ErrorKind::Unavailable)

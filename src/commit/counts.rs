@@ -129,8 +129,7 @@ fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: 
         Err(_) => counted(&new.validator),
         // Every reference is new, and so is the pin.
         Ok(()) if older == 0 && is_changed => counted(&new.validator),
-        // A file that could not be asked when it was pinned, and can be now, is known better from here on.
-        Ok(()) if old.modified.is_none() && new.validator.modified.is_some() => counted(&new.validator),
-        Ok(()) => counted(&Validator::of(old)),
+        // What was not known of the file when it was pinned, and is now, is kept from here on.
+        Ok(()) => counted(&Validator::of(old).joined(new.validator.clone())),
     })
 }

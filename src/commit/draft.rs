@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::counts::count_files;
-use crate::error::Result;
-use crate::format::{Commit, Container, Entry};
+use crate::error::{Error, Result};
+use crate::format::{Commit, Container, Entry, FileKey, VirtualFile};
 use crate::id::NodeId;
 use crate::key::MapKey;
-use crate::map::Span;
+use crate::map::{Map, Span};
 use crate::objects::Uploads;
 use crate::session::{Snapshot, Staged, WriteSession};
 
@@ -65,9 +65,30 @@ pub(crate) async fn apply_edits(
     let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
     let needed = staged.needed_containers();
     let containers = Staged::merge_containers(&base.commit().containers, needed.iter().copied());
+    let is_redefined = |c: &Container| base.commit().containers.iter().any(|before| before.name == c.name && before != c);
+    let redefined: BTreeSet<_> = needed.iter().filter(|c| is_redefined(c)).map(|c| c.name.as_str()).collect();
+    if !redefined.is_empty() {
+        uploads.finish().await?;
+        require_places(base, files, &containers, &redefined).await?;
+    }
     let mut places: BTreeSet<_> = base.commit().places.iter().cloned().collect();
     for container in needed {
         places.insert(container.place()?);
     }
     Ok(Draft { manifest: edited.root, files, containers, places: places.into_iter().collect() })
+}
+
+/// Refuses a new definition of a container that has no place for a file already named in it.
+async fn require_places(base: &Snapshot, files: NodeId, containers: &[Container], redefined: &BTreeSet<&str>) -> Result<()> {
+    let mut all = Map::<VirtualFile, _>::new(base.repository().objects(), files).scan(Span::all());
+    while let Some((key, _)) = all.next().await? {
+        let file = FileKey::from_map_key(&key)?;
+        if redefined.contains(file.container())
+            && let Err(e) = file.url(containers)
+        {
+            let name = file.container();
+            return Err(Error::invalid(format!("the new definition of container {name} has no place for {file}")).caused_by(e));
+        }
+    }
+    Ok(())
 }

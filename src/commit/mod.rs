@@ -20,7 +20,7 @@ use crate::refs::RefName;
 use crate::session::{Snapshot, WriteSession};
 use crate::time::Timestamp;
 
-pub(crate) use prepare::{extend_history, with_roots};
+pub(crate) use prepare::{FUTURE, extend_history, with_roots};
 pub use publish::Settlement;
 pub(crate) use recount::{Wrong, recount};
 

@@ -1,6 +1,7 @@
 //! Everything that a commit needs, made durable before anybody can see it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream;
@@ -8,17 +9,17 @@ use futures::stream;
 use super::draft::Draft;
 use super::{CommitOptions, invariants};
 use crate::error::{Error, Result};
-use crate::format::{Commit, Roots, SnapshotObject};
+use crate::format::{Commit, Node, Roots, SnapshotObject};
 use crate::history::{Line, history_entry};
 use crate::id::{NodeId, SnapshotId};
 use crate::map::{Map, NodeSource, build};
-use crate::objects::{Objects, Uploads};
+use crate::objects::{CachedValue, Objects, Uploads};
 use crate::refs::Ref;
 use crate::session::{Snapshot, WriteSession};
 use crate::time::Timestamp;
 
 /// A ref whose last event lies further in our future than this is refused: one clock is wrong.
-const FUTURE: Duration = Duration::from_mins(10);
+pub(crate) const FUTURE: Duration = Duration::from_mins(10);
 
 /// Everything a commit needs is durable, but no branch points at it yet.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl WriteSession {
         let objects = self.base.repository().objects();
         commit.check()?;
         let id = commit.id(objects.hash());
-        let object = with_roots(objects, commit.clone()).await?;
+        let object = with_roots(objects, commit.clone(), &mut self.uploads).await?;
         self.uploads.snapshot(id, &object).await?;
         self.uploads.finish().await?;
         objects.storage().barrier().await?;
@@ -113,9 +114,18 @@ pub(crate) async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> 
 }
 
 /// The snapshot object: the commit and copies of the small roots, which save a reader a round trip.
-pub(crate) async fn with_roots(objects: &Objects, commit: Commit) -> Result<SnapshotObject> {
-    let manifest = Some(objects.load(commit.manifest).await?);
-    let files = Some(objects.load(commit.files).await?);
-    let history = Some(objects.load(commit.history).await?);
+pub(crate) async fn with_roots(objects: &Objects, commit: Commit, uploads: &mut Uploads) -> Result<SnapshotObject> {
+    let manifest = Some(root_of(objects, commit.manifest, uploads).await?);
+    let files = Some(root_of(objects, commit.files, uploads).await?);
+    let history = Some(root_of(objects, commit.history, uploads).await?);
     Ok(SnapshotObject { commit, roots: Roots { manifest, files, history } })
+}
+
+/// A root that was just made: usually in the cache; else it is read back, which must wait until it has arrived.
+async fn root_of<V: CachedValue>(objects: &Objects, root: NodeId, uploads: &mut Uploads) -> Result<Arc<Node<V>>> {
+    if let Some(node) = objects.cached(root) {
+        return Ok(node);
+    }
+    uploads.finish().await?;
+    objects.load(root).await
 }

@@ -53,7 +53,8 @@ impl Conflicts {
     /// Containers that both sides defined differently, or that the other side changed under entries staged here.
     pub(super) fn containers(&mut self, staged: &Staged, base: &[Container], tip: &[Container]) {
         let find = |set: &'_ [Container], name: &str| set.iter().find(|c| c.name == name).cloned();
-        let used = staged.files().keys().map(FileKey::container);
+        let in_use = staged.files_in_use();
+        let used = in_use.keys().map(|file| file.container());
         let names: BTreeSet<_> = staged.containers().keys().map(String::as_str).chain(used).collect();
         for name in names {
             let (before, now) = (find(base, name), find(tip, name));

@@ -30,13 +30,12 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState) -> Result<
             found.redefined(&session.staged, &session.base.commit().containers, &change);
         }
     }
-    let files: Vec<_> = session.staged.files().keys().map(|file| file.as_map_key().clone()).collect();
+    let staged = session.staged.files_in_use();
+    let files: Vec<_> = staged.keys().map(|file| file.as_map_key().clone()).collect();
     let before = session.base.file_map().find_many(&files).await?;
     let after = tip.file_map().find_many(&files).await?;
-    for (((file, ours), before), after) in session.staged.files().iter().zip(&before).zip(&after) {
-        if !ours.repin {
-            found.file(&file.to_string(), &ours.validator, before.as_ref(), after.as_ref());
-        }
+    for (((file, ours), before), after) in staged.iter().zip(&before).zip(&after) {
+        found.file(&file.to_string(), &ours.validator, before.as_ref(), after.as_ref());
     }
     if found.is_empty() {
         session.base = tip;

@@ -26,7 +26,7 @@ pub struct Resolved {
     pub id: SnapshotId,
     /// Its commit.
     pub commit: Arc<Commit>,
-    /// Whether the revision, asked again at any time, will mean the same. `None` when it names no time.
+    /// Whether the revision, asked again of the moment that its TIME meant, will always mean this. `None` when it names no time.
     pub is_final: Option<bool>,
 }
 
@@ -53,6 +53,8 @@ impl Repository {
     /// fits more than one snapshot.
     pub async fn resolve(&self, revision: &Revision) -> Result<Resolved> {
         let mut place = self.locate(&revision.base).await?;
+        // A CID stands still; a ref does not, and neither does what is found by going back from one.
+        let mut stands = matches!(place, Place::Snapshot(_));
         let mut is_final = None;
         for step in &revision.steps {
             let id = match step {
@@ -60,7 +62,8 @@ impl Repository {
                 Step::At(time) => {
                     let now = self.clock().now();
                     let answer = self.at(&place, parse_time(time, now)?, now).await?;
-                    is_final = Some(answer.is_final && is_final.unwrap_or(true));
+                    stands = answer.is_final && (stands || matches!(place, Place::Ref(..)));
+                    is_final = Some(stands);
                     answer.id
                 }
             };

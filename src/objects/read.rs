@@ -29,6 +29,11 @@ impl Objects {
         Node::decode_verified(&bytes, id).map_err(|e| e.context(&name))
     }
 
+    /// A node that needs no request.
+    pub(crate) fn cached<V: CachedValue>(&self, id: NodeId) -> Option<Arc<Node<V>>> {
+        V::cache(&self.caches).get(&id)
+    }
+
     /// Keeps a decoded node for later readers.
     pub(super) fn keep<V: CachedValue>(&self, id: NodeId, node: &Arc<Node<V>>) {
         V::cache(&self.caches).insert(id, node.clone());

@@ -102,7 +102,12 @@ impl Refs {
     pub(crate) async fn last_event(&self, record: &RefRecord) -> Result<Option<Timestamp>> {
         let moved = record.moves.last().map(|m| m.time);
         let tip = match record.tip {
-            Some(tip) => Some(self.objects.commit(&tip).await?.time),
+            // A tip that is lost tells no time, but its ref must still be movable away from it.
+            Some(tip) => match self.objects.commit(&tip).await {
+                Ok(commit) => Some(commit.time),
+                Err(e) if e.is_damage() => None,
+                Err(e) => return Err(e),
+            },
             None => None,
         };
         Ok(moved.max(tip))

@@ -89,7 +89,8 @@ impl Repository {
         };
         let id = commit.id(objects.hash());
         let time = commit.time;
-        uploads.snapshot(id, &with_roots(objects, commit).await?).await?;
+        let object = with_roots(objects, commit, &mut uploads).await?;
+        uploads.snapshot(id, &object).await?;
         uploads.finish().await?;
         self.storage().barrier().await?;
         let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };

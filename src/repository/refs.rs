@@ -56,7 +56,7 @@ impl Repository {
         let mut found = Vec::new();
         for (name, state) in self.refs().list(kind).await? {
             if let Some(tip) = state.record.tip {
-                let time = self.objects().commit(&tip).await?.time;
+                let time = self.objects().commit(&tip).await.map_err(|e| e.context(&name))?.time;
                 found.push(RefInfo { name, tip, time, tag: state.record.about });
             }
         }
@@ -124,6 +124,12 @@ impl Repository {
         Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
     }
 
+    /// Whether `id`, committed at `time`, is `root` or before it.
+    async fn holds(&self, root: SnapshotId, id: SnapshotId, time: Timestamp) -> Result<bool> {
+        let commit = self.objects().commit(&root).await?;
+        Line { objects: self.objects(), id: root, commit: &commit }.contains(id, time).await
+    }
+
     /// Whether a branch or a tag keeps the snapshot `id`, committed at `time`.
     pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
         for kind in [RefKind::Branch, RefKind::Tag] {
@@ -133,9 +139,11 @@ impl Repository {
                 roots.sort_unstable();
                 roots.dedup();
                 for root in roots {
-                    let commit = self.objects().commit(&root).await?;
-                    if (Line { objects: self.objects(), id: root, commit: &commit }).contains(id, time).await? {
-                        return Ok(true);
+                    match self.holds(root, id, time).await {
+                        Ok(false) => {}
+                        // What is damaged keeps nothing, and keeps nobody from the rest.
+                        Err(e) if e.is_damage() => {}
+                        found => return found,
                     }
                 }
             }

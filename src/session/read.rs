@@ -140,15 +140,21 @@ impl WriteSession {
     /// The value of `key` as a commit would leave it.
     pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
         let entry = match self.staged.lookup(key.as_map_key()) {
-            Lookup::Untouched => return self.base.get(key).await,
+            Lookup::Untouched => match self.base.entry(key).await? {
+                Some(entry) => entry,
+                None => return Ok(None),
+            },
             Lookup::Deleted => return Ok(None),
             Lookup::Set(entry) => entry.clone(),
         };
         match &entry {
             Entry::Virtual { file, offset, length } => {
-                let staged = self.staged.files().get(file);
-                let staged = staged.ok_or_else(|| Error::internal(format!("{file} is staged without a validator")))?;
-                let record = staged.validator.clone().record(0, 0);
+                // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
+                let record = match self.staged.files().get(file) {
+                    Some(staged) => Some(staged.validator.clone().record(0, 0)),
+                    None => self.base.file_map().find(file.as_map_key().as_str()).await?,
+                };
+                let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
                 let virtuals = self.base.repository().virtuals();
                 virtuals.read(&self.containers(), file, &record, *offset..*offset + *length, key.as_str()).await.map(Some)
             }

@@ -1,11 +1,12 @@
 //! What a session wants to change: pure data, applied to whatever tip the commit finds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::{Key, MapKey, Prefix};
+use crate::time::Timestamp;
 use crate::virtuals::Validator;
 
 /// Changes in the order of their keys. Later calls override earlier ones.
@@ -30,6 +31,23 @@ pub(crate) struct StagedFile {
     pub(crate) size: Option<u64>,
     /// Whether the validator replaces one that the branch already has for the file.
     pub(crate) repin: bool,
+}
+
+impl StagedFile {
+    /// Refuses a range past the end of the file at `url`, and a file that was modified after it was scanned for ranges.
+    pub(super) fn admits(&self, url: &str, range: &Range<u64>, scanned_at: Option<Timestamp>) -> Result<()> {
+        if let (Some(modified), Some(scanned_at)) = (self.validator.modified, scanned_at)
+            && modified > scanned_at
+        {
+            return Err(Error::source_changed(format!("{url} was modified at {modified}, after it was scanned at {scanned_at}")));
+        }
+        match self.size {
+            Some(size) if size < range.end => {
+                Err(Error::invalid(format!("bytes {} to {} lie past the end of {url}, which has {size}", range.start, range.end)))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What is staged for a key.
@@ -121,12 +139,20 @@ impl Staged {
                 self.files.insert(file.clone(), new);
             }
             Some(old) if new.repin => *old = new,
-            Some(old) => old
-                .validator
-                .agrees_with(&new.validator.record(0, 0))
-                .map_err(|why| Error::source_changed(format!("file {file} changed while it was being staged: {why}")))?,
+            Some(old) => {
+                let agreed = old.validator.agrees_with(&new.validator.clone().record(0, 0));
+                agreed.map_err(|why| Error::source_changed(format!("file {file} changed while it was being staged: {why}")))?;
+                old.validator = old.validator.clone().joined(new.validator);
+                old.size = old.size.or(new.size);
+            }
         }
         Ok(())
+    }
+
+    /// The files into which staged entries point; one whose entries were staged over again is no business of the commit.
+    pub(crate) fn files_in_use(&self) -> BTreeMap<&FileKey, &StagedFile> {
+        let used = self.entries.values().flatten().filter_map(Entry::file);
+        used.filter_map(|file| self.files.get_key_value(file)).collect()
     }
 
     /// The containers of `base` with the staged definitions over them, sorted by name.

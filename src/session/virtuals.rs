@@ -48,23 +48,19 @@ impl WriteSession {
         let file = self.name_of(url).map_err(|e| e.context(key))?;
         // One name in memory for all references into a file.
         let known = self.staged.name_in_use(&file);
-        if options.validator.is_some() || options.repin || known.is_none() {
-            let staged = self.look_up(key, &file, options).await?;
-            self.staged.add_file(&file, staged)?;
-        }
+        let found = if options.validator.is_some() || options.repin || known.is_none() {
+            Some(self.look_up(key, &file, options).await?)
+        } else {
+            None
+        };
         let file = known.unwrap_or(file);
-        let known = self.staged.files().get(&file);
-        let modified = known.and_then(|f| f.validator.modified);
-        if let (Some(modified), Some(scanned_at)) = (modified, options.scanned_at)
-            && modified > scanned_at
-        {
-            return Err(Error::source_changed(format!("{key}: {url} was modified at {modified}, after it was scanned at {scanned_at}")));
+        // A call that fails changes nothing: everything is judged before anything is staged.
+        let states = [self.staged.files().get(&file).filter(|_| !options.repin), found.as_ref()];
+        for state in states.into_iter().flatten() {
+            state.admits(url, &range, options.scanned_at).map_err(|e| e.context(key))?;
         }
-        if let Some(size) = known.and_then(|f| f.size).filter(|size| *size < range.end) {
-            return Err(Error::invalid(format!(
-                "{key}: bytes {} to {} lie past the end of {url}, which has {size}",
-                range.start, range.end
-            )));
+        if let Some(found) = found {
+            self.staged.add_file(&file, found)?;
         }
         self.staged.set(key, Entry::Virtual { file, offset: range.start, length });
         Ok(())

@@ -105,6 +105,19 @@ impl Validator {
         Ok(())
     }
 
+    /// What both say of one state of the file; they must agree. What only one of them knows is kept.
+    pub(crate) fn joined(self, newer: Self) -> Self {
+        let is_dated_now = self.modified.is_none() && newer.modified.is_some();
+        Self {
+            size: self.size.or(newer.size),
+            modified: self.modified.or(newer.modified),
+            etag: self.etag.or(newer.etag),
+            version: self.version.or(newer.version),
+            digest: self.digest.or(newer.digest),
+            pinned_at: if is_dated_now { newer.pinned_at } else { self.pinned_at },
+        }
+    }
+
     /// Refuses a range that no file of the known size has, as `Invalid`; nothing is refused when the size is not known.
     pub fn check_range(&self, range: &std::ops::Range<u64>) -> Result<()> {
         match self.size {

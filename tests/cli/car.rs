@@ -32,6 +32,7 @@ fn a_version_goes_into_a_file_and_comes_out_under_the_same_id() {
     assert!(in_other(&["cat", "theirs", "a/c/1"]).out == noise(2_500_000, 2_500_000));
     assert_eq!(in_other(&["deps", "theirs", "--json"]).ok(), sandbox.firn(&["deps", "--json"]).ok());
     assert_eq!(in_other(&["verify", "theirs"]).ok(), "");
+    assert!(in_other(&["show", "theirs"]).ok().contains("0 commits"), "its history is not here");
 
     let piped = sandbox.firn(&["car", "export", "main", "-"]);
     assert_eq!(piped.err, "");

@@ -126,3 +126,76 @@ async fn nothing_is_pointed_at_what_no_ref_keeps() {
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert_eq!(world.repository.branches().await.unwrap().len(), 1);
 }
+
+/// Going back from a branch starts somewhere else after the next commit, so nothing found that way is final.
+#[tokio::test]
+async fn going_back_from_a_ref_is_never_final() {
+    let world = World::new().await;
+    let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
+    world.repository.create_tag(&name("t"), &two, "").await.unwrap();
+    let resolve = async |text: &str| world.repository.resolve(&text.parse().unwrap()).await.unwrap();
+    let time = two.commit().time;
+    for (text, id, is_final) in [
+        (format!("main@{time}"), two.id(), Some(true)),
+        (format!("main~1@{time}"), one.id(), Some(false)),
+        (format!("tag:t@{time}"), two.id(), Some(false)),
+        (format!("{}~1@{time}", two.id()), one.id(), Some(true)),
+        (format!("main@{time}~1"), one.id(), Some(true)),
+        ("main~1".to_owned(), one.id(), None),
+    ] {
+        let found = resolve(&text).await;
+        assert_eq!((found.id, found.is_final), (id, is_final), "{text}");
+    }
+}
+
+/// A version stamped far ahead would make its branch refuse every commit, and no reset would help.
+#[tokio::test]
+async fn a_version_from_the_future_is_not_imported() {
+    let other = World::new().await;
+    other.clock.advance(Duration::from_secs(1 << 31));
+    let ahead = other.put("x", "1").await;
+    let mut car = Vec::new();
+    ahead.export_car(&mut car).await.unwrap();
+    let world = World::new().await;
+    let before = world.put("a", "1").await;
+    let target = firnline::ImportTarget::Branch(name("main"));
+    assert_eq!(world.repository.import_car(car.as_slice(), target).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(world.repository.read("main").await.unwrap().id(), before.id());
+    world.put("a", "2").await;
+}
+
+/// A branch whose tip is lost can still be moved away from it, and keeps nobody from the other branches.
+#[tokio::test]
+async fn a_lost_tip_can_be_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let repository = firnline::Repository::create(place).await.unwrap();
+    let root = repository.read("main").await.unwrap();
+    repository.create_branch(&name("a"), &root).await.unwrap();
+    let mut session = repository.write("a").await.unwrap();
+    session.set(&key("x"), "1").await.unwrap();
+    let lost = session.commit("to be lost").await.unwrap().id().to_string();
+    let shard = lost.get(8..10).unwrap();
+    std::fs::remove_file(folder.path().join("snapshots").join(shard).join(&lost)).unwrap();
+
+    let repository = firnline::Repository::open(place).await.unwrap();
+    repository.create_branch(&name("b"), &root).await.unwrap();
+    repository.reset(&name("a"), &root).await.unwrap();
+    assert_eq!(repository.read("a").await.unwrap().id(), root.id());
+}
+
+/// A cache that keeps nothing costs requests, not commits.
+#[tokio::test]
+async fn everything_works_without_a_cache() {
+    let storage: std::sync::Arc<dyn firnline::storage::Storage> = std::sync::Arc::new(firnline::storage::Memory::new());
+    let mut options = firnline::OpenOptions::default();
+    options.cache_bytes = 0;
+    let repository = firnline::Repository::create_storage(storage, firnline::CreateOptions::from(options)).await.unwrap();
+    for n in 0..20 {
+        let mut session = repository.write("main").await.unwrap();
+        session.set(&key(&format!("x/{n}")), vec![n; 3000]).await.unwrap();
+        session.commit("one more").await.unwrap();
+    }
+    let verified = repository.verify(firnline::VerifyScope::Everything).await.unwrap();
+    assert_eq!((verified.found, verified.snapshots), (0, 21));
+}

@@ -162,3 +162,96 @@ async fn containers_are_kept_and_disagreements_about_them_conflict() {
     theirs.commit("one more").await.unwrap();
     assert_eq!(mine.commit("moved again").await.unwrap_err().conflicts(), ["container nemo".to_owned()]);
 }
+
+fn named(name: &str, template: &str) -> Container {
+    let (defaults, options) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    Container { name: name.to_owned(), template: template.to_owned(), defaults, options }
+}
+
+/// A definition with fewer placeholders once made a snapshot of which no reference could be read again.
+#[tokio::test]
+async fn a_container_is_not_redefined_away_from_its_files() {
+    let world = World::new().await;
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_container(named("nemo", "file:///badc/{year}/{month}.nc")).unwrap();
+    session.set_virtual(&key("x"), "file:///badc/2025/01.nc", 0..10).await.unwrap();
+    let good = session.commit("placed").await.unwrap();
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_container(named("nemo", "file:///new/{}")).unwrap();
+    let failed = session.commit("misplaced").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Invalid, "{failed}");
+    assert_eq!(world.repository.read("main").await.unwrap().id(), good.id());
+}
+
+/// A digest locked by one writer was once forgotten when another, who knew only size and date, added a reference.
+#[tokio::test]
+async fn what_is_known_of_a_file_is_never_forgotten() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let stranger = world.reopen(Access::default()).await;
+    let mut session = stranger.write("main").await.unwrap();
+    let mut options = VirtualOptions::default();
+    let mut validator = firnline::Validator::staged_at(firnline::Clock::now(&*world.clock));
+    let sha256 = [0x84, 0xd8, 0x98, 0x77, 0xf0, 0xd4, 0x04, 0x1e, 0xfb, 0x6b, 0xf9, 0x1a, 0x16, 0xf0, 0x24, 0x8f, 0x2f, 0xd5];
+    let rest = [0x73, 0xe6, 0xaf, 0x05, 0xc1, 0x9f, 0x96, 0xbe, 0xdb, 0x9f, 0x88, 0x2f, 0x78, 0x82];
+    validator.digest = Some([&[0x12, 0x20][..], &sha256, &rest].concat());
+    options.validator = Some(validator);
+    session.set_virtual_with(&key("x/0"), &url, 0..5, &options).await.unwrap();
+    let locked = session.commit("locked").await.unwrap();
+    let digest = |files: Vec<firnline::Dependency>| files[0].record.digest.clone();
+    let before = digest(locked.dependencies().try_collect().await.unwrap());
+    assert!(before.is_some());
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
+    let snapshot = session.commit("one more").await.unwrap();
+    let files: Vec<firnline::Dependency> = snapshot.dependencies().try_collect().await.unwrap();
+    assert_eq!(files[0].record.size, Some(10), "what was learnt is added");
+    assert_eq!(digest(files), before);
+    assert_eq!(snapshot.get(&key("x/1")).await.unwrap().unwrap().as_ref(), b"56789", "the digest is that of the file");
+}
+
+#[tokio::test]
+async fn a_reference_that_is_refused_leaves_the_session_as_it_was() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    let mut wrong = VirtualOptions::default();
+    let mut validator = firnline::Validator::staged_at(firnline::Clock::now(&*world.clock));
+    validator.size = Some(5);
+    wrong.validator = Some(validator);
+    let refused = session.set_virtual_with(&key("x"), &url, 0..10, &wrong).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(session.is_unchanged() || session.get(&key("x")).await.unwrap().is_none());
+    session.set_virtual(&key("x"), &url, 0..10).await.unwrap();
+    session.commit("with what is there").await.unwrap();
+}
+
+/// Two writers who pin one file to different states do not overwrite each other.
+#[tokio::test]
+async fn two_pins_of_one_file_conflict() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.commit("pinned").await.unwrap();
+    let mut repin = VirtualOptions::default();
+    repin.repin = true;
+    source.write("a.nc", b"abcdefghijk", 8);
+    let mut mine = world.repository.write("main").await.unwrap();
+    mine.set_virtual_with(&key("x/1"), &url, 0..5, &repin).await.unwrap();
+    source.write("a.nc", b"ABCDEFGHIJKL", 5);
+    let other = world.reopen(source.access.clone()).await;
+    let mut theirs = other.write("main").await.unwrap();
+    theirs.set_virtual_with(&key("x/2"), &url, 0..5, &repin).await.unwrap();
+    theirs.commit("theirs").await.unwrap();
+    let failed = mine.commit("mine").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Conflict);
+    assert!(failed.conflicts()[0].starts_with("file "), "{:?}", failed.conflicts());
+    // Once nothing points into the file here, there is nothing left to disagree about.
+    let mut mine = failed.into_session();
+    mine.set(&key("x/1"), "bytes instead").await.unwrap();
+    mine.commit("without it").await.unwrap();
+}

@@ -2,7 +2,7 @@
 
 use super::blocks::Version;
 use crate::commit::{extend_history, recount};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, Roots, SnapshotObject, Value, VirtualFile};
 use crate::id::NodeId;
 use crate::map::{Map, NodeSource, build};
@@ -46,7 +46,13 @@ impl Repository {
             }
             return Err(Error::corrupt("it has a history, but no parent"));
         };
-        let Some(found) = self.objects().try_commit(parent).await? else { return Ok(false) };
+        let found = match self.objects().try_commit(parent).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(false),
+            // Damage to what was here before is no fault of what is being imported.
+            Err(e) if e.is_damage() => return Ok(false),
+            Err(e) => return Err(e),
+        };
         if found.time >= commit.time {
             return Err(Error::corrupt(format!("it is stamped {}, its parent {}", commit.time, found.time)));
         }
@@ -56,8 +62,7 @@ impl Repository {
         let parent = Snapshot::new(self.clone(), *parent, found);
         match extend_history(&parent, uploads).await {
             Ok(found) => Ok(found == (commit.history, commit.since)),
-            // Damage to what was here before is no fault of what is being imported.
-            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => Ok(false),
+            Err(e) if e.is_damage() => Ok(false),
             Err(e) => Err(e),
         }
     }

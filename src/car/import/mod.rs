@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use tokio::io::AsyncRead;
 
 use crate::carfile::CarReader;
+use crate::commit::FUTURE;
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
 use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, require_no_collection};
@@ -104,6 +105,12 @@ impl Repository {
             count += 1;
         }
         let version = blocks.finish(reader.position()).await?;
+        let (time, now) = (version.commit.time, self.clock().now());
+        if time > now.plus(FUTURE) {
+            return Err(Error::invalid(format!(
+                "version {root} is stamped {time}, more than 10 minutes after this machine's {now}; pointing {name} at it would stop every commit there"
+            )));
+        }
         let is_shallow = self.complete(&version).await?;
         let moved = self.point(&name, root, version.commit.time).await?;
         Ok(Imported { id: root, moved, blocks: count, bytes: reader.position(), is_shallow })

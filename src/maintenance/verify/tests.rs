@@ -50,7 +50,8 @@ async fn forged(base: &Snapshot, change: impl AsyncFnOnce(&mut Commit, &mut Uplo
     change(&mut commit, &mut uploads).await;
     uploads.finish().await.unwrap();
     let id = SnapshotId::of(objects.hash(), &commit.canonical());
-    uploads.snapshot(id, &with_roots(objects, commit.clone()).await.unwrap()).await.unwrap();
+    let object = with_roots(objects, commit.clone(), &mut uploads).await.unwrap();
+    uploads.snapshot(id, &object).await.unwrap();
     uploads.finish().await.unwrap();
     let to = MoveTo { to: Some(id), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN };
     repository.refs().change(&Ref::branch("main".parse().unwrap()), to, || async { Ok(()) }).await.unwrap();
