@@ -13,7 +13,8 @@ impl WriteSession {
     /// Stages `value` under `key`.
     ///
     /// A small value goes into the manifest itself (at most 1 KiB, or 4 KiB for Zarr metadata); a larger one is hashed
-    /// now and its upload begins.
+    /// now and its upload begins. `Unavailable` may be about a chunk that was staged before: nothing is lost by it, the value is
+    /// staged all the same, and the commit sends again what did not arrive.
     pub async fn set(&mut self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
         let value = value.into();
         if value.len() <= Entry::inline_limit(key.as_str()) {
