@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,6 +36,9 @@ enum Broken {
     /// Absence is an empty object.
     EmptyForAbsent,
 }
+
+/// How long a broken promise stays open to be noticed: a millisecond was too short for a reader on a busy machine.
+const WINDOW: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 struct Store(Memory, Broken);
@@ -71,7 +75,7 @@ impl Storage for Store {
             Broken::Skips if self.0.get(name, None).await?.is_some() => Ok(()),
             Broken::HalfVisible => {
                 self.0.put(name, &parts[..parts.len() / 2]).await?;
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                tokio::time::sleep(WINDOW).await;
                 self.0.put(name, parts).await
             }
             _ => self.0.put(name, parts).await,
@@ -105,7 +109,7 @@ impl Storage for Store {
             return self.0.replace(name, &current, value).await;
         }
         if self.1 == Broken::LooksFirst && current == *expected {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(WINDOW).await;
             let now = self.current(name).await?;
             return self.0.replace(name, &now, value).await;
         }
