@@ -39,6 +39,11 @@ impl Objects {
         V::cache(&self.caches).insert(id, node.clone());
     }
 
+    /// Keeps the commit of a snapshot that is known to be in storage.
+    pub(crate) fn keep_commit(&self, id: SnapshotId, commit: &Arc<Commit>) {
+        self.caches.commits.insert(id, Arc::clone(commit));
+    }
+
     /// The commit of a snapshot that must be there; its absence is `NotFound`, naming the snapshot.
     pub(crate) async fn commit(&self, id: &SnapshotId) -> Result<Arc<Commit>> {
         let found = self.try_commit(id).await?;
@@ -63,7 +68,7 @@ impl Objects {
             self.keep(commit.history, root);
         }
         let commit = Arc::new(commit);
-        self.caches.commits.insert(*id, commit.clone());
+        self.keep_commit(*id, &commit);
         Ok(Some(commit))
     }
 
