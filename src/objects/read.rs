@@ -23,10 +23,16 @@ impl<V: CachedValue> NodeSource<V> for Objects {
 impl Objects {
     /// Reads a node from storage, whether it is cached or not.
     pub(crate) async fn read_node<V: CachedValue>(&self, id: NodeId) -> Result<Node<V>> {
+        Ok(self.read_node_sized(id).await?.0)
+    }
+
+    /// Like [`read_node`](Self::read_node), with the length of the stored object in bytes.
+    pub(crate) async fn read_node_sized<V: CachedValue>(&self, id: NodeId) -> Result<(Node<V>, u64)> {
         let name = ObjectName::node(V::KIND, &id);
         let bytes = self.storage.get(&name, None).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name}, which is needed here, does not exist")))?;
-        Node::decode_verified(&bytes, id).map_err(|e| e.context(&name))
+        let node = Node::decode_verified(&bytes, id).map_err(|e| e.context(&name))?;
+        Ok((node, bytes.len() as u64))
     }
 
     /// A node that needs no request.
