@@ -80,7 +80,9 @@ pub use maintenance::{
 };
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
-pub use session::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, WriteSession};
+pub use session::{
+    Child, Copied, Dependency, EntryKind, Existing, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, WriteSession,
+};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeChange, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};

@@ -45,6 +45,14 @@ pub struct MapStats {
     pub stored: u64,
 }
 
+impl MapStats {
+    /// How many bytes are stored for each entry, the nodes above included; `None` when there are no entries.
+    #[expect(clippy::cast_precision_loss, reason = "a mean that is printed with a few digits")]
+    pub fn stored_per_entry(&self) -> Option<f64> {
+        (self.entries > 0).then(|| self.stored as f64 / self.entries as f64)
+    }
+}
+
 /// What a snapshot is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

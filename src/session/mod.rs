@@ -4,6 +4,7 @@
 //! [`commit`](WriteSession::commit), and a session that is dropped leaves at most garbage behind.
 
 mod content;
+mod copy;
 mod origin;
 mod read;
 mod staged;
@@ -25,6 +26,7 @@ use crate::objects::{Objects, Uploads};
 use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection};
 use crate::repository::Repository;
 
+pub use copy::{Copied, Existing};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub use read::{Child, Dependency};
 pub(crate) use staged::{Staged, StagedFile};

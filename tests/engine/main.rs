@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod comparing;
+mod copies;
 mod refs;
 mod sessions;
 mod support;
