@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod at_rest;
 mod refs;
 mod sessions;
 mod support;
