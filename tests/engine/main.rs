@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod at_rest;
 mod comparing;
 mod copies;
 mod refs;
