@@ -67,9 +67,11 @@ mod tree;
 mod unixfs;
 mod varint;
 mod virtuals;
+mod zarr;
 
 pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
-pub use commit::{CommitError, CommitOptions, EmptyCommit, Pending, Settlement};
+pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Pending, Settlement};
+pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use history::{AsOf, Change, KeyEvent, KeyVersion, LogEntry, Resolved, Revision};

@@ -29,7 +29,7 @@ use crate::repository::Repository;
 pub use copy::{Copied, Existing};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub use read::{Child, Dependency};
-pub(crate) use staged::{Staged, StagedFile};
+pub(crate) use staged::{Lookup, Staged, StagedFile};
 pub use totals::Totals;
 pub(crate) use virtuals::Naming;
 pub use virtuals::VirtualOptions;
@@ -74,7 +74,8 @@ impl Snapshot {
 /// Changes staged on top of the tip of one branch, and not yet committed.
 ///
 /// Isolation is snapshot isolation: reads see the tip at which the session was opened and the session's own changes;
-/// a commit fails if another writer changed a key that this session changed, not if one changed a key it read.
+/// a commit fails if another writer changed a key that this session changed, not if one changed a key it read. Of a Zarr
+/// array more belongs together than single keys: see [`ConflictKind`](crate::ConflictKind).
 #[derive(Debug)]
 #[must_use = "a session that is dropped without `commit` abandons its changes"]
 pub struct WriteSession {

@@ -83,6 +83,20 @@ impl Staged {
         }
     }
 
+    /// Takes back what was staged for a key itself.
+    pub(crate) fn forget(&mut self, key: &MapKey) {
+        self.entries.remove(key);
+    }
+
+    /// Takes back everything that was staged below `prefix`, and its deletion and those inside it.
+    pub(crate) fn forget_below(&mut self, prefix: &Prefix) {
+        let below: Vec<_> = self.entries_below(prefix).map(|(key, _)| key.clone()).collect();
+        for key in below {
+            self.entries.remove(&key);
+        }
+        self.deleted.retain(|inner| !prefix.contains(inner.as_str()));
+    }
+
     pub(crate) fn lookup(&self, key: &MapKey) -> Lookup<'_> {
         match self.entries.get(key) {
             Some(Some(entry)) => Lookup::Set(entry),
