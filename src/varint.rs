@@ -16,6 +16,23 @@ pub(crate) fn put(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
+/// Takes a number of up to 64 bits, in any form, off the front of `bytes`; `None` when there is none.
+pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut value, mut bits) = (0, 0);
+    loop {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        if bits > 63 {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f) << bits;
+        bits += 7;
+        if *byte < 0x80 {
+            return Some(value);
+        }
+    }
+}
+
 /// Reads one number byte by byte; accepts only the shortest form.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Decoder {
@@ -76,6 +93,15 @@ mod tests {
             assert_eq!(number(&out), None, "no end");
             out.push(0);
             assert_eq!(number(&out), None, "longer than needed");
+        }
+        for n in (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit]).chain([u64::MAX]) {
+            let mut out = Vec::new();
+            put(&mut out, n);
+            out.push(7);
+            let mut rest = out.as_slice();
+            assert_eq!((take(&mut rest), rest), (Some(n), [7].as_slice()));
+            assert_eq!(take(&mut [0xff; 11].as_slice()), None);
+            assert_eq!(take(&mut [0x80].as_slice()), None);
         }
         assert_eq!(number(&[0xff; 12]), None);
         assert_eq!(len(u64::MAX), 10);

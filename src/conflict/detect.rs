@@ -1,12 +1,15 @@
 //! What two sides changed in common. Pure: the same changes always give the same conflicts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::map::Change;
-use crate::session::{Staged, WriteSession};
+use crate::session::{Lookup, Staged, StagedFile, WriteSession};
 use crate::virtuals::Validator;
+
+/// The files that staged references point into.
+type Files<'s> = BTreeMap<&'s FileKey, &'s StagedFile>;
 
 /// How many names a message shows.
 const SHOWN: usize = 8;
@@ -39,21 +42,20 @@ impl Conflicts {
     }
 
     /// A key that the other side changed, if it is staged here with another outcome, by itself or by a prefix.
-    pub(super) fn key(&mut self, staged: &Staged, theirs: &Change<Entry>) {
-        let key = &theirs.key;
-        let differs = match staged.entries().get(key) {
-            Some(ours) => *ours != theirs.new,
-            None => theirs.new.is_some() && staged.covering(key.as_str()).is_some(),
+    pub(super) fn key(&mut self, ours: &Lookup, theirs: &Change<Entry>) {
+        let differs = match ours {
+            Lookup::Set(ours) => theirs.new.as_ref() != Some(ours),
+            Lookup::Deleted => theirs.new.is_some(),
+            Lookup::Untouched => false,
         };
         if differs {
-            self.keys.insert(key.as_str().to_owned());
+            self.keys.insert(theirs.key.as_str().to_owned());
         }
     }
 
     /// Containers that both sides defined differently, or that the other side changed under entries staged here.
-    pub(super) fn containers(&mut self, staged: &Staged, base: &[Container], tip: &[Container]) {
+    pub(super) fn containers(&mut self, staged: &Staged, in_use: &Files<'_>, base: &[Container], tip: &[Container]) {
         let find = |set: &'_ [Container], name: &str| set.iter().find(|c| c.name == name).cloned();
-        let in_use = staged.files_in_use();
         let used = in_use.keys().map(|file| file.container());
         let names: BTreeSet<_> = staged.containers().keys().map(String::as_str).chain(used).collect();
         for name in names {

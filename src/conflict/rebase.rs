@@ -18,11 +18,13 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState) -> Result<
     let mut found = Conflicts::default();
     let (base_manifest, tip_manifest) = (session.base.manifest(), tip.manifest());
     let mut theirs = base_manifest.diff(&tip_manifest).await?;
+    let mut ours = session.staged.edits(None)?;
     while let Some(change) = theirs.next().await? {
-        found.key(&session.staged, &change);
+        found.key(&ours.look(&change.key)?, &change);
     }
-    drop(theirs);
-    found.containers(&session.staged, &session.base.commit().containers, &tip.commit().containers);
+    drop((theirs, ours));
+    let staged = session.staged.files_in_use()?;
+    found.containers(&session.staged, &staged, &session.base.commit().containers, &tip.commit().containers);
     if !session.staged.containers().is_empty() {
         let (base_files, tip_files) = (session.base.file_map(), tip.file_map());
         let mut theirs = base_files.diff(&tip_files).await?;
@@ -30,7 +32,6 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState) -> Result<
             found.redefined(&session.staged, &session.base.commit().containers, &change);
         }
     }
-    let staged = session.staged.files_in_use();
     let files: Vec<_> = staged.keys().map(|file| file.as_map_key().clone()).collect();
     let before = session.base.file_map().find_many(&files).await?;
     let after = tip.file_map().find_many(&files).await?;
