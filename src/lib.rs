@@ -57,6 +57,7 @@ mod map;
 mod objects;
 mod refs;
 mod repository;
+mod scratch;
 mod session;
 pub mod storage;
 #[cfg(test)]

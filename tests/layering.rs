@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("text", 0),
     ("varint", 0),
     ("dagcbor", 10),
+    ("scratch", 10),
     ("unixfs", 11),
     ("carfile", 11),
     ("format", 11),

@@ -29,7 +29,7 @@ use crate::repository::Repository;
 pub use copy::{Copied, Existing};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub use read::{Child, Dependency};
-pub(crate) use staged::{Lookup, Staged, StagedFile};
+pub(crate) use staged::{Lookup, Staged, StagedEdits, StagedFile};
 pub use totals::Totals;
 pub(crate) use virtuals::Naming;
 pub use virtuals::VirtualOptions;
@@ -129,6 +129,7 @@ impl Repository {
         require_known_epoch(&branch, &state.record)?;
         let commit = self.objects().commit(&tip).await?;
         let base = Snapshot::new(self.clone(), tip, commit);
-        Ok(WriteSession { branch, base, state, staged: Staged::default(), uploads: Uploads::new(self.objects()), naming: None })
+        let staged = self.empty_staging();
+        Ok(WriteSession { branch, base, state, staged, uploads: Uploads::new(self.objects()), naming: None })
     }
 }
