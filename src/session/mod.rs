@@ -3,6 +3,7 @@
 //! A [`Snapshot`] never changes. A [`WriteSession`] belongs to one branch: its changes are seen by nobody else until
 //! [`commit`](WriteSession::commit), and a session that is dropped leaves at most garbage behind.
 
+mod many;
 mod read;
 mod staged;
 mod totals;

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod at_rest;
+mod many;
 mod refs;
 mod sessions;
 mod support;
