@@ -20,12 +20,14 @@ use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 use crate::storage::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use crate::unixfs::{LEAF, Step, Tree};
 
-/// Objects in a map; counts requests and bytes. Can pretend that each begins with many zeros.
+/// Objects in a map; counts requests, how many of them ran at once, and bytes. Can pretend that each begins with many zeros.
 #[derive(Debug, Default)]
 struct Objects {
     zeros: u64,
     map: Mutex<HashMap<String, Bytes>>,
     gets: AtomicU64,
+    under_way: AtomicU64,
+    at_once: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -45,6 +47,9 @@ impl Storage for Objects {
             return Err(Error::corrupt(format!("{name} ends before byte {}", range.end)));
         }
         self.gets.fetch_add(1, Ordering::Relaxed);
+        self.at_once.fetch_max(self.under_way.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_add(range.end - range.start, Ordering::Relaxed);
         let stored = |at: u64| at.saturating_sub(self.zeros) as usize;
         let zeros = range.end.min(self.zeros).saturating_sub(range.start) as usize;
@@ -164,9 +169,12 @@ async fn ranges_are_verified_and_frugal() {
         for (start, end) in edges.iter().flat_map(|&a| edges.map(|b| (a, b))).filter(|&(a, b)| a <= b && b <= len) {
             objects.bytes.store(0, Ordering::Relaxed);
             objects.gets.store(0, Ordering::Relaxed);
+            objects.at_once.store(0, Ordering::Relaxed);
             let got = chunks.read_range(&id, len, start..end).await.unwrap();
             assert_eq!(got, bytes.slice(start as usize..end as usize), "{start}..{end} of {len}");
-            assert!(objects.gets.load(Ordering::Relaxed) <= 2);
+            let gets = objects.gets.load(Ordering::Relaxed);
+            assert!(gets <= 2, "leaves and interior nodes");
+            assert_eq!(objects.at_once.load(Ordering::Relaxed), gets, "one round trip");
             assert!(objects.bytes.load(Ordering::Relaxed) <= end - start + 2 * LEAF + 1000);
         }
         for bad in [Range { start: 2, end: 1 }, 0..len + 1, len + 1..len + 1] {

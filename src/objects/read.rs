@@ -1,4 +1,5 @@
-//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids.
+//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids. Whoever misses the same node
+//! at the same time waits for one read.
 
 use std::sync::Arc;
 
@@ -14,9 +15,13 @@ impl<V: CachedValue> NodeSource<V> for Objects {
         if let Some(node) = V::cache(&self.caches).get(&id) {
             return Ok(node);
         }
-        let node = Arc::new(self.read_node(id).await?);
-        self.keep(id, &node);
-        Ok(node)
+        let objects = self.clone();
+        let read = async move {
+            let node = Arc::new(objects.read_node(id).await?);
+            objects.keep(id, &node);
+            Ok(node)
+        };
+        V::cache(&self.caches).read(id, read).await
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod content;
 mod copy;
+mod many;
 mod origin;
 mod read;
 mod staged;

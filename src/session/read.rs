@@ -48,16 +48,9 @@ impl Snapshot {
 
     /// Reads a value: verified against its id, or, where others keep it, against what is known of the file.
     pub(crate) async fn value_of(&self, key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
-        let size = entry.size();
-        let range = range.unwrap_or(0..size);
-        if range.start > range.end || range.end > size {
-            return Err(Error::invalid(format!("{key} has {size} bytes; {} to {} lie past its end", range.start, range.end)));
-        }
+        let range = within(key, entry, range)?;
         match entry {
-            Entry::Inline(bytes) => {
-                let within = |n: u64| usize::try_from(n).expect("an inline value is short");
-                Ok(bytes.slice(within(range.start)..within(range.end)))
-            }
+            Entry::Inline(bytes) => Ok(slice(bytes, &range)),
             Entry::Chunk { id, size } => {
                 let chunks = self.repository().chunks();
                 chunks.read_range(id, *size, range).await.map_err(|e| e.context(key))
@@ -116,6 +109,23 @@ impl Snapshot {
         }
         Ok(found)
     }
+}
+
+/// The bytes of the value of `key` that are asked for: all, or a range that must lie inside.
+pub(super) fn within(key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Range<u64>> {
+    let size = entry.size();
+    match range.unwrap_or(0..size) {
+        range if range.start > range.end || range.end > size => {
+            Err(Error::invalid(format!("{key} has {size} bytes; {} to {} lie past its end", range.start, range.end)))
+        }
+        range => Ok(range),
+    }
+}
+
+/// A part of bytes that are in memory.
+pub(super) fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
+    let within = |n: u64| usize::try_from(n).expect("it is in memory");
+    bytes.slice(within(range.start)..within(range.end))
 }
 
 /// What lies directly below a prefix.

@@ -5,6 +5,7 @@
 mod at_rest;
 mod comparing;
 mod copies;
+mod many;
 mod refs;
 mod sessions;
 mod support;

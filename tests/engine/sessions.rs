@@ -138,8 +138,11 @@ async fn everything_can_be_done_in_a_task() {
         session.set_virtual(&key("b"), "file:///data/one.nc", 0..4).await?;
         session.delete(&key("c")).await?;
         session.get(&key("a")).await?;
+        session.get_many(&[key("a"), key("c")]).await?;
         session.list(&Prefix::all()).await?;
         let snapshot = session.commit("from a task").await?;
+        snapshot.get_many(&[key("a"), key("c")]).await?;
+        snapshot.get_ranges(&[(key("a"), 0..4)]).await?;
         repository.create_branch(&"other".parse()?, &snapshot).await?;
         repository.reset(&"other".parse()?, &repository.read("main~1").await?).await?;
         repository.as_of(&"main".parse()?, snapshot.commit().time).await?;
