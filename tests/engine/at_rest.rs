@@ -87,7 +87,7 @@ async fn a_repository_of_at_rest_version_1_is_read_and_written_on() {
     is_the_import(&repository.read("first").await.unwrap()).await;
     is_the_import(&repository.read("main@2026-11-22T02:21:09.753921Z").await.unwrap()).await;
     let mut log: Vec<String> = (1..=6).rev().map(|n| format!("Revision {n}")).collect();
-    log.extend(["Drop air", "Import two arrays", ""].map(str::to_owned));
+    log.extend(["Drop air", "Import two arrays", "an empty repository"].map(str::to_owned));
     assert_eq!(revisions(&repository).await, log);
 
     let mut session = repository.write("main").await.unwrap();
