@@ -13,6 +13,7 @@ use crate::format::RepoConfig;
 use crate::id::HashAlgorithm;
 use crate::objects::Objects;
 use crate::refs::Refs;
+use crate::session::Staged;
 use crate::storage::Storage;
 use crate::time::Clock;
 use crate::virtuals::Virtuals;
@@ -64,6 +65,17 @@ impl Repository {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.options.clock
+    }
+
+    /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Room for the changes of one session.
+    pub(crate) fn empty_staging(&self) -> Staged {
+        let options = &self.inner.options;
+        Staged::new(options.staged_bytes, options.scratch.clone().unwrap_or_else(std::env::temp_dir))
     }
 
     /// Waits a little before a lost race is run again, so that many writers do not keep meeting.

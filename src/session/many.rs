@@ -72,13 +72,13 @@ impl WriteSession {
     pub async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         let (mut entries, mut untouched) = (Vec::with_capacity(keys.len()), Vec::new());
         for key in keys {
-            entries.push(match self.staged.lookup(key.as_map_key()) {
+            entries.push(match self.staged.lookup(key.as_map_key())? {
                 Lookup::Untouched => {
                     untouched.push(key.clone());
                     None
                 }
                 Lookup::Deleted => Some(None),
-                Lookup::Set(entry) => Some(Some(entry.clone())),
+                Lookup::Set(entry) => Some(Some(entry)),
             });
         }
         let mut below = self.base.entries(&untouched).await?.into_iter();
@@ -269,9 +269,16 @@ mod tests {
         assert_eq!(joined(&[(0, 1), (1 + NEAR, 2 + NEAR)]), [(0..2 + NEAR, vec![0, 1])]);
         assert_eq!(joined(&[(0, 1), (2 + NEAR, 3 + NEAR)]), [(0..1, vec![0]), (2 + NEAR..3 + NEAR, vec![1])]);
         let half = LONGEST / 2;
-        assert_eq!(joined(&[(0, half), (half, LONGEST), (LONGEST, LONGEST + 1)]), [(0..LONGEST, vec![0, 1]), (LONGEST..LONGEST + 1, vec![2])]);
+        assert_eq!(
+            joined(&[(0, half), (half, LONGEST), (LONGEST, LONGEST + 1)]),
+            [(0..LONGEST, vec![0, 1]), (LONGEST..LONGEST + 1, vec![2])]
+        );
         let long = 3 * LONGEST;
-        assert_eq!(joined(&[(0, long), (7, 9), (long, long + 1)]), [(0..long, vec![0, 1]), (long..long + 1, vec![2])], "what is long stays whole");
+        assert_eq!(
+            joined(&[(0, long), (7, 9), (long, long + 1)]),
+            [(0..long, vec![0, 1]), (long..long + 1, vec![2])],
+            "what is long stays whole"
+        );
         assert_eq!(joined(&[(0, u64::MAX), (u64::MAX, u64::MAX)]), [(0..u64::MAX, vec![0, 1])]);
     }
 }

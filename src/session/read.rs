@@ -9,7 +9,7 @@ use super::staged::Lookup;
 use super::{Snapshot, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
-use crate::key::{Key, Prefix};
+use crate::key::{Key, MapKey, Prefix};
 use crate::map::Span;
 use crate::virtuals::FileState;
 
@@ -140,23 +140,16 @@ pub enum Child {
 impl WriteSession {
     /// What is stored under `key` as a commit would leave it, without reading it.
     pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
-        match self.staged.lookup(key.as_map_key()) {
+        match self.staged.lookup(key.as_map_key())? {
             Lookup::Untouched => self.base.entry(key).await,
             Lookup::Deleted => Ok(None),
-            Lookup::Set(entry) => Ok(Some(entry.clone())),
+            Lookup::Set(entry) => Ok(Some(entry)),
         }
     }
 
     /// The value of `key` as a commit would leave it.
     pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
-        let entry = match self.staged.lookup(key.as_map_key()) {
-            Lookup::Untouched => match self.base.entry(key).await? {
-                Some(entry) => entry,
-                None => return Ok(None),
-            },
-            Lookup::Deleted => return Ok(None),
-            Lookup::Set(entry) => entry.clone(),
-        };
+        let Some(entry) = self.entry(key).await? else { return Ok(None) };
         match &entry {
             Entry::Virtual { file, offset, length } => {
                 // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
@@ -179,18 +172,24 @@ impl WriteSession {
 
     /// Every key below `prefix` as a commit would leave it, in the order of the maps.
     pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(Key, Entry)>> {
-        let mut found = std::collections::BTreeMap::new();
-        let mut below = std::pin::pin!(self.base.list(prefix));
-        while let Some((key, entry)) = below.try_next().await? {
-            if self.staged.lookup(key.as_map_key()) == Lookup::Untouched {
-                found.insert(key, entry);
+        let mut found = Vec::new();
+        let mut keep = |key: &MapKey, entry| Key::new(key.as_str()).map(|key| found.push((key, entry)));
+        let mut staged = self.staged.edits(Some(prefix))?;
+        let mut edit = staged.next()?;
+        let mut below = self.base.manifest().scan(Span::prefix(prefix));
+        while let Some((key, entry)) = below.next().await? {
+            while let Some((earlier, new)) = edit.take_if(|(staged, _)| *staged < key) {
+                new.map_or(Ok(()), |new| keep(&earlier, new))?;
+                edit = staged.next()?;
+            }
+            if edit.as_ref().is_none_or(|(staged, _)| *staged != key) && self.staged.covering(key.as_str()).is_none() {
+                keep(&key, entry)?;
             }
         }
-        for (key, entry) in self.staged.entries_below(prefix) {
-            if let Some(entry) = entry {
-                found.insert(Key::new(key.as_str())?, entry.clone());
-            }
+        while let Some((key, new)) = edit {
+            new.map_or(Ok(()), |new| keep(&key, new))?;
+            edit = staged.next()?;
         }
-        Ok(found.into_iter().collect())
+        Ok(found)
     }
 }

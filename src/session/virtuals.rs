@@ -55,6 +55,7 @@ impl WriteSession {
         };
         let file = known.unwrap_or(file);
         // A call that fails changes nothing: everything is judged before anything is staged.
+        self.staged.make_room()?;
         let states = [self.staged.files().get(&file).filter(|_| !options.repin), found.as_ref()];
         for state in states.into_iter().flatten() {
             state.admits(url, &range, options.scanned_at).map_err(|e| e.context(key))?;
@@ -62,8 +63,7 @@ impl WriteSession {
         if let Some(found) = found {
             self.staged.add_file(&file, found)?;
         }
-        self.staged.set(key, Entry::Virtual { file, offset: range.start, length });
-        Ok(())
+        self.staged.set(key, Entry::Virtual { file, offset: range.start, length })
     }
 
     /// The name of the file at `url`. Its container is staged if it is new.

@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod at_rest;
+mod comparing;
+mod copies;
 mod many;
 mod refs;
 mod sessions;

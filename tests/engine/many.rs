@@ -19,7 +19,7 @@ struct World {
 }
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {
-    (0..length as u64).map(|at| (at.wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
+    (0..length as u64).map(|at| at.wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15).to_le_bytes()[5]).collect()
 }
 
 /// Values of every kind: two inline, three stored (two of them the same bytes, one large), 40 ranges of two files.

@@ -69,3 +69,8 @@ impl World {
 pub(crate) fn key(text: &str) -> Key {
     text.parse().unwrap()
 }
+
+/// What a commit says was in conflict.
+pub(crate) fn conflicts(failed: &firnline::CommitError) -> Vec<String> {
+    failed.conflicts().iter().map(ToString::to_string).collect()
+}
