@@ -111,7 +111,9 @@ mod tests {
     fn numbers_are_taken_one_after_the_other() {
         let numbers = [0, 1, 127, 128, u64::MAX >> 1, (u64::MAX >> 1) + 1, u64::MAX, 5];
         let mut out = Vec::new();
-        numbers.iter().for_each(|n| put(&mut out, *n));
+        for n in numbers {
+            put(&mut out, n);
+        }
         let mut rest = out.as_slice();
         for n in numbers {
             assert_eq!(take(&mut rest), Some(n));

@@ -179,7 +179,8 @@ pub(super) fn read(
         }
         left = after;
         let head = usize::try_from(shared).ok().and_then(|shared| walk.string.get(..shared));
-        let head = head.ok_or_else(|| Misfit(format!("a string among the {what} shares {shared} bytes with one of {}", walk.string.len())))?;
+        let head =
+            head.ok_or_else(|| Misfit(format!("a string among the {what} shares {shared} bytes with one of {}", walk.string.len())))?;
         spelt_out.clear();
         spelt_out.extend_from_slice(head);
         spelt_out.extend_from_slice(rests.take(length, what)?);

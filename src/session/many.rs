@@ -269,9 +269,16 @@ mod tests {
         assert_eq!(joined(&[(0, 1), (1 + NEAR, 2 + NEAR)]), [(0..2 + NEAR, vec![0, 1])]);
         assert_eq!(joined(&[(0, 1), (2 + NEAR, 3 + NEAR)]), [(0..1, vec![0]), (2 + NEAR..3 + NEAR, vec![1])]);
         let half = LONGEST / 2;
-        assert_eq!(joined(&[(0, half), (half, LONGEST), (LONGEST, LONGEST + 1)]), [(0..LONGEST, vec![0, 1]), (LONGEST..LONGEST + 1, vec![2])]);
+        assert_eq!(
+            joined(&[(0, half), (half, LONGEST), (LONGEST, LONGEST + 1)]),
+            [(0..LONGEST, vec![0, 1]), (LONGEST..LONGEST + 1, vec![2])]
+        );
         let long = 3 * LONGEST;
-        assert_eq!(joined(&[(0, long), (7, 9), (long, long + 1)]), [(0..long, vec![0, 1]), (long..long + 1, vec![2])], "what is long stays whole");
+        assert_eq!(
+            joined(&[(0, long), (7, 9), (long, long + 1)]),
+            [(0..long, vec![0, 1]), (long..long + 1, vec![2])],
+            "what is long stays whole"
+        );
         assert_eq!(joined(&[(0, u64::MAX), (u64::MAX, u64::MAX)]), [(0..u64::MAX, vec![0, 1])]);
     }
 }

@@ -19,7 +19,7 @@ struct World {
 }
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {
-    (0..length as u64).map(|at| (at.wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
+    (0..length as u64).map(|at| at.wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15).to_le_bytes()[5]).collect()
 }
 
 /// Values of every kind: two inline, three stored (two of them the same bytes, one large), 40 ranges of two files.
@@ -54,7 +54,7 @@ fn asked() -> Vec<Key> {
 
 #[tokio::test]
 async fn many_values_come_in_the_order_asked() {
-    let World { snapshot, .. } = world().await;
+    let World { snapshot, folder: _folder, .. } = world().await;
     let keys = asked();
     let found = snapshot.get_many(&keys).await.unwrap();
     assert_eq!(found.len(), keys.len());
@@ -70,7 +70,7 @@ async fn many_values_come_in_the_order_asked() {
 
 #[tokio::test]
 async fn parts_of_many_values_come_in_the_order_asked() {
-    let World { snapshot, .. } = world().await;
+    let World { snapshot, folder: _folder, .. } = world().await;
     let ranges: [Range<u64>; 5] = [0..0, 3..20, 7..7, 0..30, 29..30];
     let parts: Vec<_> = asked().into_iter().flat_map(|key| ranges.clone().map(|range| (key.clone(), range))).collect();
     let found = snapshot.get_ranges(&parts).await.unwrap();
@@ -88,7 +88,7 @@ async fn parts_of_many_values_come_in_the_order_asked() {
 
 #[tokio::test]
 async fn what_is_asked_twice_is_read_once() {
-    let World { storage, repository, .. } = world().await;
+    let World { storage, folder: _folder, .. } = world().await;
     let again = Repository::open_storage(storage.clone(), OpenOptions::default()).await.unwrap();
     let snapshot = again.read("main").await.unwrap();
     let keys = ["a/0", "a/2", "a/0", "a/1", "a/1", "zarr.json"].map(key);
@@ -96,12 +96,11 @@ async fn what_is_asked_twice_is_read_once() {
     let before = storage.counts();
     snapshot.get_many(&keys).await.unwrap();
     let spent = storage.counts().since(&before);
-    assert_eq!(spent.gets, 3, "equal bytes have one object; the large one is leaves and interior nodes");
+    assert_eq!(spent.gets, 2, "equal bytes have one object");
     let before = storage.counts();
     snapshot.get_ranges(&[(key("a/1"), 0..1), (key("a/1"), 2 << 20..(2 << 20) + 1), (key("a/1"), 5..6)]).await.unwrap();
     let spent = storage.counts().since(&before);
     assert_eq!(spent.gets, 4, "two leaves far apart, each with its nodes");
-    drop(repository);
 }
 
 #[tokio::test]

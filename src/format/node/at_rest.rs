@@ -65,7 +65,9 @@ pub(super) fn encode<V: Value>(node: &Node<V>) -> Vec<u8> {
             strings::write(&mut out, branch.children.iter().map(|child| child.last.as_str()));
             out.column(&branch.children.iter().map(|child| child.entries).collect::<Vec<_>>());
             out.column(&branch.children.iter().map(|child| child.bytes).collect::<Vec<_>>());
-            branch.children.iter().for_each(|child| out.beside(child.id.digest().as_bytes()));
+            for child in &branch.children {
+                out.beside(child.id.digest().as_bytes());
+            }
         }
     }
     let (frame, beside) = out.finish();
@@ -246,8 +248,10 @@ impl ColumnCodec for HistoryEntry {
 
     fn write_columns(leaf: &Leaf<Self>, out: &mut ColumnWriter) {
         out.column(&leaf.entries.iter().map(|(_, entry)| entry.summary.len() as u64).collect::<Vec<_>>());
-        leaf.entries.iter().for_each(|(_, entry)| out.bytes(entry.summary.as_bytes()));
-        leaf.entries.iter().for_each(|(_, entry)| out.beside(entry.id.digest().as_bytes()));
+        for (_, entry) in &leaf.entries {
+            out.bytes(entry.summary.as_bytes());
+            out.beside(entry.id.digest().as_bytes());
+        }
     }
 
     fn read_columns<'a>(input: &mut ColumnReader<'a>, count: usize) -> Result<HistoryColumns<'a>, Misfit> {

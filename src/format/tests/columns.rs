@@ -147,7 +147,9 @@ proptest! {
         let mut columns = columns;
         columns.push((0..100).map(|n| xxhash_rust::xxh3::xxh3_64_with_seed(&[n], noise) >> (noise % 64)).collect());
         let mut out = ColumnWriter::default();
-        columns.iter().for_each(|column| out.column(column));
+        for column in &columns {
+            out.column(column);
+        }
         let (frame, beside) = out.finish();
         let mut input = ColumnReader::new(&frame, &beside);
         for column in &columns {

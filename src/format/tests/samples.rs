@@ -45,7 +45,8 @@ pub(super) fn manifest_leaf() -> Node<Entry> {
 pub(super) fn walk() -> Node<Entry> {
     let key = |i: u64| format!("{}/c/{}/{}", if i < 120 { "sst" } else { "t2m" }, i % 120 / 40, i % 40);
     let length = |i: u64| 1 << 16 | xxhash_rust::xxh3::xxh3_64(&i.to_le_bytes()) & 0xffff;
-    let range = |i: u64| Entry::Virtual { file: file(if i < 100 { "a.nc" } else { "b.nc" }), offset: (1 << 30) + (i << 17), length: length(i) };
+    let range =
+        |i: u64| Entry::Virtual { file: file(if i < 100 { "a.nc" } else { "b.nc" }), offset: (1 << 30) + (i << 17), length: length(i) };
     Node::Leaf(Leaf { entries: (0..240).map(|i| (MapKey::new(key(i)), range(i))).collect() })
 }
 

@@ -16,13 +16,13 @@ pub(in crate::format::node) fn files<'a>(node: &fb::Node<'a>, count: usize) -> R
     }
     let with = |bits: u64, but: u64| present.iter().filter(|has| **has & (bits | but) == bits).count();
     let etag_lengths = read(leaf.etag_lengths(), with(ETAG, ETAG_HEX), "lengths of etags")?;
-    let (etag_lengths, etags, short_etags) = split_etags(&present, etag_lengths, bytes(leaf.etags()))?;
+    let etags = Etags::split(&present, etag_lengths, bytes(leaf.etags()))?;
     Ok(FileColumns {
         sizes: read(leaf.sizes(), with(SIZE, 0), "sizes")?,
         modified: read(leaf.modified(), with(MODIFIED, 0), "dates")?,
-        etag_lengths,
-        etags: etags.into(),
-        short_etags: short_etags.into(),
+        etag_lengths: etags.lengths,
+        etags: etags.long.into(),
+        short_etags: etags.short.into(),
         version_lengths: read(leaf.version_lengths(), with(VERSION, 0), "lengths of versions")?,
         versions: bytes(leaf.versions()).into(),
         digest_lengths: read(leaf.digest_lengths(), with(DIGEST, 0), "lengths of digests")?,
@@ -35,20 +35,28 @@ pub(in crate::format::node) fn files<'a>(node: &fb::Node<'a>, count: usize) -> R
     })
 }
 
-/// Version 1 kept the `ETags` of both kinds in one string, and no lengths of those of 32 hex digits.
-fn split_etags(present: &[u64], lengths: Vec<u64>, etags: &[u8]) -> Result<(Vec<u64>, Vec<u8>, Vec<u8>), Misfit> {
-    let (mut lengths, mut etags) = (lengths.into_iter(), Slices(etags));
-    let (mut all_lengths, mut long, mut short) = (Vec::new(), Vec::new(), Vec::new());
-    for bits in present.iter().filter(|bits| **bits & ETAG != 0) {
-        if bits & ETAG_HEX != 0 {
-            short.extend_from_slice(etags.take(SHORT_ETAG as u64, "etags")?);
-            all_lengths.push(0);
-        } else {
-            let length = lengths.next().ok_or_else(|| Misfit("it has too few lengths of etags".to_owned()))?;
-            long.extend_from_slice(etags.take(length, "etags")?);
-            all_lengths.push(length);
+/// `ETags` as [`FileColumns`] keeps them.
+#[derive(Default)]
+struct Etags {
+    lengths: Vec<u64>,
+    long: Vec<u8>,
+    short: Vec<u8>,
+}
+
+impl Etags {
+    /// Version 1 kept both kinds in one string, and no lengths of those of 32 hex digits.
+    fn split(present: &[u64], lengths: Vec<u64>, etags: &[u8]) -> Result<Self, Misfit> {
+        let (mut lengths, mut etags, mut split) = (lengths.into_iter(), Slices(etags), Self::default());
+        for bits in present.iter().filter(|bits| **bits & ETAG != 0) {
+            if bits & ETAG_HEX != 0 {
+                split.short.extend_from_slice(etags.take(SHORT_ETAG as u64, "etags")?);
+                split.lengths.push(0);
+            } else {
+                let length = lengths.next().ok_or_else(|| Misfit("it has too few lengths of etags".to_owned()))?;
+                split.long.extend_from_slice(etags.take(length, "etags")?);
+                split.lengths.push(length);
+            }
         }
+        etags.end("etags").map(|()| split)
     }
-    etags.end("etags")?;
-    Ok((all_lengths, long, short))
 }
