@@ -79,7 +79,7 @@ pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{Finding, FindingKind, Verified, VerifyScope};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
-pub use session::{Child, Dependency, Snapshot, Totals, VirtualOptions, WriteSession};
+pub use session::{Child, Dependency, KeyColumn, Snapshot, Totals, VirtualOptions, VirtualRefs, WriteSession};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};

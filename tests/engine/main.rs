@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod bulk;
 mod refs;
 mod sessions;
 mod support;
