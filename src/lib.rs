@@ -68,20 +68,27 @@ mod tree;
 mod unixfs;
 mod varint;
 mod virtuals;
+mod zarr;
 
 pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
-pub use commit::{CommitError, CommitOptions, EmptyCommit, Pending, Settlement};
+pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Pending, Settlement};
+pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
-pub use history::{AsOf, LogEntry, Resolved, Revision};
+pub use history::{AsOf, Change, KeyEvent, KeyVersion, LogEntry, Resolved, Revision};
 pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
-pub use maintenance::{Finding, FindingKind, Verified, VerifyScope};
+pub use maintenance::{
+    ChangeCounts, DiffSummary, Finding, FindingKind, Group, GroupChanges, KeyCounts, MapStats, Stats, Verified, VerifyScope,
+};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
-pub use session::{Child, Dependency, KeyColumn, Snapshot, Totals, VirtualOptions, VirtualRefs, WriteSession};
+pub use session::{
+    Child, Copied, Dependency, EntryKind, Existing, KeyColumn, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, VirtualRefs,
+    WriteSession,
+};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
-pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeOptions, TreeSummary};
+pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeChange, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};
 
 /// The examples of the README, compiled.

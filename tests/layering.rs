@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("carfile", 11),
     ("format", 11),
     ("storage", 11),
+    ("zarr", 11),
     ("map", 20),
     ("objects", 30),
     ("chunk", 30),
@@ -54,7 +55,7 @@ const CONFINED: &[(&str, &[&str])] = &[
 ];
 
 /// Pure codecs: bytes and values, no I/O.
-const PURE: &[&str] = &["dagcbor", "format", "unixfs"];
+const PURE: &[&str] = &["dagcbor", "format", "unixfs", "zarr"];
 
 fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -73,6 +73,11 @@ impl Repository {
         Staged::new(options.staged_bytes, options.scratch.clone().unwrap_or_else(std::env::temp_dir))
     }
 
+    /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Waits a little before a lost race is run again, so that many writers do not keep meeting.
     pub(crate) async fn pause_after_lost_race(&self, attempt: u32) {
         self.inner.options.patience.wait(attempt.min(2)).await;

@@ -5,6 +5,9 @@
 
 mod bulk;
 mod columns;
+mod content;
+mod copy;
+mod origin;
 mod read;
 mod staged;
 mod totals;
@@ -26,6 +29,8 @@ use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collec
 use crate::repository::Repository;
 
 pub use columns::{KeyColumn, VirtualRefs};
+pub use copy::{Copied, Existing};
+pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub use read::{Child, Dependency};
 pub(crate) use staged::{Lookup, Staged, StagedEdits, StagedFile};
 pub use totals::Totals;
@@ -72,7 +77,8 @@ impl Snapshot {
 /// Changes staged on top of the tip of one branch, and not yet committed.
 ///
 /// Isolation is snapshot isolation: reads see the tip at which the session was opened and the session's own changes;
-/// a commit fails if another writer changed a key that this session changed, not if one changed a key it read.
+/// a commit fails if another writer changed a key that this session changed, not if one changed a key it read. Of a Zarr
+/// array more belongs together than single keys: see [`ConflictKind`](crate::ConflictKind).
 #[derive(Debug)]
 #[must_use = "a session that is dropped without `commit` abandons its changes"]
 pub struct WriteSession {

@@ -198,7 +198,7 @@ async fn a_conflict_in_what_lies_on_disk_is_found_and_gives_the_session_back() {
     theirs.commit("theirs").await.unwrap();
     let failed = mine.commit("mine").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Conflict);
-    assert_eq!(failed.conflicts(), ["gone/1", "k/499", "k/7"]);
+    assert_eq!(failed.conflicts().iter().map(ToString::to_string).collect::<Vec<_>>(), ["gone/1", "k/499", "k/7"]);
     let mut mine = failed.into_session();
     for n in [0, 7, 250, 499] {
         assert_eq!(mine.get(&name(n)).await.unwrap().unwrap(), format!("mine {n}"));

@@ -2,7 +2,10 @@
 
 #![cfg(test)]
 
+mod at_rest;
 mod bulk;
+mod comparing;
+mod copies;
 mod refs;
 mod sessions;
 mod support;

@@ -5,6 +5,7 @@
 
 mod history;
 mod oracle;
+mod zarr;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
