@@ -1,7 +1,8 @@
 //! The maps that a commit would have: the staged changes applied to a base.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, btree_set};
+use std::collections::BTreeSet;
+use std::vec;
 
 use super::counts::{Deltas, count_files};
 use crate::error::{Error, Result};
@@ -45,14 +46,14 @@ struct AllEdits<'a> {
     /// The staged edit that comes next.
     next: Option<Edit<Entry>>,
     /// The deleted ranges that have not been begun.
-    deleted: btree_set::Iter<'a, Prefix>,
+    deleted: vec::IntoIter<&'a Prefix>,
     /// The keys of the base in the one that has, and the next of them.
     doomed: Option<(Scan<'a, Entry, Objects>, MapKey)>,
 }
 
 impl<'a> AllEdits<'a> {
     async fn new(base: &'a Snapshot, staged: &'a Staged) -> Result<Self> {
-        let (mut edits, deleted) = (staged.edits(None)?, staged.deleted().iter());
+        let (mut edits, deleted) = (staged.edits(None)?, staged.deleted().into_iter());
         let next = edits.next()?;
         let mut all = Self { manifest: base.manifest(), staged: edits, next, deleted, doomed: None };
         all.find_doomed(None).await?;

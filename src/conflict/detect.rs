@@ -75,8 +75,7 @@ impl Conflicts {
         Error::conflict(format!("{} moved from {} and both sides changed {shown}{more}; {next}", session.branch, session.base.id()))
     }
 
-    /// Notes a key that the other side changed, if `ours`, what is staged here for it, has another outcome; says whether it
-    /// has.
+    /// Notes a key that the other side changed, if `ours`, what is staged here, has another outcome; says whether it has.
     pub(super) fn key(&mut self, ours: &Lookup, theirs: &Change<Entry>) -> bool {
         let differs = differs(ours, theirs.new.as_ref());
         if differs {
@@ -123,7 +122,7 @@ impl Conflicts {
 /// Whether what is staged for a key, by itself or by a prefix, differs from what the other side made of it.
 pub(super) fn differs(ours: &Lookup, theirs: Option<&Entry>) -> bool {
     match ours {
-        Lookup::Set(ours) => Some(ours) != theirs,
+        Lookup::Set(ours) => theirs != Some(ours),
         Lookup::Deleted => theirs.is_some(),
         Lookup::Untouched => false,
     }

@@ -64,30 +64,28 @@ impl Sides<'_> {
     pub(super) async fn under_their_document(&self, change: &Change<Entry>) -> Result<Option<NodeConflict>> {
         let (directory, _) = zarr::split(change.key.as_str());
         let prefix = Prefix::new(directory)?;
-        let ranges = || self.staged.deleted().iter().filter(|range| prefix.contains(range.as_str()));
+        let ranges: Vec<_> = self.staged.deleted().into_iter().filter(|range| prefix.contains(range.as_str())).collect();
         // Staged here as well: then the document itself is the conflict, or there is none.
         let is_alone = self.staged.lookup(&change.key)? == Lookup::Untouched;
-        let mut staged = self.staged.edits(Some(&prefix))?;
-        let mut edit = staged.next()?;
-        if !is_alone || (edit.is_none() && ranges().next().is_none()) {
+        if !is_alone || (ranges.is_empty() && self.staged.edits(Some(&prefix))?.next()?.is_none()) {
             return Ok(None);
         }
         let old = self.document(&change.key, change.old.as_ref()).await?;
         let new = self.document(&change.key, change.new.as_ref()).await?;
         let Some(found) = Restructured::of(old.as_ref(), new.as_ref()) else { return Ok(None) };
         let mut nearest = None;
-        while let Some((key, entry)) = edit {
+        let mut edits = self.staged.edits(Some(&prefix))?;
+        while let Some((key, entry)) = edits.next()? {
             let counts = (found.below && entry.is_some()) || (found.chunks && self.is_chunk_of(directory, &key, &mut nearest).await?);
             if counts && self.tip.manifest().find(key.as_str()).await? != entry {
                 let why = format!("{} by the other side, while {key} was {} here", found.what, done(entry.as_ref()));
                 return NodeConflict::new(directory, &found, why).map(Some);
             }
-            edit = staged.next()?;
         }
-        for range in ranges().filter(|_| found.chunks) {
+        for range in ranges.into_iter().filter(|_| found.chunks) {
             let mut doomed = self.tip.manifest().scan(Span::prefix(range));
             while let Some((key, _)) = doomed.next().await? {
-                if self.staged.own(&key)? == Lookup::Untouched && self.is_chunk_of(directory, &key, &mut nearest).await? {
+                if self.staged.edit(&key)?.is_none() && self.is_chunk_of(directory, &key, &mut nearest).await? {
                     let why = format!("{} by the other side, while {} was deleted here", found.what, range.as_str());
                     return NodeConflict::new(directory, &found, why).map(Some);
                 }
@@ -171,13 +169,14 @@ impl OurDocuments {
         let key = change.key.as_str();
         self.above.retain(|directory| key.starts_with(&directory.path));
         for path in zarr::directories(key).skip(self.above.len()) {
-            let mut documents = Vec::new();
-            for document in zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{path}{name}"))) {
-                if sides.staged.own(&document)? != Lookup::Untouched {
-                    documents.push(document);
+            let documents = zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{path}{name}")));
+            let mut staged = Vec::new();
+            for document in documents {
+                if sides.staged.edit(&document)?.is_some() {
+                    staged.push(document);
                 }
             }
-            self.above.push(Directory { path: path.to_owned(), documents, judged: None, nearest: None });
+            self.above.push(Directory { path: path.to_owned(), documents: staged, judged: None, nearest: None });
         }
         let mut found = Vec::new();
         for directory in self.above.iter_mut().filter(|directory| !directory.documents.is_empty()) {
@@ -190,8 +189,8 @@ impl OurDocuments {
 impl Directory {
     async fn against(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
         // Staged here to the same end, or deleted on both sides: nothing is lost.
-        let staged = sides.staged.lookup(&change.key)?;
-        let is_settled = staged != Lookup::Untouched && !differs(&staged, change.new.as_ref());
+        let ours = sides.staged.lookup(&change.key)?;
+        let is_settled = ours != Lookup::Untouched && !differs(&ours, change.new.as_ref());
         if is_settled || self.documents.contains(&change.key) {
             return Ok(Vec::new());
         }
@@ -218,10 +217,7 @@ async fn judge(documents: &[MapKey], sides: Sides<'_>) -> Result<Vec<Restructure
     let now = sides.tip.manifest().find_many(documents).await?;
     let mut found = Vec::new();
     for ((key, before), now) in documents.iter().zip(before).zip(now) {
-        let ours = match sides.staged.own(key)? {
-            Lookup::Set(entry) => Some(entry),
-            Lookup::Deleted | Lookup::Untouched => None,
-        };
+        let ours = sides.staged.edit(key)?.flatten();
         if before == now && before != ours {
             let (old, new) = (sides.document(key, before.as_ref()).await?, sides.document(key, ours.as_ref()).await?);
             found.extend(Restructured::of(old.as_ref(), new.as_ref()));

@@ -67,15 +67,15 @@ impl Repository {
         &self.inner.options.clock
     }
 
+    /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Room for the changes of one session.
     pub(crate) fn empty_staging(&self) -> Staged {
         let options = &self.inner.options;
         Staged::new(options.staged_bytes, options.scratch.clone().unwrap_or_else(std::env::temp_dir))
-    }
-
-    /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Waits a little before a lost race is run again, so that many writers do not keep meeting.

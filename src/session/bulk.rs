@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::columns::KeyWriter;
 use super::staged::Bulk;
-use super::{Lookup, StagedFile, VirtualOptions, VirtualRefs, WriteSession};
+use super::{StagedFile, VirtualOptions, VirtualRefs, WriteSession};
 use crate::chunk::Hashed;
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey};
@@ -108,7 +108,7 @@ impl WriteSession {
         for (n, url) in refs.url.iter().enumerate() {
             let target = usize::try_from(*url).ok().and_then(|url| targets.get(url)?.as_ref());
             if let (Some(file), Some((offset, length))) = (target.and_then(|t| t.file.clone()), range_at(refs, n)) {
-                self.staged.insert(MapKey::new(keys.key(n)), Lookup::Set(Entry::Virtual { file, offset, length }));
+                self.staged.insert(MapKey::new(keys.key(n)), Some(Entry::Virtual { file, offset, length }));
             }
         }
     }

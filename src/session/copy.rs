@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
-use super::{KeyOrPrefix, Lookup, Snapshot, StagedFile, WriteSession};
+use super::{KeyOrPrefix, Snapshot, StagedFile, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::{Key, Prefix};
@@ -173,15 +173,15 @@ impl WriteSession {
     }
 
     async fn has_below(&self, prefix: &Prefix) -> Result<bool> {
-        let mut staged = self.staged.edits(Some(prefix))?;
-        while let Some((_, entry)) = staged.next()? {
+        let mut edits = self.staged.edits(Some(prefix))?;
+        while let Some((_, entry)) = edits.next()? {
             if entry.is_some() {
                 return Ok(true);
             }
         }
         let mut below = std::pin::pin!(self.base.list(prefix));
         while let Some((key, _)) = below.try_next().await? {
-            if self.staged.lookup(key.as_map_key())? == Lookup::Untouched {
+            if self.staged.lookup(key.as_map_key())? == super::staged::Lookup::Untouched {
                 return Ok(true);
             }
         }
@@ -190,7 +190,6 @@ impl WriteSession {
 
     /// Stages a plan: what can fail first, what deletes before what sets.
     async fn carry_out(&mut self, plan: Plan, room: Occupied, moved: Option<KeyOrPrefix>) -> Result<Copied> {
-        self.staged.make_room()?;
         for (file, known) in plan.files {
             self.staged.add_file(&file, known)?;
         }
@@ -204,13 +203,13 @@ impl WriteSession {
             None => (None, None),
         };
         for key in [key, room.key].into_iter().flatten() {
-            self.staged.insert(key.into(), Lookup::Deleted);
+            self.staged.delete(&key)?;
         }
         for prefix in [prefix, room.prefix].into_iter().flatten() {
             self.staged.delete_prefix(&prefix);
         }
         for (key, entry) in plan.entries {
-            self.staged.insert(key.into(), Lookup::Set(entry));
+            self.staged.set(&key, entry)?;
         }
         if let Some((key, value)) = plan.value {
             self.set(&key, value).await?;

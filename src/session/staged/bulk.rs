@@ -25,7 +25,7 @@ impl Bulk {
         }
         let mut scratch = staged.take_scratch()?;
         let spilled = self.spill(&mut scratch);
-        staged.scratch.0 = Some(scratch);
+        staged.scratch = Some(scratch);
         spilled
     }
 
@@ -55,7 +55,7 @@ impl Bulk {
                 }
             }
         }
-        overridden.iter().for_each(|key| staged.remove(key));
+        overridden.iter().for_each(|key| staged.forget(key));
         self.runs.into_iter().for_each(|run| staged.push(run));
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use super::Lookup;
 use super::run::Stored;
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey};
@@ -52,7 +51,7 @@ impl StagedFile {
 }
 
 /// Files by number, so that an entry in a run names its file in a byte or two.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct FileTable {
     files: Vec<FileKey>,
     places: HashMap<FileKey, usize, Xxh3DefaultBuilder>,
@@ -69,24 +68,20 @@ impl FileTable {
         self.files.len() - 1
     }
 
-    /// A change as runs hold it.
-    pub(super) fn stored(&mut self, change: &Lookup) -> Stored {
-        match change {
-            Lookup::Untouched => Stored::Untouched,
-            Lookup::Deleted => Stored::Deleted,
-            Lookup::Set(Entry::Inline(bytes)) => Stored::Inline(bytes.clone()),
-            Lookup::Set(Entry::Chunk { id, size }) => Stored::Chunk { id: *id, size: *size },
-            Lookup::Set(Entry::Virtual { file, offset, length }) => {
-                Stored::Virtual { file: self.number(file), offset: *offset, length: *length }
-            }
+    /// An entry as runs hold it.
+    pub(super) fn stored(&mut self, entry: Option<&Entry>) -> Stored {
+        match entry {
+            None => Stored::Deleted,
+            Some(Entry::Inline(bytes)) => Stored::Inline(bytes.clone()),
+            Some(Entry::Chunk { id, size }) => Stored::Chunk { id: *id, size: *size },
+            Some(Entry::Virtual { file, offset, length }) => Stored::Virtual { file: self.number(file), offset: *offset, length: *length },
         }
     }
 
-    /// A change as a run held it.
-    pub(super) fn change(&self, stored: &Stored) -> Result<Lookup> {
-        Ok(Lookup::Set(match stored {
-            Stored::Untouched => return Ok(Lookup::Untouched),
-            Stored::Deleted => return Ok(Lookup::Deleted),
+    /// An entry as a run held it.
+    pub(super) fn entry(&self, stored: &Stored) -> Result<Option<Entry>> {
+        Ok(Some(match stored {
+            Stored::Deleted => return Ok(None),
             Stored::Inline(bytes) => Entry::Inline(bytes.clone()),
             Stored::Chunk { id, size } => Entry::Chunk { id: *id, size: *size },
             Stored::Virtual { file, offset, length } => {

@@ -105,25 +105,25 @@ fn advance(mut head: PeekMut<'_, Head<'_>>) -> Result<()> {
     Ok(())
 }
 
-/// Which stamps are voided where, remembered for the directory that was asked about last.
+/// Which stamps are deleted where, remembered for the directory that was asked about last.
 #[derive(Default)]
 pub(super) struct Mask {
     directory: Option<String>,
-    voided_at: Option<u64>,
+    deleted_at: Option<u64>,
 }
 
 impl Mask {
-    /// Whether what a run with this stamp says of `key` was taken back.
+    /// Whether a prefix delete came after an entry of `key` in a run with this stamp.
     pub(super) fn hides(&mut self, staged: &Staged, key: &str, stamp: u64) -> bool {
-        if staged.voided.is_empty() {
+        if staged.deleted.is_empty() {
             return false;
         }
         let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
         if self.directory.as_deref() != Some(directory) {
             self.directory = Some(directory.to_owned());
-            self.voided_at = staged.voided_at(key);
+            self.deleted_at = staged.deleted_at(key);
         }
-        self.voided_at.is_some_and(|voided| voided > stamp)
+        self.deleted_at.is_some_and(|deleted| deleted > stamp)
     }
 }
 
@@ -131,7 +131,7 @@ impl Mask {
 pub(crate) struct StagedEdits<'a> {
     staged: &'a Staged,
     below: Option<&'a Prefix>,
-    memory: Peekable<btree_map::Range<'a, MapKey, Lookup>>,
+    memory: Peekable<btree_map::Range<'a, MapKey, Option<Entry>>>,
     runs: Merge<'a>,
     mask: Mask,
     /// The edit that [`look`](Self::look) has come to.
@@ -161,19 +161,13 @@ impl<'a> StagedEdits<'a> {
             }
             // What lies in memory is newer than every run.
             let found = if order == Ordering::Greater { None } else { self.memory.next() };
-            let (key, change) = match found {
-                Some((key, change)) => (key.clone(), change.clone()),
+            let (key, entry) = match found {
+                Some((key, entry)) => (key.clone(), entry.clone()),
                 None if self.mask.hides(self.staged, &self.runs.key, self.runs.stamp) => continue,
-                None => (MapKey::new(self.runs.key.as_str()), self.staged.names.change(&self.runs.value)?),
+                None => (MapKey::new(self.runs.key.as_str()), self.staged.names.entry(&self.runs.value)?),
             };
-            if self.below.is_some_and(|prefix| !prefix.contains(key.as_str())) {
-                return Ok(None);
-            }
-            match change {
-                Lookup::Set(entry) => return Ok(Some((key, Some(entry)))),
-                Lookup::Deleted => return Ok(Some((key, None))),
-                Lookup::Untouched => {}
-            }
+            let is_below = self.below.is_none_or(|prefix| prefix.contains(key.as_str()));
+            return Ok(is_below.then_some((key, entry)));
         }
     }
 

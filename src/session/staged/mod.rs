@@ -35,22 +35,21 @@ const FAN_IN: usize = 16;
 const ENTRY_WEIGHT: usize = 160;
 
 /// Changes in the order of their keys. Later calls override earlier ones.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Staged {
-    /// The latest, each overriding every run and every prefix in `deleted`. An untouched one was taken back.
-    memory: BTreeMap<MapKey, Lookup>,
+    /// The latest: set (`Some`) or deleted (`None`), each overriding every run and every prefix in `deleted`.
+    memory: BTreeMap<MapKey, Option<Entry>>,
     /// What they take, in bytes.
     weight: usize,
     /// Earlier ones, the newest last.
     runs: Vec<Run>,
     /// What the runs take in memory, in bytes.
     held: usize,
-    /// Prefixes below which nothing that runs say counts any more, if they are older than the stamp of the prefix.
-    voided: BTreeMap<Prefix, u64>,
-    /// The last stamp.
+    /// How many prefixes have been deleted so far.
     stamp: u64,
-    /// Prefixes below which everything is deleted that is not staged again; none lies inside another.
-    deleted: BTreeSet<Prefix>,
+    /// Prefixes below which everything is deleted that was staged before, or that the tip holds; each with its stamp, which
+    /// tells the runs that came before from those that came after.
+    deleted: BTreeMap<Prefix, u64>,
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
     /// What runs call files.
@@ -61,17 +60,7 @@ pub(crate) struct Staged {
     limit: usize,
     /// Where the rest goes.
     directory: PathBuf,
-    scratch: Own,
-}
-
-/// The scratch file to which a session adds; a copy of the session begins one of its own.
-#[derive(Debug, Default)]
-struct Own(Option<Scratch>);
-
-impl Clone for Own {
-    fn clone(&self) -> Self {
-        Self(None)
-    }
+    scratch: Option<Scratch>,
 }
 
 /// What is staged for a key.
@@ -90,15 +79,14 @@ impl Staged {
             weight: 0,
             runs: Vec::new(),
             held: 0,
-            voided: BTreeMap::new(),
             stamp: 0,
-            deleted: BTreeSet::new(),
+            deleted: BTreeMap::new(),
             files: BTreeMap::new(),
             names: FileTable::default(),
             containers: BTreeMap::new(),
             limit,
             directory,
-            scratch: Own::default(),
+            scratch: None,
         }
     }
 
@@ -107,117 +95,92 @@ impl Staged {
         !has_entries && self.containers.is_empty() && self.files.is_empty()
     }
 
+    /// The same room, and what is known of files and containers, with nothing staged.
+    pub(crate) fn without_changes(&self) -> Self {
+        let (files, containers) = (self.files.clone(), self.containers.clone());
+        Self { files, containers, ..Self::new(self.limit, self.directory.clone()) }
+    }
+
     /// `Unavailable` when what is staged already does not fit into memory and there is no scratch space: then nothing is
     /// staged, and nothing is lost.
     pub(crate) fn set(&mut self, key: &Key, entry: Entry) -> Result<()> {
-        self.put(key.as_map_key(), Lookup::Set(entry))
+        self.put(key.as_map_key().clone(), Some(entry))
     }
 
     /// Fails as [`set`](Self::set) does.
     pub(crate) fn delete(&mut self, key: &Key) -> Result<()> {
-        self.put(key.as_map_key(), Lookup::Deleted)
+        self.put(key.as_map_key().clone(), None)
     }
 
-    /// Takes back what was staged for a key itself; fails as [`set`](Self::set) does.
-    pub(crate) fn forget(&mut self, key: &MapKey) -> Result<()> {
-        if self.runs.is_empty() {
-            self.remove(key);
-            return Ok(());
-        }
-        self.put(key, Lookup::Untouched)
-    }
-
-    fn put(&mut self, key: &MapKey, change: Lookup) -> Result<()> {
+    /// Stages an entry, or the deletion of one; fails as [`set`](Self::set) does.
+    pub(crate) fn put(&mut self, key: MapKey, entry: Option<Entry>) -> Result<()> {
         self.make_room()?;
-        self.insert(key.clone(), change);
+        self.insert(key, entry);
         Ok(())
     }
 
     /// Stages a change for which there is room.
-    pub(super) fn insert(&mut self, key: MapKey, change: Lookup) {
-        let len = key.as_str().len();
-        self.weight += weight(len, &change);
-        if let Some(old) = self.memory.insert(key, change) {
-            self.weight -= weight(len, &old);
-        }
-    }
-
-    fn remove(&mut self, key: &MapKey) {
-        if let Some(old) = self.memory.remove(key) {
-            self.weight -= weight(key.as_str().len(), &old);
-        }
+    pub(super) fn insert(&mut self, key: MapKey, entry: Option<Entry>) {
+        self.forget(&key);
+        self.weight += weight(&key, entry.as_ref());
+        self.memory.insert(key, entry);
     }
 
     /// Deletes everything below `prefix`: what is staged there, and whatever the tip holds when the commit comes.
     pub(crate) fn delete_prefix(&mut self, prefix: &Prefix) {
-        self.void(prefix);
-        if self.covering(prefix.as_str()).is_none() {
-            self.deleted.retain(|inner| !prefix.contains(inner.as_str()));
-            self.deleted.insert(prefix.clone());
-        }
-    }
-
-    /// Takes back everything that was staged below `prefix`, and its deletion and those inside it.
-    pub(crate) fn forget_below(&mut self, prefix: &Prefix) {
-        self.void(prefix);
-        self.deleted.retain(|inner| !prefix.contains(inner.as_str()));
-    }
-
-    /// Takes back the changes of single keys below `prefix`.
-    fn void(&mut self, prefix: &Prefix) {
         let from = (Bound::Included(prefix.as_map_key()), Bound::Unbounded);
         let below = self.memory.range::<MapKey, _>(from).take_while(|(key, _)| prefix.contains(key.as_str()));
         let doomed: Vec<_> = below.map(|(key, _)| key.clone()).collect();
         for key in doomed {
-            self.remove(&key);
+            self.forget(&key);
         }
-        if !self.runs.is_empty() {
+        // A prefix inside a deleted one says nothing new, unless something was staged in between.
+        if self.covering(prefix.as_str()).is_none() || !self.runs.is_empty() {
             self.stamp += 1;
-            self.voided.retain(|inner, _| !prefix.contains(inner.as_str()));
-            self.voided.insert(prefix.clone(), self.stamp);
+            self.deleted.retain(|inner, _| !prefix.contains(inner.as_str()));
+            self.deleted.insert(prefix.clone(), self.stamp);
         }
     }
 
-    /// What a commit would make of `key`.
+    /// What is staged for a key, by itself or by a prefix delete.
     pub(crate) fn lookup(&self, key: &MapKey) -> Result<Lookup> {
-        Ok(match self.own(key)? {
-            Lookup::Untouched if self.covering(key.as_str()).is_some() => Lookup::Deleted,
-            own => own,
+        Ok(match self.edit(key)? {
+            Some(Some(entry)) => Lookup::Set(entry),
+            Some(None) => Lookup::Deleted,
+            None if self.covering(key.as_str()).is_some() => Lookup::Deleted,
+            None => Lookup::Untouched,
         })
     }
 
-    /// What is staged for `key` itself, whatever is deleted by a prefix.
-    pub(crate) fn own(&self, key: &MapKey) -> Result<Lookup> {
-        if let Some(change) = self.memory.get(key) {
-            return Ok(change.clone());
+    /// What is staged for a key by itself: an entry, or `None` for its deletion.
+    pub(crate) fn edit(&self, key: &MapKey) -> Result<Option<Option<Entry>>> {
+        if let Some(entry) = self.memory.get(key) {
+            return Ok(Some(entry.clone()));
         }
-        if self.runs.is_empty() {
-            return Ok(Lookup::Untouched);
-        }
-        let voided = self.voided_at(key.as_str());
-        for run in self.runs.iter().rev().take_while(|run| voided.is_none_or(|voided| voided <= run.stamp)) {
+        let deleted = self.deleted_at(key.as_str());
+        for run in self.runs.iter().rev().take_while(|run| deleted.is_none_or(|deleted| deleted <= run.stamp)) {
             if let Some(found) = run.find(key.as_str())? {
-                return self.names.change(&found);
+                return self.names.entry(&found).map(Some);
             }
         }
-        Ok(Lookup::Untouched)
+        Ok(None)
     }
 
-    /// The staged range delete in which `text` lies.
-    pub(crate) fn covering(&self, text: &str) -> Option<&Prefix> {
-        if self.deleted.is_empty() {
-            return None;
-        }
-        // Prefixes do not nest, so few are staged at once; most sessions have none.
-        prefixes(text).find_map(|prefix| self.deleted.get(&prefix))
+    /// The outermost staged range delete in which `text` lies.
+    pub(crate) fn covering<'s>(&'s self, text: &str) -> Option<&'s Prefix> {
+        self.covers(text).next().map(|(prefix, _)| prefix)
     }
 
-    /// The last stamp with which something was voided that `text` lies in.
-    fn voided_at(&self, text: &str) -> Option<u64> {
-        if self.voided.is_empty() {
-            return None;
-        }
-        prefixes(text).filter_map(|prefix| self.voided.get(&prefix)).max().copied()
+    /// The stamp of the last prefix delete that concerns `text`.
+    fn deleted_at(&self, text: &str) -> Option<u64> {
+        self.covers(text).map(|(_, stamp)| *stamp).max()
+    }
+
+    /// The range deletes in which `text` lies, from the outermost inwards.
+    fn covers<'s, 't>(&'s self, text: &'t str) -> impl Iterator<Item = (&'s Prefix, &'s u64)> {
+        // Few are staged at once; most sessions have none.
+        let ends = text.match_indices('/').map(|(at, _)| at + 1).filter(|_| !self.deleted.is_empty());
+        std::iter::once(0).chain(ends).filter_map(|end| self.deleted.get_key_value(&Prefix::new(text.get(..end)?).ok()?))
     }
 
     /// What is staged, as edits in the order of their keys; those below one prefix if one is named. Prefix deletes are not
@@ -226,9 +189,16 @@ impl Staged {
         StagedEdits::new(self, below)
     }
 
-    /// Prefixes below which everything is deleted that is not among the [`edits`](Self::edits); none lies inside another.
-    pub(crate) fn deleted(&self) -> &BTreeSet<Prefix> {
-        &self.deleted
+    /// Prefixes below which everything is deleted that is not among the [`edits`](Self::edits), in the order of the maps;
+    /// none lies inside another.
+    pub(crate) fn deleted(&self) -> Vec<&Prefix> {
+        let mut outermost: Vec<&Prefix> = Vec::new();
+        for prefix in self.deleted.keys() {
+            if outermost.last().is_none_or(|last| !last.contains(prefix.as_str())) {
+                outermost.push(prefix);
+            }
+        }
+        outermost
     }
 
     pub(crate) fn files(&self) -> &BTreeMap<FileKey, StagedFile> {
@@ -298,6 +268,12 @@ impl Staged {
         self.containers.insert(container.name.clone(), container);
     }
 
+    fn forget(&mut self, key: &MapKey) {
+        if let Some(old) = self.memory.remove(key) {
+            self.weight -= weight(key, old.as_ref());
+        }
+    }
+
     /// Moves what is too much for memory out of it; `Unavailable` when there is no room on disk either, and then nothing
     /// is lost.
     pub(super) fn make_room(&mut self) -> Result<()> {
@@ -313,8 +289,8 @@ impl Staged {
     /// Makes a run of what lies in the map.
     fn seal(&mut self) {
         let mut builder = Builder::default();
-        for (key, change) in std::mem::take(&mut self.memory) {
-            builder.push(key.as_str(), &self.names.stored(&change));
+        for (key, entry) in std::mem::take(&mut self.memory) {
+            builder.push(key.as_str(), &self.names.stored(entry.as_ref()));
         }
         self.weight = 0;
         if let Some(run) = builder.finish(self.stamp, 0) {
@@ -326,7 +302,7 @@ impl Staged {
     fn push(&mut self, run: Run) {
         self.held += run.held();
         match self.runs.last_mut() {
-            // In order, and nothing was voided in between: it goes on where the last one ended.
+            // In order, and nothing was deleted in between: it goes on where the last one ended.
             Some(last) if last.stamp == run.stamp && MapKey::new(last.last()) < MapKey::new(run.first()) => last.append(run),
             _ => self.runs.push(run),
         }
@@ -336,13 +312,13 @@ impl Staged {
     fn spill(&mut self) -> Result<()> {
         let mut scratch = self.take_scratch()?;
         let spilled = self.runs.iter_mut().try_for_each(|run| run.spill(&mut scratch));
-        self.scratch.0 = Some(scratch);
+        self.scratch = Some(scratch);
         self.held = self.runs.iter().map(Run::held).sum();
         spilled
     }
 
     fn take_scratch(&mut self) -> Result<Scratch> {
-        self.scratch.0.take().map_or_else(|| Scratch::new(&self.directory), Ok)
+        self.scratch.take().map_or_else(|| Scratch::new(&self.directory), Ok)
     }
 
     /// Merges runs, so that however many there have been, there are few to read at once.
@@ -357,10 +333,7 @@ impl Staged {
             self.runs.extend(merged);
             self.held = self.runs.iter().map(Run::held).sum();
             // The merged runs lay in it, and it goes with the last of them.
-            self.scratch.0 = None;
-            if self.runs.iter().all(|run| run.stamp == self.stamp) {
-                self.voided.clear();
-            }
+            self.scratch = None;
         }
         Ok(())
     }
@@ -382,22 +355,16 @@ impl Staged {
                 builder.spill(scratch)?;
             }
         }
-        // Nothing is left in it that was voided so far.
+        // Every prefix delete so far has been applied.
         Ok(builder.finish(self.stamp, level))
     }
 }
 
-/// The prefixes that `text` may lie in, from the outermost inwards.
-fn prefixes(text: &str) -> impl Iterator<Item = Prefix> {
-    let ends = text.match_indices('/').map(|(at, _)| at + 1);
-    std::iter::once(0).chain(ends).filter_map(|end| Prefix::new(text.get(..end)?).ok())
-}
-
-/// What a change takes in memory, roughly, under a key of this length.
-fn weight(key: usize, change: &Lookup) -> usize {
-    let inline = match change {
-        Lookup::Set(Entry::Inline(bytes)) => bytes.len(),
+/// What an entry takes in memory, roughly.
+fn weight(key: &MapKey, entry: Option<&Entry>) -> usize {
+    let inline = match entry {
+        Some(Entry::Inline(bytes)) => bytes.len(),
         _ => 0,
     };
-    key + ENTRY_WEIGHT + inline
+    key.as_str().len() + ENTRY_WEIGHT + inline
 }

@@ -25,36 +25,34 @@ const NEXT_RANGE: u8 = 3;
 /// In the file of the reference before.
 const SAME_FILE: u8 = 4;
 const VIRTUAL: u8 = 5;
-const UNTOUCHED: u8 = 6;
 
 /// An entry, its file by its place in the table of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stored {
-    Untouched,
     Deleted,
     Inline(Bytes),
     Chunk { id: ChunkId, size: u64 },
     Virtual { file: usize, offset: u64, length: u64 },
 }
 
-/// Entries in the order of their keys, all staged at one moment as far as voided prefixes are concerned.
-#[derive(Debug, Clone)]
+/// Entries in the order of their keys, all staged at one moment as far as prefix deletes are concerned.
+#[derive(Debug)]
 pub(super) struct Run {
     blocks: Vec<Block>,
     last: String,
-    /// How many prefixes had been voided before: what is voided later takes back what lies here.
+    /// How many prefix deletes came before: the later ones delete what lies here.
     pub(super) stamp: u64,
     /// How often its entries have been merged.
     pub(super) level: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Block {
     first: Box<str>,
     data: Data,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Data {
     Memory(Bytes),
     Scratch(Place),
@@ -160,7 +158,6 @@ impl Builder {
         self.last.truncate(shared);
         self.last.push_str(rest);
         match value {
-            Stored::Untouched => data.push(UNTOUCHED),
             Stored::Deleted => data.push(DELETED),
             Stored::Inline(bytes) => {
                 data.push(INLINE);
@@ -290,7 +287,6 @@ impl Cursor<'_> {
         let (kind, tail) = tail.split_first()?;
         rest = tail;
         self.value = match *kind {
-            UNTOUCHED => Stored::Untouched,
             DELETED => Stored::Deleted,
             INLINE => {
                 let len = number(&mut rest)?;
