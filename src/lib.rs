@@ -34,6 +34,7 @@
 //! | write | `repository.write("main")` | `session/mod` → `refs/mod` → `objects/read` |
 //! | set | `session.set(key, bytes)` | `session/write` → `chunk/split` → `chunk/write` → `session/staged` |
 //! | point | `session.set_virtual(key, url, range)` | `session/virtuals` → `virtuals/locate` → `session/staged` |
+//! | point at many | `session.set_virtual_many(refs, options)` | `session/bulk` → `session/columns` → `virtuals/locate` → `session/staged/bulk` |
 //! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` → `refs/settle` |
 //! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
@@ -84,7 +85,8 @@ pub use maintenance::{
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
 pub use session::{
-    Child, Copied, Dependency, EntryKind, Existing, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, WriteSession,
+    Child, Copied, Dependency, EntryKind, Existing, KeyColumn, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, VirtualRefs,
+    WriteSession,
 };
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeChange, TreeOptions, TreeSummary};

@@ -3,6 +3,8 @@
 //! A [`Snapshot`] never changes. A [`WriteSession`] belongs to one branch: its changes are seen by nobody else until
 //! [`commit`](WriteSession::commit), and a session that is dropped leaves at most garbage behind.
 
+mod bulk;
+mod columns;
 mod content;
 mod copy;
 mod many;
@@ -27,6 +29,7 @@ use crate::objects::{Objects, Uploads};
 use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection};
 use crate::repository::Repository;
 
+pub use columns::{KeyColumn, VirtualRefs};
 pub use copy::{Copied, Existing};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub use read::{Child, Dependency};

@@ -5,6 +5,7 @@
 //! under which it was first referred to: adding a more specific container later names files anew only for new references.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::access::Access;
 use super::container::parse_template;
@@ -25,18 +26,9 @@ pub struct Located {
 /// A set of containers, indexed by literal prefix: locating costs well under a microsecond however many there are.
 #[derive(Debug, Clone, Default)]
 pub struct Locator {
-    containers: Vec<(String, Template)>,
-    /// Sorted by prefix.
-    index: Vec<Indexed>,
-}
-
-#[derive(Debug, Clone)]
-struct Indexed {
-    prefix: String,
-    /// The containers with exactly this literal prefix.
-    members: Vec<usize>,
-    /// The entry with the longest prefix that is a proper prefix of this one.
-    shorter: Option<usize>,
+    containers: BTreeMap<String, Template>,
+    /// The names of the containers with exactly this literal prefix.
+    index: BTreeMap<String, Vec<String>>,
 }
 
 impl Locator {
@@ -44,70 +36,44 @@ impl Locator {
     pub fn new<'c>(containers: impl IntoIterator<Item = &'c Container>) -> Result<Self> {
         let mut out = Self::default();
         for container in containers {
-            out.insert(container)?;
+            out.add(container)?;
         }
-        out.index();
         Ok(out)
     }
 
     /// Adds one container; an invalid one, or a second of one name, is `Invalid` and changes nothing.
     pub fn add(&mut self, container: &Container) -> Result<()> {
-        self.insert(container)?;
-        self.index();
-        Ok(())
-    }
-
-    fn insert(&mut self, container: &Container) -> Result<()> {
         let template = container.parsed()?;
-        match self.containers.binary_search_by(|(name, _)| name.as_str().cmp(&container.name)) {
-            Ok(_) => Err(Error::invalid(format!("container {:?} is there twice", container.name))),
-            Err(at) => {
-                self.containers.insert(at, (container.name.clone(), template));
-                Ok(())
-            }
+        let name = &container.name;
+        if self.containers.contains_key(name) {
+            return Err(Error::invalid(format!("container {name:?} is there twice")));
         }
-    }
-
-    fn index(&mut self) {
-        let mut by_prefix: Vec<(&str, usize)> =
-            self.containers.iter().enumerate().map(|(i, (_, template))| (template.literal_prefix(), i)).collect();
-        by_prefix.sort_unstable();
-        let mut index: Vec<Indexed> = Vec::with_capacity(by_prefix.len());
-        for (prefix, member) in by_prefix {
-            if let Some(last) = index.last_mut().filter(|last| last.prefix == prefix) {
-                last.members.push(member);
-                continue;
-            }
-            // Whatever is a prefix of this one is a prefix of its predecessor, or is the predecessor.
-            let mut shorter = index.len().checked_sub(1);
-            while let Some(entry) = shorter.and_then(|i| index.get(i)).filter(|entry| !prefix.starts_with(&entry.prefix)) {
-                shorter = entry.shorter;
-            }
-            index.push(Indexed { prefix: prefix.to_owned(), members: vec![member], shorter });
-        }
-        self.index = index;
+        let members = self.index.entry(template.literal_prefix().to_owned()).or_default();
+        let at = members.partition_point(|member| member < name);
+        members.insert(at, name.clone());
+        self.containers.insert(name.clone(), template);
+        Ok(())
     }
 
     /// Names the file that `url` points at; a URL that cannot be recorded, a tie and a name that is too long are `Invalid`.
     pub fn locate(&self, url: &str) -> Result<Located> {
         let parts = url::parse(url)?;
-        let mut next = self.index.partition_point(|entry| entry.prefix.as_str() <= url).checked_sub(1);
-        while let Some(entry) = next.and_then(|i| self.index.get(i)) {
-            next = entry.shorter;
-            if !url.starts_with(&entry.prefix) {
-                continue;
-            }
-            let mut found: Option<(&str, Vec<&str>)> = None;
-            for (name, template) in entry.members.iter().filter_map(|&i| self.containers.get(i)) {
-                let Some(args) = template.matches(url) else { continue };
-                if let Some((other, _)) = found {
-                    return Err(Error::invalid(format!("url {} lies in two containers, {other:?} and {name:?}", url::shown(url))));
+        let mut rest = url;
+        // Every indexed prefix of `rest` sorts before it, the longest last, and what lies between that and `rest` shares
+        // more with the one than with the other.
+        while let Some((prefix, members)) = self.index.range::<str, _>((Bound::Unbounded, Bound::Included(rest))).next_back() {
+            let mut end = prefix.bytes().zip(rest.bytes()).take_while(|(a, b)| a == b).count();
+            if end == prefix.len() {
+                if let Some(file) = self.match_one(members, url)? {
+                    return Ok(Located { file, container: None });
                 }
-                found = Some((name, args));
+                let Some(shorter) = end.checked_sub(1) else { break };
+                end = shorter;
             }
-            if let Some((name, args)) = found {
-                return Ok(Located { file: FileKey::new(name, args)?, container: None });
+            while !rest.is_char_boundary(end) {
+                end -= 1;
             }
+            rest = rest.get(..end).unwrap_or_default();
         }
         let container = Container::automatic(parts);
         let file = FileKey::new(&container.name, [parts.path.strip_prefix('/').unwrap_or(parts.path)])?;
@@ -115,15 +81,25 @@ impl Locator {
         Ok(Located { file, container: Some(container) })
     }
 
+    /// The name of the file at `url` in the only one of these containers that it lies in.
+    fn match_one(&self, names: &[String], url: &str) -> Result<Option<FileKey>> {
+        let mut found: Option<(&str, Vec<&str>)> = None;
+        for name in names {
+            let Some(args) = self.containers.get(name).and_then(|template| template.matches(url)) else { continue };
+            if let Some((other, _)) = found {
+                return Err(Error::invalid(format!("url {} lies in two containers, {other:?} and {name:?}", url::shown(url))));
+            }
+            found = Some((name, args));
+        }
+        found.map(|(name, args)| FileKey::new(name, args)).transpose()
+    }
+
     /// Names a file by container and arguments; `Invalid` unless they give a valid URL that leads back to them.
     pub fn file(&self, container: &str, args: &[&str]) -> Result<FileKey> {
-        let Ok(at) = self.containers.binary_search_by(|(name, _)| name.as_str().cmp(container)) else {
-            return Err(Error::invalid(format!("there is no container {container:?}")));
-        };
+        let template = self.containers.get(container);
+        let template = template.ok_or_else(|| Error::invalid(format!("there is no container {container:?}")))?;
         let file = FileKey::new(container, args.iter().copied())?;
-        if let Some((_, template)) = self.containers.get(at) {
-            render(template, container, args)?;
-        }
+        render(template, container, args)?;
         Ok(file)
     }
 }

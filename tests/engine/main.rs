@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod at_rest;
+mod bulk;
 mod comparing;
 mod copies;
 mod many;

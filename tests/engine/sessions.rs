@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 
-use firnline::{CommitOptions, Entry, ErrorKind, OpenOptions, Prefix, Repository};
+use firnline::{CommitOptions, Entry, ErrorKind, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs};
 
 use crate::support::{World, conflicts, key};
 
@@ -136,6 +136,11 @@ async fn everything_can_be_done_in_a_task() {
         let mut session = repository.write("main").await?;
         session.set(&key("a"), vec![1; 5000]).await?;
         session.set_virtual(&key("b"), "file:///data/one.nc", 0..4).await?;
+        let keys = firnline::KeyColumn::Keys(&["d", "e"]);
+        let (urls, ones) = (["file:///data/one.nc"], [1, 1]);
+        let refs = VirtualRefs { keys, urls: &urls, url: &[0, 0], offset: &ones, length: &ones, validators: &[] };
+        session.set_virtual_many(&refs, &VirtualOptions::default()).await?;
+        session.set_many([(key("f"), "small".into()), (key("g"), vec![2; 5000])]).await?;
         session.delete(&key("c")).await?;
         session.get(&key("a")).await?;
         session.get_many(&[key("a"), key("c")]).await?;

@@ -39,7 +39,7 @@ impl StagedFile {
     }
 
     /// What is known when `new` is learnt of `file` too; `SourceChanged` when both cannot be true.
-    pub(super) fn joined(&self, file: &FileKey, new: Self) -> Result<Self> {
+    pub(in crate::session) fn joined(&self, file: &FileKey, new: Self) -> Result<Self> {
         if new.repin {
             return Ok(new);
         }

@@ -4,6 +4,7 @@
 //! take too much memory go to a scratch file. A reader, and the commit, sees all of them as one sequence in the order of
 //! the keys ([`StagedEdits`]), in which the newest change of a key is the one that counts.
 
+mod bulk;
 mod files;
 mod merge;
 mod run;
@@ -22,10 +23,10 @@ use crate::scratch::Scratch;
 pub(crate) use files::StagedFile;
 pub(crate) use merge::StagedEdits;
 
+pub(super) use bulk::Bulk;
 use files::FileTable;
 use merge::{Mask, Merge};
-use run::Run;
-pub(in crate::session) use run::{Builder, Stored};
+use run::{Builder, Run};
 
 /// How many runs of one level become one of the next.
 const FAN_IN: usize = 16;
@@ -114,10 +115,15 @@ impl Staged {
     /// Stages an entry, or the deletion of one; fails as [`set`](Self::set) does.
     pub(crate) fn put(&mut self, key: MapKey, entry: Option<Entry>) -> Result<()> {
         self.make_room()?;
+        self.insert(key, entry);
+        Ok(())
+    }
+
+    /// Stages a change for which there is room.
+    pub(super) fn insert(&mut self, key: MapKey, entry: Option<Entry>) {
         self.forget(&key);
         self.weight += weight(&key, entry.as_ref());
         self.memory.insert(key, entry);
-        Ok(())
     }
 
     /// Deletes everything below `prefix`: what is staged there, and whatever the tip holds when the commit comes.
@@ -211,8 +217,13 @@ impl Staged {
     /// Notes what is known of a file; `SourceChanged` when an earlier entry of this session saw another state of it.
     pub(crate) fn add_file(&mut self, file: &FileKey, new: StagedFile) -> Result<()> {
         let known = self.with_file(file, new)?;
-        self.files.insert(file.clone(), known);
+        self.set_file(file.clone(), known);
         Ok(())
+    }
+
+    /// Notes all that is known of a file.
+    pub(super) fn set_file(&mut self, file: FileKey, known: StagedFile) {
+        self.files.insert(file, known);
     }
 
     /// What would be known of a file, if `new` were added.
@@ -255,40 +266,6 @@ impl Staged {
 
     pub(crate) fn set_container(&mut self, container: Container) {
         self.containers.insert(container.name.clone(), container);
-    }
-
-    /// Appends a reference to a run that is being built; the run goes to disk as it grows.
-    pub(super) fn build(&mut self, run: &mut Builder, key: &str, value: &Stored) -> Result<()> {
-        run.push(key, value);
-        if run.held() <= self.limit / 2 {
-            return Ok(());
-        }
-        let mut scratch = self.take_scratch()?;
-        let spilled = run.spill(&mut scratch);
-        self.scratch = Some(scratch);
-        spilled
-    }
-
-    /// Stages everything that a run was built of, later than anything else. After an error nothing of it is staged.
-    pub(super) fn adopt(&mut self, run: Builder) -> Result<()> {
-        let Some(run) = run.finish(self.stamp, 0) else { return Ok(()) };
-        let mut cursor = run.cursor();
-        let mut overridden = Vec::new();
-        for (key, _) in self.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())) {
-            if cursor.seek(key.as_str())? && cursor.key == key.as_str() {
-                overridden.push(key.clone());
-            }
-        }
-        for key in overridden {
-            self.forget(&key);
-        }
-        self.push(run);
-        Ok(())
-    }
-
-    /// What runs call `file`.
-    pub(super) fn number(&mut self, file: &FileKey) -> usize {
-        self.names.number(file)
     }
 
     fn forget(&mut self, key: &MapKey) {

@@ -28,7 +28,7 @@ const VIRTUAL: u8 = 5;
 
 /// An entry, its file by its place in the table of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::session) enum Stored {
+pub(super) enum Stored {
     Deleted,
     Inline(Bytes),
     Chunk { id: ChunkId, size: u64 },
@@ -131,7 +131,7 @@ impl Previous {
 
 /// Takes entries in the order of their keys.
 #[derive(Debug, Default)]
-pub(in crate::session) struct Builder {
+pub(super) struct Builder {
     blocks: Vec<Block>,
     held: usize,
     /// The block being filled, and its first key.

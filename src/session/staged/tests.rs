@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::run::Stored;
 use super::*;
 use crate::error::ErrorKind;
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
@@ -100,14 +101,23 @@ fn random_entry(random: &mut SmallRng) -> Entry {
 /// Stages references in the order of their keys, as the calls for many do.
 fn stage_run(random: &mut SmallRng, staged: &mut Staged, model: &mut Model) {
     let keys: BTreeSet<Key> = (0..random.random_range(1..30)).map(|_| random_key(random)).collect();
-    let mut run = Builder::default();
-    for key in keys {
+    let mut bulk = Bulk::default();
+    let cut = random.random_range(0..60);
+    for (at, key) in keys.into_iter().enumerate() {
         let entry = random_virtual(random);
-        let stored = staged.names.stored(Some(&entry));
-        staged.build(&mut run, key.as_str(), &stored).unwrap();
+        let Entry::Virtual { file, offset, length } = &entry else { panic!("{entry:?}") };
+        let number = staged.number(file);
+        if at == cut {
+            bulk.cut(staged);
+            // Before the cut, so that it is the same key again if it came before.
+            bulk.push(staged, "a/3", number, 0, 1).unwrap();
+            model.entries.insert(MapKey::new("a/3"), Some(Entry::Virtual { file: file.clone(), offset: 0, length: 1 }));
+            bulk.cut(staged);
+        }
+        bulk.push(staged, key.as_str(), number, *offset, *length).unwrap();
         model.entries.insert(key.into(), Some(entry));
     }
-    staged.adopt(run).unwrap();
+    bulk.finish(staged).unwrap();
 }
 
 fn compare(random: &mut SmallRng, staged: &Staged, model: &Model, context: &str) {
@@ -175,13 +185,14 @@ fn staged_changes_are_the_same_wherever_they_lie() {
 #[test]
 fn runs_in_order_are_one_run_that_lies_on_disk_in_blocks() {
     let mut staged = staged(100_000);
-    let entry = |n: u64| Stored::Virtual { file: usize::try_from(n / 1000).unwrap(), offset: n * 7, length: 7 };
+    let file = |n: u64| usize::try_from(n / 1000).unwrap();
+    let entry = |n: u64| Stored::Virtual { file: file(n), offset: n * 7, length: 7 };
     for part in 0..20 {
-        let mut run = Builder::default();
+        let mut bulk = Bulk::default();
         for n in part * 5000..(part + 1) * 5000 {
-            staged.build(&mut run, &format!("air/c/{}/{}", n / 100, n % 100), &entry(n)).unwrap();
+            bulk.push(&mut staged, &format!("air/c/{}/{}", n / 100, n % 100), file(n), n * 7, 7).unwrap();
         }
-        staged.adopt(run).unwrap();
+        bulk.finish(&mut staged).unwrap();
     }
     staged.make_room().unwrap();
     assert_eq!(staged.runs.len(), 1);
