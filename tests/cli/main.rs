@@ -5,6 +5,8 @@
 mod support;
 
 mod car;
+mod comparing;
+mod copies;
 mod locating;
 mod reading;
 mod refs;
