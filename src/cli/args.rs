@@ -61,14 +61,8 @@ impl CommitArgs {
             context.out.say(&format!("would commit to {}: {}", self.branch, done.counts));
             return Ok(Verdict::Fine);
         }
-        let mut options = CommitOptions::from(self.message.unwrap_or(done.message));
-        options.author = self.author;
-        options.meta = fields(self.meta)?;
-        if self.allow_empty {
-            options = options.allow_empty();
-        }
         let base = session.base().id();
-        let snapshot = session.commit(options).await?;
+        let snapshot = session.commit(self.options(done.message)?).await?;
         context.out.line(&snapshot.id().to_string())?;
         if snapshot.id() == base {
             context.out.note(&format!("nothing changed, nothing was committed; {} stays as it is", self.branch));
@@ -79,6 +73,21 @@ impl CommitArgs {
             context.out.say(&format!("undo with: firn reset {} {parent}", self.branch));
         }
         Ok(Verdict::Fine)
+    }
+
+    /// What the commit says of itself; `message` if none was given.
+    fn options(&self, message: String) -> Result<CommitOptions, Stop> {
+        let mut options = CommitOptions::from(self.message.clone().unwrap_or(message));
+        options.author.clone_from(&self.author);
+        options.meta = fields(self.meta.clone())?;
+        Ok(if self.allow_empty { options.allow_empty() } else { options })
+    }
+
+    /// What the commit of one of several parts says of itself.
+    pub(super) fn options_of_part(&self, message: String, number: u64) -> Result<CommitOptions, Stop> {
+        let mut options = self.options(message)?;
+        options.message = format!("{} ({number})", options.message);
+        Ok(options)
     }
 }
 

@@ -27,6 +27,7 @@ mod log;
 mod ls;
 mod moves;
 mod output;
+mod parts;
 mod put;
 mod refs;
 mod reset;

@@ -85,6 +85,12 @@ impl Output {
         self.out.write_all(bytes).map_err(lost)
     }
 
+    /// Prints one line at once: for whoever reads along.
+    pub(super) fn line_now(&mut self, text: &str) -> Result<(), Stop> {
+        self.line(text)?;
+        self.out.flush().map_err(lost)
+    }
+
     /// Says on standard error what somebody who looks on wants to know: counts, mostly.
     pub(super) fn note(&self, text: &str) {
         if self.chatty {
