@@ -48,6 +48,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("zstd", &["format"]),
     ("iroh_car", &["carfile"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("indicatif", &["cli"]),
     ("quick_cache", &["objects", "virtuals"]),
     ("serde_ipld_dagcbor", &["dagcbor"]),
 ];

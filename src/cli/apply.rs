@@ -101,13 +101,15 @@ impl Apply {
             let mut reading = std::pin::pin!(next_line(&mut input, number));
             // A part is committed in its time also when nothing more comes.
             let line = loop {
-                tokio::select! {
-                    biased;
-                    () = wait_until(parts.due(&counts)) => {
-                        parts.commit(context, &self.commit, session, std::mem::take(&mut counts)).await?;
-                        session = repository.write(&self.commit.branch).await?;
-                    }
-                    line = &mut reading => break line?,
+                let is_due = parts.is_full(&counts)
+                    || tokio::select! {
+                        biased;
+                        line = &mut reading => break line?,
+                        () = wait_until(parts.due()) => true,
+                    };
+                if is_due {
+                    parts.commit(context, &self.commit, session, std::mem::take(&mut counts)).await?;
+                    session = repository.write(&self.commit.branch).await?;
                 }
             };
             let Some(line) = line else { return Ok((session, counts)) };

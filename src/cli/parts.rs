@@ -62,12 +62,16 @@ impl Parts {
         Self { every, base, lines: 0, started: None, commits: 0, committed: 0, deletes: false }
     }
 
-    /// When the part with these operations has to be committed, if that can be told already.
-    pub(super) fn due(&self, counts: &Counts) -> Option<Instant> {
-        let started = self.started?;
+    /// Whether a part with these operations is large enough.
+    pub(super) fn is_full(&self, counts: &Counts) -> bool {
+        matches!(self.every, Some(Every::Operations(n)) if counts.total() >= n)
+    }
+
+    /// When the part that is being staged has to be committed, if that depends on the time.
+    pub(super) fn due(&self) -> Option<Instant> {
         match self.every? {
-            Every::Operations(n) => (counts.total() >= n).then_some(started),
-            Every::Span(span) => Some(started + span),
+            Every::Operations(_) => None,
+            Every::Span(span) => Some(self.started? + span),
         }
     }
 

@@ -7,6 +7,7 @@ mod support;
 mod car;
 mod comparing;
 mod copies;
+mod documented;
 mod locating;
 mod reading;
 mod refs;
