@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("key", 0),
     ("id", 0),
     ("time", 0),
+    ("progress", 0),
     ("testing", 0),
     ("text", 0),
     ("varint", 0),

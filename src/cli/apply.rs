@@ -25,6 +25,7 @@ use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use crate::error::{Error, Result};
 use crate::key::{Key, Prefix};
+use crate::progress::{Amount, Progress};
 use crate::session::WriteSession;
 
 /// The longest line, in bytes.
@@ -123,6 +124,9 @@ impl Apply {
             };
             staged.map_err(|e| e.context(format!("line {number}")))?;
             parts.started.get_or_insert_with(Instant::now);
+            if let Some(bar) = context.out.bar() {
+                bar.advance(Amount { items: 1, bytes: line.len() as u64 });
+            }
         }
     }
 }

@@ -29,6 +29,9 @@ pub(super) struct Global {
     /// Print counts on standard error although it is no terminal
     #[arg(short, long, global = true)]
     pub(super) verbose: bool,
+    /// Print neither counts nor progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
 }
 
 /// What every verb that commits takes.

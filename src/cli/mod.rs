@@ -29,6 +29,7 @@ mod ls;
 mod moves;
 mod output;
 mod parts;
+mod progress;
 mod put;
 mod refs;
 mod reset;

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "../support/mod.rs"]
+mod skipping;
 mod support;
 
 mod car;
@@ -9,6 +11,7 @@ mod comparing;
 mod copies;
 mod documented;
 mod locating;
+mod progress;
 mod reading;
 mod refs;
 mod revisions;

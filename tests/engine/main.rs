@@ -4,6 +4,7 @@
 
 mod comparing;
 mod copies;
+mod progress;
 mod refs;
 mod sessions;
 mod support;
