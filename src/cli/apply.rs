@@ -20,9 +20,9 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::time::Instant;
 
 use super::args::{CommitArgs, Deletes, Done};
-use super::parts::{Every, Parts};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
+use super::parts::{Every, Parts};
 use crate::error::{Error, Result};
 use crate::key::{Key, Prefix};
 use crate::progress::{Amount, Progress};

@@ -15,6 +15,7 @@ const ALLOW: &str = "Read external files below this URL; may be repeated [also: 
 
 /// What every verb takes.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Global {
     #[arg(short = 'R', long = "repository", value_name = "URL", global = true, help = REPOSITORY)]
     pub(super) place: Option<String>,

@@ -103,9 +103,9 @@ impl Parts {
     /// Says what a reader of the last line cannot know: how far an error let it come, or how to undo it all.
     pub(super) fn finish(self, context: &Context, branch: &str, outcome: Result<(), Stop>) -> Result<Verdict, Stop> {
         if outcome.is_err() && self.committed > 0 {
-            context.out.say_item(&AppliedRow {
-                applied: Applied { commits: self.commits, lines: self.committed, next: self.committed + 1 },
-            });
+            context
+                .out
+                .say_item(&AppliedRow { applied: Applied { commits: self.commits, lines: self.committed, next: self.committed + 1 } });
         }
         if self.deletes {
             context.out.say(&format!("undo with: firn reset {branch} {}", self.base));

@@ -93,7 +93,8 @@ impl MapRow {
 
 impl Document {
     fn of(snapshot: &Snapshot, stats: &maintenance::Stats) -> Self {
-        let arrays = stats.arrays.iter().map(|(prefix, counts)| ArrayRow { name: prefix.as_str().to_owned(), counts: CountsRow::of(*counts) });
+        let arrays =
+            stats.arrays.iter().map(|(prefix, counts)| ArrayRow { name: prefix.as_str().to_owned(), counts: CountsRow::of(*counts) });
         Self {
             id: snapshot.id().to_string(),
             kinds: stats.kinds.iter().map(|(kind, counts)| (kind.word(), CountsRow::of(*counts))).collect(),

@@ -59,7 +59,9 @@ impl Snapshot {
         let files = stream::iter(whole.then(|| changes(self.file_map(), newer.file_map(), Span::all()))).flatten();
         let files = files.try_filter_map(|change| async move {
             Ok(match (change.old, change.new) {
-                (Some(old), Some(new)) if is_other_state(&old, &new) => Some(Change::File { file: FileKey::from_map_key(&change.key)?, old, new }),
+                (Some(old), Some(new)) if is_other_state(&old, &new) => {
+                    Some(Change::File { file: FileKey::from_map_key(&change.key)?, old, new })
+                }
                 // What came and went is told by the keys.
                 _ => None,
             })

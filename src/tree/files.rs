@@ -26,7 +26,10 @@ pub(super) fn budget() -> Arc<Semaphore> {
 
 /// Walks `directory` on a thread of its own. The files come as a stream, the number of empty directories at
 /// the end.
-pub(super) fn walk(directory: PathBuf, prefix: Prefix) -> (impl Stream<Item = Result<Found>> + Send, impl Future<Output = Result<u64>> + Send) {
+pub(super) fn walk(
+    directory: PathBuf,
+    prefix: Prefix,
+) -> (impl Stream<Item = Result<Found>> + Send, impl Future<Output = Result<u64>> + Send) {
     let (sender, receiver) = mpsc::channel(1024);
     let found = stream::unfold(receiver, |mut found| async move { found.recv().await.map(|next| (next, found)) });
     let walk = blocking(move || Walk::new(prefix, |found| sender.blocking_send(found).is_ok()).run(&directory));

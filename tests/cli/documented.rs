@@ -3,6 +3,7 @@
 //! With `FIRN_WRITE_GOLDEN` set the reference is written anew; the fields are written by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,9 +44,9 @@ fn reference(sandbox: &Sandbox) -> String {
     let mut text = format!("\n## `firn`\n\n```text\n{top}\n```\n");
     for verb in verbs(&top).iter().filter(|verb| *verb != "help") {
         let told = help(sandbox, &[verb]);
-        text += &format!("\n## `firn {verb}`\n\n```text\n{told}\n```\n");
+        write!(text, "\n## `firn {verb}`\n\n```text\n{told}\n```\n").unwrap();
         for inner in verbs(&told).iter().filter(|inner| *inner != "help") {
-            text += &format!("\n### `firn {verb} {inner}`\n\n```text\n{}\n```\n", help(sandbox, &[verb, inner]));
+            write!(text, "\n### `firn {verb} {inner}`\n\n```text\n{}\n```\n", help(sandbox, &[verb, inner])).unwrap();
         }
     }
     text

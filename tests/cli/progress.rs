@@ -22,8 +22,13 @@ fn a_terminal_is_shown_how_far_it_has_come() {
         sandbox.write(&format!("in/{file}"), noise(file.into(), 20_000));
     }
     let (input, out, car) = (sandbox.text("in"), sandbox.text("out"), sandbox.text("a.car"));
-    let verbs: [&[&str]; 5] =
-        [&["import", &input], &["verify"], &["checkout", "main", &out], &["car", "export", "main", &car], &["car", "import", &car, "--tag", "t"]];
+    let verbs: [&[&str]; 5] = [
+        &["import", &input],
+        &["verify"],
+        &["checkout", "main", &out],
+        &["car", "export", "main", &car],
+        &["car", "import", &car, "--tag", "t"],
+    ];
     for args in verbs {
         let Some(shown) = on_a_terminal(&sandbox, args) else {
             skip("a_terminal_is_shown_how_far_it_has_come", "there is no program `script` to make a terminal");

@@ -141,7 +141,9 @@ const GROUP: &str = r#"{"zarr_format":3,"node_type":"group"}"#;
 
 async fn zarr(world: &World) -> Snapshot {
     let mut session = world.repository.write("main").await.unwrap();
-    for (name, value) in [("zarr.json", GROUP), ("air/zarr.json", GROUP), ("air/t/zarr.json", ARRAY), ("old/.zarray", "{}"), ("notes/a.txt", "x")] {
+    for (name, value) in
+        [("zarr.json", GROUP), ("air/zarr.json", GROUP), ("air/t/zarr.json", ARRAY), ("old/.zarray", "{}"), ("notes/a.txt", "x")]
+    {
         session.set(&key(name), value).await.unwrap();
     }
     for n in 0..500_u64 {

@@ -222,9 +222,12 @@ async fn names_that_cannot_be_are_refused_and_change_nothing() {
     ] {
         assert_eq!(session.copy_from(&old, &source, to, Existing::Refuse).await.unwrap_err().kind(), kind, "{source:?} {to}");
     }
-    for (source, to, kind) in
-        [("a", "a", ErrorKind::Invalid), ("a/", "a", ErrorKind::Invalid), ("none", "b", ErrorKind::NotFound), ("a", "b//", ErrorKind::Invalid)]
-    {
+    for (source, to, kind) in [
+        ("a", "a", ErrorKind::Invalid),
+        ("a/", "a", ErrorKind::Invalid),
+        ("none", "b", ErrorKind::NotFound),
+        ("a", "b//", ErrorKind::Invalid),
+    ] {
         assert_eq!(session.rename(source, to, Existing::Replace).await.unwrap_err().kind(), kind, "{source} {to}");
     }
     assert!(session.is_unchanged());
