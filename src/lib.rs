@@ -56,6 +56,7 @@ mod key;
 mod maintenance;
 mod map;
 mod objects;
+mod progress;
 mod refs;
 mod repository;
 mod scratch;
@@ -82,6 +83,7 @@ pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{
     ChangeCounts, DiffSummary, Finding, FindingKind, Group, GroupChanges, KeyCounts, MapStats, Stats, Verified, VerifyScope,
 };
+pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
 pub use session::{

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("key", 0),
     ("id", 0),
     ("time", 0),
+    ("progress", 0),
     ("testing", 0),
     ("text", 0),
     ("varint", 0),
@@ -50,6 +51,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("zstd", &["format"]),
     ("iroh_car", &["carfile"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("indicatif", &["cli"]),
     ("quick_cache", &["objects", "virtuals"]),
     ("serde_ipld_dagcbor", &["dagcbor"]),
 ];

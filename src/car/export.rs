@@ -85,13 +85,15 @@ impl CarPlan {
         let (mut walk, mut place) = (self.snapshot.car_walk(), 0);
         let mut reads = FuturesOrdered::new();
         let (mut is_more, mut blocks) = (true, 0);
+        let repository = self.snapshot.repository();
+        repository.expect(self.summary.blocks, self.firsts.size);
         while is_more || !reads.is_empty() {
             while is_more && reads.len() < AHEAD {
                 match walk.next().await? {
                     None => is_more = false,
                     Some(link) => {
                         if self.firsts.holds(place) {
-                            reads.push_back(link.read(self.snapshot.repository().chunks().clone()));
+                            reads.push_back(link.read(repository.chunks().clone()));
                         }
                         place += 1;
                     }
@@ -101,6 +103,7 @@ impl CarPlan {
                 let (cid, data) = read?;
                 writer.block(&cid, &data).await?;
                 blocks += 1;
+                repository.advance(1, carfile::section_len(&cid, data.len() as u64));
             }
         }
         let (_, bytes) = writer.finish().await?;

@@ -47,7 +47,7 @@ impl Branch {
 
 async fn list(context: &mut Context) -> Result<Verdict, Stop> {
     let branches = context.open_to_read().await?.branches().await?;
-    let rows: Vec<_> = branches.into_iter().map(RefRow::branch).collect();
+    let rows: Vec<_> = branches.iter().map(RefRow::branch).collect();
     context.out.table(["BRANCH", "SNAPSHOT", "TIME"], &rows, |row| [row.name.clone(), row.id.clone(), row.time.clone()])?;
     Ok(Verdict::Fine)
 }

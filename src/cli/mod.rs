@@ -15,6 +15,7 @@ mod car;
 mod cat;
 mod checkout;
 mod cid;
+mod completions;
 mod copy;
 mod deps;
 mod diff;
@@ -27,6 +28,8 @@ mod log;
 mod ls;
 mod moves;
 mod output;
+mod parts;
+mod progress;
 mod put;
 mod refs;
 mod reset;
@@ -117,6 +120,8 @@ enum Verb {
     Settle(settle::Settle),
     /// Write a version into a CAR file, or take one from it.
     Car(car::Car),
+    /// Print a script that completes the command line of a shell.
+    Completions(completions::Completions),
 }
 
 /// Runs one command line, `args` beginning with the name of the program, and returns its exit status.
@@ -165,5 +170,6 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Verify(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,
         Verb::Car(verb) => Box::pin(verb.run(context)).await,
+        Verb::Completions(verb) => verb.run(context),
     }
 }

@@ -30,16 +30,16 @@ pub(super) struct TagRow {
 }
 
 impl RefRow {
-    pub(super) fn branch(info: RefInfo) -> Self {
+    pub(super) fn branch(info: &RefInfo) -> Self {
         Self { name: info.name.to_string(), id: info.tip.to_string(), time: info.time.to_string(), tag: None }
     }
 
-    pub(super) fn tag(mut info: RefInfo) -> Self {
-        let about = info.tag.take().map(|tag| TagRow {
+    pub(super) fn tag(info: &RefInfo) -> Self {
+        let about = info.tag.as_ref().map(|tag| TagRow {
             tagged_at: Some(tag.time.to_string()),
-            message: tag.message,
-            author: tag.author,
-            meta: tag.meta,
+            message: tag.message.clone(),
+            author: tag.author.clone(),
+            meta: tag.meta.clone(),
         });
         Self { tag: Some(about.unwrap_or_default()), ..Self::branch(info) }
     }

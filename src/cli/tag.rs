@@ -89,7 +89,7 @@ fn quoted(text: &str) -> String {
 
 async fn list(context: &mut Context) -> Result<Verdict, Stop> {
     let tags = context.open_to_read().await?.tags().await?;
-    let rows: Vec<_> = tags.into_iter().map(RefRow::tag).collect();
+    let rows: Vec<_> = tags.iter().map(RefRow::tag).collect();
     let cells = |row: &RefRow| [row.name.clone(), row.id.clone(), row.time.clone(), row.summary()];
     context.out.table(["TAG", "SNAPSHOT", "TIME", "MESSAGE"], &rows, cells)?;
     Ok(Verdict::Fine)

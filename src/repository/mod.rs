@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::RepoConfig;
 use crate::id::HashAlgorithm;
 use crate::objects::Objects;
+use crate::progress::Amount;
 use crate::refs::Refs;
 use crate::session::Staged;
 use crate::storage::Storage;
@@ -65,6 +66,20 @@ impl Repository {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.options.clock
+    }
+
+    /// Tells whoever looks on how much there will be.
+    pub(crate) fn expect(&self, items: u64, bytes: u64) {
+        if let Some(progress) = &self.inner.options.progress {
+            progress.expect(Amount { items, bytes });
+        }
+    }
+
+    /// Tells whoever looks on that so much more is done.
+    pub(crate) fn advance(&self, items: u64, bytes: u64) {
+        if let Some(progress) = &self.inner.options.progress {
+            progress.advance(Amount { items, bytes });
+        }
     }
 
     /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::id::HashAlgorithm;
+use crate::progress::Progress;
 use crate::refs::Patience;
 use crate::storage::LocalOptions;
 use crate::time::{Clock, SystemClock};
@@ -27,6 +28,8 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Clock>,
     /// How a directory on local disk is used. Default: network and FUSE file systems are refused for writing.
     pub local: LocalOptions,
+    /// Who is told how far long operations have come. Default: nobody.
+    pub progress: Option<Arc<dyn Progress>>,
     pub(crate) patience: Patience,
     read_only: bool,
 }
@@ -40,6 +43,7 @@ impl Default for OpenOptions {
             scratch: None,
             clock: Arc::new(SystemClock),
             local: LocalOptions::default(),
+            progress: None,
             patience: Patience::default(),
             read_only: false,
         }
@@ -58,6 +62,13 @@ impl OpenOptions {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Tells `progress` how far long operations have come.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = Some(progress);
         self
     }
 

@@ -279,6 +279,6 @@ fn absent(name: &str, from: &Snapshot) -> Error {
 
 fn described(container: &Container) -> String {
     let Container { template, defaults, options, .. } = container;
-    let settings: String = defaults.iter().chain(options).map(|(name, value)| format!(" {name}={value}")).collect();
-    format!("{template}{settings}")
+    let settings = defaults.iter().chain(options).map(|(name, value)| format!("{name}={value}"));
+    std::iter::once(template.clone()).chain(settings).collect::<Vec<_>>().join(" ")
 }

@@ -47,7 +47,7 @@ async fn the_content_id_of_a_prefix_is_what_the_calculator_gives_its_directory()
         let (row, column) = (n / 100, n % 100);
         let file = place.path().join(format!("air/c/{row}/{column}"));
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, vec![n as u8; (n as usize * 7) % 2500]).unwrap();
+        fs::write(file, vec![b'v'; (n as usize * 7) % 2500]).unwrap();
     }
     fs::write(place.path().join("air/zarr.json"), vec![b' '; 4096]).unwrap();
     fs::write(place.path().join("large"), vec![1; 3 << 20]).unwrap();

@@ -57,6 +57,10 @@ impl Snapshot {
     pub async fn checkout(&self, directory: impl Into<PathBuf>, options: &CheckoutOptions) -> Result<CheckedOut> {
         let directory = directory.into();
         let place = blocking(move || Staging::beside(&directory)).await?;
+        if options.prefix == Prefix::all() {
+            let totals = self.totals().await?;
+            self.repository().expect(totals.keys, totals.bytes);
+        }
         let mut counts = CheckedOut::default();
         let mut clashes = Clashes::default();
         let inside = options.prefix.as_str().len();
@@ -82,13 +86,15 @@ impl Snapshot {
         let mut file = blocking(move || create(&root, &path, &shown)).await?;
         let mut pieces = std::pin::pin!(self.pieces_of(key, entry.clone(), 0..entry.size()));
         while let Some(bytes) = pieces.try_next().await? {
-            let shown = key.clone();
+            let (shown, len) = (key.clone(), bytes.len() as u64);
             file = blocking(move || match file.write_all(&bytes) {
                 Ok(()) => Ok(file),
                 Err(e) => Err(Error::unavailable(format!("{shown} cannot be written")).caused_by(e)),
             })
             .await?;
+            self.repository().advance(0, len);
         }
+        self.repository().advance(1, 0);
         Ok(())
     }
 }

@@ -150,6 +150,7 @@ impl WriteSession {
         while let Some(loaded) = loads.next().await {
             let (key, loaded, permit) = loaded?;
             let size = self.take(&key, loaded, options.effect, &mut counts).await?;
+            self.base().repository().advance(1, size);
             if options.leftovers == Leftovers::Delete {
                 seen.insert(key);
             }

@@ -61,7 +61,7 @@ impl<F: FnMut(Result<Found>) -> bool> Walk<F> {
         let children = if is_loop {
             Err(Error::invalid(format!("{} leads back to a directory that it lies in", path.display())))
         } else {
-            self.children(path)
+            Self::children(path)
         };
         let children = match children {
             Ok(children) => children,
@@ -78,7 +78,7 @@ impl<F: FnMut(Result<Found>) -> bool> Walk<F> {
     }
 
     /// What is in a directory, what has no place in the order of keys first.
-    fn children(&self, path: &Path) -> Result<Vec<Result<Child>>> {
+    fn children(path: &Path) -> Result<Vec<Result<Child>>> {
         if OF_A_REPOSITORY.iter().all(|name| path.join(name).exists()) {
             return Err(Error::invalid(format!("{} is a Firnline repository, whose objects are no data to import", path.display())));
         }

@@ -2,10 +2,16 @@
 
 #![cfg(test)]
 
+#[path = "../support/mod.rs"]
+mod skipping;
 mod support;
 
 mod car;
+mod comparing;
+mod copies;
+mod documented;
 mod locating;
+mod progress;
 mod reading;
 mod refs;
 mod revisions;

@@ -7,6 +7,7 @@ mod bulk;
 mod comparing;
 mod copies;
 mod many;
+mod progress;
 mod refs;
 mod sessions;
 mod support;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 
-use firnline::{CommitOptions, Entry, ErrorKind, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs};
+use firnline::{CommitOptions, Entry, ErrorKind, Existing, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs};
 
 use crate::support::{World, conflicts, key};
 
@@ -154,6 +154,20 @@ async fn everything_can_be_done_in_a_task() {
         snapshot.children(&Prefix::all()).await?;
         snapshot.dependencies().try_collect::<Vec<_>>().await?;
         snapshot.log().try_collect::<Vec<_>>().await?;
+        let name = key("a");
+        snapshot.key_history(&name).try_collect::<Vec<_>>().await?;
+        snapshot.origin(&name).await?;
+        snapshot.stats().await?;
+        let (first, all) = (repository.read("main~1").await?, Prefix::all());
+        first.diff(&snapshot, &all).try_collect::<Vec<_>>().await?;
+        let place = tempfile::tempdir().unwrap();
+        first.diff_directory(place.path(), &all).await?.try_collect::<Vec<_>>().await?;
+        let mut session = repository.write("main").await?;
+        let source = snapshot.find_named("a").await?;
+        session.copy_from(&snapshot, &source, "d/a", Existing::Refuse).await?;
+        session.rename("d", "e", Existing::Replace).await?;
+        let snapshot = session.commit("named anew").await?;
+        snapshot.content_id(&Prefix::new("e")?).await?;
         let mut car = Vec::new();
         snapshot.export_car(&mut car).await?;
         repository.import_car(car.as_slice(), firnline::ImportTarget::Branch("copy".parse()?)).await?;

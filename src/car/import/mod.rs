@@ -99,10 +99,12 @@ impl Repository {
         let mut reader = CarReader::open(reader).await?;
         let root = self.only_root(&reader)?;
         let mut blocks = Blocks::new(self, root, limits);
-        let mut count = 0;
+        let (mut count, mut told) = (0, 0);
         while let Some(block) = reader.next().await? {
             blocks.take(block).await?;
             count += 1;
+            self.advance(1, reader.position().saturating_sub(told));
+            told = reader.position();
         }
         let version = blocks.finish(reader.position()).await?;
         let (time, now) = (version.commit.time, self.clock().now());

@@ -72,6 +72,7 @@ impl Verifier<'_> {
             Ok(bytes) => {
                 self.chunks.count.fetch_add(1, Ordering::Relaxed);
                 self.chunks.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                self.repository.advance(1, bytes.len() as u64);
                 return Ok(None);
             }
             Err(e) if e.kind() == ErrorKind::NotFound => (FindingKind::Missing, e),
