@@ -12,12 +12,12 @@ use crate::chunk::{ChunkStore, Sized};
 use crate::error::{Error, Result};
 use crate::unixfs::Tree;
 
-/// How many bytes of blocks are read together, about.
-const BATCH_BYTES: u64 = 4 << 20;
+/// How many bytes of blocks are read together, about. Little, because every thread that reads keeps as much for its next batch.
+const BATCH_BYTES: u64 = 1 << 20;
 /// How many blocks are read together.
 const BATCH_BLOCKS: usize = 1024;
-/// How many batches are on their way, at most: two for the processors to work on, and some for the disk.
-const BATCHES: usize = 4;
+/// How many batches are on their way, at most: some for the processors to work on, and some for the disk.
+const BATCHES: usize = 6;
 
 /// Blocks that are read together.
 #[derive(Debug, Default)]
@@ -43,10 +43,8 @@ impl Batch {
         self.bytes >= BATCH_BYTES || self.links.len() >= BATCH_BLOCKS
     }
 
-    /// Reads the blocks, and verifies every one that comes from the store.
-    async fn read(self, chunks: ChunkStore) -> Result<Sections> {
-        let room = usize::try_from(self.bytes).unwrap_or(0) + 64 * self.links.len();
-        let mut sections = Sections::with_capacity(room);
+    /// Reads the blocks into `sections`, which is empty, and verifies every one that comes from the store.
+    async fn read(self, chunks: ChunkStore, mut sections: Sections) -> Result<Sections> {
         let mut cids = self.links.iter().map(|link| link.cid);
         let mut put = |data: Bytes| {
             let cid = cids.next().ok_or_else(|| Error::internal("more blocks were read than were asked for"))?;
@@ -82,6 +80,8 @@ fn runs(links: &[Link]) -> Vec<Run> {
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     under_way: VecDeque<JoinHandle<Result<Sections>>>,
+    /// What earlier batches were in, for later ones.
+    spare: Vec<Sections>,
 }
 
 impl Ahead {
@@ -95,7 +95,14 @@ impl Ahead {
 
     /// Begins to read a batch, on a task of its own: it goes on while the one before is being written.
     pub(super) fn start(&mut self, batch: Batch, chunks: ChunkStore) {
-        self.under_way.push_back(tokio::spawn(batch.read(chunks)));
+        let sections = self.spare.pop().unwrap_or_default();
+        self.under_way.push_back(tokio::spawn(batch.read(chunks, sections)));
+    }
+
+    /// Takes back what a batch was in, once it is written.
+    pub(super) fn reuse(&mut self, mut sections: Sections) {
+        sections.clear();
+        self.spare.push(sections);
     }
 
     /// The batch that was begun first.

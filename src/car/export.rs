@@ -93,6 +93,7 @@ impl CarPlan {
             if let Some(sections) = ahead.next().await? {
                 writer.write(&sections).await?;
                 blocks += sections.count();
+                ahead.reuse(sections);
             }
         }
         let (_, bytes) = writer.finish().await?;

@@ -16,9 +16,10 @@ pub(crate) struct Sections {
 }
 
 impl Sections {
-    /// No sections, with room for so many bytes.
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), count: 0 }
+    /// Lets go of the sections, and keeps the room that they took.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
     }
 
     /// Appends a block, which the caller knows to hash to `cid`. `Invalid` above 2 MiB.

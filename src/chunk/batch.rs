@@ -28,9 +28,10 @@ impl ChunkStore {
         let mut together = verified(blocks, found).await.into_iter();
         let mut answers = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            answers.push(match is_block(&chunk) {
-                true => together.next().unwrap_or_else(|| Err(Error::internal(format!("chunk {} was not answered", chunk.0)))),
-                false => self.read(&chunk.0, chunk.1).await,
+            answers.push(if is_block(&chunk) {
+                together.next().unwrap_or_else(|| Err(Error::internal(format!("chunk {} was not answered", chunk.0))))
+            } else {
+                self.read(&chunk.0, chunk.1).await
             });
         }
         answers

@@ -58,11 +58,11 @@ fn noise(seed: u64, length: usize) -> Bytes {
 /// Objects that go and come together, one of them absent.
 async fn many_are_as_one(store: &dyn Storage) {
     let objects: Vec<_> = (100..140).map(|n| noise(n, usize::try_from(n).expect("small") * 7)).collect();
-    let named: Vec<_> = objects.iter().map(|bytes| (name_of(bytes), vec![bytes.slice(..10), bytes.slice(10..)])).collect();
-    let answers = store.put_many(&named).await;
-    assert_eq!(answers.len(), named.len(), "an answer for each object");
+    let sent: Vec<_> = objects.iter().map(|bytes| (name_of(bytes), vec![bytes.slice(..10), bytes.slice(10..)])).collect();
+    let answers = store.put_many(&sent).await;
+    assert_eq!(answers.len(), sent.len(), "an answer for each object");
     assert!(answers.iter().all(Result::is_ok), "put_many must succeed");
-    let mut names: Vec<_> = named.into_iter().map(|(name, _)| name).collect();
+    let mut names: Vec<_> = sent.into_iter().map(|(name, _)| name).collect();
     names.insert(7, name_of(&noise(141, 30)));
     let found = store.get_many(&names).await;
     let found: Vec<_> = found.into_iter().map(|one| one.expect("get_many must succeed")).collect();

@@ -114,8 +114,7 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
 
     /// A writer for an object that does not have to be in memory as a whole; `None` when this store takes objects only whole,
     /// as [`put`](Self::put) does. Nothing happens before the first piece.
-    fn writer(&self, name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
-        let _no_object_is_special = name;
+    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
         None
     }
 

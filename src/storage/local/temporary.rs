@@ -83,10 +83,10 @@ impl Drop for Temporary {
 /// A file name that no other process and no other call uses.
 fn unique_name() -> String {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    static PROCESS: OnceLock<u64> = OnceLock::new();
+    static PROCESS: OnceLock<(u32, u64)> = OnceLock::new();
     // Tells apart processes of one number on several machines; without randomness the exclusive creation still does.
-    let process = PROCESS.get_or_init(|| getrandom::u64().unwrap_or(0));
-    format!("{MARK}{}-{}-{process:016x}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
+    let (id, process) = PROCESS.get_or_init(|| (std::process::id(), getrandom::u64().unwrap_or(0)));
+    format!("{MARK}{id}-{}-{process:016x}", CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Renames, and fails with `AlreadyExists` when the name is taken.
