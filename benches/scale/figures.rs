@@ -18,10 +18,18 @@ pub(crate) enum Unit {
     Seconds,
     /// Bytes in a second.
     Speed,
+    /// A part of something else that was measured in the same run.
+    Share,
 }
 
 impl Unit {
-    const ALL: [(Self, &str); 4] = [(Self::Bytes, "bytes"), (Self::Count, "count"), (Self::Seconds, "seconds"), (Self::Speed, "bytes/s")];
+    const ALL: [(Self, &str); 5] =
+        [(Self::Bytes, "bytes"), (Self::Count, "count"), (Self::Seconds, "seconds"), (Self::Speed, "bytes/s"), (Self::Share, "share")];
+
+    /// Whether more of it is better.
+    pub(crate) const fn is_better_high(self) -> bool {
+        matches!(self, Self::Speed | Self::Share)
+    }
 
     fn name(self) -> &'static str {
         Self::ALL.iter().find(|(unit, _)| *unit == self).unwrap().1
@@ -45,6 +53,7 @@ impl Unit {
             Self::Bytes => scaled(&[(1e9, "GB"), (1e6, "MB"), (1e3, "KB"), (1.0, "B")]),
             Self::Seconds => scaled(&[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")]),
             Self::Speed => scaled(&[(1e9, "GB/s"), (1e6, "MB/s"), (1e3, "KB/s")]),
+            Self::Share => format!("{value:.2}"),
             Self::Count if value.fract() == 0.0 => format!("{value:.0}"),
             Self::Count => format!("{value:.1}"),
         }
@@ -81,7 +90,16 @@ impl Figures {
     }
 
     pub(crate) fn speed(&mut self, what: &str, bytes: u64, time: Duration) {
-        self.add(what, bytes as f64 / time.as_secs_f64(), Unit::Speed);
+        self.rate(what, bytes as f64 / time.as_secs_f64());
+    }
+
+    /// Bytes in a second.
+    pub(crate) fn rate(&mut self, what: &str, rate: f64) {
+        self.add(what, rate, Unit::Speed);
+    }
+
+    pub(crate) fn share(&mut self, what: &str, share: f64) {
+        self.add(what, share, Unit::Share);
     }
 
     /// Both times of one piece of work.

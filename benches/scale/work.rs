@@ -81,5 +81,6 @@ pub(crate) fn all() -> Vec<Work> {
         of("metadata", None, false, |s| format!("{} commits of one metadata document", s.commits())),
         of("log", Some("metadata"), false, |s| format!("history of {} commits", s.commits())),
         of("car", Some("build-native"), false, |s| format!("a version of {} chunks as a CAR file", s.chunks())),
+        of("car-memory", None, false, |_| "a small and a large version as CAR files, each step in a process of its own".to_owned()),
     ]
 }

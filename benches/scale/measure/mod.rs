@@ -2,6 +2,7 @@
 
 mod build;
 mod car;
+mod car_memory;
 mod change;
 mod history;
 mod read;
@@ -30,6 +31,8 @@ pub(crate) fn run(name: &str, setup: &Setup) -> Figures {
             "metadata" => history::metadata(setup, out).await,
             "log" => history::log(setup, out).await,
             "car" => car::run(setup, out).await,
+            "car-memory" => car_memory::run(setup, out),
+            step if step.starts_with("car-memory/") => car_memory::one(setup, &step["car-memory/".len()..], out).await,
             _ => panic!("there is no work {name}"),
         }
     });
