@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use firnline::storage::{CloudOptions, Credentials, Storage, open};
+use firnline::storage::{CloudOptions, Credentials, open};
 use firnline::{ErrorKind, Key, OpenOptions, Repository};
 
 use super::server::{Dialect, Promise, Server};

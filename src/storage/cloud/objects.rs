@@ -46,7 +46,15 @@ impl Cloud {
         let answer = match self.connection.retrying.get_opts(&path, options).await {
             Ok(answer) => answer,
             Err(e) if Self::is_absence(&e) => return Ok(None),
-            Err(e) => return Err(self.trouble(&what(), e)),
+            Err(e) => {
+                // Stores answer ranges outside of an object in many ways, but all of them know its length.
+                if range.is_some()
+                    && let Ok(meta) = self.connection.once.head(&path).await
+                {
+                    check_range(name, meta.size, range)?;
+                }
+                return Err(self.trouble(&what(), e));
+            }
         };
         let wanted = check_range(name, answer.meta.size, range)?;
         if answer.range != wanted {
