@@ -2,6 +2,12 @@
 
 #![cfg(test)]
 
+#[expect(dead_code, reason = "how often cases must come up holds for more histories than are played here")]
+#[path = "../model/history.rs"]
+mod history;
+mod model;
+#[path = "../model/oracle.rs"]
+mod oracle;
 mod proxy;
 mod refused;
 mod server;
@@ -9,6 +15,7 @@ mod servers;
 mod settlement;
 #[path = "../support/mod.rs"]
 mod support;
+mod web;
 
 use std::sync::Arc;
 

@@ -81,7 +81,7 @@ impl fmt::Display for Place {
     }
 }
 
-fn endpoint(test: &str, variable: &str) -> Option<String> {
+pub(crate) fn endpoint(test: &str, variable: &str) -> Option<String> {
     let endpoint = std::env::var(variable).ok();
     if endpoint.is_none() {
         skip(test, &format!("set {variable} to the endpoint of a server that runs for tests"));
