@@ -10,7 +10,7 @@ use crate::commit::CommitOptions;
 use crate::error::Error;
 use crate::session::WriteSession;
 
-const REPOSITORY: &str = "The repository: a path or file:// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
+const REPOSITORY: &str = "The repository: a path, file://, s3://, gs://, az:// or http(s):// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
 const ALLOW: &str = "Read external files below this URL; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]";
 
 /// What every verb takes.

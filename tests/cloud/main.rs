@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod doctor;
 #[expect(dead_code, reason = "how often cases must come up holds for more histories than are played here")]
 #[path = "../model/history.rs"]
 mod history;

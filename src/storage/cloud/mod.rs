@@ -18,6 +18,8 @@ pub(crate) mod client;
 #[cfg(feature = "remote")]
 mod conditions;
 #[cfg(feature = "remote")]
+mod examine;
+#[cfg(feature = "remote")]
 mod objects;
 mod options;
 pub(crate) mod place;

@@ -34,6 +34,7 @@ impl Variables {
     }
 
     /// The value of a variable that is set and not empty.
+    #[cfg(feature = "remote")]
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
