@@ -36,7 +36,9 @@ impl Doctor {
         let other: OtherProcess = Box::new(another_process_locks);
         let seen = examine(&place, options.local, &options.cloud, options.clock, other).await?;
         let rows: Vec<_> = seen.iter().map(Row::of).collect();
-        context.out.table(["PROPERTY", "STATE", "DETAIL"], &rows, |row| [row.property.to_owned(), row.state.to_owned(), row.detail.clone()])?;
+        context
+            .out
+            .table(["PROPERTY", "STATE", "DETAIL"], &rows, |row| [row.property.to_owned(), row.state.to_owned(), row.detail.clone()])?;
         Ok(if seen.iter().any(|o| o.health == Health::Bad) { Verdict::Found } else { Verdict::Fine })
     }
 }
