@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::id::HashAlgorithm;
 use crate::progress::Progress;
 use crate::refs::Patience;
-use crate::storage::LocalOptions;
+use crate::storage::{CloudOptions, LocalOptions};
 use crate::time::{Clock, SystemClock};
 use crate::virtuals::Access;
 
@@ -30,6 +30,8 @@ pub struct OpenOptions {
     pub local: LocalOptions,
     /// Who is told how far long operations have come. Default: nobody.
     pub progress: Option<Arc<dyn Progress>>,
+    /// How an object store is reached. Default: as the variables of this process say.
+    pub cloud: CloudOptions,
     pub(crate) patience: Patience,
     read_only: bool,
 }
@@ -44,6 +46,7 @@ impl Default for OpenOptions {
             clock: Arc::new(SystemClock),
             local: LocalOptions::default(),
             progress: None,
+            cloud: CloudOptions::default(),
             patience: Patience::default(),
             read_only: false,
         }

@@ -10,6 +10,7 @@ mod car;
 mod comparing;
 mod copies;
 mod documented;
+mod doctor;
 mod locating;
 mod progress;
 mod reading;

@@ -13,6 +13,7 @@
 
 mod barrier;
 mod directory;
+mod examine;
 mod filesystem;
 mod listing;
 mod objects;
@@ -33,6 +34,9 @@ use futures::stream::BoxStream;
 
 use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned};
 use crate::error::{Error, Result};
+use crate::time::Timestamp;
+
+pub use examine::lock_once;
 
 #[cfg(test)]
 pub(super) use barrier::MOST;
@@ -245,5 +249,9 @@ impl Storage for Local {
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
         let (name, expected) = (name.clone(), expected.clone());
         self.blocking(move |disk| disk.replace(name.as_str(), &expected, value)).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
     }
 }
