@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod conflicts;
 mod refs;
 mod sessions;
 mod support;
