@@ -10,6 +10,8 @@ pub(crate) mod layout;
 mod local;
 mod memory;
 mod observe;
+#[cfg(feature = "remote")]
+pub(crate) mod outside;
 pub(crate) mod url;
 
 #[cfg(test)]

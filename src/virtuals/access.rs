@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::container::parse_template;
 use super::url::{self, Scheme};
@@ -14,12 +15,33 @@ use crate::error::{Error, Result};
 
 /// A place that a reader allows: everything at or below a URL, or for `file:` a directory.
 ///
-/// Compared by whole segments: `file:///data` allows `file:///data/a.nc`, not `file:///database`.
+/// Compared by whole segments: `file:///data` allows `file:///data/a.nc`, not `file:///database`. Where several entries allow
+/// a URL, the longest one says what goes along.
+///
+/// After a final `=` stand words joined by `+` that say more of a place (not of `file:`): `anonymous`, requests carry no
+/// name, which is so without a word; `env`, they carry the credentials that the environment names; `private`, it may lie
+/// at an address that is not public: of this machine, of a local network. `https://data.example.org/sets/=env+private`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allow {
     /// Without its final `/`.
     prefix: String,
     scheme: Scheme,
+    /// Whether requests carry credentials.
+    credentials: bool,
+    /// Whether addresses that are not public are meant.
+    private: bool,
+}
+
+/// What is told of a place behind its URL.
+const WORDS: [&str; 3] = ["anonymous", "env", "private"];
+
+/// Parts the URL from the words behind it. A `=` may be part of a path: only known words are words.
+fn split_words(text: &str) -> (&str, Vec<&str>) {
+    let found = text.rsplit_once('=').map(|(url, words)| (url, words.split('+').collect::<Vec<_>>()));
+    match found {
+        Some((url, words)) if !text.starts_with("file:") && words.iter().all(|word| WORDS.contains(word)) => (url, words),
+        _ => (text, Vec::new()),
+    }
 }
 
 impl FromStr for Allow {
@@ -27,6 +49,7 @@ impl FromStr for Allow {
 
     /// Reads a URL prefix; one that could not begin a valid URL is `Invalid`. For `file:` the directory need not exist.
     fn from_str(text: &str) -> Result<Self> {
+        let (text, words) = split_words(text);
         let prefix = text.strip_suffix('/').unwrap_or(text);
         if text.starts_with('/') || text.is_empty() {
             return Err(Error::invalid(format!("allowed place {text:?} is not a url; write file://{prefix}/")));
@@ -36,13 +59,20 @@ impl FromStr for Allow {
         if scheme != Scheme::File && prefix.contains('?') {
             return Err(Error::invalid(format!("allowed place {} has a query; end it before the ?", url::shown(text))));
         }
-        Ok(Self { prefix: prefix.to_owned(), scheme })
+        let (credentials, private) = (words.contains(&"env"), words.contains(&"private"));
+        if credentials && words.contains(&"anonymous") {
+            return Err(Error::invalid(format!("allowed place {} is given both anonymous and env; choose one", url::shown(text))));
+        }
+        Ok(Self { prefix: prefix.to_owned(), scheme, credentials, private })
     }
 }
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", self.prefix)
+        let words: Vec<_> =
+            [(self.credentials, "env"), (self.private, "private")].into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
+        let equals = if words.is_empty() { "" } else { "=" };
+        write!(f, "{}/{equals}{}", self.prefix, words.join("+"))
     }
 }
 
@@ -75,16 +105,30 @@ pub struct Rebind {
 }
 
 /// Everything a reader says about external files. The default allows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     allowed: Vec<Allow>,
     rebinds: BTreeMap<String, Rebind>,
+    patience: Duration,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 impl Access {
     /// Allows these places and no others.
     pub fn new(allowed: impl IntoIterator<Item = Allow>) -> Self {
-        Self { allowed: allowed.into_iter().collect(), rebinds: BTreeMap::new() }
+        Self { allowed: allowed.into_iter().collect(), rebinds: BTreeMap::new(), patience: Duration::from_mins(1) }
+    }
+
+    /// Gives up on a server that keeps silent for `patience`. Default: a minute.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Reads the values of `--allow`.
@@ -108,7 +152,26 @@ impl Access {
 
     /// Whether a URL that is not a `file:` lies in an allowed place.
     pub(crate) fn permits(&self, url: &str) -> bool {
-        self.allowed.iter().any(|allow| allow.scheme != Scheme::File && allow.permits(url))
+        self.entry(url).is_some()
+    }
+
+    /// The longest entry that allows a URL that is not a `file:`.
+    fn entry(&self, url: &str) -> Option<&Allow> {
+        let fitting = self.allowed.iter().filter(|allow| allow.scheme != Scheme::File && allow.permits(url));
+        fitting.max_by_key(|allow| allow.prefix.len())
+    }
+
+    /// How long a server may keep silent.
+    #[cfg(feature = "remote")]
+    pub(crate) const fn waits(&self) -> Duration {
+        self.patience
+    }
+
+    /// What goes along with requests for a URL; `None` when it is not allowed.
+    #[cfg(feature = "remote")]
+    pub(crate) fn granted(&self, url: &str) -> Option<crate::storage::outside::Grant> {
+        let entry = self.entry(url)?;
+        Some(crate::storage::outside::Grant { token: entry.credentials, private: entry.private })
     }
 
     /// Follows every symbolic link of `path` and says where it really lies, if that is allowed. Blocks on the disk.

@@ -6,16 +6,20 @@
 //! bytes that are not the committed ones as far as the validators tell. See [`validator`] for what they do not tell: a change
 //! that leaves size and date as they were is noticed only where a digest is locked.
 //!
-//! This build reads `file:`. URLs of other schemes can be named and recorded; reading them is `Unsupported`.
+//! Every build reads `file:`, one with the feature `http` web servers. URLs of other schemes can be named and recorded; reading
+//! them is `Unsupported`.
 
 mod access;
 mod container;
+mod digest;
 mod file;
 mod locate;
 mod source;
 mod template;
 mod url;
 mod validator;
+#[cfg(feature = "http")]
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -139,6 +143,8 @@ impl fmt::Display for FileState {
 pub(crate) struct Virtuals {
     access: Arc<Access>,
     files: FileSource,
+    #[cfg(feature = "http")]
+    web: web::WebSource,
 }
 
 impl Default for Virtuals {
@@ -151,7 +157,12 @@ impl Default for Virtuals {
 impl Virtuals {
     /// Reads what `access` allows.
     pub(crate) fn new(access: Access) -> Self {
-        Self { access: Arc::new(access), files: FileSource::new() }
+        Self {
+            files: FileSource::new(),
+            #[cfg(feature = "http")]
+            web: web::WebSource::new(access.waits()),
+            access: Arc::new(access),
+        }
     }
 
     /// Asks what the source tells of a file, to pin it.
@@ -243,7 +254,11 @@ impl Virtuals {
         if !self.access.permits(&place.url) {
             return Err(place.denied(None));
         }
-        Err(Error::unsupported(place.says(format_args!("has a scheme that this build cannot read: {scheme}; only file can be read"))))
+        match scheme {
+            #[cfg(feature = "http")]
+            Scheme::Http | Scheme::Https => Ok(&self.web),
+            _ => Err(Error::unsupported(place.says(format_args!("has a scheme that this build cannot read: {scheme}")))),
+        }
     }
 }
 

@@ -58,6 +58,13 @@ impl Place {
         Error::denied(format!("{subject} lies in {place} (container {}{how}), which is not allowed; add --allow {place}", self.container))
     }
 
+    /// The error for a file that ends before the last byte of `range`.
+    pub(crate) fn too_short(&self, range: &Range<u64>, size: Option<u64>) -> Error {
+        let (start, end) = (range.start, range.end);
+        let is = size.map_or_else(String::new, |size| format!(", is {size}"));
+        Error::corrupt(self.says(format_args!("is cut short: bytes {start}..{end} need a length of {end} bytes{is}")))
+    }
+
     /// The error for a file that is not the recorded one.
     pub(crate) fn differs(&self, difference: &Difference) -> Error {
         match difference {
