@@ -35,6 +35,9 @@ impl Patience {
     }
 }
 
+/// How far this machine's clock may be from the store's before nothing it would stamp is written.
+const SKEW: Duration = Duration::from_mins(5);
+
 /// What became of a replace.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one for each replace, and none is kept")]
@@ -57,6 +60,7 @@ impl Refs {
         next: &RefRecord,
         landed: impl Fn(RefRecord) -> F + Send + Sync,
     ) -> Result<Settled> {
+        self.require_agreeing_clocks(name)?;
         let register = name.register();
         let expected = before.map_or(Expected::Absent, RefState::expected);
         let value = next.encode();
@@ -100,5 +104,19 @@ impl Refs {
             Some(cause) => error.caused_by(cause),
             None => error,
         })
+    }
+
+    /// Refuses to write anything with a time on it while this machine and the store disagree about what time it is: what
+    /// a clock that is wrong stamps hides, or is hidden by, everything that others do meanwhile.
+    fn require_agreeing_clocks(&self, name: &Ref) -> Result<()> {
+        let Some(theirs) = self.storage.clock() else { return Ok(()) };
+        let ours = self.clock.now();
+        if ours.since(theirs).max(theirs.since(ours)) <= SKEW {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{name} was not changed: this machine's clock says {ours}, and that of {} {theirs}, more than 5 minutes apart; set the one that is wrong",
+            self.storage
+        )))
     }
 }

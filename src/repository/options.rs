@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::id::HashAlgorithm;
 use crate::refs::Patience;
-use crate::storage::LocalOptions;
+use crate::storage::{CloudOptions, LocalOptions};
 use crate::time::{Clock, SystemClock};
 use crate::virtuals::Access;
 
@@ -20,6 +20,8 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Clock>,
     /// How a directory on local disk is used. Default: network and FUSE file systems are refused for writing.
     pub local: LocalOptions,
+    /// How an object store is reached. Default: as the variables of this process say.
+    pub cloud: CloudOptions,
     pub(crate) patience: Patience,
     read_only: bool,
 }
@@ -31,6 +33,7 @@ impl Default for OpenOptions {
             cache_bytes: 64 << 20,
             clock: Arc::new(SystemClock),
             local: LocalOptions::default(),
+            cloud: CloudOptions::default(),
             patience: Patience::default(),
             read_only: false,
         }

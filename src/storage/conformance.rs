@@ -233,26 +233,40 @@ async fn creators_have_one_winner(storage: &Arc<dyn Storage>) {
 
 async fn increments_are_not_lost(storage: &Arc<dyn Storage>) {
     let name = RegisterName::branch("counter");
-    assert!(replace(&**storage, &name, &Expected::Absent, "0").await.is_some(), "the counter is new");
-    let tasks = (0..TASKS).map(|_| {
+    assert!(replace(&**storage, &name, &Expected::Absent, "begun").await.is_some(), "the register is new");
+    let tasks = (0..TASKS).map(|task| {
         let store = Arc::clone(storage);
-        tokio::spawn(async move { increment(&*store, &RegisterName::branch("counter"), TURNS).await })
+        tokio::spawn(async move { append(&*store, &RegisterName::branch("counter"), &task.to_string(), TURNS).await })
     });
     for task in join_all(tasks).await {
-        task.expect("no task may panic").expect("no request may fail");
+        task.expect("no task may panic").expect("no request may fail for good");
     }
-    let total = value(&**storage, &name).await;
-    assert_eq!(total, Some((TASKS * TURNS).to_string().into()), "of {TASKS} times {TURNS} increments none may be lost");
+    let total = value(&**storage, &name).await.expect("it was created");
+    let mut words: Vec<_> = std::str::from_utf8(&total).expect("words are text").split(' ').collect();
+    let count = words.len() as u64;
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!((count, words.len() as u64), (TASKS * TURNS + 1, count), "of {TASKS} times {TURNS} words none may be lost, and none doubled");
 }
 
-/// Adds one to a register so many times, trying again whenever somebody else was faster.
-pub(super) async fn increment(store: &dyn Storage, name: &RegisterName, times: u64) -> Result<()> {
-    for _ in 0..times {
+/// Adds so many words to a register, trying again whenever somebody else was faster. A replace that may or may not have
+/// happened is looked for among the words: some stores answer so to writers that meet.
+pub(super) async fn append(store: &dyn Storage, name: &RegisterName, who: &str, times: u64) -> Result<()> {
+    for turn in 0..times {
+        let word = format!("{who}-{turn}");
+        let mut failures = 0..100;
         loop {
-            let found = store.load(name).await?.expect("the counter exists");
-            let n: u64 = std::str::from_utf8(&found.value).expect("a counter is text").parse().expect("a counter is never torn");
-            if matches!(store.replace(name, &Expected::Is(found.version), (n + 1).to_string().into()).await?, Replaced::Done(_)) {
+            let found = store.load(name).await?.expect("the register exists");
+            let text = std::str::from_utf8(&found.value).expect("words are text");
+            if text.split(' ').any(|there| there == word) {
                 break;
+            }
+            let next = format!("{text} {word}");
+            match store.replace(name, &Expected::Is(found.version), next.into()).await {
+                Ok(Replaced::Done(_)) => break,
+                Ok(Replaced::Refused) => {}
+                Err(e) if e.is_retryable() && failures.next().is_some() => {}
+                Err(e) => return Err(e),
             }
         }
     }

@@ -160,4 +160,8 @@ impl Storage for Memory {
         contents.registers.insert(name.as_str().to_owned(), Stored { bytes: value, modified, version });
         Ok(Replaced::Done(version_of(version)))
     }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
+    }
 }

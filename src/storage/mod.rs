@@ -4,6 +4,7 @@
 //! harmless, and nothing is promised until [`Storage::barrier`]. *Registers* are the few that change: each replace
 //! is one atomic, durable compare-and-swap.
 
+mod cloud;
 pub mod conformance;
 pub mod fault;
 pub(crate) mod layout;
@@ -27,6 +28,9 @@ use futures::stream::BoxStream;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
+#[cfg(feature = "remote")]
+pub use cloud::Cloud;
+pub use cloud::{CloudOptions, Credentials, Variables};
 pub use layout::{ObjectName, RegisterName};
 pub use local::{Local, LocalOptions, NetworkFileSystems};
 pub use memory::Memory;
@@ -114,6 +118,12 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
 
     /// Replaces a register if it is as expected, atomically and durably.
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced>;
+
+    /// What the store's own clock shows now, as far as its answers have told; asks nothing. `None` when the store has no
+    /// clock besides this machine's, or has not answered yet.
+    fn clock(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Checks that `range` lies wholly inside an object of `size` bytes; `None` is all of it.

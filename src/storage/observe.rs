@@ -12,6 +12,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use crate::error::Result;
+use crate::time::Timestamp;
 
 /// Counts requests and bytes on their way to another store, and changes nothing.
 #[derive(Debug)]
@@ -144,5 +145,9 @@ impl Storage for Observed {
             add(&self.counters.bytes_written, length);
         }
         Ok(answer)
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.inner.clock()
     }
 }

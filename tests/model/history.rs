@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use firnline::storage::{Memory, Storage};
+use firnline::storage::Storage;
 use firnline::{
     Clock, CommitOptions, Conflict, CreateOptions, Entry, ErrorKind, Key, OnConflict, OpenOptions, Prefix, RefName, Repository, Snapshot,
     SnapshotId, Timestamp, WriteSession,
@@ -119,7 +119,7 @@ pub(crate) struct History<'s> {
     random: SmallRng,
     seed: u64,
     coverage: &'s Seen,
-    storage: Arc<Memory>,
+    storage: Arc<dyn Storage>,
     world: Arc<AtomicI64>,
     repositories: Vec<Repository>,
     commits: HashMap<SnapshotId, Commit>,
@@ -129,8 +129,9 @@ pub(crate) struct History<'s> {
 }
 
 impl<'s> History<'s> {
-    pub(crate) async fn play(seed: u64, coverage: &'s Seen) {
-        let mut history = Self::start(seed, coverage).await;
+    /// Plays a history on an empty store, which may tell no time: the world of a history has its own.
+    pub(crate) async fn play(seed: u64, coverage: &'s Seen, storage: Arc<dyn Storage>) {
+        let mut history = Self::start(seed, coverage, storage).await;
         let restless = seed.is_multiple_of(4);
         for _ in 0..if restless { RESTLESS_STEPS } else { STEPS } {
             history.step(restless).await;
@@ -139,8 +140,7 @@ impl<'s> History<'s> {
         history.check_everything().await;
     }
 
-    async fn start(seed: u64, coverage: &'s Seen) -> Self {
-        let storage = Arc::new(Memory::new());
+    async fn start(seed: u64, coverage: &'s Seen, storage: Arc<dyn Storage>) -> Self {
         let world = Arc::new(AtomicI64::new(1_700_000_000_000_000));
         let random = SmallRng::seed_from_u64(seed);
         let mut history = Self {
@@ -156,7 +156,7 @@ impl<'s> History<'s> {
             attempts: 0,
         };
         let options = CreateOptions::from(history.options());
-        let first = Repository::create_storage(history.storage.clone() as Arc<dyn Storage>, options).await.unwrap();
+        let first = Repository::create_storage(history.storage.clone(), options).await.unwrap();
         let root = first.read("main").await.unwrap();
         let moved = first.moves(&firnline::Ref::branch(RefName::new("main").unwrap())).await.unwrap();
         history.branches[0].events.push((moved[0].time, Some(root.id())));
@@ -174,7 +174,7 @@ impl<'s> History<'s> {
 
     async fn reopen(&mut self) -> Repository {
         let options = self.options();
-        Repository::open_storage(self.storage.clone() as Arc<dyn Storage>, options).await.unwrap()
+        Repository::open_storage(self.storage.clone(), options).await.unwrap()
     }
 
     fn learn(&mut self, snapshot: &Snapshot, tree: Tree, mut line: Vec<SnapshotId>) {

@@ -14,6 +14,7 @@ use futures::stream::{self, BoxStream};
 use super::plan::mix;
 use crate::error::{Error, Result};
 use crate::storage::{Expected, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use crate::time::Timestamp;
 
 /// A store in memory in which objects are volatile until the barrier of the handle that put them, and which loses power
 /// at a chosen moment. Registers are durable when they are answered.
@@ -243,5 +244,9 @@ impl Storage for Crashing {
             return Ok(Replaced::Refused);
         }
         Ok(Replaced::Done(self.visible.insert_register(name.as_str().to_owned(), value)))
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
     }
 }

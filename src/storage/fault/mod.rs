@@ -19,6 +19,7 @@ use futures::stream::{self, BoxStream};
 
 use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use crate::error::{Error, Result};
+use crate::time::Timestamp;
 
 pub use crash::Crashing;
 pub use plan::{Rates, seeded};
@@ -192,5 +193,9 @@ impl Storage for Faulty {
             Some(Box::pin(async move { drop(inner.replace(&name, &expected, value).await) }) as BoxFuture<'static, ()>)
         };
         self.run((Operation::Replace, name.as_str()), || self.inner.replace(name, expected, value.clone()), late).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.inner.clock()
     }
 }

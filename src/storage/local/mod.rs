@@ -32,6 +32,7 @@ use futures::stream::BoxStream;
 
 use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use crate::error::{Error, Result};
+use crate::time::Timestamp;
 
 #[cfg(test)]
 pub(super) use barrier::MOST;
@@ -218,5 +219,9 @@ impl Storage for Local {
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
         let (name, expected) = (name.clone(), expected.clone());
         self.blocking(move |disk| disk.replace(name.as_str(), &expected, value)).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
     }
 }

@@ -1,0 +1,127 @@
+//! Stores that cannot be trusted with writes, and answers that are errors.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use firnline::storage::{CloudOptions, Credentials, open};
+use firnline::{ErrorKind, Key, OpenOptions, Repository};
+
+use super::server::{Dialect, Promise, Server};
+use super::servers::Place;
+
+async fn s3_that_keeps(kept: Promise) -> Place {
+    let server = Server::start_with(Dialect::S3, kept).await;
+    Place::s3(&server.endpoint(), Some(Arc::new(server)))
+}
+
+fn options(place: &Place) -> OpenOptions {
+    let mut options = OpenOptions::default();
+    options.cloud = place.options();
+    options
+}
+
+#[tokio::test]
+async fn stores_that_ignore_conditions_are_refused_for_writing() {
+    for (kept, why) in [
+        (Promise { if_none_match: false, ..Promise::all() }, "If-None-Match"),
+        (Promise { if_match: false, ..Promise::all() }, "If-Match"),
+    ] {
+        let place = s3_that_keeps(kept).await;
+        let error = Repository::create_with(&place.url, options(&place).into()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(why) && error.to_string().contains(&place.url), "{error}");
+        let left = place.server.as_ref().unwrap().world.objects.names();
+        assert!(left.is_empty(), "nothing is left of the attempt: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn stores_that_compare_tags_without_quotes_are_written_to() {
+    let place = s3_that_keeps(Promise { quotes: false, ..Promise::all() }).await;
+    let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
+    let mut session = repository.write("main").await.unwrap();
+    session.set(&Key::new("a").unwrap(), "1").await.unwrap();
+    session.commit("one").await.unwrap();
+    let left = place.server.as_ref().unwrap().world.objects.names();
+    assert!(!left.iter().any(|name| name.contains("scratch")), "nothing is left of trying it out: {left:?}");
+}
+
+#[tokio::test]
+async fn reading_asks_for_no_conditions() {
+    let place = Place::our_s3("").await.unwrap();
+    Repository::create_with(&place.url, options(&place).into()).await.unwrap();
+    let names = place.server.as_ref().unwrap().world.objects.names();
+    let store = Arc::new(place.open());
+    let repository = Repository::open_storage(store.clone(), OpenOptions::default()).await.unwrap();
+    repository.read("main").await.unwrap();
+    assert!(store.requests() <= 5, "{} requests", store.requests());
+    assert_eq!(place.server.as_ref().unwrap().world.objects.names(), names);
+}
+
+#[tokio::test]
+async fn a_writer_whose_clock_is_wrong_is_refused_and_told_both_times() {
+    let place = Place::our_s3("").await.unwrap();
+    let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
+    for (minutes, refused) in [(4, false), (-4, false), (6, true), (-6, true)] {
+        place.server.as_ref().unwrap().world.skew.store(minutes * 60_000_000, Ordering::Relaxed);
+        let mut session = repository.write("main").await.unwrap();
+        session.set(&Key::new("a").unwrap(), format!("{minutes}")).await.unwrap();
+        match session.commit("x").await {
+            Ok(_) => assert!(!refused, "{minutes} minutes"),
+            Err(e) => {
+                assert!(refused && e.kind() == ErrorKind::Invalid, "{minutes} minutes: {e}");
+                assert!(e.to_string().matches("20").count() >= 2 && e.to_string().contains("clock"), "both times: {e}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_name_what_to_do() {
+    let place = Place::our_s3("").await.unwrap();
+    let denying = s3_that_keeps(Promise { allowed: false, ..Promise::all() }).await;
+    let elsewhere = Place { url: "s3://elsewhere/x".to_owned(), ..place.clone() };
+    let nobody = Place::s3("http://127.0.0.1:9", None);
+    for (place, kind, says) in [
+        (&place, ErrorKind::NotFound, "firn init"),
+        (&denying, ErrorKind::Denied, "credentials"),
+        (&elsewhere, ErrorKind::NotFound, "bucket or container elsewhere does not exist"),
+        (&nobody, ErrorKind::Unavailable, "repo.json"),
+    ] {
+        let mut options = options(place);
+        options.cloud = options.cloud.patience(std::time::Duration::from_millis(300));
+        let error = Repository::open_with(&place.url, options).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.to_string().contains(says) && error.to_string().contains(&place.url), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_never_guessed() {
+    for place in ["s3://firn/x", "gs://firn/x", "az://firn/x"] {
+        let nothing = CloudOptions::default().variables([("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), "x".to_owned())]);
+        let error = open(place, Default::default(), &nothing).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(error.to_string().contains("FIRN_CREDENTIALS") && error.to_string().contains(place), "{error}");
+        open(place, Default::default(), &nothing.credentials(Credentials::Anonymous)).unwrap();
+    }
+    let odd = CloudOptions::default().variables([("FIRN_CREDENTIALS".to_owned(), "secret".to_owned())]);
+    let error = open("s3://firn/x", Default::default(), &odd).unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && !error.to_string().contains("secret"), "{error}");
+    let clear = CloudOptions::default().variables([("AWS_ENDPOINT_URL".to_owned(), "http://192.0.2.1".to_owned())]);
+    assert_eq!(open("s3://firn/x", Default::default(), &clear).unwrap_err().kind(), ErrorKind::Denied, "not without encryption");
+}
+
+#[tokio::test]
+async fn anonymous_requests_are_not_signed() {
+    let place = Place::our_s3("").await.unwrap();
+    let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
+    drop(repository);
+    let endpoint: Vec<_> = place.variables.iter().filter(|(name, _)| name.contains("ENDPOINT")).cloned().collect();
+    let cloud = CloudOptions::default().variables(endpoint).credentials(Credentials::Anonymous);
+    let store = open(&place.url, Default::default(), &cloud).unwrap();
+    assert!(store.clock().is_none(), "nothing was asked yet");
+    let repository = Repository::open_storage(store.clone(), OpenOptions::default()).await.unwrap();
+    repository.read("main").await.unwrap();
+    assert!(store.clock().is_some());
+}
