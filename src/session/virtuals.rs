@@ -78,7 +78,9 @@ impl WriteSession {
         let located = naming.locator.locate(url)?;
         naming.last = Some((url.to_owned(), located.file.clone()));
         if let Some(container) = located.container {
-            self.set_container(container)?;
+            // The locator learns of it instead of being made anew.
+            naming.locator.add(&container)?;
+            self.staged.set_container(container);
         }
         Ok(located.file)
     }

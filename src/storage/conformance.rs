@@ -246,7 +246,11 @@ async fn increments_are_not_lost(storage: &Arc<dyn Storage>) {
     let count = words.len() as u64;
     words.sort_unstable();
     words.dedup();
-    assert_eq!((count, words.len() as u64), (TASKS * TURNS + 1, count), "of {TASKS} times {TURNS} words none may be lost, and none doubled");
+    assert_eq!(
+        (count, words.len() as u64),
+        (TASKS * TURNS + 1, count),
+        "of {TASKS} times {TURNS} words none may be lost, and none doubled"
+    );
 }
 
 /// Adds so many words to a register, trying again whenever somebody else was faster. A replace that may or may not have

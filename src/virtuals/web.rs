@@ -34,6 +34,16 @@ const CUT_FROM_WHOLE: u64 = 16 << 20;
 /// What was known of a file when it was read whole: its URL, what the server told of it, and the hash.
 type Read = (String, Facts, HashAlgorithm);
 
+/// A part of a file, and what the file must be.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    place: &'a Place,
+    range: &'a Range<u64>,
+    expected: &'a Expected,
+    /// What the server told when the digest was verified.
+    verified: Option<&'a Facts>,
+}
+
 /// Reads files of web servers.
 #[derive(Debug, Clone)]
 pub(crate) struct WebSource {
@@ -116,7 +126,7 @@ impl WebSource {
         let condition = Condition { etag: facts.etag.clone(), not_after: facts.modified };
         let whole = || async {
             let mut answer = self.follow(place, What::Whole, &condition).await?;
-            if answer.facts != *facts {
+            if !same(&answer.facts, facts) {
                 return Err(Unanswered::Changed);
             }
             let (mut digester, mut length) = (Digester::new(hash), 0);
@@ -146,18 +156,12 @@ impl WebSource {
     }
 
     /// Reads `range` from an answer that is about the recorded file.
-    async fn part(
-        &self,
-        place: &Place,
-        range: &Range<u64>,
-        expected: &Expected,
-        condition: &Condition,
-        verified: Option<&Facts>,
-    ) -> Result<Bytes, Unanswered> {
+    async fn part(&self, asked: Asked<'_>, condition: &Condition) -> Result<Bytes, Unanswered> {
+        let Asked { place, range, expected, verified } = asked;
         let mut answer = self.follow(place, What::Part(range), condition).await?;
         let unasked = |error| Unanswered::Unasked(error);
         expected.compare(&answer.facts.clone().into()).map_err(|difference| unasked(place.differs(&difference)))?;
-        if verified.is_some_and(|verified| *verified != answer.facts) {
+        if verified.is_some_and(|verified| !same(verified, &answer.facts)) {
             return Err(Unanswered::Changed);
         }
         if let Some(size) = answer.facts.size.filter(|size| *size < range.end) {
@@ -169,6 +173,17 @@ impl WebSource {
         }
         collect(&mut answer, skipped, range.end - range.start).await
     }
+}
+
+/// Whether two answers are about one state of a file, as far as both tell.
+fn same(a: &Facts, b: &Facts) -> bool {
+    fn differ<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+        a.zip(b).is_some_and(|(a, b)| a != b)
+    }
+    !differ(a.size.as_ref(), b.size.as_ref())
+        && a.modified == b.modified
+        && a.etag == b.etag
+        && !differ(a.version.as_ref(), b.version.as_ref())
 }
 
 fn cut() -> Unanswered {
@@ -221,13 +236,14 @@ impl Source for WebSource {
             condition = Condition { etag: facts.etag.clone(), not_after: facts.modified };
             verified = Some(facts);
         }
-        let read = async |condition: &Condition| self.patiently(|| self.part(place, &range, expected, condition, verified.as_ref())).await;
-        let answer = match read(&condition).await {
+        let asked = Asked { place, range: &range, expected, verified: verified.as_ref() };
+        let answer = match self.patiently(|| self.part(asked, &condition)).await {
             // Some servers deny what holds, so the file is looked at: if it is as recorded, it is read without the condition,
             // and the answer is held against the record like any other.
             Err(Unanswered::Changed) if verified.is_none() => {
                 self.verified(place, expected).await?;
-                read(&Condition::default()).await
+                let none = Condition::default();
+                self.patiently(|| self.part(asked, &none)).await
             }
             other => other,
         };

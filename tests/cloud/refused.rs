@@ -22,10 +22,9 @@ fn options(place: &Place) -> OpenOptions {
 
 #[tokio::test]
 async fn stores_that_ignore_conditions_are_refused_for_writing() {
-    for (kept, why) in [
-        (Promise { if_none_match: false, ..Promise::all() }, "If-None-Match"),
-        (Promise { if_match: false, ..Promise::all() }, "If-Match"),
-    ] {
+    for (kept, why) in
+        [(Promise { if_none_match: false, ..Promise::all() }, "If-None-Match"), (Promise { if_match: false, ..Promise::all() }, "If-Match")]
+    {
         let place = s3_that_keeps(kept).await;
         let error = Repository::create_with(&place.url, options(&place).into()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");

@@ -77,7 +77,17 @@ async fn write(place: Place, writer: u64) -> Told {
 
 /// One network; how many faults there were, and how many commits of each end.
 async fn try_network(server: &Place, endpoint: &str, seed: u64) -> [u64; 4] {
-    let direct = Repository::create_with(&server.url, { let mut o = OpenOptions::default(); o.cloud = server.options(); o }.into()).await.unwrap();
+    let direct = Repository::create_with(
+        &server.url,
+        {
+            let mut o = OpenOptions::default();
+            o.cloud = server.options();
+            o
+        }
+        .into(),
+    )
+    .await
+    .unwrap();
     let proxy = Proxy::start(endpoint, seed, PATIENCE).await;
     let through = Place { url: server.url.clone(), ..Place::s3(&proxy.endpoint, None) };
     let writers = (0..WRITERS).map(|writer| tokio::spawn(write(through.clone(), writer)));

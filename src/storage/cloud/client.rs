@@ -162,8 +162,7 @@ const GOOGLE: Vendor = Vendor {
 };
 
 /// A web server: the place is the endpoint, and requests carry no name.
-const WEB: Vendor =
-    Vendor { endpoint: &[], allow_http: "", settings: &[], credentials: &[], enough: &[], credentials_shown: "" };
+const WEB: Vendor = Vendor { endpoint: &[], allow_http: "", settings: &[], credentials: &[], enough: &[], credentials_shown: "" };
 
 fn from_variables(variables: &Variables) -> Result<Credentials> {
     match variables.get("FIRN_CREDENTIALS") {

@@ -49,7 +49,9 @@ impl Cloud {
                 let version = self.version(done.e_tag, done.version).ok_or_else(|| self.unversioned(name))?;
                 Ok(Replaced::Done(version))
             }
-            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } | StoreError::NotModified { .. }) => Ok(Replaced::Refused),
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } | StoreError::NotModified { .. }) => {
+                Ok(Replaced::Refused)
+            }
             // What does not exist does not have the version that was expected.
             Err(e) if Self::is_absence(&e) && matches!(expected, Expected::Is(_)) => Ok(Replaced::Refused),
             Err(e) => Err(self.trouble(&format!("{name} cannot be replaced"), e)),

@@ -39,7 +39,8 @@ impl Cloud {
     /// `Invalid` when the place or a setting is no such thing.
     pub fn open(place: &str, options: &CloudOptions) -> Result<Self> {
         let parsed = split_scheme(place).and_then(|(scheme, rest)| CloudPlace::parse(&scheme.to_ascii_lowercase(), rest));
-        let place = parsed.ok_or_else(|| Error::invalid("an object store is named by a URL that begins s3:, gs:, az:, http: or https:"))??;
+        let place =
+            parsed.ok_or_else(|| Error::invalid("an object store is named by a URL that begins s3:, gs:, az:, http: or https:"))??;
         Self::at(place, options)
     }
 

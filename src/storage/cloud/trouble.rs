@@ -42,11 +42,15 @@ impl Cloud {
     pub(super) fn trouble(&self, what: &str, error: object_store::Error) -> Error {
         let Told { status, no_bucket } = Told::by(&error);
         let message = match status {
-            _ if no_bucket => Error::not_found(format!("{self}: the bucket or container {} does not exist; make it first", self.place.bucket)),
+            _ if no_bucket => {
+                Error::not_found(format!("{self}: the bucket or container {} does not exist; make it first", self.place.bucket))
+            }
             Some(401 | 403) => {
                 let hint = match self.place.scheme {
                     Scheme::Http => "the server denies it",
-                    _ => "the store denies it; check the credentials and what they allow (without the right to list, some stores deny also what does not exist)",
+                    _ => {
+                        "the store denies it; check the credentials and what they allow (without the right to list, some stores deny also what does not exist)"
+                    }
                 };
                 Error::denied(format!("{self}: {what}: {hint}"))
             }

@@ -39,7 +39,7 @@ pub(crate) struct Condition {
 }
 
 /// What an answer tells of the file besides its bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
     pub(crate) size: Option<u64>,
     pub(crate) modified: Option<Timestamp>,

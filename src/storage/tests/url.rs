@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
 use crate::ErrorKind;
-use crate::storage::url::Place;
 use crate::storage::cloud::place::{CloudPlace, Scheme};
+use crate::storage::url::Place;
 use crate::storage::{CloudOptions, LocalOptions, open};
 
 #[test]

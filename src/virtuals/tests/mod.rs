@@ -1,7 +1,12 @@
 mod locating;
 mod reading;
 mod refusing;
+#[cfg(feature = "http")]
+#[path = "../../../tests/support/web.rs"]
+mod server;
 mod templates;
+#[cfg(feature = "http")]
+mod web;
 
 use std::collections::BTreeMap;
 

@@ -101,7 +101,8 @@ async fn read_message(from: &mut (impl AsyncBufReadExt + Unpin), without_body: b
         lines.push(line);
     }
     let first = lines.remove(0);
-    let head: Vec<_> = lines.iter().filter_map(|line| line.split_once(':')).map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned())).collect();
+    let head: Vec<_> =
+        lines.iter().filter_map(|line| line.split_once(':')).map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned())).collect();
     if find(&head, "transfer-encoding") == Some("chunked") {
         // Only passed on, never looked into.
         while read_chunk(from, &mut raw).await? {}

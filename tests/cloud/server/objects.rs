@@ -184,11 +184,8 @@ fn list(state: &Kept, request: &Request) -> Response {
         let Object { bytes, tag, modified, .. } = object;
         let tag = tag.replace('"', "&quot;");
         let size = bytes.len();
-        write!(
-            text,
-            "<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>{modified}</LastModified><ETag>{tag}</ETag></Contents>"
-        )
-        .unwrap();
+        write!(text, "<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>{modified}</LastModified><ETag>{tag}</ETag></Contents>")
+            .unwrap();
     }
     if let Some((last, _)) = found.get(PAGE - 1).filter(|_| found.len() > PAGE) {
         write!(text, "<IsTruncated>true</IsTruncated><NextContinuationToken>{last}</NextContinuationToken>").unwrap();
