@@ -67,7 +67,7 @@ impl Context {
         Ok(options)
     }
 
-    fn place(&self) -> Result<String> {
+    pub(super) fn place(&self) -> Result<String> {
         match self.named() {
             Some(place) => Ok(place),
             None => discover(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Ref, RefRecord, RefState, Refs};
 use crate::error::{Error, Result};
 use crate::storage::{Expected, Replaced};
+use crate::time::SKEW;
 
 /// How long a writer goes on asking before it calls an outcome unknown.
 #[derive(Debug, Clone, Copy)]
@@ -34,9 +35,6 @@ impl Patience {
         }
     }
 }
-
-/// How far this machine's clock may be from the store's before nothing it would stamp is written.
-const SKEW: Duration = Duration::from_mins(5);
 
 /// What became of a replace.
 #[derive(Debug)]

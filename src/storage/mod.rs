@@ -6,6 +6,7 @@
 
 mod cloud;
 pub mod conformance;
+pub mod doctor;
 pub mod fault;
 pub(crate) mod layout;
 mod local;

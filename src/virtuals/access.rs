@@ -20,7 +20,11 @@ use crate::error::{Error, Result};
 ///
 /// After a final `=` stand words joined by `+` that say more of a place (not of `file:`): `anonymous`, requests carry no
 /// name, which is so without a word; `env`, they carry the credentials that the environment names; `private`, it may lie
-/// at an address that is not public: of this machine, of a local network. `https://data.example.org/sets/=env+private`.
+/// at an address that is not public: of this machine, of a local network; `at:URL`, the entry is about this server only.
+///
+/// Without `at:` credentials go to the vendor's own server, or to the one that the reader's environment names. A server
+/// that a snapshot names in its container (option `endpoint`) is asked without them, unless an entry names it too:
+/// `s3://bucket/sets/=env+at:https://s3.example.org`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allow {
     /// Without its final `/`.
@@ -30,16 +34,26 @@ pub struct Allow {
     credentials: bool,
     /// Whether addresses that are not public are meant.
     private: bool,
+    /// The server that the entry is about; `None`: any, but credentials only where no snapshot chose it.
+    at: Option<String>,
 }
 
 /// What is told of a place behind its URL.
 const WORDS: [&str; 3] = ["anonymous", "env", "private"];
+const AT: &str = "at:";
+
+/// A server as two may write it.
+fn server(url: &str) -> String {
+    url.trim_end_matches('/').to_ascii_lowercase()
+}
 
 /// Parts the URL from the words behind it. A `=` may be part of a path: only known words are words.
 fn split_words(text: &str) -> (&str, Vec<&str>) {
     let found = text.rsplit_once('=').map(|(url, words)| (url, words.split('+').collect::<Vec<_>>()));
     match found {
-        Some((url, words)) if !text.starts_with("file:") && words.iter().all(|word| WORDS.contains(word)) => (url, words),
+        Some((url, words)) if !text.starts_with("file:") && words.iter().all(|word| WORDS.contains(word) || word.starts_with(AT)) => {
+            (url, words)
+        }
         _ => (text, Vec::new()),
     }
 }
@@ -63,14 +77,19 @@ impl FromStr for Allow {
         if credentials && words.contains(&"anonymous") {
             return Err(Error::invalid(format!("allowed place {} is given both anonymous and env; choose one", url::shown(text))));
         }
-        Ok(Self { prefix: prefix.to_owned(), scheme, credentials, private })
+        let at = words.iter().find_map(|word| word.strip_prefix(AT)).map(server);
+        if at.is_some() && matches!(scheme, Scheme::Http | Scheme::Https) {
+            return Err(Error::invalid(format!("allowed place {} names its server already; leave out at:", url::shown(text))));
+        }
+        Ok(Self { prefix: prefix.to_owned(), scheme, credentials, private, at })
     }
 }
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<_> =
-            [(self.credentials, "env"), (self.private, "private")].into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
+        let words =
+            [(self.credentials, "env"), (self.private, "private")].into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned());
+        let words: Vec<_> = words.chain(self.at.as_ref().map(|at| format!("{AT}{at}"))).collect();
         let equals = if words.is_empty() { "" } else { "=" };
         write!(f, "{}/{equals}{}", self.prefix, words.join("+"))
     }
@@ -152,13 +171,7 @@ impl Access {
 
     /// Whether a URL that is not a `file:` lies in an allowed place.
     pub(crate) fn permits(&self, url: &str) -> bool {
-        self.entry(url).is_some()
-    }
-
-    /// The longest entry that allows a URL that is not a `file:`.
-    fn entry(&self, url: &str) -> Option<&Allow> {
-        let fitting = self.allowed.iter().filter(|allow| allow.scheme != Scheme::File && allow.permits(url));
-        fitting.max_by_key(|allow| allow.prefix.len())
+        self.allowed.iter().any(|allow| allow.scheme != Scheme::File && allow.permits(url))
     }
 
     /// How long a server may keep silent.
@@ -167,11 +180,15 @@ impl Access {
         self.patience
     }
 
-    /// What goes along with requests for a URL; `None` when it is not allowed.
+    /// What goes along with requests for a URL at the server that its snapshot names, if it names one; `None` when it is not
+    /// allowed. The longest entry decides, and of two equally long ones that which names the server.
     #[cfg(feature = "remote")]
-    pub(crate) fn granted(&self, url: &str) -> Option<crate::storage::outside::Grant> {
-        let entry = self.entry(url)?;
-        Some(crate::storage::outside::Grant { token: entry.credentials, private: entry.private })
+    pub(crate) fn granted(&self, url: &str, endpoint: Option<&str>) -> Option<crate::storage::outside::Grant> {
+        let endpoint = endpoint.map(server);
+        let fits = |allow: &&Allow| allow.scheme != Scheme::File && allow.permits(url) && (allow.at.is_none() || allow.at == endpoint);
+        let entry = self.allowed.iter().filter(fits).max_by_key(|allow| (allow.prefix.len(), allow.at.is_some()))?;
+        let credentials = entry.credentials && (endpoint.is_none() || entry.at.is_some());
+        Some(crate::storage::outside::Grant { credentials, private: entry.private })
     }
 
     /// Follows every symbolic link of `path` and says where it really lies, if that is allowed. Blocks on the disk.

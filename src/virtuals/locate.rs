@@ -131,18 +131,21 @@ impl FileKey {
 pub(crate) struct Resolved {
     pub(crate) url: String,
     pub(crate) prefix: String,
+    /// The options of the container; none where the reader put it elsewhere.
+    pub(crate) options: BTreeMap<String, String>,
 }
 
 fn recorded(containers: &[Container], file: &FileKey) -> Result<Resolved> {
-    let template = container_of(containers, file)?.parsed();
-    template
-        .and_then(|template| resolve_with(&template, file))
+    let container = container_of(containers, file)?;
+    let resolved = container.parsed().and_then(|template| resolve_with(&template, file));
+    resolved
+        .map(|resolved| Resolved { options: container.options.clone(), ..resolved })
         .map_err(|e| Error::new(ErrorKind::Corrupt, format!("file {file} has no valid url")).caused_by(e))
 }
 
 fn resolve_with(template: &Template, file: &FileKey) -> Result<Resolved> {
     let args: Vec<&str> = file.args().collect();
-    Ok(Resolved { url: render(template, file.container(), &args)?, prefix: template.literal_prefix().to_owned() })
+    Ok(Resolved { url: render(template, file.container(), &args)?, prefix: template.literal_prefix().to_owned(), options: BTreeMap::new() })
 }
 
 /// Where `file` lies for this reader, who may have put its container elsewhere.

@@ -6,20 +6,20 @@
 //! bytes that are not the committed ones as far as the validators tell. See [`validator`] for what they do not tell: a change
 //! that leaves size and date as they were is noticed only where a digest is locked.
 //!
-//! Every build reads `file:`, one with the feature `http` web servers. URLs of other schemes can be named and recorded; reading
-//! them is `Unsupported`.
+//! Every build reads `file:`; `http:` and `https:`, `s3:`, `gs:` and `az:` are read by builds with the features `http`, `aws`,
+//! `gcp` and `azure`. URLs of all of them can be named and recorded by every build.
 
 mod access;
 mod container;
 mod digest;
 mod file;
 mod locate;
+#[cfg(feature = "remote")]
+mod remote;
 mod source;
 mod template;
 mod url;
 mod validator;
-#[cfg(feature = "http")]
-mod web;
 
 #[cfg(test)]
 mod tests;
@@ -143,8 +143,8 @@ impl fmt::Display for FileState {
 pub(crate) struct Virtuals {
     access: Arc<Access>,
     files: FileSource,
-    #[cfg(feature = "http")]
-    web: web::WebSource,
+    #[cfg(feature = "remote")]
+    remote: remote::RemoteSource,
 }
 
 impl Default for Virtuals {
@@ -159,8 +159,8 @@ impl Virtuals {
     pub(crate) fn new(access: Access) -> Self {
         Self {
             files: FileSource::new(),
-            #[cfg(feature = "http")]
-            web: web::WebSource::new(access.waits()),
+            #[cfg(feature = "remote")]
+            remote: remote::RemoteSource::new(access.waits()),
             access: Arc::new(access),
         }
     }
@@ -240,6 +240,7 @@ impl Virtuals {
             container: file.container().to_owned(),
             url: resolved.url,
             prefix: resolved.prefix,
+            options: resolved.options,
             access: Arc::clone(&self.access),
         };
         Ok((place, self.access.rebound(file.container())))
@@ -256,7 +257,13 @@ impl Virtuals {
         }
         match scheme {
             #[cfg(feature = "http")]
-            Scheme::Http | Scheme::Https => Ok(&self.web),
+            Scheme::Http | Scheme::Https => Ok(&self.remote),
+            #[cfg(feature = "aws")]
+            Scheme::S3 => Ok(&self.remote),
+            #[cfg(feature = "gcp")]
+            Scheme::Gs => Ok(&self.remote),
+            #[cfg(feature = "azure")]
+            Scheme::Az => Ok(&self.remote),
             _ => Err(Error::unsupported(place.says(format_args!("has a scheme that this build cannot read: {scheme}")))),
         }
     }

@@ -4,6 +4,7 @@
 //! (`NotFound`), out of reach (`Unavailable`), another one than was committed (`SourceChanged`), damaged (`Corrupt`: cut short, or
 //! not of its digest), not allowed (`Denied`), or impossible to verify here (`Unsupported`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub(crate) struct Place {
     pub(crate) url: String,
     /// The literal beginning of the template that gave the URL.
     pub(crate) prefix: String,
+    /// What the container says of how the place is reached.
+    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only places on a network are reached in more than one way"))]
+    pub(crate) options: BTreeMap<String, String>,
     pub(crate) access: Arc<Access>,
 }
 

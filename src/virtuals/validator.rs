@@ -189,7 +189,11 @@ impl Expected {
             return crate::storage::outside::Condition::default();
         }
         let known = &self.known;
-        crate::storage::outside::Condition { etag: known.etag.clone(), not_after: known.modified.or(Some(known.pinned_at)) }
+        crate::storage::outside::Condition {
+            etag: known.etag.clone(),
+            not_after: known.modified.or(Some(known.pinned_at)),
+            version: known.version.clone(),
+        }
     }
 
     /// Holds what the source tells now against the record.

@@ -5,6 +5,7 @@
 mod support;
 
 mod car;
+mod doctor;
 mod locating;
 mod reading;
 mod refs;

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncWriteExt as _, BufStream};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::server::bound;
 use super::server::http::{Request, read_request, read_response};
 
 /// What becomes of one request.
@@ -47,21 +48,26 @@ struct Network {
     /// How long nobody waits for an answer.
     patience: Duration,
     calm: AtomicBool,
+    /// How many more replaces of a branch there are until the network is gone for a while; 0: it never is.
+    until_outage: AtomicU64,
+    outage_ends: Mutex<Option<Instant>>,
     under_way: AtomicU64,
     faults: AtomicU64,
 }
 
 impl Proxy {
     /// Begins to pass on to `endpoint` what clients that wait for `patience` send.
-    pub(crate) async fn start(endpoint: &str, seed: u64, patience: Duration) -> Self {
+    pub(crate) fn start(endpoint: &str, seed: u64, patience: Duration) -> Self {
         let server = endpoint.strip_prefix("http://").unwrap().parse().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = bound();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let network = Arc::new(Network {
             server,
             random: Mutex::new(SmallRng::seed_from_u64(seed)),
             patience,
             calm: AtomicBool::new(false),
+            until_outage: AtomicU64::new(if seed.is_multiple_of(10) { 2 + seed / 10 % 8 } else { 0 }),
+            outage_ends: Mutex::new(None),
             under_way: AtomicU64::new(0),
             faults: AtomicU64::new(0),
         });
@@ -92,11 +98,21 @@ impl Proxy {
 }
 
 impl Network {
-    fn fate(&self) -> Fate {
+    fn fate(&self, request: &Request) -> Fate {
         if self.calm.load(Ordering::SeqCst) {
             return Fate::Passed;
         }
-        let fate = match self.random.lock().unwrap().random_range(0..100) {
+        let random = self.random.lock().unwrap().random_range(0..100);
+        let mut outage_ends = self.outage_ends.lock().unwrap();
+        if outage_ends.is_some_and(|end| Instant::now() < end) {
+            return Fate::Lost;
+        }
+        let counts = request.method == "PUT" && request.path.ends_with("refs/branches/main.json");
+        if counts && self.until_outage.load(Ordering::Relaxed) > 0 && self.until_outage.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *outage_ends = Some(Instant::now() + self.outage());
+            return [Fate::Lost, Fate::Swallowed, Fate::Late][random % 3];
+        }
+        let fate = match random {
             0..4 => Fate::Reset,
             4..7 => Fate::Lost,
             7..13 => Fate::Swallowed,
@@ -111,11 +127,16 @@ impl Network {
         fate
     }
 
+    /// Longer than anybody goes on asking.
+    fn outage(&self) -> Duration {
+        self.patience * 14
+    }
+
     async fn serve(self: Arc<Self>, stream: TcpStream) {
         stream.set_nodelay(true).unwrap();
         let mut client = BufStream::new(stream);
         while let Ok(Some(request)) = read_request(&mut client).await {
-            let fate = self.fate();
+            let fate = self.fate(&request);
             self.under_way.fetch_add(1, Ordering::SeqCst);
             let goes_on = self.pass(&mut client, request, fate).await;
             if fate != Fate::Late {
@@ -138,9 +159,12 @@ impl Network {
             Fate::Lost => return false,
             Fate::Late => {
                 let network = Arc::clone(self);
-                let wait = self.random.lock().unwrap().random_range(1..self.patience.as_millis() as u64);
+                let mut wait = self.patience.mul_f64(self.random.lock().unwrap().random_range(0.01..1.0));
+                if let Some(end) = *self.outage_ends.lock().unwrap() {
+                    wait += end.saturating_duration_since(Instant::now());
+                }
                 tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                    tokio::time::sleep(wait).await;
                     let _answer = network.ask(&request).await;
                     network.under_way.fetch_sub(1, Ordering::SeqCst);
                 });

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use firnline::storage::{CloudOptions, Credentials, open};
+use firnline::storage::{CloudOptions, Credentials, LocalOptions, open};
 use firnline::{ErrorKind, Key, OpenOptions, Repository};
 
 use super::server::{Dialect, Promise, Server};
 use super::servers::Place;
 
-async fn s3_that_keeps(kept: Promise) -> Place {
-    let server = Server::start_with(Dialect::S3, kept).await;
+fn s3_that_keeps(kept: Promise) -> Place {
+    let server = Server::start_with(Dialect::S3, kept);
     Place::s3(&server.endpoint(), Some(Arc::new(server)))
 }
 
@@ -25,7 +25,7 @@ async fn stores_that_ignore_conditions_are_refused_for_writing() {
     for (kept, why) in
         [(Promise { if_none_match: false, ..Promise::all() }, "If-None-Match"), (Promise { if_match: false, ..Promise::all() }, "If-Match")]
     {
-        let place = s3_that_keeps(kept).await;
+        let place = s3_that_keeps(kept);
         let error = Repository::create_with(&place.url, options(&place).into()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(error.to_string().contains(why) && error.to_string().contains(&place.url), "{error}");
@@ -36,7 +36,7 @@ async fn stores_that_ignore_conditions_are_refused_for_writing() {
 
 #[tokio::test]
 async fn stores_that_compare_tags_without_quotes_are_written_to() {
-    let place = s3_that_keeps(Promise { quotes: false, ..Promise::all() }).await;
+    let place = s3_that_keeps(Promise { quotes: false, ..Promise::all() });
     let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
     let mut session = repository.write("main").await.unwrap();
     session.set(&Key::new("a").unwrap(), "1").await.unwrap();
@@ -47,7 +47,7 @@ async fn stores_that_compare_tags_without_quotes_are_written_to() {
 
 #[tokio::test]
 async fn reading_asks_for_no_conditions() {
-    let place = Place::our_s3("").await.unwrap();
+    let place = Place::our_s3();
     Repository::create_with(&place.url, options(&place).into()).await.unwrap();
     let names = place.server.as_ref().unwrap().world.objects.names();
     let store = Arc::new(place.open());
@@ -59,7 +59,7 @@ async fn reading_asks_for_no_conditions() {
 
 #[tokio::test]
 async fn a_writer_whose_clock_is_wrong_is_refused_and_told_both_times() {
-    let place = Place::our_s3("").await.unwrap();
+    let place = Place::our_s3();
     let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
     for (minutes, refused) in [(4, false), (-4, false), (6, true), (-6, true)] {
         place.server.as_ref().unwrap().world.skew.store(minutes * 60_000_000, Ordering::Relaxed);
@@ -77,8 +77,8 @@ async fn a_writer_whose_clock_is_wrong_is_refused_and_told_both_times() {
 
 #[tokio::test]
 async fn errors_name_what_to_do() {
-    let place = Place::our_s3("").await.unwrap();
-    let denying = s3_that_keeps(Promise { allowed: false, ..Promise::all() }).await;
+    let place = Place::our_s3();
+    let denying = s3_that_keeps(Promise { allowed: false, ..Promise::all() });
     let elsewhere = Place { url: "s3://elsewhere/x".to_owned(), ..place.clone() };
     let nobody = Place::s3("http://127.0.0.1:9", None);
     for (place, kind, says) in [
@@ -99,26 +99,26 @@ async fn errors_name_what_to_do() {
 async fn credentials_are_never_guessed() {
     for place in ["s3://firn/x", "gs://firn/x", "az://firn/x"] {
         let nothing = CloudOptions::default().variables([("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), "x".to_owned())]);
-        let error = open(place, Default::default(), &nothing).unwrap_err();
+        let error = open(place, LocalOptions::default(), &nothing).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
         assert!(error.to_string().contains("FIRN_CREDENTIALS") && error.to_string().contains(place), "{error}");
-        open(place, Default::default(), &nothing.credentials(Credentials::Anonymous)).unwrap();
+        open(place, LocalOptions::default(), &nothing.credentials(Credentials::Anonymous)).unwrap();
     }
     let odd = CloudOptions::default().variables([("FIRN_CREDENTIALS".to_owned(), "secret".to_owned())]);
-    let error = open("s3://firn/x", Default::default(), &odd).unwrap_err();
+    let error = open("s3://firn/x", LocalOptions::default(), &odd).unwrap_err();
     assert!(error.kind() == ErrorKind::Invalid && !error.to_string().contains("secret"), "{error}");
     let clear = CloudOptions::default().variables([("AWS_ENDPOINT_URL".to_owned(), "http://192.0.2.1".to_owned())]);
-    assert_eq!(open("s3://firn/x", Default::default(), &clear).unwrap_err().kind(), ErrorKind::Denied, "not without encryption");
+    assert_eq!(open("s3://firn/x", LocalOptions::default(), &clear).unwrap_err().kind(), ErrorKind::Denied, "not without encryption");
 }
 
 #[tokio::test]
 async fn anonymous_requests_are_not_signed() {
-    let place = Place::our_s3("").await.unwrap();
+    let place = Place::our_s3();
     let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
     drop(repository);
     let endpoint: Vec<_> = place.variables.iter().filter(|(name, _)| name.contains("ENDPOINT")).cloned().collect();
     let cloud = CloudOptions::default().variables(endpoint).credentials(Credentials::Anonymous);
-    let store = open(&place.url, Default::default(), &cloud).unwrap();
+    let store = open(&place.url, LocalOptions::default(), &cloud).unwrap();
     assert!(store.clock().is_none(), "nothing was asked yet");
     let repository = Repository::open_storage(store.clone(), OpenOptions::default()).await.unwrap();
     repository.read("main").await.unwrap();

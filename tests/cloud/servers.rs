@@ -25,17 +25,17 @@ pub(crate) struct Place {
 
 impl Place {
     /// Ceph's gateway, at the endpoint that `FIRN_TEST_S3_CEPH` names.
-    pub(crate) async fn ceph(test: &str) -> Option<Self> {
+    pub(crate) fn ceph(test: &str) -> Option<Self> {
         Some(Self::s3(&endpoint(test, "FIRN_TEST_S3_CEPH")?, None))
     }
 
     /// moto, at the endpoint that `FIRN_TEST_S3_MOTO` names.
-    pub(crate) async fn moto(test: &str) -> Option<Self> {
+    pub(crate) fn moto(test: &str) -> Option<Self> {
         Some(Self::s3(&endpoint(test, "FIRN_TEST_S3_MOTO")?, None))
     }
 
     /// Azurite, at the endpoint that `FIRN_TEST_AZURITE` names.
-    pub(crate) async fn azurite(test: &str) -> Option<Self> {
+    pub(crate) fn azurite(test: &str) -> Option<Self> {
         let endpoint = endpoint(test, "FIRN_TEST_AZURITE")?;
         let variables = [("ACCOUNT_NAME", ACCOUNT), ("ACCOUNT_KEY", KEY), ("ENDPOINT", &endpoint)];
         let variables = variables.map(|(name, value)| (format!("AZURE_STORAGE_{name}"), value.to_owned()));
@@ -43,16 +43,16 @@ impl Place {
     }
 
     /// Our own server, speaking Google's XML.
-    pub(crate) async fn our_gcs(_test: &str) -> Option<Self> {
-        let server = Server::start(Dialect::Gcs).await;
+    pub(crate) fn our_gcs() -> Self {
+        let server = Server::start(Dialect::Gcs);
         let variables = [("GOOGLE_BASE_URL", server.endpoint()), ("GOOGLE_BEARER_TOKEN", "nobody checks it".to_owned())];
-        Some(Self::new("gs", variables.map(|(name, value)| (name.to_owned(), value)).into(), Some(Arc::new(server))))
+        Self::new("gs", variables.map(|(name, value)| (name.to_owned(), value)).into(), Some(Arc::new(server)))
     }
 
     /// Our own server, speaking S3.
-    pub(crate) async fn our_s3(_test: &str) -> Option<Self> {
-        let server = Server::start(Dialect::S3).await;
-        Some(Self::s3(&server.endpoint(), Some(Arc::new(server))))
+    pub(crate) fn our_s3() -> Self {
+        let server = Server::start(Dialect::S3);
+        Self::s3(&server.endpoint(), Some(Arc::new(server)))
     }
 
     pub(crate) fn s3(endpoint: &str, server: Option<Arc<Server>>) -> Self {

@@ -70,7 +70,7 @@ async fn a_repository_behind_nginx_can_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_behind_our_own_server_can_be_read() {
-    let place = Place::our_s3("").await.unwrap();
+    let place = Place::our_s3();
     let mut options = OpenOptions::default();
     options.cloud = place.options();
     fill(&Repository::create_with(&place.url, options.into()).await.unwrap()).await;

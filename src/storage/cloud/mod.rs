@@ -12,11 +12,13 @@
 //! pauses until a deadline ([`CloudOptions`]).
 
 #[cfg(feature = "remote")]
-mod answers;
+pub(in crate::storage) mod answers;
 #[cfg(feature = "remote")]
 pub(crate) mod client;
 #[cfg(feature = "remote")]
 mod conditions;
+#[cfg(feature = "remote")]
+mod examine;
 #[cfg(feature = "remote")]
 mod objects;
 mod options;
@@ -26,7 +28,7 @@ mod registers;
 #[cfg(feature = "remote")]
 mod store;
 #[cfg(feature = "remote")]
-mod trouble;
+pub(in crate::storage) mod trouble;
 
 pub use options::{CloudOptions, Credentials, Variables};
 #[cfg(feature = "remote")]

@@ -34,8 +34,18 @@ impl Variables {
     }
 
     /// The value of a variable that is set and not empty.
+    #[cfg(feature = "remote")]
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+}
+
+#[cfg(feature = "remote")]
+impl Variables {
+    /// These with others in their place or beside them.
+    pub(crate) fn with(mut self, others: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.0.extend(others.into_iter().filter(|(_, value)| !value.is_empty()));
+        self
     }
 }
 
@@ -83,6 +93,9 @@ pub struct CloudOptions {
     pub retry_for: Duration,
     /// How long reading a register may take with all retries, and replacing one (which is sent once) without. Default: 20 s.
     pub register_deadline: Duration,
+    /// Connect to public addresses only: for places that others named.
+    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "connections are made by builds with object stores"))]
+    pub(crate) public_only: bool,
 }
 
 impl Default for CloudOptions {
@@ -93,6 +106,7 @@ impl Default for CloudOptions {
             patience: Duration::from_mins(1),
             retry_for: Duration::from_mins(1),
             register_deadline: Duration::from_secs(20),
+            public_only: false,
         }
     }
 }

@@ -40,6 +40,7 @@ impl CloudPlace {
     }
 
     /// The key of the object `name`.
+    #[cfg(feature = "remote")]
     pub(crate) fn key(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
     }

@@ -9,6 +9,9 @@ use super::store::Cloud;
 use crate::error::{Error, Result};
 use crate::storage::{Expected, Replaced, Version, Versioned};
 
+/// The largest register in bytes; refs have some kilobytes. Keeps a damaged store from filling memory.
+const LARGEST: u64 = 16 << 20;
+
 impl Cloud {
     pub(super) async fn load_register(&self, name: &str) -> Result<Option<Versioned>> {
         let path = self.path(name)?;
@@ -18,6 +21,9 @@ impl Cloud {
                 Err(e) if Self::is_absence(&e) => return Ok(None),
                 Err(e) => return Err(self.trouble(&format!("{name} cannot be read"), e)),
             };
+            if answer.meta.size > LARGEST {
+                return Err(Error::corrupt(format!("{self}: {name} has more than {LARGEST} bytes, which no register has")));
+            }
             let (tag, generation) = (answer.meta.e_tag.clone(), answer.meta.version.clone());
             let value = self.body(name, answer).await?;
             let version = match self.version(tag, generation) {

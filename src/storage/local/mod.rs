@@ -13,6 +13,7 @@
 
 mod barrier;
 mod directory;
+mod examine;
 mod filesystem;
 mod listing;
 mod objects;
@@ -33,6 +34,8 @@ use futures::stream::BoxStream;
 use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
+
+pub use examine::lock_once;
 
 #[cfg(test)]
 pub(super) use barrier::MOST;

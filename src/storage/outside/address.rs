@@ -9,8 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::Unanswered;
+
 /// Why an address is none that everybody may reach; `None` for those that are.
-pub(crate) fn not_public(address: IpAddr) -> Option<&'static str> {
+fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => not_public_v4(v4),
         IpAddr::V6(v6) => not_public_v6(v6),
@@ -54,9 +56,29 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
+/// Refuses a server that is named by an address that is not public.
+pub(super) fn require_public(named: Option<IpAddr>) -> Result<(), Unanswered> {
+    match named.filter(|address| not_public(*address).is_some()) {
+        Some(address) => Err(Unanswered::Forbidden(forbidden(&address.to_string(), address))),
+        None => Ok(()),
+    }
+}
+
+/// The refusal among the causes of an error, if that is what it came from.
+pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<Unanswered> {
+    let mut cause = Some(error);
+    while let Some(next) = cause {
+        if let Some(Forbidden(why)) = next.downcast_ref() {
+            return Some(Unanswered::Forbidden(why.clone()));
+        }
+        cause = next.source();
+    }
+    None
+}
+
 /// A name of which every address is forbidden.
 #[derive(Debug)]
-pub(super) struct Forbidden(pub(super) String);
+struct Forbidden(String);
 
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +90,7 @@ impl std::error::Error for Forbidden {}
 
 /// Resolves names as the system does, and leaves out what is not public.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PublicOnly;
+pub(in crate::storage) struct PublicOnly;
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
@@ -88,7 +110,7 @@ fn public(name: &str, all: Vec<SocketAddr>) -> Result<Addrs, Forbidden> {
 }
 
 /// What is said of a host that may not be connected to.
-pub(super) fn forbidden(name: &str, address: IpAddr) -> String {
+fn forbidden(name: &str, address: IpAddr) -> String {
     let why = not_public(address).unwrap_or("no public address");
     if name == address.to_string() { format!("{name} is {why}") } else { format!("{name} leads to {address}, {why}") }
 }

@@ -4,7 +4,8 @@
 //! is to which addresses a connection may go ([`address`]), at the moment at which it is made, and that no request is sent
 //! anywhere but where it was addressed to: answers that send elsewhere are told to the caller.
 
-pub(crate) mod address;
+pub(in crate::storage) mod address;
+mod bucket;
 mod header;
 mod web;
 
@@ -16,7 +17,17 @@ use futures::stream::BoxStream;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
-pub(crate) use web::{Grant, Web};
+pub(crate) use bucket::{Bucket, Buckets};
+pub(crate) use web::Web;
+
+/// What the reader grants to a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Grant {
+    /// Whether requests carry the credentials that the environment names: of a web server, a bearer token.
+    pub(crate) credentials: bool,
+    /// Whether it may lie at an address that is not public.
+    pub(crate) private: bool,
+}
 
 /// What is asked of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +47,8 @@ pub(crate) struct Condition {
     pub(crate) etag: Option<Vec<u8>>,
     /// It was not changed later than this.
     pub(crate) not_after: Option<Timestamp>,
+    /// Not the file as it is now, but this version of it.
+    pub(crate) version: Option<String>,
 }
 
 /// What an answer tells of the file besides its bytes.

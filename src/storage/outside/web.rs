@@ -1,6 +1,5 @@
 //! Asking web servers.
 
-use std::error::Error as StdError;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,24 +9,17 @@ use reqwest::header::{
 };
 use reqwest::{Client, Method, Response, StatusCode};
 
-use super::address::{self, Forbidden, PublicOnly};
-use super::{Answer, Condition, Unanswered, What, header};
+use super::address::{self, PublicOnly};
+use super::{Answer, Condition, Grant, Unanswered, What, header};
 use crate::error::{Error, Result};
+use crate::storage::cloud::answers::{address_in, is_loopback};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// What the reader grants to a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Grant {
-    /// Whether requests carry the bearer token of the environment.
-    pub(crate) token: bool,
-    /// Whether it may lie at an address that is not public.
-    pub(crate) private: bool,
-}
-
 /// Web servers, asked without proxies, cookies or redirects. Makes its clients when they are first needed.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "buckets are asked in another way"))]
 pub(crate) struct Web {
     patience: Duration,
     /// By whether they speak TLS and whether they connect to addresses that are not public.
@@ -44,10 +36,8 @@ impl Web {
     pub(crate) async fn ask(&self, url: &str, what: What<'_>, condition: &Condition, grant: Grant) -> Result<Answer, Unanswered> {
         let parsed = exactly(url).map_err(Unanswered::Unasked)?;
         let is_secure = parsed.scheme() == "https";
-        if let (Some(address), false) = (literal(&parsed), grant.private)
-            && address::not_public(address).is_some()
-        {
-            return Err(Unanswered::Forbidden(address::forbidden(&address.to_string(), address)));
+        if !grant.private {
+            address::require_public(address_in(&parsed))?;
         }
         let client = self.client(is_secure, grant.private).map_err(Unanswered::Unasked)?;
         let method = if what == What::Facts { Method::HEAD } else { Method::GET };
@@ -63,11 +53,8 @@ impl Web {
         } else if let Some(date) = condition.not_after.and_then(header::date) {
             request = request.header(IF_UNMODIFIED_SINCE, date);
         }
-        if grant.token {
-            request = request.header(
-                AUTHORIZATION,
-                bearer(is_secure || literal(&parsed).is_some_and(|a| a.is_loopback())).map_err(Unanswered::Unasked)?,
-            );
+        if grant.credentials {
+            request = request.header(AUTHORIZATION, bearer(is_secure || is_loopback(&parsed)).map_err(Unanswered::Unasked)?);
         }
         let sent = tokio::time::timeout(self.patience, request.send()).await;
         let response = sent.map_err(|_| Unanswered::Lost(Error::unavailable(format!("does not answer within {:?}", self.patience))))?;
@@ -123,22 +110,9 @@ fn exactly(url: &str) -> Result<url::Url> {
     Err(Error::unsupported(format!("cannot be sent as it is written; its container should write {parsed}")))
 }
 
-/// The address in a URL that names one instead of a host.
-fn literal(url: &url::Url) -> Option<std::net::IpAddr> {
-    match url.host()? {
-        url::Host::Ipv4(address) => Some(address.into()),
-        url::Host::Ipv6(address) => Some(address.into()),
-        url::Host::Domain(_) => None,
-    }
-}
-
 fn lost(error: reqwest::Error) -> Unanswered {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(next) = cause {
-        if let Some(Forbidden(why)) = next.downcast_ref() {
-            return Unanswered::Forbidden(why.clone());
-        }
-        cause = next.source();
+    if let Some(refusal) = address::refusal(&error) {
+        return refusal;
     }
     let what = match &error {
         e if e.is_timeout() => "does not answer in time",

@@ -253,6 +253,7 @@ async fn a_file_that_changes_under_the_read_is_noticed() {
         container: "file://".to_owned(),
         url: file_url(&path).unwrap(),
         prefix: "file:///".to_owned(),
+        options: std::collections::BTreeMap::new(),
         access: Arc::new(allow(&disk.path("data"))),
     };
     let source = FileSource::new();

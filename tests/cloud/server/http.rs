@@ -1,5 +1,6 @@
 //! Messages of HTTP/1.1 with a known length, as far as tests need them.
 
+use std::fmt::Write as _;
 use std::io;
 
 use chrono::DateTime;
@@ -53,7 +54,7 @@ impl Response {
     pub(crate) fn encode(self, without_body: bool) -> Vec<u8> {
         let mut text = format!("HTTP/1.1 {} x\r\ncontent-length: {}\r\n", self.status, self.body.len());
         for (name, value) in &self.head {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            write!(text, "{name}: {value}\r\n").unwrap();
         }
         text.push_str("\r\n");
         let mut bytes = text.into_bytes();
@@ -131,7 +132,7 @@ fn decode(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut out = Vec::new();
     while let Some(byte) = bytes.next() {
-        let mut digit = || char::from(bytes.next().unwrap_or(b'0')).to_digit(16).unwrap_or(0) as u8;
+        let mut digit = || u8::try_from(char::from(bytes.next().unwrap_or(b'0')).to_digit(16).unwrap_or(0)).unwrap();
         out.push(if byte == b'%' { digit() << 4 | digit() } else { byte });
     }
     String::from_utf8_lossy(&out).into_owned()

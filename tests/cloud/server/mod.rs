@@ -32,13 +32,13 @@ pub(crate) struct World {
 }
 
 impl Server {
-    pub(crate) async fn start(dialect: Dialect) -> Self {
-        Self::start_with(dialect, Promise::all()).await
+    pub(crate) fn start(dialect: Dialect) -> Self {
+        Self::start_with(dialect, Promise::all())
     }
 
     /// Starts a server that keeps only some promises.
-    pub(crate) async fn start_with(dialect: Dialect, kept: Promise) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub(crate) fn start_with(dialect: Dialect, kept: Promise) -> Self {
+        let listener = bound();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let world = Arc::new(World { objects: Objects::new(dialect, kept), skew: AtomicI64::new(0) });
         let mut running = JoinSet::new();
@@ -55,6 +55,13 @@ impl Server {
     pub(crate) fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
+}
+
+/// A port of this machine that is free.
+pub(crate) fn bound() -> TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    TcpListener::from_std(listener).unwrap()
 }
 
 async fn serve(stream: TcpStream, world: Arc<World>) {

@@ -23,6 +23,7 @@ pub(crate) enum Dialect {
 }
 
 /// Which promises a server keeps.
+#[expect(clippy::struct_excessive_bools, reason = "each is kept or not, whatever becomes of the others")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Promise {
     pub(crate) if_none_match: bool,
@@ -97,7 +98,7 @@ impl Objects {
             ("GET" | "HEAD", _) => get(&state, request, key),
             ("PUT", Some(id)) => put_part(&mut state, request, id),
             ("PUT", None) => self.put(&mut state, request, key, now),
-            ("POST", Some(id)) => self.complete(&mut state, id, key, now),
+            ("POST", Some(id)) => Self::complete(&mut state, id, key, now),
             ("POST", None) if request.parameter("uploads").is_some() => {
                 state.count += 1;
                 let id = state.count.to_string();
@@ -134,7 +135,7 @@ impl Objects {
         if refused { error(412, "PreconditionFailed") } else { store(state, key, request.body.clone(), now) }
     }
 
-    fn complete(&self, state: &mut Kept, id: &str, key: &str, now: Timestamp) -> Response {
+    fn complete(state: &mut Kept, id: &str, key: &str, now: Timestamp) -> Response {
         let Some(parts) = state.uploads.remove(id) else { return error(404, "NoSuchUpload") };
         let _stored = store(state, key, parts.into_values().flatten().collect(), now);
         Response::new(200, "<CompleteMultipartUploadResult><ETag>\"\"</ETag></CompleteMultipartUploadResult>")

@@ -1,8 +1,9 @@
-//! `http:` and `https:` places: one request a read, with its condition, and an answer that is checked.
+//! Places on web servers and in object stores: one request a read, with its condition, and an answer that is checked.
 //!
 //! The condition is the recorded strong `ETag`, else the recorded date, else the moment of pinning; but servers ignore
 //! conditions, so what counts is that `ETag`, date and length of the *same* answer are the recorded ones. An answer that
-//! sends elsewhere is followed only where the reader allows that place too, with what the reader grants to it. A locked
+//! sends elsewhere is followed only where the reader allows that place too, with what the reader grants to it; those of
+//! object stores are not followed. Where the recorded version of an object can still be had, it is read. A locked
 //! digest is verified by one read of the whole file, and the verdict is kept for as long as the process lives and the
 //! server tells the same of the file.
 
@@ -17,11 +18,11 @@ use quick_cache::sync::Cache;
 
 use super::digest::{self, Digester, REMEMBERED};
 use super::source::{Place, Source};
-use super::url;
+use super::url::{self, Scheme};
 use super::validator::{Expected, Stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
-use crate::storage::outside::{Answer, Condition, Facts, Unanswered, Web, What};
+use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswered, Web, What};
 
 /// How often an answer may send elsewhere.
 const HOPS: usize = 5;
@@ -44,10 +45,11 @@ struct Asked<'a> {
     verified: Option<&'a Facts>,
 }
 
-/// Reads files of web servers.
+/// Reads files of web servers and object stores.
 #[derive(Debug, Clone)]
-pub(crate) struct WebSource {
+pub(crate) struct RemoteSource {
     web: Arc<Web>,
+    buckets: Arc<Buckets>,
     patience: Duration,
     digests: Arc<Cache<Read, Digest>>,
 }
@@ -59,22 +61,46 @@ impl From<Facts> for Stat {
     }
 }
 
-impl WebSource {
+impl RemoteSource {
     /// Gives up on a server that keeps silent for `patience`.
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { web: Arc::new(Web::new(patience)), patience, digests: Arc::new(Cache::new(REMEMBERED)) }
+        Self {
+            web: Arc::new(Web::new(patience)),
+            buckets: Arc::new(Buckets::new(patience)),
+            patience,
+            digests: Arc::new(Cache::new(REMEMBERED)),
+        }
+    }
+
+    async fn ask(&self, place: &Place, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+        let parts = url::parse(&place.url).map_err(Unanswered::Unasked)?;
+        let name = match parts.scheme {
+            Scheme::Http | Scheme::Https => return self.follow(place, what, condition).await,
+            other => other.name().to_owned(),
+        };
+        let option = |name: &str| place.options.get(name).cloned();
+        let (endpoint, region, account) = (option("endpoint"), option("region"), option("account"));
+        let Some(grant) = place.access.granted(&place.url, endpoint.as_deref()) else {
+            return Err(Unanswered::Unasked(place.denied(None)));
+        };
+        let bucket = Bucket { scheme: name, name: parts.authority.to_owned(), endpoint, region, account };
+        let key = parts.path.strip_prefix('/').unwrap_or(parts.path);
+        match self.buckets.ask(&bucket, key, what, condition, grant).await {
+            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&why))),
+            other => other,
+        }
     }
 
     /// Asks where the place says, and on where answers send, if that is allowed.
     async fn follow(&self, place: &Place, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
         let mut at = place.url.clone();
         for _ in 0..=HOPS {
-            let Some(grant) = place.access.granted(&at) else {
+            let Some(grant) = place.access.granted(&at, None) else {
                 return Err(Unanswered::Unasked(if at == place.url { place.denied(None) } else { place.sent_on(&at) }));
             };
             match self.web.ask(&at, what, condition, grant).await {
                 Err(Unanswered::Elsewhere(to)) => at = to,
-                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, &why))),
+                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&why))),
                 other => return other,
             }
         }
@@ -101,15 +127,13 @@ impl WebSource {
     /// What the server tells of the file. One that does not answer questions without a body is asked for a byte.
     async fn facts(&self, place: &Place) -> Result<Facts, Unanswered> {
         let none = Condition::default();
-        match self.patiently(|| self.follow(place, What::Facts, &none)).await {
+        match self.patiently(|| self.ask(place, What::Facts, &none)).await {
             Ok(answer) => Ok(answer.facts),
-            Err(Unanswered::Unable(_) | Unanswered::Denied) => {
-                match self.patiently(|| self.follow(place, What::Part(&(0..1)), &none)).await {
-                    Ok(answer) => Ok(answer.facts),
-                    Err(Unanswered::Short(Some(0))) => Ok(Facts { size: Some(0), ..Facts::default() }),
-                    Err(other) => Err(other),
-                }
-            }
+            Err(Unanswered::Unable(_) | Unanswered::Denied) => match self.patiently(|| self.ask(place, What::Part(&(0..1)), &none)).await {
+                Ok(answer) => Ok(answer.facts),
+                Err(Unanswered::Short(Some(0))) => Ok(Facts { size: Some(0), ..Facts::default() }),
+                Err(other) => Err(other),
+            },
             Err(other) => Err(other),
         }
     }
@@ -123,9 +147,9 @@ impl WebSource {
         if let Some(known) = self.digests.get(&key) {
             return Ok(known);
         }
-        let condition = Condition { etag: facts.etag.clone(), not_after: facts.modified };
+        let condition = Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
         let whole = || async {
-            let mut answer = self.follow(place, What::Whole, &condition).await?;
+            let mut answer = self.ask(place, What::Whole, &condition).await?;
             if !same(&answer.facts, facts) {
                 return Err(Unanswered::Changed);
             }
@@ -158,7 +182,7 @@ impl WebSource {
     /// Reads `range` from an answer that is about the recorded file.
     async fn part(&self, asked: Asked<'_>, condition: &Condition) -> Result<Bytes, Unanswered> {
         let Asked { place, range, expected, verified } = asked;
-        let mut answer = self.follow(place, What::Part(range), condition).await?;
+        let mut answer = self.ask(place, What::Part(range), condition).await?;
         let unasked = |error| Unanswered::Unasked(error);
         expected.compare(&answer.facts.clone().into()).map_err(|difference| unasked(place.differs(&difference)))?;
         if verified.is_some_and(|verified| !same(verified, &answer.facts)) {
@@ -207,7 +231,7 @@ async fn collect(answer: &mut Answer, mut skipped: u64, length: u64) -> Result<B
 }
 
 #[async_trait]
-impl Source for WebSource {
+impl Source for RemoteSource {
     async fn lookup(&self, place: &Place, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
         let facts = match self.facts(place).await {
             Ok(facts) => facts,
@@ -233,7 +257,7 @@ impl Source for WebSource {
         let mut verified = None;
         if expected.digest.is_some() {
             let facts = self.verified(place, expected).await?;
-            condition = Condition { etag: facts.etag.clone(), not_after: facts.modified };
+            condition = Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
             verified = Some(facts);
         }
         let asked = Asked { place, range: &range, expected, verified: verified.as_ref() };
@@ -244,6 +268,11 @@ impl Source for WebSource {
                 self.verified(place, expected).await?;
                 let none = Condition::default();
                 self.patiently(|| self.part(asked, &none)).await
+            }
+            // A version that is gone, or that we may not name: then the file as it is now, if it is as recorded.
+            Err(Unanswered::Absent | Unanswered::Denied) if condition.version.is_some() => {
+                let now = Condition { version: None, ..condition };
+                self.patiently(|| self.part(asked, &now)).await
             }
             other => other,
         };
@@ -269,7 +298,7 @@ impl Place {
                 Error::corrupt(self.says(format_args!("is cut short{size}")))
             }
             Unanswered::Denied => Error::denied(self.says("is denied by its server; it may want credentials")),
-            Unanswered::Forbidden(why) => self.forbidden(&self.url, &why),
+            Unanswered::Forbidden(why) => self.forbidden(&why),
             Unanswered::Elsewhere(to) => self.sent_on(&to),
             Unanswered::Unable(why) => Error::unsupported(self.says(format_args!("cannot be read: {why}"))),
             Unanswered::Unasked(error) if error.kind() == ErrorKind::Denied || error.to_string().contains("://") => error,
@@ -285,10 +314,9 @@ impl Place {
     }
 
     /// The refusal of an address that is not public.
-    fn forbidden(&self, at: &str, why: &str) -> Error {
-        let end = at.find("://").map_or(0, |at| at + 3);
-        let host = at.get(end..).and_then(|rest| rest.find('/')).map_or(at.len(), |length| end + length);
-        let place = url::shown_whole(at.get(..host).unwrap_or(at));
-        Error::denied(self.says(format_args!("is not asked, because {why}; if it is meant, add --allow {place}/=private")))
+    fn forbidden(&self, why: &str) -> Error {
+        Error::denied(self.says(format_args!(
+            "is not asked, because {why}; if that is meant, add =private to what is allowed: --allow URL_PREFIX=private"
+        )))
     }
 }
