@@ -47,15 +47,22 @@ fn server(url: &str) -> String {
     url.trim_end_matches('/').to_ascii_lowercase()
 }
 
-/// Parts the URL from the words behind it. A `=` may be part of a path: only known words are words.
-fn split_words(text: &str) -> (&str, Vec<&str>) {
-    let found = text.rsplit_once('=').map(|(url, words)| (url, words.split('+').collect::<Vec<_>>()));
-    match found {
-        Some((url, words)) if !text.starts_with("file:") && words.iter().all(|word| WORDS.contains(word) || word.starts_with(AT)) => {
-            (url, words)
-        }
-        _ => (text, Vec::new()),
+/// Parts the URL from the words behind it. A `=` may be part of a path (`year=2025`), but does not begin a segment.
+fn split_words(text: &str) -> Result<(&str, Vec<&str>)> {
+    let Some((url, words)) = text.rsplit_once('=').filter(|_| !text.starts_with("file:")) else { return Ok((text, Vec::new())) };
+    let words: Vec<_> = words.split('+').collect();
+    if words.iter().all(|word| WORDS.contains(word) || word.starts_with(AT)) {
+        return Ok((url, words));
     }
+    if url.ends_with('/') {
+        // What stands there may be a secret, so no message repeats it.
+        return Err(Error::invalid(format!(
+            "allowed place {} is followed by something else than {} and {AT}URL, joined by +",
+            url::shown(url),
+            WORDS.join(", ")
+        )));
+    }
+    Ok((text, Vec::new()))
 }
 
 impl FromStr for Allow {
@@ -63,7 +70,7 @@ impl FromStr for Allow {
 
     /// Reads a URL prefix; one that could not begin a valid URL is `Invalid`. For `file:` the directory need not exist.
     fn from_str(text: &str) -> Result<Self> {
-        let (text, words) = split_words(text);
+        let (text, words) = split_words(text)?;
         let prefix = text.strip_suffix('/').unwrap_or(text);
         if text.starts_with('/') || text.is_empty() {
             return Err(Error::invalid(format!("allowed place {text:?} is not a url; write file://{prefix}/")));

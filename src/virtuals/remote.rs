@@ -86,7 +86,7 @@ impl RemoteSource {
         let bucket = Bucket { scheme: name, name: parts.authority.to_owned(), endpoint, region, account };
         let key = parts.path.strip_prefix('/').unwrap_or(parts.path);
         match self.buckets.ask(&bucket, key, what, condition, grant).await {
-            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&why))),
+            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, &why))),
             other => other,
         }
     }
@@ -100,7 +100,7 @@ impl RemoteSource {
             };
             match self.web.ask(&at, what, condition, grant).await {
                 Err(Unanswered::Elsewhere(to)) => at = to,
-                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&why))),
+                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, &why))),
                 other => return other,
             }
         }
@@ -298,7 +298,7 @@ impl Place {
                 Error::corrupt(self.says(format_args!("is cut short{size}")))
             }
             Unanswered::Denied => Error::denied(self.says("is denied by its server; it may want credentials")),
-            Unanswered::Forbidden(why) => self.forbidden(&why),
+            Unanswered::Forbidden(why) => self.forbidden(&self.url, &why),
             Unanswered::Elsewhere(to) => self.sent_on(&to),
             Unanswered::Unable(why) => Error::unsupported(self.says(format_args!("cannot be read: {why}"))),
             Unanswered::Unasked(error) if error.kind() == ErrorKind::Denied || error.to_string().contains("://") => error,
@@ -308,15 +308,20 @@ impl Place {
 
     /// The refusal of a place to which an answer sent, and which the reader did not allow.
     fn sent_on(&self, to: &str) -> Error {
-        let end = to.split(['?', '#']).next().unwrap_or(to).rfind('/').map_or(0, |at| at + 1);
-        let to = url::shown_whole(to.get(..end).unwrap_or(to));
+        let to = directory(to);
         Error::denied(self.says(format_args!("is sent on to {to} by its server, which is not allowed; add --allow {to}")))
     }
 
     /// The refusal of an address that is not public.
-    fn forbidden(&self, why: &str) -> Error {
-        Error::denied(self.says(format_args!(
-            "is not asked, because {why}; if that is meant, add =private to what is allowed: --allow URL_PREFIX=private"
-        )))
+    fn forbidden(&self, at: &str, why: &str) -> Error {
+        let at = directory(at);
+        Error::denied(self.says(format_args!("is not asked, because {why}; if that is meant, add --allow {at}=private")))
     }
+}
+
+/// The place to allow for a URL, as a message may show it.
+fn directory(of: &str) -> String {
+    let path = of.split(['?', '#']).next().unwrap_or(of);
+    let end = path.rfind('/').map_or(0, |at| at + 1);
+    url::shown_whole(path.get(..end).unwrap_or(path))
 }

@@ -9,7 +9,12 @@ mod doctor;
 mod locating;
 mod reading;
 mod refs;
+#[cfg(feature = "http")]
+mod remote;
 mod revisions;
 mod trees;
 mod virtuals;
+#[cfg(feature = "http")]
+#[path = "../support/web.rs"]
+mod web;
 mod writing;

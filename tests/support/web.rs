@@ -61,9 +61,8 @@ impl Shown {
 
     /// Answers by the rules.
     pub(crate) fn answer(&self, request: &Request) -> Reply {
-        // Dates in requests of these tests are those of files, so that comparing them for equality is enough.
         let is_other = request.header("if-match").is_some_and(|etag| etag != self.etag)
-            || request.header("if-unmodified-since").is_some_and(|date| date != self.modified && !self.modified.is_empty());
+            || request.header("if-unmodified-since").is_some_and(|date| !self.modified.is_empty() && order(&self.modified) > order(date));
         if is_other {
             return Reply::status(412);
         }
@@ -83,6 +82,13 @@ impl Shown {
             }
         }
     }
+}
+
+/// `Sat, 01 Jun 2024 00:00:00 GMT` as something that sorts.
+fn order(date: &str) -> (u32, usize, u32, String) {
+    let words: Vec<&str> = date.split(' ').collect();
+    let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(words[2]).unwrap();
+    (words[3].parse().unwrap(), month, words[1].parse().unwrap(), words[4].to_owned())
 }
 
 /// Listens until the process ends.

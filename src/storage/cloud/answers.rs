@@ -85,7 +85,7 @@ impl Connector {
 }
 
 /// Whether a URL names this machine, without asking anybody.
-pub(super) fn is_loopback(url: &url::Url) -> bool {
+pub(in crate::storage) fn is_loopback(url: &url::Url) -> bool {
     url.domain().is_some_and(|name| name.eq_ignore_ascii_case("localhost")) || address_in(url).is_some_and(|address| address.is_loopback())
 }
 

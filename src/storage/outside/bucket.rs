@@ -109,6 +109,9 @@ impl Buckets {
     }
 }
 
+/// What a store means that sends elsewhere.
+const REGION: &str = "its store sends elsewhere: the bucket lies in another region, which its container should name";
+
 fn unanswered(error: object_store::Error) -> Unanswered {
     use object_store::Error as E;
     if let Some(refusal) = address::refusal(&error) {
@@ -119,9 +122,9 @@ fn unanswered(error: object_store::Error) -> Unanswered {
         (E::Precondition { .. }, _) => Unanswered::Changed,
         (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => Unanswered::Denied,
         (_, Some(416)) => Unanswered::Short(None),
-        (_, Some(301 | 302 | 303 | 307 | 308)) => {
-            Unanswered::Unable("the store sends elsewhere: the bucket lies in another region, which its container should name".to_owned())
-        }
+        (_, Some(301 | 302 | 303 | 307 | 308)) => Unanswered::Unable(REGION.to_owned()),
+        // The client follows nothing, and tells so in words only.
+        (_, None) if error.to_string().contains("redirect") => Unanswered::Unable(REGION.to_owned()),
         (_, Some(status @ (400 | 405 | 501))) => Unanswered::Unable(format!("the store answers {status}")),
         (E::NotSupported { .. } | E::NotImplemented { .. }, _) => {
             Unanswered::Unable("the store answers without the range that was asked for".to_owned())

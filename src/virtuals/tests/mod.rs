@@ -1,7 +1,9 @@
+#[cfg(feature = "aws")]
+mod buckets;
 mod locating;
 mod reading;
 mod refusing;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "aws"))]
 #[path = "../../../tests/support/web.rs"]
 mod server;
 mod templates;

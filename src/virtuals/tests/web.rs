@@ -265,7 +265,7 @@ async fn answers_that_send_elsewhere_are_followed_only_where_the_reader_allows_i
         vec![format!("{}=private", server.url("/data/")), format!("http://127.0.0.1:{port}/data/")]
     });
     let message = reader.fails(&record, ErrorKind::Denied).await;
-    assert!(message.contains("127.0.0.1 is an address of this machine") && message.contains("=private"), "{message}");
+    assert!(message.contains("127.0.0.1 is an address of this machine") && message.contains("/data/=private"), "{message}");
     assert!(inner.take().is_empty(), "nothing was sent there");
     // For ever.
     let message = Reader::of(sending("/data/a.nc".to_owned())).fails(&record, ErrorKind::Unavailable).await;
@@ -277,7 +277,7 @@ async fn addresses_that_are_not_public_must_be_meant() {
     let record = recorded().await;
     let closed = Reader::with(|request| Shown::new(CONTENT).answer(request), |server| vec![server.url("/data/")]);
     let message = closed.fails(&record, ErrorKind::Denied).await;
-    assert!(message.contains("127.0.0.1 is an address of this machine") && message.contains("/=private"), "{message}");
+    assert!(message.contains("127.0.0.1 is an address of this machine") && message.contains("/data/=private"), "{message}");
     assert!(closed.server.take().is_empty());
     assert_eq!(closed.look(None).await.unwrap(), None, "and so it is pinned without being asked");
     // A name is judged by where it leads, at the moment of connecting.
