@@ -36,7 +36,7 @@
 //! | point | `session.set_virtual(key, url, range)` | `session/virtuals` → `virtuals/locate` → `session/staged` |
 //! | point at many | `session.set_virtual_many(refs, options)` | `session/bulk` → `session/columns` → `virtuals/locate` → `session/staged/bulk` |
 //! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` → `refs/settle` |
-//! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → back to `commit/` |
+//! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → `conflict/nodes` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
 //! | depend | `snapshot.dependencies()` | `session/read` → `map/scan` |
 //! | export | `snapshot.export_car(out)` | `car/export` → `car/walk` → `objects/read` → `chunk/read` → `carfile/writer` |

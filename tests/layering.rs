@@ -46,6 +46,7 @@ const SIBLINGS: &[u32] = &[0, 50];
 /// A crate and the only modules that may name it.
 const CONFINED: &[(&str, &[&str])] = &[
     ("object_store", &["storage"]),
+    ("reqwest", &["storage"]),
     ("rustix", &["storage", "virtuals"]),
     ("flatbuffers", &["format"]),
     ("zstd", &["format"]),

@@ -16,7 +16,8 @@ use crate::session::WriteSession;
 const SHOWN: usize = 8;
 
 const REPOSITORY: &str = "The repository: a path, file://, s3://, gs://, az:// or http(s):// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
-const ALLOW: &str = "Read external files below this URL; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]";
+const ALLOW: &str = "Read external files below this URL; =env: with the credentials of the environment; =private: also at \
+addresses that are not public; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]";
 
 /// What every verb takes.
 #[derive(Debug, Args)]

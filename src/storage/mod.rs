@@ -13,6 +13,8 @@ mod local;
 mod many;
 mod memory;
 mod observe;
+#[cfg(feature = "remote")]
+pub(crate) mod outside;
 pub(crate) mod url;
 
 #[cfg(test)]

@@ -15,7 +15,12 @@ mod locating;
 mod progress;
 mod reading;
 mod refs;
+#[cfg(feature = "http")]
+mod remote;
 mod revisions;
 mod trees;
 mod virtuals;
+#[cfg(feature = "http")]
+#[path = "../support/web.rs"]
+mod web;
 mod writing;

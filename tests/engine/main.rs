@@ -5,6 +5,7 @@
 mod at_rest;
 mod bulk;
 mod comparing;
+mod conflicts;
 mod copies;
 mod many;
 mod progress;

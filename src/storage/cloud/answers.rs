@@ -1,6 +1,7 @@
 //! Requests on their way to a store, and what its answers tell besides what was asked.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use object_store::ClientOptions;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
 
 use crate::error::{Error, Result};
+use crate::storage::outside::address::PublicOnly;
 use crate::time::Timestamp;
 
 /// How long connecting may take.
@@ -51,8 +53,8 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// A client for `endpoint` whose requests may stand still for `patience`.
-    pub(super) fn new(endpoint: Option<&url::Url>, patience: Duration) -> Result<Self> {
+    /// A client for `endpoint` whose requests may stand still for `patience`, and go to public addresses only if told so.
+    pub(super) fn new(endpoint: Option<&url::Url>, patience: Duration, public_only: bool) -> Result<Self> {
         // Only the first in a process counts; where an application has chosen a provider, that one stays.
         let _chosen_already = rustls::crypto::ring::default_provider().install_default();
         let mut client = reqwest::Client::builder()
@@ -69,6 +71,10 @@ impl Connector {
                 client = client.no_proxy();
             }
         }
+        if public_only {
+            // A proxy would connect in our place, and to any address.
+            client = client.no_proxy().dns_resolver(Arc::new(PublicOnly));
+        }
         let client = client.build().map_err(|e| Error::unsupported("no HTTP client can be made on this machine").caused_by(e))?;
         Ok(Self { client, answers: Arc::default() })
     }
@@ -79,12 +85,16 @@ impl Connector {
 }
 
 /// Whether a URL names this machine, without asking anybody.
-pub(super) fn is_loopback(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+pub(in crate::storage) fn is_loopback(url: &url::Url) -> bool {
+    url.domain().is_some_and(|name| name.eq_ignore_ascii_case("localhost")) || address_in(url).is_some_and(|address| address.is_loopback())
+}
+
+/// The address in a URL that names one instead of a host.
+pub(in crate::storage) fn address_in(url: &url::Url) -> Option<IpAddr> {
+    match url.host()? {
+        url::Host::Ipv4(address) => Some(address.into()),
+        url::Host::Ipv6(address) => Some(address.into()),
+        url::Host::Domain(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use url::Url;
 
-use super::answers::{Answers, Connector, is_loopback};
+use super::answers::{Answers, Connector, address_in, is_loopback};
 use super::options::{CloudOptions, Credentials, Variables};
 use super::place::{CloudPlace, Scheme};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ pub(crate) struct Connection {
 pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Connection> {
     let vendor = Vendor::of(place.scheme);
     let endpoint = endpoint(place, &vendor, &options.variables)?;
-    let connector = Connector::new(endpoint.as_ref(), options.patience)?;
+    let connector = Connector::new(endpoint.as_ref(), options.patience, options.public_only)?;
     let answers = connector.answers();
     let access = match options.credentials {
         Some(named) => named,
@@ -53,6 +53,12 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
     let retrying = RetryConfig { backoff, max_retries: 20, retry_timeout: options.retry_for };
     let once = RetryConfig { max_retries: 0, ..retrying.clone() };
     Ok(Connection { retrying: make(retrying)?, once: make(once)?, answers })
+}
+
+/// The address of the server that `options` name for `place`, if they name it by its address.
+pub(crate) fn endpoint_address(place: &CloudPlace, options: &CloudOptions) -> Result<Option<std::net::IpAddr>> {
+    let endpoint = endpoint(place, &Vendor::of(place.scheme), &options.variables)?;
+    Ok(endpoint.as_ref().and_then(address_in))
 }
 
 /// What all builders are given.

@@ -12,7 +12,7 @@
 //! pauses until a deadline ([`CloudOptions`]).
 
 #[cfg(feature = "remote")]
-mod answers;
+pub(in crate::storage) mod answers;
 #[cfg(feature = "remote")]
 pub(crate) mod client;
 #[cfg(feature = "remote")]
@@ -28,7 +28,7 @@ mod registers;
 #[cfg(feature = "remote")]
 mod store;
 #[cfg(feature = "remote")]
-mod trouble;
+pub(in crate::storage) mod trouble;
 
 pub use options::{CloudOptions, Credentials, Variables};
 #[cfg(feature = "remote")]

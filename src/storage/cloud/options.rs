@@ -40,6 +40,15 @@ impl Variables {
     }
 }
 
+#[cfg(feature = "remote")]
+impl Variables {
+    /// These with others in their place or beside them.
+    pub(crate) fn with(mut self, others: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.0.extend(others.into_iter().filter(|(_, value)| !value.is_empty()));
+        self
+    }
+}
+
 impl FromIterator<(String, String)> for Variables {
     fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
         Self(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
@@ -84,6 +93,9 @@ pub struct CloudOptions {
     pub retry_for: Duration,
     /// How long reading a register may take with all retries, and replacing one (which is sent once) without. Default: 20 s.
     pub register_deadline: Duration,
+    /// Connect to public addresses only: for places that others named.
+    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "connections are made by builds with object stores"))]
+    pub(crate) public_only: bool,
 }
 
 impl Default for CloudOptions {
@@ -94,6 +106,7 @@ impl Default for CloudOptions {
             patience: Duration::from_mins(1),
             retry_for: Duration::from_mins(1),
             register_deadline: Duration::from_secs(20),
+            public_only: false,
         }
     }
 }

@@ -7,16 +7,16 @@ use super::store::Cloud;
 use crate::error::Error;
 
 /// What is told of a failure besides its kind.
-pub(super) struct Told {
+pub(in crate::storage) struct Told {
     /// The answer's status, when the store answered.
-    status: Option<u16>,
+    pub(in crate::storage) status: Option<u16>,
     /// Whether the answer says that the bucket itself does not exist.
     no_bucket: bool,
 }
 
 impl Told {
     /// Reads it from what the client prints: it shows status and body of an answer, and has no other way to tell them.
-    pub(super) fn by(error: &object_store::Error) -> Self {
+    pub(in crate::storage) fn by(error: &object_store::Error) -> Self {
         let mut texts = vec![error.to_string()];
         let mut cause = StdError::source(error);
         while let Some(next) = cause {
