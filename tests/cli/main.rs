@@ -21,6 +21,7 @@ mod revisions;
 mod trees;
 mod virtuals;
 #[cfg(feature = "http")]
+#[expect(dead_code, reason = "other users ask it for more")]
 #[path = "../support/web.rs"]
 mod web;
 mod writing;
