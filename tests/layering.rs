@@ -43,6 +43,8 @@ const SIBLINGS: &[u32] = &[0, 50];
 /// A crate and the only modules that may name it.
 const CONFINED: &[(&str, &[&str])] = &[
     ("object_store", &["storage"]),
+    ("reqwest", &["storage"]),
+    ("rustls", &["storage"]),
     ("rustix", &["storage", "virtuals"]),
     ("flatbuffers", &["format"]),
     ("zstd", &["format"]),
