@@ -138,9 +138,10 @@ impl Objects {
         let refused = match self.dialect {
             Dialect::S3 => {
                 let create = kept.if_none_match && request.header("if-none-match").is_some() && there.is_some();
-                let update = request.header("if-match").filter(|_| kept.if_match).is_some_and(|want| {
-                    there.is_none_or(|o| if kept.quotes { o.tag != want } else { o.tag.trim_matches('"') != want })
-                });
+                let update = request
+                    .header("if-match")
+                    .filter(|_| kept.if_match)
+                    .is_some_and(|want| there.is_none_or(|o| if kept.quotes { o.tag != want } else { o.tag.trim_matches('"') != want }));
                 create || update
             }
             Dialect::Gcs => {
