@@ -40,7 +40,13 @@ impl Unit {
         let scaled = |steps: &[(f64, &str)]| {
             let (scale, unit) = steps.iter().find(|(scale, _)| value >= *scale).or(steps.last()).unwrap();
             let value = value / scale;
-            let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+            let digits = if value >= 100.0 {
+                0
+            } else if value >= 10.0 {
+                1
+            } else {
+                2
+            };
             format!("{value:.digits$} {unit}")
         };
         match self {

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use firnline::storage::{Counts, Expected, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName, Replaced, Storage, Versioned};
+use firnline::storage::{
+    Counts, Expected, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName, Replaced, Storage,
+    Versioned,
+};
 use firnline::{CreateOptions, OpenOptions, Repository, Result};
 use futures::stream::BoxStream;
 

@@ -110,7 +110,8 @@ impl Snapshot {
             values.push((item, bytes));
         }
         let root = root.to_owned();
-        blocking(move || values.iter().try_for_each(|(item, bytes)| append(&mut create(&root, &item.path, &item.key)?, bytes, &item.key))).await
+        blocking(move || values.iter().try_for_each(|(item, bytes)| append(&mut create(&root, &item.path, &item.key)?, bytes, &item.key)))
+            .await
     }
 
     /// Writes one value into a new file, piece by piece.
