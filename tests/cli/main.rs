@@ -21,7 +21,7 @@ mod revisions;
 mod trees;
 mod virtuals;
 #[cfg(feature = "http")]
-#[expect(dead_code, reason = "other users ask it for more")]
+#[expect(dead_code, reason = "the tests of the library use the rest")]
 #[path = "../support/web.rs"]
 mod web;
 mod writing;
