@@ -34,6 +34,7 @@
 //! | write | `repository.write("main")` | `session/mod` → `refs/mod` → `objects/read` |
 //! | set | `session.set(key, bytes)` | `session/write` → `chunk/split` → `chunk/write` → `session/staged` |
 //! | point | `session.set_virtual(key, url, range)` | `session/virtuals` → `virtuals/locate` → `session/staged` |
+//! | point at many | `session.set_virtual_many(refs, options)` | `session/bulk` → `session/columns` → `virtuals/locate` → `session/staged/bulk` |
 //! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` → `refs/settle` |
 //! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → `conflict/nodes` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
@@ -55,8 +56,10 @@ mod key;
 mod maintenance;
 mod map;
 mod objects;
+mod progress;
 mod refs;
 mod repository;
+mod scratch;
 mod session;
 pub mod storage;
 #[cfg(test)]
@@ -74,15 +77,21 @@ pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Pending, Se
 pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
-pub use history::{AsOf, LogEntry, Resolved, Revision};
+pub use history::{AsOf, Change, KeyEvent, KeyVersion, LogEntry, Resolved, Revision};
 pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
-pub use maintenance::{Finding, FindingKind, Verified, VerifyScope};
+pub use maintenance::{
+    ChangeCounts, DiffSummary, Finding, FindingKind, Group, GroupChanges, KeyCounts, MapStats, Stats, Verified, VerifyScope,
+};
+pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
-pub use session::{Child, Dependency, Snapshot, Totals, VirtualOptions, WriteSession};
+pub use session::{
+    Child, Copied, Dependency, EntryKind, Existing, KeyColumn, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, VirtualRefs,
+    WriteSession,
+};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
-pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeOptions, TreeSummary};
+pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeChange, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};
 
 /// The examples of the README, compiled.

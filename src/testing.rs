@@ -5,6 +5,7 @@ pub(crate) mod alloc;
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub(crate) use support::skip;
 
@@ -12,4 +13,21 @@ pub(crate) use support::skip;
 pub(crate) fn shared() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     path.is_dir().then_some(path)
+}
+
+/// Where the independent calculator of the format is and which Python runs it.
+pub(crate) fn calculator(test: &str) -> Option<(String, PathBuf)> {
+    let tools = shared().map(|dir| dir.join("tools")).filter(|dir| dir.join("format_v1.py").is_file());
+    let Some(tools) = tools else {
+        skip(test, "the calculator of format v1 is not here");
+        return None;
+    };
+    let python = std::env::var("FIRN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    match Command::new(&python).args(["-c", "import xxhash"]).output() {
+        Ok(out) if out.status.success() => Some((python, tools)),
+        _ => {
+            skip(test, "there is no Python with xxhash; FIRN_TEST_PYTHON may name one");
+            None
+        }
+    }
 }

@@ -1,7 +1,8 @@
-//! `firn apply`: many changes, one commit.
+//! `firn apply`: many changes, one commit or one for every part.
 //!
 //! Every line of standard input is one operation; they are staged in their order, so that later ones override earlier
-//! ones. Empty lines are passed over. Nothing is committed unless every line is understood and can be staged.
+//! ones. Empty lines are passed over. Nothing is committed unless every line is understood and can be staged, except with
+//! `--commit-every`: then an error says which lines are committed, and from which to go on.
 //!
 //! ```json
 //! {"op": "put", "key": "air/zarr.json", "text": "{}"}
@@ -16,12 +17,15 @@
 use clap::Args;
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::time::Instant;
 
 use super::args::{CommitArgs, Deletes, Done};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
+use super::parts::{Every, Parts};
 use crate::error::{Error, Result};
 use crate::key::{Key, Prefix};
+use crate::progress::{Amount, Progress};
 use crate::session::WriteSession;
 
 /// The longest line, in bytes.
@@ -33,6 +37,9 @@ const MAX_LINE: u64 = 64 << 20;
   {\"op\":\"virtual\",\"key\":K,\"url\":U,\"offset\":N,\"length\":N}
   {\"op\":\"delete\",\"key\":K}           {\"op\":\"delete\",\"prefix\":\"P/\"}")]
 pub(super) struct Apply {
+    /// Commit what has come so far after every N operations, or in every span of time such as 30s, 5m or 1h
+    #[arg(long, value_name = "N|DURATION", value_parser = Every::parse, conflicts_with = "dry_run")]
+    commit_every: Option<Every>,
     #[command(flatten)]
     commit: CommitArgs,
 }
@@ -62,7 +69,7 @@ enum Operation {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+pub(super) struct Counts {
     put: u64,
     pointed: u64,
     deleted: u64,
@@ -71,12 +78,43 @@ struct Counts {
 impl Apply {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_write().await?;
-        let mut session = repository.write(&self.commit.branch).await?;
+        let session = repository.write(&self.commit.branch).await?;
+        let mut parts = Parts::new(self.commit_every, session.base().id());
+        let (session, counts) = match self.stage(context, session, &mut parts).await {
+            Ok(staged) => staged,
+            Err(e) => return parts.finish(context, &self.commit.branch, Err(e)),
+        };
+        if self.commit_every.is_none() {
+            let done = Done { message: counts.message(), counts: counts.words(), deletes: Deletes::any(counts.deleted) };
+            return self.commit.commit(context, session, done).await;
+        }
+        let last = parts.commit(context, &self.commit, session, counts).await;
+        parts.finish(context, &self.commit.branch, last)
+    }
+
+    /// Stages line after line, and commits every part that is due; gives back what is left for the last commit.
+    async fn stage(&self, context: &mut Context, mut session: WriteSession, parts: &mut Parts) -> Result<(WriteSession, Counts), Stop> {
+        let repository = session.base().repository().clone();
         let mut input = BufReader::with_capacity(256 << 10, tokio::io::stdin());
         let mut counts = Counts::default();
-        let mut number = 0_u64;
-        while let Some(line) = next_line(&mut input, number + 1).await? {
-            number += 1;
+        loop {
+            let number = parts.lines + 1;
+            let mut reading = std::pin::pin!(next_line(&mut input, number));
+            // A part is committed in its time also when nothing more comes.
+            let line = loop {
+                let is_due = parts.is_full(&counts)
+                    || tokio::select! {
+                        biased;
+                        line = &mut reading => break line?,
+                        () = wait_until(parts.due()) => true,
+                    };
+                if is_due {
+                    parts.commit(context, &self.commit, session, std::mem::take(&mut counts)).await?;
+                    session = repository.write(&self.commit.branch).await?;
+                }
+            };
+            let Some(line) = line else { return Ok((session, counts)) };
+            parts.lines = number;
             if line.trim_ascii().is_empty() {
                 continue;
             }
@@ -85,15 +123,42 @@ impl Apply {
                 Err(e) => Err(e),
             };
             staged.map_err(|e| e.context(format!("line {number}")))?;
+            parts.started.get_or_insert_with(Instant::now);
+            if let Some(bar) = context.out.bar() {
+                bar.advance(Amount { items: 1, bytes: line.len() as u64 });
+            }
         }
-        let Counts { put, pointed, deleted } = counts;
-        let words = format!("{put} put, {pointed} virtual, {deleted} deleted");
-        let done = Done { message: format!("apply: {words}"), counts: words, deletes: Deletes::any(deleted) };
-        self.commit.commit(context, session, done).await
+    }
+}
+
+/// Waits for a moment; for ever if there is none.
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
 impl Counts {
+    /// How many operations are staged.
+    pub(super) fn total(&self) -> u64 {
+        self.put + self.pointed + self.deleted
+    }
+
+    pub(super) fn words(&self) -> String {
+        let Self { put, pointed, deleted } = self;
+        format!("{put} put, {pointed} virtual, {deleted} deleted")
+    }
+
+    pub(super) fn message(&self) -> String {
+        format!("apply: {}", self.words())
+    }
+
+    /// Whether something was deleted.
+    pub(super) fn deletes(&self) -> bool {
+        self.deleted > 0
+    }
+
     async fn stage(&mut self, session: &mut WriteSession, operation: Operation) -> Result<()> {
         match operation {
             Operation::PutFile(key, file) => {

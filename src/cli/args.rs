@@ -21,6 +21,7 @@ addresses that are not public; may be repeated [also: FIRN_ALLOW, separated by s
 
 /// What every verb takes.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Global {
     #[arg(short = 'R', long = "repository", value_name = "URL", global = true, help = REPOSITORY)]
     pub(super) place: Option<String>,
@@ -35,6 +36,9 @@ pub(super) struct Global {
     /// Print counts on standard error although it is no terminal
     #[arg(short, long, global = true)]
     pub(super) verbose: bool,
+    /// Print neither counts nor progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
 }
 
 /// What every verb that commits takes.
@@ -79,17 +83,7 @@ impl CommitArgs {
             context.out.say(&format!("would commit to {}: {}", self.branch, done.counts));
             return Ok(Verdict::Fine);
         }
-        let mut options = CommitOptions::from(self.message.unwrap_or(done.message));
-        options.author = self.author;
-        options.meta = fields(self.meta)?;
-        if self.allow_empty {
-            options = options.allow_empty();
-        }
-        options.on_conflict = match self.on_conflict {
-            None => OnConflict::Refuse,
-            Some(Whose::Ours) => OnConflict::Ours,
-            Some(Whose::Theirs) => OnConflict::Theirs,
-        };
+        let options = self.options(done.message)?;
         let Committed { snapshot, is_new, settled, .. } = session.commit_settling(options).await?;
         context.out.line(&snapshot.id().to_string())?;
         if let (Some(whose), false) = (self.on_conflict, settled.is_empty()) {
@@ -104,6 +98,26 @@ impl CommitArgs {
             context.out.say(&format!("undo with: firn reset {} {parent}", self.branch));
         }
         Ok(Verdict::Fine)
+    }
+
+    /// What the commit says of itself; `message` if none was given.
+    fn options(&self, message: String) -> Result<CommitOptions, Stop> {
+        let mut options = CommitOptions::from(self.message.clone().unwrap_or(message));
+        options.author.clone_from(&self.author);
+        options.meta = fields(self.meta.clone())?;
+        options.on_conflict = match self.on_conflict {
+            None => OnConflict::Refuse,
+            Some(Whose::Ours) => OnConflict::Ours,
+            Some(Whose::Theirs) => OnConflict::Theirs,
+        };
+        Ok(if self.allow_empty { options.allow_empty() } else { options })
+    }
+
+    /// What the commit of one of several parts says of itself.
+    pub(super) fn options_of_part(&self, message: String, number: u64) -> Result<CommitOptions, Stop> {
+        let mut options = self.options(message)?;
+        options.message = format!("{} ({number})", options.message);
+        Ok(options)
     }
 }
 

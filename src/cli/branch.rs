@@ -1,11 +1,10 @@
 //! `firn branch`
 
 use clap::Args;
-use serde::Serialize;
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::output::Show;
+use super::refs::RefRow;
 use crate::refs::RefName;
 
 #[derive(Debug, Args)]
@@ -48,21 +47,7 @@ impl Branch {
 
 async fn list(context: &mut Context) -> Result<Verdict, Stop> {
     let branches = context.open_to_read().await?.branches().await?;
-    let rows: Vec<_> = branches.iter().map(|b| Row { name: b.name.to_string(), id: b.tip.to_string(), time: b.time.to_string() }).collect();
+    let rows: Vec<_> = branches.iter().map(RefRow::branch).collect();
     context.out.table(["BRANCH", "SNAPSHOT", "TIME"], &rows, |row| [row.name.clone(), row.id.clone(), row.time.clone()])?;
     Ok(Verdict::Fine)
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    name: String,
-    id: String,
-    /// When the snapshot was committed.
-    time: String,
-}
-
-impl Show for Row {
-    fn text(&self) -> String {
-        format!("{}  {}  {}", self.name, self.id, self.time)
-    }
 }

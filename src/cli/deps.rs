@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::Show;
+use super::value::Pin;
 use crate::session::Dependency;
-use crate::text::hex;
-use crate::virtuals::FileState;
+use crate::virtuals::{FileState, Validator};
 
 #[derive(Debug, Args)]
 pub(super) struct Deps {
@@ -43,10 +43,10 @@ impl Deps {
         }
         context.out.table(["FILE", "REFS", "BYTES", "SIZE", "MODIFIED", "PINNED", "STATE"], &rows, |row| {
             let known = |known: Option<String>| known.unwrap_or_else(|| "-".to_owned());
-            let racy = if row.racy { "racy" } else { "" };
+            let racy = if row.pin.racy { "racy" } else { "" };
             let state = [row.state.unwrap_or(racy), row.detail.as_deref().unwrap_or_default()].join(" ");
-            let (refs, bytes, size) = (row.refs.to_string(), row.bytes.to_string(), known(row.size.map(|n| n.to_string())));
-            [row.url.clone(), refs, bytes, size, known(row.modified.clone()), row.pinned_at.clone(), state.trim().to_owned()]
+            let (refs, bytes, size) = (row.refs.to_string(), row.bytes.to_string(), known(row.pin.size.map(|n| n.to_string())));
+            [row.url.clone(), refs, bytes, size, known(row.pin.modified.clone()), row.pin.pinned_at.clone(), state.trim().to_owned()]
         })?;
         Ok(verdict)
     }
@@ -63,15 +63,8 @@ struct Row {
     refs: u64,
     /// The sum of the lengths they point at.
     bytes: u64,
-    size: Option<u64>,
-    modified: Option<String>,
-    pinned_at: String,
-    /// Whether it had changed so shortly before it was pinned that another change may not show in its date.
-    racy: bool,
-    etag: Option<String>,
-    version: Option<String>,
-    /// The multihash of the whole file, in hexadecimal.
-    digest: Option<String>,
+    #[serde(flatten)]
+    pin: Pin,
     /// With `--check`: `unchanged`, `changed`, `missing`, `corrupt`, `denied`, `unreachable` or `unverifiable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
@@ -89,13 +82,7 @@ impl Row {
             args: file.args().map(str::to_owned).collect(),
             refs: record.refs,
             bytes: record.bytes,
-            size: record.size,
-            modified: record.modified.map(|time| time.to_string()),
-            pinned_at: record.pinned_at.to_string(),
-            racy: record.is_racy(),
-            etag: record.etag.as_deref().map(|etag| String::from_utf8_lossy(etag).into_owned()),
-            version: record.version.clone(),
-            digest: record.digest.as_deref().map(hex),
+            pin: Pin::of(Validator::of(record)),
             state: None,
             detail: None,
         }

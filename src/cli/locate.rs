@@ -2,9 +2,10 @@
 
 use std::env;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::args::Global;
-use super::output::{Format, Output, Show};
+use super::output::{Format, Loudness, Output, Show};
 use crate::error::{Error, Result};
 use crate::history::Revision;
 use crate::repository::{OpenOptions, Repository};
@@ -29,7 +30,7 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new(global: Global) -> Self {
         let format = if global.json { Format::Json } else { Format::Text };
-        let out = Output::new(format, global.verbose);
+        let out = Output::new(format, Loudness::of(&global));
         Self { global, out }
     }
 
@@ -61,6 +62,9 @@ impl Context {
 
     pub(super) fn options(&self) -> Result<OpenOptions> {
         let mut options = OpenOptions::default().access(self.access()?);
+        if let Some(bar) = self.out.bar() {
+            options = options.progress(Arc::new(bar.clone()));
+        }
         if self.global.allow_network_file_system {
             options.local = options.local.network(NetworkFileSystems::Trust);
         }

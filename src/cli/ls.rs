@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::Show;
+use super::value::Value;
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
@@ -63,23 +64,13 @@ enum Style {
     Long,
 }
 
-/// A key or a directory. Fields that a kind does not have are absent.
+/// A key or a directory.
 #[derive(Debug, Serialize)]
 struct Row {
     /// The whole key, or the whole prefix with its final `/`.
     name: String,
-    /// `directory`, `inline`, `chunk` or `virtual`.
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<u64>,
-    /// Of a chunk.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    /// Of a virtual entry.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    offset: Option<u64>,
+    #[serde(flatten)]
+    value: Value,
     #[serde(skip)]
     style: Style,
 }
@@ -88,29 +79,18 @@ impl Row {
     fn child(snapshot: &Snapshot, child: &Child, style: Style) -> Result<Self> {
         match child {
             Child::Key(key, entry) => Self::key(snapshot, key, entry, style),
-            Child::Directory(prefix) => {
-                let name = prefix.as_str().to_owned();
-                Ok(Self { name, kind: "directory", size: None, id: None, url: None, offset: None, style })
-            }
+            Child::Directory(prefix) => Ok(Self { name: prefix.as_str().to_owned(), value: Value::directory(), style }),
         }
     }
 
     fn key(snapshot: &Snapshot, key: &Key, entry: &Entry, style: Style) -> Result<Self> {
-        let name = key.as_str().to_owned();
-        let row = Self { name, kind: "inline", size: Some(entry.size()), id: None, url: None, offset: None, style };
-        Ok(match entry {
-            Entry::Inline(_) => row,
-            Entry::Chunk { id, .. } => Self { kind: "chunk", id: Some(id.to_string()), ..row },
-            Entry::Virtual { file, offset, .. } => {
-                Self { kind: "virtual", url: Some(file.url(&snapshot.commit().containers)?), offset: Some(*offset), ..row }
-            }
-        })
+        Ok(Self { name: key.as_str().to_owned(), value: Value::of(entry, &snapshot.commit().containers)?, style })
     }
 }
 
 impl Show for Row {
     fn text(&self) -> String {
-        let Self { name, kind, size, url, offset, style, .. } = self;
+        let Self { name, value: Value { kind, size, url, offset, .. }, style } = self;
         match style {
             Style::Names => name.clone(),
             Style::Long => {

@@ -14,9 +14,14 @@ mod branch;
 mod car;
 mod cat;
 mod checkout;
+mod cid;
+mod completions;
+mod copy;
 mod deps;
+mod diff;
 mod doctor;
 mod failure;
+mod history;
 mod import;
 mod init;
 mod locate;
@@ -24,12 +29,18 @@ mod log;
 mod ls;
 mod moves;
 mod output;
+mod parts;
+mod progress;
 mod put;
+mod refs;
 mod reset;
 mod rm;
 mod settle;
 mod show;
+mod stat;
+mod stats;
 mod tag;
+mod value;
 mod verify;
 
 use std::ffi::OsString;
@@ -80,6 +91,20 @@ enum Verb {
     Log(log::Log),
     /// Show everything that a commit says.
     Show(show::Show),
+    /// List what differs between two snapshots, or between a snapshot and a directory.
+    Diff(diff::Diff),
+    /// List the commits that changed a key, latest first.
+    History(history::History),
+    /// Show where the value of a key comes from.
+    Stat(stat::Stat),
+    /// Count what a snapshot is made of.
+    Stats(stats::Stats),
+    /// Print the content id of what lies under a name, the same under any name.
+    Cid(cid::ContentId),
+    /// Commit a copy of a key or of everything below a prefix, from any revision, without copying bytes.
+    Cp(copy::Cp),
+    /// Commit another name for a key or for everything below a prefix, without copying bytes.
+    Mv(copy::Mv),
     /// List, make or delete branches.
     Branch(branch::Branch),
     /// List, make or delete tags.
@@ -98,6 +123,8 @@ enum Verb {
     Settle(settle::Settle),
     /// Write a version into a CAR file, or take one from it.
     Car(car::Car),
+    /// Print a script that completes the command line of a shell.
+    Completions(completions::Completions),
 }
 
 /// Runs one command line, `args` beginning with the name of the program, and returns its exit status.
@@ -131,6 +158,13 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Checkout(verb) => Box::pin(verb.run(context)).await,
         Verb::Log(verb) => Box::pin(verb.run(context)).await,
         Verb::Show(verb) => Box::pin(verb.run(context)).await,
+        Verb::Diff(verb) => Box::pin(verb.run(context)).await,
+        Verb::History(verb) => Box::pin(verb.run(context)).await,
+        Verb::Stat(verb) => Box::pin(verb.run(context)).await,
+        Verb::Stats(verb) => Box::pin(verb.run(context)).await,
+        Verb::Cid(verb) => Box::pin(verb.run(context)).await,
+        Verb::Cp(verb) => Box::pin(verb.run(context)).await,
+        Verb::Mv(verb) => Box::pin(verb.run(context)).await,
         Verb::Branch(verb) => Box::pin(verb.run(context)).await,
         Verb::Tag(verb) => Box::pin(verb.run(context)).await,
         Verb::Reset(verb) => Box::pin(verb.run(context)).await,
@@ -140,5 +174,6 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Doctor(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,
         Verb::Car(verb) => Box::pin(verb.run(context)).await,
+        Verb::Completions(verb) => verb.run(context),
     }
 }

@@ -4,7 +4,9 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use serde::Serialize;
 
+use super::args::Global;
 use super::failure::{Stop, Verdict};
+use super::progress::Bar;
 use crate::error::Error;
 
 /// For whom standard output is written.
@@ -14,6 +16,27 @@ pub(super) enum Format {
     Text,
     /// For programs: one object a line.
     Json,
+}
+
+/// How much is said on standard error besides errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loudness {
+    /// Counts and progress, if it is a terminal.
+    Usual,
+    /// Counts, whatever it is.
+    Verbose,
+    /// Neither.
+    Quiet,
+}
+
+impl Loudness {
+    pub(super) fn of(global: &Global) -> Self {
+        match (global.quiet, global.verbose) {
+            (true, _) => Self::Quiet,
+            (false, true) => Self::Verbose,
+            (false, false) => Self::Usual,
+        }
+    }
 }
 
 /// Something that is printed: serialised for programs, in words for people.
@@ -29,13 +52,30 @@ pub(super) struct Output {
     format: Format,
     /// Whether counts are printed.
     chatty: bool,
+    /// Where progress is shown, if it is.
+    bar: Option<Bar>,
     out: BufWriter<Stdout>,
 }
 
 impl Output {
-    pub(super) fn new(format: Format, verbose: bool) -> Self {
-        let chatty = verbose || (format == Format::Text && io::stderr().is_terminal());
-        Self { format, chatty, out: BufWriter::with_capacity(64 << 10, io::stdout()) }
+    pub(super) fn new(format: Format, loudness: Loudness) -> Self {
+        let is_watched = format == Format::Text && io::stderr().is_terminal();
+        let chatty = loudness == Loudness::Verbose || (is_watched && loudness != Loudness::Quiet);
+        let bar = (is_watched && loudness != Loudness::Quiet).then(Bar::new);
+        Self { format, chatty, bar, out: BufWriter::with_capacity(64 << 10, io::stdout()) }
+    }
+
+    /// The bar on which progress is shown; `None` where none is.
+    pub(super) fn bar(&self) -> Option<&Bar> {
+        self.bar.as_ref()
+    }
+
+    /// Writes while no bar is in the way.
+    fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.aside(print),
+            None => print(),
+        }
     }
 
     pub(super) fn format(&self) -> Format {
@@ -82,7 +122,21 @@ impl Output {
 
     /// Prints bytes as they are.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        // Whoever prints what was asked for has done the work.
+        if let Some(bar) = &self.bar {
+            bar.end();
+        }
         self.out.write_all(bytes).map_err(lost)
+    }
+
+    /// Prints one line at once: for whoever reads along.
+    pub(super) fn line_now(&mut self, text: &str) -> Result<(), Stop> {
+        let bar = self.bar.clone();
+        let mut print = || writeln!(self.out, "{text}").and_then(|()| self.out.flush()).map_err(lost);
+        match bar {
+            Some(bar) => bar.aside(print),
+            None => print(),
+        }
     }
 
     /// Says on standard error what somebody who looks on wants to know: counts, mostly.
@@ -94,22 +148,25 @@ impl Output {
 
     /// Says on standard error what everybody must know.
     pub(super) fn say(&self, text: &str) {
-        match self.format {
+        self.aside(|| match self.format {
             Format::Text => complain(&format!("firn: {}", printable(text))),
             Format::Json => complain_json(&serde_json::json!({ "note": text })),
-        }
+        });
     }
 
     /// Says on standard error something that programs read too.
     pub(super) fn say_item(&self, item: &impl Show) {
-        match self.format {
+        self.aside(|| match self.format {
             Format::Text => complain(&format!("firn: {}", printable(&item.text()))),
             Format::Json => complain_json(item),
-        }
+        });
     }
 
     /// Writes out what is buffered. What was printed before an error stays printed.
     pub(super) fn finish(&mut self, outcome: Result<Verdict, Stop>) -> Result<Verdict, Stop> {
+        if let Some(bar) = &self.bar {
+            bar.end();
+        }
         let flushed = self.out.flush().map_err(lost);
         let verdict = outcome?;
         flushed.map(|()| verdict)

@@ -68,15 +68,15 @@ struct HistoryRow {
 }
 
 #[derive(Debug, Serialize)]
-struct ContainerRow {
-    name: String,
-    template: String,
+pub(super) struct ContainerRow {
+    pub(super) name: String,
+    pub(super) template: String,
     defaults: BTreeMap<String, String>,
     options: BTreeMap<String, String>,
 }
 
 impl ContainerRow {
-    fn of(container: &Container) -> Self {
+    pub(super) fn of(container: &Container) -> Self {
         let Container { name, template, defaults, options } = container.clone();
         Self { name, template, defaults, options }
     }

@@ -1,17 +1,15 @@
 //! `firn tag`
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::args::{fields, key_value};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::output::Show;
+use super::refs::RefRow;
 use crate::refs::{RefName, TagInfo};
-use crate::repository::{RefInfo, Repository, TagOptions};
+use crate::repository::{Repository, TagOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Tag {
@@ -91,38 +89,8 @@ fn quoted(text: &str) -> String {
 
 async fn list(context: &mut Context) -> Result<Verdict, Stop> {
     let tags = context.open_to_read().await?.tags().await?;
-    let rows: Vec<_> = tags.into_iter().map(Row::of).collect();
-    context.out.table(["TAG", "SNAPSHOT", "TIME", "MESSAGE"], &rows, |row| {
-        let summary = row.message.lines().next().unwrap_or_default().to_owned();
-        [row.name.clone(), row.id.clone(), row.time.clone(), summary]
-    })?;
+    let rows: Vec<_> = tags.iter().map(RefRow::tag).collect();
+    let cells = |row: &RefRow| [row.name.clone(), row.id.clone(), row.time.clone(), row.summary()];
+    context.out.table(["TAG", "SNAPSHOT", "TIME", "MESSAGE"], &rows, cells)?;
     Ok(Verdict::Fine)
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    name: String,
-    id: String,
-    /// When the snapshot was committed.
-    time: String,
-    /// When the tag was made.
-    tagged_at: Option<String>,
-    message: String,
-    author: Option<String>,
-    meta: BTreeMap<String, String>,
-}
-
-impl Row {
-    fn of(info: RefInfo) -> Self {
-        let (name, id, time) = (info.name.to_string(), info.tip.to_string(), info.time.to_string());
-        let tagged_at = info.tag.as_ref().map(|tag| tag.time.to_string());
-        let (message, author, meta) = info.tag.map(|tag| (tag.message, tag.author, tag.meta)).unwrap_or_default();
-        Self { name, id, time, tagged_at, message, author, meta }
-    }
-}
-
-impl Show for Row {
-    fn text(&self) -> String {
-        format!("{}  {}  {}  {}", self.name, self.id, self.time, self.message)
-    }
 }

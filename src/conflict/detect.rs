@@ -1,14 +1,16 @@
 //! What two sides changed in common: keys, containers, files. Pure: the same changes always give the same conflicts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Conflict, ConflictKind};
 use crate::error::Error;
 use crate::format::{Container, Entry, FileKey, VirtualFile};
-use crate::key::MapKey;
 use crate::map::Change;
-use crate::session::{Staged, WriteSession};
+use crate::session::{Lookup, Staged, StagedFile, WriteSession};
 use crate::virtuals::Validator;
+
+/// The files that staged references point into.
+type Files<'s> = BTreeMap<&'s FileKey, &'s StagedFile>;
 
 /// How many names a message shows.
 pub(super) const SHOWN: usize = 8;
@@ -73,10 +75,9 @@ impl Conflicts {
         Error::conflict(format!("{} moved from {} and both sides changed {shown}{more}; {next}", session.branch, session.base.id()))
     }
 
-    /// Notes a key that the other side changed, if it is staged here with another outcome, by itself or by a prefix;
-    /// says whether it is.
-    pub(super) fn key(&mut self, staged: &Staged, theirs: &Change<Entry>) -> bool {
-        let differs = differs(staged, &theirs.key, theirs.new.as_ref());
+    /// Notes a key that the other side changed, if `ours`, what is staged here, has another outcome; says whether it has.
+    pub(super) fn key(&mut self, ours: &Lookup, theirs: &Change<Entry>) -> bool {
+        let differs = differs(ours, theirs.new.as_ref());
         if differs {
             self.add(ConflictKind::Key, theirs.key.as_str().to_owned(), None);
         }
@@ -84,11 +85,10 @@ impl Conflicts {
     }
 
     /// Containers that both sides defined differently, or that the other side changed under entries staged here.
-    pub(super) fn containers(&mut self, staged: &Staged, base: &[Container], tip: &[Container]) {
+    pub(super) fn containers(&mut self, staged: &Staged, in_use: &Files<'_>, base: &[Container], tip: &[Container]) {
         let find = |set: &'_ [Container], name: &str| set.iter().find(|c| c.name == name).cloned();
-        let in_use = staged.files_in_use();
         let used = in_use.keys().map(|file| file.container());
-        let names: std::collections::BTreeSet<_> = staged.containers().keys().map(String::as_str).chain(used).collect();
+        let names: BTreeSet<_> = staged.containers().keys().map(String::as_str).chain(used).collect();
         for name in names {
             let (before, now) = (find(base, name), find(tip, name));
             let ours = staged.containers().get(name).cloned().or_else(|| before.clone());
@@ -120,9 +120,10 @@ impl Conflicts {
 }
 
 /// Whether what is staged for a key, by itself or by a prefix, differs from what the other side made of it.
-pub(super) fn differs(staged: &Staged, key: &MapKey, theirs: Option<&Entry>) -> bool {
-    match staged.entries().get(key) {
-        Some(ours) => ours.as_ref() != theirs,
-        None => theirs.is_some() && staged.covering(key.as_str()).is_some(),
+pub(super) fn differs(ours: &Lookup, theirs: Option<&Entry>) -> bool {
+    match ours {
+        Lookup::Set(ours) => theirs != Some(ours),
+        Lookup::Deleted => theirs.is_some(),
+        Lookup::Untouched => false,
     }
 }

@@ -64,27 +64,28 @@ impl Sides<'_> {
     pub(super) async fn under_their_document(&self, change: &Change<Entry>) -> Result<Option<NodeConflict>> {
         let (directory, _) = zarr::split(change.key.as_str());
         let prefix = Prefix::new(directory)?;
-        let ranges = || self.staged.deleted().iter().filter(|range| prefix.contains(range.as_str()));
+        let ranges: Vec<_> = self.staged.deleted().into_iter().filter(|range| prefix.contains(range.as_str())).collect();
         // Staged here as well: then the document itself is the conflict, or there is none.
-        let is_alone = self.staged.lookup(&change.key) == Lookup::Untouched;
-        if !is_alone || (self.staged.entries_below(&prefix).next().is_none() && ranges().next().is_none()) {
+        let is_alone = self.staged.lookup(&change.key)? == Lookup::Untouched;
+        if !is_alone || (ranges.is_empty() && self.staged.edits(Some(&prefix))?.next()?.is_none()) {
             return Ok(None);
         }
         let old = self.document(&change.key, change.old.as_ref()).await?;
         let new = self.document(&change.key, change.new.as_ref()).await?;
         let Some(found) = Restructured::of(old.as_ref(), new.as_ref()) else { return Ok(None) };
         let mut nearest = None;
-        for (key, entry) in self.staged.entries_below(&prefix) {
-            let counts = (found.below && entry.is_some()) || (found.chunks && self.is_chunk_of(directory, key, &mut nearest).await?);
-            if counts && self.tip.manifest().find(key.as_str()).await? != *entry {
+        let mut edits = self.staged.edits(Some(&prefix))?;
+        while let Some((key, entry)) = edits.next()? {
+            let counts = (found.below && entry.is_some()) || (found.chunks && self.is_chunk_of(directory, &key, &mut nearest).await?);
+            if counts && self.tip.manifest().find(key.as_str()).await? != entry {
                 let why = format!("{} by the other side, while {key} was {} here", found.what, done(entry.as_ref()));
                 return NodeConflict::new(directory, &found, why).map(Some);
             }
         }
-        for range in ranges().filter(|_| found.chunks) {
+        for range in ranges.into_iter().filter(|_| found.chunks) {
             let mut doomed = self.tip.manifest().scan(Span::prefix(range));
             while let Some((key, _)) = doomed.next().await? {
-                if self.staged.entries().get(&key).is_none() && self.is_chunk_of(directory, &key, &mut nearest).await? {
+                if self.staged.edit(&key)?.is_none() && self.is_chunk_of(directory, &key, &mut nearest).await? {
                     let why = format!("{} by the other side, while {} was deleted here", found.what, range.as_str());
                     return NodeConflict::new(directory, &found, why).map(Some);
                 }
@@ -116,8 +117,10 @@ impl Sides<'_> {
     /// Whether a directory is a node on any side.
     async fn is_node(&self, directory: &str) -> Result<bool> {
         let documents = zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{directory}{name}")));
-        if documents.iter().any(|key| matches!(self.staged.lookup(key), Lookup::Set(_))) {
-            return Ok(true);
+        for key in &documents {
+            if matches!(self.staged.lookup(key)?, Lookup::Set(_)) {
+                return Ok(true);
+            }
         }
         for side in [self.base, self.tip] {
             if side.manifest().find_many(&documents).await?.iter().any(Option::is_some) {
@@ -167,8 +170,13 @@ impl OurDocuments {
         self.above.retain(|directory| key.starts_with(&directory.path));
         for path in zarr::directories(key).skip(self.above.len()) {
             let documents = zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{path}{name}")));
-            let documents = documents.into_iter().filter(|document| sides.staged.entries().contains_key(document)).collect();
-            self.above.push(Directory { path: path.to_owned(), documents, judged: None, nearest: None });
+            let mut staged = Vec::new();
+            for document in documents {
+                if sides.staged.edit(&document)?.is_some() {
+                    staged.push(document);
+                }
+            }
+            self.above.push(Directory { path: path.to_owned(), documents: staged, judged: None, nearest: None });
         }
         let mut found = Vec::new();
         for directory in self.above.iter_mut().filter(|directory| !directory.documents.is_empty()) {
@@ -181,7 +189,8 @@ impl OurDocuments {
 impl Directory {
     async fn against(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
         // Staged here to the same end, or deleted on both sides: nothing is lost.
-        let is_settled = sides.staged.lookup(&change.key) != Lookup::Untouched && !differs(sides.staged, &change.key, change.new.as_ref());
+        let ours = sides.staged.lookup(&change.key)?;
+        let is_settled = ours != Lookup::Untouched && !differs(&ours, change.new.as_ref());
         if is_settled || self.documents.contains(&change.key) {
             return Ok(Vec::new());
         }
@@ -208,9 +217,9 @@ async fn judge(documents: &[MapKey], sides: Sides<'_>) -> Result<Vec<Restructure
     let now = sides.tip.manifest().find_many(documents).await?;
     let mut found = Vec::new();
     for ((key, before), now) in documents.iter().zip(before).zip(now) {
-        let ours = sides.staged.entries().get(key).and_then(Option::as_ref);
-        if before == now && before.as_ref() != ours {
-            let (old, new) = (sides.document(key, before.as_ref()).await?, sides.document(key, ours).await?);
+        let ours = sides.staged.edit(key)?.flatten();
+        if before == now && before != ours {
+            let (old, new) = (sides.document(key, before.as_ref()).await?, sides.document(key, ours.as_ref()).await?);
             found.extend(Restructured::of(old.as_ref(), new.as_ref()));
         }
     }

@@ -5,7 +5,7 @@ use super::settle::Wholes;
 use super::{ConflictKind, Conflicts, OnConflict};
 use crate::error::{Error, Result};
 use crate::refs::{RefState, require_known_epoch};
-use crate::session::{Snapshot, WriteSession};
+use crate::session::{Snapshot, Staged, WriteSession};
 use crate::zarr;
 
 /// What became of an attempt to move a session.
@@ -27,30 +27,25 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: On
     let tip = Snapshot::new(repository, tip, commit);
 
     let (mut found, wholes) = in_manifest(session, &tip, policy).await?;
-    let mut settled = Conflicts::default();
-    let mut before = None;
-    if policy != OnConflict::Refuse && !found.is_empty() {
-        before = Some(session.staged.clone());
-        settled = std::mem::take(&mut found);
-        if let Err(error) = wholes.settle(policy, &mut session.staged, &session.base, &tip).await {
-            session.staged = before.unwrap_or_default();
-            return Err(error);
+    let mut settled = None;
+    if !found.is_empty() {
+        if policy == OnConflict::Refuse {
+            found.extend(in_references(session, &session.staged, &tip).await?);
+            return Ok(Rebased::Refused(found));
         }
+        settled = Some(wholes.settled(policy, &session.staged, &session.base, &tip).await?);
     }
-    match in_references(session, &tip, &mut found).await {
-        Ok(()) if found.is_empty() => {
-            session.base = tip;
-            session.state = now;
-            session.naming = None;
-            Ok(Rebased::Moved(settled))
-        }
-        outcome => {
-            if let Some(before) = before {
-                session.staged = before;
-            }
-            outcome.map(|()| Rebased::Refused(found))
-        }
+    let references = in_references(session, settled.as_ref().unwrap_or(&session.staged), &tip).await?;
+    if !references.is_empty() {
+        return Ok(Rebased::Refused(references));
     }
+    if let Some(settled) = settled {
+        session.staged = settled;
+    }
+    session.base = tip;
+    session.state = now;
+    session.naming = None;
+    Ok(Rebased::Moved(found))
 }
 
 /// Keys and nodes that both sides changed, and where a policy must decide about more than a key.
@@ -59,8 +54,10 @@ async fn in_manifest(session: &WriteSession, tip: &Snapshot, policy: OnConflict)
     let (mut found, mut wholes, mut ours) = (Conflicts::default(), Wholes::default(), OurDocuments::default());
     let (base_manifest, tip_manifest) = (session.base.manifest(), tip.manifest());
     let mut theirs = base_manifest.diff(&tip_manifest).await?;
+    let mut edits = session.staged.edits(None)?;
     while let Some(change) = theirs.next().await? {
-        if found.key(&session.staged, &change) && policy != OnConflict::Refuse {
+        let is_conflict = found.key(&edits.look(&change.key)?, &change);
+        if is_conflict && policy != OnConflict::Refuse {
             wholes.add_key(sides, &change).await?;
         }
         let mut nodes = ours.above(sides, &change).await?;
@@ -81,23 +78,24 @@ async fn in_manifest(session: &WriteSession, tip: &Snapshot, policy: OnConflict)
     Ok((found, wholes))
 }
 
-/// Containers and external files about which the sides disagree, by what is staged now.
-async fn in_references(session: &WriteSession, tip: &Snapshot, found: &mut Conflicts) -> Result<()> {
+/// Containers and external files about which the sides disagree, if `staged` is what is staged.
+async fn in_references(session: &WriteSession, staged: &Staged, tip: &Snapshot) -> Result<Conflicts> {
+    let mut found = Conflicts::default();
     let (base_containers, tip_containers) = (&session.base.commit().containers, &tip.commit().containers);
-    found.containers(&session.staged, base_containers, tip_containers);
-    if !session.staged.containers().is_empty() {
+    let in_use = staged.files_in_use()?;
+    found.containers(staged, &in_use, base_containers, tip_containers);
+    if !staged.containers().is_empty() {
         let (base_files, tip_files) = (session.base.file_map(), tip.file_map());
         let mut theirs = base_files.diff(&tip_files).await?;
         while let Some(change) = theirs.next().await? {
-            found.redefined(&session.staged, base_containers, &change);
+            found.redefined(staged, base_containers, &change);
         }
     }
-    let staged = session.staged.files_in_use();
-    let files: Vec<_> = staged.keys().map(|file| file.as_map_key().clone()).collect();
+    let files: Vec<_> = in_use.keys().map(|file| file.as_map_key().clone()).collect();
     let before = session.base.file_map().find_many(&files).await?;
     let after = tip.file_map().find_many(&files).await?;
-    for (((file, ours), before), after) in staged.iter().zip(&before).zip(&after) {
+    for (((file, ours), before), after) in in_use.iter().zip(&before).zip(&after) {
         found.file(&file.to_string(), &ours.validator, before.as_ref(), after.as_ref());
     }
-    Ok(())
+    Ok(found)
 }

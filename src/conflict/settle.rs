@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::OnConflict;
-use super::detect::differs;
 use super::nodes::Sides;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Entry;
-use crate::key::{Key, Prefix};
+use crate::key::Prefix;
 use crate::map::Change;
 use crate::session::{Lookup, Snapshot, Staged, StagedFile};
 use crate::virtuals::Validator;
@@ -27,11 +26,11 @@ impl Wholes {
     pub(super) async fn add_key(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<()> {
         let key = &change.key;
         if zarr::is_node_document(key.as_str()) {
-            let ours = match sides.staged.lookup(key) {
+            let ours = match sides.staged.lookup(key)? {
                 Lookup::Set(entry) => Some(entry),
                 Lookup::Deleted | Lookup::Untouched => None,
             };
-            let (ours, theirs) = (sides.document(key, ours).await?, sides.document(key, change.new.as_ref()).await?);
+            let (ours, theirs) = (sides.document(key, ours.as_ref()).await?, sides.document(key, change.new.as_ref()).await?);
             if !ours.zip(theirs).is_some_and(|(ours, theirs)| ours.is_alike(&theirs)) {
                 self.add(Prefix::new(zarr::split(key.as_str()).0)?);
             }
@@ -42,58 +41,67 @@ impl Wholes {
         Ok(())
     }
 
-    fn hold(&self, key: &str) -> bool {
-        zarr::directories(key).any(|directory| Prefix::new(directory).is_ok_and(|directory| self.0.contains(&directory)))
-    }
-
-    /// Changes `staged` so that nothing of it is in conflict with `tip` any more.
-    pub(super) async fn settle(&self, policy: OnConflict, staged: &mut Staged, base: &Snapshot, tip: &Snapshot) -> Result<()> {
+    /// What is staged, but for what the policy drops, and with what it undoes: nothing of it is in conflict with `tip`.
+    pub(super) async fn settled(self, policy: OnConflict, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<Staged> {
         match policy {
-            OnConflict::Refuse => Ok(()),
+            OnConflict::Refuse => Err(Error::internal("conflicts that no policy decides about")),
             OnConflict::Ours => self.undo_theirs(staged, base, tip).await,
             OnConflict::Theirs => self.drop_ours(staged, base, tip).await,
         }
     }
 
     /// Nothing staged replaces a change of the other side, below a whole or by itself.
-    async fn drop_ours(&self, staged: &mut Staged, base: &Snapshot, tip: &Snapshot) -> Result<()> {
-        for whole in &self.0 {
-            let whole = staged.covering(whole.as_str()).cloned().unwrap_or_else(|| whole.clone());
-            staged.forget_below(&whole);
+    async fn drop_ours(self, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<Staged> {
+        let covering = |whole: Prefix| staged.covering(whole.as_str()).cloned().unwrap_or(whole);
+        let dropped = Self(self.0.into_iter().map(covering).collect());
+        let mut kept = staged.without_changes();
+        for range in staged.deleted().into_iter().filter(|range| !dropped.hold(range.as_str())) {
+            kept.delete_prefix(range);
         }
         let (base, tip) = (base.manifest(), tip.manifest());
         let mut theirs = base.diff(&tip).await?;
-        while let Some(change) = theirs.next().await? {
-            if differs(staged, &change.key, change.new.as_ref()) {
-                staged.forget(&change.key);
+        let mut change = theirs.next().await?;
+        let mut edits = staged.edits(None)?;
+        while let Some((key, entry)) = edits.next()? {
+            while change.as_ref().is_some_and(|change| change.key < key) {
+                change = theirs.next().await?;
+            }
+            let is_replaced = change.as_ref().is_some_and(|change| change.key == key && change.new != entry);
+            if !is_replaced && !dropped.hold(key.as_str()) {
+                kept.put(key, entry)?;
             }
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// Below a whole, what the other side changed and this session did not is staged as it was before.
-    async fn undo_theirs(&self, staged: &mut Staged, base: &Snapshot, tip: &Snapshot) -> Result<()> {
+    async fn undo_theirs(self, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<Staged> {
+        let mut kept = staged.without_changes();
+        staged.deleted().into_iter().for_each(|range| kept.delete_prefix(range));
+        let mut edits = staged.edits(None)?;
+        while let Some((key, entry)) = edits.next()? {
+            kept.put(key, entry)?;
+        }
         let (before, now) = (base.manifest(), tip.manifest());
         let mut theirs = before.diff(&now).await?;
         while let Some(Change { key, old, .. }) = theirs.next().await? {
-            if !self.hold(key.as_str()) || staged.lookup(&key) != Lookup::Untouched {
+            if !self.hold(key.as_str()) || staged.lookup(&key)? != Lookup::Untouched {
                 continue;
             }
-            let key = Key::new(key.as_str())?;
             // The base was read from a ref, so what it holds may be linked without being written.
-            match old {
-                Some(entry) => {
-                    if let Some(file) = entry.file().filter(|file| !staged.files().contains_key(file))
-                        && let Some(record) = base.file_map().find(file.as_map_key().as_str()).await?
-                    {
-                        let pinned = StagedFile { validator: Validator::of(&record), size: record.size, repin: false };
-                        staged.add_file(file, pinned)?;
-                    }
-                    staged.set(&key, entry);
-                }
-                None => staged.delete(&key),
+            if let Some(file) = old.as_ref().and_then(Entry::file).filter(|file| !kept.files().contains_key(file))
+                && let Some(record) = base.file_map().find(file.as_map_key().as_str()).await?
+            {
+                let pinned = StagedFile { validator: Validator::of(&record), size: record.size, repin: false };
+                kept.add_file(file, pinned)?;
             }
+            kept.put(key, old)?;
         }
-        Ok(())
+        Ok(kept)
+    }
+
+    /// Whether a key, or a prefix, lies in one of these.
+    fn hold(&self, key: &str) -> bool {
+        zarr::directories(key).any(|directory| Prefix::new(directory).is_ok_and(|directory| self.0.contains(&directory)))
     }
 }

@@ -1,13 +1,18 @@
-//! Time: which snapshot a revision means, what a reader of a ref saw at a moment, what came before a commit.
+//! Time: which snapshot a revision means, what a reader of a ref saw at a moment, what came before a commit, what
+//! differs between two, and what became of a key.
 
 mod ancestry;
 mod as_of;
+mod diff;
+mod key_history;
 mod log;
 mod resolve;
 mod revision;
 
 pub(crate) use ancestry::{Line, history_entry, history_key};
 pub use as_of::AsOf;
+pub use diff::Change;
+pub use key_history::{KeyEvent, KeyVersion};
 pub use log::LogEntry;
 pub use resolve::Resolved;
 pub use revision::Revision;

@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, future};
 
 use super::load::{CONCURRENT, Due};
-use super::{Map, NodeSource};
+use super::{Map, NodeSource, Span};
 use crate::error::Result;
 use crate::format::{Child, Node, Value};
 use crate::id::NodeId;
@@ -34,23 +34,28 @@ impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
     /// Loads the branches that differ, siblings concurrently, before it returns, and the leaves that differ as the
     /// changes are taken, at most 16 of each map ahead.
     pub(crate) async fn diff<T: NodeSource<V>>(&self, newer: &Map<'a, V, T>) -> Result<Diff<'a, V>> {
+        self.diff_in(newer, Span::all()).await
+    }
+
+    /// The changes inside `span`; what lies outside of it is not loaded.
+    pub(crate) async fn diff_in<T: NodeSource<V>>(&self, newer: &Map<'a, V, T>, span: Span) -> Result<Diff<'a, V>> {
         if self.root == newer.root {
-            return Ok(Diff { old: Side::none(), new: Side::none() });
+            return Ok(Diff { old: Side::none(), new: Side::none(), span });
         }
         let (old, new) = future::try_join(self.load_root(), newer.load_root()).await?;
         let (mut old, mut new) = (Front::of(self.source, self.root, old), Front::of(newer.source, newer.root, new));
         while old.level > new.level {
-            old.open().await?;
+            old.open(&span).await?;
         }
         while new.level > old.level {
-            new.open().await?;
+            new.open(&span).await?;
         }
         loop {
             strike(&mut old.spots, &mut new.spots);
             if old.level == 0 {
-                return Ok(Diff { old: old.into_side(), new: new.into_side() });
+                return Ok(Diff { old: old.into_side(), new: new.into_side(), span });
             }
-            future::try_join(old.open(), new.open()).await?;
+            future::try_join(old.open(&span), new.open(&span)).await?;
         }
     }
 }
@@ -59,11 +64,22 @@ impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
 pub(crate) struct Diff<'a, V> {
     old: Side<'a, V>,
     new: Side<'a, V>,
+    span: Span,
 }
 
 impl<V: Value> Diff<'_, V> {
     /// The next change; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Change<V>>> {
+        loop {
+            let change = self.next_of_leaves().await?;
+            // A leaf may reach beyond the span at either end.
+            if change.as_ref().is_none_or(|change| self.span.holds(&change.key)) {
+                return Ok(change);
+            }
+        }
+    }
+
+    async fn next_of_leaves(&mut self) -> Result<Option<Change<V>>> {
         loop {
             if self.old.peek().is_none() || self.new.peek().is_none() {
                 future::try_join(self.old.fill(), self.new.fill()).await?;
@@ -119,8 +135,8 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
         Self { source, level, spots: vec![Spot { due, node: Some(root) }] }
     }
 
-    /// Replaces the nodes by their children.
-    async fn open(&mut self) -> Result<()> {
+    /// Replaces the nodes by those of their children that may hold keys of `span`.
+    async fn open(&mut self, span: &Span) -> Result<()> {
         let source = self.source;
         let loads = std::mem::take(&mut self.spots).into_iter().map(|spot| spot.load(source));
         let mut loads = stream::iter(loads).buffered(CONCURRENT);
@@ -128,6 +144,7 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
             let (low, node) = loaded?;
             if let Node::Branch(branch) = &*node {
                 let dues = (0..branch.children.len()).filter_map(|at| Due::of(branch, at, low.as_ref()));
+                let dues = dues.filter(|due| !span.misses(due.low.as_ref(), &due.child.last));
                 self.spots.extend(dues.map(|due| Spot { due, node: None }));
             }
         }

@@ -33,6 +33,7 @@ use crate::id::{HashAlgorithm, NodeId};
 pub(crate) use build::build;
 pub(crate) use check::judge;
 pub(crate) use diff::{Change, Diff};
+pub(crate) use edit::{Edit, Edits};
 pub(crate) use page::Totals;
 pub(crate) use scan::Scan;
 pub(crate) use span::Span;
@@ -65,6 +66,15 @@ pub(crate) trait NodeSource<V: Value>: Send + Sync {
 pub(crate) trait NodeSink<V: Value>: Send {
     /// Takes one node. Waits when too much is under way.
     fn store(&mut self, id: NodeId, node: Arc<Node<V>>) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Takes nodes that are wanted for their ids only.
+pub(crate) struct Nowhere;
+
+impl<V: Value> NodeSink<V> for Nowhere {
+    async fn store(&mut self, _: NodeId, _: Arc<Node<V>>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A map by its root, over the nodes of a source. Copying it copies the id.

@@ -124,6 +124,11 @@ impl Span {
         }
     }
 
+    /// Whether `key` lies inside.
+    pub(super) fn holds(&self, key: &MapKey) -> bool {
+        !self.from.is_after(key) && self.to.is_after(key)
+    }
+
     /// The entries of a leaf that lie inside.
     pub(super) fn of_leaf<V>(&self, leaf: &Leaf<V>) -> Range<usize> {
         let from = leaf.entries.partition_point(|(key, _)| self.from.is_after(key));

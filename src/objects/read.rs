@@ -1,4 +1,5 @@
-//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids.
+//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids. Whoever misses the same node
+//! at the same time waits for one read.
 
 use std::sync::Arc;
 
@@ -14,19 +15,29 @@ impl<V: CachedValue> NodeSource<V> for Objects {
         if let Some(node) = V::cache(&self.caches).get(&id) {
             return Ok(node);
         }
-        let node = Arc::new(self.read_node(id).await?);
-        self.keep(id, &node);
-        Ok(node)
+        let objects = self.clone();
+        let read = async move {
+            let node = Arc::new(objects.read_node(id).await?);
+            objects.keep(id, &node);
+            Ok(node)
+        };
+        V::cache(&self.caches).read(id, read).await
     }
 }
 
 impl Objects {
     /// Reads a node from storage, whether it is cached or not.
     pub(crate) async fn read_node<V: CachedValue>(&self, id: NodeId) -> Result<Node<V>> {
+        Ok(self.read_node_sized(id).await?.0)
+    }
+
+    /// Like [`read_node`](Self::read_node), with the length of the stored object in bytes.
+    pub(crate) async fn read_node_sized<V: CachedValue>(&self, id: NodeId) -> Result<(Node<V>, u64)> {
         let name = ObjectName::node(V::KIND, &id);
         let bytes = self.storage.get(&name, None).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name}, which is needed here, does not exist")))?;
-        Node::decode_verified(&bytes, id).map_err(|e| e.context(&name))
+        let node = Node::decode_verified(&bytes, id).map_err(|e| e.context(&name))?;
+        Ok((node, bytes.len() as u64))
     }
 
     /// A node that needs no request.
@@ -37,6 +48,11 @@ impl Objects {
     /// Keeps a decoded node for later readers.
     pub(super) fn keep<V: CachedValue>(&self, id: NodeId, node: &Arc<Node<V>>) {
         V::cache(&self.caches).insert(id, node.clone());
+    }
+
+    /// Keeps the commit of a snapshot that is known to be in storage.
+    pub(crate) fn keep_commit(&self, id: SnapshotId, commit: &Arc<Commit>) {
+        self.caches.commits.insert(id, Arc::clone(commit));
     }
 
     /// The commit of a snapshot that must be there; its absence is `NotFound`, naming the snapshot.
@@ -63,7 +79,7 @@ impl Objects {
             self.keep(commit.history, root);
         }
         let commit = Arc::new(commit);
-        self.caches.commits.insert(*id, commit.clone());
+        self.keep_commit(*id, &commit);
         Ok(Some(commit))
     }
 

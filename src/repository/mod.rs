@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::format::RepoConfig;
 use crate::id::HashAlgorithm;
 use crate::objects::Objects;
+use crate::progress::Amount;
 use crate::refs::Refs;
+use crate::session::Staged;
 use crate::storage::Storage;
 use crate::time::Clock;
 use crate::virtuals::Virtuals;
@@ -64,6 +66,31 @@ impl Repository {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.options.clock
+    }
+
+    /// Tells whoever looks on how much there will be.
+    pub(crate) fn expect(&self, items: u64, bytes: u64) {
+        if let Some(progress) = &self.inner.options.progress {
+            progress.expect(Amount { items, bytes });
+        }
+    }
+
+    /// Tells whoever looks on that so much more is done.
+    pub(crate) fn advance(&self, items: u64, bytes: u64) {
+        if let Some(progress) = &self.inner.options.progress {
+            progress.advance(Amount { items, bytes });
+        }
+    }
+
+    /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Room for the changes of one session.
+    pub(crate) fn empty_staging(&self) -> Staged {
+        let options = &self.inner.options;
+        Staged::new(options.staged_bytes, options.scratch.clone().unwrap_or_else(std::env::temp_dir))
     }
 
     /// Waits a little before a lost race is run again, so that many writers do not keep meeting.

@@ -3,6 +3,12 @@
 //! A [`Snapshot`] never changes. A [`WriteSession`] belongs to one branch: its changes are seen by nobody else until
 //! [`commit`](WriteSession::commit), and a session that is dropped leaves at most garbage behind.
 
+mod bulk;
+mod columns;
+mod content;
+mod copy;
+mod many;
+mod origin;
 mod read;
 mod staged;
 mod totals;
@@ -23,8 +29,11 @@ use crate::objects::{Objects, Uploads};
 use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection};
 use crate::repository::Repository;
 
+pub use columns::{KeyColumn, VirtualRefs};
+pub use copy::{Copied, Existing};
+pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub use read::{Child, Dependency};
-pub(crate) use staged::{Lookup, Staged, StagedFile};
+pub(crate) use staged::{Lookup, Staged, StagedEdits, StagedFile};
 pub use totals::Totals;
 pub(crate) use virtuals::Naming;
 pub use virtuals::VirtualOptions;
@@ -124,6 +133,7 @@ impl Repository {
         require_known_epoch(&branch, &state.record)?;
         let commit = self.objects().commit(&tip).await?;
         let base = Snapshot::new(self.clone(), tip, commit);
-        Ok(WriteSession { branch, base, state, staged: Staged::default(), uploads: Uploads::new(self.objects()), naming: None })
+        let staged = self.empty_staging();
+        Ok(WriteSession { branch, base, state, staged, uploads: Uploads::new(self.objects()), naming: None })
     }
 }

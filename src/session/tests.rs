@@ -1,12 +1,14 @@
-//! Questions about external files, asked of a snapshot.
+//! Questions about external files and content ids, asked of a snapshot.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 
 use crate::storage::Memory;
-use crate::{Access, CreateOptions, FileState, Key, OpenOptions, Repository, file_url};
+use crate::testing::calculator;
+use crate::{Access, CreateOptions, FileState, Key, OpenOptions, Prefix, Repository, TreeOptions, file_url};
 
 #[tokio::test]
 async fn a_dependency_is_checked_in_the_name_of_the_reader() {
@@ -34,4 +36,35 @@ async fn a_dependency_is_checked_in_the_name_of_the_reader() {
     assert!(state.message().contains("a.nc"), "{}", state.message());
     fs::remove_file(&file).unwrap();
     assert_eq!(snapshot.check_dependency(dependency).await.unwrap().word(), "missing");
+}
+
+/// `format_v1.py tree DIR` calculates the root of a directory from the text of the format alone.
+#[tokio::test]
+async fn the_content_id_of_a_prefix_is_what_the_calculator_gives_its_directory() {
+    let Some((python, tools)) = calculator("the_content_id_of_a_prefix_is_what_the_calculator_gives_its_directory") else { return };
+    let place = tempfile::tempdir().unwrap();
+    for n in 0..3000_u32 {
+        let (row, column) = (n / 100, n % 100);
+        let file = place.path().join(format!("air/c/{row}/{column}"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, vec![b'v'; (n as usize * 7) % 2500]).unwrap();
+    }
+    fs::write(place.path().join("air/zarr.json"), vec![b' '; 4096]).unwrap();
+    fs::write(place.path().join("large"), vec![1; 3 << 20]).unwrap();
+    let out = Command::new(python).arg(tools.join("format_v1.py")).arg("tree").arg(place.path()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+
+    let repository = Repository::create("memory:").await.unwrap();
+    let mut session = repository.write("main").await.unwrap();
+    session.set(&Key::new("before").unwrap(), "x").await.unwrap();
+    for prefix in ["one", "deeper/one 2"] {
+        let options = TreeOptions::default().prefix(Prefix::new(prefix).unwrap());
+        session.import_tree(place.path(), &options).await.unwrap();
+    }
+    let snapshot = session.commit("the same twice").await.unwrap();
+    for prefix in ["one", "deeper/one 2"] {
+        let id = snapshot.content_id(&Prefix::new(prefix).unwrap()).await.unwrap();
+        assert_eq!(id.to_string(), told["root"].as_str().unwrap(), "{prefix}");
+    }
 }

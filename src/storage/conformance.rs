@@ -28,6 +28,8 @@ pub async fn all(storage: Arc<dyn Storage>) {
     ranges_are_exact(store).await;
     parts_are_joined(store).await;
     writing_again_is_harmless(store).await;
+    many_are_as_one(store).await;
+    pieces_become_an_object(store).await;
     listings_are_complete(store).await;
     creation_is_exclusive(store).await;
     a_refused_replace_changes_nothing(store).await;
@@ -51,6 +53,48 @@ fn noise(seed: u64, length: usize) -> Bytes {
         state.to_be_bytes()
     };
     std::iter::repeat_with(|| next().into_iter().take(4)).flatten().take(length).collect()
+}
+
+/// Objects that go and come together, one of them absent.
+async fn many_are_as_one(store: &dyn Storage) {
+    let objects: Vec<_> = (100..140).map(|n| noise(n, usize::try_from(n).expect("small") * 7)).collect();
+    let sent: Vec<_> = objects.iter().map(|bytes| (name_of(bytes), vec![bytes.slice(..10), bytes.slice(10..)])).collect();
+    let answers = store.put_many(&sent).await;
+    assert_eq!(answers.len(), sent.len(), "an answer for each object");
+    assert!(answers.iter().all(Result::is_ok), "put_many must succeed");
+    let mut names: Vec<_> = sent.into_iter().map(|(name, _)| name).collect();
+    names.insert(7, name_of(&noise(141, 30)));
+    let found = store.get_many(&names).await;
+    let found: Vec<_> = found.into_iter().map(|one| one.expect("get_many must succeed")).collect();
+    let mut expected: Vec<_> = objects.into_iter().map(Some).collect();
+    expected.insert(7, None);
+    assert!(found == expected, "objects come back in the order of their names, what is absent as None");
+}
+
+/// Objects that are written piece by piece, where the store can.
+async fn pieces_become_an_object(store: &dyn Storage) {
+    let bytes = noise(150, 3 << 20);
+    let name = name_of(&bytes);
+    for given_up in [true, false, false] {
+        let Some(mut writer) = store.writer(&name) else { return };
+        for piece in bytes.chunks(1 << 20) {
+            writer.write(Bytes::copy_from_slice(piece)).await.expect("a piece must be taken");
+        }
+        let read = writer.read(1_000_000..1_100_000).await.expect("what is written can be read back");
+        assert!(read == bytes.slice(1_000_000..1_100_000), "pieces are read back as they were written");
+        assert!(writer.read((3 << 20) - 1..(3 << 20) + 1).await.is_err(), "what is not written cannot be read");
+        if given_up {
+            drop(writer);
+            assert_eq!(store.get(&name, None).await.expect("get must succeed"), None, "what is given up is not there");
+        } else {
+            writer.finish().await.expect("an object must get its name, also again");
+            assert!(store.get(&name, None).await.expect("get must succeed").as_ref() == Some(&bytes), "pieces are joined in order");
+        }
+    }
+    let empty = name_of(&Bytes::new());
+    let Some(writer) = store.writer(&empty) else { return };
+    writer.finish().await.expect("an object without bytes is one too");
+    assert_eq!(store.get(&empty, None).await.expect("get must succeed"), Some(Bytes::new()));
 }
 
 async fn put(store: &dyn Storage, bytes: &Bytes) -> ObjectName {

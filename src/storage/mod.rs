@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod fault;
 pub(crate) mod layout;
 mod local;
+mod many;
 mod memory;
 mod observe;
 #[cfg(feature = "remote")]
@@ -34,6 +35,7 @@ pub use cloud::Cloud;
 pub use cloud::{CloudOptions, Credentials, Variables};
 pub use layout::{ObjectName, RegisterName};
 pub use local::{Local, LocalOptions, NetworkFileSystems};
+pub use many::{Object, ObjectWriter};
 pub use memory::Memory;
 pub use observe::{Counts, Observed};
 pub use url::open;
@@ -104,6 +106,24 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     /// Writes an object whole (its content is `parts` end to end): readers see all of it or nothing. An existing
     /// object is written again, because it may be torn or unsynced. Durable only after [`barrier`](Self::barrier).
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()>;
+
+    /// Reads objects whole: an answer for each name, in the order of the names. All of them are in memory at once, so the caller
+    /// bounds them. Means what as many calls of [`get`](Self::get) mean; where a call costs more than a small object, this is
+    /// how to read many.
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, names).await
+    }
+
+    /// Writes objects: an answer for each, in their order. Means what as many calls of [`put`](Self::put) mean.
+    async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
+        many::put_each(self, objects).await
+    }
+
+    /// A writer for an object that does not have to be in memory as a whole; `None` when this store takes objects only whole,
+    /// as [`put`](Self::put) does. Nothing happens before the first piece.
+    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+        None
+    }
 
     /// Returns once everything this handle has put is durable, together with the directories it lies in.
     ///

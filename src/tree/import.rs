@@ -1,27 +1,19 @@
 //! A directory becomes staged changes of a session.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use futures::StreamExt;
 
-use super::walk::{Found, Walk};
-use super::{blocking, io_error};
+use super::blocking;
+use super::files::{READERS, budget, read_unchanged, reserve, walk};
 use crate::chunk::Hashed;
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::session::WriteSession;
 
-/// How many files are read and hashed at once.
-const READERS: usize = 16;
-/// How many bytes of files are held while they are read and hashed, in KiB; a larger file waits until it is alone.
-const BUDGET_KIB: u32 = 256 << 10;
 /// How many staged bytes may be on their way to the store before reading waits for them.
 const UPLOAD_BUDGET: u64 = 256 << 20;
 
@@ -140,11 +132,11 @@ impl WriteSession {
         let mut seen = HashSet::new();
         let (found, walk) = walk(directory.into(), options.prefix.clone());
         let chunks = self.base().repository().chunks().clone();
-        let budget = Arc::new(Semaphore::new(BUDGET_KIB as usize));
-        let files = stream::unfold(found, |mut found| async move { found.recv().await.map(|next| (next, found)) });
-        let loads = files.map(|found| {
+        let budget = budget();
+        let loads = found.map(|found| {
             let (chunks, budget) = (chunks.clone(), budget.clone());
             async move {
+                let found = found?;
                 let permit = reserve(budget, found.size).await?;
                 let (path, key) = (found.path, found.key);
                 let inline = Entry::inline_limit(key.as_str());
@@ -158,6 +150,7 @@ impl WriteSession {
         while let Some(loaded) = loads.next().await {
             let (key, loaded, permit) = loaded?;
             let size = self.take(&key, loaded, options.effect, &mut counts).await?;
+            self.base().repository().advance(1, size);
             if options.leftovers == Leftovers::Delete {
                 seen.insert(key);
             }
@@ -198,39 +191,4 @@ impl WriteSession {
         }
         Ok(entry.size())
     }
-}
-
-/// Walks `directory` on a thread of its own; the files come through the channel, the end or the error at the end.
-fn walk(directory: PathBuf, prefix: Prefix) -> (mpsc::Receiver<Found>, impl Future<Output = Result<u64>>) {
-    let (sender, receiver) = mpsc::channel(1024);
-    let walk = blocking(move || Walk::new(prefix, |found| sender.blocking_send(found).is_ok()).run(&directory));
-    // Spawned at once: the channel must fill while nobody awaits the end.
-    let walk = tokio::spawn(walk);
-    let end = async move {
-        match walk.await {
-            Ok(done) => done,
-            Err(e) => Err(Error::internal("the walk through a directory did not run to its end").caused_by(e)),
-        }
-    };
-    (receiver, end)
-}
-
-async fn reserve(budget: Arc<Semaphore>, size: u64) -> Result<OwnedSemaphorePermit> {
-    let kib = u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
-    budget.acquire_many_owned(kib).await.map_err(|e| Error::internal("the reading of files was closed").caused_by(e))
-}
-
-/// Reads a whole file, and makes sure on the same descriptor that it did not change meanwhile.
-fn read_unchanged(path: &Path) -> Result<Bytes> {
-    let failed = |e| io_error(path, "cannot be read", e);
-    let mut file = File::open(path).map_err(failed)?;
-    let before = file.metadata().map_err(failed)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
-    file.read_to_end(&mut bytes).map_err(failed)?;
-    let after = file.metadata().map_err(failed)?;
-    let same_date = before.modified().ok() == after.modified().ok();
-    if !same_date || before.len() != after.len() || bytes.len() as u64 != after.len() {
-        return Err(Error::source_changed(format!("{} changed while it was read", path.display())));
-    }
-    Ok(bytes.into())
 }

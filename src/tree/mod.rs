@@ -4,6 +4,8 @@
 //! themselves are not stored: an empty one has no keys, and neither dates nor permissions are kept.
 
 mod checkout;
+mod diff;
+mod files;
 mod import;
 mod pieces;
 mod walk;
@@ -15,6 +17,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind};
 
 pub use checkout::{CheckedOut, CheckoutOptions};
+pub use diff::TreeChange;
 pub use import::{Effect, Leftovers, TreeOptions, TreeSummary};
 
 /// What the operating system refused, in terms of what to do next.

@@ -1,12 +1,13 @@
 //! Every file of a directory, as keys. Blocks on the disk.
 
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::io_error;
 use crate::error::{Error, Result};
-use crate::key::{Key, Prefix};
+use crate::key::{Key, MapKey, Prefix};
 
 /// What tells a directory that is a repository from one that holds data.
 const OF_A_REPOSITORY: [&str; 3] = ["repo.json", "refs", "snapshots"];
@@ -20,7 +21,10 @@ pub(super) struct Found {
     pub(super) size: u64,
 }
 
-/// Walks a directory, depth first, and hands every file to `each`, which ends the walk by saying `false`.
+/// Walks a directory, depth first and in the order of the keys, so that the same tree always fails at the same file.
+///
+/// Every file is handed to `each`, and everything of which no key can be made as the error that says why; `each` ends the walk
+/// by saying `false`.
 #[derive(Debug)]
 pub(super) struct Walk<F> {
     prefix: Prefix,
@@ -30,61 +34,90 @@ pub(super) struct Walk<F> {
     empty_directories: u64,
 }
 
-impl<F: FnMut(Found) -> bool> Walk<F> {
+/// Something in a directory, symbolic links followed.
+struct Child {
+    /// By this children are sorted: its name, with a final `/` if it is a directory.
+    name: MapKey,
+    path: PathBuf,
+    metadata: Metadata,
+}
+
+impl<F: FnMut(Result<Found>) -> bool> Walk<F> {
     pub(super) fn new(prefix: Prefix, each: F) -> Self {
         Self { prefix, each, above: Vec::new(), empty_directories: 0 }
     }
 
-    /// Walks everything below `root`; returns how many empty directories there are.
-    pub(super) fn run(mut self, root: &Path) -> Result<u64> {
-        let metadata = fs::metadata(root).map_err(|e| io_error(root, "cannot be imported", e))?;
-        if !metadata.is_dir() {
-            return Err(Error::invalid(format!("{} is no directory; a single file is stored with put", root.display())));
-        }
-        self.directory(root, "", &metadata)?;
+    /// Walks everything below `root`; returns how many empty directories there are. An error is one of `root` itself.
+    pub(super) fn run(mut self, path: &Path) -> Result<u64> {
+        let metadata = root(path)?;
+        self.directory(path, "", &metadata);
         Ok(self.empty_directories)
     }
 
     /// `inside` is the path of `path` below the root, empty or ending in `/`. Says whether to go on.
-    fn directory(&mut self, path: &Path, inside: &str, metadata: &Metadata) -> Result<bool> {
+    fn directory(&mut self, path: &Path, inside: &str, metadata: &Metadata) -> bool {
         let identity = (metadata.dev(), metadata.ino());
-        if self.above.contains(&identity) {
-            return Err(Error::invalid(format!("{} leads back to a directory that it lies in", path.display())));
-        }
+        let is_loop = self.above.contains(&identity);
+        let children = if is_loop {
+            Err(Error::invalid(format!("{} leads back to a directory that it lies in", path.display())))
+        } else {
+            Self::children(path)
+        };
+        let children = match children {
+            Ok(children) => children,
+            Err(e) => return (self.each)(Err(e)),
+        };
+        self.above.push(identity);
+        self.empty_directories += u64::from(children.is_empty());
+        let goes_on = children.into_iter().all(|child| match child {
+            Ok(child) => self.child(child, inside),
+            Err(e) => (self.each)(Err(e)),
+        });
+        self.above.pop();
+        goes_on
+    }
+
+    /// What is in a directory, what has no place in the order of keys first.
+    fn children(path: &Path) -> Result<Vec<Result<Child>>> {
         if OF_A_REPOSITORY.iter().all(|name| path.join(name).exists()) {
             return Err(Error::invalid(format!("{} is a Firnline repository, whose objects are no data to import", path.display())));
         }
-        self.above.push(identity);
         let mut names = Vec::new();
         for entry in fs::read_dir(path).map_err(|e| io_error(path, "cannot be listed", e))? {
             names.push(entry.map_err(|e| io_error(path, "cannot be listed", e))?.file_name());
         }
-        self.empty_directories += u64::from(names.is_empty());
-        // In the order of the file names, so that the same tree always fails at the same file.
         names.sort_unstable();
-        for name in names {
-            let path = path.join(&name);
-            let Some(name) = name.to_str() else {
-                return Err(Error::invalid(format!("{} has a name that is not UTF-8, so it can be no key", path.display())));
-            };
-            if !self.entry(path, &format!("{inside}{name}"))? {
-                return Ok(false);
-            }
-        }
-        self.above.pop();
-        Ok(true)
+        let mut children: Vec<_> = names.iter().map(|name| Child::read(path.join(name), name)).collect();
+        children.sort_by(|a, b| a.as_ref().ok().map(|child| &child.name).cmp(&b.as_ref().ok().map(|child| &child.name)));
+        Ok(children)
     }
 
-    /// Symbolic links are followed, to files and to directories.
-    fn entry(&mut self, path: PathBuf, inside: &str) -> Result<bool> {
-        let metadata = fs::metadata(&path).map_err(|e| io_error(&path, "cannot be imported", e))?;
+    fn child(&mut self, Child { name, path, metadata }: Child, inside: &str) -> bool {
+        let inside = format!("{inside}{name}");
         if metadata.is_dir() {
-            return self.directory(&path, &format!("{inside}/"), &metadata);
+            return self.directory(&path, &inside, &metadata);
         }
-        if !metadata.is_file() {
+        let key = self.prefix.join(&inside).map_err(|e| e.context(path.display()));
+        (self.each)(key.map(|key| Found { path, key, size: metadata.len() }))
+    }
+}
+
+/// Makes sure that `path` can be walked.
+pub(super) fn root(path: &Path) -> Result<Metadata> {
+    let metadata = fs::metadata(path).map_err(|e| io_error(path, "cannot be read", e))?;
+    if metadata.is_dir() { Ok(metadata) } else { Err(Error::invalid(format!("{} is no directory", path.display()))) }
+}
+
+impl Child {
+    fn read(path: PathBuf, name: &OsStr) -> Result<Self> {
+        let Some(name) = name.to_str() else {
+            return Err(Error::invalid(format!("{} has a name that is not UTF-8, so it can be no key", path.display())));
+        };
+        let metadata = fs::metadata(&path).map_err(|e| io_error(&path, "cannot be read", e))?;
+        if !metadata.is_dir() && !metadata.is_file() {
             return Err(Error::invalid(format!("{} is neither a file nor a directory", path.display())));
         }
-        let key = self.prefix.join(inside).map_err(|e| e.context(path.display()))?;
-        Ok((self.each)(Found { path, key, size: metadata.len() }))
+        let name = if metadata.is_dir() { MapKey::new(format!("{name}/")) } else { MapKey::new(name) };
+        Ok(Self { name, path, metadata })
     }
 }

@@ -2,11 +2,17 @@
 
 #![cfg(test)]
 
+#[path = "../support/mod.rs"]
+mod skipping;
 mod support;
 
 mod car;
+mod comparing;
+mod copies;
+mod documented;
 mod doctor;
 mod locating;
+mod progress;
 mod reading;
 mod refs;
 #[cfg(feature = "http")]

@@ -149,6 +149,55 @@ fn writers_that_meet_both_commit() {
     assert_eq!(sandbox.firn(&["ls"]).lines().len(), 6);
 }
 
+#[test]
+fn a_long_input_is_committed_in_parts() {
+    let sandbox = Sandbox::new();
+    let lines = |range: std::ops::Range<u32>| {
+        range.map(|n| json!({ "op": "put", "key": format!("k/{n}"), "text": "v" }).to_string()).collect::<Vec<_>>()
+    };
+    let ids = sandbox.firn_with(&["apply", "--commit-every", "4", "-m", "load"], lines(0..10).join("\n\n")).lines();
+    let log = sandbox.firn(&["log", "--json"]).rows();
+    let told: Vec<_> = log.iter().map(|row| row["summary"].as_str().unwrap()).collect();
+    assert_eq!(told[..3], ["load (3)", "load (2)", "load (1)"]);
+    assert_eq!(log.iter().take(3).map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>(), [&ids[2], &ids[1], &ids[0]]);
+    assert_eq!([&ids[0], &ids[1], &ids[2]].map(|id| sandbox.firn(&["ls", id, "k"]).lines().len()), [4, 8, 10]);
+
+    // An error says what is committed; going on from there loses nothing and does nothing twice.
+    let mut bad = lines(10..20);
+    bad[7] = "no operation".to_owned();
+    let run = sandbox.firn_with(&["apply", "--commit-every", "3", "--json"], bad.join("\n"));
+    assert_eq!((run.status, run.out.split(|b| *b == b'\n').count()), (9, 3));
+    let told: serde_json::Value = serde_json::from_str(run.err.lines().next().unwrap()).unwrap();
+    assert_eq!(told, json!({ "applied": { "commits": 2, "lines": 6, "next": 7 } }));
+    assert!(run.err.contains("line 8"), "{}", run.err);
+    sandbox.firn_with(&["apply", "--commit-every", "3"], lines(10..20)[6..].join("\n")).ok();
+    assert_eq!(sandbox.firn(&["ls", "main", "k"]).lines().len(), 20);
+
+    let delete = json!({ "op": "delete", "prefix": "k/" }).to_string();
+    let tip = sandbox.firn(&["log", "-n", "1", "--json"]).document()["id"].clone();
+    let run = sandbox.firn_with(&["apply", "--commit-every", "1"], delete);
+    assert!(run.err.contains(&format!("undo with: firn reset main {}", tip.as_str().unwrap())), "{}", run.err);
+    run.ok();
+    assert_eq!(sandbox.firn_with(&["apply", "--commit-every", "5m"], "\n").ok(), "", "nothing came, nothing is committed");
+    sandbox.refused(2, || sandbox.firn_with(&["apply", "--commit-every", "soon"], ""));
+}
+
+#[test]
+fn a_part_is_committed_in_its_time_although_nothing_more_comes() {
+    use std::io::{BufRead, BufReader, Write};
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command("repo");
+    let mut child = command.args(["apply", "--commit-every", "1s"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "{}", json!({ "op": "put", "key": "a", "text": "1" })).unwrap();
+    let mut id = String::new();
+    // The input stays open: only the time can make it commit.
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut id).unwrap();
+    assert_eq!(sandbox.firn(&["log", "-n", "1", "--json"]).document()["id"], id.trim_end());
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
 /// What `firn apply ARGS` says when another writer commits after it has begun and before it commits.
 #[cfg(unix)]
 fn overtaken(sandbox: &Sandbox, args: &[&str], line: &str, other: (&str, &str)) -> Run {

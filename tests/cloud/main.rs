@@ -17,12 +17,15 @@ mod settlement;
 #[path = "../support/mod.rs"]
 mod support;
 mod web;
+#[path = "../crash/work.rs"]
+mod work;
 
 use std::sync::Arc;
 
 use firnline::storage::conformance;
 
 use servers::Place;
+use work::{Site, eight_processes};
 
 /// Everything that the engine relies on, on every store.
 macro_rules! conforms {
@@ -40,4 +43,14 @@ conforms! {
     azurite_conforms => Place::azurite,
     our_gcs_conforms => |_| Some(Place::our_gcs()),
     our_s3_conforms => |_| Some(Place::our_s3()),
+}
+
+/// Commits of each of eight processes, unless `FIRN_PROCESS_COMMITS` says otherwise, which counts here for a fifth.
+const COMMITS: u64 = 8;
+
+#[test]
+fn eight_processes_lose_nothing_on_ceph() {
+    let Some(Place { url, variables, .. }) = Place::ceph("eight_processes_lose_nothing_on_ceph") else { return };
+    let commits = std::env::var("FIRN_PROCESS_COMMITS").ok().map_or(COMMITS, |n| n.parse::<u64>().unwrap().div_ceil(5));
+    eight_processes(&Site { url, variables }, commits);
 }

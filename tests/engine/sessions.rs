@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 
-use firnline::{CommitOptions, Entry, ErrorKind, OpenOptions, Prefix, Repository};
+use firnline::{CommitOptions, Entry, ErrorKind, Existing, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs};
 
 use crate::support::{World, conflicts, key};
 
@@ -136,16 +136,38 @@ async fn everything_can_be_done_in_a_task() {
         let mut session = repository.write("main").await?;
         session.set(&key("a"), vec![1; 5000]).await?;
         session.set_virtual(&key("b"), "file:///data/one.nc", 0..4).await?;
+        let keys = firnline::KeyColumn::Keys(&["d", "e"]);
+        let (urls, ones) = (["file:///data/one.nc"], [1, 1]);
+        let refs = VirtualRefs { keys, urls: &urls, url: &[0, 0], offset: &ones, length: &ones, validators: &[] };
+        session.set_virtual_many(&refs, &VirtualOptions::default()).await?;
+        session.set_many([(key("f"), "small".into()), (key("g"), vec![2; 5000])]).await?;
         session.delete(&key("c")).await?;
         session.get(&key("a")).await?;
+        session.get_many(&[key("a"), key("c")]).await?;
         session.list(&Prefix::all()).await?;
         let snapshot = session.commit("from a task").await?;
+        snapshot.get_many(&[key("a"), key("c")]).await?;
+        snapshot.get_ranges(&[(key("a"), 0..4)]).await?;
         repository.create_branch(&"other".parse()?, &snapshot).await?;
         repository.reset(&"other".parse()?, &repository.read("main~1").await?).await?;
         repository.as_of(&"main".parse()?, snapshot.commit().time).await?;
         snapshot.children(&Prefix::all()).await?;
         snapshot.dependencies().try_collect::<Vec<_>>().await?;
         snapshot.log().try_collect::<Vec<_>>().await?;
+        let name = key("a");
+        snapshot.key_history(&name).try_collect::<Vec<_>>().await?;
+        snapshot.origin(&name).await?;
+        snapshot.stats().await?;
+        let (first, all) = (repository.read("main~1").await?, Prefix::all());
+        first.diff(&snapshot, &all).try_collect::<Vec<_>>().await?;
+        let place = tempfile::tempdir().unwrap();
+        first.diff_directory(place.path(), &all).await?.try_collect::<Vec<_>>().await?;
+        let mut session = repository.write("main").await?;
+        let source = snapshot.find_named("a").await?;
+        session.copy_from(&snapshot, &source, "d/a", Existing::Refuse).await?;
+        session.rename("d", "e", Existing::Replace).await?;
+        let snapshot = session.commit("named anew").await?;
+        snapshot.content_id(&Prefix::new("e")?).await?;
         let mut car = Vec::new();
         snapshot.export_car(&mut car).await?;
         repository.import_car(car.as_slice(), firnline::ImportTarget::Branch("copy".parse()?)).await?;

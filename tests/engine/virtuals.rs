@@ -8,19 +8,19 @@ use futures::TryStreamExt;
 
 use crate::support::{World, conflicts, key};
 
-struct Source {
+pub(crate) struct Source {
     folder: tempfile::TempDir,
-    access: Access,
+    pub(crate) access: Access,
 }
 
 impl Source {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let allow: Allow = file_url(folder.path()).unwrap().parse().unwrap();
         Self { access: Access::new([allow]), folder }
     }
 
-    fn write(&self, name: &str, bytes: &[u8], minutes_old: u64) -> String {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8], minutes_old: u64) -> String {
         let path = self.folder.path().join(name);
         fs::write(&path, bytes).unwrap();
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_000_000 - minutes_old * 60);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use firnline::storage::Storage;
 use firnline::{
-    Clock, CommitOptions, Conflict, CreateOptions, Entry, ErrorKind, Key, OnConflict, OpenOptions, Prefix, RefName, Repository, Snapshot,
-    SnapshotId, Timestamp, WriteSession,
+    Clock, CommitOptions, Conflict, CreateOptions, Entry, ErrorKind, Key, KeyColumn, OnConflict, OpenOptions, Prefix, RefName, Repository,
+    Snapshot, SnapshotId, Timestamp, VirtualOptions, VirtualRefs, WriteSession,
 };
 use futures::TryStreamExt;
 use rand::rngs::SmallRng;
@@ -169,7 +169,10 @@ impl<'s> History<'s> {
         // Up to four minutes wrong, on either side, less than what makes a branch look as if from the future.
         let skew = self.random.random_range(-240_000_000..=240_000_000);
         let clock = SkewedClock { world: self.world.clone(), skew };
-        OpenOptions::default().clock(Arc::new(clock)).without_pauses()
+        let mut options = OpenOptions::default().clock(Arc::new(clock)).without_pauses();
+        // Half of the repositories keep next to nothing of what is staged in memory.
+        options.staged_bytes = [0, 500, 3000, 64 << 20, 64 << 20, 64 << 20][self.random.random_range(0..6)];
+        options
     }
 
     async fn reopen(&mut self) -> Repository {
@@ -220,7 +223,8 @@ impl<'s> History<'s> {
         for _ in 0..self.random.random_range(0..5) {
             let text = KEYS[self.random.random_range(0..KEYS.len())];
             let key: Key = text.parse().unwrap();
-            match self.random.random_range(0..10) {
+            match self.random.random_range(0..11) {
+                10 => self.stage_many(open).await,
                 0..=4 => {
                     let length = [0, 1, 5, 1024, 1025, 5000][self.random.random_range(0..6)];
                     let documents = zarr::texts(text);
@@ -256,6 +260,25 @@ impl<'s> History<'s> {
         for (key, entry) in listed {
             self.check_entry(&want, &key, &entry);
         }
+    }
+
+    /// Stages references by one call, more of them than there are keys, so that a run is made of them.
+    async fn stage_many(&mut self, open: &mut Open) {
+        let count = [20, 300][self.random.random_range(0..2)];
+        let below = self.random.random_range(1..KEYS.len());
+        let mut column = |below: usize| (0..count).map(|_| self.random.random_range(0..below)).collect::<Vec<_>>();
+        let (names, url, offset, length) = (column(below), column(FILES.len()), column(3), column(2));
+        let names: Vec<&str> = names.into_iter().map(|n| KEYS[n]).collect();
+        let offset: Vec<u64> = offset.into_iter().map(|n| n as u64 * 100).collect();
+        let length: Vec<u64> = length.into_iter().map(|n| n as u64 * 10 + 10).collect();
+        for (((name, url), offset), length) in names.iter().zip(&url).zip(&offset).zip(&length) {
+            let value = Value::Virtual { url: FILES[*url].to_owned(), offset: *offset, length: *length };
+            open.model.explicit.insert((*name).to_owned(), Some(value));
+        }
+        let url: Vec<u32> = url.into_iter().map(|n| n.try_into().unwrap()).collect();
+        let keys = KeyColumn::Keys(&names);
+        let refs = VirtualRefs { keys, urls: FILES, url: &url, offset: &offset, length: &length, validators: &[] };
+        open.engine.set_virtual_many(&refs, &VirtualOptions::default()).await.unwrap();
     }
 
     fn check_entry(&self, want: &Tree, key: &Key, entry: &Entry) {

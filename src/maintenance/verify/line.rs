@@ -6,24 +6,15 @@ use super::finding::{Finding, FindingKind};
 use super::reach::Versions;
 use super::{Verifier, is_damage};
 use crate::error::Result;
-use crate::format::{Commit, HistoryEntry, Node};
+use crate::format::{Commit, HistoryEntry};
 use crate::history::{history_entry, history_key};
 use crate::id::{MapKind, NodeId, SnapshotId};
-use crate::map::{Map, NodeSink, build};
+use crate::map::{Map, Nowhere, build};
 use crate::storage::ObjectName;
 use crate::time::Timestamp;
 
 /// How many keys a finding names.
 const SHOWN: usize = 5;
-
-/// Takes nodes that are wanted for their ids only.
-struct Nowhere;
-
-impl NodeSink<HistoryEntry> for Nowhere {
-    async fn store(&mut self, _: NodeId, _: std::sync::Arc<Node<HistoryEntry>>) -> Result<()> {
-        Ok(())
-    }
-}
 
 impl Verifier<'_> {
     /// Checks the history of a version whose parents have been checked.

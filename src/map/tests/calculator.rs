@@ -1,7 +1,7 @@
 //! Roots equal those of an independent calculator of format v1, written from the text alone.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use rand::RngExt as _;
@@ -12,7 +12,7 @@ use crate::format::{Entry, FileKey, HistoryEntry, VirtualFile};
 use crate::id::HashAlgorithm;
 use crate::key::MapKey;
 use crate::map::Shape;
-use crate::testing::{shared, skip};
+use crate::testing::calculator;
 use crate::text::hex;
 use crate::time::Timestamp;
 
@@ -77,23 +77,6 @@ impl Plain for HistoryEntry {
     const NAME: &'static str = "history";
     fn plain(&self) -> Json {
         json!([hex(&self.id.to_bytes()), self.summary])
-    }
-}
-
-/// Where the calculator is and which Python runs it.
-fn calculator(test: &str) -> Option<(String, PathBuf)> {
-    let tools = shared().map(|dir| dir.join("tools")).filter(|dir| dir.join("format_v1.py").is_file());
-    let Some(tools) = tools else {
-        skip(test, "the calculator of format v1 is not here");
-        return None;
-    };
-    let python = std::env::var("FIRN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    match Command::new(&python).args(["-c", "import xxhash"]).output() {
-        Ok(out) if out.status.success() => Some((python, tools)),
-        _ => {
-            skip(test, "there is no Python with xxhash; FIRN_TEST_PYTHON may name one");
-            None
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::support::*;
 use crate::format::{Entry, HistoryEntry, Value, VirtualFile};
 use crate::key::MapKey;
 use crate::map::merge::Clash;
-use crate::map::{Change, Map};
+use crate::map::{Change, Map, Span};
 
 fn collect<V: Random>(old: &Map<'_, V, Store<V>>, new: &Map<'_, V, Store<V>>) -> Vec<Change<V>> {
     let mut diff = block(old.diff(new)).unwrap();
@@ -47,6 +47,16 @@ fn diffs<V: Random>(seed: u64, cases: usize) {
         let alone = in_a.keys().filter(|id| !in_b.contains_key(*id)).count() + in_b.keys().filter(|id| !in_a.contains_key(*id)).count();
         let loads = store.take_loads();
         assert!(loads <= alone + 1, "{loads} loads for {alone} nodes");
+        // A part of it: what the whole says of that part.
+        let mut bounds = [0, 1].map(|_| V::random_key(&mut rng, spread));
+        bounds.sort();
+        let [from, to] = bounds;
+        let mut part = block(store.map(a).diff_in(&store.map(b), Span::range(from.clone()..to.clone()))).unwrap();
+        let part: Vec<_> = std::iter::from_fn(|| block(part.next()).unwrap()).collect();
+        let expected: Vec<_> = model_diff(&old, &new).into_iter().filter(|c| (&from..&to).contains(&&c.key)).collect();
+        assert_eq!(part, expected);
+        let loads = store.take_loads();
+        assert!(loads <= alone + 1, "{loads} loads of a part for {alone} nodes");
     }
     assert!(heights_differ > cases / 50, "{heights_differ}");
 }

@@ -20,6 +20,7 @@ mod objects;
 mod register;
 mod temporary;
 mod trouble;
+mod writer;
 
 use std::fmt;
 use std::ops::Range;
@@ -31,7 +32,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned};
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -148,6 +149,20 @@ impl Local {
         &self.disk.root
     }
 
+    /// Does blocking work for each of many, one after the other on one thread: a hop between threads costs more than a
+    /// small file.
+    async fn each<I, T>(&self, items: Vec<I>, work: impl Fn(&Disk, &I) -> Result<T> + Send + 'static) -> Vec<Result<T>>
+    where
+        I: Send + 'static,
+        T: Send + 'static,
+    {
+        let count = items.len();
+        match self.blocking(move |disk| Ok(items.iter().map(|item| work(disk, item)).collect())).await {
+            Ok(answers) => answers,
+            Err(e) => (0..count).map(|_| Err(Error::new(e.kind(), e.to_string()))).collect(),
+        }
+    }
+
     /// Does blocking work on a thread that may block. The work goes on when the caller stops waiting.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Disk>) -> Result<T> + Send + 'static) -> Result<T> {
         let disk = Arc::clone(&self.disk);
@@ -204,6 +219,18 @@ impl Storage for Local {
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
         let (name, parts) = (name.clone(), parts.to_vec());
         self.blocking(move |disk| disk.put(name.as_str(), &parts)).await
+    }
+
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
+        self.each(names.to_vec(), |disk, name| disk.get(name.as_str(), None)).await
+    }
+
+    async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
+        self.each(objects.to_vec(), |disk, (name, parts)| disk.put(name.as_str(), parts)).await
+    }
+
+    fn writer(&self, name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+        Some(Box::new(writer::Writer::new(Arc::clone(&self.disk), name.clone())))
     }
 
     async fn barrier(&self) -> Result<()> {

@@ -23,11 +23,20 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
+    /// Makes a new, empty file in `directory`.
+    pub(super) fn create(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(format!("{MARK}{}", unique()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok(Self { path, file: Some(file) })
+    }
+
     /// Writes `parts` to a new file in `directory`. Nothing is synced.
     pub(super) fn write(directory: &Path, parts: &[Bytes]) -> io::Result<Self> {
-        let path = directory.join(format!("{MARK}{}", unique()));
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        let temporary = Self { path, file: Some(file) };
+        let temporary = Self::create(directory)?;
+        if let [whole] = parts {
+            temporary.file().write_all(whole)?;
+            return Ok(temporary);
+        }
         let mut out = BufWriter::with_capacity(64 << 10, temporary.file());
         for part in parts {
             out.write_all(part)?;
@@ -37,7 +46,7 @@ impl Temporary {
         Ok(temporary)
     }
 
-    fn file(&self) -> &File {
+    pub(super) fn file(&self) -> &File {
         self.file.as_ref().expect("the file is taken only when the temporary ends")
     }
 

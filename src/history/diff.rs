@@ -1,0 +1,112 @@
+//! What differs between two snapshots, by reading only what they do not share.
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+
+use crate::error::{Error, Result};
+use crate::format::{Container, Entry, FileKey, Value, VirtualFile};
+use crate::key::{Key, Prefix};
+use crate::map::{self, Map, NodeSource, Span};
+use crate::session::Snapshot;
+use crate::virtuals::Validator;
+
+/// One difference between an older and a newer snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// What is stored under a key. One side is `None` where the key does not exist; never both.
+    Key {
+        /// The key.
+        key: Key,
+        /// What the older snapshot stores under it.
+        old: Option<Entry>,
+        /// What the newer one does.
+        new: Option<Entry>,
+    },
+    /// The definition of a container: keys that lie in it may have other values although they are the same entries.
+    Container {
+        /// Its name.
+        name: String,
+        /// Its definition in the older snapshot.
+        old: Option<Container>,
+        /// Its definition in the newer one.
+        new: Option<Container>,
+    },
+    /// An external file that both depend on, of which they pinned different states.
+    File {
+        /// Its name inside the repository.
+        file: FileKey,
+        /// What the older snapshot knows of it.
+        old: VirtualFile,
+        /// What the newer one does.
+        new: VirtualFile,
+    },
+}
+
+impl Snapshot {
+    /// The changes that lead from this snapshot to `newer`: containers by name, then files, then keys, in the order of the maps.
+    ///
+    /// Below a `prefix` other than [`Prefix::all`] only keys are compared. Costs as many reads as there are nodes that only one
+    /// side has. The snapshots may come from two repositories: `Unsupported` when those do not have the same hash.
+    pub fn diff<'a>(&'a self, newer: &'a Self, prefix: &Prefix) -> impl Stream<Item = Result<Change>> + Send + use<'a> {
+        let (hash, other) = (self.repository().hash(), newer.repository().hash());
+        let judged = if hash == other {
+            Ok(())
+        } else {
+            Err(Error::unsupported(format!("snapshots with ids of {} and of {} cannot be compared", hash.name(), other.name())))
+        };
+        let whole = *prefix == Prefix::all();
+        let containers = if whole { containers(&self.commit().containers, &newer.commit().containers) } else { Vec::new() };
+        let files = stream::iter(whole.then(|| changes(self.file_map(), newer.file_map(), Span::all()))).flatten();
+        let files = files.try_filter_map(|change| async move {
+            Ok(match (change.old, change.new) {
+                (Some(old), Some(new)) if is_other_state(&old, &new) => {
+                    Some(Change::File { file: FileKey::from_map_key(&change.key)?, old, new })
+                }
+                // What came and went is told by the keys.
+                _ => None,
+            })
+        });
+        let keys = changes(self.manifest(), newer.manifest(), Span::prefix(prefix));
+        let keys = keys.and_then(|map::Change { key, old, new }| async move { Ok(Change::Key { key: Key::new(key.as_str())?, old, new }) });
+        let all = stream::iter(containers.into_iter().map(Ok)).chain(files).chain(keys);
+        stream::once(async move { judged.map(|()| all) }).try_flatten()
+    }
+}
+
+/// The changes from one map to another; nothing is read before the first is asked for.
+fn changes<'a, V, S>(old: Map<'a, V, S>, new: Map<'a, V, S>, span: Span) -> impl Stream<Item = Result<map::Change<V>>> + Send + 'a
+where
+    V: Value,
+    S: NodeSource<V>,
+{
+    stream::try_unfold(None, move |open| {
+        let span = span.clone();
+        async move {
+            let mut diff = match open {
+                Some(diff) => diff,
+                None => old.diff_in(&new, span).await?,
+            };
+            Ok(diff.next().await?.map(|change| (change, Some(diff))))
+        }
+    })
+}
+
+/// Both lists are sorted by name.
+fn containers(old: &[Container], new: &[Container]) -> Vec<Change> {
+    let find = |list: &[Container], name: &str| list.iter().find(|c| c.name == name).cloned();
+    let mut names: Vec<_> = old.iter().chain(new).map(|c| &c.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let changes = names.into_iter().map(|name| Change::Container { name: name.clone(), old: find(old, name), new: find(new, name) });
+    changes.filter(|change| !matches!(change, Change::Container { old, new, .. } if old == new)).collect()
+}
+
+/// Whether two records pin different states of a file. Counts are no state, and neither is when it was looked up, but where the
+/// source tells no date: then that is the validator.
+pub(super) fn is_other_state(old: &VirtualFile, new: &VirtualFile) -> bool {
+    let state = |record: &VirtualFile| {
+        let state = Validator::of(record);
+        if state.modified.is_some() { Validator { pinned_at: crate::time::Timestamp::MIN, ..state } } else { state }
+    };
+    state(old) != state(new)
+}

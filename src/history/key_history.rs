@@ -1,0 +1,135 @@
+//! What became of one key: the commits that changed it, latest first.
+
+use futures::{Stream, StreamExt, stream};
+
+use super::diff::is_other_state;
+use super::log::LogEntry;
+use crate::error::{ErrorKind, Result};
+use crate::format::{Entry, VirtualFile};
+use crate::id::SnapshotId;
+use crate::key::Key;
+use crate::session::Snapshot;
+use crate::time::Timestamp;
+
+/// How many commits are looked at ahead. The nodes they share are read once, so few are needed.
+const AHEAD: usize = 8;
+
+/// A commit that changed what a key holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVersion {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// When it was committed.
+    pub time: Timestamp,
+    /// The first line of its message, at most 72 bytes.
+    pub summary: String,
+    /// What it did to the key.
+    pub event: KeyEvent,
+    /// What the key holds since then; `None` where it was deleted.
+    pub entry: Option<Entry>,
+    /// Where the value lies, if others keep it.
+    pub url: Option<String>,
+}
+
+/// What a commit did to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyEvent {
+    /// Made it, or gave it another value.
+    Set,
+    /// Left it as it was, but pinned another state of the external file that it lies in, or moved that file's container.
+    Repinned,
+    /// Deleted it.
+    Deleted,
+    /// It is the oldest commit that this repository knows, and has the key: whether it set it is not known here.
+    Present,
+}
+
+impl KeyEvent {
+    /// The word for it in listings.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Repinned => "repinned",
+            Self::Deleted => "deleted",
+            Self::Present => "present",
+        }
+    }
+}
+
+/// What one commit of the line holds under the key.
+#[derive(Debug)]
+struct State {
+    at: LogEntry,
+    entry: Option<Entry>,
+    url: Option<String>,
+    file: Option<VirtualFile>,
+}
+
+impl State {
+    async fn read(snapshot: &Snapshot, at: LogEntry, key: &Key) -> Result<Self> {
+        let commit = snapshot.repository().objects().commit(&at.id).await?;
+        let then = Snapshot::new(snapshot.repository().clone(), at.id, commit);
+        let entry = then.entry(key).await?;
+        let (mut url, mut file) = (None, None);
+        if let Some(name) = entry.as_ref().and_then(Entry::file) {
+            url = Some(name.url(&then.commit().containers)?);
+            file = then.file_map().find(name.as_map_key().as_str()).await?;
+        }
+        Ok(Self { at, entry, url, file })
+    }
+
+    /// What this commit did to the key, if anything, `before` being its parent.
+    fn event_after(&self, before: &Self) -> Option<KeyEvent> {
+        if self.entry != before.entry {
+            return Some(if self.entry.is_some() { KeyEvent::Set } else { KeyEvent::Deleted });
+        }
+        let is_repinned = match (&before.file, &self.file) {
+            (Some(old), Some(new)) => is_other_state(old, new),
+            _ => false,
+        };
+        (is_repinned || self.url != before.url).then_some(KeyEvent::Repinned)
+    }
+
+    fn into_version(self, event: KeyEvent) -> KeyVersion {
+        let Self { at, entry, url, .. } = self;
+        KeyVersion { id: at.id, time: at.time, summary: at.summary, event, entry, url }
+    }
+}
+
+impl Snapshot {
+    /// The commits on the first-parent line, this one included, that changed what `key` holds, latest first.
+    ///
+    /// Costs one snapshot for each commit, and of its manifest what it does not share with its neighbours on the way to the
+    /// key; nothing is read before it is asked for. Ends with an error of kind `NotFound` where a shallow repository does not
+    /// know what came before. Empty when the key has never existed.
+    pub fn key_history<'a>(&'a self, key: &'a Key) -> impl Stream<Item = Result<KeyVersion>> + Send + use<'a> {
+        let states = self.log().map(move |at| async move { State::read(self, at?, key).await });
+        let states = states.buffered(AHEAD).map(Some).chain(stream::iter([None]));
+        let versions = states.scan(None, |newer: &mut Option<State>, older| {
+            let told = match (newer.take(), older) {
+                (Some(state), Some(Ok(older))) => {
+                    let event = state.event_after(&older);
+                    *newer = Some(older);
+                    event.map(|event| vec![Ok(state.into_version(event))]).unwrap_or_default()
+                }
+                (None, Some(Ok(older))) => {
+                    *newer = Some(older);
+                    Vec::new()
+                }
+                // The line goes on behind what is known here.
+                (state, Some(Err(e))) => {
+                    let known = state.filter(|state| state.entry.is_some() && e.kind() == ErrorKind::NotFound);
+                    known.map(|state| Ok(state.into_version(KeyEvent::Present))).into_iter().chain([Err(e)]).collect()
+                }
+                // The first commit of the line.
+                (state, None) => {
+                    let first = state.filter(|state| state.entry.is_some());
+                    first.map(|state| Ok(state.into_version(KeyEvent::Set))).into_iter().collect()
+                }
+            };
+            futures::future::ready(Some(stream::iter(told)))
+        });
+        versions.flatten()
+    }
+}

@@ -1,0 +1,90 @@
+//! Which Zarr array a key belongs to: all that is known of Zarr here is where an array begins.
+
+use serde::Deserialize;
+
+use crate::error::Result;
+use crate::format::Entry;
+use crate::key::{Key, Prefix};
+use crate::session::Snapshot;
+
+/// What keys are counted by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// A Zarr array, with everything below it.
+    Array(Prefix),
+    /// A directory outside of arrays, without what lies in directories below it.
+    Directory(Prefix),
+}
+
+impl Group {
+    /// Where it lies.
+    pub const fn prefix(&self) -> &Prefix {
+        match self {
+            Self::Array(prefix) | Self::Directory(prefix) => prefix,
+        }
+    }
+}
+
+/// Finds the group of each of many keys, which come in any order, best in that of the maps: each directory outside of arrays is
+/// then looked into once.
+#[derive(Debug)]
+pub(super) struct Arrays<'a> {
+    snapshots: Vec<&'a Snapshot>,
+    /// The directories from the root down to that of the last key, or to the array that it lies in.
+    open: Vec<(Prefix, bool)>,
+}
+
+impl<'a> Arrays<'a> {
+    /// An array is what is one in any of `snapshots`.
+    pub(super) fn of(snapshots: impl IntoIterator<Item = &'a Snapshot>) -> Self {
+        Self { snapshots: snapshots.into_iter().collect(), open: Vec::new() }
+    }
+
+    pub(super) async fn group_of(&mut self, key: &Key) -> Result<Group> {
+        let text = key.as_str();
+        while self.open.last().is_some_and(|(directory, _)| !directory.contains(text)) {
+            self.open.pop();
+        }
+        loop {
+            let next = match self.open.last() {
+                None => Prefix::all(),
+                Some((array, true)) => return Ok(Group::Array(array.clone())),
+                Some((above, false)) => {
+                    let start = above.as_str().len();
+                    let name = text.get(start..).and_then(|rest| rest.find('/'));
+                    match name.and_then(|len| text.get(..start + len)) {
+                        Some(directory) => Prefix::new(directory)?,
+                        None => return Ok(Group::Directory(above.clone())),
+                    }
+                }
+            };
+            let is_array = self.is_array(&next).await?;
+            self.open.push((next, is_array));
+        }
+    }
+
+    async fn is_array(&self, directory: &Prefix) -> Result<bool> {
+        for snapshot in &self.snapshots {
+            // No metadata is where the directory's name leaves no room for it.
+            if let Ok(v2) = directory.join(".zarray")
+                && snapshot.entry(&v2).await?.is_some()
+            {
+                return Ok(true);
+            }
+            let Ok(v3) = directory.join("zarr.json") else { continue };
+            // What others keep is not read for this.
+            if let Some(entry @ (Entry::Inline(_) | Entry::Chunk { .. })) = snapshot.entry(&v3).await? {
+                let bytes = snapshot.value_of(&v3, &entry, None).await?;
+                if serde_json::from_slice::<Metadata>(&bytes).is_ok_and(|metadata| metadata.node_type == "array") {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    node_type: String,
+}

@@ -1,0 +1,44 @@
+//! Content ids: what lies under a name, whatever the name is.
+
+use futures::TryStreamExt;
+
+use super::Snapshot;
+use crate::error::{Error, Result};
+use crate::format::Entry;
+use crate::id::{ChunkId, NodeId};
+use crate::key::{Key, MapKey, Prefix};
+use crate::map::{Nowhere, build};
+
+impl Snapshot {
+    /// The content id of `prefix`: the root of the canonical map of what lies below it, the prefix removed.
+    ///
+    /// The same variable has it under any name, in any branch or repository of one hash. References into files are told by
+    /// container and arguments, so they count as equal where those are. Of [`Prefix::all`] it is the root of the manifest, and
+    /// costs nothing; else everything below is read once, in the memory of a few nodes. `NotFound` when there is nothing.
+    pub async fn content_id(&self, prefix: &Prefix) -> Result<NodeId> {
+        if *prefix == Prefix::all() {
+            return Ok(self.commit().manifest);
+        }
+        let inside = prefix.as_str().len();
+        let entries = self.list(prefix).map_ok(|(key, entry)| (MapKey::new(key.as_str().get(inside..).unwrap_or_default()), entry));
+        let built = build(entries, self.repository().objects().shape(), &mut Nowhere).await?;
+        if built.totals.entries == 0 {
+            return Err(Error::not_found(format!("nothing lies below {} in snapshot {}", prefix.as_str(), self.id())));
+        }
+        Ok(built.root)
+    }
+
+    /// The content id of the value of `key`: the one that any IPFS node gives these bytes. `None` when there is no such key.
+    ///
+    /// A value that others keep has none here, which is `Unsupported`: nobody has hashed its bytes.
+    pub async fn value_id(&self, key: &Key) -> Result<Option<ChunkId>> {
+        match self.entry(key).await? {
+            None => Ok(None),
+            Some(Entry::Chunk { id, .. }) => Ok(Some(id)),
+            Some(Entry::Inline(bytes)) => Ok(Some(self.repository().chunks().hash(bytes).await?.id())),
+            Some(Entry::Virtual { .. }) => Err(Error::unsupported(format!(
+                "{key} is a reference into a file that others keep, so its bytes have no id here; that of a prefix tells the references apart"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Copies and moves: other names for what is stored already. No bytes are read or written, but of a single small value that is
+//! kept in another way under its new name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+
+use super::{KeyOrPrefix, Snapshot, StagedFile, WriteSession};
+use crate::error::{Error, Result};
+use crate::format::{Container, Entry, FileKey};
+use crate::key::{Key, Prefix};
+use crate::virtuals::Validator;
+
+/// What becomes of what lies at or below the destination of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// The copy is refused.
+    #[default]
+    Refuse,
+    /// It is deleted, so that the destination holds exactly the copy.
+    Replace,
+}
+
+/// What a copy or a move staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Copied {
+    /// Keys that have got another name.
+    pub keys: u64,
+    /// The sizes of their values together, in bytes.
+    pub bytes: u64,
+    /// Whether something was deleted to make room.
+    pub replaced: bool,
+}
+
+/// Everything that a copy needs, judged before anything of it is staged.
+#[derive(Debug, Default)]
+struct Plan {
+    entries: Vec<(Key, Entry)>,
+    /// A value that is kept in another way under its new name.
+    value: Option<(Key, Bytes)>,
+    files: Vec<(FileKey, StagedFile)>,
+    containers: Vec<Container>,
+    counts: Copied,
+}
+
+impl WriteSession {
+    /// Stages a copy of what `source` names in `from`, any snapshot of this repository that a branch or a tag keeps: a key under
+    /// the key `to`, or everything below a prefix below the prefix `to`.
+    ///
+    /// References into files take what is pinned of those files with them, and their containers: `Conflict` when the session has a
+    /// container of that name with another definition. `NotFound` when the source does not exist, `Invalid` when something lies
+    /// at the destination and `existing` does not say to replace it, or when nothing keeps `from`, so that what it holds cannot
+    /// be relied on. An error leaves the session's keys as they were.
+    pub async fn copy_from(&mut self, from: &Snapshot, source: &KeyOrPrefix, to: &str, existing: Existing) -> Result<Copied> {
+        self.require_kept(from).await?;
+        let mut plan = match source {
+            KeyOrPrefix::Key(key) => {
+                let entry = from.entry(key).await?.ok_or_else(|| absent(key.as_str(), from))?;
+                let to = Key::new(to)?;
+                if is_kept_otherwise(&entry, &to) {
+                    Plan::of_value(to, from.value_of(key, &entry, None).await?)
+                } else {
+                    Plan::of(vec![(to, entry)])
+                }
+            }
+            KeyOrPrefix::Prefix(prefix) => {
+                let mut found = Vec::new();
+                let mut below = std::pin::pin!(from.list(prefix));
+                while let Some(entry) = below.try_next().await? {
+                    found.push(entry);
+                }
+                if found.is_empty() {
+                    return Err(absent(prefix.as_str(), from));
+                }
+                Plan::of(renamed(found, prefix, &Prefix::new(to)?)?)
+            }
+        };
+        plan.take_files(from).await?;
+        self.require_same_containers(&plan, from)?;
+        let room = self.occupied(to, existing).await?;
+        self.carry_out(plan, room, None).await
+    }
+
+    /// Stages that what lies at or below `source`, as a commit would leave it, has the name `to` instead. A key stays a key, a
+    /// prefix a prefix; `source` means a key if there is one and it does not end in `/`.
+    ///
+    /// `NotFound` and `Invalid` as for [`copy_from`](Self::copy_from). What others put below a moved prefix until the commit is
+    /// a conflict. An error leaves the session's keys as they were.
+    pub async fn rename(&mut self, source: &str, to: &str, existing: Existing) -> Result<Copied> {
+        if source.trim_end_matches('/') == to.trim_end_matches('/') {
+            // A move that only adds or drops the slash would delete what it moves.
+            return Err(Error::invalid(format!("{source:?} and {to:?} are one name")));
+        }
+        let key = Key::new(source).ok();
+        let entry = match &key {
+            Some(key) => self.entry(key).await?,
+            None => None,
+        };
+        let (mut plan, gone) = if let (Some(key), Some(entry)) = (key, entry) {
+            let to = Key::new(to)?;
+            let plan = if is_kept_otherwise(&entry, &to) {
+                let value = self.get(&key).await?.ok_or_else(|| Error::internal(format!("{key} was there and is not")))?;
+                Plan::of_value(to, value)
+            } else {
+                Plan::of(vec![(to, entry)])
+            };
+            (plan, KeyOrPrefix::Key(key))
+        } else {
+            let prefix = Prefix::new(source)?;
+            let found = self.list(&prefix).await?;
+            if found.is_empty() {
+                return Err(Error::not_found(format!("nothing lies at or below {source} on {}", self.branch)));
+            }
+            (Plan::of(renamed(found, &prefix, &Prefix::new(to)?)?), KeyOrPrefix::Prefix(prefix))
+        };
+        let base = self.base.clone();
+        plan.take_files_but(&base, self.staged.files().keys().cloned().collect()).await?;
+        let room = self.occupied(to, existing).await?;
+        self.carry_out(plan, room, Some(gone)).await
+    }
+
+    /// Refuses a snapshot of which a later collection may have taken something: what no ref keeps cannot be linked unwritten.
+    async fn require_kept(&self, from: &Snapshot) -> Result<()> {
+        let repository = self.base.repository();
+        if !repository.is_same(from.repository()) {
+            return Err(Error::invalid(format!("snapshot {} was opened from another repository than the session", from.id())));
+        }
+        if from.id() == self.base.id() || repository.keeps(from.id(), from.commit().time).await? {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "snapshot {id} is kept by no branch or tag of this repository, so nothing of it can be linked; write it anew with: \
+             firn car export {id} FILE, then firn car import FILE --tag NAME",
+            id = from.id()
+        )))
+    }
+
+    /// Refuses files whose containers are defined otherwise here.
+    fn require_same_containers(&self, plan: &Plan, from: &Snapshot) -> Result<()> {
+        let here = self.containers();
+        for theirs in &plan.containers {
+            if let Some(ours) = here.iter().find(|ours| ours.name == theirs.name && *ours != theirs) {
+                return Err(Error::conflict(format!(
+                    "container {} is {} in snapshot {} and {} on {}; copy under one definition",
+                    ours.name,
+                    described(theirs),
+                    from.id(),
+                    described(ours),
+                    self.branch
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies at `to` already; `Invalid` when it must not be replaced.
+    async fn occupied(&self, to: &str, existing: Existing) -> Result<Occupied> {
+        let prefix = Prefix::new(to)?;
+        let key = Key::new(to.trim_end_matches('/')).ok();
+        let key = match key {
+            Some(key) if self.entry(&key).await?.is_some() => Some(key),
+            _ => None,
+        };
+        let prefix = if self.has_below(&prefix).await? { Some(prefix) } else { None };
+        if (key.is_some() || prefix.is_some()) && existing == Existing::Refuse {
+            let what = if key.is_some() { "exists" } else { "is not empty" };
+            let shown = if to.is_empty() { "the root" } else { to };
+            return Err(Error::invalid(format!("{shown} {what} on {}; choose another name, or overwrite it", self.branch)));
+        }
+        Ok(Occupied { key, prefix })
+    }
+
+    async fn has_below(&self, prefix: &Prefix) -> Result<bool> {
+        let mut edits = self.staged.edits(Some(prefix))?;
+        while let Some((_, entry)) = edits.next()? {
+            if entry.is_some() {
+                return Ok(true);
+            }
+        }
+        let mut below = std::pin::pin!(self.base.list(prefix));
+        while let Some((key, _)) = below.try_next().await? {
+            if self.staged.lookup(key.as_map_key())? == super::staged::Lookup::Untouched {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Stages a plan: what can fail first, what deletes before what sets.
+    async fn carry_out(&mut self, plan: Plan, room: Occupied, moved: Option<KeyOrPrefix>) -> Result<Copied> {
+        for (file, known) in plan.files {
+            self.staged.add_file(&file, known)?;
+        }
+        for container in plan.containers {
+            self.set_container(container)?;
+        }
+        let replaced = room.key.is_some() || room.prefix.is_some();
+        let (key, prefix) = match moved {
+            Some(KeyOrPrefix::Key(key)) => (Some(key), None),
+            Some(KeyOrPrefix::Prefix(prefix)) => (None, Some(prefix)),
+            None => (None, None),
+        };
+        for key in [key, room.key].into_iter().flatten() {
+            self.staged.delete(&key)?;
+        }
+        for prefix in [prefix, room.prefix].into_iter().flatten() {
+            self.staged.delete_prefix(&prefix);
+        }
+        for (key, entry) in plan.entries {
+            self.staged.set(&key, entry)?;
+        }
+        if let Some((key, value)) = plan.value {
+            self.set(&key, value).await?;
+        }
+        Ok(Copied { replaced, ..plan.counts })
+    }
+}
+
+/// What lies where something is to go.
+struct Occupied {
+    key: Option<Key>,
+    prefix: Option<Prefix>,
+}
+
+impl Plan {
+    fn of(entries: Vec<(Key, Entry)>) -> Self {
+        let bytes = entries.iter().fold(0_u64, |sum, (_, entry)| sum.saturating_add(entry.size()));
+        let counts = Copied { keys: entries.len() as u64, bytes, replaced: false };
+        Self { entries, counts, ..Self::default() }
+    }
+
+    fn of_value(key: Key, value: Bytes) -> Self {
+        let counts = Copied { keys: 1, bytes: value.len() as u64, replaced: false };
+        Self { value: Some((key, value)), counts, ..Self::default() }
+    }
+
+    /// Notes the files of the entries, as `from` knows them, and their containers.
+    async fn take_files(&mut self, from: &Snapshot) -> Result<()> {
+        self.take_files_but(from, BTreeSet::new()).await?;
+        let used: BTreeSet<_> = self.files.iter().map(|(file, _)| file.container()).collect();
+        let mut defined: BTreeMap<_, _> = from.commit().containers.iter().map(|c| (c.name.as_str(), c)).collect();
+        defined.retain(|name, _| used.contains(name));
+        self.containers = defined.into_values().cloned().collect();
+        Ok(())
+    }
+
+    async fn take_files_but(&mut self, from: &Snapshot, staged: BTreeSet<FileKey>) -> Result<()> {
+        let used: BTreeSet<_> = self.entries.iter().filter_map(|(_, entry)| entry.file()).filter(|file| !staged.contains(*file)).collect();
+        let keys: Vec<_> = used.iter().map(|file| file.as_map_key().clone()).collect();
+        let known = from.file_map().find_many(&keys).await?;
+        let mut files = Vec::with_capacity(keys.len());
+        for (file, record) in used.into_iter().zip(known) {
+            let record = record.ok_or_else(|| Error::corrupt(format!("{file}, which keys lie in, is not in the files map")))?;
+            files.push((file.clone(), StagedFile { validator: Validator::of(&record), size: record.size, repin: false }));
+        }
+        self.files = files;
+        Ok(())
+    }
+}
+
+/// The entries below `prefix` as they are called below `to`.
+fn renamed(entries: Vec<(Key, Entry)>, prefix: &Prefix, to: &Prefix) -> Result<Vec<(Key, Entry)>> {
+    let inside = prefix.as_str().len();
+    let renamed = entries.into_iter().map(|(key, entry)| Ok((to.join(key.as_str().get(inside..).unwrap_or_default())?, entry)));
+    renamed.collect()
+}
+
+/// Whether a value of this repository is kept in another way under the name `to`: how long an inline value may be depends on that.
+fn is_kept_otherwise(entry: &Entry, to: &Key) -> bool {
+    let fits = entry.size() <= Entry::inline_limit(to.as_str()) as u64;
+    entry.file().is_none() && matches!(entry, Entry::Inline(_)) != fits
+}
+
+fn absent(name: &str, from: &Snapshot) -> Error {
+    Error::not_found(format!("nothing lies at or below {name} in snapshot {}", from.id()))
+}
+
+fn described(container: &Container) -> String {
+    let Container { template, defaults, options, .. } = container;
+    let settings = defaults.iter().chain(options).map(|(name, value)| format!("{name}={value}"));
+    std::iter::once(template.clone()).chain(settings).collect::<Vec<_>>().join(" ")
+}

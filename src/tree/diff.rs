@@ -1,0 +1,130 @@
+//! How a directory differs from a snapshot, without storing anything.
+
+use std::cmp::Ordering;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+
+use super::blocking;
+use super::files::{READERS, budget, read_unchanged, reserve, walk};
+use super::walk::{Found, root};
+use crate::error::{Error, Result};
+use crate::format::Entry;
+use crate::key::{Key, Prefix};
+use crate::session::Snapshot;
+
+/// One difference between a snapshot and a directory.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TreeChange {
+    /// A key, the snapshot being the older side.
+    Key {
+        /// The key as the snapshot has it or would have it: with the prefix.
+        key: Key,
+        /// What the snapshot stores under it; `None` where it has no such key.
+        old: Option<Entry>,
+        /// The length of the file in bytes; `None` where there is none.
+        new: Option<u64>,
+    },
+    /// Something in the directory that could not be compared: it cannot be read, changed meanwhile, or is nothing of which a
+    /// key can be made.
+    Odd(Error),
+}
+
+/// What one side or both have under a key.
+enum Pair {
+    Alone(TreeChange),
+    Both(Key, Entry, Found),
+}
+
+impl Snapshot {
+    /// The changes that lead from what a checkout of `prefix` would write to what `directory` holds, in the order of the keys.
+    ///
+    /// Where the sizes are equal the bytes are compared: a file is read and hashed once, and a value only where others keep it.
+    /// Nothing is stored. Empty directories, dates and permissions are no differences. An error is one of the snapshot or of the
+    /// directory itself; trouble with what lies in it is a [`TreeChange::Odd`], and what is there of a key that could not be
+    /// compared is not known: it may be told as removed too.
+    pub async fn diff_directory<'a, D: Into<PathBuf>>(
+        &'a self,
+        directory: D,
+        prefix: &'a Prefix,
+    ) -> Result<impl Stream<Item = Result<TreeChange>> + Send + use<'a, D>> {
+        let directory = directory.into();
+        let checked = directory.clone();
+        blocking(move || root(&checked)).await?;
+        let (found, end) = walk(directory, prefix.clone());
+        let budget = budget();
+        let pairs = pairs(self.list(prefix), found);
+        let compared = pairs.map(move |pair| {
+            let budget = budget.clone();
+            async move {
+                Ok(match pair? {
+                    Pair::Alone(change) => Some(change),
+                    Pair::Both(key, entry, found) => self.compare(key, entry, found, budget).await?,
+                })
+            }
+        });
+        let changes = compared.buffered(READERS).try_filter_map(|change| async move { Ok(change) });
+        Ok(changes.chain(stream::once(end).filter_map(|end| async move { end.err().map(Err) })))
+    }
+
+    /// Compares a value with a file.
+    async fn compare(&self, key: Key, entry: Entry, found: Found, budget: Arc<Semaphore>) -> Result<Option<TreeChange>> {
+        let new = found.size;
+        if entry.size() == new {
+            let permit = reserve(budget, new).await?;
+            let read = blocking(move || read_unchanged(&found.path)).await;
+            let bytes = match read {
+                Ok(bytes) => bytes,
+                Err(e) => return Ok(Some(TreeChange::Odd(e))),
+            };
+            let is_same = match &entry {
+                Entry::Inline(value) => *value == bytes,
+                Entry::Chunk { id, .. } => self.repository().chunks().hash(bytes).await?.id() == *id,
+                Entry::Virtual { .. } => {
+                    let (mut pieces, mut rest) = (std::pin::pin!(self.pieces_of(&key, entry.clone(), 0..new)), bytes);
+                    let mut is_same = true;
+                    while let Some(piece) = pieces.try_next().await? {
+                        is_same = is_same && rest.starts_with(&piece);
+                        rest = rest.slice(piece.len().min(rest.len())..);
+                    }
+                    is_same
+                }
+            };
+            drop(permit);
+            if is_same {
+                return Ok(None);
+            }
+        }
+        Ok(Some(TreeChange::Key { key, old: Some(entry), new: Some(new) }))
+    }
+}
+
+/// Merges two streams in the order of the keys.
+fn pairs<'a>(
+    entries: impl Stream<Item = Result<(Key, Entry)>> + Send + 'a,
+    found: impl Stream<Item = Result<Found>> + Send + 'a,
+) -> impl Stream<Item = Result<Pair>> + Send + 'a {
+    let sides = (Box::pin(entries.peekable()), Box::pin(found.peekable()));
+    stream::try_unfold(sides, |(mut entries, mut found)| async move {
+        let order = match (entries.as_mut().peek().await, found.as_mut().peek().await) {
+            (None, None) => return Ok(None),
+            // What is wrong is told first.
+            (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
+            (_, Some(Err(_))) | (None, Some(_)) => Ordering::Greater,
+            (Some(Ok((key, _))), Some(Ok(file))) => key.cmp(&file.key),
+        };
+        let entry = if order == Ordering::Greater { None } else { entries.try_next().await? };
+        let file = if order == Ordering::Less { None } else { found.next().await };
+        let pair = match (entry, file) {
+            (Some((key, entry)), Some(Ok(file))) => Pair::Both(key, entry, file),
+            (Some((key, entry)), None) => Pair::Alone(TreeChange::Key { key, old: Some(entry), new: None }),
+            (None, Some(Ok(Found { key, size, .. }))) => Pair::Alone(TreeChange::Key { key, old: None, new: Some(size) }),
+            (_, Some(Err(e))) => Pair::Alone(TreeChange::Odd(e)),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some((pair, (entries, found))))
+    })
+}
