@@ -47,6 +47,7 @@ const SIBLINGS: &[u32] = &[0, 50];
 const CONFINED: &[(&str, &[&str])] = &[
     ("object_store", &["storage"]),
     ("reqwest", &["storage"]),
+    ("rustls", &["storage"]),
     ("rustix", &["storage", "virtuals"]),
     ("flatbuffers", &["format"]),
     ("zstd", &["format"]),

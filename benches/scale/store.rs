@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firnline::storage::{
-    Counts, Expected, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName, Replaced, Storage, Versioned,
+    Counts, Expected, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName, Replaced, Storage,
+    Versioned,
 };
 use firnline::{CreateOptions, OpenOptions, Repository, Result};
 use futures::stream::BoxStream;

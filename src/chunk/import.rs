@@ -67,6 +67,11 @@ impl Assembler {
         !matches!(self.payload, Payload::None)
     }
 
+    /// How many bytes of interior nodes have come, all of which are in memory.
+    pub(crate) fn interior(&self) -> u64 {
+        self.nodes.values().map(|node| node.len() as u64).sum()
+    }
+
     /// How many bytes of payload are in memory.
     pub(crate) fn held(&self) -> u64 {
         match &self.payload {
@@ -122,7 +127,12 @@ impl Assembler {
                 pieces.get(at).cloned().ok_or_else(|| lost(self.id))?
             }
         };
-        super::read::check(&self.id, &format!("its leaf {index}"), ChunkId::new(ChunkForm::Raw, block.digest().hash().digest(&bytes)), *block)?;
+        super::read::check(
+            &self.id,
+            &format!("its leaf {index}"),
+            ChunkId::new(ChunkForm::Raw, block.digest().hash().digest(&bytes)),
+            *block,
+        )?;
         Ok(bytes)
     }
 

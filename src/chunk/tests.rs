@@ -17,7 +17,7 @@ use super::write::object_parts;
 use super::{ChunkStore, Hashed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
-use crate::storage::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use crate::storage::{Expected, Local, LocalOptions, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use crate::unixfs::{LEAF, Step, Tree};
 
 /// Objects in a map; counts requests, how many of them ran at once, and bytes. Can pretend that each begins with many zeros.
@@ -316,7 +316,7 @@ async fn blocks(source: &ChunkStore, id: &ChunkId, len: u64) -> Vec<Bytes> {
 #[tokio::test]
 async fn blocks_go_out_and_come_back() {
     let directory = tempfile::tempdir().unwrap();
-    let local: Arc<dyn Storage> = Arc::new(crate::storage::Local::open(directory.path(), Default::default()).unwrap());
+    let local: Arc<dyn Storage> = Arc::new(Local::open(directory.path(), LocalOptions::default()).unwrap());
     let (_, source) = sha();
     for target in [Arc::new(Objects::default()), local] {
         let chunks = ChunkStore::new(target.clone(), HashAlgorithm::Sha2_256);
@@ -381,7 +381,7 @@ async fn leaves_are_read_together_and_each_is_checked() {
 #[tokio::test]
 async fn repeated_leaves_are_wanted_each_time_and_can_be_read_back() {
     let directory = tempfile::tempdir().unwrap();
-    let local: Arc<dyn Storage> = Arc::new(crate::storage::Local::open(directory.path(), Default::default()).unwrap());
+    let local: Arc<dyn Storage> = Arc::new(Local::open(directory.path(), LocalOptions::default()).unwrap());
     for target in [Arc::new(Objects::default()), local] {
         let chunks = ChunkStore::new(target, HashAlgorithm::Sha2_256);
         let zeros = chunks.hash(vec![0; 3 * LEAF as usize].into()).await.unwrap();

@@ -4,7 +4,7 @@
 //! harmless, and nothing is promised until [`Storage::barrier`]. *Registers* are the few that change: each replace
 //! is one atomic, durable compare-and-swap.
 
-mod cloud;
+pub(crate) mod cloud;
 pub mod conformance;
 pub mod doctor;
 pub mod fault;

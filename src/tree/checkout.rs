@@ -115,7 +115,8 @@ impl Snapshot {
         }
         let root = root.to_owned();
         let (count, len) = (values.len() as u64, values.iter().map(|(_, bytes)| bytes.len() as u64).sum());
-        blocking(move || values.iter().try_for_each(|(item, bytes)| append(&mut create(&root, &item.path, &item.key)?, bytes, &item.key))).await?;
+        blocking(move || values.iter().try_for_each(|(item, bytes)| append(&mut create(&root, &item.path, &item.key)?, bytes, &item.key)))
+            .await?;
         self.repository().advance(count, len);
         Ok(())
     }

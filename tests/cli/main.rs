@@ -9,8 +9,8 @@ mod support;
 mod car;
 mod comparing;
 mod copies;
-mod documented;
 mod doctor;
+mod documented;
 mod locating;
 mod progress;
 mod reading;
@@ -21,7 +21,11 @@ mod revisions;
 mod trees;
 mod virtuals;
 #[cfg(feature = "http")]
+<<<<<<< HEAD
 #[expect(dead_code, reason = "the tests of the library use the rest")]
+=======
+#[expect(dead_code, reason = "other users ask it for more")]
+>>>>>>> main
 #[path = "../support/web.rs"]
 mod web;
 mod writing;

@@ -19,6 +19,8 @@ mod support;
 mod web;
 #[path = "../crash/work.rs"]
 mod work;
+#[path = "../model/zarr.rs"]
+mod zarr;
 
 use std::sync::Arc;
 

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use firnline::storage::{CloudOptions, Credentials, LocalOptions, open};
 use firnline::{ErrorKind, Key, OpenOptions, Repository};
+use futures::StreamExt as _;
 
-use super::server::{Dialect, Promise, Server};
+use super::server::{Allowed, Dialect, Promise, Server, bound};
 use super::servers::Place;
 
 fn s3_that_keeps(kept: Promise) -> Place {
@@ -78,14 +79,18 @@ async fn a_writer_whose_clock_is_wrong_is_refused_and_told_both_times() {
 #[tokio::test]
 async fn errors_name_what_to_do() {
     let place = Place::our_s3();
-    let denying = s3_that_keeps(Promise { allowed: false, ..Promise::all() });
+    let denying = s3_that_keeps(Promise { allowed: Allowed::Nothing, ..Promise::all() });
     let elsewhere = Place { url: "s3://elsewhere/x".to_owned(), ..place.clone() };
     let nobody = Place::s3("http://127.0.0.1:9", None);
+    // Takes connections and says nothing.
+    let listener = bound();
+    let silent = Place::s3(&format!("http://{}", listener.local_addr().unwrap()), None);
     for (place, kind, says) in [
         (&place, ErrorKind::NotFound, "firn init"),
         (&denying, ErrorKind::Denied, "credentials"),
         (&elsewhere, ErrorKind::NotFound, "bucket or container elsewhere does not exist"),
         (&nobody, ErrorKind::Unavailable, "repo.json"),
+        (&silent, ErrorKind::Unavailable, "no answer"),
     ] {
         let mut options = options(place);
         options.cloud = options.cloud.patience(std::time::Duration::from_millis(300));
@@ -93,6 +98,39 @@ async fn errors_name_what_to_do() {
         assert_eq!(error.kind(), kind, "{error:?}");
         assert!(error.to_string().contains(says) && error.to_string().contains(&place.url), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_bucket_that_may_only_be_read_can_be_read() {
+    let place = Place::our_s3();
+    let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
+    let mut session = repository.write("main").await.unwrap();
+    session.set(&Key::new("a").unwrap(), "1").await.unwrap();
+    session.commit("one").await.unwrap();
+    let objects = &place.server.as_ref().unwrap().world.objects;
+    objects.keep(Promise { allowed: Allowed::Reading, ..Promise::all() });
+    let repository = Repository::open_with(&place.url, options(&place)).await.unwrap();
+    let main = repository.read("main").await.unwrap();
+    assert_eq!(main.get(&Key::new("a").unwrap()).await.unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(main.log().count().await, 2);
+    let mut session = repository.write("main").await.unwrap();
+    session.set(&Key::new("a").unwrap(), "2").await.unwrap();
+    let error = session.commit("two").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+}
+
+#[tokio::test]
+async fn answers_that_are_cut_short_are_corrupt() {
+    let place = Place::our_s3();
+    let store = place.open();
+    let repository = Repository::create_storage(Arc::new(store.clone()), options(&place).into()).await.unwrap();
+    let mut session = repository.write("main").await.unwrap();
+    let key = Key::new("a").unwrap();
+    session.set(&key, vec![7; 3 << 20]).await.unwrap();
+    let snapshot = session.commit("one").await.unwrap();
+    place.server.as_ref().unwrap().world.objects.keep(Promise { whole: false, ..Promise::all() });
+    let error = snapshot.get_range(&key, 5..2_000_000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
 #[tokio::test]

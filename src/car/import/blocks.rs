@@ -138,8 +138,8 @@ impl<'r> Blocks<'r> {
     }
 
     fn require_room(&self, offset: u64) -> Result<()> {
-        // One chunk may be as large as it is, where a store takes it only whole; what comes out of order may not.
-        let loose = self.held_bytes + self.trees.held_but_largest();
+        // One chunk may be as large as it is; what comes out of order may not.
+        let loose = self.held_bytes + self.trees.loose();
         if loose > self.limits.held {
             return Err(Error::unsupported(format!(
                 "up to byte {offset} the CAR file has {loose} bytes of blocks that nothing before them needs; \

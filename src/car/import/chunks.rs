@@ -10,6 +10,9 @@ use crate::chunk::Assembler;
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, cid_from_bytes};
 
+/// More than the interior nodes of one chunk have: 50 bytes for each MiB of at most 4 GiB.
+const INTERIOR: u64 = 1 << 20;
+
 /// The trees of a version, complete or not.
 #[derive(Debug, Default)]
 pub(super) struct Trees {
@@ -18,6 +21,8 @@ pub(super) struct Trees {
     waiting: HashMap<Name, Vec<usize>>,
     /// Trees that have some of their leaves and not all.
     open: HashSet<usize>,
+    /// Bytes of interior nodes of trees that are not complete.
+    interior: u64,
     /// The block that was used last, because the same content often comes again at once.
     at_hand: Option<(Name, Bytes)>,
 }
@@ -61,11 +66,12 @@ impl Trees {
         self.open.len()
     }
 
-    /// Payload in memory in incomplete trees besides the largest.
-    pub(super) fn held_but_largest(&self) -> u64 {
+    /// Bytes in memory of incomplete trees, without those that one tree may have: its interior nodes, and for a store that takes
+    /// objects whole the payload of the largest.
+    pub(super) fn loose(&self) -> u64 {
         let held = |at: &usize| self.all.get(*at).and_then(|tree| tree.assembler.as_ref()).map_or(0, Assembler::held);
         let (sum, largest) = self.open.iter().map(held).fold((0, 0), |(sum, largest), held| (sum + held, held.max(largest)));
-        sum - largest
+        sum - largest + self.interior.saturating_sub(INTERIOR)
     }
 
     fn assembler(&mut self, at: usize) -> Option<&mut Assembler> {
@@ -86,8 +92,11 @@ impl Blocks<'_> {
                 return Ok(());
             };
             let Some(assembler) = self.trees.assembler(at) else { return Ok(()) };
+            let before = assembler.interior();
             assembler.push(data).await?;
-            if assembler.has_begun() {
+            let (came, has_begun) = (assembler.interior() - before, assembler.has_begun());
+            self.trees.interior += came;
+            if has_begun {
                 self.trees.open.insert(at);
             }
             let known = self.known.entry(name).or_default();
@@ -147,6 +156,7 @@ impl Blocks<'_> {
     async fn complete(&mut self, at: usize) -> Result<()> {
         let Some(assembler) = self.trees.all.get_mut(at).and_then(|tree| tree.assembler.take()) else { return Ok(()) };
         self.trees.open.remove(&at);
+        self.trees.interior -= assembler.interior();
         assembler.finish().await
     }
 }

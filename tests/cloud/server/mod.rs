@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use http::{Request, Response};
-pub(crate) use objects::{Dialect, Objects, Promise};
+pub(crate) use objects::{Allowed, Dialect, Objects, Promise};
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
