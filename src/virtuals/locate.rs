@@ -27,9 +27,10 @@ pub struct Located {
 /// no more.
 #[derive(Debug, Clone, Default)]
 pub struct Locator {
-    containers: BTreeMap<String, Template>,
-    /// The names of the containers with exactly this literal prefix.
-    by_prefix: BTreeMap<String, Vec<String>>,
+    /// The literal prefix of each container, by name.
+    prefixes: BTreeMap<String, String>,
+    /// The containers with exactly this literal prefix, sorted by name.
+    by_prefix: BTreeMap<String, Vec<(String, Template)>>,
 }
 
 impl Locator {
@@ -45,17 +46,18 @@ impl Locator {
     /// Adds one container; an invalid one, or a second of one name, is `Invalid` and changes nothing.
     pub fn add(&mut self, container: &Container) -> Result<()> {
         let template = container.parsed()?;
-        if self.containers.contains_key(&container.name) {
+        if self.prefixes.contains_key(&container.name) {
             return Err(Error::invalid(format!("container {:?} is there twice", container.name)));
         }
-        let members = self.by_prefix.entry(template.literal_prefix().to_owned()).or_default();
-        members.insert(members.partition_point(|name| *name < container.name), container.name.clone());
-        self.containers.insert(container.name.clone(), template);
+        let prefix = template.literal_prefix().to_owned();
+        self.prefixes.insert(container.name.clone(), prefix.clone());
+        let members = self.by_prefix.entry(prefix).or_default();
+        members.insert(members.partition_point(|(name, _)| *name < container.name), (container.name.clone(), template));
         Ok(())
     }
 
     /// The longest indexed prefix of `text` among those before `bound`, with its containers.
-    fn longest<'t>(&'t self, text: &'t str, mut bound: Bound<&'t str>) -> Option<(&'t str, &'t [String])> {
+    fn longest<'t>(&'t self, text: &'t str, mut bound: Bound<&'t str>) -> Option<(&'t str, &'t [(String, Template)])> {
         // What lies just before `text` is a prefix of it, or shares with it every shorter one that is.
         let mut shared;
         loop {
@@ -75,7 +77,7 @@ impl Locator {
         while let Some((prefix, members)) = self.longest(url, bound) {
             bound = Bound::Excluded(prefix);
             let mut found: Option<(&str, Vec<&str>)> = None;
-            for (name, template) in members.iter().filter_map(|name| self.containers.get_key_value(name)) {
+            for (name, template) in members {
                 let Some(args) = template.matches(url) else { continue };
                 if let Some((other, _)) = found {
                     return Err(Error::invalid(format!("url {} lies in two containers, {other:?} and {name:?}", url::shown(url))));
@@ -94,7 +96,8 @@ impl Locator {
 
     /// Names a file by container and arguments; `Invalid` unless they give a valid URL that leads back to them.
     pub fn file(&self, container: &str, args: &[&str]) -> Result<FileKey> {
-        let Some(template) = self.containers.get(container) else {
+        let members = self.prefixes.get(container).and_then(|prefix| self.by_prefix.get(prefix));
+        let Some((_, template)) = members.and_then(|members| members.iter().find(|(name, _)| name == container)) else {
             return Err(Error::invalid(format!("there is no container {container:?}")));
         };
         let file = FileKey::new(container, args.iter().copied())?;

@@ -21,11 +21,7 @@ mod revisions;
 mod trees;
 mod virtuals;
 #[cfg(feature = "http")]
-<<<<<<< HEAD
 #[expect(dead_code, reason = "the tests of the library use the rest")]
-=======
-#[expect(dead_code, reason = "other users ask it for more")]
->>>>>>> main
 #[path = "../support/web.rs"]
 mod web;
 mod writing;
