@@ -101,10 +101,13 @@ impl Buckets {
             _ => &[("AZURE_STORAGE_ENDPOINT", &bucket.endpoint), ("AZURE_STORAGE_ACCOUNT_NAME", &bucket.account)],
         };
         let named = named.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value).clone()?)));
-        let mut options = CloudOptions::default();
-        options.variables = Variables::of_process().with(named);
-        options.credentials = Some(if grant.credentials { Credentials::Named } else { Credentials::Anonymous });
-        options.public_only = !grant.private;
+        let credentials = if grant.credentials { Credentials::Named } else { Credentials::Anonymous };
+        let options = CloudOptions {
+            variables: Variables::of_process().with(named),
+            credentials: Some(credentials),
+            public_only: !grant.private,
+            ..CloudOptions::default()
+        };
         options.patience(self.patience)
     }
 }

@@ -96,7 +96,8 @@ async fn a_changed_file_is_noticed_whether_or_not_the_server_knows_conditions() 
         change(&mut shown);
         shown
     };
-    let rows: [(fn(&mut Shown), ErrorKind, &str); 4] = [
+    type Row = (fn(&mut Shown), ErrorKind, &'static str);
+    let rows: [Row; 4] = [
         (|s| s.etag = "\"two\"".to_owned(), ErrorKind::SourceChanged, "etag one → two"),
         (|s| s.modified = "Sat, 01 Jun 2024 00:00:01 GMT".to_owned(), ErrorKind::SourceChanged, "modified 2024"),
         (|s| s.bytes.push(0), ErrorKind::SourceChanged, "size 20 → 21"),
