@@ -85,7 +85,7 @@ impl Sides<'_> {
         for range in ranges.into_iter().filter(|_| found.chunks) {
             let mut doomed = self.tip.manifest().scan(Span::prefix(range));
             while let Some((key, _)) = doomed.next().await? {
-                if self.staged.edit(&key)?.is_none() && self.is_chunk_of(directory, &key, &mut nearest).await? {
+                if self.staged.edit(&key)? == Lookup::Untouched && self.is_chunk_of(directory, &key, &mut nearest).await? {
                     let why = format!("{} by the other side, while {} was deleted here", found.what, range.as_str());
                     return NodeConflict::new(directory, &found, why).map(Some);
                 }
@@ -172,7 +172,7 @@ impl OurDocuments {
             let documents = zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{path}{name}")));
             let mut staged = Vec::new();
             for document in documents {
-                if sides.staged.edit(&document)?.is_some() {
+                if sides.staged.edit(&document)? != Lookup::Untouched {
                     staged.push(document);
                 }
             }
@@ -217,7 +217,10 @@ async fn judge(documents: &[MapKey], sides: Sides<'_>) -> Result<Vec<Restructure
     let now = sides.tip.manifest().find_many(documents).await?;
     let mut found = Vec::new();
     for ((key, before), now) in documents.iter().zip(before).zip(now) {
-        let ours = sides.staged.edit(key)?.flatten();
+        let ours = match sides.staged.edit(key)? {
+            Lookup::Set(entry) => Some(entry),
+            Lookup::Deleted | Lookup::Untouched => None,
+        };
         if before == now && before != ours {
             let (old, new) = (sides.document(key, before.as_ref()).await?, sides.document(key, ours.as_ref()).await?);
             found.extend(Restructured::of(old.as_ref(), new.as_ref()));

@@ -90,7 +90,7 @@ async fn errors_name_what_to_do() {
         (&denying, ErrorKind::Denied, "credentials"),
         (&elsewhere, ErrorKind::NotFound, "bucket or container elsewhere does not exist"),
         (&nobody, ErrorKind::Unavailable, "repo.json"),
-        (&silent, ErrorKind::Unavailable, "no answer"),
+        (&silent, ErrorKind::Unavailable, "repo.json cannot be read"),
     ] {
         let mut options = options(place);
         options.cloud = options.cloud.patience(std::time::Duration::from_millis(300));

@@ -71,6 +71,12 @@ pub(crate) enum Lookup {
     Untouched,
 }
 
+impl From<Option<Entry>> for Lookup {
+    fn from(edit: Option<Entry>) -> Self {
+        edit.map_or(Self::Deleted, Self::Set)
+    }
+}
+
 impl Staged {
     /// Keeps about `limit` bytes in memory, and the rest in a scratch file in `directory`.
     pub(crate) fn new(limit: usize, directory: PathBuf) -> Self {
@@ -145,25 +151,23 @@ impl Staged {
     /// What is staged for a key, by itself or by a prefix delete.
     pub(crate) fn lookup(&self, key: &MapKey) -> Result<Lookup> {
         Ok(match self.edit(key)? {
-            Some(Some(entry)) => Lookup::Set(entry),
-            Some(None) => Lookup::Deleted,
-            None if self.covering(key.as_str()).is_some() => Lookup::Deleted,
-            None => Lookup::Untouched,
+            Lookup::Untouched if self.covering(key.as_str()).is_some() => Lookup::Deleted,
+            edit => edit,
         })
     }
 
-    /// What is staged for a key by itself: an entry, or `None` for its deletion.
-    pub(crate) fn edit(&self, key: &MapKey) -> Result<Option<Option<Entry>>> {
+    /// What is staged for a key by itself; one that is only below a deleted prefix is `Untouched`.
+    pub(crate) fn edit(&self, key: &MapKey) -> Result<Lookup> {
         if let Some(entry) = self.memory.get(key) {
-            return Ok(Some(entry.clone()));
+            return Ok(entry.clone().into());
         }
         let deleted = self.deleted_at(key.as_str());
         for run in self.runs.iter().rev().take_while(|run| deleted.is_none_or(|deleted| deleted <= run.stamp)) {
             if let Some(found) = run.find(key.as_str())? {
-                return self.names.entry(&found).map(Some);
+                return self.names.entry(&found).map(Lookup::from);
             }
         }
-        Ok(None)
+        Ok(Lookup::Untouched)
     }
 
     /// The outermost staged range delete in which `text` lies.

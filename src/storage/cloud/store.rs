@@ -87,7 +87,6 @@ impl fmt::Debug for Cloud {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl Storage for Cloud {
     async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
         self.get_object(name.as_str(), range).await
