@@ -79,11 +79,12 @@ impl RemoteSource {
             other => other.name().to_owned(),
         };
         let option = |name: &str| place.options.get(name).cloned();
-        let (endpoint, region, account) = (option("endpoint"), option("region"), option("account"));
-        let Some(grant) = place.access.granted(&place.url, endpoint.as_deref()) else {
+        let account = option("account").filter(|_| parts.scheme == Scheme::Az);
+        let (endpoint, region) = (option("endpoint"), option("region"));
+        let bucket = Bucket { scheme: name, name: parts.authority.to_owned(), endpoint, region, account };
+        let Some(grant) = place.access.granted(&place.url, bucket.server().as_deref()) else {
             return Err(Unanswered::Unasked(place.denied(None)));
         };
-        let bucket = Bucket { scheme: name, name: parts.authority.to_owned(), endpoint, region, account };
         let key = parts.path.strip_prefix('/').unwrap_or(parts.path);
         match self.buckets.ask(&bucket, key, what, condition, grant).await {
             Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, &why))),

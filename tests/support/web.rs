@@ -1,5 +1,6 @@
 //! A small web server in this process, which does what a test tells it to; included with `#[path]`.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -123,7 +124,7 @@ impl Server {
     }
 }
 
-fn serve(stream: &TcpStream, answer: &(impl Fn(&Request) -> Reply + ?Sized), log: &Mutex<Vec<Request>>) {
+fn serve(mut stream: &TcpStream, answer: &(impl Fn(&Request) -> Reply + ?Sized), log: &Mutex<Vec<Request>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(request) = read(&mut reader) {
         log.lock().unwrap().push(request.clone());
@@ -133,18 +134,17 @@ fn serve(stream: &TcpStream, answer: &(impl Fn(&Request) -> Reply + ?Sized), log
         };
         let mut head = format!("HTTP/1.1 {status} Said\r\n");
         for (name, value) in &headers {
-            std::fmt::Write::write_fmt(&mut head, format_args!("{name}: {value}\r\n")).unwrap();
+            write!(head, "{name}: {value}\r\n").unwrap();
         }
         // A server that says another length has nothing more to say.
         let is_cut = headers.iter().any(|(name, _)| *name == "content-length");
         if !is_cut {
-            std::fmt::Write::write_fmt(&mut head, format_args!("content-length: {}\r\n", body.len())).unwrap();
+            write!(head, "content-length: {}\r\n", body.len()).unwrap();
         }
         let mut bytes = (head + "\r\n").into_bytes();
         if request.method != "HEAD" {
             bytes.extend(body);
         }
-        let mut stream = stream;
         if stream.write_all(&bytes).is_err() || (is_cut && request.method != "HEAD") {
             return;
         }

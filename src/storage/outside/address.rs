@@ -40,14 +40,14 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
     match (first, second, third, fourth) {
         _ if address.is_loopback() => Some("an address of this machine"),
-        _ if address.is_unspecified() => Some("a reserved address"),
         (0xfe80..=0xfebf, ..) => Some("a link-local address"),
+        // The second is how an operator writes addresses of version 4 for a translator of its own.
+        (0xfc00..=0xfdff | 0xfec0..=0xfeff, ..) | (0x64, 0xff9b, 1.., _) => Some("a private address"),
         (0xff00.., ..) => Some("a multicast address"),
-        // Two ways to write an address of version 4 for a translator, and the tunnels that carry one.
+        // How everybody writes them for a translator, and a tunnel that carries one.
         (0x64, 0xff9b, 0, 0) => embedded(high, low),
-        (0xfc00..=0xfdff | 0xfec0..=0xfeff, ..) | (0x64, 0xff9b, ..) => Some("a private address"),
         (0x2002, high, low, _) => embedded(high, low),
-        (0x2001, 0 | 0xdb8, ..) | (0, ..) | (0x100, 0, 0, 0) => Some("a reserved address"),
+        (0x2001, 0 | 0xdb8, ..) | (0, ..) | (0x100, 0, 0, 0) | (0x64, 0xff9b, ..) => Some("a reserved address"),
         _ => None,
     }
 }

@@ -38,6 +38,14 @@ pub(crate) struct Buckets {
     connected: Mutex<HashMap<(Bucket, Grant), Arc<dyn ObjectStore>>>,
 }
 
+impl Bucket {
+    /// The server that the snapshot chose, if it chose one.
+    pub(crate) fn server(&self) -> Option<String> {
+        let of_account = || self.account.as_ref().map(|account| format!("https://{account}.blob.core.windows.net"));
+        self.endpoint.clone().or_else(of_account)
+    }
+}
+
 impl Buckets {
     /// Gives up on a store that keeps silent for `patience`.
     pub(crate) fn new(patience: Duration) -> Self {
@@ -83,6 +91,12 @@ impl Buckets {
         if let Some(store) = connected.get(&known) {
             return Ok(Arc::clone(store));
         }
+        // Both become a part of the server's name, and must not make it another one.
+        let is_word = |word: &String| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !bucket.region.iter().chain(&bucket.account).all(is_word) {
+            let wrong = Error::invalid("has a container whose region or account is none: letters, digits and '-'");
+            return Err(Unanswered::Unasked(wrong));
+        }
         let place = CloudPlace::parse(&bucket.scheme, &format!("//{}", bucket.name)).transpose().map_err(Unanswered::Unasked)?;
         let place = place.ok_or_else(|| Unanswered::Unasked(Error::internal("no bucket has this scheme")))?;
         let options = self.options(bucket, grant);
@@ -102,13 +116,9 @@ impl Buckets {
         };
         let named = named.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value).clone()?)));
         let credentials = if grant.credentials { Credentials::Named } else { Credentials::Anonymous };
-        let options = CloudOptions {
-            variables: Variables::of_process().with(named),
-            credentials: Some(credentials),
-            public_only: !grant.private,
-            ..CloudOptions::default()
-        };
-        options.patience(self.patience)
+        let variables = Variables::of_process().with(named);
+        let options = CloudOptions { variables, public_only: !grant.private, ..CloudOptions::default() };
+        options.credentials(credentials).patience(self.patience)
     }
 }
 

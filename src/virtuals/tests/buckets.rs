@@ -3,12 +3,15 @@ use std::time::Duration;
 
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
+use crate::storage::outside::Bucket;
 use crate::virtuals::{Access, Locator, Lookup, Virtuals};
 use crate::{Error, ErrorKind, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_micros(1_717_286_400_000_000);
 const KEY: &str = "air/c/0/0";
 const CONTENT: &[u8] = b"0123456789abcdefghij";
+
+type Change = fn(&mut Shown);
 
 /// A reader of one object of a store on this machine that its container names.
 struct Reader {
@@ -99,12 +102,13 @@ fn decoded(target: &str) -> String {
 #[tokio::test]
 async fn a_changed_object_is_noticed_and_every_failure_has_its_kind() {
     let record = recorded().await;
-    for (change, kind) in [
-        ((|s| s.etag = "\"two\"".to_owned()) as fn(&mut Shown), ErrorKind::SourceChanged),
+    let changes: [(Change, ErrorKind); 4] = [
+        (|s| s.etag = "\"two\"".to_owned(), ErrorKind::SourceChanged),
         (|s| s.bytes.push(0), ErrorKind::SourceChanged),
         (|s| s.bytes.truncate(6), ErrorKind::Corrupt),
         (|s| s.bytes.truncate(3), ErrorKind::Corrupt),
-    ] {
+    ];
+    for (change, kind) in changes {
         let mut shown = Shown::new(CONTENT);
         change(&mut shown);
         honest(shown.clone()).fails(&record, kind).await;
@@ -162,11 +166,34 @@ async fn objects_are_read_only_where_and_as_the_reader_allows() {
     assert!(elsewhere.fails(&record, ErrorKind::Denied).await.contains("add --allow s3://bucket/"));
     let other_server = Reader::with("s3", "data/a.nc", "=private+at:https://s3.example.org", |request| Shown::new(CONTENT).answer(request));
     other_server.fails(&record, ErrorKind::Denied).await;
+    let mut crafted = Reader::with("s3", "data/a.nc", "=env+private", |request| Shown::new(CONTENT).answer(request));
+    crafted.containers[0].options = BTreeMap::from([("region".to_owned(), "x.evil.example/".to_owned())]);
+    crafted.fails(&record, ErrorKind::Invalid).await;
     let unspeakable = Reader::with("s3", "data//a.nc", "=private", |request| Shown::new(CONTENT).answer(request));
     unspeakable.fails(&record, ErrorKind::Unsupported).await;
     for reader in [closed, elsewhere, other_server, unspeakable] {
         assert!(reader.server.take().is_empty());
     }
+}
+
+/// Naming an account is naming the server that its key would be sent to.
+#[test]
+fn an_account_that_a_snapshot_names_is_a_server_that_it_names() {
+    let bucket = |endpoint: Option<&str>| Bucket {
+        scheme: "az".to_owned(),
+        name: "c".to_owned(),
+        endpoint: endpoint.map(str::to_owned),
+        region: None,
+        account: Some("stranger".to_owned()),
+    };
+    assert_eq!(bucket(None).server().unwrap(), "https://stranger.blob.core.windows.net");
+    assert_eq!(bucket(Some("https://h")).server().unwrap(), "https://h");
+    let access = Access::parse(["az://c/=env", "az://c/mine/=env+at:https://mine.blob.core.windows.net"]).unwrap();
+    let sent = |url: &str, server: Option<String>| access.granted(url, server.as_deref()).unwrap().credentials;
+    assert!(!sent("az://c/x", bucket(None).server()));
+    assert!(sent("az://c/x", None));
+    assert!(sent("az://c/mine/x", Some("https://mine.blob.core.windows.net".to_owned())));
+    assert!(!sent("az://c/mine/x", bucket(None).server()));
 }
 
 #[test]

@@ -13,6 +13,8 @@ const NOW: Timestamp = Timestamp::from_micros(1_717_286_400_000_000);
 const KEY: &str = "air/c/0/0";
 const CONTENT: &[u8] = b"0123456789abcdefghij";
 
+type Change = fn(&mut Shown);
+
 /// A reader of one file of a server that does as it is told.
 struct Reader {
     server: Server,
@@ -91,13 +93,12 @@ async fn a_part_is_read_under_the_condition_that_the_file_is_the_recorded_one() 
 #[tokio::test]
 async fn a_changed_file_is_noticed_whether_or_not_the_server_knows_conditions() {
     let record = recorded().await;
-    let changed = |change: fn(&mut Shown)| {
+    let changed = |change: Change| {
         let mut shown = Shown::new(CONTENT);
         change(&mut shown);
         shown
     };
-    type Row = (fn(&mut Shown), ErrorKind, &'static str);
-    let rows: [Row; 4] = [
+    let rows: [(Change, ErrorKind, &str); 4] = [
         (|s| s.etag = "\"two\"".to_owned(), ErrorKind::SourceChanged, "etag one → two"),
         (|s| s.modified = "Sat, 01 Jun 2024 00:00:01 GMT".to_owned(), ErrorKind::SourceChanged, "modified 2024"),
         (|s| s.bytes.push(0), ErrorKind::SourceChanged, "size 20 → 21"),
