@@ -8,8 +8,10 @@ pub(crate) const CHUNK: usize = 1100;
 pub(crate) const TIMES: u64 = 40;
 /// How many references a larger change replaces.
 pub(crate) const MANY: u64 = 1000;
-/// How many arrays grow by a step, and how many chunks a step has.
-pub(crate) const GROWING: (u64, u64) = (20, 100);
+/// How many arrays grow by a step.
+pub(crate) const GROWING: u64 = 20;
+/// How many chunks a step has: of a series at one place, and of a field over the globe.
+pub(crate) const STEPS: [u64; 2] = [1, 100];
 
 /// How much is measured, and where.
 #[derive(Debug, Clone)]
@@ -31,9 +33,9 @@ impl Setup {
         self.refs / 10
     }
 
-    /// Steps of each growing array.
-    pub(crate) fn steps(&self) -> u64 {
-        (self.refs / GROWING.0 / GROWING.1).max(1)
+    /// Steps of each growing array, if each has so many chunks.
+    pub(crate) fn steps(&self, per_step: u64) -> u64 {
+        (self.refs / GROWING / per_step).max(1)
     }
 
     /// Commits of a metadata document.
@@ -75,7 +77,7 @@ pub(crate) fn all() -> Vec<Work> {
         of("diff", Some("change-many"), false, |_| format!("the difference of two versions {MANY} keys apart")),
         of("build-native", None, false, |s| format!("{} native chunks of {CHUNK} bytes, one commit", s.chunks())),
         of("append", None, false, |s| {
-            format!("one step of {1} chunks to each of {0} arrays of {2} native references", GROWING.0, GROWING.1, s.steps() * GROWING.1)
+            format!("one step more for each of {GROWING} arrays of {} native references", s.refs / GROWING)
         }),
         of("small-arrays", None, false, |s| format!("{} arrays of 4 chunks, then one chunk changed", s.arrays())),
         of("metadata", None, false, |s| format!("{} commits of one metadata document", s.commits())),

@@ -22,7 +22,7 @@ use tokio::sync::RwLock;
 use crate::data;
 use crate::figures::{Figures, Traffic};
 use crate::process::{Moment, Spent, on_disk, peak_memory};
-use crate::work::{CHUNK, GROWING, MANY, Setup, TIMES};
+use crate::work::{CHUNK, GROWING, MANY, STEPS, Setup, TIMES};
 
 /// Does one piece of work; prints nothing for those that it cannot do.
 pub(crate) async fn run(name: &str, setup: &Setup, out: &mut Figures) {
@@ -326,15 +326,22 @@ async fn build_native(setup: &Setup, out: &mut Figures) {
 }
 
 async fn append(setup: &Setup, out: &mut Figures) {
-    let place = Place::open(&setup.path("growing")).await;
+    for per_step in STEPS {
+        append_steps(setup, out, per_step).await;
+    }
+}
+
+async fn append_steps(setup: &Setup, out: &mut Figures, per_step: u64) {
+    let place = Place::open(&setup.path(&format!("growing-{per_step}"))).await;
     let repository = place.create().await;
-    let (arrays, per_step) = GROWING;
+    let (arrays, steps) = (GROWING, setup.steps(per_step));
+    let indices = |n: u64| ChunkIndices([n / per_step, n % per_step / 10, n % 10].map(|c| u32::try_from(c).unwrap()).to_vec());
     let path = |array: u64| Path::try_from(format!("/v{array:02}").as_str()).unwrap();
     let mut session = repository.writable_session("main").await.unwrap();
     session.add_group(Path::root(), Bytes::from_static(b"{}")).await.unwrap();
     for array in 0..arrays {
-        session.add_array(path(array), grid(setup.steps() + 1), None, data::metadata(array).into()).await.unwrap();
-        for n in 0..setup.steps() * per_step {
+        session.add_array(path(array), grid(steps + 1), None, data::metadata(array).into()).await.unwrap();
+        for n in 0..steps * per_step {
             session.set_chunk_ref(path(array), indices(n), Some(native())).await.unwrap();
         }
     }
@@ -346,12 +353,13 @@ async fn append(setup: &Setup, out: &mut Figures) {
     let mut session = repository.writable_session("main").await.unwrap();
     for array in 0..arrays {
         for n in 0..per_step {
-            session.set_chunk_ref(path(array), indices(setup.steps() * per_step + n), Some(native())).await.unwrap();
+            session.set_chunk_ref(path(array), indices(steps * per_step + n), Some(native())).await.unwrap();
         }
     }
     commit(&mut session, "one step more").await;
-    out.spent("open, set, commit", start.elapsed());
-    out.traffic("without the chunks", place.traffic(), 1);
+    let what = format!("steps of {}", if per_step == 1 { "1 chunk".to_owned() } else { format!("{per_step} chunks") });
+    out.spent(&what, start.elapsed());
+    out.traffic(&format!("{what}, without the chunks"), place.traffic(), 1);
 }
 
 async fn small_arrays(setup: &Setup, out: &mut Figures) {

@@ -10,7 +10,7 @@ use crate::data;
 use crate::figures::Figures;
 use crate::process::{Moment, Spent};
 use crate::store::{Chunks, Store};
-use crate::work::{CHUNK, GROWING, MANY, Setup, TIMES};
+use crate::work::{CHUNK, GROWING, MANY, STEPS, Setup, TIMES};
 
 /// Changes one reference, and returns what that took.
 async fn change(repository: &Repository, setup: &Setup, (n, range): (u64, std::ops::Range<u64>)) -> Spent {
@@ -102,14 +102,20 @@ pub(super) async fn many(setup: &Setup, out: &mut Figures) {
 }
 
 pub(super) async fn append(setup: &Setup, out: &mut Figures) {
-    let store = Store::with(&setup.path("growing"), Chunks::LetGo);
+    for per_step in STEPS {
+        append_steps(setup, out, per_step).await;
+    }
+}
+
+async fn append_steps(setup: &Setup, out: &mut Figures, per_step: u64) {
+    let store = Store::with(&setup.path(&format!("growing-{per_step}")), Chunks::LetGo);
     let repository = store.create().await;
-    let (arrays, per_step) = GROWING;
+    let (arrays, steps) = (GROWING, setup.steps(per_step));
     let chunk_key = |array: u64, step: u64, n: u64| Key::new(format!("v{array:02}/c/{step}/{}/{}", n / 10, n % 10)).unwrap();
-    let bytes = |array: u64, step: u64, n: u64| data::chunk((array * setup.steps() + step) * per_step + n, CHUNK);
+    let bytes = |array: u64, step: u64, n: u64| data::chunk((array * steps + step) * per_step + n, CHUNK);
     let mut session = repository.write("main").await.unwrap();
     for array in 0..arrays {
-        for step in 0..setup.steps() {
+        for step in 0..steps {
             for n in 0..per_step {
                 session.set(&chunk_key(array, step, n), bytes(array, step, n)).await.unwrap();
             }
@@ -123,17 +129,18 @@ pub(super) async fn append(setup: &Setup, out: &mut Figures) {
     let mut session = repository.write("main").await.unwrap();
     for array in 0..arrays {
         for n in 0..per_step {
-            session.set(&chunk_key(array, setup.steps(), n), data::chunk(u64::MAX - array * per_step - n, CHUNK)).await.unwrap();
+            session.set(&chunk_key(array, steps, n), data::chunk(u64::MAX - array * per_step - n, CHUNK)).await.unwrap();
         }
     }
     session.commit("one step more").await.unwrap();
-    out.spent("open, set, commit", start.elapsed());
+    let what = format!("steps of {}", if per_step == 1 { "1 chunk".to_owned() } else { format!("{per_step} chunks") });
+    out.spent(&what, start.elapsed());
     let mut traffic = meter.traffic();
     let chunks = arrays * per_step;
     traffic.bytes_written -= chunks * CHUNK as u64;
     traffic.objects_written -= chunks;
     traffic.requests -= chunks;
-    out.traffic("without the chunks", traffic, 1);
+    out.traffic(&format!("{what}, without the chunks"), traffic, 1);
 }
 
 pub(super) async fn small_arrays(setup: &Setup, out: &mut Figures) {

@@ -25,7 +25,7 @@ pub(crate) fn run(name: &str, setup: &Setup) -> Figures {
             "change-one" => change::one(setup, out).await,
             "distance" => change::at_a_distance(setup, out).await,
             "change-many" => change::many(setup, out).await,
-            "diff" => {}
+            "diff" => read::diff(setup, out).await,
             "append" => change::append(setup, out).await,
             "small-arrays" => change::small_arrays(setup, out).await,
             "metadata" => history::metadata(setup, out).await,

@@ -1,5 +1,6 @@
 //! Reading one thing, and reading what a version consists of.
 
+use firnline::Prefix;
 use futures::{StreamExt as _, TryStreamExt as _};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -37,7 +38,7 @@ pub(super) async fn lookup(setup: &Setup, out: &mut Figures) {
         }
     }
     let start = Moment::now();
-    let listed = snapshot.list(&firnline::Prefix::all()).try_fold(0_u64, |n, _| async move { Ok(n + 1) }).await.unwrap();
+    let listed = snapshot.list(&Prefix::all()).try_fold(0_u64, |n, _| async move { Ok(n + 1) }).await.unwrap();
     assert_eq!(listed, setup.refs);
     out.time("listing all: CPU for each key", start.elapsed().each(listed).cpu);
 }
@@ -58,4 +59,17 @@ pub(super) async fn dependencies(setup: &Setup, out: &mut Figures) {
     out.count("rows", f64::from(u32::try_from(files).unwrap()));
     out.spent("cold, with open", spent);
     meter.report(out, "cold, with open", 1);
+}
+
+pub(super) async fn diff(setup: &Setup, out: &mut Figures) {
+    let store = Store::open(&setup.path("virtual"));
+    let meter = store.meter();
+    let start = Moment::now();
+    let repository = store.repository().await;
+    let (before, after) = (repository.read("main~1").await.unwrap(), repository.read("main").await.unwrap());
+    let changed: Vec<_> = before.diff(&after, &Prefix::all()).try_collect().await.unwrap();
+    out.spent("cold", start.elapsed());
+    let keys = changed.iter().filter(|change| matches!(change, firnline::Change::Key { .. })).count();
+    out.count("changed keys", keys as f64);
+    meter.report(out, "cold", 1);
 }
