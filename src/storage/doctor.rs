@@ -84,16 +84,13 @@ pub async fn examine(
     match Place::parse(place)? {
         Place::Directory(path) => Local::open(path, local)?.examine(other).await,
         Place::Memory => Err(Error::invalid("a store in memory is new every time; there is nothing to find out about it")),
-        Place::Cloud(place) => examine_cloud(place, cloud, clock).await,
+        #[cfg(feature = "remote")]
+        Place::Cloud(place) => Ok(super::Cloud::at(place, cloud)?.examine(&*clock).await),
+        // Says which feature is missing.
+        #[cfg(not(feature = "remote"))]
+        lacking @ Place::Cloud(_) => {
+            drop(clock);
+            lacking.open(local, cloud).map(|_| Vec::new())
+        }
     }
-}
-
-#[cfg(feature = "remote")]
-async fn examine_cloud(place: super::cloud::place::CloudPlace, options: &CloudOptions, clock: Arc<dyn Clock>) -> Result<Vec<Observation>> {
-    Ok(super::Cloud::at(place, options)?.examine(&*clock).await)
-}
-
-#[cfg(not(feature = "remote"))]
-async fn examine_cloud(place: super::cloud::place::CloudPlace, options: &CloudOptions, _clock: Arc<dyn Clock>) -> Result<Vec<Observation>> {
-    Place::Cloud(place).open(LocalOptions::default(), options).map(|_| Vec::new())
 }

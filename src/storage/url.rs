@@ -49,7 +49,7 @@ impl Place {
         Ok(match self {
             Self::Directory(path) => Arc::new(Local::open(path, local)?),
             Self::Memory => Arc::new(Memory::new()),
-            Self::Cloud(place) => open_cloud(place, cloud)?,
+            Self::Cloud(place) => open_cloud(&place, cloud)?,
         })
     }
 }
@@ -67,12 +67,12 @@ pub fn open(place: &str, local: LocalOptions, cloud: &CloudOptions) -> Result<Ar
 }
 
 #[cfg(feature = "remote")]
-fn open_cloud(place: CloudPlace, options: &CloudOptions) -> Result<Arc<dyn Storage>> {
-    Ok(Arc::new(super::Cloud::at(place, options)?))
+fn open_cloud(place: &CloudPlace, options: &CloudOptions) -> Result<Arc<dyn Storage>> {
+    Ok(Arc::new(super::Cloud::at(place.clone(), options)?))
 }
 
 #[cfg(not(feature = "remote"))]
-fn open_cloud(place: CloudPlace, _options: &CloudOptions) -> Result<Arc<dyn Storage>> {
+fn open_cloud(place: &CloudPlace, _options: &CloudOptions) -> Result<Arc<dyn Storage>> {
     Err(Error::unsupported(format!("{place} lies in an object store, for which this build has nothing; build it with the feature cloud")))
 }
 
