@@ -162,9 +162,9 @@ impl WriteSession {
         while let Some((key, value)) = hashes.try_next().await? {
             match value {
                 Value::Inline(bytes) => self.set(&key, bytes).await?,
-                Value::Hashed(hashed) => {
-                    under_way += hashed.size();
-                    self.set_hashed(&key, hashed).await?;
+                Value::Hashed(chunk) => {
+                    under_way += chunk.size();
+                    self.set_hashed(&key, chunk).await?;
                 }
             }
             if under_way > UPLOAD_BUDGET {

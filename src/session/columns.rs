@@ -155,9 +155,9 @@ impl<'a> KeyWriter<'a> {
                 let mut cell = std::mem::take(&mut self.cell);
                 let follows = self.number.is_some_and(|number| number + 1 == n);
                 if follows {
-                    step(&mut cell, region)
+                    step(&mut cell, region);
                 } else {
-                    cell = nth(n, region)
+                    cell = nth(n, region);
                 }
                 self.number = Some(n);
                 self.write(&cell);

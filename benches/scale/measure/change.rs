@@ -34,7 +34,7 @@ pub(super) async fn one(setup: &Setup, out: &mut Figures) {
         let before = meter.syncs();
         let spent = change(&repository, setup, place).await;
         all.push(spent);
-        disk.push(Spent { wall: meter.syncs() - before, cpu: Duration::ZERO });
+        disk.push(Spent { wall: meter.syncs().saturating_sub(before), cpu: Duration::ZERO });
     }
     out.spent("open, set, commit", Spent::median(&all));
     out.time("waiting for the disk", Spent::median(&disk).wall);

@@ -55,8 +55,12 @@ impl Bulk {
                 }
             }
         }
-        overridden.iter().for_each(|key| staged.forget(key));
-        self.runs.into_iter().for_each(|run| staged.push(run));
+        for key in &overridden {
+            staged.forget(key);
+        }
+        for run in self.runs {
+            staged.push(run);
+        }
         Ok(())
     }
 }

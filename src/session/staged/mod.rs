@@ -181,7 +181,7 @@ impl Staged {
     }
 
     /// The range deletes in which `text` lies, from the outermost inwards.
-    fn covers<'s, 't>(&'s self, text: &'t str) -> impl Iterator<Item = (&'s Prefix, &'s u64)> {
+    fn covers<'s>(&'s self, text: &str) -> impl Iterator<Item = (&'s Prefix, &'s u64)> {
         // Few are staged at once; most sessions have none.
         let ends = text.match_indices('/').map(|(at, _)| at + 1).filter(|_| !self.deleted.is_empty());
         std::iter::once(0).chain(ends).filter_map(|end| self.deleted.get_key_value(&Prefix::new(text.get(..end)?).ok()?))
