@@ -19,7 +19,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Web servers, asked without proxies, cookies or redirects. Makes its clients when they are first needed.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "buckets are asked in another way"))]
 pub(crate) struct Web {
     patience: Duration,
     /// By whether they speak TLS and whether they connect to addresses that are not public.
