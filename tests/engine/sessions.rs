@@ -164,10 +164,10 @@ async fn everything_can_be_done_in_a_task() {
         first.diff_directory(place.path(), &all).await?.try_collect::<Vec<_>>().await?;
         let mut session = repository.write("main").await?;
         let source = snapshot.find_named("a").await?;
-        session.copy_from(&snapshot, &source, "d/a", Existing::Refuse).await?;
-        session.rename("d", "e", Existing::Replace).await?;
+        session.copy_from(&snapshot, &source, "m/a", Existing::Refuse).await?;
+        session.rename("m", "n", Existing::Replace).await?;
         let snapshot = session.commit("named anew").await?;
-        snapshot.content_id(&Prefix::new("e")?).await?;
+        snapshot.content_id(&Prefix::new("n")?).await?;
         let mut car = Vec::new();
         snapshot.export_car(&mut car).await?;
         repository.import_car(car.as_slice(), firnline::ImportTarget::Branch("copy".parse()?)).await?;
