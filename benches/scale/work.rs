@@ -76,9 +76,7 @@ pub(crate) fn all() -> Vec<Work> {
         of("change-many", Some("build-virtual"), false, |s| format!("{MANY} random references of {} changed, one commit", s.refs)),
         of("diff", Some("change-many"), false, |_| format!("the difference of two versions {MANY} keys apart")),
         of("build-native", None, false, |s| format!("{} native chunks of {CHUNK} bytes, one commit", s.chunks())),
-        of("append", None, false, |s| {
-            format!("one step more for each of {GROWING} arrays of {} native references", s.refs / GROWING)
-        }),
+        of("append", None, false, |s| format!("one step more for each of {GROWING} arrays of {} native references", s.refs / GROWING)),
         of("small-arrays", None, false, |s| format!("{} arrays of 4 chunks, then one chunk changed", s.arrays())),
         of("metadata", None, false, |s| format!("{} commits of one metadata document", s.commits())),
         of("log", Some("metadata"), false, |s| format!("history of {} commits", s.commits())),
