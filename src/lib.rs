@@ -34,8 +34,9 @@
 //! | write | `repository.write("main")` | `session/mod` → `refs/mod` → `objects/read` |
 //! | set | `session.set(key, bytes)` | `session/write` → `chunk/split` → `chunk/write` → `session/staged` |
 //! | point | `session.set_virtual(key, url, range)` | `session/virtuals` → `virtuals/locate` → `session/staged` |
+//! | point at many | `session.set_virtual_many(refs, options)` | `session/bulk` → `session/columns` → `virtuals/locate` → `session/staged/bulk` |
 //! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` → `refs/settle` |
-//! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → back to `commit/` |
+//! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → `conflict/nodes` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
 //! | depend | `snapshot.dependencies()` | `session/read` → `map/scan` |
 //! | export | `snapshot.export_car(out)` | `car/export` → `car/walk` → `objects/read` → `chunk/read` → `carfile/writer` |
@@ -58,6 +59,7 @@ mod objects;
 mod progress;
 mod refs;
 mod repository;
+mod scratch;
 mod session;
 pub mod storage;
 #[cfg(test)]
@@ -68,9 +70,11 @@ mod tree;
 mod unixfs;
 mod varint;
 mod virtuals;
+mod zarr;
 
 pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
-pub use commit::{CommitError, CommitOptions, EmptyCommit, Pending, Settlement};
+pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Pending, Settlement};
+pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use history::{AsOf, Change, KeyEvent, KeyVersion, LogEntry, Resolved, Revision};
@@ -83,7 +87,8 @@ pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
 pub use session::{
-    Child, Copied, Dependency, EntryKind, Existing, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, WriteSession,
+    Child, Copied, Dependency, EntryKind, Existing, KeyColumn, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, VirtualRefs,
+    WriteSession,
 };
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeChange, TreeOptions, TreeSummary};

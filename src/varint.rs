@@ -16,6 +16,24 @@ pub(crate) fn put(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
+/// Takes a number off the front of `bytes`, of up to 64 bits and in its shortest form; else `None`.
+pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut value, mut bits) = (0, 0);
+    loop {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let low = u64::from(byte & 0x7f);
+        if bits == 63 && low > 1 || bits > 63 || *byte == 0 && bits > 0 {
+            return None;
+        }
+        value |= low << bits;
+        bits += 7;
+        if *byte < 0x80 {
+            return Some(value);
+        }
+    }
+}
+
 /// Reads one number byte by byte; accepts only the shortest form.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Decoder {
@@ -78,6 +96,23 @@ mod tests {
             assert_eq!(number(&out), None, "longer than needed");
         }
         assert_eq!(number(&[0xff; 12]), None);
+    }
+
+    #[test]
+    fn numbers_are_taken_one_after_the_other() {
+        let numbers = [0, 1, 127, 128, u64::MAX >> 1, (u64::MAX >> 1) + 1, u64::MAX, 5];
+        let mut out = Vec::new();
+        for n in numbers {
+            put(&mut out, n);
+        }
+        let mut rest = out.as_slice();
+        for n in numbers {
+            assert_eq!(take(&mut rest), Some(n));
+        }
+        assert_eq!(take(&mut rest), None, "nothing is left");
+        for bad in [&[0x80][..], &[0x80, 0], &[0xff; 12], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]] {
+            assert_eq!(take(&mut &*bad), None, "{bad:02x?}");
+        }
         assert_eq!(len(u64::MAX), 10);
     }
 }

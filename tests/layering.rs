@@ -18,10 +18,12 @@ const LAYERS: &[(&str, u32)] = &[
     ("text", 0),
     ("varint", 0),
     ("dagcbor", 10),
+    ("scratch", 10),
     ("unixfs", 11),
     ("carfile", 11),
     ("format", 11),
     ("storage", 11),
+    ("zarr", 11),
     ("map", 20),
     ("objects", 30),
     ("chunk", 30),
@@ -44,6 +46,8 @@ const SIBLINGS: &[u32] = &[0, 50];
 /// A crate and the only modules that may name it.
 const CONFINED: &[(&str, &[&str])] = &[
     ("object_store", &["storage"]),
+    ("reqwest", &["storage"]),
+    ("rustls", &["storage"]),
     ("rustix", &["storage", "virtuals"]),
     ("flatbuffers", &["format"]),
     ("zstd", &["format"]),
@@ -56,7 +60,7 @@ const CONFINED: &[(&str, &[&str])] = &[
 ];
 
 /// Pure codecs: bytes and values, no I/O.
-const PURE: &[&str] = &["dagcbor", "format", "unixfs"];
+const PURE: &[&str] = &["dagcbor", "format", "unixfs", "zarr"];
 
 fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -2,16 +2,20 @@
 
 use std::ops::Range;
 
-use firnline::Key;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 /// How many references one step of the array has.
-const PER_STEP: u64 = 100;
+pub(crate) const PER_STEP: u64 = 100;
 
-/// The key of a reference.
-pub(crate) fn key(n: u64) -> Key {
-    Key::new(format!("air/c/{}/{}/{}", n / PER_STEP, n % PER_STEP / 10, n % 10)).unwrap()
+/// The place of a reference in the grid of chunks.
+pub(crate) fn coordinates(n: u64) -> [u64; 3] {
+    [n / PER_STEP, n % PER_STEP / 10, n % 10]
+}
+
+/// The file that a reference lies in.
+pub(crate) fn file(n: u64, refs: u64, files: u64) -> u64 {
+    n * files / refs
 }
 
 /// The place of a file.
@@ -23,15 +27,25 @@ pub(crate) fn url(file: u64) -> String {
 /// bytes for each is the least that any encoding needs.
 pub(crate) fn references(refs: u64, files: u64) -> impl Iterator<Item = (u64, u64, Range<u64>)> {
     let mut random = SmallRng::seed_from_u64(refs);
-    let (mut file, mut end) = (0, 4096);
+    let (mut last, mut end) = (0, 4096);
     (0..refs).map(move |n| {
-        let next = n * files / refs;
-        if next != file {
-            (file, end) = (next, 4096);
+        let next = file(n, refs, files);
+        if next != last {
+            (last, end) = (next, 4096);
         }
         let start = end;
         end += random.random_range(1 << 16..1 << 17);
-        (n, file, start..end)
+        (n, last, start..end)
+    })
+}
+
+/// New places for references, at random: number, range.
+pub(crate) fn changes(refs: u64, seed: u64) -> impl Iterator<Item = (u64, Range<u64>)> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    std::iter::repeat_with(move || {
+        let n = random.random_range(0..refs);
+        let offset = u64::from(random.random::<u32>());
+        (n, offset..offset + 40_000)
     })
 }
 

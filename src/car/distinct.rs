@@ -10,6 +10,7 @@ use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use crate::error::{Error, Result};
 use crate::id::BINARY_CID;
+use crate::scratch;
 
 /// How many names are kept in memory before they become a run.
 pub(super) const LIMIT: usize = 1_000_000;
@@ -84,7 +85,7 @@ impl Distinct {
 
     fn spill_here(mut self) -> Result<Self> {
         self.names.sort_unstable();
-        let mut run = BufWriter::new(scratch()?);
+        let mut run = BufWriter::new(scratch::file(&std::env::temp_dir())?);
         for (name, place, size) in self.names.drain(..) {
             let record = [name.as_slice(), &place.to_be_bytes(), &size.to_be_bytes()].concat();
             run.write_all(&record).map_err(failed)?;
@@ -144,19 +145,8 @@ fn next_record(run: &mut impl Read) -> Result<Option<Record>> {
     Ok(Some((*name, u64::from_be_bytes(*place), u32::from_be_bytes(*size))))
 }
 
-/// A file that no name leads to, so that it goes when the process goes.
-#[expect(clippy::disallowed_methods, reason = "the name of a scratch file is gone at once and decides nothing")]
-fn scratch() -> Result<File> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|e| Error::internal("the operating system gives no random bytes").caused_by(e))?;
-    let path = std::env::temp_dir().join(format!("firn-scratch-{:016x}", u64::from_le_bytes(random)));
-    let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
-    std::fs::remove_file(&path).map_err(failed)?;
-    Ok(file)
-}
-
 fn failed(e: std::io::Error) -> Error {
-    Error::unavailable(format!("scratch space in {} failed", std::env::temp_dir().display())).caused_by(e)
+    scratch::failed(&std::env::temp_dir(), e)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -1,20 +1,14 @@
 //! Writing a version as a CAR file: first everything is counted, then payload is read.
 
-use futures::StreamExt;
-use futures::stream::FuturesOrdered;
-use tokio::io::{AsyncWrite, BufWriter};
+use tokio::io::AsyncWrite;
 
+use super::ahead::{Ahead, Batch};
 use super::distinct::{Distinct, Firsts, LIMIT};
 use super::walk::Walk;
 use crate::carfile::{self, CarWriter};
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
 use crate::session::Snapshot;
-
-/// How many blocks are read ahead of the one being written, each of at most 1 MiB.
-const AHEAD: usize = 16;
-/// How many bytes of small blocks are gathered into one write.
-const BUFFER: usize = 1 << 20;
 
 /// What a CAR file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,33 +71,31 @@ impl CarPlan {
         self.summary
     }
 
-    /// Writes the file. Chunks are read and verified a bounded number ahead, whatever their sizes.
+    /// Writes the file. Chunks are read and verified a bounded number of bytes ahead, whatever their sizes.
     pub async fn write<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
-        // Most blocks are small, and a file takes every write as a task of its own.
-        let out = BufWriter::with_capacity(BUFFER, out);
         let mut writer = CarWriter::start(out, &[self.summary.root.cid()]).await?;
-        let (mut walk, mut place) = (self.snapshot.car_walk(), 0);
-        let mut reads = FuturesOrdered::new();
-        let (mut is_more, mut blocks) = (true, 0);
         let repository = self.snapshot.repository();
         repository.expect(self.summary.blocks, self.firsts.size);
-        while is_more || !reads.is_empty() {
-            while is_more && reads.len() < AHEAD {
-                match walk.next().await? {
-                    None => is_more = false,
-                    Some(link) => {
-                        if self.firsts.holds(place) {
-                            reads.push_back(link.read(repository.chunks().clone()));
-                        }
-                        place += 1;
+        let (mut walk, mut place) = (self.snapshot.car_walk(), 0);
+        let (mut ahead, mut is_more, mut blocks) = (Ahead::default(), true, 0);
+        while is_more || !ahead.is_empty() {
+            while is_more && ahead.has_room() {
+                let mut batch = Batch::default();
+                while is_more && !batch.is_full() {
+                    match walk.next().await? {
+                        Some(link) if self.firsts.holds(place) => batch.push(link),
+                        Some(_) => {}
+                        None => is_more = false,
                     }
+                    place += 1;
                 }
+                ahead.start(batch, repository.chunks().clone());
             }
-            if let Some(read) = reads.next().await {
-                let (cid, data) = read?;
-                writer.block(&cid, &data).await?;
-                blocks += 1;
-                repository.advance(1, carfile::section_len(&cid, data.len() as u64));
+            if let Some(sections) = ahead.next().await? {
+                writer.write(&sections).await?;
+                blocks += sections.count();
+                repository.advance(sections.count(), sections.len());
+                ahead.reuse(sections);
             }
         }
         let (_, bytes) = writer.finish().await?;

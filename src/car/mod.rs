@@ -5,6 +5,7 @@
 //! their block: the nodes of the virtual-file manifest, then the manifest with its chunks. History and parents are not links, so a
 //! file holds one version, whole. Virtual data stays what it is: entries and records in the tree, and no blocks.
 
+mod ahead;
 mod distinct;
 mod export;
 mod import;

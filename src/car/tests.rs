@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ImportTarget;
 use super::import::Limits;
+use crate::carfile::{CarReader, CarWriter, Sections};
 use crate::error::ErrorKind;
 use crate::key::Key;
 use crate::repository::{CreateOptions, OpenOptions, Repository};
@@ -73,4 +74,31 @@ async fn limits_are_kept() {
     let error = import(&turned, Limits { held: 1 << 20, ..limits }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("up to byte"), "{error}");
+}
+
+#[tokio::test]
+async fn chunks_that_begin_and_do_not_end_are_counted() {
+    let snapshot = filled().await;
+    let mut file = Vec::new();
+    snapshot.export_car(&mut file).await.unwrap();
+    let mut reader = CarReader::open(file.as_slice()).await.unwrap();
+    let mut blocks = Vec::new();
+    while let Some(section) = reader.next_section().await.unwrap() {
+        blocks.push(section.verify().unwrap());
+    }
+    // A leaf that both large chunks have comes last, so that both begin before either ends.
+    let late = blocks.iter().position(|block| block.data.len() == 1 << 20 && block.data[3] == 7).unwrap();
+    let late = blocks.remove(late);
+    let mut sections = Sections::default();
+    for block in blocks.iter().chain([&late]) {
+        sections.push(&block.cid, &block.data).unwrap();
+    }
+    let mut writer = CarWriter::start(Vec::new(), &[snapshot.id().cid()]).await.unwrap();
+    writer.write(&sections).await.unwrap();
+    let (turned, _) = writer.finish().await.unwrap();
+    let limits = Limits::default();
+    import(&turned, Limits { open: 2, ..limits }).await.unwrap();
+    let error = import(&turned, Limits { open: 1, ..limits }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("more than 1 chunks"), "{error}");
 }

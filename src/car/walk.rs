@@ -26,11 +26,12 @@ pub(super) struct Link {
     pub(super) cid: Cid,
     /// Its length in bytes.
     pub(super) len: u64,
-    source: Source,
+    pub(super) source: Source,
 }
 
+/// Where the bytes of a block are.
 #[derive(Debug, Clone)]
-enum Source {
+pub(super) enum Source {
     /// Here already: a commit, a node, an interior node of a chunk.
     Bytes(Bytes),
     /// A chunk that is one block.
@@ -48,16 +49,6 @@ impl Link {
 
     fn of_bytes(cid: Cid, bytes: Bytes) -> Self {
         Self { cid, len: bytes.len() as u64, source: Source::Bytes(bytes) }
-    }
-
-    /// The block, checked against its CID.
-    pub(super) async fn read(self, chunks: ChunkStore) -> Result<(Cid, Bytes)> {
-        let bytes = match self.source {
-            Source::Bytes(bytes) => bytes,
-            Source::Chunk(id, size) => chunks.read(&id, size).await?,
-            Source::Leaf(tree, index) => chunks.leaf_of(&tree, index).await?,
-        };
-        Ok((self.cid, bytes))
     }
 }
 

@@ -1,7 +1,7 @@
 //! CAR files: a header with roots, then sections, each a CID and the block that hashes to it.
 //!
-//! Written: version 1. Read: version 1, and the version 1 inside version 2 (whose index is not used). Sections are cut by
-//! `iroh-car`; it checks no hashes, knows no version 2 and takes a truncated file for a whole one, so [`guard`] watches the
+//! Written: version 1. Read: version 1, and the version 1 inside version 2 (whose index is not used). What is read is cut into
+//! sections by `iroh-car`; it checks no hashes, knows no version 2 and takes a truncated file for a whole one, so [`guard`] watches the
 //! framing below it and [`reader`] the blocks above it. Every error names the offset in the file.
 //!
 //! What framing cannot see: whether all blocks are there. A file cut between two sections reads as a shorter file (in
@@ -21,8 +21,8 @@ use crate::id::Cid;
 use crate::varint;
 
 pub(crate) use header::section_len as header_len;
-pub(crate) use reader::{Block, CarReader};
-pub(crate) use writer::CarWriter;
+pub(crate) use reader::{Block, CarReader, Section};
+pub(crate) use writer::{CarWriter, Sections};
 
 /// The longest block, in bytes: what other implementations move between each other.
 pub(crate) const MAX_BLOCK: usize = 2 << 20;

@@ -1,4 +1,4 @@
-//! Reads a CAR file from its beginning to its end, and lets nothing through that does not hash to its CID.
+//! Reads a CAR file from its beginning to its end, section by section; a section becomes a block by hashing to its CID.
 
 use std::io::Cursor;
 
@@ -23,9 +23,28 @@ pub(crate) struct Block {
     pub offset: u64,
 }
 
+/// A block as the file has it: nobody has held its bytes against its CID.
+#[derive(Debug)]
+pub(crate) struct Section(Block);
+
+impl Section {
+    /// How many bytes it has.
+    pub(crate) const fn len(&self) -> usize {
+        self.0.data.len()
+    }
+
+    /// The block, if its bytes hash to its CID: `Corrupt`, naming the offset, when they do not; `Unsupported` for a hash that is
+    /// neither sha2-256 nor blake3 with 32 bytes.
+    pub(crate) fn verify(self) -> Result<Block> {
+        let Self(block) = self;
+        verify(&block.cid, &block.data).map_err(|e| e.context(format!("the CAR section at byte {}", block.offset)))?;
+        Ok(block)
+    }
+}
+
 type Source<R> = Chain<Cursor<Vec<u8>>, Take<BufReader<R>>>;
 
-/// Reads blocks in order. Holds one block and a buffer of 64 KiB, whatever the file says.
+/// Reads sections in order. Holds one section and a buffer of 64 KiB, whatever the file says.
 #[derive(Debug)]
 pub(crate) struct CarReader<R> {
     sections: iroh_car::CarReader<Guard<Source<R>>>,
@@ -84,26 +103,27 @@ impl<R: AsyncRead + Unpin> CarReader<R> {
         self.watch.lock().offset
     }
 
-    /// The next block; `None` at the end of the file, which lies between two sections.
+    /// The next section, of which only the framing has been checked; `None` at the end of the file, which lies between two
+    /// sections.
     ///
-    /// `Corrupt`, naming the offset, for bytes that are no section or do not hash to their CID; `Unsupported` for a block whose hash is neither
-    /// sha2-256 nor blake3 with 32 bytes. After an error there is nothing more to read: every further call is `Invalid`.
-    pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
+    /// `Corrupt`, naming the offset, for bytes that are no section. After an error there is nothing more to read: every further call
+    /// is `Invalid`.
+    pub(crate) async fn next_section(&mut self) -> Result<Option<Section>> {
         if self.failed {
             return Err(Error::invalid("the CAR file cannot be read past its first error"));
         }
-        // Set until the block is found good, so that a cancelled call cannot lose its place silently.
+        // Set until the section is found good, so that a cancelled call cannot lose its place silently.
         self.failed = true;
         let found = match self.sections.next_block().await {
             Err(e) => Err(failure(&self.watch, e)),
             Ok(None) => Ok(None),
-            Ok(Some((cid, data))) => self.check(cid, data).map(Some),
+            Ok(Some((cid, data))) => self.section(cid, data).map(Some),
         }?;
         self.failed = false;
         Ok(found)
     }
 
-    fn check(&self, cid: Cid, data: Vec<u8>) -> Result<Block> {
+    fn section(&self, cid: Cid, data: Vec<u8>) -> Result<Section> {
         let (offset, body) = {
             let at = self.watch.lock();
             (at.section, at.body)
@@ -115,8 +135,7 @@ impl<R: AsyncRead + Unpin> CarReader<R> {
             let message = format!("block {cid} at byte {offset} has {} bytes; at most {MAX_BLOCK} are allowed", data.len());
             return Err(Error::corrupt(message));
         }
-        verify(&cid, &data).map_err(|e| e.context(format!("the CAR section at byte {offset}")))?;
-        Ok(Block { cid, data: data.into(), offset })
+        Ok(Section(Block { cid, data: data.into(), offset }))
     }
 }
 

@@ -1,82 +1,156 @@
-//! A chunk put together from its blocks, as a CAR file holds them.
+//! A chunk put together from its blocks, as a CAR file holds them, and written while they arrive.
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest};
-use crate::unixfs::{self, Shape, Tree};
+use crate::storage::{ObjectName, ObjectWriter};
+use crate::unixfs::{self, LEAF, Shape, Tree};
 
-use super::{Hashed, Plan};
+use super::write::interior_parts;
+use super::{ChunkStore, Hashed, Plan};
 
-/// Puts one chunk together from its blocks in depth-first order, the root first.
+/// Puts one chunk of more than one block together from its blocks in depth-first order, the root first.
 ///
 /// Ask which block is [`wanted`](Self::wanted), [`push`](Self::push) its bytes, and [`finish`](Self::finish) when none is wanted any
-/// more. A block that occurs in several places is wanted each time. Every block is hashed; the payload is held in
-/// memory until the end, pieces that are pushed twice once.
+/// more. A block that occurs in several places is wanted each time. Leaves go to the store as they come, so that the memory
+/// this takes is that of the interior nodes; only for a store that takes objects whole is the payload held to the end.
 #[derive(Debug)]
 pub(crate) struct Assembler {
+    chunks: ChunkStore,
     id: ChunkId,
     size: u64,
     /// What is still to come, the next last; at most 1,024 for each level.
     stack: Vec<(ChunkId, Shape)>,
     leaves: Vec<Digest>,
-    payload: Vec<Bytes>,
+    nodes: HashMap<ChunkId, Bytes>,
+    payload: Payload,
+}
+
+/// Where the leaves are that have come.
+#[derive(Debug)]
+enum Payload {
+    None,
+    Stored(Box<dyn ObjectWriter>),
+    Held(Vec<Bytes>),
+}
+
+impl ChunkStore {
+    /// Begins chunk `id`, whose entry says that it has `size` bytes; `Corrupt` when no tree has that size. Nothing is
+    /// written before the first leaf.
+    ///
+    /// A few blocks can say that they make up a huge file by being linked many times: the caller decides which sizes it accepts.
+    pub(crate) fn assemble(&self, id: ChunkId, size: u64) -> Result<Assembler> {
+        let Plan::Tree(layout) = Plan::of(&id, size)? else {
+            return Err(Error::internal(format!("chunk {id} is one block, which needs no assembling")));
+        };
+        let stack = vec![(id, layout.root())];
+        Ok(Assembler { chunks: self.clone(), id, size, stack, leaves: Vec::new(), nodes: HashMap::new(), payload: Payload::None })
+    }
 }
 
 impl Assembler {
-    /// Begins chunk `id`, whose entry says that it has `size` bytes; `Corrupt` when no chunk of this form has that size.
-    ///
-    /// A few blocks can say that they make up a huge file by being linked many times: the caller decides which sizes it accepts.
-    pub(crate) fn new(id: ChunkId, size: u64) -> Result<Self> {
-        let shape = match Plan::of(&id, size)? {
-            Plan::Raw => Shape { height: 0, size },
-            Plan::Tree(layout) => layout.root(),
-        };
-        Ok(Self { id, size, stack: vec![(id, shape)], leaves: Vec::new(), payload: Vec::new() })
-    }
-
     /// The block to push next; `None` when the chunk is complete.
     pub(crate) fn wanted(&self) -> Option<ChunkId> {
         self.stack.last().map(|(id, _)| *id)
     }
 
-    /// Takes the block that was wanted.
-    ///
-    /// `Corrupt` when its bytes do not hash to the wanted id or a leaf has not the length that its node says; `Unsupported` when an interior
-    /// node is right but of another profile. `Invalid` when no block is wanted. An error leaves the assembler as it was.
-    pub(crate) fn push(&mut self, bytes: Bytes) -> Result<()> {
-        let &(want, shape) = self.stack.last().ok_or_else(|| Error::invalid(format!("chunk {} is already complete", self.id)))?;
-        let digest = want.digest().hash().digest(&bytes);
-        if digest != *want.digest() {
-            let found = ChunkId::new(want.form(), digest);
-            return Err(Error::corrupt(format!("chunk {}: its block {want} has bytes that hash to {found}", self.id)));
+    /// How many leaves have come: the index of the next.
+    pub(crate) const fn leaves(&self) -> u64 {
+        self.leaves.len() as u64
+    }
+
+    /// Whether a part of the chunk is in the store or held for it.
+    pub(crate) const fn has_begun(&self) -> bool {
+        !matches!(self.payload, Payload::None)
+    }
+
+    /// How many bytes of interior nodes have come, all of which are in memory.
+    pub(crate) fn interior(&self) -> u64 {
+        self.nodes.values().map(|node| node.len() as u64).sum()
+    }
+
+    /// How many bytes of payload are in memory.
+    pub(crate) fn held(&self) -> u64 {
+        match &self.payload {
+            Payload::None | Payload::Stored(_) => 0,
+            Payload::Held(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
         }
+    }
+
+    /// Takes the block that was wanted: bytes that the caller has found to hash to that id.
+    ///
+    /// `Corrupt` when a leaf has not the length that its node says; `Unsupported` when an interior node is of another profile. `Invalid`
+    /// when no block is wanted. After another error the chunk is lost.
+    pub(crate) async fn push(&mut self, bytes: Bytes) -> Result<()> {
+        let &(want, shape) = self.stack.last().ok_or_else(|| Error::invalid(format!("chunk {} is already complete", self.id)))?;
+        let digest = *want.digest();
+        debug_assert_eq!(digest.hash().digest(&bytes), digest, "chunk {}: the caller verifies block {want}", self.id);
         if shape.height > 0 {
             let children = unixfs::children(shape, digest.hash(), &bytes).map_err(|e| e.context(format!("chunk {}", self.id)))?;
             self.stack.pop();
             self.stack.extend(children.into_iter().rev());
+            self.nodes.insert(want, bytes);
             return Ok(());
         }
         if bytes.len() as u64 != shape.size {
             let message = format!("chunk {}: its leaf {want} has {} bytes, not {}", self.id, bytes.len(), shape.size);
             return Err(Error::corrupt(message));
         }
+        if !self.has_begun() {
+            self.payload = match self.chunks.storage.writer(&ObjectName::chunk(&self.id)) {
+                Some(writer) => Payload::Stored(writer),
+                None => Payload::Held(Vec::new()),
+            };
+        }
+        match &mut self.payload {
+            Payload::Stored(writer) => writer.write(bytes).await.map_err(|e| e.context(format!("chunk {}", self.id)))?,
+            Payload::Held(pieces) => pieces.push(bytes),
+            Payload::None => {}
+        }
         self.stack.pop();
         self.leaves.push(digest);
-        self.payload.push(bytes);
         Ok(())
     }
 
-    /// The finished chunk, ready to be [`put`](super::ChunkStore::put); `Corrupt` when a block is still wanted.
-    pub(crate) fn finish(mut self) -> Result<Hashed> {
+    /// Reads a block back that has been pushed: leaf `index`, or an interior node.
+    pub(crate) async fn read(&mut self, block: &ChunkId, index: Option<u64>) -> Result<Bytes> {
+        let lost = |id| Error::internal(format!("chunk {id} has lost its block {block}"));
+        let Some(index) = index else { return self.nodes.get(block).cloned().ok_or_else(|| lost(self.id)) };
+        let bytes = match &mut self.payload {
+            Payload::None => return Err(lost(self.id)),
+            Payload::Stored(writer) => writer.read(index * LEAF..((index + 1) * LEAF).min(self.size)).await?,
+            Payload::Held(pieces) => {
+                let at = usize::try_from(index).unwrap_or(usize::MAX);
+                pieces.get(at).cloned().ok_or_else(|| lost(self.id))?
+            }
+        };
+        super::read::check(
+            &self.id,
+            &format!("its leaf {index}"),
+            ChunkId::new(ChunkForm::Raw, block.digest().hash().digest(&bytes)),
+            *block,
+        )?;
+        Ok(bytes)
+    }
+
+    /// Stores the finished chunk; durable after [`Storage::barrier`](crate::storage::Storage::barrier). `Corrupt` when a block is
+    /// still wanted.
+    pub(crate) async fn finish(self) -> Result<()> {
         if let Some(want) = self.wanted() {
             return Err(Error::corrupt(format!("chunk {} lacks its block {want}", self.id)));
         }
-        if self.id.form() == ChunkForm::Raw {
-            return Ok(Hashed::raw(*self.id.digest(), self.payload.pop().unwrap_or_default()));
-        }
         let tree = Tree::of(self.id.digest().hash(), self.size, self.leaves)?;
         debug_assert_eq!(tree.root(), self.id, "every node was checked to have its only encoding");
-        Ok(Hashed::from_tree(tree, self.payload))
+        match self.payload {
+            Payload::None => Err(Error::internal(format!("chunk {} has no leaves", self.id))),
+            Payload::Held(pieces) => self.chunks.put(&Hashed::from_tree(tree, pieces)).await,
+            Payload::Stored(mut writer) => {
+                writer.write(interior_parts(&tree).concat().into()).await?;
+                writer.finish().await
+            }
+        }
     }
 }

@@ -23,6 +23,7 @@
 //! Nothing leaves a read unverified: a raw block is hashed, leaves are checked against their nodes, and nodes
 //! against their parents up to the id.
 
+mod batch;
 mod import;
 mod read;
 mod split;
@@ -38,6 +39,7 @@ use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 use crate::storage::Storage;
 use crate::unixfs::{LEAF, Layout, MAX_SIZE};
 
+pub(crate) use batch::Sized;
 pub(crate) use import::Assembler;
 pub(crate) use split::Hashed;
 

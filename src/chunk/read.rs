@@ -69,7 +69,7 @@ impl ChunkStore {
     }
 
     /// Leaf `index` of a chunk, checked. For one leaf; whoever wants many gets the [`tree`](Self::tree) once and
-    /// calls [`leaf_of`](Self::leaf_of).
+    /// calls [`leaves_of`](Self::leaves_of).
     pub(crate) async fn leaf(&self, id: &ChunkId, size: u64, index: u64) -> Result<Bytes> {
         let start = index.saturating_mul(LEAF).min(size);
         if start == size && (index, size) != (0, 0) {
@@ -79,18 +79,6 @@ impl ChunkStore {
             Plan::Raw => self.read_raw(id, size).await,
             Plan::Tree(_) => self.read_range(id, size, start..(start + LEAF).min(size)).await,
         }
-    }
-
-    /// Leaf `index` of the chunk with this tree, by a read of that leaf alone, checked against its digest.
-    pub(crate) async fn leaf_of(&self, tree: &Tree, index: u64) -> Result<Bytes> {
-        let id = tree.root();
-        if index >= tree.layout().leaves() {
-            return Err(Error::invalid(format!("chunk {id} has no leaf {index}")));
-        }
-        let start = index * LEAF;
-        let bytes = self.fetch_part(&id, start..start + tree.layout().leaf_len(index)).await?;
-        check_leaves(&id, tree, index, &digests_of(id.digest().hash(), &bytes).await?)?;
-        Ok(bytes)
     }
 
     async fn read_raw(&self, id: &ChunkId, size: u64) -> Result<Bytes> {
@@ -115,21 +103,11 @@ impl ChunkStore {
 
     /// The whole object, which must have `len` bytes.
     async fn fetch_whole(&self, id: &ChunkId, len: u64) -> Result<Bytes> {
-        let found = self.storage.get(&ObjectName::chunk(id), None).await;
-        let bytes = found.map_err(|e| in_chunk(id, e))?.ok_or_else(|| missing(id))?;
-        if bytes.len() as u64 == len {
-            return Ok(bytes);
-        }
-        let found = match (id.form(), leaf_digests(id.digest().hash(), &bytes).as_slice()) {
-            (ChunkForm::Raw, [digest]) => format!(", and it hashes to {}", ChunkId::new(ChunkForm::Raw, *digest)),
-            _ => String::new(),
-        };
-        let have = bytes.len();
-        Err(Error::corrupt(format!("chunk {id} has an object of {have} bytes; by its size it should have {len}{found}")))
+        whole(id, len, self.storage.get(&ObjectName::chunk(id), None).await)
     }
 
     /// A part of the object.
-    async fn fetch_part(&self, id: &ChunkId, range: Range<u64>) -> Result<Bytes> {
+    pub(super) async fn fetch_part(&self, id: &ChunkId, range: Range<u64>) -> Result<Bytes> {
         let len = range.end - range.start;
         let found = self.storage.get(&ObjectName::chunk(id), Some(range)).await;
         let bytes = found.map_err(|e| in_chunk(id, e))?.ok_or_else(|| missing(id))?;
@@ -141,8 +119,22 @@ impl ChunkStore {
     }
 }
 
+/// The whole object as the store answered, which must have `len` bytes.
+pub(super) fn whole(id: &ChunkId, len: u64, found: Result<Option<Bytes>>) -> Result<Bytes> {
+    let bytes = found.map_err(|e| in_chunk(id, e))?.ok_or_else(|| missing(id))?;
+    if bytes.len() as u64 == len {
+        return Ok(bytes);
+    }
+    let found = match (id.form(), leaf_digests(id.digest().hash(), &bytes).as_slice()) {
+        (ChunkForm::Raw, [digest]) => format!(", and it hashes to {}", ChunkId::new(ChunkForm::Raw, *digest)),
+        _ => String::new(),
+    };
+    let have = bytes.len();
+    Err(Error::corrupt(format!("chunk {id} has an object of {have} bytes; by its size it should have {len}{found}")))
+}
+
 /// Checks the digests of leaves, of which the first has index `first`, against the tree.
-fn check_leaves(id: &ChunkId, tree: &Tree, first: u64, digests: &[Digest]) -> Result<()> {
+pub(super) fn check_leaves(id: &ChunkId, tree: &Tree, first: u64, digests: &[Digest]) -> Result<()> {
     let skip = to_memory(0..first)?.end;
     let wanted = tree.leaves().get(skip..).and_then(|rest| rest.get(..digests.len()));
     let wanted = wanted.ok_or_else(|| Error::internal(format!("chunk {id} has no {} leaves from leaf {first}", digests.len())))?;
@@ -152,7 +144,7 @@ fn check_leaves(id: &ChunkId, tree: &Tree, first: u64, digests: &[Digest]) -> Re
     Ok(())
 }
 
-fn check(id: &ChunkId, part: &str, found: ChunkId, want: ChunkId) -> Result<()> {
+pub(super) fn check(id: &ChunkId, part: &str, found: ChunkId, want: ChunkId) -> Result<()> {
     if found == want {
         return Ok(());
     }

@@ -6,10 +6,12 @@ use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm};
 use crate::unixfs::{LEAF, MAX_SIZE, Tree};
 
+use super::Plan;
+
 /// Payloads above this many bytes are hashed by several threads.
 const PARALLEL: usize = 4 << 20;
 /// Payloads up to this many bytes are hashed where the caller stands: about 0.1 ms, less than a hop between threads is worth.
-const INLINE: usize = 128 << 10;
+pub(super) const INLINE: usize = 128 << 10;
 
 /// A chunk whose id is known and whose object is ready to be written.
 #[derive(Debug, Clone)]
@@ -37,6 +39,16 @@ impl Hashed {
         }
         let digest = digests.first().copied().unwrap_or_else(|| hash.digest(&[]));
         Ok(Self::raw(digest, bytes))
+    }
+
+    /// Chunk `id` of `size` bytes, which is one block, from bytes that the caller has found to hash to `id`; `Corrupt` when that is
+    /// no chunk of one block, or they are not as many.
+    pub(crate) fn from_block(id: ChunkId, size: u64, bytes: Bytes) -> Result<Self> {
+        debug_assert_eq!(id.digest().hash().digest(&bytes), *id.digest(), "the caller verifies chunk {id}");
+        match Plan::of(&id, size)? {
+            Plan::Raw if bytes.len() as u64 == size => Ok(Self::raw(*id.digest(), bytes)),
+            _ => Err(Error::corrupt(format!("chunk {id} has {} bytes, not {size}", bytes.len()))),
+        }
     }
 
     /// A chunk that is one block with this digest.

@@ -14,18 +14,20 @@ use futures::stream::{self, BoxStream};
 
 use super::split::leaf_digests;
 use super::write::object_parts;
-use super::{Assembler, ChunkStore, Hashed};
+use super::{ChunkStore, Hashed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
-use crate::storage::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use crate::storage::{Expected, Local, LocalOptions, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use crate::unixfs::{LEAF, Step, Tree};
 
-/// Objects in a map; counts requests and bytes. Can pretend that each begins with many zeros.
+/// Objects in a map; counts requests, how many of them ran at once, and bytes. Can pretend that each begins with many zeros.
 #[derive(Debug, Default)]
 struct Objects {
     zeros: u64,
     map: Mutex<HashMap<String, Bytes>>,
     gets: AtomicU64,
+    under_way: AtomicU64,
+    at_once: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -45,6 +47,9 @@ impl Storage for Objects {
             return Err(Error::corrupt(format!("{name} ends before byte {}", range.end)));
         }
         self.gets.fetch_add(1, Ordering::Relaxed);
+        self.at_once.fetch_max(self.under_way.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_add(range.end - range.start, Ordering::Relaxed);
         let stored = |at: u64| at.saturating_sub(self.zeros) as usize;
         let zeros = range.end.min(self.zeros).saturating_sub(range.start) as usize;
@@ -164,9 +169,12 @@ async fn ranges_are_verified_and_frugal() {
         for (start, end) in edges.iter().flat_map(|&a| edges.map(|b| (a, b))).filter(|&(a, b)| a <= b && b <= len) {
             objects.bytes.store(0, Ordering::Relaxed);
             objects.gets.store(0, Ordering::Relaxed);
+            objects.at_once.store(0, Ordering::Relaxed);
             let got = chunks.read_range(&id, len, start..end).await.unwrap();
             assert_eq!(got, bytes.slice(start as usize..end as usize), "{start}..{end} of {len}");
-            assert!(objects.gets.load(Ordering::Relaxed) <= 2);
+            let gets = objects.gets.load(Ordering::Relaxed);
+            assert!(gets <= 2, "leaves and interior nodes");
+            assert_eq!(objects.at_once.load(Ordering::Relaxed), gets, "one round trip");
             assert!(objects.bytes.load(Ordering::Relaxed) <= end - start + 2 * LEAF + 1000);
         }
         for bad in [Range { start: 2, end: 1 }, 0..len + 1, len + 1..len + 1] {
@@ -271,80 +279,131 @@ async fn a_missing_chunk_is_not_found() {
     }
 }
 
-/// A chunk from its blocks in depth-first order, and nothing but those.
-fn assemble(id: ChunkId, size: u64, blocks: &[Bytes]) -> Result<Hashed> {
-    let mut assembler = Assembler::new(id, size)?;
-    blocks.iter().try_for_each(|block| assembler.push(block.clone()))?;
-    assembler.finish()
+/// Stores a chunk from its blocks in depth-first order, and nothing but those.
+async fn assemble(chunks: &ChunkStore, id: ChunkId, size: u64, blocks: &[Bytes]) -> Result<()> {
+    if id.form() == ChunkForm::Raw {
+        return chunks.put_many(&[Hashed::from_block(id, size, blocks[0].clone())?]).await;
+    }
+    let mut assembler = chunks.assemble(id, size)?;
+    for block in blocks {
+        let Some(want) = assembler.wanted() else { return Err(Error::invalid("more blocks than the chunk has")) };
+        if want.digest() != &want.digest().hash().digest(block) {
+            return Err(Error::corrupt("the caller looks at the hashes"));
+        }
+        assembler.push(block.clone()).await?;
+    }
+    assembler.finish().await
+}
+
+/// The blocks of a stored chunk in depth-first order.
+async fn blocks(source: &ChunkStore, id: &ChunkId, len: u64) -> Vec<Bytes> {
+    let Some(tree) = source.tree(id, len).await.unwrap() else { return vec![source.leaf(id, len, 0).await.unwrap()] };
+    assert_eq!(source.interior(id, len).await.unwrap().len(), tree.nodes().len());
+    let mut blocks = Vec::new();
+    for step in tree.depth_first() {
+        blocks.push(match step {
+            Step::Node(n) => tree.nodes()[n].bytes.clone(),
+            Step::Leaf(n) => {
+                let [leaf] = &source.leaves_of(&tree, n..n + 1).await.unwrap()[..] else { panic!("one leaf was asked for") };
+                assert_eq!(*leaf, source.leaf(id, len, n).await.unwrap());
+                leaf.clone()
+            }
+        });
+    }
+    blocks
 }
 
 #[tokio::test]
 async fn blocks_go_out_and_come_back() {
-    let (stored, source) = sha();
-    let (objects, target) = sha();
-    for len in SIZES {
-        let (id, _) = write(&source, payload(len)).await.unwrap();
-        let mut blocks = Vec::new();
-        if let Some(tree) = source.tree(&id, len).await.unwrap() {
-            assert_eq!(source.interior(&id, len).await.unwrap().len(), tree.nodes().len());
-            for step in tree.depth_first() {
-                blocks.push(match step {
-                    Step::Node(n) => tree.nodes()[n].bytes.clone(),
-                    Step::Leaf(n) => {
-                        let leaf = source.leaf_of(&tree, n).await.unwrap();
-                        assert_eq!(leaf, source.leaf(&id, len, n).await.unwrap());
-                        leaf
-                    }
-                });
+    let directory = tempfile::tempdir().unwrap();
+    let local: Arc<dyn Storage> = Arc::new(Local::open(directory.path(), LocalOptions::default()).unwrap());
+    let (_, source) = sha();
+    for target in [Arc::new(Objects::default()), local] {
+        let chunks = ChunkStore::new(target.clone(), HashAlgorithm::Sha2_256);
+        for len in SIZES {
+            let (id, _) = write(&source, payload(len)).await.unwrap();
+            let blocks = blocks(&source, &id, len).await;
+            assert_eq!(source.leaf(&id, len, len.div_ceil(LEAF).max(1)).await.unwrap_err().kind(), ErrorKind::Invalid);
+            let extra = [&blocks[..], &[payload(3)]].concat();
+            for bad in [&blocks[..blocks.len() - 1], &extra[..]].into_iter().filter(|_| len > LEAF) {
+                assert!(assemble(&chunks, id, len, bad).await.is_err());
+                assert_eq!(target.get(&ObjectName::chunk(&id), None).await.unwrap(), None, "nothing is seen of what is not whole");
             }
-            assert!(source.leaf_of(&tree, tree.layout().leaves()).await.is_err());
-            let good = stored.object(&id);
-            let mut bad = good.to_vec();
-            bad[LEAF as usize] ^= 1;
-            stored.damage(&id, bad.into());
-            assert_eq!(source.leaf_of(&tree, 1).await.unwrap_err().kind(), ErrorKind::Corrupt);
-            assert_eq!(source.leaf_of(&tree, 0).await.unwrap(), blocks[1]);
-            stored.damage(&id, good);
-        } else {
-            assert!(source.interior(&id, len).await.unwrap().is_empty());
-            blocks.push(source.leaf(&id, len, 0).await.unwrap());
+            assert!(assemble(&chunks, id, len + 1, &blocks).await.is_err());
+            assemble(&chunks, id, len, &blocks).await.unwrap();
+            assert_eq!(chunks.read(&id, len).await.unwrap(), payload(len));
+            let object = target.get(&ObjectName::chunk(&id), None).await.unwrap().unwrap();
+            assert_eq!(object, object_parts(&hashed(HashAlgorithm::Sha2_256, payload(len))).concat());
         }
-        assert_eq!(source.leaf(&id, len, len.div_ceil(LEAF).max(1)).await.unwrap_err().kind(), ErrorKind::Invalid);
-
-        let mut swapped = blocks.clone();
-        swapped.reverse();
-        let damaged = [&blocks[1..], &[payload(3)]].concat();
-        let extra = [&blocks[..], &[payload(3)]].concat();
-        for bad in [&swapped, &damaged, &extra, &blocks[..blocks.len() - 1].to_vec()] {
-            if *bad != blocks {
-                let kind = assemble(id, len, bad).unwrap_err().kind();
-                assert_eq!(kind, if *bad == extra { ErrorKind::Invalid } else { ErrorKind::Corrupt });
-            }
-        }
-        assert!(assemble(id, len + 1, &blocks).is_err());
-        target.put(&assemble(id, len, &blocks).unwrap()).await.unwrap();
-        assert_eq!(target.read(&id, len).await.unwrap(), payload(len));
-        assert_eq!(objects.object(&id), object_parts(&hashed(HashAlgorithm::Sha2_256, payload(len))).concat());
     }
 }
 
 #[tokio::test]
-async fn repeated_leaves_are_wanted_each_time() {
-    let (_, chunks) = sha();
-    let zeros = chunks.hash(vec![0; 3 * LEAF as usize].into()).await.unwrap();
-    let mut assembler = Assembler::new(zeros.id(), 3 * LEAF).unwrap();
-    assembler.push(zeros.tree().unwrap().nodes()[0].bytes.clone()).unwrap();
-    let leaf = assembler.wanted().unwrap();
-    for _ in 0..3 {
-        assert_eq!(assembler.wanted(), Some(leaf));
-        assembler.push(vec![0; LEAF as usize].into()).unwrap();
+async fn many_are_read_as_one_is() {
+    let (stored, chunks) = sha();
+    let mut wanted = Vec::new();
+    for len in SIZES {
+        wanted.push((write(&chunks, payload(len)).await.unwrap().0, len));
     }
-    assert_eq!(assembler.push(Bytes::new()).unwrap_err().kind(), ErrorKind::Invalid);
-    assert_eq!(assembler.finish().unwrap().id(), zeros.id());
+    let absent = (hashed(HashAlgorithm::Sha2_256, payload(77)).id(), 77);
+    wanted.insert(1, absent);
+    let damaged = (write(&chunks, payload(78)).await.unwrap().0, 78);
+    stored.damage(&damaged.0, payload(79).slice(1..));
+    wanted.push(damaged);
+    wanted.push((wanted[0].0, wanted[0].1 + 1));
+    let mut kinds = Vec::new();
+    for (found, (id, len)) in chunks.read_many(&wanted).await.into_iter().zip(&wanted) {
+        let alone = chunks.read(id, *len).await;
+        assert_eq!(found.as_ref().ok(), alone.as_ref().ok());
+        assert_eq!(found.as_ref().err().map(ToString::to_string), alone.err().map(|e| e.to_string()));
+        kinds.extend(found.err().map(|e| e.kind()));
+    }
+    assert_eq!(kinds, [ErrorKind::NotFound, ErrorKind::Corrupt, ErrorKind::Corrupt]);
 }
 
-#[test]
-fn files_of_other_profiles_are_unsupported() {
+#[tokio::test]
+async fn leaves_are_read_together_and_each_is_checked() {
+    let (stored, chunks) = sha();
+    let len = 5 * LEAF + 17;
+    let (id, _) = write(&chunks, payload(len)).await.unwrap();
+    let tree = chunks.tree(&id, len).await.unwrap().unwrap();
+    assert_eq!(chunks.leaves_of(&tree, 1..6).await.unwrap().concat(), payload(len).slice(LEAF as usize..));
+    for bad in [0..7, 6..7, 2..2] {
+        assert_eq!(chunks.leaves_of(&tree, bad).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    let mut bad = stored.object(&id).to_vec();
+    bad[3 * LEAF as usize] ^= 1;
+    stored.damage(&id, bad.into());
+    assert_eq!(chunks.leaves_of(&tree, 1..6).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(chunks.leaves_of(&tree, 1..3).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn repeated_leaves_are_wanted_each_time_and_can_be_read_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let local: Arc<dyn Storage> = Arc::new(Local::open(directory.path(), LocalOptions::default()).unwrap());
+    for target in [Arc::new(Objects::default()), local] {
+        let chunks = ChunkStore::new(target, HashAlgorithm::Sha2_256);
+        let zeros = chunks.hash(vec![0; 3 * LEAF as usize].into()).await.unwrap();
+        let node = zeros.tree().unwrap().nodes()[0].bytes.clone();
+        let mut assembler = chunks.assemble(zeros.id(), 3 * LEAF).unwrap();
+        assembler.push(node.clone()).await.unwrap();
+        let leaf = assembler.wanted().unwrap();
+        assert!(assembler.read(&leaf, Some(0)).await.is_err(), "it has not come yet");
+        for n in 0..3 {
+            assert_eq!((assembler.wanted(), assembler.leaves()), (Some(leaf), n));
+            assembler.push(vec![0; LEAF as usize].into()).await.unwrap();
+            assert_eq!(assembler.read(&leaf, Some(n)).await.unwrap(), vec![0; LEAF as usize]);
+        }
+        assert_eq!(assembler.read(&zeros.id(), None).await.unwrap(), node);
+        assert_eq!(assembler.push(Bytes::new()).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assembler.finish().await.unwrap();
+        assert_eq!(chunks.read(&zeros.id(), 3 * LEAF).await.unwrap(), vec![0; 3 * LEAF as usize]);
+    }
+}
+
+#[tokio::test]
+async fn files_of_other_profiles_are_unsupported() {
     // What `ipfs add --cid-version=1` of old makes of 300,000 bytes: two leaves of at most 256 KiB.
     let hash = HashAlgorithm::Sha2_256;
     let link = |digest, size: &[u8]| {
@@ -358,7 +417,7 @@ fn files_of_other_profiles_are_unsupported() {
     ]
     .concat();
     let id = ChunkId::new(ChunkForm::UnixFs, hash.digest(&node));
-    let mut assembler = Assembler::new(id, 2 * LEAF).unwrap();
-    assert_eq!(assembler.push(node.into()).unwrap_err().kind(), ErrorKind::Unsupported);
+    let mut assembler = sha().1.assemble(id, 2 * LEAF).unwrap();
+    assert_eq!(assembler.push(node.into()).await.unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(assembler.wanted(), Some(id), "as it was");
 }

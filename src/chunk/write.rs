@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
 use crate::storage::ObjectName;
-use crate::unixfs::Layout;
+use crate::unixfs::{Layout, Tree};
 
 use super::{ChunkStore, Hashed};
 
@@ -43,11 +43,14 @@ impl ChunkStore {
 /// The object of a chunk, in pieces.
 pub(super) fn object_parts(chunk: &Hashed) -> Vec<Bytes> {
     let mut parts = chunk.payload().to_vec();
-    if let Some(tree) = chunk.tree() {
-        parts.extend(tree.nodes().iter().map(|node| node.bytes.clone()));
-        parts.push(trailer(tree.layout()).into());
-    }
+    parts.extend(chunk.tree().into_iter().flat_map(interior_parts));
     parts
+}
+
+/// What follows the payload in the object of a chunk with this tree, in pieces.
+pub(super) fn interior_parts(tree: &Tree) -> Vec<Bytes> {
+    let nodes = tree.nodes().iter().map(|node| node.bytes.clone());
+    nodes.chain([trailer(tree.layout()).into()]).collect()
 }
 
 /// The trailer of a chunk with this layout.

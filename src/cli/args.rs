@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use crate::commit::CommitOptions;
+use super::output::count;
+use crate::commit::{CommitOptions, Committed};
+use crate::conflict::{Conflict, OnConflict};
 use crate::error::Error;
 use crate::session::WriteSession;
 
-const REPOSITORY: &str = "The repository: a path or file:// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
-const ALLOW: &str = "Read external files below this URL; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]";
+/// How many settled conflicts are named.
+const SHOWN: usize = 8;
+
+const REPOSITORY: &str = "The repository: a path, file://, s3://, gs://, az:// or http(s):// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
+const ALLOW: &str = "Read external files below this URL; =env: with the credentials of the environment; =private: also at \
+addresses that are not public; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]";
 
 /// What every verb takes.
 #[derive(Debug, Args)]
@@ -53,9 +59,21 @@ pub(super) struct CommitArgs {
     /// A field of the commit; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     meta: Vec<(String, String)>,
+    /// Whose changes win where another writer changed the same key or array [default: neither's, the commit fails]
+    #[arg(long, value_name = "WHOSE")]
+    on_conflict: Option<Whose>,
     /// Only say what would change
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+/// Who wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Whose {
+    /// What is staged here replaces what the other writer did
+    Ours,
+    /// What the other writer did stays, and what is staged here against it is dropped
+    Theirs,
 }
 
 impl CommitArgs {
@@ -65,10 +83,13 @@ impl CommitArgs {
             context.out.say(&format!("would commit to {}: {}", self.branch, done.counts));
             return Ok(Verdict::Fine);
         }
-        let base = session.base().id();
-        let snapshot = session.commit(self.options(done.message)?).await?;
+        let options = self.options(done.message)?;
+        let Committed { snapshot, is_new, settled, .. } = session.commit_settling(options).await?;
         context.out.line(&snapshot.id().to_string())?;
-        if snapshot.id() == base {
+        if let (Some(whose), false) = (self.on_conflict, settled.is_empty()) {
+            context.out.say(&told(whose, &settled));
+        }
+        if !is_new {
             context.out.note(&format!("nothing changed, nothing was committed; {} stays as it is", self.branch));
             return Ok(Verdict::Fine);
         }
@@ -84,6 +105,11 @@ impl CommitArgs {
         let mut options = CommitOptions::from(self.message.clone().unwrap_or(message));
         options.author.clone_from(&self.author);
         options.meta = fields(self.meta.clone())?;
+        options.on_conflict = match self.on_conflict {
+            None => OnConflict::Refuse,
+            Some(Whose::Ours) => OnConflict::Ours,
+            Some(Whose::Theirs) => OnConflict::Theirs,
+        };
         Ok(if self.allow_empty { options.allow_empty() } else { options })
     }
 
@@ -93,6 +119,14 @@ impl CommitArgs {
         options.message = format!("{} ({number})", options.message);
         Ok(options)
     }
+}
+
+/// Which conflicts were settled, in one line.
+fn told(whose: Whose, settled: &[Conflict]) -> String {
+    let winner = if whose == Whose::Ours { "ours" } else { "theirs" };
+    let names: Vec<_> = settled.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if settled.len() > SHOWN { ", …" } else { "" };
+    format!("{} settled, {winner} stayed: {}{more}", count(settled.len() as u64, "conflict"), names.join(", "))
 }
 
 /// What a verb staged.

@@ -66,7 +66,7 @@ impl Diff {
             (newer, _) => (side(context, &repository, old).await?, newer),
         };
         match older {
-            (Newer::Snapshot(old), Newer::Snapshot(new)) => self.snapshots(context, &old, &new, &prefix).await,
+            (Newer::Snapshot(old), Newer::Snapshot(new)) => Box::pin(self.snapshots(context, &old, &new, &prefix)).await,
             (Newer::Snapshot(old), Newer::Directory(new)) => self.directory(context, &old, new, &prefix).await,
             (Newer::Directory(path), _) => {
                 let why = format!("{} is a directory, which can only be the newer side: firn diff REV {}", path.display(), path.display());

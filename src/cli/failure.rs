@@ -90,7 +90,7 @@ pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode 
             }
         }
         Format::Json => {
-            let conflicts = commit.map_or(&[][..], |failed| failed.conflicts());
+            let conflicts = commit.map_or(&[][..], |failed| failed.conflicts()).iter().map(ToString::to_string).collect();
             let pending = commit.and_then(|failed| failed.pending()).map(PendingRow::of);
             complain_json(&Report { error: Told { kind: error.kind().word(), message: &message, because, conflicts, pending } });
         }
@@ -130,8 +130,8 @@ struct Told<'a> {
     kind: &'a str,
     message: &'a str,
     because: Vec<String>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    conflicts: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pending: Option<PendingRow>,
 }

@@ -19,6 +19,7 @@ mod completions;
 mod copy;
 mod deps;
 mod diff;
+mod doctor;
 mod failure;
 mod history;
 mod import;
@@ -116,6 +117,8 @@ enum Verb {
     Deps(deps::Deps),
     /// Read again and check everything that a snapshot holds.
     Verify(verify::Verify),
+    /// Try out what a place does that a repository relies on.
+    Doctor(doctor::Doctor),
     /// Find out whether a commit whose outcome was unknown happened.
     Settle(settle::Settle),
     /// Write a version into a CAR file, or take one from it.
@@ -168,6 +171,7 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Moves(verb) => Box::pin(verb.run(context)).await,
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
         Verb::Verify(verb) => Box::pin(verb.run(context)).await,
+        Verb::Doctor(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,
         Verb::Car(verb) => Box::pin(verb.run(context)).await,
         Verb::Completions(verb) => verb.run(context),

@@ -1,12 +1,12 @@
 //! The virtual-file manifest follows the manifest: counts are deltas of what an edit replaced.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
-use crate::key::MapKey;
+use crate::map::Edit;
 use crate::session::{Snapshot, Staged, StagedFile};
 use crate::virtuals::Validator;
 
@@ -34,34 +34,16 @@ impl Count {
     }
 }
 
-/// The edits of the files map that follow from `edits` of the manifest, which replaced `replaced`.
+/// The edits of the files map that follow from the edits of the manifest of `base` that `deltas` have seen.
 ///
 /// `SourceChanged` when a staged validator differs from what the map says of a file into which older references
 /// remain.
-pub(super) async fn count_files(
-    base: &Snapshot,
-    staged: &Staged,
-    edits: &[(MapKey, Option<Entry>)],
-    replaced: &[Option<Entry>],
-) -> Result<Vec<(MapKey, Option<VirtualFile>)>> {
-    let mut deltas = Deltas::default();
-    for ((_, new), old) in edits.iter().zip(replaced) {
-        if let (Some(Entry::Virtual { file, length, .. }), true) = (new, new == old) {
-            deltas.of(file).again.add(*length)?;
-            continue;
-        }
-        if let Some(Entry::Virtual { file, length, .. }) = old {
-            deltas.of(file).removed.add(*length)?;
-        }
-        if let Some(Entry::Virtual { file, length, .. }) = new {
-            deltas.of(file).added.add(*length)?;
-        }
-    }
+pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Deltas) -> Result<Vec<Edit<VirtualFile>>> {
     let deltas = deltas.sorted();
     let keys: Vec<_> = deltas.iter().map(|(file, _)| file.as_map_key().clone()).collect();
     let known = base.file_map().find_many(&keys).await?;
     let mut file_edits = Vec::with_capacity(keys.len());
-    for (((file, delta), key), old) in deltas.iter().zip(keys).zip(known) {
+    for (((file, delta), key), old) in deltas.into_iter().zip(keys).zip(known) {
         let new = next_record(file, *delta, old.as_ref(), staged.files().get(file))?;
         if new != old {
             file_edits.push((key, new));
@@ -70,15 +52,35 @@ pub(super) async fn count_files(
     Ok(file_edits)
 }
 
-/// Deltas by file. A commit has as many references as it likes, and neighbours mostly point into one file.
+/// What edits of a manifest do to the references into each file. A commit has as many references as it likes, and neighbours mostly point into one file.
 #[derive(Debug, Default)]
-struct Deltas {
+pub(super) struct Deltas {
     all: Vec<(FileKey, Delta)>,
     places: HashMap<FileKey, usize, Xxh3DefaultBuilder>,
     last: usize,
 }
 
 impl Deltas {
+    /// Takes one edit: what was under the key before it, and what is there now.
+    pub(super) fn see(&mut self, old: Option<&Entry>, new: Option<&Entry>) -> Result<()> {
+        if let (Some(Entry::Virtual { file, length, .. }), true) = (new, new == old) {
+            return self.of(file).again.add(*length);
+        }
+        if let Some(Entry::Virtual { file, length, .. }) = old {
+            self.of(file).removed.add(*length)?;
+        }
+        if let Some(Entry::Virtual { file, length, .. }) = new {
+            self.of(file).added.add(*length)?;
+        }
+        Ok(())
+    }
+
+    /// The containers of the files that edits point into.
+    pub(super) fn containers(&self) -> BTreeSet<&str> {
+        let used = self.all.iter().filter(|(_, delta)| delta.added.refs > 0 || delta.again.refs > 0);
+        used.map(|(file, _)| file.container()).collect()
+    }
+
     fn of(&mut self, file: &FileKey) -> &mut Delta {
         if self.all.get(self.last).is_none_or(|(last, _)| last != file) {
             self.last = self.places.get(file).copied().unwrap_or_else(|| {
@@ -91,9 +93,10 @@ impl Deltas {
         delta
     }
 
-    fn sorted(mut self) -> Vec<(FileKey, Delta)> {
-        self.all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        self.all
+    fn sorted(&self) -> Vec<&(FileKey, Delta)> {
+        let mut all: Vec<_> = self.all.iter().collect();
+        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        all
     }
 }
 

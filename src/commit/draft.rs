@@ -1,15 +1,17 @@
 //! The maps that a commit would have: the staged changes applied to a base.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::vec;
 
-use super::counts::count_files;
+use super::counts::{Deltas, count_files};
 use crate::error::{Error, Result};
 use crate::format::{Commit, Container, Entry, FileKey, VirtualFile};
 use crate::id::NodeId;
-use crate::key::MapKey;
-use crate::map::{Map, Span};
-use crate::objects::Uploads;
-use crate::session::{Snapshot, Staged, WriteSession};
+use crate::key::{MapKey, Prefix};
+use crate::map::{Edit, Edits, Map, Scan, Span};
+use crate::objects::{Objects, Uploads};
+use crate::session::{Snapshot, Staged, StagedEdits, WriteSession};
 
 /// Everything of a commit but when, why and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,40 +32,90 @@ impl Draft {
 impl WriteSession {
     /// Applies what is staged to the session's base, and starts to upload what is new.
     pub(super) async fn draft(&mut self) -> Result<Draft> {
-        let edits = edits_of(&self.base, &self.staged).await?;
-        apply_edits(&self.base, &self.staged, &edits, &mut self.uploads).await
+        apply(&self.base, &self.staged, &mut self.uploads).await
     }
 }
 
-/// The staged entries, and a deletion of every key of `base` in a deleted range.
-async fn edits_of(base: &Snapshot, staged: &Staged) -> Result<Vec<(MapKey, Option<Entry>)>> {
-    let mut edits: Vec<_> = staged.entries().iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
-    for prefix in staged.deleted() {
-        let mut doomed = base.manifest().scan(Span::prefix(prefix));
-        while let Some((key, _)) = doomed.next().await? {
-            if !staged.entries().contains_key(&key) {
-                edits.push((key, None));
+/// How many edits are in memory at once: enough to send for the leaves they touch together.
+const BATCH: usize = 2048;
+
+/// The staged entries, and a deletion of every key of the base in a deleted range, in the order of the keys.
+struct AllEdits<'a> {
+    manifest: Map<'a, Entry, Objects>,
+    staged: StagedEdits<'a>,
+    /// The staged edit that comes next.
+    next: Option<Edit<Entry>>,
+    /// The deleted ranges that have not been begun.
+    deleted: vec::IntoIter<&'a Prefix>,
+    /// The keys of the base in the one that has, and the next of them.
+    doomed: Option<(Scan<'a, Entry, Objects>, MapKey)>,
+}
+
+impl<'a> AllEdits<'a> {
+    async fn new(base: &'a Snapshot, staged: &'a Staged) -> Result<Self> {
+        let (mut edits, deleted) = (staged.edits(None)?, staged.deleted().into_iter());
+        let next = edits.next()?;
+        let mut all = Self { manifest: base.manifest(), staged: edits, next, deleted, doomed: None };
+        all.find_doomed(None).await?;
+        Ok(all)
+    }
+
+    /// Goes to the next key to be deleted, from a place among them or from the beginning of the next range.
+    async fn find_doomed(&mut self, mut place: Option<Scan<'a, Entry, Objects>>) -> Result<()> {
+        loop {
+            if let Some(mut scan) = place
+                && let Some((key, _)) = scan.next().await?
+            {
+                self.doomed = Some((scan, key));
+                return Ok(());
             }
+            let Some(prefix) = self.deleted.next() else { return Ok(()) };
+            place = Some(self.manifest.scan(Span::prefix(prefix)));
         }
     }
-    if !staged.deleted().is_empty() {
-        edits.sort_by(|(a, _), (b, _)| a.cmp(b));
+
+    async fn next(&mut self) -> Result<Option<Edit<Entry>>> {
+        let order = match (&self.next, &self.doomed) {
+            (_, None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((staged, _)), Some((_, doomed))) => staged.cmp(doomed),
+        };
+        let mut edit = None;
+        if order != Ordering::Less
+            && let Some((scan, key)) = self.doomed.take()
+        {
+            self.find_doomed(Some(scan)).await?;
+            edit = Some((key, None));
+        }
+        // What is staged for a key counts for more than its being in a deleted range.
+        if order != Ordering::Greater && self.next.is_some() {
+            edit = std::mem::replace(&mut self.next, self.staged.next()?);
+        }
+        Ok(edit)
     }
-    Ok(edits)
+}
+
+impl Edits<Entry> for AllEdits<'_> {
+    async fn next_batch(&mut self) -> Result<Vec<Edit<Entry>>> {
+        let mut batch = Vec::new();
+        while batch.len() < BATCH
+            && let Some(edit) = self.next().await?
+        {
+            batch.push(edit);
+        }
+        Ok(batch)
+    }
 }
 
 /// Edits the manifest of `base`, and lets the files map follow.
-pub(crate) async fn apply_edits(
-    base: &Snapshot,
-    staged: &Staged,
-    edits: &[(MapKey, Option<Entry>)],
-    uploads: &mut Uploads,
-) -> Result<Draft> {
+async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Result<Draft> {
     let shape = base.repository().objects().shape();
-    let edited = base.manifest().edit(edits, shape, uploads).await?;
-    let file_edits = count_files(base, staged, edits, &edited.replaced).await?;
+    let mut deltas = Deltas::default();
+    let edits = AllEdits::new(base, staged).await?;
+    let manifest = base.manifest().edit_stream(edits, |_, old, new| deltas.see(old, new), shape, uploads).await?.root;
+    let file_edits = count_files(base, staged, &deltas).await?;
     let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
-    let needed = staged.needed_containers();
+    let needed = staged.needed_containers(&deltas.containers());
     let containers = Staged::merge_containers(&base.commit().containers, needed.iter().copied());
     let is_redefined = |c: &Container| base.commit().containers.iter().any(|before| before.name == c.name && before != c);
     let redefined: BTreeSet<_> = needed.iter().filter(|c| is_redefined(c)).map(|c| c.name.as_str()).collect();
@@ -75,7 +127,7 @@ pub(crate) async fn apply_edits(
     for container in needed {
         places.insert(container.place()?);
     }
-    Ok(Draft { manifest: edited.root, files, containers, places: places.into_iter().collect() })
+    Ok(Draft { manifest, files, containers, places: places.into_iter().collect() })
 }
 
 /// Refuses a new definition of a container that has no place for a file already named in it.

@@ -13,7 +13,7 @@ mod recount;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::conflict;
+use crate::conflict::{self, Conflict, Conflicts, OnConflict, Rebased};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::refs::RefName;
@@ -39,6 +39,8 @@ pub struct CommitOptions {
     pub meta: BTreeMap<String, String>,
     /// What becomes of a commit that changes nothing. Default: none is made.
     pub empty: EmptyCommit,
+    /// What happens when another writer changed the same. Default: the commit fails.
+    pub on_conflict: OnConflict,
 }
 
 /// What becomes of a commit that changes nothing.
@@ -79,6 +81,25 @@ impl CommitOptions {
         self.empty = EmptyCommit::Make;
         self
     }
+
+    /// Settles conflicts over keys and arrays in favour of one side.
+    #[must_use]
+    pub fn on_conflict(mut self, policy: OnConflict) -> Self {
+        self.on_conflict = policy;
+        self
+    }
+}
+
+/// What a commit came to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The tip of the branch: the new snapshot, or the one that was there when nothing was left to commit.
+    pub snapshot: Snapshot,
+    /// Whether the snapshot is new.
+    pub is_new: bool,
+    /// What both sides changed and [`CommitOptions::on_conflict`] settled: at most the first 10,000.
+    pub settled: Vec<Conflict>,
 }
 
 /// A commit that did not happen, or of which it is not known whether it did. The session is in it, with everything
@@ -87,7 +108,7 @@ pub struct CommitError {
     error: Error,
     session: Box<WriteSession>,
     pending: Option<Pending>,
-    conflicts: Vec<String>,
+    conflicts: Vec<Conflict>,
 }
 
 /// A commit whose outcome could not be learnt: give it to [`Repository::settle`](crate::Repository::settle) later.
@@ -128,8 +149,8 @@ impl CommitError {
         self.pending.as_ref()
     }
 
-    /// What was changed on both sides, when the kind is `Conflict`: keys, prefixes, containers and files, sorted.
-    pub fn conflicts(&self) -> &[String] {
+    /// What was changed on both sides, when the kind is `Conflict`, by kind and name: at most the first 10,000.
+    pub fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
     }
 }
@@ -183,14 +204,21 @@ impl WriteSession {
     /// Publishes the staged changes as one snapshot on the session's branch, and returns it.
     ///
     /// If the branch has moved, the changes are applied to its new tip, unless both sides changed the same things:
-    /// that is a `Conflict`. Nothing staged: nothing is committed, and the snapshot at the tip of the session is
-    /// returned. Every error carries the session.
-    pub async fn commit(mut self, options: impl Into<CommitOptions>) -> Result<Snapshot, Box<CommitError>> {
+    /// that is a `Conflict`, or settled as [`CommitOptions::on_conflict`] says. Nothing staged: nothing is committed, and
+    /// the snapshot at the tip of the session is returned. Every error carries the session; what a policy dropped from it
+    /// before a later error stays dropped.
+    pub async fn commit(self, options: impl Into<CommitOptions>) -> Result<Snapshot, Box<CommitError>> {
+        self.commit_settling(options).await.map(|committed| committed.snapshot)
+    }
+
+    /// Like [`commit`](Self::commit), and tells which conflicts were settled.
+    pub async fn commit_settling(mut self, options: impl Into<CommitOptions>) -> Result<Committed, Box<CommitError>> {
         let options = options.into();
+        let mut settled = Conflicts::default();
         for attempt in 0..ATTEMPTS {
             let moved = match self.attempt(&options).await {
-                Ok(Attempt::Committed(snapshot)) => return Ok(snapshot),
-                Ok(Attempt::Unchanged) => return Ok(self.base),
+                Ok(Attempt::Committed(snapshot)) => return Ok(Committed { snapshot, is_new: true, settled: settled.into_list() }),
+                Ok(Attempt::Unchanged) => return Ok(Committed { snapshot: self.base, is_new: false, settled: settled.into_list() }),
                 Ok(Attempt::Moved(state)) => state,
                 Err(Failed { error, pending }) => {
                     let mut failed = CommitError::new(error, self);
@@ -207,11 +235,11 @@ impl WriteSession {
                 Ok(now) => now.unwrap_or(moved),
                 Err(error) => return Err(CommitError::new(error, self)),
             };
-            match conflict::rebase(&mut self, moved).await {
-                Ok(conflicts) if conflicts.is_empty() => {}
-                Ok(conflicts) => {
+            match conflict::rebase(&mut self, moved, options.on_conflict).await {
+                Ok(Rebased::Moved(more)) => settled.extend(more),
+                Ok(Rebased::Refused(conflicts)) => {
                     let mut failed = CommitError::new(conflicts.to_error(&self), self);
-                    failed.conflicts = conflicts.into_names();
+                    failed.conflicts = conflicts.into_list();
                     return Err(failed);
                 }
                 Err(error) => return Err(CommitError::new(error, self)),

@@ -1,5 +1,6 @@
 //! The only step that others can observe: one conditional replace of the branch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::prepare::Prepared;
@@ -40,7 +41,12 @@ impl WriteSession {
         let (refs, objects, time) = (repository.refs(), repository.objects(), commit.time);
         let landed = |now: RefRecord| async move { holds(refs, objects, &now, id, time, expected).await };
         match repository.refs().replace_settled(&self.branch, Some(&self.state), &next, landed).await {
-            Ok(Settled::Won) => Ok(Attempt::Committed(Snapshot::new(repository, id, commit.into()))),
+            Ok(Settled::Won) => {
+                let commit = Arc::new(commit);
+                // The next session of this handle begins at this tip, and needs no request to know it.
+                objects.keep_commit(id, &commit);
+                Ok(Attempt::Committed(Snapshot::new(repository.clone(), id, commit)))
+            }
             Ok(Settled::Lost(Some(state))) => Ok(Attempt::Moved(state)),
             Ok(Settled::Lost(None)) => Err(Error::internal("a ref that was read has never existed").into()),
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {

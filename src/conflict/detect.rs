@@ -1,66 +1,99 @@
-//! What two sides changed in common. Pure: the same changes always give the same conflicts.
+//! What two sides changed in common: keys, containers, files. Pure: the same changes always give the same conflicts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::{Conflict, ConflictKind};
 use crate::error::Error;
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::map::Change;
-use crate::session::{Staged, WriteSession};
+use crate::session::{Lookup, Staged, StagedFile, WriteSession};
 use crate::virtuals::Validator;
 
-/// How many names a message shows.
-const SHOWN: usize = 8;
+/// The files that staged references point into.
+type Files<'s> = BTreeMap<&'s FileKey, &'s StagedFile>;
 
-/// What was changed on both sides.
+/// How many names a message shows.
+pub(super) const SHOWN: usize = 8;
+
+/// How many names are kept; the rest is counted. Two writers of a large array may have millions of keys in common.
+const KEPT: usize = 10_000;
+
+/// What was changed on both sides, by kind and name.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Conflicts {
-    keys: BTreeSet<String>,
-    containers: BTreeSet<String>,
-    files: BTreeSet<String>,
+    named: BTreeMap<(ConflictKind, String), Option<String>>,
+    unnamed: usize,
 }
 
 impl Conflicts {
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.containers.is_empty() && self.files.is_empty()
+        self.named.is_empty()
     }
 
-    /// Everything by name, sorted within its kind.
-    pub(crate) fn into_names(self) -> Vec<String> {
-        self.keys.into_iter().chain(self.containers).chain(self.files).collect()
+    /// Everything by name, by kind and then sorted: at most the first 10,000.
+    pub(crate) fn into_list(self) -> Vec<Conflict> {
+        self.named.into_iter().map(|((kind, name), why)| Conflict { kind, name, why }).collect()
+    }
+
+    /// Adds what `other` holds.
+    pub(crate) fn extend(&mut self, other: Self) {
+        for ((kind, name), why) in other.named {
+            self.add(kind, name, why);
+        }
+        self.unnamed += other.unnamed;
+    }
+
+    pub(super) fn add(&mut self, kind: ConflictKind, name: String, why: Option<String>) {
+        if self.named.len() < KEPT || self.named.contains_key(&(kind, name.clone())) {
+            self.named.insert((kind, name), why);
+        } else {
+            self.unnamed += 1;
+        }
+    }
+
+    /// The keys that a message would show.
+    pub(super) fn shown_keys(&self) -> Vec<String> {
+        let keys = self.named.keys().filter(|(kind, _)| *kind == ConflictKind::Key);
+        keys.take(SHOWN).map(|(_, name)| name.clone()).collect()
     }
 
     /// The error that a commit ends with.
     pub(crate) fn to_error(&self, session: &WriteSession) -> Error {
-        let all: Vec<_> = self.keys.iter().chain(&self.containers).chain(&self.files).map(String::as_str).collect();
-        let shown = all.get(..SHOWN.min(all.len())).unwrap_or_default().join(", ");
-        let more = all.len().saturating_sub(SHOWN);
+        let said = self.clone().into_list().into_iter().take(SHOWN).map(|conflict| match &conflict.why {
+            Some(why) => format!("{conflict} ({why})"),
+            None => conflict.to_string(),
+        });
+        let shown = said.collect::<Vec<_>>().join(", ");
+        let more = self.named.len().saturating_sub(SHOWN) + self.unnamed;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Error::conflict(format!("{} moved from {} and both sides changed {shown}{more}", session.branch, session.base.id()))
+        let is_about_references = self.named.keys().any(|(kind, _)| matches!(kind, ConflictKind::Container | ConflictKind::File));
+        let next = if is_about_references {
+            "start again from the new tip, which no --on-conflict replaces for containers and files"
+        } else {
+            "start again from the new tip, or commit with --on-conflict ours or theirs"
+        };
+        Error::conflict(format!("{} moved from {} and both sides changed {shown}{more}; {next}", session.branch, session.base.id()))
     }
 
-    /// A key that the other side changed, if it is staged here with another outcome, by itself or by a prefix.
-    pub(super) fn key(&mut self, staged: &Staged, theirs: &Change<Entry>) {
-        let key = &theirs.key;
-        let differs = match staged.entries().get(key) {
-            Some(ours) => *ours != theirs.new,
-            None => theirs.new.is_some() && staged.covering(key.as_str()).is_some(),
-        };
+    /// Notes a key that the other side changed, if `ours`, what is staged here, has another outcome; says whether it has.
+    pub(super) fn key(&mut self, ours: &Lookup, theirs: &Change<Entry>) -> bool {
+        let differs = differs(ours, theirs.new.as_ref());
         if differs {
-            self.keys.insert(key.as_str().to_owned());
+            self.add(ConflictKind::Key, theirs.key.as_str().to_owned(), None);
         }
+        differs
     }
 
     /// Containers that both sides defined differently, or that the other side changed under entries staged here.
-    pub(super) fn containers(&mut self, staged: &Staged, base: &[Container], tip: &[Container]) {
+    pub(super) fn containers(&mut self, staged: &Staged, in_use: &Files<'_>, base: &[Container], tip: &[Container]) {
         let find = |set: &'_ [Container], name: &str| set.iter().find(|c| c.name == name).cloned();
-        let in_use = staged.files_in_use();
         let used = in_use.keys().map(|file| file.container());
         let names: BTreeSet<_> = staged.containers().keys().map(String::as_str).chain(used).collect();
         for name in names {
             let (before, now) = (find(base, name), find(tip, name));
             let ours = staged.containers().get(name).cloned().or_else(|| before.clone());
             if now != before && now != ours {
-                self.containers.insert(format!("container {name}"));
+                self.add(ConflictKind::Container, name.to_owned(), None);
             }
         }
     }
@@ -72,7 +105,7 @@ impl Conflicts {
         let is_redefined = staged.containers().get(file.container()).is_some_and(|ours| Some(ours) != before);
         let refs = |record: Option<&VirtualFile>| record.map_or(0, |record| record.refs);
         if is_redefined && before.is_some() && refs(theirs.new.as_ref()) > refs(theirs.old.as_ref()) {
-            self.containers.insert(format!("container {}", file.container()));
+            self.add(ConflictKind::Container, file.container().to_owned(), None);
         }
     }
 
@@ -80,8 +113,17 @@ impl Conflicts {
     pub(super) fn file(&mut self, name: &str, ours: &Validator, before: Option<&VirtualFile>, now: Option<&VirtualFile>) {
         let Some(now) = now else { return };
         let theirs_changed = before.is_none_or(|before| Validator::of(before) != Validator::of(now));
-        if theirs_changed && ours.agrees_with(now).is_err() {
-            self.files.insert(format!("file {name}"));
+        if let (true, Err(why)) = (theirs_changed, ours.agrees_with(now)) {
+            self.add(ConflictKind::File, name.to_owned(), Some(why));
         }
+    }
+}
+
+/// Whether what is staged for a key, by itself or by a prefix, differs from what the other side made of it.
+pub(super) fn differs(ours: &Lookup, theirs: Option<&Entry>) -> bool {
+    match ours {
+        Lookup::Set(ours) => theirs != Some(ours),
+        Lookup::Deleted => theirs.is_some(),
+        Lookup::Untouched => false,
     }
 }

@@ -4,18 +4,19 @@
 //! offset size field
 //!  0      8   magic           89 'F' 'R' 'N' 0D 0A 1A 0A
 //!  8      1   kind            1 snapshot, 2 manifest node, 3 files node, 4 history node
-//!  9      1   at-rest version 1
+//!  9      1   at-rest version 1 or 2; 2 is written
 //! 10      2   reserved        0
 //! 12      4   decoded length  of the frame, in bytes            all integers little endian
 //! 16      4   frame length    in bytes
-//! 20      4   digests length  in bytes, a multiple of 32
+//! 20      4   beside length   in bytes
 //! 24      8   checksum        XXH3-64 of bytes 0..24 and of everything from 32 on
-//! 32      n   digests         as they are: they do not compress
-//! 32+n    m   frame           one zstd frame holding one FlatBuffer
+//! 32      n   beside          as it is: digests, and other bytes that do not compress
+//! 32+n    m   frame           one zstd frame; in version 2, if as long as the decoded length, the decoded bytes themselves
 //! ```
 //!
 //! The checksum tells a torn or rotten object from a wrong one early and cheaply; what vouches for the content is the id.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
@@ -26,12 +27,40 @@ use crate::error::{Error, Result};
 use crate::id::MapKind;
 
 const MAGIC: [u8; 8] = *b"\x89FRN\r\n\x1a\n";
-const VERSION: u8 = 1;
 const HEADER: usize = 32;
 const LEVEL: i32 = 3;
 
-/// The length of a digest beside the frame.
+/// The length of a digest.
 pub(super) const DIGEST: usize = 32;
+
+/// How what is inside an envelope is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// `FlatBuffers`, always compressed, and digests beside them. Read, no longer written.
+    One,
+    /// Nodes as in [`column`](super::column), snapshots as before.
+    Two,
+}
+
+impl Version {
+    /// What is written.
+    const LATEST: Self = Self::Two;
+
+    const fn byte(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+        }
+    }
+
+    const fn of(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::One),
+            2 => Some(Self::Two),
+            _ => None,
+        }
+    }
+}
 
 /// What an envelope holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// The longest `FlatBuffer` of this kind, in bytes.
+    /// The most that a frame of this kind holds, in bytes.
     const fn most_decoded(self) -> usize {
         match self {
             // The commit, the copies of three roots, and for each text the 32 bytes that FlatBuffers may spend on it.
@@ -62,11 +91,13 @@ impl Kind {
         }
     }
 
-    /// The most digests beside the frame.
-    const fn most_digests(self) -> usize {
-        match self {
-            Self::Snapshot => 3 + limits::PARENTS,
-            Self::Node(_) => limits::MANIFEST_ROWS,
+    /// The most bytes beside the frame.
+    const fn most_beside(self, version: Version) -> usize {
+        match (self, version) {
+            (Self::Snapshot, _) => (3 + limits::PARENTS) * DIGEST,
+            (Self::Node(_), Version::One) => limits::MANIFEST_ROWS * DIGEST,
+            // A digest, and as much again for planes.
+            (Self::Node(_), Version::Two) => limits::MANIFEST_ROWS * 2 * DIGEST,
         }
     }
 }
@@ -83,10 +114,21 @@ impl fmt::Display for Kind {
 /// What [`open`] found inside.
 #[derive(Debug)]
 pub(super) struct Opened<'a> {
-    /// The digests beside the frame.
-    pub(super) digests: &'a [[u8; DIGEST]],
-    /// The `FlatBuffer`.
-    pub(super) body: Vec<u8>,
+    /// How it is to be read.
+    pub(super) version: Version,
+    /// What lies beside the frame.
+    pub(super) beside: &'a [u8],
+    /// What the frame holds.
+    pub(super) body: Cow<'a, [u8]>,
+}
+
+impl Opened<'_> {
+    /// What lies beside the frame, where that is digests and nothing else.
+    pub(super) fn digests(&self) -> Result<&[[u8; DIGEST]]> {
+        let whole = || Error::corrupt(format!("the {} bytes beside its frame are not whole digests", self.beside.len()));
+        let (digests, rest) = self.beside.as_chunks();
+        if rest.is_empty() { Ok(digests) } else { Err(whole()) }
+    }
 }
 
 thread_local! {
@@ -95,19 +137,21 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Puts a `FlatBuffer` and the digests beside it into an envelope.
-pub(super) fn seal(kind: Kind, digests: &[u8], body: &[u8]) -> Vec<u8> {
-    let frame = compress(body);
+/// Puts the content of a frame, and what lies beside it, into an envelope of the latest version.
+pub(super) fn seal(kind: Kind, beside: &[u8], body: &[u8]) -> Vec<u8> {
+    let compressed = compress(body);
+    // Small nodes and well-predicted ones are shorter as they are.
+    let frame = if compressed.len() < body.len() { &compressed } else { body };
     let length = |n: usize| u32::try_from(n).expect("every object is far below 4 GiB").to_le_bytes();
-    let mut out = Vec::with_capacity(HEADER + digests.len() + frame.len());
+    let mut out = Vec::with_capacity(HEADER + beside.len() + frame.len());
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[kind.byte(), VERSION, 0, 0]);
+    out.extend_from_slice(&[kind.byte(), Version::LATEST.byte(), 0, 0]);
     out.extend_from_slice(&length(body.len()));
     out.extend_from_slice(&length(frame.len()));
-    out.extend_from_slice(&length(digests.len()));
-    out.extend_from_slice(&checksum(&out, digests, &frame).to_le_bytes());
-    out.extend_from_slice(digests);
-    out.extend_from_slice(&frame);
+    out.extend_from_slice(&length(beside.len()));
+    out.extend_from_slice(&checksum(&out, beside, frame).to_le_bytes());
+    out.extend_from_slice(beside);
+    out.extend_from_slice(frame);
     out
 }
 
@@ -121,9 +165,9 @@ fn compress(body: &[u8]) -> Vec<u8> {
     })
 }
 
-fn checksum(head: &[u8], digests: &[u8], frame: &[u8]) -> u64 {
+fn checksum(head: &[u8], beside: &[u8], frame: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
-    for part in [head, digests, frame] {
+    for part in [head, beside, frame] {
         hasher.update(part);
     }
     hasher.digest()
@@ -139,9 +183,9 @@ pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<Opened<'_>> {
     if *magic != MAGIC {
         return Err(Error::corrupt(format!("it begins with {magic:02x?}, not with the magic of an envelope")));
     }
-    if version != VERSION {
-        return Err(Error::unsupported(format!("at-rest version {version}; this build knows {VERSION}")));
-    }
+    let Some(version) = Version::of(version) else {
+        return Err(Error::unsupported(format!("at-rest version {version}; this build knows 1 to {}", Version::LATEST.byte())));
+    };
     if kind_byte != kind.byte() {
         let found = Kind::ALL.into_iter().find(|k| k.byte() == kind_byte);
         let found = found.map_or_else(|| format!("an object of unknown kind {kind_byte}"), |k| format!("a {k}"));
@@ -151,20 +195,21 @@ pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<Opened<'_>> {
         return Err(Error::corrupt("the reserved bytes of its envelope are not zero"));
     }
     let length = |bytes| u32::from_le_bytes(bytes) as usize;
-    let (decoded, frame, digests) = (length([d0, d1, d2, d3]), length([f0, f1, f2, f3]), length([n0, n1, n2, n3]));
-    if Some(rest.len()) != digests.checked_add(frame) {
-        return Err(Error::corrupt(format!("its envelope speaks of {digests} + {frame} bytes, but {} follow", rest.len())));
+    let (decoded, frame, beside) = (length([d0, d1, d2, d3]), length([f0, f1, f2, f3]), length([n0, n1, n2, n3]));
+    if Some(rest.len()) != beside.checked_add(frame) {
+        return Err(Error::corrupt(format!("its envelope speaks of {beside} + {frame} bytes, but {} follow", rest.len())));
     }
-    if decoded > kind.most_decoded() || digests % DIGEST != 0 || digests / DIGEST > kind.most_digests() {
-        return Err(Error::corrupt(format!("its envelope speaks of {decoded} decoded bytes and {digests} of digests, beyond the limits")));
+    if decoded > kind.most_decoded() || beside > kind.most_beside(version) {
+        return Err(Error::corrupt(format!("its envelope speaks of {decoded} decoded bytes and {beside} beside, beyond the limits")));
     }
-    let (digests, frame) = rest.split_at(digests);
-    let (stored, computed) = (u64::from_le_bytes(*stored_sum), checksum(head, digests, frame));
+    let (beside, frame) = rest.split_at(beside);
+    let (stored, computed) = (u64::from_le_bytes(*stored_sum), checksum(head, beside, frame));
     if stored != computed {
         return Err(Error::corrupt(format!("its checksum is {computed:016x}, but its envelope says {stored:016x}")));
     }
-    let (digests, _) = digests.as_chunks();
-    Ok(Opened { digests, body: decompress(frame, decoded)? })
+    let as_it_is = version == Version::Two && frame.len() == decoded;
+    let body = if as_it_is { Cow::Borrowed(frame) } else { Cow::Owned(decompress(frame, decoded)?) };
+    Ok(Opened { version, beside, body })
 }
 
 fn decompress(frame: &[u8], decoded: usize) -> Result<Vec<u8>> {

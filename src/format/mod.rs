@@ -1,7 +1,7 @@
 //! What is stored, as values and as bytes: pure codecs without I/O.
 //!
 //! Every object has two forms. The *canonical* form is strict DAG-CBOR, and its hash is the object's id; the form
-//! *at rest* is columns in FlatBuffers, compressed, in an envelope, and may change without changing an id.
+//! *at rest* is columns (of a snapshot: a `FlatBuffer`) in an envelope, and may change without changing an id.
 
 mod column;
 mod envelope;
@@ -26,6 +26,7 @@ mod limits;
 mod node;
 mod repo;
 mod snapshot;
+mod strings;
 #[cfg(test)]
 mod tests;
 

@@ -41,14 +41,15 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
     if end_commit.time <= time {
         return Ok(AsOf { id: end, is_final });
     }
-    let start_time = objects.commit(&start).await?.time;
     let line = Line { objects, id: end, commit: &end_commit };
     // Nothing before `start` was visible, so a history that is not known further back does not matter either.
     if line.is_shallow().await? {
         return Ok(AsOf { id: start, is_final });
     }
-    let id = match line.history().floor(super::history_key(time).as_str()).await? {
-        Some((key, entry)) if super::ancestry::parse_history_key(&key)? >= start_time => entry.id,
+    let found = line.history().floor(super::history_key(time).as_str()).await?;
+    let id = match found.map(|(key, entry)| super::ancestry::parse_history_key(&key).map(|at| (at, entry.id))).transpose()? {
+        // A move is never earlier than what it shows, so what came after the move needs no look at it.
+        Some((at, id)) if at >= last.time || at >= objects.commit(&start).await?.time => id,
         _ => start,
     };
     Ok(AsOf { id, is_final })

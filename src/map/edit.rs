@@ -1,21 +1,26 @@
-//! Editing by a sorted batch: level by level, only where the batch touches.
+//! Editing by a sorted stream: level by level, only where the edits touch.
 //!
 //! At each level the pass goes to the first node that an edit touches, and cuts its rows anew together with the edits.
 //! When the end of an old node is also a new boundary, everything up to the next edit stays as it is: cutting begins
-//! afresh at a boundary. The nodes that went and the nodes that came are the batch of edits for the level above.
+//! afresh at a boundary. The nodes that went and the nodes that came are the batch of edits for the level above, so in
+//! memory are one batch of edits and two rows for each leaf that changes.
 
+mod feed;
 mod old;
 
 use std::cmp::Ordering;
 
-use super::build::{Upper, check_ascending, store_empty};
+use super::build::{Built, Upper, store_empty};
 use super::page::{Made, Page, Row, Totals};
 use super::{Map, NodeSink, NodeSource, Shape};
 use crate::error::{Error, Result};
 use crate::format::{Child, Value};
 use crate::id::NodeId;
 use crate::key::MapKey;
+use feed::Feed;
 use old::Old;
+
+pub(crate) use feed::{Edit, Edits};
 
 /// A map after an edit.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,25 +34,36 @@ pub(crate) struct Edited<V> {
 }
 
 impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
-    /// Sets (`Some`) and removes (`None`) the keys of `batch`, which must ascend (`Invalid` otherwise). Removing what is
-    /// not there changes nothing.
+    /// [`edit_stream`](Self::edit_stream) for a few edits, all of them in memory and what they replace as well.
+    pub(crate) async fn edit<K: NodeSink<V>>(&self, batch: &[Edit<V>], shape: Shape, sink: &mut K) -> Result<Edited<V>> {
+        let mut replaced = Vec::with_capacity(batch.len());
+        let keep = |_: &MapKey, old: Option<&V>, _: Option<&V>| {
+            replaced.push(old.cloned());
+            Ok(())
+        };
+        let Built { root, totals } = self.edit_stream(batch.to_vec(), keep, shape, sink).await?;
+        Ok(Edited { root, totals, replaced })
+    }
+
+    /// Sets (`Some`) and removes (`None`) the keys of `edits`, which must ascend (`Invalid` otherwise). Removing what is
+    /// not there changes nothing. Shows `seen` every edit: its key, what was there before, what is there now.
     ///
     /// Loads the touched paths, and beyond them only the nodes that the new cuts run into; stores the nodes of the new
-    /// map that the old one lacks, children before parents.
-    pub(crate) async fn edit<K: NodeSink<V>>(&self, batch: &[(MapKey, Option<V>)], shape: Shape, sink: &mut K) -> Result<Edited<V>> {
-        check_ascending(batch.iter().map(|(key, _)| key))?;
+    /// map that the old one lacks as they are made, children before parents.
+    pub(crate) async fn edit_stream<K: NodeSink<V>>(
+        &self,
+        edits: impl Edits<V>,
+        seen: impl FnMut(&MapKey, Option<&V>, Option<&V>) -> Result<()> + Send,
+        shape: Shape,
+        sink: &mut K,
+    ) -> Result<Built> {
         let mut old = Old::open(self.source, self.root).await?;
-        let before = old.totals();
-        if batch.is_empty() {
-            return Ok(Edited { root: self.root, totals: before, replaced: Vec::new() });
-        }
-        old.prefetch(batch.iter().map(|(key, _)| key.clone()).collect()).await?;
-        let (outcome, replaced) = Pass::<V, (MapKey, V)>::new(shape, 0, batch).run(&mut old, sink).await?;
-        let (root, totals) = match raise(&mut old, shape, outcome, sink).await? {
-            Some(root) => (root.id, Totals { entries: root.entries, bytes: root.bytes }),
-            None => (self.root, before),
-        };
-        Ok(Edited { root, totals, replaced })
+        let before = Built { root: self.root, totals: old.totals() };
+        let outcome = Pass::<V, (MapKey, V), _, _>::new(shape, 0, edits, seen).run(&mut old, sink).await?;
+        Ok(match raise(&mut old, shape, outcome, sink).await? {
+            Some(root) => Built { root: root.id, totals: Totals { entries: root.entries, bytes: root.bytes } },
+            None => before,
+        })
     }
 }
 
@@ -63,7 +79,7 @@ enum Outcome {
     /// The old top level has become these nodes, two or more.
     Top(Vec<Child>),
     /// What changes in the level above; nothing when the map is as it was.
-    Above(Vec<(MapKey, Option<Child>)>),
+    Above(Vec<Edit<Child>>),
 }
 
 /// Carries what changed among the leaves up to the root; `None` when nothing did.
@@ -92,47 +108,48 @@ async fn raise<V: Value, S: NodeSource<V>, K: NodeSink<V>>(
             Outcome::Above(edits) if edits.is_empty() => return Ok(None),
             Outcome::Above(edits) => {
                 level += 1;
-                outcome = Pass::<V, Child>::new(shape, level, &edits).run(old, sink).await?.0;
+                let unseen = |_: &MapKey, _: Option<&Child>, _: Option<&Child>| Ok(());
+                outcome = Pass::<V, Child, _, _>::new(shape, level, edits, unseen).run(old, sink).await?;
             }
         }
     }
 }
 
 /// The edits of one level, being applied from left to right.
-struct Pass<'e, V: Value, R: Row<V>> {
+struct Pass<V: Value, R: Row<V>, E, F> {
     level: u8,
     page: Page<V, R>,
-    edits: &'e [(MapKey, Option<R::Payload>)],
-    /// How many of the edits are done.
-    done: usize,
-    /// What the edits that are done found under their keys.
-    replaced: Vec<Option<R::Payload>>,
+    edits: Feed<R::Payload, E>,
+    /// Is told of every edit.
+    seen: F,
     /// The old nodes whose rows were cut anew.
     gone: Vec<Child>,
     /// The nodes that they became.
     made: Vec<Child>,
 }
 
-impl<'e, V: Value, R: Row<V>> Pass<'e, V, R> {
-    fn new(shape: Shape, level: u8, edits: &'e [(MapKey, Option<R::Payload>)]) -> Self {
-        let replaced = Vec::with_capacity(edits.len());
-        Self { level, page: Page::new(shape, level), edits, done: 0, replaced, gone: Vec::new(), made: Vec::new() }
+impl<V, R, E, F> Pass<V, R, E, F>
+where
+    V: Value,
+    R: Row<V>,
+    E: Edits<R::Payload>,
+    F: FnMut(&MapKey, Option<&R::Payload>, Option<&R::Payload>) -> Result<()> + Send,
+{
+    fn new(shape: Shape, level: u8, edits: E, seen: F) -> Self {
+        Self { level, page: Page::new(shape, level), edits: Feed::new(edits), seen, gone: Vec::new(), made: Vec::new() }
     }
 
-    /// Applies the edits; returns what became of the level and what the edits replaced.
-    async fn run<S: NodeSource<V>, K: NodeSink<V>>(
-        mut self,
-        old: &mut Old<'_, V, S>,
-        sink: &mut K,
-    ) -> Result<(Outcome, Vec<Option<R::Payload>>)> {
-        while let Some((key, _)) = self.edits.get(self.done) {
-            let mut cursor = old.seek(self.level, key).await?;
+    /// Applies the edits; returns what became of the level.
+    async fn run<S: NodeSource<V>, K: NodeSink<V>>(mut self, old: &mut Old<'_, V, S>, sink: &mut K) -> Result<Outcome> {
+        while self.fill(old).await? {
+            let Some(key) = self.edits.peek().cloned() else { break };
+            let mut cursor = old.seek(self.level, &key).await?;
             loop {
                 let (child, node) = old.take(&cursor).await?;
                 self.gone.extend(child);
                 let rows = R::rows(&node).ok_or_else(|| Error::corrupt("a leaf and a branch lie on one level of a map"))?;
                 let is_last = !cursor.has_next();
-                self.merge(rows, is_last, sink).await?;
+                self.merge(rows, is_last, old, sink).await?;
                 // An old boundary that is a new one too: what follows was cut as it would be cut now.
                 if self.page.rows().is_empty() || is_last {
                     break;
@@ -140,39 +157,51 @@ impl<'e, V: Value, R: Row<V>> Pass<'e, V, R> {
                 old.advance(&mut cursor).await?;
             }
         }
-        let outcome = self.finish(old, sink).await?;
-        Ok((outcome, self.replaced))
+        self.finish(old, sink).await
+    }
+
+    /// Makes the next edit visible; `false` after the last. The leaves that a new batch touches are sent for together.
+    async fn fill<S: NodeSource<V>>(&mut self, old: &mut Old<'_, V, S>) -> Result<bool> {
+        if self.edits.is_dry() && self.edits.fetch().await? && self.level == 0 {
+            old.prefetch(self.edits.keys()).await?;
+        }
+        Ok(!self.edits.is_dry())
     }
 
     /// Cuts the rows of an old node together with the edits among them, and, in the last node, behind them.
-    async fn merge<K: NodeSink<V>>(&mut self, rows: &[R], is_last: bool, sink: &mut K) -> Result<()> {
-        let edits = self.edits;
+    async fn merge<S, K>(&mut self, rows: &[R], is_last: bool, old: &mut Old<'_, V, S>, sink: &mut K) -> Result<()>
+    where
+        S: NodeSource<V>,
+        K: NodeSink<V>,
+    {
         for row in rows {
             let mut is_replaced = false;
-            while let Some((key, new)) = edits.get(self.done).filter(|_| !is_replaced) {
-                let order = key.cmp(row.key());
+            while !is_replaced && (!self.edits.is_dry() || self.fill(old).await?) {
+                let order = self.edits.peek().map_or(Ordering::Greater, |key| key.cmp(row.key()));
                 if order == Ordering::Greater {
                     break;
                 }
                 is_replaced = order == Ordering::Equal;
-                self.replaced.push(is_replaced.then(|| row.payload().clone()));
-                self.done += 1;
-                if let Some(new) = new {
-                    self.push(R::make(key, new), sink).await?;
-                }
+                self.apply(is_replaced.then(|| row.payload()), sink).await?;
             }
             if !is_replaced {
                 self.push(row.clone(), sink).await?;
             }
         }
-        for (key, new) in edits.iter().skip(self.done).take_while(|_| is_last) {
-            self.replaced.push(None);
-            self.done += 1;
-            if let Some(new) = new {
-                self.push(R::make(key, new), sink).await?;
-            }
+        while is_last && self.fill(old).await? {
+            self.apply(None, sink).await?;
         }
         Ok(())
+    }
+
+    /// Applies the next edit, which finds `before` under its key.
+    async fn apply<K: NodeSink<V>>(&mut self, before: Option<&R::Payload>, sink: &mut K) -> Result<()> {
+        let Some((key, new)) = self.edits.take() else { return Ok(()) };
+        (self.seen)(&key, before, new.as_ref())?;
+        match new {
+            Some(new) => self.push(R::make(key, new), sink).await,
+            None => Ok(()),
+        }
     }
 
     async fn push<K: NodeSink<V>>(&mut self, row: R, sink: &mut K) -> Result<()> {
@@ -212,7 +241,7 @@ impl<'e, V: Value, R: Row<V>> Pass<'e, V, R> {
 }
 
 /// The edits that turn the old nodes of a level into the new ones: none for a node that is in both.
-fn net(gone: &[Child], made: &[Child]) -> Vec<(MapKey, Option<Child>)> {
+fn net(gone: &[Child], made: &[Child]) -> Vec<Edit<Child>> {
     let (mut gone, mut made) = (gone.iter().peekable(), made.iter().peekable());
     let mut edits = Vec::new();
     loop {

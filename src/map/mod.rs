@@ -33,6 +33,7 @@ use crate::id::{HashAlgorithm, NodeId};
 pub(crate) use build::build;
 pub(crate) use check::judge;
 pub(crate) use diff::{Change, Diff};
+pub(crate) use edit::{Edit, Edits};
 pub(crate) use page::Totals;
 pub(crate) use scan::Scan;
 pub(crate) use span::Span;

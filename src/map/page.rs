@@ -18,7 +18,7 @@ pub(super) trait Row<V: Value>: Clone + Send + Sync + 'static {
     /// What the row holds besides its key.
     type Payload: Clone + Send + Sync;
     /// The row of `payload` under `key`.
-    fn make(key: &MapKey, payload: &Self::Payload) -> Self;
+    fn make(key: MapKey, payload: Self::Payload) -> Self;
     /// The key by which rows are sorted.
     fn key(&self) -> &MapKey;
     /// What the row holds.
@@ -40,8 +40,8 @@ pub(super) trait Row<V: Value>: Clone + Send + Sync + 'static {
 impl<V: Value> Row<V> for (MapKey, V) {
     type Payload = V;
 
-    fn make(key: &MapKey, payload: &V) -> Self {
-        (key.clone(), payload.clone())
+    fn make(key: MapKey, payload: V) -> Self {
+        (key, payload)
     }
 
     fn key(&self) -> &MapKey {
@@ -84,8 +84,8 @@ impl<V: Value> Row<V> for (MapKey, V) {
 impl<V: Value> Row<V> for Child {
     type Payload = Self;
 
-    fn make(_key: &MapKey, payload: &Self) -> Self {
-        payload.clone()
+    fn make(_key: MapKey, payload: Self) -> Self {
+        payload
     }
 
     fn key(&self) -> &MapKey {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::flight::Flights;
+use crate::error::Result;
 use crate::format::{Commit, Entry, HistoryEntry, Node, Value, VirtualFile};
 use crate::id::{NodeId, SnapshotId};
 
@@ -34,8 +36,30 @@ impl Weighter<SnapshotId, Arc<Commit>> for ByWeight {
     }
 }
 
-/// The nodes of one kind of map.
-pub(crate) type NodeCache<V> = Cache<NodeId, Arc<Node<V>>, ByWeight>;
+/// The nodes of one kind of map: those kept, and those being read.
+pub(crate) struct NodeCache<V: Value> {
+    kept: Cache<NodeId, Arc<Node<V>>, ByWeight>,
+    flights: Flights<Arc<Node<V>>>,
+}
+
+impl<V: Value> NodeCache<V> {
+    fn new(nodes: usize, bytes: u64) -> Self {
+        Self { kept: Cache::with_weighter(nodes, bytes, ByWeight), flights: Flights::default() }
+    }
+
+    pub(super) fn get(&self, id: &NodeId) -> Option<Arc<Node<V>>> {
+        self.kept.get(id)
+    }
+
+    pub(super) fn insert(&self, id: NodeId, node: Arc<Node<V>>) {
+        self.kept.insert(id, node);
+    }
+
+    /// Waits for a node that is not kept: one read for all who want it at once, `read` if there is none yet.
+    pub(super) async fn read(&self, id: NodeId, read: impl Future<Output = Result<Arc<Node<V>>>> + Send + 'static) -> Result<Arc<Node<V>>> {
+        self.flights.join(id, read).await
+    }
+}
 
 pub(crate) struct Caches {
     manifest: NodeCache<Entry>,
@@ -48,9 +72,9 @@ impl Caches {
     /// Most of the weight goes to the manifest, which is by far the largest of the maps.
     pub(super) fn new(bytes: u64) -> Self {
         Self {
-            manifest: Cache::with_weighter(EXPECTED_NODES, bytes / 8 * 5, ByWeight),
-            files: Cache::with_weighter(EXPECTED_NODES / 4, bytes / 8, ByWeight),
-            history: Cache::with_weighter(EXPECTED_NODES / 4, bytes / 8, ByWeight),
+            manifest: NodeCache::new(EXPECTED_NODES, bytes / 8 * 5),
+            files: NodeCache::new(EXPECTED_NODES / 4, bytes / 8),
+            history: NodeCache::new(EXPECTED_NODES / 4, bytes / 8),
             commits: Cache::with_weighter(EXPECTED_NODES / 4, bytes / 8, ByWeight),
         }
     }

@@ -4,8 +4,12 @@
 //! storage's barrier, which the commit passes before it publishes.
 
 mod cache;
+mod flight;
 mod read;
 mod write;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids.
+//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids. Whoever misses the same node
+//! at the same time waits for one read.
 
 use std::sync::Arc;
 
@@ -14,9 +15,13 @@ impl<V: CachedValue> NodeSource<V> for Objects {
         if let Some(node) = V::cache(&self.caches).get(&id) {
             return Ok(node);
         }
-        let node = Arc::new(self.read_node(id).await?);
-        self.keep(id, &node);
-        Ok(node)
+        let objects = self.clone();
+        let read = async move {
+            let node = Arc::new(objects.read_node(id).await?);
+            objects.keep(id, &node);
+            Ok(node)
+        };
+        V::cache(&self.caches).read(id, read).await
     }
 }
 
@@ -45,6 +50,11 @@ impl Objects {
         V::cache(&self.caches).insert(id, node.clone());
     }
 
+    /// Keeps the commit of a snapshot that is known to be in storage.
+    pub(crate) fn keep_commit(&self, id: SnapshotId, commit: &Arc<Commit>) {
+        self.caches.commits.insert(id, Arc::clone(commit));
+    }
+
     /// The commit of a snapshot that must be there; its absence is `NotFound`, naming the snapshot.
     pub(crate) async fn commit(&self, id: &SnapshotId) -> Result<Arc<Commit>> {
         let found = self.try_commit(id).await?;
@@ -69,7 +79,7 @@ impl Objects {
             self.keep(commit.history, root);
         }
         let commit = Arc::new(commit);
-        self.caches.commits.insert(*id, commit.clone());
+        self.keep_commit(*id, &commit);
         Ok(Some(commit))
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Ref, RefRecord, RefState, Refs};
 use crate::error::{Error, Result};
 use crate::storage::{Expected, Replaced};
+use crate::time::SKEW;
 
 /// How long a writer goes on asking before it calls an outcome unknown.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +58,7 @@ impl Refs {
         next: &RefRecord,
         landed: impl Fn(RefRecord) -> F + Send + Sync,
     ) -> Result<Settled> {
+        self.require_agreeing_clocks(name)?;
         let register = name.register();
         let expected = before.map_or(Expected::Absent, RefState::expected);
         let value = next.encode();
@@ -100,5 +102,19 @@ impl Refs {
             Some(cause) => error.caused_by(cause),
             None => error,
         })
+    }
+
+    /// Refuses to write anything with a time on it while this machine and the store disagree about what time it is: what
+    /// a clock that is wrong stamps hides, or is hidden by, everything that others do meanwhile.
+    fn require_agreeing_clocks(&self, name: &Ref) -> Result<()> {
+        let Some(theirs) = self.storage.clock() else { return Ok(()) };
+        let ours = self.clock.now();
+        if ours.since(theirs).max(theirs.since(ours)) <= SKEW {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{name} was not changed: this machine's clock says {ours}, and that of {} {theirs}, more than 5 minutes apart; set the one that is wrong",
+            self.storage
+        )))
     }
 }

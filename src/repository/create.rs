@@ -37,7 +37,7 @@ impl Repository {
 
     /// Makes a repository, saying how.
     pub async fn create_with(place: &str, options: CreateOptions) -> Result<Self> {
-        Self::create_storage(storage::open(place, options.open.local.clone())?, options).await
+        Self::create_storage(storage::open(place, options.open.local.clone(), &options.open.cloud)?, options).await
     }
 
     /// Makes a repository in any store that passes [`storage::conformance`].

@@ -14,6 +14,7 @@ use crate::id::HashAlgorithm;
 use crate::objects::Objects;
 use crate::progress::Amount;
 use crate::refs::Refs;
+use crate::session::Staged;
 use crate::storage::Storage;
 use crate::time::Clock;
 use crate::virtuals::Virtuals;
@@ -84,6 +85,12 @@ impl Repository {
     /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Room for the changes of one session.
+    pub(crate) fn empty_staging(&self) -> Staged {
+        let options = &self.inner.options;
+        Staged::new(options.staged_bytes, options.scratch.clone().unwrap_or_else(std::env::temp_dir))
     }
 
     /// Waits a little before a lost race is run again, so that many writers do not keep meeting.

@@ -12,7 +12,7 @@ use crate::storage::{self, RegisterName, Storage};
 use crate::virtuals::Virtuals;
 
 impl Repository {
-    /// Opens the repository at `place`: a path, `file://…` or `memory:`.
+    /// Opens the repository at `place`: a path, `file://…`, `memory:`, or the URL of an object store (see [`storage::open`]).
     ///
     /// `NotFound` when there is none, `Unsupported` when a newer release made it.
     pub async fn open(place: &str) -> Result<Self> {
@@ -21,7 +21,7 @@ impl Repository {
 
     /// Opens a repository, saying how.
     pub async fn open_with(place: &str, options: OpenOptions) -> Result<Self> {
-        Self::open_storage(storage::open(place, options.local.clone())?, options).await
+        Self::open_storage(storage::open(place, options.local.clone(), &options.cloud)?, options).await
     }
 
     /// Opens the repository in any store that passes [`storage::conformance`].

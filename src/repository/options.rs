@@ -1,11 +1,12 @@
 //! How a repository is made and opened.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::id::HashAlgorithm;
 use crate::progress::Progress;
 use crate::refs::Patience;
-use crate::storage::LocalOptions;
+use crate::storage::{CloudOptions, LocalOptions};
 use crate::time::{Clock, SystemClock};
 use crate::virtuals::Access;
 
@@ -17,12 +18,20 @@ pub struct OpenOptions {
     pub access: Access,
     /// How many bytes of decoded nodes are kept in memory, roughly. Default: 64 MiB; 0 reads every node anew.
     pub cache_bytes: u64,
+    /// How many bytes of staged changes a session keeps in memory, roughly. Default: 64 MiB; what is more goes to a scratch
+    /// file and is merged by the commit. Fewer make more and smaller runs, of which many cost time to merge.
+    pub staged_bytes: usize,
+    /// The directory of scratch files, which have no names and go with the session. Default: `TMPDIR`, else `/tmp`. Where that
+    /// is memory (tmpfs), nothing is gained by it.
+    pub scratch: Option<PathBuf>,
     /// The clock that stamps commits and moves. Default: the operating system's.
     pub clock: Arc<dyn Clock>,
     /// How a directory on local disk is used. Default: network and FUSE file systems are refused for writing.
     pub local: LocalOptions,
     /// Who is told how far long operations have come. Default: nobody.
     pub progress: Option<Arc<dyn Progress>>,
+    /// How an object store is reached. Default: as the variables of this process say.
+    pub cloud: CloudOptions,
     pub(crate) patience: Patience,
     read_only: bool,
 }
@@ -32,9 +41,12 @@ impl Default for OpenOptions {
         Self {
             access: Access::default(),
             cache_bytes: 64 << 20,
+            staged_bytes: 64 << 20,
+            scratch: None,
             clock: Arc::new(SystemClock),
             local: LocalOptions::default(),
             progress: None,
+            cloud: CloudOptions::default(),
             patience: Patience::default(),
             read_only: false,
         }

@@ -173,12 +173,15 @@ impl WriteSession {
     }
 
     async fn has_below(&self, prefix: &Prefix) -> Result<bool> {
-        if self.staged.entries_below(prefix).any(|(_, entry)| entry.is_some()) {
-            return Ok(true);
+        let mut edits = self.staged.edits(Some(prefix))?;
+        while let Some((_, entry)) = edits.next()? {
+            if entry.is_some() {
+                return Ok(true);
+            }
         }
         let mut below = std::pin::pin!(self.base.list(prefix));
         while let Some((key, _)) = below.try_next().await? {
-            if self.staged.lookup(key.as_map_key()) == super::staged::Lookup::Untouched {
+            if self.staged.lookup(key.as_map_key())? == super::staged::Lookup::Untouched {
                 return Ok(true);
             }
         }
@@ -200,13 +203,13 @@ impl WriteSession {
             None => (None, None),
         };
         for key in [key, room.key].into_iter().flatten() {
-            self.staged.delete(&key);
+            self.staged.delete(&key)?;
         }
         for prefix in [prefix, room.prefix].into_iter().flatten() {
             self.staged.delete_prefix(&prefix);
         }
         for (key, entry) in plan.entries {
-            self.staged.set(&key, entry);
+            self.staged.set(&key, entry)?;
         }
         if let Some((key, value)) = plan.value {
             self.set(&key, value).await?;

@@ -3,8 +3,11 @@
 //! A [`Snapshot`] never changes. A [`WriteSession`] belongs to one branch: its changes are seen by nobody else until
 //! [`commit`](WriteSession::commit), and a session that is dropped leaves at most garbage behind.
 
+mod bulk;
+mod columns;
 mod content;
 mod copy;
+mod many;
 mod origin;
 mod read;
 mod staged;
@@ -26,10 +29,11 @@ use crate::objects::{Objects, Uploads};
 use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection};
 use crate::repository::Repository;
 
+pub use columns::{KeyColumn, VirtualRefs};
 pub use copy::{Copied, Existing};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub use read::{Child, Dependency};
-pub(crate) use staged::{Staged, StagedFile};
+pub(crate) use staged::{Lookup, Staged, StagedEdits, StagedFile};
 pub use totals::Totals;
 pub(crate) use virtuals::Naming;
 pub use virtuals::VirtualOptions;
@@ -74,7 +78,8 @@ impl Snapshot {
 /// Changes staged on top of the tip of one branch, and not yet committed.
 ///
 /// Isolation is snapshot isolation: reads see the tip at which the session was opened and the session's own changes;
-/// a commit fails if another writer changed a key that this session changed, not if one changed a key it read.
+/// a commit fails if another writer changed a key that this session changed, not if one changed a key it read. Of a Zarr
+/// array more belongs together than single keys: see [`ConflictKind`](crate::ConflictKind).
 #[derive(Debug)]
 #[must_use = "a session that is dropped without `commit` abandons its changes"]
 pub struct WriteSession {
@@ -128,6 +133,7 @@ impl Repository {
         require_known_epoch(&branch, &state.record)?;
         let commit = self.objects().commit(&tip).await?;
         let base = Snapshot::new(self.clone(), tip, commit);
-        Ok(WriteSession { branch, base, state, staged: Staged::default(), uploads: Uploads::new(self.objects()), naming: None })
+        let staged = self.empty_staging();
+        Ok(WriteSession { branch, base, state, staged, uploads: Uploads::new(self.objects()), naming: None })
     }
 }

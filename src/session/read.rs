@@ -9,7 +9,7 @@ use super::staged::Lookup;
 use super::{Snapshot, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
-use crate::key::{Key, Prefix};
+use crate::key::{Key, MapKey, Prefix};
 use crate::map::Span;
 use crate::virtuals::FileState;
 
@@ -48,16 +48,9 @@ impl Snapshot {
 
     /// Reads a value: verified against its id, or, where others keep it, against what is known of the file.
     pub(crate) async fn value_of(&self, key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
-        let size = entry.size();
-        let range = range.unwrap_or(0..size);
-        if range.start > range.end || range.end > size {
-            return Err(Error::invalid(format!("{key} has {size} bytes; {} to {} lie past its end", range.start, range.end)));
-        }
+        let range = within(key, entry, range)?;
         match entry {
-            Entry::Inline(bytes) => {
-                let within = |n: u64| usize::try_from(n).expect("an inline value is short");
-                Ok(bytes.slice(within(range.start)..within(range.end)))
-            }
+            Entry::Inline(bytes) => Ok(slice(bytes, &range)),
             Entry::Chunk { id, size } => {
                 let chunks = self.repository().chunks();
                 chunks.read_range(id, *size, range).await.map_err(|e| e.context(key))
@@ -118,6 +111,23 @@ impl Snapshot {
     }
 }
 
+/// The bytes of the value of `key` that are asked for: all, or a range that must lie inside.
+pub(super) fn within(key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Range<u64>> {
+    let size = entry.size();
+    match range.unwrap_or(0..size) {
+        range if range.start > range.end || range.end > size => {
+            Err(Error::invalid(format!("{key} has {size} bytes; {} to {} lie past its end", range.start, range.end)))
+        }
+        range => Ok(range),
+    }
+}
+
+/// A part of bytes that are in memory.
+pub(super) fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
+    let within = |n: u64| usize::try_from(n).expect("it is in memory");
+    bytes.slice(within(range.start)..within(range.end))
+}
+
 /// What lies directly below a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Child {
@@ -130,23 +140,16 @@ pub enum Child {
 impl WriteSession {
     /// What is stored under `key` as a commit would leave it, without reading it.
     pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
-        match self.staged.lookup(key.as_map_key()) {
+        match self.staged.lookup(key.as_map_key())? {
             Lookup::Untouched => self.base.entry(key).await,
             Lookup::Deleted => Ok(None),
-            Lookup::Set(entry) => Ok(Some(entry.clone())),
+            Lookup::Set(entry) => Ok(Some(entry)),
         }
     }
 
     /// The value of `key` as a commit would leave it.
     pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
-        let entry = match self.staged.lookup(key.as_map_key()) {
-            Lookup::Untouched => match self.base.entry(key).await? {
-                Some(entry) => entry,
-                None => return Ok(None),
-            },
-            Lookup::Deleted => return Ok(None),
-            Lookup::Set(entry) => entry.clone(),
-        };
+        let Some(entry) = self.entry(key).await? else { return Ok(None) };
         match &entry {
             Entry::Virtual { file, offset, length } => {
                 // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
@@ -169,18 +172,24 @@ impl WriteSession {
 
     /// Every key below `prefix` as a commit would leave it, in the order of the maps.
     pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(Key, Entry)>> {
-        let mut found = std::collections::BTreeMap::new();
-        let mut below = std::pin::pin!(self.base.list(prefix));
-        while let Some((key, entry)) = below.try_next().await? {
-            if self.staged.lookup(key.as_map_key()) == Lookup::Untouched {
-                found.insert(key, entry);
+        let mut found = Vec::new();
+        let mut keep = |key: &MapKey, entry| Key::new(key.as_str()).map(|key| found.push((key, entry)));
+        let mut staged = self.staged.edits(Some(prefix))?;
+        let mut edit = staged.next()?;
+        let mut below = self.base.manifest().scan(Span::prefix(prefix));
+        while let Some((key, entry)) = below.next().await? {
+            while let Some((earlier, new)) = edit.take_if(|(staged, _)| *staged < key) {
+                new.map_or(Ok(()), |new| keep(&earlier, new))?;
+                edit = staged.next()?;
+            }
+            if edit.as_ref().is_none_or(|(staged, _)| *staged != key) && self.staged.covering(key.as_str()).is_none() {
+                keep(&key, entry)?;
             }
         }
-        for (key, entry) in self.staged.entries_below(prefix) {
-            if let Some(entry) = entry {
-                found.insert(Key::new(key.as_str())?, entry.clone());
-            }
+        while let Some((key, new)) = edit {
+            new.map_or(Ok(()), |new| keep(&key, new))?;
+            edit = staged.next()?;
         }
-        Ok(found.into_iter().collect())
+        Ok(found)
     }
 }

@@ -49,12 +49,14 @@ impl WriteSession {
         // One name in memory for all references into a file.
         let known = self.staged.name_in_use(&file);
         let found = if options.validator.is_some() || options.repin || known.is_none() {
-            Some(self.look_up(key, &file, options).await?)
+            let found = self.look_up(&self.containers(), &file, options.validator.as_ref(), options).await;
+            Some(found.map_err(|e| e.context(key))?)
         } else {
             None
         };
         let file = known.unwrap_or(file);
         // A call that fails changes nothing: everything is judged before anything is staged.
+        self.staged.make_room()?;
         let states = [self.staged.files().get(&file).filter(|_| !options.repin), found.as_ref()];
         for state in states.into_iter().flatten() {
             state.admits(url, &range, options.scanned_at).map_err(|e| e.context(key))?;
@@ -62,12 +64,11 @@ impl WriteSession {
         if let Some(found) = found {
             self.staged.add_file(&file, found)?;
         }
-        self.staged.set(key, Entry::Virtual { file, offset: range.start, length });
-        Ok(())
+        self.staged.set(key, Entry::Virtual { file, offset: range.start, length })
     }
 
     /// The name of the file at `url`. Its container is staged if it is new.
-    fn name_of(&mut self, url: &str) -> Result<FileKey> {
+    pub(super) fn name_of(&mut self, url: &str) -> Result<FileKey> {
         let naming = match self.naming.take() {
             Some(naming) => self.naming.insert(naming),
             None => self.naming.insert(Naming { locator: Locator::new(&self.containers())?, last: None }),
@@ -78,18 +79,26 @@ impl WriteSession {
         let located = naming.locator.locate(url)?;
         naming.last = Some((url.to_owned(), located.file.clone()));
         if let Some(container) = located.container {
-            self.set_container(container)?;
+            naming.locator.add(&container)?;
+            self.staged.set_container(container);
         }
         Ok(located.file)
     }
 
-    async fn look_up(&self, key: &Key, file: &FileKey, options: &VirtualOptions) -> Result<StagedFile> {
+    /// What is known of a file in one of `containers`: by the caller, else by the place where it lies, else by the branch.
+    pub(super) async fn look_up(
+        &self,
+        containers: &[Container],
+        file: &FileKey,
+        given: Option<&Validator>,
+        options: &VirtualOptions,
+    ) -> Result<StagedFile> {
         let repository = self.base.repository();
-        let found = if let Some(validator) = &options.validator {
+        let found = if let Some(validator) = given {
             Some(validator.clone())
         } else {
             let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(repository.clock().now()) };
-            repository.virtuals().lookup(&self.containers(), file, lookup).await.map_err(|e| e.context(key))?
+            repository.virtuals().lookup(containers, file, lookup).await?
         };
         if let Some(validator) = found {
             return Ok(StagedFile { size: validator.size, validator, repin: options.repin });

@@ -1,4 +1,5 @@
-//! Staging: chunk bytes are hashed and uploaded as they come, everything else stays in memory until the commit.
+//! Staging: chunk bytes are hashed and uploaded as they come, everything else waits in memory or on scratch space until
+//! the commit.
 
 use bytes::Bytes;
 
@@ -14,12 +15,12 @@ impl WriteSession {
     ///
     /// A small value goes into the manifest itself (at most 1 KiB, or 4 KiB for Zarr metadata); a larger one is hashed
     /// now and its upload begins. `Unavailable` may be about a chunk that was staged before: nothing is lost by it, the value is
-    /// staged all the same, and the commit sends again what did not arrive.
+    /// staged all the same, and the commit sends again what did not arrive. When it names scratch space, which large
+    /// sessions need ([`OpenOptions::staged_bytes`](crate::OpenOptions::staged_bytes)), the value is not staged.
     pub async fn set(&mut self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
         let value = value.into();
         if value.len() <= Entry::inline_limit(key.as_str()) {
-            self.staged.set(key, Entry::Inline(value));
-            return Ok(());
+            return self.staged.set(key, Entry::Inline(value));
         }
         let hashed = self.base.repository().chunks().hash(value).await?;
         self.set_hashed(key, hashed).await
@@ -32,21 +33,20 @@ impl WriteSession {
         if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
             let job = self.base.repository().chunks().job(hashed);
             // Staged first: if an earlier upload is found to have failed, this one still belongs to the session.
-            self.staged.set(key, entry);
+            self.staged.set(key, entry)?;
             return self.uploads.spawn(job).await;
         }
-        self.staged.set(key, entry);
-        Ok(())
+        self.staged.set(key, entry)
     }
 
     /// Stages the removal of `key`. Says whether there is anything to remove.
     pub async fn delete(&mut self, key: &Key) -> Result<bool> {
-        let present = match self.staged.lookup(key.as_map_key()) {
+        let present = match self.staged.lookup(key.as_map_key())? {
             Lookup::Set(_) => true,
             Lookup::Deleted => false,
             Lookup::Untouched => self.base.manifest().find(key.as_str()).await?.is_some(),
         };
-        self.staged.delete(key);
+        self.staged.delete(key)?;
         Ok(present)
     }
 

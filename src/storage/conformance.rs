@@ -28,6 +28,8 @@ pub async fn all(storage: Arc<dyn Storage>) {
     ranges_are_exact(store).await;
     parts_are_joined(store).await;
     writing_again_is_harmless(store).await;
+    many_are_as_one(store).await;
+    pieces_become_an_object(store).await;
     listings_are_complete(store).await;
     creation_is_exclusive(store).await;
     a_refused_replace_changes_nothing(store).await;
@@ -51,6 +53,48 @@ fn noise(seed: u64, length: usize) -> Bytes {
         state.to_be_bytes()
     };
     std::iter::repeat_with(|| next().into_iter().take(4)).flatten().take(length).collect()
+}
+
+/// Objects that go and come together, one of them absent.
+async fn many_are_as_one(store: &dyn Storage) {
+    let objects: Vec<_> = (100..140).map(|n| noise(n, usize::try_from(n).expect("small") * 7)).collect();
+    let sent: Vec<_> = objects.iter().map(|bytes| (name_of(bytes), vec![bytes.slice(..10), bytes.slice(10..)])).collect();
+    let answers = store.put_many(&sent).await;
+    assert_eq!(answers.len(), sent.len(), "an answer for each object");
+    assert!(answers.iter().all(Result::is_ok), "put_many must succeed");
+    let mut names: Vec<_> = sent.into_iter().map(|(name, _)| name).collect();
+    names.insert(7, name_of(&noise(141, 30)));
+    let found = store.get_many(&names).await;
+    let found: Vec<_> = found.into_iter().map(|one| one.expect("get_many must succeed")).collect();
+    let mut expected: Vec<_> = objects.into_iter().map(Some).collect();
+    expected.insert(7, None);
+    assert!(found == expected, "objects come back in the order of their names, what is absent as None");
+}
+
+/// Objects that are written piece by piece, where the store can.
+async fn pieces_become_an_object(store: &dyn Storage) {
+    let bytes = noise(150, 3 << 20);
+    let name = name_of(&bytes);
+    for given_up in [true, false, false] {
+        let Some(mut writer) = store.writer(&name) else { return };
+        for piece in bytes.chunks(1 << 20) {
+            writer.write(Bytes::copy_from_slice(piece)).await.expect("a piece must be taken");
+        }
+        let read = writer.read(1_000_000..1_100_000).await.expect("what is written can be read back");
+        assert!(read == bytes.slice(1_000_000..1_100_000), "pieces are read back as they were written");
+        assert!(writer.read((3 << 20) - 1..(3 << 20) + 1).await.is_err(), "what is not written cannot be read");
+        if given_up {
+            drop(writer);
+            assert_eq!(store.get(&name, None).await.expect("get must succeed"), None, "what is given up is not there");
+        } else {
+            writer.finish().await.expect("an object must get its name, also again");
+            assert!(store.get(&name, None).await.expect("get must succeed").as_ref() == Some(&bytes), "pieces are joined in order");
+        }
+    }
+    let empty = name_of(&Bytes::new());
+    let Some(writer) = store.writer(&empty) else { return };
+    writer.finish().await.expect("an object without bytes is one too");
+    assert_eq!(store.get(&empty, None).await.expect("get must succeed"), Some(Bytes::new()));
 }
 
 async fn put(store: &dyn Storage, bytes: &Bytes) -> ObjectName {
@@ -233,26 +277,44 @@ async fn creators_have_one_winner(storage: &Arc<dyn Storage>) {
 
 async fn increments_are_not_lost(storage: &Arc<dyn Storage>) {
     let name = RegisterName::branch("counter");
-    assert!(replace(&**storage, &name, &Expected::Absent, "0").await.is_some(), "the counter is new");
-    let tasks = (0..TASKS).map(|_| {
+    assert!(replace(&**storage, &name, &Expected::Absent, "begun").await.is_some(), "the register is new");
+    let tasks = (0..TASKS).map(|task| {
         let store = Arc::clone(storage);
-        tokio::spawn(async move { increment(&*store, &RegisterName::branch("counter"), TURNS).await })
+        tokio::spawn(async move { append(&*store, &RegisterName::branch("counter"), &task.to_string(), TURNS).await })
     });
     for task in join_all(tasks).await {
-        task.expect("no task may panic").expect("no request may fail");
+        task.expect("no task may panic").expect("no request may fail for good");
     }
-    let total = value(&**storage, &name).await;
-    assert_eq!(total, Some((TASKS * TURNS).to_string().into()), "of {TASKS} times {TURNS} increments none may be lost");
+    let total = value(&**storage, &name).await.expect("it was created");
+    let mut words: Vec<_> = std::str::from_utf8(&total).expect("words are text").split(' ').collect();
+    let count = words.len() as u64;
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(
+        (count, words.len() as u64),
+        (TASKS * TURNS + 1, count),
+        "of {TASKS} times {TURNS} words none may be lost, and none doubled"
+    );
 }
 
-/// Adds one to a register so many times, trying again whenever somebody else was faster.
-pub(super) async fn increment(store: &dyn Storage, name: &RegisterName, times: u64) -> Result<()> {
-    for _ in 0..times {
+/// Adds so many words to a register, trying again whenever somebody else was faster. A replace that may or may not have
+/// happened is looked for among the words: some stores answer so to writers that meet.
+pub(super) async fn append(store: &dyn Storage, name: &RegisterName, who: &str, times: u64) -> Result<()> {
+    for turn in 0..times {
+        let word = format!("{who}-{turn}");
+        let mut failures = 0..100;
         loop {
-            let found = store.load(name).await?.expect("the counter exists");
-            let n: u64 = std::str::from_utf8(&found.value).expect("a counter is text").parse().expect("a counter is never torn");
-            if matches!(store.replace(name, &Expected::Is(found.version), (n + 1).to_string().into()).await?, Replaced::Done(_)) {
+            let found = store.load(name).await?.expect("the register exists");
+            let text = std::str::from_utf8(&found.value).expect("words are text");
+            if text.split(' ').any(|there| there == word) {
                 break;
+            }
+            let next = format!("{text} {word}");
+            match store.replace(name, &Expected::Is(found.version), next.into()).await {
+                Ok(Replaced::Done(_)) => break,
+                Ok(Replaced::Refused) => {}
+                Err(e) if e.is_retryable() && failures.next().is_some() => {}
+                Err(e) => return Err(e),
             }
         }
     }

@@ -5,11 +5,14 @@
 //! refs/branches/<name>.json  refs/tags/<name>.json  gc/state.json registers: the only objects ever replaced
 //! snapshots/<xx>/<cid>  manifests/<xx>/<cid>  files/<xx>/<cid>  history/<xx>/<cid>  chunks/<xx>/<cid>
 //! moves/<xx>/<cid>  shallow/<cid>                                 immutable
+//! gc/scratch-<unique>.json                                        for a moment, where a store is tried out
 //! ```
 //!
 //! `<xx>` are characters 9 and 10 of the CID's text: the first that depend on the digest alone.
 
 use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::id::{ChunkId, Cid, MapKind, NodeId, SnapshotId};
 
@@ -88,10 +91,25 @@ impl RegisterName {
         Self("gc/state.json".to_owned())
     }
 
+    /// A name that nobody else uses, to try out what a store does; removed again by whoever did.
+    #[cfg(feature = "remote")]
+    pub(crate) fn scratch() -> Self {
+        Self(format!("gc/scratch-{}.json", unique()))
+    }
+
     /// The name as the store spells it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A part of a name that no other process and no other call uses.
+pub(super) fn unique() -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    // Tells apart processes of one number on several machines; without randomness an exclusive creation still does.
+    let process = PROCESS.get_or_init(|| getrandom::u64().unwrap_or(0));
+    format!("{}-{}-{process:016x}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
 impl fmt::Display for ObjectName {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 
-use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Version, Versioned, part};
+use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Version, Versioned, many, part};
 use crate::error::Result;
 use crate::time::{Clock, SystemClock, Timestamp};
 
@@ -128,6 +128,19 @@ impl Storage for Memory {
         Ok(())
     }
 
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, names).await
+    }
+
+    async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
+        many::put_each(self, objects).await
+    }
+
+    /// None: everything is in memory anyway.
+    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+        None
+    }
+
     async fn barrier(&self) -> Result<()> {
         Ok(())
     }
@@ -159,5 +172,9 @@ impl Storage for Memory {
         let version = contents.replaces;
         contents.registers.insert(name.as_str().to_owned(), Stored { bytes: value, modified, version });
         Ok(Replaced::Done(version_of(version)))
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
     }
 }

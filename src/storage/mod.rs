@@ -4,12 +4,17 @@
 //! harmless, and nothing is promised until [`Storage::barrier`]. *Registers* are the few that change: each replace
 //! is one atomic, durable compare-and-swap.
 
+pub(crate) mod cloud;
 pub mod conformance;
+pub mod doctor;
 pub mod fault;
 pub(crate) mod layout;
 mod local;
+mod many;
 mod memory;
 mod observe;
+#[cfg(feature = "remote")]
+pub(crate) mod outside;
 pub(crate) mod url;
 
 #[cfg(test)]
@@ -25,8 +30,12 @@ use futures::stream::BoxStream;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
+#[cfg(feature = "remote")]
+pub use cloud::Cloud;
+pub use cloud::{CloudOptions, Credentials, Variables};
 pub use layout::{ObjectName, RegisterName};
 pub use local::{Local, LocalOptions, NetworkFileSystems};
+pub use many::{Object, ObjectWriter};
 pub use memory::Memory;
 pub use observe::{Counts, Observed};
 pub use url::open;
@@ -98,6 +107,24 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     /// object is written again, because it may be torn or unsynced. Durable only after [`barrier`](Self::barrier).
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()>;
 
+    /// Reads objects whole: an answer for each name, in the order of the names. All of them are in memory at once, so the caller
+    /// bounds them. Means what as many calls of [`get`](Self::get) mean; where a call costs more than a small object, this is
+    /// how to read many.
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, names).await
+    }
+
+    /// Writes objects: an answer for each, in their order. Means what as many calls of [`put`](Self::put) mean.
+    async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
+        many::put_each(self, objects).await
+    }
+
+    /// A writer for an object that does not have to be in memory as a whole; `None` when this store takes objects only whole,
+    /// as [`put`](Self::put) does. Nothing happens before the first piece.
+    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+        None
+    }
+
     /// Returns once everything this handle has put is durable, together with the directories it lies in.
     ///
     /// When it fails, nothing it covered is durable for sure. It may be asked again; a store that cannot tell any more
@@ -112,6 +139,12 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
 
     /// Replaces a register if it is as expected, atomically and durably.
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced>;
+
+    /// What the store's own clock shows now, as far as its answers have told; asks nothing. `None` when the store has no
+    /// clock besides this machine's, or has not answered yet.
+    fn clock(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Checks that `range` lies wholly inside an object of `size` bytes; `None` is all of it.

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned};
 use crate::error::Result;
+use crate::time::Timestamp;
 
 /// Counts requests and bytes on their way to another store, and changes nothing.
 #[derive(Debug)]
@@ -82,6 +83,41 @@ fn add(counter: &AtomicU64, n: usize) {
     counter.fetch_add(n as u64, Ordering::Relaxed);
 }
 
+impl Counters {
+    /// Notes an object of so many bytes that the store has taken.
+    fn wrote(&self, length: usize) {
+        add(&self.objects_written, 1);
+        add(&self.bytes_written, length);
+    }
+}
+
+/// Counts an object that is written piece by piece as one that is put: sent when it gets its name.
+#[derive(Debug)]
+struct Counting {
+    inner: Box<dyn ObjectWriter>,
+    counters: Arc<Counters>,
+    length: usize,
+}
+
+#[async_trait]
+impl ObjectWriter for Counting {
+    async fn write(&mut self, piece: Bytes) -> Result<()> {
+        self.length += piece.len();
+        self.inner.write(piece).await
+    }
+
+    async fn read(&mut self, range: Range<u64>) -> Result<Bytes> {
+        self.inner.read(range).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<()> {
+        add(&self.counters.puts, 1);
+        self.inner.finish().await?;
+        self.counters.wrote(self.length);
+        Ok(())
+    }
+}
+
 impl Observed {
     /// Counts what goes to `inner`, from zero.
     pub fn new(inner: Arc<dyn Storage>) -> Self {
@@ -113,9 +149,30 @@ impl Storage for Observed {
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
         add(&self.counters.puts, 1);
         self.inner.put(name, parts).await?;
-        add(&self.counters.objects_written, 1);
-        add(&self.counters.bytes_written, parts.iter().map(Bytes::len).sum());
+        self.counters.wrote(parts.iter().map(Bytes::len).sum());
         Ok(())
+    }
+
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
+        add(&self.counters.gets, names.len());
+        let got = self.inner.get_many(names).await;
+        let lengths = got.iter().map(|one| one.as_ref().map_or(0, |found| found.as_ref().map_or(0, Bytes::len)));
+        add(&self.counters.bytes_read, lengths.sum());
+        got
+    }
+
+    async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
+        add(&self.counters.puts, objects.len());
+        let put = self.inner.put_many(objects).await;
+        for ((_, parts), _) in objects.iter().zip(&put).filter(|(_, answer)| answer.is_ok()) {
+            self.counters.wrote(parts.iter().map(Bytes::len).sum());
+        }
+        put
+    }
+
+    fn writer(&self, name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+        let inner = self.inner.writer(name)?;
+        Some(Box::new(Counting { inner, counters: Arc::clone(&self.counters), length: 0 }))
     }
 
     async fn barrier(&self) -> Result<()> {
@@ -144,5 +201,9 @@ impl Storage for Observed {
             add(&self.counters.bytes_written, length);
         }
         Ok(answer)
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.inner.clock()
     }
 }

@@ -1,11 +1,12 @@
-//! Where a repository lies, as a user writes it: a path, `file://`, `memory:`.
+//! Where a repository lies, as a user writes it: a path, `file://`, `memory:`, or the URL of an object store.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Local, LocalOptions, Memory, Storage};
+use super::cloud::place::CloudPlace;
+use super::{CloudOptions, Local, LocalOptions, Memory, Storage};
 use crate::error::{Error, Result};
 
 /// A place that was understood; nothing has been opened yet.
@@ -15,10 +16,12 @@ pub(crate) enum Place {
     Directory(PathBuf),
     /// A new, empty store in memory.
     Memory,
+    /// In an object store, or on a web server.
+    Cloud(CloudPlace),
 }
 
 impl Place {
-    /// Understands a place. A scheme that this build lacks is `Unsupported`; one that nobody knows is `Invalid`.
+    /// Understands a place. A scheme that nobody knows is `Invalid`.
     ///
     /// Anything without a scheme is a path, taken as it is; only `file:` URLs are percent-decoded.
     pub(crate) fn parse(text: &str) -> Result<Self> {
@@ -29,35 +32,52 @@ impl Place {
             return Err(Error::invalid(format!("{text:?} has a NUL byte")));
         }
         let Some((scheme, rest)) = split_scheme(text) else { return Ok(Self::Directory(PathBuf::from(text))) };
-        match scheme.to_ascii_lowercase().as_str() {
+        let scheme = scheme.to_ascii_lowercase();
+        if let Some(cloud) = CloudPlace::parse(&scheme, rest) {
+            return cloud.map(Self::Cloud);
+        }
+        match scheme.as_str() {
             "file" => file_url(text, rest).map(Self::Directory),
             "memory" if matches!(rest, "" | "//") => Ok(Self::Memory),
             "memory" => Err(Error::invalid(format!("{text:?} names a store in memory, which has no name; write memory:"))),
-            known @ ("s3" | "gs" | "az" | "http" | "https") => {
-                Err(Error::unsupported(format!("{known}:// is not supported by this build; use a directory or memory:")))
-            }
             other => Err(Error::invalid(format!("{other}: is no scheme of a repository; for a path with a colon write ./{other}:…"))),
         }
     }
 
     /// Opens the place. Creates nothing: a directory appears with the first write.
-    pub(crate) fn open(self, options: LocalOptions) -> Result<Arc<dyn Storage>> {
+    pub(crate) fn open(self, local: LocalOptions, cloud: &CloudOptions) -> Result<Arc<dyn Storage>> {
         Ok(match self {
-            Self::Directory(path) => Arc::new(Local::open(path, options)?),
+            Self::Directory(path) => Arc::new(Local::open(path, local)?),
             Self::Memory => Arc::new(Memory::new()),
+            Self::Cloud(place) => open_cloud(&place, cloud)?,
         })
     }
 }
 
-/// Opens the store at `place`: a path, a `file://` URL, or `memory:` for a new one in memory. Creates nothing.
+/// Opens the store at `place`. Creates nothing, and sends nothing yet.
 ///
-/// Other schemes are `Unsupported` when this build lacks them and `Invalid` when nobody knows them.
-pub fn open(place: &str, options: LocalOptions) -> Result<Arc<dyn Storage>> {
-    Place::parse(place)?.open(options)
+/// A place is a path or a `file://` URL; `memory:` for a new store in memory; `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`,
+/// `az://CONTAINER/PREFIX`; or, for reading alone, the `http://` or `https://` URL of a directory on a web server.
+/// [`CloudOptions`] says which settings and credentials object stores take from the environment.
+///
+/// Schemes are `Unsupported` when this build lacks them (features `aws`, `gcp`, `azure`, `http`; `cloud` is all of them) and
+/// `Invalid` when nobody knows them. `Denied` when a store needs credentials and none are named.
+pub fn open(place: &str, local: LocalOptions, cloud: &CloudOptions) -> Result<Arc<dyn Storage>> {
+    Place::parse(place)?.open(local, cloud)
+}
+
+#[cfg(feature = "remote")]
+fn open_cloud(place: &CloudPlace, options: &CloudOptions) -> Result<Arc<dyn Storage>> {
+    Ok(Arc::new(super::Cloud::at(place.clone(), options)?))
+}
+
+#[cfg(not(feature = "remote"))]
+fn open_cloud(place: &CloudPlace, _options: &CloudOptions) -> Result<Arc<dyn Storage>> {
+    Err(Error::unsupported(format!("{place} lies in an object store, for which this build has nothing; build it with the feature cloud")))
 }
 
 /// Splits `scheme:rest` (RFC 3986); a colon after the first `/` belongs to a path.
-fn split_scheme(text: &str) -> Option<(&str, &str)> {
+pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once(':')?;
     let ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));

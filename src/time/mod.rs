@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use parse::parse_time;
 
+/// How far this machine's clock may be from a store's before nothing that it would stamp is written there.
+pub(crate) const SKEW: Duration = Duration::from_mins(5);
+
 /// A moment: microseconds since 1970-01-01T00:00:00Z, which may be negative.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use futures::TryStreamExt;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 
 use super::{blocking, io_error};
 use crate::error::{Error, Result};
@@ -12,8 +14,14 @@ use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::session::Snapshot;
 
-/// How many files are written at once.
+/// How many files are written at once, where each is a piece of work of its own.
 const WRITERS: usize = 16;
+/// Values up to this many bytes are read and written many at a time.
+const SMALL: u64 = 64 << 10;
+/// How many entries are looked at together.
+const TOGETHER: usize = 256;
+/// How many such groups are on their way.
+const GROUPS: usize = 4;
 
 /// What of a snapshot is written. The default: everything.
 #[derive(Debug, Clone)]
@@ -64,39 +72,82 @@ impl Snapshot {
         let mut counts = CheckedOut::default();
         let mut clashes = Clashes::default();
         let inside = options.prefix.as_str().len();
-        let entries = self.list(&options.prefix).map_ok(|(key, entry)| {
+        let entries = self.list(&options.prefix).map(|found| {
+            let (key, entry) = found?;
+            clashes.check(&key)?;
             counts.files += 1;
             counts.bytes = counts.bytes.saturating_add(entry.size());
-            (clashes.check(&key), key, entry)
+            let path = place.temporary.join(key.as_str().get(inside..).unwrap_or_default());
+            Ok(Item { path, key, entry })
         });
-        let root = &place.temporary;
-        let written = entries.try_for_each_concurrent(WRITERS, |(clash, key, entry)| async move {
-            clash?;
-            let path = root.join(key.as_str().get(inside..).unwrap_or_default());
-            self.write_file(root, path, &key, &entry).await
-        });
-        written.await?;
+        let writers = Semaphore::new(WRITERS);
+        let (root, writers) = (&place.temporary, &writers);
+        let groups = entries.try_chunks(TOGETHER).map_err(|e| e.1);
+        groups.try_for_each_concurrent(GROUPS, |group| self.write_group(root, group, writers)).await?;
         blocking(move || place.finish()).await?;
         Ok(counts)
     }
 
+    /// Writes files: small ones together, others side by side.
+    async fn write_group(&self, root: &Path, group: Vec<Item>, writers: &Semaphore) -> Result<()> {
+        let is_small = |item: &Item| !matches!(item.entry, Entry::Virtual { .. }) && item.entry.size() <= SMALL;
+        let (small, large): (Vec<_>, Vec<_>) = group.into_iter().partition(is_small);
+        let alone: FuturesUnordered<_> = large.into_iter().map(|item| self.write_file(root, item, writers)).collect();
+        futures::try_join!(self.write_small(root, small), alone.try_collect::<()>())?;
+        Ok(())
+    }
+
+    /// Writes small files that are not virtual: one request for all their chunks, and one visit to the disk.
+    async fn write_small(&self, root: &Path, items: Vec<Item>) -> Result<()> {
+        let chunk = |item: &Item| match item.entry {
+            Entry::Chunk { id, size } => Some((id, size)),
+            Entry::Inline(_) | Entry::Virtual { .. } => None,
+        };
+        let chunks: Vec<_> = items.iter().filter_map(chunk).collect();
+        let mut read = self.repository().chunks().read_many(&chunks).await.into_iter();
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            let bytes = match &item.entry {
+                Entry::Inline(bytes) => bytes.clone(),
+                _ => read.next().unwrap_or_else(|| Err(Error::internal("a chunk was not read"))).map_err(|e| e.context(&item.key))?,
+            };
+            values.push((item, bytes));
+        }
+        let root = root.to_owned();
+        let (count, len) = (values.len() as u64, values.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+        blocking(move || values.iter().try_for_each(|(item, bytes)| append(&mut create(&root, &item.path, &item.key)?, bytes, &item.key)))
+            .await?;
+        self.repository().advance(count, len);
+        Ok(())
+    }
+
     /// Writes one value into a new file, piece by piece.
-    async fn write_file(&self, root: &Path, path: PathBuf, key: &Key, entry: &Entry) -> Result<()> {
+    async fn write_file(&self, root: &Path, item: Item, writers: &Semaphore) -> Result<()> {
+        let _permit = writers.acquire().await.map_err(|e| Error::internal("the writing of files was closed").caused_by(e))?;
+        let Item { path, key, entry } = item;
         let (root, shown) = (root.to_owned(), key.clone());
         let mut file = blocking(move || create(&root, &path, &shown)).await?;
-        let mut pieces = std::pin::pin!(self.pieces_of(key, entry.clone(), 0..entry.size()));
+        let mut pieces = std::pin::pin!(self.pieces_of(&key, entry.clone(), 0..entry.size()));
         while let Some(bytes) = pieces.try_next().await? {
             let (shown, len) = (key.clone(), bytes.len() as u64);
-            file = blocking(move || match file.write_all(&bytes) {
-                Ok(()) => Ok(file),
-                Err(e) => Err(Error::unavailable(format!("{shown} cannot be written")).caused_by(e)),
-            })
-            .await?;
+            file = blocking(move || append(&mut file, &bytes, &shown).map(|()| file)).await?;
             self.repository().advance(0, len);
         }
         self.repository().advance(1, 0);
         Ok(())
     }
+}
+
+/// A value on its way to its file.
+#[derive(Debug)]
+struct Item {
+    path: PathBuf,
+    key: Key,
+    entry: Entry,
+}
+
+fn append(file: &mut File, bytes: &[u8], key: &Key) -> Result<()> {
+    file.write_all(bytes).map_err(|e| Error::unavailable(format!("{key} cannot be written")).caused_by(e))
 }
 
 /// Makes a new file and the directories between it and `root`. Never `root` itself: it may have been given up.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::container::parse_template;
 use super::url::{self, Scheme};
@@ -14,12 +15,54 @@ use crate::error::{Error, Result};
 
 /// A place that a reader allows: everything at or below a URL, or for `file:` a directory.
 ///
-/// Compared by whole segments: `file:///data` allows `file:///data/a.nc`, not `file:///database`.
+/// Compared by whole segments: `file:///data` allows `file:///data/a.nc`, not `file:///database`. Where several entries allow
+/// a URL, the longest one says what goes along.
+///
+/// After a final `=` stand words joined by `+` that say more of a place (not of `file:`): `anonymous`, requests carry no
+/// name, which is so without a word; `env`, they carry the credentials that the environment names; `private`, it may lie
+/// at an address that is not public: of this machine, of a local network; `at:URL`, the entry is about this server only.
+///
+/// Without `at:` credentials go to the vendor's own server, or to the one that the reader's environment names. A server
+/// that a snapshot names in its container (option `endpoint`) is asked without them, unless an entry names it too:
+/// `s3://bucket/sets/=env+at:https://s3.example.org`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allow {
     /// Without its final `/`.
     prefix: String,
     scheme: Scheme,
+    /// Whether requests carry credentials.
+    credentials: bool,
+    /// Whether addresses that are not public are meant.
+    private: bool,
+    /// The server that the entry is about; `None`: any, but credentials only where no snapshot chose it.
+    at: Option<String>,
+}
+
+/// What is told of a place behind its URL.
+const WORDS: [&str; 3] = ["anonymous", "env", "private"];
+const AT: &str = "at:";
+
+/// A server as two may write it.
+fn server(url: &str) -> String {
+    url.trim_end_matches('/').to_ascii_lowercase()
+}
+
+/// Parts the URL from the words behind it. A `=` may be part of a path (`year=2025`), but does not begin a segment.
+fn split_words(text: &str) -> Result<(&str, Vec<&str>)> {
+    let Some((url, words)) = text.rsplit_once('=').filter(|_| !text.starts_with("file:")) else { return Ok((text, Vec::new())) };
+    let words: Vec<_> = words.split('+').collect();
+    if words.iter().all(|word| WORDS.contains(word) || word.starts_with(AT)) {
+        return Ok((url, words));
+    }
+    if url.ends_with('/') {
+        // What stands there may be a secret, so no message repeats it.
+        return Err(Error::invalid(format!(
+            "allowed place {} is followed by something else than {} and {AT}URL, joined by +",
+            url::shown(url),
+            WORDS.join(", ")
+        )));
+    }
+    Ok((text, Vec::new()))
 }
 
 impl FromStr for Allow {
@@ -27,6 +70,7 @@ impl FromStr for Allow {
 
     /// Reads a URL prefix; one that could not begin a valid URL is `Invalid`. For `file:` the directory need not exist.
     fn from_str(text: &str) -> Result<Self> {
+        let (text, words) = split_words(text)?;
         let prefix = text.strip_suffix('/').unwrap_or(text);
         if text.starts_with('/') || text.is_empty() {
             return Err(Error::invalid(format!("allowed place {text:?} is not a url; write file://{prefix}/")));
@@ -36,13 +80,25 @@ impl FromStr for Allow {
         if scheme != Scheme::File && prefix.contains('?') {
             return Err(Error::invalid(format!("allowed place {} has a query; end it before the ?", url::shown(text))));
         }
-        Ok(Self { prefix: prefix.to_owned(), scheme })
+        let (credentials, private) = (words.contains(&"env"), words.contains(&"private"));
+        if credentials && words.contains(&"anonymous") {
+            return Err(Error::invalid(format!("allowed place {} is given both anonymous and env; choose one", url::shown(text))));
+        }
+        let at = words.iter().find_map(|word| word.strip_prefix(AT)).map(server);
+        if at.is_some() && matches!(scheme, Scheme::Http | Scheme::Https) {
+            return Err(Error::invalid(format!("allowed place {} names its server already; leave out at:", url::shown(text))));
+        }
+        Ok(Self { prefix: prefix.to_owned(), scheme, credentials, private, at })
     }
 }
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", self.prefix)
+        let words =
+            [(self.credentials, "env"), (self.private, "private")].into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned());
+        let words: Vec<_> = words.chain(self.at.as_ref().map(|at| format!("{AT}{at}"))).collect();
+        let equals = if words.is_empty() { "" } else { "=" };
+        write!(f, "{}/{equals}{}", self.prefix, words.join("+"))
     }
 }
 
@@ -75,16 +131,30 @@ pub struct Rebind {
 }
 
 /// Everything a reader says about external files. The default allows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     allowed: Vec<Allow>,
     rebinds: BTreeMap<String, Rebind>,
+    patience: Duration,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 impl Access {
     /// Allows these places and no others.
     pub fn new(allowed: impl IntoIterator<Item = Allow>) -> Self {
-        Self { allowed: allowed.into_iter().collect(), rebinds: BTreeMap::new() }
+        Self { allowed: allowed.into_iter().collect(), rebinds: BTreeMap::new(), patience: Duration::from_mins(1) }
+    }
+
+    /// Gives up on a server that keeps silent for `patience`. Default: a minute.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Reads the values of `--allow`.
@@ -109,6 +179,23 @@ impl Access {
     /// Whether a URL that is not a `file:` lies in an allowed place.
     pub(crate) fn permits(&self, url: &str) -> bool {
         self.allowed.iter().any(|allow| allow.scheme != Scheme::File && allow.permits(url))
+    }
+
+    /// How long a server may keep silent.
+    #[cfg(feature = "remote")]
+    pub(crate) const fn waits(&self) -> Duration {
+        self.patience
+    }
+
+    /// What goes along with requests for a URL at the server that its snapshot names, if it names one; `None` when it is not
+    /// allowed. The longest entry decides, and of two equally long ones that which names the server.
+    #[cfg(feature = "remote")]
+    pub(crate) fn granted(&self, url: &str, endpoint: Option<&str>) -> Option<crate::storage::outside::Grant> {
+        let endpoint = endpoint.map(server);
+        let fits = |allow: &&Allow| allow.scheme != Scheme::File && allow.permits(url) && (allow.at.is_none() || allow.at == endpoint);
+        let entry = self.allowed.iter().filter(fits).max_by_key(|allow| (allow.prefix.len(), allow.at.is_some()))?;
+        let credentials = entry.credentials && (endpoint.is_none() || entry.at.is_some());
+        Some(crate::storage::outside::Grant { credentials, private: entry.private })
     }
 
     /// Follows every symbolic link of `path` and says where it really lies, if that is allowed. Blocks on the disk.

@@ -14,17 +14,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use quick_cache::sync::Cache;
-use sha2::Digest as _;
 
 use super::access::Unreached;
+use super::digest::{self, Digester, REMEMBERED};
 use super::source::{Place, Source};
-use super::validator::{Expected, Stat, hex};
+use super::validator::{Expected, Stat};
 use crate::error::{Error, Result};
 use crate::id::{Digest, HashAlgorithm};
 use crate::time::Timestamp;
 
-/// How many files' digests are remembered.
-const REMEMBERED: usize = 16_384;
 /// A whole file is hashed in pieces of this many bytes.
 const PIECE: usize = 1 << 20;
 
@@ -186,7 +184,7 @@ impl Opened<'_> {
         let (identity, stat) = self.stat()?;
         expected.compare(&stat).map_err(|difference| self.place.differs(&difference))?;
         if range.end > identity.size {
-            return Err(self.too_short(&range, identity.size));
+            return Err(self.place.too_short(&range, Some(identity.size)));
         }
         if let Some(locked) = &expected.digest {
             self.verify(identity, locked)?;
@@ -196,13 +194,8 @@ impl Opened<'_> {
         self.unmoved(&identity, expected.digest.is_some())?;
         match bytes {
             Some(bytes) => Ok(bytes),
-            None => Err(self.too_short(&range, self.stat()?.0.size)),
+            None => Err(self.place.too_short(&range, Some(self.stat()?.0.size))),
         }
-    }
-
-    fn too_short(&self, range: &Range<u64>, size: u64) -> Error {
-        let (start, end) = (range.start, range.end);
-        Error::corrupt(self.place.says(format_args!("is cut short: bytes {start}..{end} need a length of {end} bytes, is {size}")))
     }
 
     /// The bytes of a range that lies inside the file; `None` if the file ended all the same.
@@ -223,11 +216,7 @@ impl Opened<'_> {
 
     fn verify(&self, identity: Identity, locked: &Digest) -> Result<()> {
         let found = self.digest(identity, locked.hash())?;
-        if found == *locked {
-            return Ok(());
-        }
-        let (hash, expected, found) = (locked.hash(), hex(locked.as_bytes()), hex(found.as_bytes()));
-        Err(Error::corrupt(self.place.says(format_args!("has {hash} digest {found}, but {expected} is locked"))))
+        digest::require(self.place, &found, locked)
     }
 
     /// The digest of the whole file in this state: read once, however many ask.
@@ -242,7 +231,7 @@ impl Opened<'_> {
 
     fn hash_whole(&self, size: u64, hash: HashAlgorithm) -> Result<Digest> {
         let mut piece = vec![0; PIECE];
-        let (mut sha2, mut blake3) = (sha2::Sha256::new(), blake3::Hasher::new());
+        let mut digester = Digester::new(hash);
         let mut at = 0;
         // A file that grows while it is read would never end; that it grew is noticed afterwards.
         while at < size {
@@ -252,19 +241,9 @@ impl Opened<'_> {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(self.unreadable(e)),
             };
-            let read = piece.get(..length).unwrap_or_default();
-            match hash {
-                HashAlgorithm::Sha2_256 => sha2.update(read),
-                HashAlgorithm::Blake3 => {
-                    blake3.update(read);
-                }
-            }
+            digester.update(piece.get(..length).unwrap_or_default());
             at += length as u64;
         }
-        let bytes = match hash {
-            HashAlgorithm::Sha2_256 => sha2.finalize().into(),
-            HashAlgorithm::Blake3 => *blake3.finalize().as_bytes(),
-        };
-        Ok(Digest::new(hash, bytes))
+        Ok(digester.finish())
     }
 }

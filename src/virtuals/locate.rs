@@ -5,6 +5,7 @@
 //! under which it was first referred to: adding a more specific container later names files anew only for new references.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::access::Access;
 use super::container::parse_template;
@@ -22,21 +23,14 @@ pub struct Located {
     pub container: Option<Container>,
 }
 
-/// A set of containers, indexed by literal prefix: locating costs well under a microsecond however many there are.
+/// A set of containers, indexed by literal prefix: locating costs about a microsecond however many there are, and adding one
+/// no more.
 #[derive(Debug, Clone, Default)]
 pub struct Locator {
-    containers: Vec<(String, Template)>,
-    /// Sorted by prefix.
-    index: Vec<Indexed>,
-}
-
-#[derive(Debug, Clone)]
-struct Indexed {
-    prefix: String,
-    /// The containers with exactly this literal prefix.
-    members: Vec<usize>,
-    /// The entry with the longest prefix that is a proper prefix of this one.
-    shorter: Option<usize>,
+    /// The literal prefix of each container, by name.
+    prefixes: BTreeMap<String, String>,
+    /// The containers with exactly this literal prefix, sorted by name.
+    by_prefix: BTreeMap<String, Vec<(String, Template)>>,
 }
 
 impl Locator {
@@ -44,61 +38,46 @@ impl Locator {
     pub fn new<'c>(containers: impl IntoIterator<Item = &'c Container>) -> Result<Self> {
         let mut out = Self::default();
         for container in containers {
-            out.insert(container)?;
+            out.add(container)?;
         }
-        out.index();
         Ok(out)
     }
 
     /// Adds one container; an invalid one, or a second of one name, is `Invalid` and changes nothing.
     pub fn add(&mut self, container: &Container) -> Result<()> {
-        self.insert(container)?;
-        self.index();
+        let template = container.parsed()?;
+        if self.prefixes.contains_key(&container.name) {
+            return Err(Error::invalid(format!("container {:?} is there twice", container.name)));
+        }
+        let prefix = template.literal_prefix().to_owned();
+        self.prefixes.insert(container.name.clone(), prefix.clone());
+        let members = self.by_prefix.entry(prefix).or_default();
+        members.insert(members.partition_point(|(name, _)| *name < container.name), (container.name.clone(), template));
         Ok(())
     }
 
-    fn insert(&mut self, container: &Container) -> Result<()> {
-        let template = container.parsed()?;
-        match self.containers.binary_search_by(|(name, _)| name.as_str().cmp(&container.name)) {
-            Ok(_) => Err(Error::invalid(format!("container {:?} is there twice", container.name))),
-            Err(at) => {
-                self.containers.insert(at, (container.name.clone(), template));
-                Ok(())
+    /// The longest indexed prefix of `text` among those before `bound`, with its containers.
+    fn longest<'t>(&'t self, text: &'t str, mut bound: Bound<&'t str>) -> Option<(&'t str, &'t [(String, Template)])> {
+        // What lies just before `text` is a prefix of it, or shares with it every shorter one that is.
+        let mut shared;
+        loop {
+            let (prefix, members) = self.by_prefix.range::<str, _>((Bound::Unbounded, bound)).next_back()?;
+            if text.starts_with(prefix.as_str()) {
+                return Some((prefix, members));
             }
+            shared = text.chars().zip(prefix.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+            bound = Bound::Included(text.get(..shared)?);
         }
-    }
-
-    fn index(&mut self) {
-        let mut by_prefix: Vec<(&str, usize)> =
-            self.containers.iter().enumerate().map(|(i, (_, template))| (template.literal_prefix(), i)).collect();
-        by_prefix.sort_unstable();
-        let mut index: Vec<Indexed> = Vec::with_capacity(by_prefix.len());
-        for (prefix, member) in by_prefix {
-            if let Some(last) = index.last_mut().filter(|last| last.prefix == prefix) {
-                last.members.push(member);
-                continue;
-            }
-            // Whatever is a prefix of this one is a prefix of its predecessor, or is the predecessor.
-            let mut shorter = index.len().checked_sub(1);
-            while let Some(entry) = shorter.and_then(|i| index.get(i)).filter(|entry| !prefix.starts_with(&entry.prefix)) {
-                shorter = entry.shorter;
-            }
-            index.push(Indexed { prefix: prefix.to_owned(), members: vec![member], shorter });
-        }
-        self.index = index;
     }
 
     /// Names the file that `url` points at; a URL that cannot be recorded, a tie and a name that is too long are `Invalid`.
     pub fn locate(&self, url: &str) -> Result<Located> {
         let parts = url::parse(url)?;
-        let mut next = self.index.partition_point(|entry| entry.prefix.as_str() <= url).checked_sub(1);
-        while let Some(entry) = next.and_then(|i| self.index.get(i)) {
-            next = entry.shorter;
-            if !url.starts_with(&entry.prefix) {
-                continue;
-            }
+        let mut bound = Bound::Included(url);
+        while let Some((prefix, members)) = self.longest(url, bound) {
+            bound = Bound::Excluded(prefix);
             let mut found: Option<(&str, Vec<&str>)> = None;
-            for (name, template) in entry.members.iter().filter_map(|&i| self.containers.get(i)) {
+            for (name, template) in members {
                 let Some(args) = template.matches(url) else { continue };
                 if let Some((other, _)) = found {
                     return Err(Error::invalid(format!("url {} lies in two containers, {other:?} and {name:?}", url::shown(url))));
@@ -117,13 +96,12 @@ impl Locator {
 
     /// Names a file by container and arguments; `Invalid` unless they give a valid URL that leads back to them.
     pub fn file(&self, container: &str, args: &[&str]) -> Result<FileKey> {
-        let Ok(at) = self.containers.binary_search_by(|(name, _)| name.as_str().cmp(container)) else {
+        let members = self.prefixes.get(container).and_then(|prefix| self.by_prefix.get(prefix));
+        let Some((_, template)) = members.and_then(|members| members.iter().find(|(name, _)| name == container)) else {
             return Err(Error::invalid(format!("there is no container {container:?}")));
         };
         let file = FileKey::new(container, args.iter().copied())?;
-        if let Some((_, template)) = self.containers.get(at) {
-            render(template, container, args)?;
-        }
+        render(template, container, args)?;
         Ok(file)
     }
 }
@@ -156,18 +134,21 @@ impl FileKey {
 pub(crate) struct Resolved {
     pub(crate) url: String,
     pub(crate) prefix: String,
+    /// The options of the container; none where the reader put it elsewhere.
+    pub(crate) options: BTreeMap<String, String>,
 }
 
 fn recorded(containers: &[Container], file: &FileKey) -> Result<Resolved> {
-    let template = container_of(containers, file)?.parsed();
-    template
-        .and_then(|template| resolve_with(&template, file))
+    let container = container_of(containers, file)?;
+    let resolved = container.parsed().and_then(|template| resolve_with(&template, file));
+    resolved
+        .map(|resolved| Resolved { options: container.options.clone(), ..resolved })
         .map_err(|e| Error::new(ErrorKind::Corrupt, format!("file {file} has no valid url")).caused_by(e))
 }
 
 fn resolve_with(template: &Template, file: &FileKey) -> Result<Resolved> {
     let args: Vec<&str> = file.args().collect();
-    Ok(Resolved { url: render(template, file.container(), &args)?, prefix: template.literal_prefix().to_owned() })
+    Ok(Resolved { url: render(template, file.container(), &args)?, prefix: template.literal_prefix().to_owned(), options: BTreeMap::new() })
 }
 
 /// Where `file` lies for this reader, who may have put its container elsewhere.

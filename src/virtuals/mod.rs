@@ -6,12 +6,16 @@
 //! bytes that are not the committed ones as far as the validators tell. See [`validator`] for what they do not tell: a change
 //! that leaves size and date as they were is noticed only where a digest is locked.
 //!
-//! This build reads `file:`. URLs of other schemes can be named and recorded; reading them is `Unsupported`.
+//! Every build reads `file:`; `http:` and `https:`, `s3:`, `gs:` and `az:` are read by builds with the features `http`, `aws`,
+//! `gcp` and `azure`. URLs of all of them can be named and recorded by every build.
 
 mod access;
 mod container;
+mod digest;
 mod file;
 mod locate;
+#[cfg(feature = "remote")]
+mod remote;
 mod source;
 mod template;
 mod url;
@@ -139,6 +143,8 @@ impl fmt::Display for FileState {
 pub(crate) struct Virtuals {
     access: Arc<Access>,
     files: FileSource,
+    #[cfg(feature = "remote")]
+    remote: remote::RemoteSource,
 }
 
 impl Default for Virtuals {
@@ -151,7 +157,12 @@ impl Default for Virtuals {
 impl Virtuals {
     /// Reads what `access` allows.
     pub(crate) fn new(access: Access) -> Self {
-        Self { access: Arc::new(access), files: FileSource::new() }
+        Self {
+            files: FileSource::new(),
+            #[cfg(feature = "remote")]
+            remote: remote::RemoteSource::new(access.waits()),
+            access: Arc::new(access),
+        }
     }
 
     /// Asks what the source tells of a file, to pin it.
@@ -229,6 +240,7 @@ impl Virtuals {
             container: file.container().to_owned(),
             url: resolved.url,
             prefix: resolved.prefix,
+            options: resolved.options,
             access: Arc::clone(&self.access),
         };
         Ok((place, self.access.rebound(file.container())))
@@ -243,7 +255,17 @@ impl Virtuals {
         if !self.access.permits(&place.url) {
             return Err(place.denied(None));
         }
-        Err(Error::unsupported(place.says(format_args!("has a scheme that this build cannot read: {scheme}; only file can be read"))))
+        match scheme {
+            #[cfg(feature = "http")]
+            Scheme::Http | Scheme::Https => Ok(&self.remote),
+            #[cfg(feature = "aws")]
+            Scheme::S3 => Ok(&self.remote),
+            #[cfg(feature = "gcp")]
+            Scheme::Gs => Ok(&self.remote),
+            #[cfg(feature = "azure")]
+            Scheme::Az => Ok(&self.remote),
+            _ => Err(Error::unsupported(place.says(format_args!("has a scheme that this build cannot read: {scheme}")))),
+        }
     }
 }
 

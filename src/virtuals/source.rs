@@ -4,6 +4,7 @@
 //! (`NotFound`), out of reach (`Unavailable`), another one than was committed (`SourceChanged`), damaged (`Corrupt`: cut short, or
 //! not of its digest), not allowed (`Denied`), or impossible to verify here (`Unsupported`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub(crate) struct Place {
     pub(crate) url: String,
     /// The literal beginning of the template that gave the URL.
     pub(crate) prefix: String,
+    /// What the container says of how the place is reached.
+    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only places on a network are reached in more than one way"))]
+    pub(crate) options: BTreeMap<String, String>,
     pub(crate) access: Arc<Access>,
 }
 
@@ -56,6 +60,13 @@ impl Place {
         let place = url::shown_whole(really.unwrap_or_else(|| self.directory()));
         let how = if really.is_some() { ", through a symbolic link" } else { "" };
         Error::denied(format!("{subject} lies in {place} (container {}{how}), which is not allowed; add --allow {place}", self.container))
+    }
+
+    /// The error for a file that ends before the last byte of `range`.
+    pub(crate) fn too_short(&self, range: &Range<u64>, size: Option<u64>) -> Error {
+        let (start, end) = (range.start, range.end);
+        let is = size.map_or_else(String::new, |size| format!(", is {size}"));
+        Error::corrupt(self.says(format_args!("is cut short: bytes {start}..{end} need a length of {end} bytes{is}")))
     }
 
     /// The error for a file that is not the recorded one.

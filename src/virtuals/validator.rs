@@ -182,6 +182,20 @@ impl Expected {
         Ok(Self { known: Validator::of(record), digest, rebound: rebind.is_some() })
     }
 
+    /// Under which condition a server is to give the file out.
+    #[cfg(feature = "remote")]
+    pub(crate) fn condition(&self) -> crate::storage::outside::Condition {
+        if self.rebound {
+            return crate::storage::outside::Condition::default();
+        }
+        let known = &self.known;
+        crate::storage::outside::Condition {
+            etag: known.etag.clone(),
+            not_after: known.modified.or(Some(known.pinned_at)),
+            version: known.version.clone(),
+        }
+    }
+
     /// Holds what the source tells now against the record.
     pub(crate) fn compare(&self, now: &Stat) -> Result<(), Difference> {
         let known = &self.known;

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod flight;
 mod node;
 #[path = "../support/mod.rs"]
 mod shared;

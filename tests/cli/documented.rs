@@ -185,6 +185,7 @@ fn the_fields_are_those_of_real_output() {
         &["stat", "main", "t/b", "--last-change"],
         &["stats", "old"],
         &["cid", "main", "t"],
+        &["doctor"],
     ] {
         printed.take(args[0], firn(args).out);
     }

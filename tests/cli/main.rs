@@ -9,12 +9,19 @@ mod support;
 mod car;
 mod comparing;
 mod copies;
+mod doctor;
 mod documented;
 mod locating;
 mod progress;
 mod reading;
 mod refs;
+#[cfg(feature = "http")]
+mod remote;
 mod revisions;
 mod trees;
 mod virtuals;
+#[cfg(feature = "http")]
+#[expect(dead_code, reason = "the tests of the library use the rest")]
+#[path = "../support/web.rs"]
+mod web;
 mod writing;

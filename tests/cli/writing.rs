@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Sandbox, noise};
+use crate::support::{Run, Sandbox, noise};
 
 #[test]
 fn put_prints_the_id_and_nothing_else() {
@@ -196,4 +196,46 @@ fn a_part_is_committed_in_its_time_although_nothing_more_comes() {
     assert_eq!(sandbox.firn(&["log", "-n", "1", "--json"]).document()["id"], id.trim_end());
     drop(input);
     assert!(child.wait().unwrap().success());
+}
+
+/// What `firn apply ARGS` says when another writer commits after it has begun and before it commits.
+#[cfg(unix)]
+fn overtaken(sandbox: &Sandbox, args: &[&str], line: &str, other: (&str, &str)) -> Run {
+    // Opening a pipe for writing waits until somebody opens it for reading, which `apply` does once its session stands.
+    let pipe = sandbox.path("pipe");
+    let _ = std::fs::remove_file(&pipe);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0).unwrap();
+    let input = format!("{}\n{line}\n", json!({ "op": "put", "key": "piped", "file": pipe }));
+    let mut child = sandbox.command("repo").arg("apply").args(args).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    let begun = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    sandbox.put(other.0, other.1);
+    drop(begun);
+    Run::of(child.wait_with_output().unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn conflicts_are_named_or_settled_as_told() {
+    let sandbox = Sandbox::new();
+    let array = |kind: &str| json!({ "zarr_format": 3, "node_type": "array", "shape": [4], "data_type": kind }).to_string();
+    sandbox.put("t/zarr.json", &array("int8"));
+    let chunk = json!({ "op": "put", "key": "t/c/0", "text": "abcd" }).to_string();
+    let err = overtaken(&sandbox, &["--json"], &chunk, ("t/zarr.json", &array("int16"))).fails(4);
+    let report: serde_json::Value = serde_json::from_str(&err).unwrap();
+    assert_eq!((&report["error"]["kind"], &report["error"]["conflicts"]), (&json!("conflict"), &json!(["array t"])));
+    let message = report["error"]["message"].as_str().unwrap();
+    assert!(message.contains("array t (given another data_type by the other side, while t/c/0 was set here)"), "{message}");
+
+    let run = overtaken(&sandbox, &["--on-conflict", "theirs"], &chunk, ("t/zarr.json", &array("int32")));
+    assert!(run.err.contains("1 conflict settled, theirs stayed: array t"), "{}", run.err);
+    run.ok();
+    assert_eq!(sandbox.firn(&["ls", "main", "--recursive"]).lines(), ["piped", "t/zarr.json"]);
+
+    let run = overtaken(&sandbox, &["--on-conflict", "ours"], &chunk, ("t/zarr.json", &array("int64")));
+    assert!(run.err.contains("1 conflict settled, ours stayed: array t"), "{}", run.err);
+    run.ok();
+    assert_eq!(sandbox.firn(&["cat", "main", "t/zarr.json"]).ok(), array("int32"));
+    assert_eq!(sandbox.firn(&["cat", "main", "t/c/0"]).ok(), "abcd");
+    sandbox.refused(2, || sandbox.firn_with(&["put", "-", "k", "--on-conflict", "mine"], "v"));
 }

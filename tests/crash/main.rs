@@ -9,4 +9,5 @@ mod faults;
 mod outcome;
 mod power;
 mod processes;
+mod work;
 mod world;

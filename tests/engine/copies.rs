@@ -243,5 +243,5 @@ async fn what_others_put_below_a_moved_prefix_conflicts() {
     world.put("a/late", "x").await;
     let failed = session.commit("moved").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Conflict);
-    assert!(failed.conflicts().iter().any(|c| c.contains("a/")), "{:?}", failed.conflicts());
+    assert!(failed.conflicts().iter().any(|c| c.name.contains("a/")), "{:?}", failed.conflicts());
 }

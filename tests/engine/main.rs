@@ -2,8 +2,12 @@
 
 #![cfg(test)]
 
+mod at_rest;
+mod bulk;
 mod comparing;
+mod conflicts;
 mod copies;
+mod many;
 mod progress;
 mod refs;
 mod sessions;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 
-use firnline::{CommitOptions, Entry, ErrorKind, Existing, OpenOptions, Prefix, Repository};
+use firnline::{CommitOptions, Entry, ErrorKind, Existing, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs};
 
-use crate::support::{World, key};
+use crate::support::{World, conflicts, key};
 
 #[tokio::test]
 async fn a_commit_carries_what_its_options_say() {
@@ -68,7 +68,7 @@ async fn a_conflict_names_both_sides_keys_and_gives_the_session_back() {
     theirs.set(&key("c"), "theirs").await.unwrap();
     let tip = theirs.commit("theirs").await.unwrap();
     let failed = mine.commit("mine").await.unwrap_err();
-    assert_eq!((failed.kind(), failed.conflicts()), (ErrorKind::Conflict, ["a".to_owned()].as_slice()));
+    assert_eq!((failed.kind(), conflicts(&failed)), (ErrorKind::Conflict, vec!["a".to_owned()]));
     let mut mine = failed.into_session();
     assert_eq!(mine.get(&key("b")).await.unwrap().unwrap().as_ref(), b"mine");
     assert_eq!(world.repository.read("main").await.unwrap().id(), tip.id(), "a failed commit changes nothing");
@@ -85,7 +85,7 @@ async fn deleting_a_prefix_conflicts_with_what_others_put_there() {
     theirs.set(&key("a/y"), "new").await.unwrap();
     theirs.commit("theirs").await.unwrap();
     let failed = mine.commit("mine").await.unwrap_err();
-    assert_eq!(failed.conflicts(), ["a/y".to_owned()]);
+    assert_eq!(conflicts(&failed), ["a/y"]);
 }
 
 #[tokio::test]
@@ -136,10 +136,18 @@ async fn everything_can_be_done_in_a_task() {
         let mut session = repository.write("main").await?;
         session.set(&key("a"), vec![1; 5000]).await?;
         session.set_virtual(&key("b"), "file:///data/one.nc", 0..4).await?;
+        let keys = firnline::KeyColumn::Keys(&["d", "e"]);
+        let (urls, ones) = (["file:///data/one.nc"], [1, 1]);
+        let refs = VirtualRefs { keys, urls: &urls, url: &[0, 0], offset: &ones, length: &ones, validators: &[] };
+        session.set_virtual_many(&refs, &VirtualOptions::default()).await?;
+        session.set_many([(key("f"), "small".into()), (key("g"), vec![2; 5000])]).await?;
         session.delete(&key("c")).await?;
         session.get(&key("a")).await?;
+        session.get_many(&[key("a"), key("c")]).await?;
         session.list(&Prefix::all()).await?;
         let snapshot = session.commit("from a task").await?;
+        snapshot.get_many(&[key("a"), key("c")]).await?;
+        snapshot.get_ranges(&[(key("a"), 0..4)]).await?;
         repository.create_branch(&"other".parse()?, &snapshot).await?;
         repository.reset(&"other".parse()?, &repository.read("main~1").await?).await?;
         repository.as_of(&"main".parse()?, snapshot.commit().time).await?;

@@ -12,6 +12,10 @@ use firnline::{Access, Clock, CreateOptions, Key, OpenOptions, Repository, Times
 pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
+    pub(crate) fn at(time: Timestamp) -> Self {
+        Self(AtomicI64::new(time.micros()))
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::Relaxed);
     }
@@ -64,4 +68,9 @@ impl World {
 
 pub(crate) fn key(text: &str) -> Key {
     text.parse().unwrap()
+}
+
+/// What a commit says was in conflict.
+pub(crate) fn conflicts(failed: &firnline::CommitError) -> Vec<String> {
+    failed.conflicts().iter().map(ToString::to_string).collect()
 }

@@ -5,24 +5,39 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use firnline::storage::{Memory, Storage};
+use firnline::storage::Storage;
 use firnline::{
-    Clock, CommitOptions, CreateOptions, Entry, ErrorKind, Key, OpenOptions, Prefix, RefName, Repository, Snapshot, SnapshotId, Timestamp,
-    WriteSession,
+    Clock, CommitOptions, Conflict, CreateOptions, Entry, ErrorKind, Key, KeyColumn, OnConflict, OpenOptions, Prefix, RefName, Repository,
+    Snapshot, SnapshotId, Timestamp, VirtualOptions, VirtualRefs, WriteSession,
 };
 use futures::TryStreamExt;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::oracle::{Commit, Shown, Staged, Tree, Value, dependencies};
+use super::zarr::{self, Race};
 
 /// How long a history is, and how long a restless one is, in which branches are moved more often than committed to.
 const STEPS: usize = 24;
 const RESTLESS_STEPS: usize = 60;
 const BRANCHES: &[&str] = &["main", "b/one", "two"];
-const KEYS: &[&str] =
-    &["zarr.json", "a/zarr.json", "a/c/0/0", "a/c/0/1", "a/c/0/10", "a/c/1/0", "ab/c/0", "b/.zarray", "b/0.0", "b/0.1", "z é"];
-const PREFIXES: &[&str] = &["", "a/", "a/c/", "a/c/0/", "b/", "none/"];
+const KEYS: &[&str] = &[
+    "zarr.json",
+    "a/zarr.json",
+    "a/c/0/0",
+    "a/c/0/1",
+    "a/c/0/10",
+    "a/c/1/0",
+    "ab/c/0",
+    "b/.zarray",
+    "b/0.0",
+    "b/0.1",
+    "z é",
+    "a/b/zarr.json",
+    "a/b/0",
+    "b/.zgroup",
+];
+const PREFIXES: &[&str] = &["", "a/", "a/b/", "a/c/", "a/c/0/", "b/", "none/"];
 const FILES: &[&str] = &["file:///data/one.nc", "file:///data/two.nc", "file:///other/three.nc"];
 
 /// How often the hard cases came up.
@@ -32,6 +47,9 @@ pub(crate) struct Seen {
     unchanged: AtomicU64,
     rebased: AtomicU64,
     conflicts: AtomicU64,
+    nodes: AtomicU64,
+    ours: AtomicU64,
+    theirs: AtomicU64,
     resets: AtomicU64,
     recreated: AtomicU64,
     asked: AtomicU64,
@@ -46,13 +64,16 @@ impl Seen {
         }
     }
 
-    fn counts(&self) -> [(&'static str, u64); 9] {
+    fn counts(&self) -> [(&'static str, u64); 12] {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         [
             ("commits", get(&self.commits)),
             ("unchanged commits", get(&self.unchanged)),
             ("rebases", get(&self.rebased)),
             ("conflicts", get(&self.conflicts)),
+            ("conflicts over nodes", get(&self.nodes)),
+            ("conflicts that ours won", get(&self.ours)),
+            ("conflicts that theirs won", get(&self.theirs)),
             ("resets", get(&self.resets)),
             ("re-created branches", get(&self.recreated)),
             ("questions about a time", get(&self.asked)),
@@ -98,7 +119,7 @@ pub(crate) struct History<'s> {
     random: SmallRng,
     seed: u64,
     coverage: &'s Seen,
-    storage: Arc<Memory>,
+    storage: Arc<dyn Storage>,
     world: Arc<AtomicI64>,
     repositories: Vec<Repository>,
     commits: HashMap<SnapshotId, Commit>,
@@ -108,8 +129,9 @@ pub(crate) struct History<'s> {
 }
 
 impl<'s> History<'s> {
-    pub(crate) async fn play(seed: u64, coverage: &'s Seen) {
-        let mut history = Self::start(seed, coverage).await;
+    /// Plays a history on an empty store, which may tell no time: the world of a history has its own.
+    pub(crate) async fn play(seed: u64, coverage: &'s Seen, storage: Arc<dyn Storage>) {
+        let mut history = Self::start(seed, coverage, storage).await;
         let restless = seed.is_multiple_of(4);
         for _ in 0..if restless { RESTLESS_STEPS } else { STEPS } {
             history.step(restless).await;
@@ -118,8 +140,7 @@ impl<'s> History<'s> {
         history.check_everything().await;
     }
 
-    async fn start(seed: u64, coverage: &'s Seen) -> Self {
-        let storage = Arc::new(Memory::new());
+    async fn start(seed: u64, coverage: &'s Seen, storage: Arc<dyn Storage>) -> Self {
         let world = Arc::new(AtomicI64::new(1_700_000_000_000_000));
         let random = SmallRng::seed_from_u64(seed);
         let mut history = Self {
@@ -135,7 +156,7 @@ impl<'s> History<'s> {
             attempts: 0,
         };
         let options = CreateOptions::from(history.options());
-        let first = Repository::create_storage(history.storage.clone() as Arc<dyn Storage>, options).await.unwrap();
+        let first = Repository::create_storage(history.storage.clone(), options).await.unwrap();
         let root = first.read("main").await.unwrap();
         let moved = first.moves(&firnline::Ref::branch(RefName::new("main").unwrap())).await.unwrap();
         history.branches[0].events.push((moved[0].time, Some(root.id())));
@@ -148,12 +169,15 @@ impl<'s> History<'s> {
         // Up to four minutes wrong, on either side, less than what makes a branch look as if from the future.
         let skew = self.random.random_range(-240_000_000..=240_000_000);
         let clock = SkewedClock { world: self.world.clone(), skew };
-        OpenOptions::default().clock(Arc::new(clock)).without_pauses()
+        let mut options = OpenOptions::default().clock(Arc::new(clock)).without_pauses();
+        // Half of the repositories keep next to nothing of what is staged in memory.
+        options.staged_bytes = [0, 500, 3000, 64 << 20, 64 << 20, 64 << 20][self.random.random_range(0..6)];
+        options
     }
 
     async fn reopen(&mut self) -> Repository {
         let options = self.options();
-        Repository::open_storage(self.storage.clone() as Arc<dyn Storage>, options).await.unwrap()
+        Repository::open_storage(self.storage.clone(), options).await.unwrap()
     }
 
     fn learn(&mut self, snapshot: &Snapshot, tree: Tree, mut line: Vec<SnapshotId>) {
@@ -199,10 +223,16 @@ impl<'s> History<'s> {
         for _ in 0..self.random.random_range(0..5) {
             let text = KEYS[self.random.random_range(0..KEYS.len())];
             let key: Key = text.parse().unwrap();
-            match self.random.random_range(0..10) {
+            match self.random.random_range(0..11) {
+                10 => self.stage_many(open).await,
                 0..=4 => {
                     let length = [0, 1, 5, 1024, 1025, 5000][self.random.random_range(0..6)];
-                    let value = vec![self.random.random_range(0..3u8); length];
+                    let documents = zarr::texts(text);
+                    let value = if documents.is_empty() || self.random.random_bool(0.1) {
+                        vec![self.random.random_range(0..3u8); length]
+                    } else {
+                        documents[self.random.random_range(0..documents.len())].as_bytes().to_vec()
+                    };
                     open.engine.set(&key, value.clone()).await.unwrap();
                     open.model.explicit.insert(text.to_owned(), Some(Value::Bytes(value)));
                 }
@@ -230,6 +260,25 @@ impl<'s> History<'s> {
         for (key, entry) in listed {
             self.check_entry(&want, &key, &entry);
         }
+    }
+
+    /// Stages references by one call, more of them than there are keys, so that a run is made of them.
+    async fn stage_many(&mut self, open: &mut Open) {
+        let count = [20, 300][self.random.random_range(0..2)];
+        let below = self.random.random_range(1..KEYS.len());
+        let mut column = |below: usize| (0..count).map(|_| self.random.random_range(0..below)).collect::<Vec<_>>();
+        let (names, url, offset, length) = (column(below), column(FILES.len()), column(3), column(2));
+        let names: Vec<&str> = names.into_iter().map(|n| KEYS[n]).collect();
+        let offset: Vec<u64> = offset.into_iter().map(|n| n as u64 * 100).collect();
+        let length: Vec<u64> = length.into_iter().map(|n| n as u64 * 10 + 10).collect();
+        for (((name, url), offset), length) in names.iter().zip(&url).zip(&offset).zip(&length) {
+            let value = Value::Virtual { url: FILES[*url].to_owned(), offset: *offset, length: *length };
+            open.model.explicit.insert((*name).to_owned(), Some(value));
+        }
+        let url: Vec<u32> = url.into_iter().map(|n| n.try_into().unwrap()).collect();
+        let keys = KeyColumn::Keys(&names);
+        let refs = VirtualRefs { keys, urls: FILES, url: &url, offset: &offset, length: &length, validators: &[] };
+        open.engine.set_virtual_many(&refs, &VirtualOptions::default()).await.unwrap();
     }
 
     fn check_entry(&self, want: &Tree, key: &Key, entry: &Entry) {
@@ -267,26 +316,46 @@ impl<'s> History<'s> {
         let (base_tree, tip_commit) = (self.commits[&base].tree.clone(), self.commits[&tip].clone());
         // Two equal commits on equal branches at one moment would be one snapshot, and the model could not tell them apart.
         self.attempts += 1;
-        let options = CommitOptions::from(format!("message {}\nmore", self.attempts));
+        let policy = [OnConflict::Refuse, OnConflict::Refuse, OnConflict::Ours, OnConflict::Theirs][self.random.random_range(0..4)];
+        let options = CommitOptions::from(format!("message {}\nmore", self.attempts)).on_conflict(policy);
         // The engine notices that the branch moved only if it has something to write.
         let writes = model.apply(&base_tree) != base_tree;
-        let result = engine.commit(options).await;
-        let conflicts = model.conflicts(&base_tree, &tip_commit.tree);
-        if writes && tip != base && !conflicts.is_empty() {
+        let result = engine.commit_settling(options).await;
+        let race = Race { base: &base_tree, tip: &tip_commit.tree, staged: &model };
+        let conflicts = if writes && tip != base { race.conflicts() } else { Vec::new() };
+        let names = |conflicts: &[Conflict]| conflicts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        if !conflicts.is_empty() && !race.nodes().is_empty() {
+            count(&self.coverage.nodes);
+        }
+        if policy == OnConflict::Refuse && !conflicts.is_empty() {
             count(&self.coverage.conflicts);
             let failed = result.expect_err("both sides changed the same keys");
             assert_eq!(failed.kind(), ErrorKind::Conflict, "seed {}: {failed}", self.seed);
-            assert_eq!(failed.conflicts(), conflicts, "seed {}", self.seed);
+            assert_eq!(names(failed.conflicts()), conflicts, "seed {}", self.seed);
             let kept = failed.into_session();
             assert_eq!(kept.base().id(), base, "seed {}: the session is as it was", self.seed);
             assert!(!kept.is_unchanged());
             return;
         }
-        let snapshot = result.unwrap_or_else(|e| panic!("seed {}: {e:?}", self.seed));
+        let committed = result.unwrap_or_else(|e| panic!("seed {}: {e:?}", self.seed));
+        assert_eq!(names(&committed.settled), conflicts, "seed {}: what was settled", self.seed);
+        let snapshot = committed.snapshot;
+        let tree = match policy {
+            OnConflict::Ours if !conflicts.is_empty() => {
+                count(&self.coverage.ours);
+                race.ours_win()
+            }
+            OnConflict::Theirs if !conflicts.is_empty() => {
+                count(&self.coverage.theirs);
+                race.theirs_win()
+            }
+            _ => model.apply(&tip_commit.tree),
+        };
         if self.commits.contains_key(&snapshot.id()) {
             count(&self.coverage.unchanged);
             let expected = if writes { tip } else { base };
             assert_eq!(snapshot.id(), expected, "seed {}: nothing changed", self.seed);
+            assert!(!writes || tree == tip_commit.tree, "seed {}: something was to be committed", self.seed);
             return;
         }
         count(&self.coverage.commits);
@@ -295,7 +364,7 @@ impl<'s> History<'s> {
         }
         let time = snapshot.commit().time;
         assert!(self.branches[branch].last().is_some_and(|last| last < time), "seed {}: time runs forward", self.seed);
-        self.learn(&snapshot, model.apply(&tip_commit.tree), tip_commit.line);
+        self.learn(&snapshot, tree, tip_commit.line);
         self.branches[branch].events.push((time, Some(snapshot.id())));
         self.check_snapshot(&snapshot).await;
     }

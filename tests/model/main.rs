@@ -5,9 +5,12 @@
 
 mod history;
 mod oracle;
+mod zarr;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use firnline::storage::Memory;
 use history::History;
 
 /// How many histories are played, unless `FIRN_MODEL_HISTORIES` says otherwise.
@@ -27,7 +30,7 @@ fn random_histories_match_the_model() {
                     if seed >= histories {
                         break;
                     }
-                    runtime.block_on(History::play(seed, &coverage));
+                    runtime.block_on(History::play(seed, &coverage, Arc::new(Memory::new())));
                 }
             });
         }

@@ -26,7 +26,7 @@ impl Staged {
         self.deleted.push(prefix.to_owned());
     }
 
-    fn covers(&self, key: &str) -> bool {
+    pub(crate) fn covers(&self, key: &str) -> bool {
         self.deleted.iter().any(|prefix| key.starts_with(prefix.as_str()))
     }
 
@@ -41,17 +41,9 @@ impl Staged {
         tree
     }
 
-    /// The keys that `ours` and a change from `base` to `tip` have in common.
-    pub(crate) fn conflicts(&self, base: &Tree, tip: &Tree) -> Vec<String> {
-        let mut keys: Vec<_> = base.keys().chain(tip.keys()).cloned().collect();
-        keys.sort();
-        keys.dedup();
-        keys.retain(|key| base.get(key) != tip.get(key));
-        keys.retain(|key| match self.explicit.get(key) {
-            Some(ours) => ours.as_ref() != tip.get(key),
-            None => self.covers(key) && tip.contains_key(key),
-        });
-        keys
+    /// The widest deleted prefix in which a key or prefix lies.
+    pub(crate) fn widest_cover(&self, key: &str) -> Option<String> {
+        self.deleted.iter().filter(|prefix| key.starts_with(prefix.as_str())).min_by_key(|prefix| prefix.len()).cloned()
     }
 }
 

@@ -25,7 +25,7 @@ fn a_real_version_travels_as_a_car_file() {
     checked_by_ipld(TEST, &at("first.car"), &story.ids[2]);
 
     // Into a repository that knows nothing of it.
-    let other = Firn::init(at("other"));
+    let other = Firn::init(&at("other"));
     assert_eq!(other.ok(&["car", "import", at("first.car").to_str().unwrap(), "--branch", "scenario"]), story.ids[2]);
     is_all_there(&story, &other);
     assert!(export(&other, "scenario", "back.car") == file, "what came in goes out");

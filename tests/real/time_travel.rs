@@ -27,7 +27,7 @@ pub(crate) struct Story {
 impl Story {
     pub(crate) fn tell(tools: &Tools, format: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let firn = Firn::init(folder.path().join("repository"));
+        let firn = Firn::init(&folder.path().join("repository"));
         let directory = folder.path().join("store.zarr");
         let path = directory.to_str().unwrap();
         let mut story = Self { folder, firn, trees: vec![Tree::new()], values: vec![None], times: Vec::new(), ids: Vec::new() };

@@ -74,16 +74,23 @@ pub(crate) fn calculator(test: &str) -> Option<PathBuf> {
 /// One repository, and how the command is called on it.
 #[derive(Debug)]
 pub(crate) struct Firn {
-    place: PathBuf,
+    place: String,
     allowed: Option<String>,
 }
 
 impl Firn {
-    /// Makes a repository.
-    pub(crate) fn init(place: PathBuf) -> Self {
+    /// Makes a repository in a directory, or, below the URL that `FIRN_TEST_REAL_PLACE` names, under the same name.
+    pub(crate) fn init(directory: &Path) -> Self {
+        let directory = directory.to_str().unwrap();
+        let place = std::env::var("FIRN_TEST_REAL_PLACE").map_or(directory.to_owned(), |url| url + directory);
         let firn = Self { place, allowed: None };
         firn.ok(&["init"]);
         firn
+    }
+
+    /// The directory that holds everything, when it is one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        Some(Path::new(&self.place)).filter(|place| place.is_absolute())
     }
 
     /// The same repository, read by somebody who allows external files below `prefix`.

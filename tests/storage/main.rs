@@ -7,14 +7,14 @@ mod broken;
 use std::sync::Arc;
 
 use firnline::storage::fault::{Crashing, Fault, Faulty, Rates, seeded};
-use firnline::storage::{Local, LocalOptions, Memory, Observed, Storage, conformance, open};
+use firnline::storage::{CloudOptions, Local, LocalOptions, Memory, Observed, Storage, conformance, open};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stores_opened_by_place_conform() {
-    conformance::all(open("memory:", LocalOptions::default()).unwrap()).await;
+    conformance::all(open("memory:", LocalOptions::default(), &CloudOptions::default()).unwrap()).await;
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}/repo", directory.path().display());
-    conformance::all(open(&url, LocalOptions::default()).unwrap()).await;
+    conformance::all(open(&url, LocalOptions::default(), &CloudOptions::default()).unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

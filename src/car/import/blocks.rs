@@ -1,4 +1,4 @@
-//! The blocks of a version as they arrive, each held against whatever links it.
+//! The blocks of a version as they arrive, verified by the reader, each held against whatever links it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::Limits;
 use super::chunks::Trees;
+use super::puts::Puts;
 use crate::car::distinct::Name;
 use crate::carfile::Block;
-use crate::chunk::Assembler;
+use crate::chunk::Hashed;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, Node, VirtualFile};
 use crate::id::{BINARY_CID, ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId, cid_from_bytes};
@@ -37,11 +38,9 @@ pub(super) enum Place {
     Object,
     /// Stored as a chunk of this many bytes.
     Chunk(u64),
-    /// Among the pieces of trees that are not complete.
-    Piece,
-    /// Leaf of a stored tree.
+    /// Leaf of a tree that is stored, or being stored.
     Leaf(usize, u64),
-    /// Interior node of a stored tree.
+    /// Interior node of such a tree.
     Interior(usize),
 }
 
@@ -73,7 +72,10 @@ pub(super) struct Held {
 pub(super) struct Blocks<'r> {
     pub(super) repository: &'r Repository,
     pub(super) limits: Limits,
-    pub(super) uploads: Uploads,
+    /// Nodes on their way.
+    uploads: Uploads,
+    /// Chunks of one block on their way.
+    pub(super) puts: Puts,
     pub(super) known: HashMap<Name, Known>,
     pub(super) held: HashMap<Name, Held>,
     held_bytes: u64,
@@ -97,6 +99,7 @@ impl<'r> Blocks<'r> {
             repository,
             limits,
             uploads: Uploads::new(repository.objects()),
+            puts: Puts::new(repository.chunks()),
             known,
             held: HashMap::new(),
             held_bytes: 0,
@@ -136,12 +139,18 @@ impl<'r> Blocks<'r> {
 
     fn require_room(&self, offset: u64) -> Result<()> {
         // One chunk may be as large as it is; what comes out of order may not.
-        let loose = self.held_bytes + self.trees.open_bytes_but_largest(self.limits.held.saturating_sub(self.held_bytes));
+        let loose = self.held_bytes + self.trees.loose();
         if loose > self.limits.held {
             return Err(Error::unsupported(format!(
                 "up to byte {offset} the CAR file has {loose} bytes of blocks that nothing before them needs; \
                  at most {} are held: write it depth first",
                 self.limits.held
+            )));
+        }
+        if self.trees.open() > self.limits.open {
+            return Err(Error::unsupported(format!(
+                "up to byte {offset} the CAR file has begun more than {} chunks and ended none of them: write it depth first",
+                self.limits.open
             )));
         }
         if self.known.len() + self.held.len() > self.limits.blocks {
@@ -168,10 +177,10 @@ impl<'r> Blocks<'r> {
             Some(Role::Node(MapKind::Files)) => self.take_files(name, &data).await?,
             Some(Role::Node(_)) => self.take_manifest(name, &data).await?,
             Some(Role::Chunk(size)) => self.take_chunk(name, size, data.clone()).await?,
-            Some(Role::Tree(_)) | None => self.known.entry(name).or_default().place = Some(Place::Piece),
+            Some(Role::Tree(_)) | None => {}
         }
         if !waiting.is_empty() {
-            self.trees.keep_piece(name, data);
+            self.trees.keep_at_hand(name, data);
             for tree in waiting {
                 self.pump(tree).await?;
             }
@@ -242,7 +251,6 @@ impl<'r> Blocks<'r> {
         if size > self.limits.chunk {
             return Err(Error::unsupported(format!("chunk {id} has {size} bytes; chunks of at most {} are imported", self.limits.chunk)));
         }
-        let assembler = Assembler::new(id, size)?;
         match id.form() {
             ChunkForm::Raw => {
                 self.known.entry(name).or_default().role = Some(Role::Chunk(size));
@@ -255,7 +263,8 @@ impl<'r> Blocks<'r> {
                 }
             }
             ChunkForm::UnixFs => {
-                let tree = self.trees.open(id, size, assembler);
+                let assembler = self.repository.chunks().assemble(id, size)?;
+                let tree = self.trees.add(id, size, assembler);
                 self.known.entry(name).or_default().role = Some(Role::Tree(tree));
                 self.pump(tree).await?;
             }
@@ -266,10 +275,7 @@ impl<'r> Blocks<'r> {
     /// Stores a chunk that is one block.
     pub(super) async fn take_chunk(&mut self, name: Name, size: u64, data: Bytes) -> Result<()> {
         let id = ChunkId::from_cid(&cid_from_bytes(&name)?)?;
-        let mut assembler = Assembler::new(id, size)?;
-        assembler.push(data)?;
-        let chunk = assembler.finish()?;
-        self.uploads.spawn(self.repository.chunks().job(chunk)).await?;
+        self.puts.push(Hashed::from_block(id, size, data)?).await?;
         self.arrived(name, Place::Chunk(size));
         Ok(())
     }
@@ -300,6 +306,7 @@ impl<'r> Blocks<'r> {
             )));
         }
         self.uploads.finish().await?;
+        self.puts.finish().await?;
         let commit = self.commit.ok_or_else(|| Error::corrupt(format!("the CAR file lacks its root {}", self.root)))?;
         Ok(Version { id: self.root, commit })
     }

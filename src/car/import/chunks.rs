@@ -1,6 +1,6 @@
-//! Chunks of many blocks, put together as their blocks arrive.
+//! Chunks of many blocks, put together and stored as their blocks arrive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -10,16 +10,21 @@ use crate::chunk::Assembler;
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, cid_from_bytes};
 
+/// More than the interior nodes of one chunk have: 50 bytes for each MiB of at most 4 GiB.
+const INTERIOR: u64 = 1 << 20;
+
 /// The trees of a version, complete or not.
 #[derive(Debug, Default)]
 pub(super) struct Trees {
     all: Vec<Tree>,
     /// Which trees go on with a block that has not arrived.
     waiting: HashMap<Name, Vec<usize>>,
-    /// Blocks inside incomplete trees, by name, because another may want them too.
-    pieces: HashMap<Name, Bytes>,
-    /// Payload of incomplete trees.
-    open: HashMap<usize, u64>,
+    /// Trees that have some of their leaves and not all.
+    open: HashSet<usize>,
+    /// Bytes of interior nodes of trees that are not complete.
+    interior: u64,
+    /// The block that was used last, because the same content often comes again at once.
+    at_hand: Option<(Name, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -27,14 +32,11 @@ struct Tree {
     id: ChunkId,
     size: u64,
     assembler: Option<Assembler>,
-    leaves: u64,
-    /// What it took, and where that lies once the tree is stored.
-    took: Vec<(Name, Option<u64>)>,
 }
 
 impl Trees {
-    pub(super) fn open(&mut self, id: ChunkId, size: u64, assembler: Assembler) -> usize {
-        self.all.push(Tree { id, size, assembler: Some(assembler), leaves: 0, took: Vec::new() });
+    pub(super) fn add(&mut self, id: ChunkId, size: u64, assembler: Assembler) -> usize {
+        self.all.push(Tree { id, size, assembler: Some(assembler) });
         self.all.len() - 1
     }
 
@@ -51,14 +53,29 @@ impl Trees {
         self.waiting.keys().copied()
     }
 
-    pub(super) fn keep_piece(&mut self, name: Name, data: Bytes) {
-        self.pieces.insert(name, data);
+    pub(super) fn keep_at_hand(&mut self, name: Name, data: Bytes) {
+        self.at_hand = Some((name, data));
     }
 
-    /// Payload in incomplete trees besides the largest, looked at only when there could be more than `room`.
-    pub(super) fn open_bytes_but_largest(&self, room: u64) -> u64 {
-        let sum: u64 = self.open.values().sum();
-        if sum <= room { 0 } else { sum - self.open.values().max().unwrap_or(&0) }
+    fn at_hand(&self, name: &Name) -> Option<Bytes> {
+        self.at_hand.as_ref().filter(|(at_hand, _)| at_hand == name).map(|(_, data)| data.clone())
+    }
+
+    /// How many trees have begun and are not complete.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Bytes in memory of incomplete trees, without those that one tree may have: its interior nodes, and for a store that takes
+    /// objects whole the payload of the largest.
+    pub(super) fn loose(&self) -> u64 {
+        let held = |at: &usize| self.all.get(*at).and_then(|tree| tree.assembler.as_ref()).map_or(0, Assembler::held);
+        let (sum, largest) = self.open.iter().map(held).fold((0, 0), |(sum, largest), held| (sum + held, held.max(largest)));
+        sum - largest + self.interior.saturating_sub(INTERIOR)
+    }
+
+    fn assembler(&mut self, at: usize) -> Option<&mut Assembler> {
+        self.all.get_mut(at).and_then(|tree| tree.assembler.as_mut())
     }
 }
 
@@ -66,86 +83,80 @@ impl Blocks<'_> {
     /// Gives a tree every block it wants next that is here, and stores it when it is complete.
     pub(super) async fn pump(&mut self, at: usize) -> Result<()> {
         loop {
-            let Some(assembler) = self.trees.all.get(at).and_then(|tree| tree.assembler.as_ref()) else { return Ok(()) };
+            let Some(assembler) = self.trees.assembler(at) else { return Ok(()) };
             let Some(want) = assembler.wanted() else { return self.complete(at).await };
+            let leaf = (want.form() == ChunkForm::Raw).then_some(assembler.leaves());
             let name = want.to_bytes();
             let Some(data) = self.piece(name).await? else {
                 self.trees.waiting.entry(name).or_default().push(at);
                 return Ok(());
             };
-            let Some(tree) = self.trees.all.get_mut(at) else { return Ok(()) };
-            let Some(assembler) = tree.assembler.as_mut() else { return Ok(()) };
-            *self.trees.open.entry(at).or_default() += data.len() as u64;
-            assembler.push(data)?;
-            let leaf = (want.form() == ChunkForm::Raw).then_some(tree.leaves);
-            tree.leaves += u64::from(leaf.is_some());
-            tree.took.push((name, leaf));
+            let Some(assembler) = self.trees.assembler(at) else { return Ok(()) };
+            let before = assembler.interior();
+            assembler.push(data).await?;
+            let (came, has_begun) = (assembler.interior() - before, assembler.has_begun());
+            self.trees.interior += came;
+            if has_begun {
+                self.trees.open.insert(at);
+            }
+            let known = self.known.entry(name).or_default();
+            known.place.get_or_insert(leaf.map_or(Place::Interior(at), |leaf| Place::Leaf(at, leaf)));
         }
     }
 
     /// A block for a tree, if it has arrived.
     async fn piece(&mut self, name: Name) -> Result<Option<Bytes>> {
-        if let Some(data) = self.trees.pieces.get(&name) {
-            return Ok(Some(data.clone()));
-        }
-        if let Some(data) = self.release(&name) {
-            self.trees.keep_piece(name, data.clone());
-            match self.known.get(&name).and_then(|known| known.role) {
-                // It was about to be stored by itself.
-                Some(Role::Chunk(size)) => self.take_chunk(name, size, data.clone()).await?,
-                _ => self.arrived(name, Place::Piece),
-            }
+        if let Some(data) = self.trees.at_hand(&name) {
             return Ok(Some(data));
         }
-        if self.known.get(&name).is_none_or(|known| known.place.is_none()) {
+        let data = if let Some(data) = self.release(&name) {
+            if let Some(Role::Chunk(size)) = self.known.get(&name).and_then(|known| known.role) {
+                // It was about to be stored by itself.
+                self.take_chunk(name, size, data.clone()).await?;
+            }
+            data
+        } else if self.known.get(&name).is_some_and(|known| known.place.is_some()) {
+            self.fetch(name).await?
+        } else {
             return Ok(None);
-        }
-        let data = self.fetch(name).await?;
-        self.trees.keep_piece(name, data.clone());
+        };
+        self.trees.keep_at_hand(name, data.clone());
         Ok(Some(data))
     }
 
     /// Reads a block back that has arrived, from wherever it was stored.
     pub(super) async fn fetch(&mut self, name: Name) -> Result<Bytes> {
-        if let Some(data) = self.trees.pieces.get(&name) {
-            return Ok(data.clone());
+        if let Some(data) = self.trees.at_hand(&name) {
+            return Ok(data);
         }
-        self.uploads.finish().await?;
-        let chunks = self.repository.chunks();
         let id = ChunkId::from_cid(&cid_from_bytes(&name)?)?;
         let lost = || Error::internal(format!("block {id} arrived and is nowhere"));
-        let stored = |tree: usize| self.trees.all.get(tree).map(|tree| (tree.id, tree.size)).ok_or_else(lost);
-        match self.known.get(&name).and_then(|known| known.place) {
-            Some(Place::Chunk(size)) => chunks.read(&id, size).await,
-            Some(Place::Leaf(tree, index)) => {
-                let (chunk, size) = stored(tree)?;
-                chunks.leaf(&chunk, size, index).await
+        let (at, index) = match self.known.get(&name).and_then(|known| known.place) {
+            Some(Place::Chunk(size)) => {
+                self.puts.finish().await?;
+                return self.repository.chunks().read(&id, size).await;
             }
-            Some(Place::Interior(tree)) => {
-                let (chunk, size) = stored(tree)?;
-                let nodes = chunks.interior(&chunk, size).await?;
-                nodes.into_iter().find(|(cid, _)| *cid == id.cid()).map(|(_, bytes)| bytes).ok_or_else(lost)
-            }
-            Some(Place::Object | Place::Piece) | None => Err(lost()),
+            Some(Place::Leaf(at, index)) => (at, Some(index)),
+            Some(Place::Interior(at)) => (at, None),
+            Some(Place::Object) | None => return Err(lost()),
+        };
+        let tree = self.trees.all.get_mut(at).ok_or_else(lost)?;
+        if let Some(assembler) = tree.assembler.as_mut() {
+            return assembler.read(&id, index).await;
         }
+        let chunks = self.repository.chunks();
+        if let Some(index) = index {
+            return chunks.leaf(&tree.id, tree.size, index).await;
+        }
+        let nodes = chunks.interior(&tree.id, tree.size).await?;
+        nodes.into_iter().find(|(cid, _)| *cid == id.cid()).map(|(_, bytes)| bytes).ok_or_else(lost)
     }
 
     /// Stores a tree that has all its blocks.
     async fn complete(&mut self, at: usize) -> Result<()> {
-        let Some(tree) = self.trees.all.get_mut(at) else { return Ok(()) };
-        let Some(assembler) = tree.assembler.take() else { return Ok(()) };
-        let took = std::mem::take(&mut tree.took);
-        let chunk = assembler.finish()?;
-        // Not in the background: a large chunk is the one thing that there must not be many of.
-        self.repository.chunks().put(&chunk).await?;
+        let Some(assembler) = self.trees.all.get_mut(at).and_then(|tree| tree.assembler.take()) else { return Ok(()) };
         self.trees.open.remove(&at);
-        for (name, leaf) in took {
-            self.trees.pieces.remove(&name);
-            let known = self.known.entry(name).or_default();
-            if matches!(known.place, Some(Place::Piece) | None) {
-                known.place = Some(leaf.map_or(Place::Interior(at), |leaf| Place::Leaf(at, leaf)));
-            }
-        }
-        Ok(())
+        self.trees.interior -= assembler.interior();
+        assembler.finish().await
     }
 }

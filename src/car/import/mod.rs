@@ -1,14 +1,16 @@
 //! Reading a version from a CAR file: every byte is verified before a branch or a tag shows any of it.
 //!
-//! 1. Blocks are taken as they come. The reader checks hashes; [`blocks`] checks that each block is linked from the root and is what its
+//! 1. Blocks are taken as they come. [`ahead`] checks hashes, some blocks ahead; [`blocks`] checks that each block is linked from the root and is what its
 //!    place demands, and puts it into the store, where it is garbage until the end.
 //! 2. When the file ends nothing may be missing or left over. The maps are checked as wholes, and the counts of the
 //!    virtual-file manifest against the manifest.
 //! 3. Everything is made durable. Last the branch or tag is pointed at the commit.
 
+mod ahead;
 mod blocks;
 mod chunks;
 mod finish;
+mod puts;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,7 @@ use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, require_
 use crate::repository::Repository;
 use crate::time::Timestamp;
 
+use ahead::Ahead;
 use blocks::Blocks;
 
 /// What an import names the version.
@@ -63,15 +66,17 @@ pub struct Imported {
 pub(super) struct Limits {
     /// Bytes of blocks that came before anything linked them.
     pub(super) held: u64,
-    /// Bytes of one chunk, which is put together in memory.
+    /// Bytes of one chunk. A few blocks can say that they make up a huge one, which would then be written.
     pub(super) chunk: u64,
+    /// Chunks of several blocks that have begun and not ended, which take a file each.
+    pub(super) open: usize,
     /// How many blocks there may be; each takes about 100 bytes.
     pub(super) blocks: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { held: 64 << 20, chunk: 4 << 30, blocks: 1 << 25 }
+        Self { held: 64 << 20, chunk: 4 << 30, open: 64, blocks: 1 << 25 }
     }
 }
 
@@ -96,10 +101,10 @@ impl Repository {
         if matches!(target, ImportTarget::Tag(_)) && before.is_some_and(|state| state.record.tip.is_some()) {
             return Err(Error::conflict(format!("{name} exists already")));
         }
-        let mut reader = CarReader::open(reader).await?;
+        let reader = CarReader::open(reader).await?;
         let root = self.only_root(&reader)?;
         let mut blocks = Blocks::new(self, root, limits);
-        let (mut count, mut told) = (0, 0);
+        let (mut reader, mut count, mut told) = (Ahead::new(reader), 0, 0);
         while let Some(block) = reader.next().await? {
             blocks.take(block).await?;
             count += 1;

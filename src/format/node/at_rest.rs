@@ -1,14 +1,14 @@
-//! Nodes as they are stored: columns in a `FlatBuffer`, compressed, digests beside it.
+//! Nodes as they are stored: columns in one frame, digests beside it. Those of version 1 are read in [`super::version1`].
 
 use bytes::Bytes;
-use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
-use super::{Branch, Child, Entry, HistoryEntry, Leaf, Node, Value};
+use super::{Branch, Child, Entry, HistoryEntry, Leaf, Node, Value, version1};
 use crate::error::{Error, Result};
-use crate::format::column::{self, Misfit, Slices, bytes, misfit, unzigzag, zigzag};
-use crate::format::envelope::{self, DIGEST, Kind};
-use crate::format::file::{FileKey, MAX_FILE_KEY};
+use crate::format::column::{ColumnReader, ColumnWriter, Misfit, Slices, misfit, sum, unzigzag, zigzag};
+use crate::format::envelope::{self, DIGEST, Kind, Version};
+use crate::format::file::FileKey;
 use crate::format::generated::node as fb;
+use crate::format::{limits, strings};
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
 
@@ -18,103 +18,140 @@ pub(crate) struct Digests<'a> {
     hash: HashAlgorithm,
 }
 
-impl Digests<'_> {
+impl<'a> Digests<'a> {
+    pub(super) fn new(digests: &'a [[u8; DIGEST]], hash: HashAlgorithm) -> Self {
+        Self { rest: digests.iter(), hash }
+    }
+
     pub(super) fn next(&mut self) -> Result<Digest, Misfit> {
         let bytes = self.rest.next().ok_or_else(|| Misfit("it has too few digests".to_owned()))?;
         Ok(Digest::new(self.hash, *bytes))
+    }
+
+    pub(super) fn end(&self) -> Result<(), Misfit> {
+        match self.rest.len() {
+            0 => Ok(()),
+            left => misfit(format!("{left} digests belong to no row")),
+        }
     }
 }
 
 /// How the columns of one kind of value are written and read.
 pub(crate) trait ColumnCodec: Sized {
-    /// Writes the columns of a leaf into a table of `args`, and the digests of its rows beside it.
-    fn write_columns<'f>(f: &mut FlatBufferBuilder<'f>, leaf: &Leaf<Self>, digests: &mut Vec<u8>, args: &mut fb::NodeArgs<'f>);
-    /// Reads the values of `keys`.
-    fn read_columns(node: &fb::Node<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit>;
+    /// The columns of a leaf, without its keys and digests, whichever version they come from.
+    type Columns<'a>;
+    /// Writes the columns of a leaf, digests last.
+    fn write_columns(leaf: &Leaf<Self>, out: &mut ColumnWriter);
+    /// Reads the columns of `count` rows, up to the digests.
+    fn read_columns<'a>(input: &mut ColumnReader<'a>, count: usize) -> Result<Self::Columns<'a>, Misfit>;
+    /// Reads the columns of `count` rows of a node of version 1.
+    fn read_version1<'a>(node: &fb::Node<'a>, count: usize) -> Result<Self::Columns<'a>, Misfit>;
+    /// Puts the leaf together; the columns have as many rows as there are keys.
+    fn rows(columns: Self::Columns<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit>;
 }
 
 /// The node's object.
 pub(super) fn encode<V: Value>(node: &Node<V>) -> Vec<u8> {
-    let mut f = FlatBufferBuilder::with_capacity(16 << 10);
-    let mut digests = Vec::new();
-    let mut args = fb::NodeArgs::default();
-    let count = match node {
+    let mut out = ColumnWriter::default();
+    out.bytes(&[node.level()]);
+    match node {
         Node::Leaf(leaf) => {
-            args.keys = column::write_strings(&mut f, leaf.entries.iter().map(|(key, _)| key.as_str()));
-            V::write_columns(&mut f, leaf, &mut digests, &mut args);
-            leaf.entries.len()
+            out.number(leaf.entries.len() as u64);
+            strings::write(&mut out, leaf.entries.iter().map(|(key, _)| key.as_str()));
+            V::write_columns(leaf, &mut out);
         }
         Node::Branch(branch) => {
-            args.keys = column::write_strings(&mut f, branch.children.iter().map(|child| child.last.as_str()));
-            args.branch = Some(write_branch(&mut f, branch, &mut digests));
-            branch.children.len()
+            out.number(branch.children.len() as u64);
+            strings::write(&mut out, branch.children.iter().map(|child| child.last.as_str()));
+            out.column(&branch.children.iter().map(|child| child.entries).collect::<Vec<_>>());
+            out.column(&branch.children.iter().map(|child| child.bytes).collect::<Vec<_>>());
+            for child in &branch.children {
+                out.beside(child.id.digest().as_bytes());
+            }
         }
-    };
-    args.count = u32::try_from(count).expect("a node has at most 65,536 rows");
-    let root = fb::Node::create(&mut f, &args);
-    f.finish(root, None);
-    envelope::seal(Kind::Node(V::KIND), &digests, f.finished_data())
-}
-
-fn write_branch<'f>(f: &mut FlatBufferBuilder<'f>, branch: &Branch, digests: &mut Vec<u8>) -> WIPOffset<fb::Branch<'f>> {
-    digests.extend(branch.children.iter().flat_map(|child| *child.id.digest().as_bytes()));
-    let entries: Vec<_> = branch.children.iter().map(|child| child.entries).collect();
-    let sizes: Vec<_> = branch.children.iter().map(|child| child.bytes).collect();
-    let (entries, sizes) = (column::write(f, &entries), column::write(f, &sizes));
-    fb::Branch::create(f, &fb::BranchArgs { level: branch.level, entries, bytes: sizes })
+    }
+    let (frame, beside) = out.finish();
+    envelope::seal(Kind::Node(V::KIND), &beside, &frame)
 }
 
 /// Reads an object without looking at its id.
 pub(super) fn decode<V: Value>(bytes: &[u8], hash: HashAlgorithm) -> Result<Node<V>> {
     let opened = envelope::open(Kind::Node(V::KIND), bytes)?;
-    let node = fb::root_as_node(&opened.body).map_err(|e| Error::corrupt("its FlatBuffer is malformed").caused_by(e))?;
-    super::check::rows::<V>(node.count() as usize, node.branch().is_none())?;
-    let mut digests = Digests { rest: opened.digests.iter(), hash };
-    let node = read(&node, &mut digests).map_err(|e| Error::corrupt(e.0))?;
-    match digests.rest.len() {
-        0 => Ok(node),
-        left => Err(Error::corrupt(format!("{left} digests belong to no row"))),
+    match opened.version {
+        Version::One => version1::decode(&opened, hash),
+        Version::Two => read(&mut ColumnReader::new(&opened.body, opened.beside), hash).map_err(|e| Error::corrupt(e.0)),
     }
 }
 
-fn read<V: Value>(node: &fb::Node<'_>, digests: &mut Digests<'_>) -> Result<Node<V>, Misfit> {
-    let count = node.count() as usize;
+fn read<V: Value>(input: &mut ColumnReader<'_>, hash: HashAlgorithm) -> Result<Node<V>, Misfit> {
+    let level = input.byte("levels")?;
+    let count = input.count(super::check::most_rows::<V>(level == 0), "rows")?;
     let mut keys = Vec::with_capacity(count);
-    column::read_strings(node.keys(), count, MAX_FILE_KEY, "keys", |key| {
+    strings::read(input, count, "keys", |key| {
         keys.push(MapKey::new(key));
         Ok(())
     })?;
-    match node.branch() {
-        Some(branch) => read_branch(&branch, keys, digests).map(Node::Branch),
-        None => V::read_columns(node, keys, digests).map(Node::Leaf),
+    if level > 0 {
+        let (entries, sizes) = (input.column(count, "entries")?, input.column(count, "bytes")?);
+        let mut digests = digests(input, hash)?;
+        let children = children(keys, entries, sizes, &mut digests)?;
+        digests.end()?;
+        return Ok(Node::Branch(Branch { level, children }));
     }
+    let columns = V::read_columns(input, count)?;
+    let mut digests = digests(input, hash)?;
+    let leaf = V::rows(columns, keys, &mut digests)?;
+    digests.end()?;
+    Ok(Node::Leaf(leaf))
 }
 
-fn read_branch(branch: &fb::Branch<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Branch, Misfit> {
-    let entries = column::read(branch.entries(), keys.len(), "entries")?;
-    let sizes = column::read(branch.bytes(), keys.len(), "bytes")?;
-    let mut children = Vec::with_capacity(keys.len());
-    for ((last, entries), bytes) in keys.into_iter().zip(entries).zip(sizes) {
-        children.push(Child { last, id: NodeId::from_digest(digests.next()?), entries, bytes });
-    }
-    Ok(Branch { level: branch.level(), children })
+/// The digests, which are the last of a node.
+fn digests<'a>(input: &mut ColumnReader<'a>, hash: HashAlgorithm) -> Result<Digests<'a>, Misfit> {
+    let (digests, rest) = input.rest_beside().as_chunks();
+    input.end()?;
+    if rest.is_empty() { Ok(Digests::new(digests, hash)) } else { misfit(format!("a digest has {} bytes", rest.len())) }
 }
 
-const INLINE: u8 = 0;
-const RAW: u8 = 1;
-const DAG_PB: u8 = 2;
-const VIRTUAL: u8 = 3;
+/// The children of a branch, row by row.
+pub(super) fn children(keys: Vec<MapKey>, entries: Vec<u64>, sizes: Vec<u64>, digests: &mut Digests<'_>) -> Result<Vec<Child>, Misfit> {
+    let rows = keys.into_iter().zip(entries).zip(sizes);
+    rows.map(|((last, entries), bytes)| Ok(Child { last, id: NodeId::from_digest(digests.next()?), entries, bytes })).collect()
+}
+
+const INLINE: u64 = 0;
+const RAW: u64 = 1;
+const DAG_PB: u64 = 2;
+pub(super) const VIRTUAL: u64 = 3;
+
+/// The columns of a leaf of the manifest.
+#[derive(Default)]
+pub(crate) struct ManifestColumns<'a> {
+    /// For each row: 0 inline, 1 raw chunk, 2 dag-pb chunk, 3 virtual.
+    pub(super) kinds: Vec<u64>,
+    /// For each row: the length of the inline value, of the chunk or of the range.
+    pub(super) sizes: Vec<u64>,
+    /// The inline values end to end.
+    pub(super) inline: &'a [u8],
+    /// For each virtual row: the place of its file in `files`.
+    pub(super) places: Vec<u64>,
+    /// For each virtual row: its offset minus the end of the row before it in the same file (0 for the first), zigzag.
+    pub(super) gaps: Vec<u64>,
+    /// The files in the order of first use.
+    pub(super) files: Vec<FileKey>,
+}
 
 impl ColumnCodec for Entry {
-    fn write_columns<'f>(f: &mut FlatBufferBuilder<'f>, leaf: &Leaf<Self>, digests: &mut Vec<u8>, args: &mut fb::NodeArgs<'f>) {
+    type Columns<'a> = ManifestColumns<'a>;
+
+    fn write_columns(leaf: &Leaf<Self>, out: &mut ColumnWriter) {
         let table = super::canonical::FileTable::of(&leaf.entries);
-        let rows = leaf.entries.len();
-        let (mut kinds, mut sizes, mut inline) = (Vec::with_capacity(rows), Vec::with_capacity(rows), Vec::new());
-        let mut gaps = Vec::with_capacity(table.places.len());
+        let mut columns = ManifestColumns::default();
+        let (mut inline, mut digests) = (Vec::new(), Vec::new());
         let mut ends = vec![0u64; table.files.len()];
         let mut places = table.places.iter();
+        let mut last_place = 0;
         for (_, entry) in &leaf.entries {
-            kinds.push(match entry {
+            columns.kinds.push(match entry {
                 Self::Inline(bytes) => {
                     inline.extend_from_slice(bytes);
                     INLINE
@@ -124,44 +161,56 @@ impl ColumnCodec for Entry {
                     if id.form() == ChunkForm::Raw { RAW } else { DAG_PB }
                 }
                 Self::Virtual { offset, length, .. } => {
-                    let end = places.next().and_then(|place| ends.get_mut(*place)).expect("the table has a place for each virtual entry");
-                    gaps.push(zigzag(offset.wrapping_sub(*end).cast_signed()));
+                    let place = *places.next().expect("the table has a place for each virtual entry");
+                    let end = ends.get_mut(place).expect("the table has every file");
+                    columns.gaps.push(zigzag(offset.wrapping_sub(*end).cast_signed()));
                     *end = offset.wrapping_add(*length);
+                    columns.places.push(zigzag((place as u64).wrapping_sub(last_place).cast_signed()));
+                    last_place = place as u64;
                     VIRTUAL
                 }
             });
-            sizes.push(entry.size());
+            columns.sizes.push(entry.size());
         }
-        let places: Vec<_> = table.places.iter().map(|place| *place as u64).collect();
-        let columns = fb::ManifestLeafArgs {
-            kinds: column::write_bytes(f, &kinds),
-            sizes: column::write(f, &sizes),
-            inline: column::write_bytes(f, &inline),
-            places: column::write(f, &places),
-            gaps: column::write(f, &gaps),
-            files: column::write_strings(f, table.files.iter().map(|file| file.as_map_key().as_str())),
-            file_count: u32::try_from(table.files.len()).expect("a leaf has no more files than rows"),
-        };
-        args.manifest = Some(fb::ManifestLeaf::create(f, &columns));
+        out.column(&columns.kinds);
+        out.column(&columns.sizes);
+        out.bytes(&inline);
+        out.column(&columns.places);
+        out.column(&columns.gaps);
+        out.number(table.files.len() as u64);
+        strings::write(out, table.files.iter().map(|file| file.as_map_key().as_str()));
+        out.beside(&digests);
     }
 
-    fn read_columns(node: &fb::Node<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
-        let leaf = node.manifest().ok_or_else(|| Misfit("it is no leaf of the manifest".to_owned()))?;
-        let kinds = bytes(leaf.kinds());
-        if kinds.len() != keys.len() {
-            return misfit(format!("it has {} kinds for {} keys", kinds.len(), keys.len()));
+    fn read_columns<'a>(input: &mut ColumnReader<'a>, count: usize) -> Result<ManifestColumns<'a>, Misfit> {
+        let (kinds, sizes) = (input.column(count, "kinds")?, input.column(count, "sizes")?);
+        let lengths = kinds.iter().zip(&sizes).filter(|(kind, _)| **kind == INLINE).map(|(_, size)| *size);
+        let inline = input.bytes(sum(lengths), "inline values")?;
+        let virtuals = kinds.iter().filter(|kind| **kind == VIRTUAL).count();
+        let (mut places, gaps) = (input.column(virtuals, "places")?, input.column(virtuals, "gaps")?);
+        let mut last = 0;
+        for place in &mut places {
+            last = unzigzag(*place).cast_unsigned().wrapping_add(last);
+            *place = last;
         }
-        let sizes = column::read(leaf.sizes(), keys.len(), "sizes")?;
-        let virtuals = kinds.iter().map(|kind| usize::from(*kind == VIRTUAL)).sum();
-        let places = column::read(leaf.places(), virtuals, "places")?;
-        let gaps = column::read(leaf.gaps(), virtuals, "gaps")?;
-        let mut files = read_files(&leaf)?;
-        let mut ranges = places.into_iter().zip(gaps);
-        let mut inline = Slices::new(bytes(leaf.inline()));
+        let file_count = input.count(limits::MANIFEST_ROWS, "files")?;
+        let mut files = Vec::new();
+        strings::read(input, file_count, "files", |text| push_file(&mut files, text))?;
+        Ok(ManifestColumns { kinds, sizes, inline, places, gaps, files })
+    }
+
+    fn read_version1<'a>(node: &fb::Node<'a>, count: usize) -> Result<ManifestColumns<'a>, Misfit> {
+        version1::manifest(node, count)
+    }
+
+    fn rows(columns: ManifestColumns<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
+        let mut files: Vec<_> = columns.files.into_iter().map(|file| (file, 0_u64)).collect();
+        let mut ranges = columns.places.into_iter().zip(columns.gaps);
+        let mut inline = Slices(columns.inline);
         let mut entries = Vec::with_capacity(keys.len());
-        for ((key, kind), size) in keys.into_iter().zip(kinds).zip(sizes) {
+        for ((key, kind), size) in keys.into_iter().zip(columns.kinds).zip(columns.sizes) {
             let chunk = |form, digest| Self::Chunk { id: ChunkId::new(form, digest), size };
-            let entry = match *kind {
+            let entry = match kind {
                 INLINE => Self::Inline(Bytes::copy_from_slice(inline.take(size, "inline values")?)),
                 RAW => chunk(ChunkForm::Raw, digests.next()?),
                 DAG_PB => chunk(ChunkForm::UnixFs, digests.next()?),
@@ -182,32 +231,43 @@ impl ColumnCodec for Entry {
     }
 }
 
-/// The files of a leaf, each with the end of the last range read in it.
-fn read_files(leaf: &fb::ManifestLeaf<'_>) -> Result<Vec<(FileKey, u64)>, Misfit> {
-    let mut files = Vec::new();
-    column::read_strings(leaf.files(), leaf.file_count() as usize, MAX_FILE_KEY, "files", |text| {
-        let file = FileKey::from_map_key(&MapKey::new(text)).map_err(|e| Misfit(e.to_string()))?;
-        files.push((file, 0));
-        Ok(())
-    })?;
-    Ok(files)
+/// Adds a file as a leaf of the manifest lists it.
+pub(super) fn push_file(files: &mut Vec<FileKey>, text: &str) -> Result<(), Misfit> {
+    files.push(FileKey::from_map_key(&MapKey::new(text)).map_err(|e| Misfit(e.to_string()))?);
+    Ok(())
+}
+
+/// The columns of a leaf of a history: lengths of summaries, and these end to end.
+pub(crate) struct HistoryColumns<'a> {
+    pub(super) lengths: Vec<u64>,
+    pub(super) summaries: &'a [u8],
 }
 
 impl ColumnCodec for HistoryEntry {
-    fn write_columns<'f>(f: &mut FlatBufferBuilder<'f>, leaf: &Leaf<Self>, digests: &mut Vec<u8>, args: &mut fb::NodeArgs<'f>) {
-        digests.extend(leaf.entries.iter().flat_map(|(_, entry)| *entry.id.digest().as_bytes()));
-        let lengths: Vec<_> = leaf.entries.iter().map(|(_, entry)| entry.summary.len() as u64).collect();
-        let summaries: Vec<_> = leaf.entries.iter().flat_map(|(_, entry)| entry.summary.bytes()).collect();
-        let columns = fb::HistoryLeafArgs { summary_lengths: column::write(f, &lengths), summaries: column::write_bytes(f, &summaries) };
-        args.history = Some(fb::HistoryLeaf::create(f, &columns));
+    type Columns<'a> = HistoryColumns<'a>;
+
+    fn write_columns(leaf: &Leaf<Self>, out: &mut ColumnWriter) {
+        out.column(&leaf.entries.iter().map(|(_, entry)| entry.summary.len() as u64).collect::<Vec<_>>());
+        for (_, entry) in &leaf.entries {
+            out.bytes(entry.summary.as_bytes());
+            out.beside(entry.id.digest().as_bytes());
+        }
     }
 
-    fn read_columns(node: &fb::Node<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
-        let leaf = node.history().ok_or_else(|| Misfit("it is no leaf of a history".to_owned()))?;
-        let lengths = column::read(leaf.summary_lengths(), keys.len(), "lengths of summaries")?;
-        let mut summaries = Slices::new(bytes(leaf.summaries()));
+    fn read_columns<'a>(input: &mut ColumnReader<'a>, count: usize) -> Result<HistoryColumns<'a>, Misfit> {
+        let lengths = input.column(count, "lengths of summaries")?;
+        let summaries = input.bytes(sum(lengths.iter().copied()), "summaries")?;
+        Ok(HistoryColumns { lengths, summaries })
+    }
+
+    fn read_version1<'a>(node: &fb::Node<'a>, count: usize) -> Result<HistoryColumns<'a>, Misfit> {
+        version1::history(node, count)
+    }
+
+    fn rows(columns: HistoryColumns<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
+        let mut summaries = Slices(columns.summaries);
         let mut entries = Vec::with_capacity(keys.len());
-        for (key, length) in keys.into_iter().zip(lengths) {
+        for (key, length) in keys.into_iter().zip(columns.lengths) {
             let summary = std::str::from_utf8(summaries.take(length, "summaries")?);
             let summary = summary.map_err(|_| Misfit("a summary is not UTF-8".to_owned()))?.to_owned();
             entries.push((key, Self { id: SnapshotId::from_digest(digests.next()?), summary }));

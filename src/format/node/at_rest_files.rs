@@ -1,23 +1,32 @@
 //! The columns of a leaf of the virtual-file manifest.
 
-use flatbuffers::FlatBufferBuilder;
+use std::borrow::Cow;
 
 use super::at_rest::{ColumnCodec, Digests};
-use super::{Leaf, VirtualFile};
-use crate::format::column::{self, Misfit, Slices, bytes, misfit, unzigzag, zigzag};
+use super::{Leaf, VirtualFile, version1};
+use crate::format::column::{ColumnReader, ColumnWriter, Misfit, Slices, misfit, sum, unzigzag, zigzag};
+use crate::format::envelope::DIGEST as DIGEST_LENGTH;
 use crate::format::generated::node as fb;
 use crate::key::MapKey;
 use crate::text::hex;
 use crate::time::Timestamp;
 
-const SIZE: u8 = 1;
-const MODIFIED: u8 = 2;
-const ETAG: u8 = 4;
-/// The `ETag` is 32 lower-case hex digits, kept as 16 bytes.
-const ETAG_HEX: u8 = 8;
-const VERSION: u8 = 16;
-const DIGEST: u8 = 32;
-const ALL: u8 = SIZE | MODIFIED | ETAG | ETAG_HEX | VERSION | DIGEST;
+pub(super) const SIZE: u64 = 1;
+pub(super) const MODIFIED: u64 = 2;
+pub(super) const ETAG: u64 = 4;
+/// The `ETag` begins with 32 lower-case hex digits, kept as 16 bytes.
+pub(super) const ETAG_HEX: u64 = 8;
+pub(super) const VERSION: u64 = 16;
+pub(super) const DIGEST: u64 = 32;
+/// The digest is a multihash of sha2-256, of which the last 32 bytes are kept. Not in version 1.
+const DIGEST_SHA2: u64 = 64;
+const ALL: u64 = 127;
+
+/// How many bytes 32 hex digits make.
+pub(super) const SHORT_ETAG: usize = 16;
+
+/// What a multihash of sha2-256 begins with.
+const SHA2: [u8; 2] = [0x12, 32];
 
 /// Moments as differences from the moment before.
 #[derive(Default)]
@@ -38,42 +47,45 @@ impl Deltas {
     }
 }
 
-/// Sixteen bytes, if `etag` is 32 lower-case hex digits.
-fn from_hex(etag: &[u8]) -> Option<[u8; 16]> {
-    let mut out = [0; 16];
-    let (pairs, []) = etag.as_chunks::<2>() else { return None };
-    if pairs.len() != out.len() {
-        return None;
-    }
+/// Sixteen bytes, if `etag` begins with 32 lower-case hex digits, and the rest of it.
+fn from_hex(etag: &[u8]) -> Option<([u8; SHORT_ETAG], &[u8])> {
+    let mut out = [0; SHORT_ETAG];
+    let (digits, rest) = etag.split_at_checked(2 * SHORT_ETAG)?;
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     };
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+    for (byte, [high, low]) in out.iter_mut().zip(digits.as_chunks::<2>().0) {
         *byte = digit(*high)? << 4 | digit(*low)?;
     }
-    Some(out)
+    Some((out, rest))
 }
 
-/// The columns before they are written.
+/// The columns of a leaf of the files, whichever version they come from.
 #[derive(Default)]
-struct Columns {
-    present: Vec<u8>,
-    sizes: Vec<u64>,
-    modified: Vec<u64>,
-    etag_lengths: Vec<u64>,
-    etags: Vec<u8>,
-    version_lengths: Vec<u64>,
-    versions: Vec<u8>,
-    digest_lengths: Vec<u64>,
-    digests: Vec<u8>,
-    pinned_at: Vec<u64>,
-    refs: Vec<u64>,
-    bytes: Vec<u64>,
+pub(crate) struct FileColumns<'a> {
+    /// For each row, what it has.
+    pub(super) present: Vec<u64>,
+    pub(super) sizes: Vec<u64>,
+    /// Differences from the row before that has one, zigzag.
+    pub(super) modified: Vec<u64>,
+    /// For each row with an `ETag`, how long it is without the digits kept as 16 bytes.
+    pub(super) etag_lengths: Vec<u64>,
+    pub(super) etags: Cow<'a, [u8]>,
+    pub(super) short_etags: Cow<'a, [u8]>,
+    pub(super) version_lengths: Vec<u64>,
+    pub(super) versions: Cow<'a, [u8]>,
+    pub(super) digest_lengths: Vec<u64>,
+    pub(super) digests: Cow<'a, [u8]>,
+    pub(super) short_digests: Cow<'a, [u8]>,
+    /// Differences from the row before, zigzag.
+    pub(super) pinned_at: Vec<u64>,
+    pub(super) refs: Vec<u64>,
+    pub(super) bytes: Vec<u64>,
 }
 
-impl Columns {
+impl FileColumns<'_> {
     fn of(leaf: &Leaf<VirtualFile>) -> Self {
         let mut columns = Self::default();
         let (mut modified, mut pinned) = (Deltas::default(), Deltas::default());
@@ -95,23 +107,29 @@ impl Columns {
         }
         if let Some(etag) = &file.etag {
             present |= ETAG;
-            if let Some(short) = from_hex(etag) {
+            let mut rest = etag.as_slice();
+            if let Some((short, after)) = from_hex(etag) {
                 present |= ETAG_HEX;
-                self.etags.extend_from_slice(&short);
-            } else {
-                self.etag_lengths.push(etag.len() as u64);
-                self.etags.extend_from_slice(etag);
+                self.short_etags.to_mut().extend_from_slice(&short);
+                rest = after;
             }
+            self.etag_lengths.push(rest.len() as u64);
+            self.etags.to_mut().extend_from_slice(rest);
         }
         if let Some(version) = &file.version {
             present |= VERSION;
             self.version_lengths.push(version.len() as u64);
-            self.versions.extend_from_slice(version.as_bytes());
+            self.versions.to_mut().extend_from_slice(version.as_bytes());
         }
         if let Some(digest) = &file.digest {
             present |= DIGEST;
-            self.digest_lengths.push(digest.len() as u64);
-            self.digests.extend_from_slice(digest);
+            if let Some(short) = digest.strip_prefix(&SHA2).filter(|short| short.len() == DIGEST_LENGTH) {
+                present |= DIGEST_SHA2;
+                self.short_digests.to_mut().extend_from_slice(short);
+            } else {
+                self.digest_lengths.push(digest.len() as u64);
+                self.digests.to_mut().extend_from_slice(digest);
+            }
         }
         self.present.push(present);
         self.pinned_at.push(pinned.write(file.pinned_at));
@@ -121,40 +139,101 @@ impl Columns {
 }
 
 impl ColumnCodec for VirtualFile {
-    fn write_columns<'f>(f: &mut FlatBufferBuilder<'f>, leaf: &Leaf<Self>, _: &mut Vec<u8>, args: &mut fb::NodeArgs<'f>) {
-        let columns = Columns::of(leaf);
-        let table = fb::FilesLeafArgs {
-            present: column::write_bytes(f, &columns.present),
-            sizes: column::write(f, &columns.sizes),
-            modified: column::write(f, &columns.modified),
-            etag_lengths: column::write(f, &columns.etag_lengths),
-            etags: column::write_bytes(f, &columns.etags),
-            version_lengths: column::write(f, &columns.version_lengths),
-            versions: column::write_bytes(f, &columns.versions),
-            digest_lengths: column::write(f, &columns.digest_lengths),
-            digests: column::write_bytes(f, &columns.digests),
-            pinned_at: column::write(f, &columns.pinned_at),
-            refs: column::write(f, &columns.refs),
-            bytes: column::write(f, &columns.bytes),
-        };
-        args.files = Some(fb::FilesLeaf::create(f, &table));
+    type Columns<'a> = FileColumns<'a>;
+
+    fn write_columns(leaf: &Leaf<Self>, out: &mut ColumnWriter) {
+        let columns = FileColumns::of(leaf);
+        out.column(&columns.present);
+        out.column(&columns.sizes);
+        out.column(&columns.modified);
+        out.column(&columns.etag_lengths);
+        out.bytes(&columns.etags);
+        out.beside(&columns.short_etags);
+        out.column(&columns.version_lengths);
+        out.bytes(&columns.versions);
+        out.column(&columns.digest_lengths);
+        out.bytes(&columns.digests);
+        out.beside(&columns.short_digests);
+        out.column(&columns.pinned_at);
+        out.column(&columns.refs);
+        out.column(&columns.bytes);
     }
 
-    fn read_columns(node: &fb::Node<'_>, keys: Vec<MapKey>, _: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
-        let leaf = node.files().ok_or_else(|| Misfit("it is no leaf of the files".to_owned()))?;
-        let present = bytes(leaf.present());
-        if present.len() != keys.len() || present.iter().any(|bits| bits & !ALL != 0 || bits & (ETAG | ETAG_HEX) == ETAG_HEX) {
-            return misfit(format!("it says wrongly what its {} rows have", keys.len()));
-        }
-        let mut rows = Rows::of(&leaf, present)?;
+    fn read_columns<'a>(input: &mut ColumnReader<'a>, count: usize) -> Result<FileColumns<'a>, Misfit> {
+        let present = check_present(input.column(count, "rows")?, ALL)?;
+        let with = |bits: u64, but: u64| present.iter().filter(|has| **has & (bits | but) == bits).count();
+        let sizes = input.column(with(SIZE, 0), "sizes")?;
+        let modified = input.column(with(MODIFIED, 0), "dates")?;
+        let etag_lengths = input.column(with(ETAG, 0), "lengths of etags")?;
+        let etags = input.bytes(sum(etag_lengths.iter().copied()), "etags")?.into();
+        let short_etags = input.beside((with(ETAG_HEX, 0) * SHORT_ETAG) as u64, "etags")?.into();
+        let version_lengths = input.column(with(VERSION, 0), "lengths of versions")?;
+        let versions = input.bytes(sum(version_lengths.iter().copied()), "versions")?.into();
+        let digest_lengths = input.column(with(DIGEST, DIGEST_SHA2), "lengths of digests")?;
+        let digests = input.bytes(sum(digest_lengths.iter().copied()), "digests")?.into();
+        let short_digests = input.beside((with(DIGEST_SHA2, 0) * DIGEST_LENGTH) as u64, "digests")?.into();
+        let pinned_at = input.column(count, "pins")?;
+        let (refs, bytes) = (input.column(count, "counts")?, input.column(count, "sums")?);
+        Ok(FileColumns {
+            present,
+            sizes,
+            modified,
+            etag_lengths,
+            etags,
+            short_etags,
+            version_lengths,
+            versions,
+            digest_lengths,
+            digests,
+            short_digests,
+            pinned_at,
+            refs,
+            bytes,
+        })
+    }
+
+    fn read_version1<'a>(node: &fb::Node<'a>, count: usize) -> Result<FileColumns<'a>, Misfit> {
+        version1::files(node, count)
+    }
+
+    fn rows(columns: FileColumns<'_>, keys: Vec<MapKey>, _: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
+        let (etags, short_etags) = (Slices(&columns.etags), Slices(&columns.short_etags));
+        let (versions, digests, short_digests) = (Slices(&columns.versions), Slices(&columns.digests), Slices(&columns.short_digests));
+        let numbers = |column: Vec<u64>| Numbers(column.into_iter());
+        let mut rows = Rows {
+            sizes: numbers(columns.sizes),
+            modified: numbers(columns.modified),
+            etag_lengths: numbers(columns.etag_lengths),
+            etags,
+            short_etags,
+            version_lengths: numbers(columns.version_lengths),
+            versions,
+            digest_lengths: numbers(columns.digest_lengths),
+            digests,
+            short_digests,
+            pinned_at: numbers(columns.pinned_at),
+            refs: numbers(columns.refs),
+            bytes: numbers(columns.bytes),
+            last_modified: Deltas::default(),
+            last_pinned: Deltas::default(),
+        };
         let mut entries = Vec::with_capacity(keys.len());
-        for (key, bits) in keys.into_iter().zip(present) {
-            entries.push((key, rows.next(*bits)?));
+        for (key, bits) in keys.into_iter().zip(columns.present) {
+            entries.push((key, rows.next(bits)?));
         }
         rows.etags.end("etags")?;
         rows.versions.end("versions")?;
         rows.digests.end("digests")?;
         Ok(Leaf { entries })
+    }
+}
+
+/// Refuses bits that are not among `all`, and those that say how something is kept that is not there.
+pub(super) fn check_present(present: Vec<u64>, all: u64) -> Result<Vec<u64>, Misfit> {
+    let wrong = |bits: &u64| bits & !all != 0 || bits & (ETAG | ETAG_HEX) == ETAG_HEX || bits & (DIGEST | DIGEST_SHA2) == DIGEST_SHA2;
+    match present.iter().find(|bits| wrong(bits)) {
+        Some(bits) => misfit(format!("a row says {bits:#x} of what it has")),
+        None => Ok(present),
     }
 }
 
@@ -164,10 +243,12 @@ struct Rows<'a> {
     modified: Numbers,
     etag_lengths: Numbers,
     etags: Slices<'a>,
+    short_etags: Slices<'a>,
     version_lengths: Numbers,
     versions: Slices<'a>,
     digest_lengths: Numbers,
     digests: Slices<'a>,
+    short_digests: Slices<'a>,
     pinned_at: Numbers,
     refs: Numbers,
     bytes: Numbers,
@@ -184,45 +265,33 @@ impl Numbers {
     }
 }
 
-impl<'a> Rows<'a> {
-    fn of(leaf: &fb::FilesLeaf<'a>, present: &[u8]) -> Result<Self, Misfit> {
-        let count = |is: u8| present.iter().filter(|bits| **bits & (is | ETAG_HEX) == is).count();
-        let any = |is: u8| present.iter().filter(|bits| **bits & is == is).count();
-        let read = |column, rows, what| column::read(column, rows, what).map(|values| Numbers(values.into_iter()));
-        Ok(Self {
-            sizes: read(leaf.sizes(), any(SIZE), "sizes")?,
-            modified: read(leaf.modified(), any(MODIFIED), "dates")?,
-            etag_lengths: read(leaf.etag_lengths(), count(ETAG), "lengths of etags")?,
-            etags: Slices::new(bytes(leaf.etags())),
-            version_lengths: read(leaf.version_lengths(), any(VERSION), "lengths of versions")?,
-            versions: Slices::new(bytes(leaf.versions())),
-            digest_lengths: read(leaf.digest_lengths(), any(DIGEST), "lengths of digests")?,
-            digests: Slices::new(bytes(leaf.digests())),
-            pinned_at: read(leaf.pinned_at(), present.len(), "pins")?,
-            refs: read(leaf.refs(), present.len(), "counts")?,
-            bytes: read(leaf.bytes(), present.len(), "sums")?,
-            last_modified: Deltas::default(),
-            last_pinned: Deltas::default(),
-        })
-    }
-
-    fn next(&mut self, bits: u8) -> Result<VirtualFile, Misfit> {
-        let has = |bit: u8| bits & bit != 0;
+impl Rows<'_> {
+    fn next(&mut self, bits: u64) -> Result<VirtualFile, Misfit> {
+        let has = |bit: u64| bits & bit != 0;
         let version = if has(VERSION) { Some(self.versions.take(self.version_lengths.next()?, "versions")?) } else { None };
         let version = version.map(|v| String::from_utf8(v.to_vec())).transpose();
         Ok(VirtualFile {
             size: if has(SIZE) { Some(self.sizes.next()?) } else { None },
             modified: if has(MODIFIED) { Some(self.last_modified.read(self.modified.next()?)) } else { None },
-            etag: match (has(ETAG), has(ETAG_HEX)) {
-                (false, _) => None,
-                (true, true) => Some(hex(self.etags.take(16, "etags")?).into_bytes()),
-                (true, false) => Some(self.etags.take(self.etag_lengths.next()?, "etags")?.to_vec()),
-            },
+            etag: if has(ETAG) { Some(self.etag(has(ETAG_HEX))?) } else { None },
             version: version.map_err(|_| Misfit("a version is not UTF-8".to_owned()))?,
-            digest: if has(DIGEST) { Some(self.digests.take(self.digest_lengths.next()?, "digests")?.to_vec()) } else { None },
+            digest: if has(DIGEST) { Some(self.digest(has(DIGEST_SHA2))?) } else { None },
             pinned_at: self.last_pinned.read(self.pinned_at.next()?),
             refs: self.refs.next()?,
             bytes: self.bytes.next()?,
         })
+    }
+
+    fn etag(&mut self, is_hex: bool) -> Result<Vec<u8>, Misfit> {
+        let mut etag = if is_hex { hex(self.short_etags.take(SHORT_ETAG as u64, "etags")?).into_bytes() } else { Vec::new() };
+        etag.extend_from_slice(self.etags.take(self.etag_lengths.next()?, "etags")?);
+        Ok(etag)
+    }
+
+    fn digest(&mut self, is_sha2: bool) -> Result<Vec<u8>, Misfit> {
+        if is_sha2 {
+            return Ok([&SHA2, self.short_digests.take(DIGEST_LENGTH as u64, "digests")?].concat());
+        }
+        Ok(self.digests.take(self.digest_lengths.next()?, "digests")?.to_vec())
     }
 }

@@ -62,8 +62,13 @@ fn at(key: &MapKey, wrong: impl std::fmt::Display) -> Error {
 
 /// Refuses more rows than a node of this map and form may have.
 pub(super) fn rows<V: Value>(count: usize, is_leaf: bool) -> Result<()> {
-    let most = if is_leaf && V::KIND == MapKind::Manifest { limits::MANIFEST_ROWS } else { limits::ROWS };
+    let most = most_rows::<V>(is_leaf);
     if count > most { Err(Error::corrupt(format!("it has {count} rows; at most {most} are allowed"))) } else { Ok(()) }
+}
+
+/// How many rows a node of this map and form may have.
+pub(super) fn most_rows<V: Value>(is_leaf: bool) -> usize {
+    if is_leaf && V::KIND == MapKind::Manifest { limits::MANIFEST_ROWS } else { limits::ROWS }
 }
 
 fn ascending<'a>(mut keys: impl Iterator<Item = &'a MapKey>) -> Result<()> {

@@ -4,6 +4,7 @@ mod at_rest;
 mod at_rest_files;
 mod canonical;
 mod check;
+mod version1;
 
 use std::fmt;
 

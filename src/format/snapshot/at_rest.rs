@@ -7,7 +7,6 @@ use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, Vector, VerifierOptions, W
 
 use super::{Commit, Container};
 use crate::error::{Error, Result};
-use crate::format::column;
 use crate::format::envelope::{self, Kind};
 use crate::format::generated::snapshot as fb;
 use crate::format::limits;
@@ -77,7 +76,7 @@ impl SnapshotObject {
         let options = VerifierOptions { max_tables: 1 + limits::CONTAINERS + limits::TEXTS, ..VerifierOptions::default() };
         let snapshot = fb::root_as_snapshot_with_opts(&options, &opened.body)
             .map_err(|e| Error::corrupt("its FlatBuffer is malformed").caused_by(e))?;
-        let commit = read_commit(&snapshot, opened.digests, hash)?;
+        let commit = read_commit(&snapshot, opened.digests()?, hash)?;
         super::check::commit(&commit, hash)?;
         let canonical = commit.canonical();
         super::check::length(canonical.len())?;
@@ -183,7 +182,7 @@ fn read_pairs(pairs: Option<PairList<'_>>, budget: &mut Budget) -> Result<Pairs>
 
 fn read_root<V: Value>(copy: Option<Vector<'_, u8>>, expected: NodeId) -> Result<Option<Arc<Node<V>>>> {
     let Some(copy) = copy else { return Ok(None) };
-    let bytes = column::bytes(Some(copy));
+    let bytes = copy.bytes();
     if bytes.len() > limits::ROOT_COPY {
         return Err(Error::corrupt(format!("its copy of the {} root has {} bytes", V::KIND, bytes.len())));
     }

@@ -1,4 +1,5 @@
-//! Frozen bytes: what was written under format v1 and at-rest version 1 is read, and written again, byte for byte.
+//! Frozen bytes: what was written under format v1 is read, and written again, byte for byte; what was written under an
+//! earlier at-rest version is read.
 //!
 //! The files and what each proves are registered in `data/README.md`.
 
@@ -31,6 +32,12 @@ fn frozen(name: &str, written: &[u8]) -> Vec<u8> {
         }
         std::fs::write(&path, text).unwrap();
     }
+    bytes(name)
+}
+
+/// The bytes of a frozen file.
+pub(super) fn bytes(name: &str) -> Vec<u8> {
+    let path = path(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
     let digits = text.lines().filter(|line| !line.starts_with('#')).flat_map(str::chars).filter_map(|c| c.to_digit(16));
     let digits: Vec<_> = digits.map(|d| u8::try_from(d).unwrap()).collect();
@@ -42,7 +49,9 @@ fn node<V: Value>(name: &str, node: &Node<V>, id: &str) {
     assert_eq!(&Node::<V>::decode_canonical(&canonical, HASH).unwrap(), node, "{name}");
     assert_eq!(node.canonical(), canonical, "{name}");
     assert_eq!(NodeId::of(HASH, &canonical).to_string(), id, "{name}");
-    let stored = frozen(&format!("{name}.at-rest-1.hex"), &node.encode_at_rest());
+    let old = bytes(&format!("{name}.at-rest-1.hex"));
+    assert_eq!(&Node::<V>::decode_verified(&old, node.id(HASH)).unwrap(), node, "{name}");
+    let stored = frozen(&format!("{name}.at-rest-2.hex"), &node.encode_at_rest());
     assert_eq!(&Node::<V>::decode_verified(&stored, node.id(HASH)).unwrap(), node, "{name}");
     assert_eq!(node.encode_at_rest(), stored, "{name}");
 }
@@ -69,6 +78,18 @@ fn nodes_have_not_moved() {
 }
 
 #[test]
+fn foretold_keys_have_not_moved() {
+    let node = samples::walk();
+    assert_eq!(node.id(HASH).to_string(), "bafyreif6nscknfv63r4urnxp5zzfeyiy73e53l4ya5j7oac2s4h2msqaw4");
+    let stored = frozen("manifest-walk.at-rest-2.hex", &node.encode_at_rest());
+    assert_eq!(Node::<Entry>::decode_verified(&stored, node.id(HASH)).unwrap(), node);
+    assert_eq!(node.encode_at_rest(), stored);
+    let (_, _, beside, frame) = envelope(&stored, 2);
+    let columns = zstd::bulk::decompress(frame, 1 << 20).unwrap();
+    assert_eq!((beside.len(), &columns[..4]), (480, &[0, 0xf0, 1, 4][..]), "two planes; level 0, 240 rows, four of them spelt out");
+}
+
+#[test]
 fn blake3_ids_have_not_moved() {
     let empty = Node::<Entry>::Leaf(Leaf { entries: Vec::new() });
     assert_eq!(empty.id(HashAlgorithm::Blake3).to_string(), "bafyr4ia7siz5l5elqrdazz5wtmd4m3xjejlo5wpep2g3kne4lnsjmepowa");
@@ -79,7 +100,9 @@ fn snapshot(name: &str, object: &SnapshotObject, id: &str) {
     assert_eq!(Commit::decode_canonical(&canonical, HASH).unwrap(), object.commit, "{name}");
     assert_eq!(object.commit.canonical(), canonical, "{name}");
     assert_eq!(SnapshotId::of(HASH, &canonical).to_string(), id, "{name}");
-    let stored = frozen(&format!("{name}.at-rest-1.hex"), &object.encode());
+    let old = bytes(&format!("{name}.at-rest-1.hex"));
+    assert_eq!(&SnapshotObject::decode_verified(&old, object.commit.id(HASH)).unwrap(), object, "{name}");
+    let stored = frozen(&format!("{name}.at-rest-2.hex"), &object.encode());
     assert_eq!(&SnapshotObject::decode_verified(&stored, object.commit.id(HASH)).unwrap(), object, "{name}");
     assert_eq!(object.encode(), stored, "{name}");
 }
@@ -99,16 +122,37 @@ fn snapshots_have_not_moved() {
     );
 }
 
-#[test]
-fn the_envelope_has_not_moved() {
-    let stored = frozen("manifest-empty.at-rest-1.hex", &Node::<Entry>::Leaf(Leaf { entries: Vec::new() }).encode_at_rest());
-    assert_eq!(&stored[..12], b"\x89FRN\r\n\x1a\n\x02\x01\x00\x00", "magic, manifest node, version 1, reserved");
+/// Takes an envelope apart: its version, the decoded length, what lies beside, the frame.
+fn envelope(stored: &[u8], kind: u8) -> (u8, usize, &[u8], &[u8]) {
+    assert_eq!(&stored[..9], [b"\x89FRN\r\n\x1a\n".as_slice(), &[kind]].concat(), "magic and kind");
+    assert_eq!(&stored[10..12], [0, 0], "reserved");
     let length = |at: usize| u32::from_le_bytes(stored[at..at + 4].try_into().unwrap()) as usize;
-    assert_eq!((32 + length(16), length(20)), (stored.len(), 0), "frame, and no digests");
+    let (decoded, frame, beside) = (length(12), length(16), length(20));
+    assert_eq!(32 + frame + beside, stored.len());
     let sum = xxhash_rust::xxh3::xxh3_64(&[&stored[..24], &stored[32..]].concat());
     assert_eq!(stored[24..32], sum.to_le_bytes());
-    assert_eq!(stored[32..36], [0x28, 0xb5, 0x2f, 0xfd], "a zstd frame");
-    assert_eq!(zstd::bulk::decompress(&stored[32..], 1 << 20).unwrap().len(), length(12));
+    let (beside, frame) = stored[32..].split_at(beside);
+    (stored[9], decoded, beside, frame)
+}
+
+#[test]
+fn the_envelope_has_not_moved() {
+    let stored = bytes("manifest-empty.at-rest-1.hex");
+    let (version, decoded, beside, frame) = envelope(&stored, 2);
+    assert_eq!((version, beside, &frame[..4]), (1, &[][..], &[0x28, 0xb5, 0x2f, 0xfd][..]), "a zstd frame, and no digests");
+    assert_eq!(zstd::bulk::decompress(frame, 1 << 20).unwrap().len(), decoded);
+
+    let stored = Node::<Entry>::Leaf(Leaf { entries: Vec::new() }).encode_at_rest();
+    let (version, decoded, beside, frame) = envelope(&stored, 2);
+    assert_eq!((version, decoded, beside), (2, frame.len(), &[][..]), "as it is, which is shorter");
+    // Level, rows, spelt-out keys, files, spelt-out files.
+    assert_eq!(frame, [0; 5]);
+
+    let stored = bytes("manifest-leaf.at-rest-2.hex");
+    let (version, decoded, beside, frame) = envelope(&stored, 2);
+    assert_eq!((version, beside.len(), &frame[..4]), (2, 64, &[0x28, 0xb5, 0x2f, 0xfd][..]), "two chunks, a zstd frame");
+    let columns = zstd::bulk::decompress(frame, 1 << 20).unwrap();
+    assert_eq!((columns.len(), &columns[..3]), (decoded, &[0, 10, 5][..]), "level 0, ten rows, five of them spelt out");
 }
 
 #[test]
@@ -153,7 +197,8 @@ fn the_document_shows_the_frozen_bytes() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md")).unwrap();
     let squeezed: String = text.split_whitespace().collect();
     let empty = Node::<Entry>::Leaf(Leaf { entries: Vec::new() });
-    for bytes in [samples::first_commit().canonical(), empty.encode_at_rest(), empty.canonical()] {
+    let old = bytes("manifest-empty.at-rest-1.hex");
+    for bytes in [samples::first_commit().canonical(), empty.encode_at_rest(), old, empty.canonical()] {
         let hex = hex(&bytes);
         assert!(squeezed.contains(&hex), "docs/format.md does not show {hex}");
     }

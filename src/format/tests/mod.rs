@@ -1,5 +1,6 @@
 //! Tests of the formats: round trips, what must be refused, frozen bytes, hostile bytes.
 
+mod columns;
 mod golden;
 mod hostile;
 mod refused;

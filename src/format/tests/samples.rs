@@ -40,6 +40,16 @@ pub(super) fn manifest_leaf() -> Node<Entry> {
     ])
 }
 
+/// A walk through two arrays of 3 × 40 ranges in two files, whose lengths are noise: nearly every key is foretold, and a
+/// column lies beside the frame.
+pub(super) fn walk() -> Node<Entry> {
+    let key = |i: u64| format!("{}/c/{}/{}", if i < 120 { "sst" } else { "t2m" }, i % 120 / 40, i % 40);
+    let length = |i: u64| 1 << 16 | xxhash_rust::xxh3::xxh3_64(&i.to_le_bytes()) & 0xffff;
+    let range =
+        |i: u64| Entry::Virtual { file: file(if i < 100 { "a.nc" } else { "b.nc" }), offset: (1 << 30) + (i << 17), length: length(i) };
+    Node::Leaf(Leaf { entries: (0..240).map(|i| (MapKey::new(key(i)), range(i))).collect() })
+}
+
 pub(super) fn files_leaf() -> Node<VirtualFile> {
     let bare = VirtualFile {
         size: None,

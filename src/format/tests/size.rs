@@ -32,7 +32,7 @@ fn chunks() -> Node<Entry> {
 
 #[test]
 fn a_node_at_rest_is_small() {
-    for (node, rows, most) in [(virtuals(), 930.0, 2.5), (chunks(), 190.0, 35.5)] {
+    for (node, rows, most) in [(virtuals(), 930.0, 2.15), (chunks(), 190.0, 34.5)] {
         let stored = node.encode_at_rest();
         let id = node.id(HASH);
         assert_eq!(Node::<Entry>::decode_verified(&stored, id).unwrap(), node);

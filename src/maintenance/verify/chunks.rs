@@ -4,17 +4,24 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::OnceCell;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::{OnceCell, SemaphorePermit};
 
 use super::finding::{Finding, FindingKind};
 use super::{READ_MIB, Verifier, is_damage, lock};
+use crate::chunk::Sized;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, SnapshotId};
 use crate::key::MapKey;
 use crate::storage::ObjectName;
 
-/// A chunk with the size that an entry gives it: another size is another question.
-type Sized = (ChunkId, u64);
+/// Chunks up to this many bytes are read many at a time.
+const SMALL: u64 = 64 << 10;
+/// How many of them.
+const TOGETHER: usize = 256;
+/// How many larger chunks of one leaf are looked at at once.
+const WIDE: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
@@ -39,9 +46,37 @@ impl Chunks {
 }
 
 impl Verifier<'_> {
-    /// Checks the chunk under a key; the number of the finding about it.
-    pub(super) async fn check_chunk(&self, version: SnapshotId, key: MapKey, id: ChunkId, size: u64) -> Result<Option<usize>> {
-        let found = self.chunk_once((id, size)).await?;
+    /// Checks the chunks under the keys of one leaf; the numbers of the findings about them.
+    pub(super) async fn check_chunks(&self, version: SnapshotId, chunks: Vec<(MapKey, ChunkId, u64)>) -> Result<Vec<usize>> {
+        let (small, large): (Vec<_>, Vec<_>) = chunks.into_iter().partition(|(_, _, size)| *size <= SMALL);
+        let mut findings = Vec::new();
+        for group in small.chunks(TOGETHER) {
+            let read = self.read_together(group).await?;
+            for ((key, id, size), found) in group.iter().zip(read) {
+                findings.extend(self.check_chunk(version, key.clone(), (*id, *size), found).await?);
+            }
+        }
+        let checks = large.into_iter().map(|(key, id, size)| self.check_chunk(version, key, (id, size), None));
+        let found: Vec<_> = stream::iter(checks).buffered(WIDE).try_collect().await?;
+        findings.extend(found.into_iter().flatten());
+        Ok(findings)
+    }
+
+    /// Reads small chunks in one request, but for those that are checked already.
+    async fn read_together(&self, group: &[(MapKey, ChunkId, u64)]) -> Result<Vec<Option<Result<Bytes>>>> {
+        let wanted: Vec<Option<Sized>> = {
+            let book = lock(&self.chunks.book);
+            group.iter().map(|(_, id, size)| Some((*id, *size)).filter(|chunk| !book.done.contains(chunk))).collect()
+        };
+        let asked: Vec<Sized> = wanted.iter().flatten().copied().collect();
+        let _permit = self.permit(asked.iter().map(|(_, size)| size).sum()).await?;
+        let mut read = self.repository.chunks().read_many(&asked).await.into_iter();
+        Ok(wanted.into_iter().map(|chunk| chunk.and_then(|_| read.next())).collect())
+    }
+
+    /// Checks the chunk under a key, which may have been `read` already; the number of the finding about it.
+    async fn check_chunk(&self, version: SnapshotId, key: MapKey, chunk: Sized, read: Option<Result<Bytes>>) -> Result<Option<usize>> {
+        let found = self.chunk_once(chunk, read).await?;
         if let Some(at) = found {
             self.findings.affect(at, key.as_str());
             self.findings.reach(at, version);
@@ -49,7 +84,7 @@ impl Verifier<'_> {
         Ok(found)
     }
 
-    async fn chunk_once(&self, chunk: Sized) -> Result<Option<usize>> {
+    async fn chunk_once(&self, chunk: Sized, read: Option<Result<Bytes>>) -> Result<Option<usize>> {
         let cell = {
             let mut book = lock(&self.chunks.book);
             if book.done.contains(&chunk) {
@@ -57,7 +92,7 @@ impl Verifier<'_> {
             }
             book.busy.entry(chunk).or_default().clone()
         };
-        let found = *cell.get_or_try_init(|| self.read_chunk(chunk)).await?;
+        let found = *cell.get_or_try_init(|| self.judge_chunk(chunk, read)).await?;
         let mut book = lock(&self.chunks.book);
         book.busy.remove(&chunk);
         book.done.insert(chunk);
@@ -65,10 +100,20 @@ impl Verifier<'_> {
         Ok(found)
     }
 
-    async fn read_chunk(&self, (id, size): Sized) -> Result<Option<usize>> {
-        let mib = u32::try_from(size >> 20).unwrap_or(u32::MAX).clamp(1, READ_MIB);
-        let _permit = self.permits.acquire_many(mib).await.map_err(|e| Error::internal("reads were closed").caused_by(e))?;
-        let kind = match self.repository.chunks().read(&id, size).await {
+    /// Waits until so many bytes may be read.
+    async fn permit(&self, bytes: u64) -> Result<SemaphorePermit<'_>> {
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).clamp(1, READ_MIB);
+        self.permits.acquire_many(mib).await.map_err(|e| Error::internal("reads were closed").caused_by(e))
+    }
+
+    async fn judge_chunk(&self, (id, size): Sized, read: Option<Result<Bytes>>) -> Result<Option<usize>> {
+        let read = if let Some(read) = read {
+            read
+        } else {
+            let _permit = self.permit(size).await?;
+            self.repository.chunks().read(&id, size).await
+        };
+        let (kind, error) = match read {
             Ok(bytes) => {
                 self.chunks.count.fetch_add(1, Ordering::Relaxed);
                 self.chunks.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -79,7 +124,6 @@ impl Verifier<'_> {
             Err(e) if is_damage(e.kind()) => (FindingKind::Corrupt, e),
             Err(e) => return Err(e),
         };
-        let (kind, error) = kind;
         Ok(Some(self.findings.add(Finding::new(kind, ObjectName::chunk(&id), error.to_string()))))
     }
 }

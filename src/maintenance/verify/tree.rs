@@ -16,7 +16,7 @@ use crate::map::{Totals, judge};
 use crate::objects::CachedValue;
 use crate::storage::ObjectName;
 
-/// How many leaves of one branch, or chunks of one leaf, are looked at at once.
+/// How many leaves of one branch are looked at at once.
 const WIDE: usize = 16;
 /// How many branches of one branch.
 const NARROW: usize = 2;
@@ -136,9 +136,7 @@ impl Verifier<'_> {
     async fn check_leaf<V: Holding>(&self, version: SnapshotId, leaf: &Leaf<V>, record: &mut Record) -> Result<()> {
         record.rows = leaf.entries.len();
         record.first = leaf.entries.first().map(|(key, _)| key.clone());
-        let checks = V::chunks(leaf).into_iter().map(|(key, id, size)| self.check_chunk(version, key, id, size));
-        let found: Vec<_> = stream::iter(checks).buffered(WIDE).try_collect().await?;
-        record.findings.extend(found.into_iter().flatten());
+        record.findings.extend(self.check_chunks(version, V::chunks(leaf)).await?);
         Ok(())
     }
 

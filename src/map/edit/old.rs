@@ -22,8 +22,8 @@ pub(super) struct Old<'a, V: Value, S> {
     node: Arc<Node<V>>,
     totals: Totals,
     branches: HashMap<NodeId, Arc<Node<V>>>,
-    /// The touched leaves on their way, in order, at most a few at a time.
-    coming: VecDeque<NodeId>,
+    /// The last keys of the touched leaves on their way, in order, at most a few leaves at a time.
+    coming: VecDeque<MapKey>,
     leaves: BoxStream<'a, Result<Arc<Node<V>>>>,
 }
 
@@ -89,7 +89,7 @@ impl<'a, V: Value, S: NodeSource<V>> Old<'a, V, S> {
             branches.insert(id, Arc::clone(node));
         })
         .await?;
-        self.coming = touched.iter().map(|touch| touch.due.child.id).collect();
+        self.coming = touched.iter().map(|touch| touch.due.child.last.clone()).collect();
         let loads = touched.into_iter().map(move |touch| async move { touch.due.load(source).await });
         self.leaves = stream::iter(loads).buffered(CONCURRENT).boxed();
         Ok(())
@@ -186,10 +186,16 @@ impl<'a, V: Value, S: NodeSource<V>> Old<'a, V, S> {
     }
 
     async fn leaf(&mut self, due: &Due) -> Result<Arc<Node<V>>> {
-        if self.coming.front() != Some(&due.child.id) {
+        let missing = || Error::internal("a leaf that was sent for did not come");
+        // A batch may begin in the leaf in which the one before ended.
+        while self.coming.front().is_some_and(|last| *last < due.child.last) {
+            self.coming.pop_front();
+            self.leaves.next().await.ok_or_else(missing)??;
+        }
+        if self.coming.front() != Some(&due.child.last) {
             return due.load(self.source).await;
         }
         self.coming.pop_front();
-        self.leaves.next().await.ok_or_else(|| Error::internal("a leaf that was sent for did not come"))?
+        self.leaves.next().await.ok_or_else(missing)?
     }
 }

@@ -8,10 +8,12 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
 use super::support::*;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
 use crate::format::{Entry, HistoryEntry, Node, Value, VirtualFile};
 use crate::id::{HashAlgorithm, NodeId};
 use crate::key::{MapKey, Prefix};
+use crate::map::build::Built;
+use crate::map::edit::{Edited, Edits};
 use crate::map::span::Edge;
 use crate::map::{Map, Shape, Span, Totals, build};
 
@@ -54,7 +56,12 @@ fn edits<V: Random>(seed: u64, cases: usize) -> Tally {
             let batch = random_batch(&mut rng, &model, spread);
             let replaced = apply(&mut model, &batch);
             let mut sink = Taken::new();
-            let edited = block(store.map(root).edit(&batch, shape, &mut sink)).unwrap();
+            let edited = if rng.random() {
+                block(store.map(root).edit(&batch, shape, &mut sink)).unwrap()
+            } else {
+                let most = rng.random_range(1..=batch.len().max(1));
+                edit_in_pieces(&store.map(root), Pieces { rest: batch.clone(), most }, shape, &mut sink)
+            };
             let (built, anew) = super::support::build(&model, shape);
             assert_eq!(edited.root, built.root, "shape {shape:?}\nmodel {before:?}\nbatch {batch:?}");
             assert_eq!(edited.replaced, replaced);
@@ -86,8 +93,34 @@ fn edits<V: Random>(seed: u64, cases: usize) -> Tally {
     tally
 }
 
+/// A batch that comes in pieces of at most so many edits.
+struct Pieces<V> {
+    rest: Batch<V>,
+    most: usize,
+}
+
+impl<V: Value> Edits<V> for Pieces<V> {
+    async fn next_batch(&mut self) -> Result<Batch<V>> {
+        let most = self.most.min(self.rest.len());
+        Ok(self.rest.drain(..most).collect())
+    }
+}
+
+/// Edits by a stream, and holds what it shows against the edits.
+fn edit_in_pieces<V: Value>(map: &Map<'_, V, Store<V>>, edits: Pieces<V>, shape: Shape, sink: &mut Taken<V>) -> Edited<V> {
+    let batch = edits.rest.clone();
+    let mut replaced = Vec::new();
+    let seen = |key: &MapKey, old: Option<&V>, new: Option<&V>| {
+        assert_eq!((key, new), (&batch[replaced.len()].0, batch[replaced.len()].1.as_ref()));
+        replaced.push(old.cloned());
+        Ok(())
+    };
+    let Built { root, totals } = block(map.edit_stream(edits, seen, shape, sink)).unwrap();
+    Edited { root, totals, replaced }
+}
+
 /// Builds from a stream and through the builder, which must agree.
-fn build_twice<V: Random>(model: &Model<V>, shape: Shape) -> (crate::map::build::Built, Taken<V>) {
+fn build_twice<V: Random>(model: &Model<V>, shape: Shape) -> (Built, Taken<V>) {
     let (built, sink) = super::support::build(model, shape);
     assert_eq!(built.totals, totals(model));
     let entries = futures::stream::iter(model.iter().map(|(k, v)| Ok((k.clone(), v.clone()))));
@@ -271,6 +304,10 @@ fn a_batch_or_a_stream_out_of_order_is_invalid() {
         let mut sink = Taken::new();
         let error = block(store.map(built.root).edit(&batch, shape, &mut sink)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{keys:?}");
+        let pieces = Pieces { rest: batch, most: 1 };
+        let edited = block(store.map(built.root).edit_stream(pieces, |_, _, _| Ok(()), shape, &mut sink));
+        assert_eq!(edited.unwrap_err().kind(), ErrorKind::Invalid, "{keys:?}, one at a time");
+        let mut sink = Taken::new();
         let entries = futures::stream::iter(keys.map(|k| Ok((MapKey::new(k), value.clone()))));
         assert_eq!(block(build(entries, shape, &mut sink)).unwrap_err().kind(), ErrorKind::Invalid, "{keys:?}");
         assert!(sink.nodes.is_empty());

@@ -13,7 +13,8 @@ use futures::stream::{self, BoxStream};
 
 use super::plan::mix;
 use crate::error::{Error, Result};
-use crate::storage::{Expected, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use crate::storage::{Expected, Memory, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
+use crate::time::Timestamp;
 
 /// A store in memory in which objects are volatile until the barrier of the handle that put them, and which loses power
 /// at a chosen moment. Registers are durable when they are answered.
@@ -208,6 +209,19 @@ impl Storage for Crashing {
         if power_goes { Err(no_power(name.as_str())) } else { Ok(()) }
     }
 
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, names).await
+    }
+
+    async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
+        many::put_each(self, objects).await
+    }
+
+    /// None: every object is one change, during which the power may go.
+    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+        None
+    }
+
     async fn barrier(&self) -> Result<()> {
         self.check_power("barrier")?;
         let mut machine = self.lock();
@@ -243,5 +257,9 @@ impl Storage for Crashing {
             return Ok(Replaced::Refused);
         }
         Ok(Replaced::Done(self.visible.insert_register(name.as_str().to_owned(), value)))
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
     }
 }

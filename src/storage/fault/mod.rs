@@ -17,8 +17,9 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 
-use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
 use crate::error::{Error, Result};
+use crate::time::Timestamp;
 
 pub use crash::Crashing;
 pub use plan::{Rates, seeded};
@@ -164,6 +165,19 @@ impl Storage for Faulty {
         self.run((Operation::Put, name.as_str()), || self.inner.put(name, parts), late).await
     }
 
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, names).await
+    }
+
+    async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
+        many::put_each(self, objects).await
+    }
+
+    /// None: every object is one request, which goes wrong as a whole.
+    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+        None
+    }
+
     async fn barrier(&self) -> Result<()> {
         self.run((Operation::Barrier, ""), || self.inner.barrier(), || None).await
     }
@@ -192,5 +206,9 @@ impl Storage for Faulty {
             Some(Box::pin(async move { drop(inner.replace(&name, &expected, value).await) }) as BoxFuture<'static, ()>)
         };
         self.run((Operation::Replace, name.as_str()), || self.inner.replace(name, expected, value.clone()), late).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.inner.clock()
     }
 }

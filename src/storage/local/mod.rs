@@ -13,12 +13,14 @@
 
 mod barrier;
 mod directory;
+mod examine;
 mod filesystem;
 mod listing;
 mod objects;
 mod register;
 mod temporary;
 mod trouble;
+mod writer;
 
 use std::fmt;
 use std::ops::Range;
@@ -30,8 +32,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned};
 use crate::error::{Error, Result};
+use crate::time::Timestamp;
+
+pub use examine::lock_once;
 
 #[cfg(test)]
 pub(super) use barrier::MOST;
@@ -144,6 +149,20 @@ impl Local {
         &self.disk.root
     }
 
+    /// Does blocking work for each of many, one after the other on one thread: a hop between threads costs more than a
+    /// small file.
+    async fn each<I, T>(&self, items: Vec<I>, work: impl Fn(&Disk, &I) -> Result<T> + Send + 'static) -> Vec<Result<T>>
+    where
+        I: Send + 'static,
+        T: Send + 'static,
+    {
+        let count = items.len();
+        match self.blocking(move |disk| Ok(items.iter().map(|item| work(disk, item)).collect())).await {
+            Ok(answers) => answers,
+            Err(e) => (0..count).map(|_| Err(Error::new(e.kind(), e.to_string()))).collect(),
+        }
+    }
+
     /// Does blocking work on a thread that may block. The work goes on when the caller stops waiting.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Disk>) -> Result<T> + Send + 'static) -> Result<T> {
         let disk = Arc::clone(&self.disk);
@@ -202,6 +221,18 @@ impl Storage for Local {
         self.blocking(move |disk| disk.put(name.as_str(), &parts)).await
     }
 
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
+        self.each(names.to_vec(), |disk, name| disk.get(name.as_str(), None)).await
+    }
+
+    async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
+        self.each(objects.to_vec(), |disk, (name, parts)| disk.put(name.as_str(), parts)).await
+    }
+
+    fn writer(&self, name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+        Some(Box::new(writer::Writer::new(Arc::clone(&self.disk), name.clone())))
+    }
+
     async fn barrier(&self) -> Result<()> {
         self.blocking(|disk| disk.barrier()).await
     }
@@ -218,5 +249,9 @@ impl Storage for Local {
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
         let (name, expected) = (name.clone(), expected.clone());
         self.blocking(move |disk| disk.replace(name.as_str(), &expected, value)).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
     }
 }

@@ -64,18 +64,21 @@ impl Disk {
     /// Writes an object; false when a barrier failed meanwhile.
     fn put_once(&self, name: &str, path: &Path, directory: &Path, parts: &[Bytes]) -> Result<bool> {
         let failures = lock(&self.unsynced).failures;
-        let attempt = || -> Result<io::Result<File>> {
-            self.directory_for_object(name, directory)?;
-            Ok(self.write(path, directory, parts))
-        };
-        let mut written = attempt()?;
+        let file = self.in_directory(name, directory, || self.write(path, directory, parts))?;
+        Ok(lock(&self.unsynced).insert(path, file, self.options.sync_individually, failures))
+    }
+
+    /// Writes something into the directory of object `name`, which is made if need be.
+    pub(super) fn in_directory<T>(&self, name: &str, directory: &Path, write: impl Fn() -> io::Result<T>) -> Result<T> {
+        self.directory_for_object(name, directory)?;
+        let mut written = write();
         if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             // Somebody removed a directory that this handle has seen: make sure of all of them again.
             self.directories.forget();
-            written = attempt()?;
+            self.directory_for_object(name, directory)?;
+            written = write();
         }
-        let file = written.map_err(|e| self.trouble(name, "be written", e))?;
-        Ok(lock(&self.unsynced).insert(path, file, self.options.sync_individually, failures))
+        written.map_err(|e| self.trouble(name, "be written", e))
     }
 
     fn write(&self, path: &Path, directory: &Path, parts: &[Bytes]) -> io::Result<File> {

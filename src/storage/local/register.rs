@@ -138,7 +138,7 @@ impl Disk {
 }
 
 /// Tries once to take a lock, on an open file of its own, and writes the number of this process into it.
-fn try_lock(path: &Path) -> io::Result<Option<File>> {
+pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}

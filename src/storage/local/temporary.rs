@@ -3,10 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+
+use crate::storage::layout::unique;
 
 /// How the name of every temporary begins. `~` occurs in the name of no object and no register.
 const MARK: &str = ".~";
@@ -23,11 +23,20 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
+    /// Makes a new, empty file in `directory`.
+    pub(super) fn create(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(format!("{MARK}{}", unique()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok(Self { path, file: Some(file) })
+    }
+
     /// Writes `parts` to a new file in `directory`. Nothing is synced.
     pub(super) fn write(directory: &Path, parts: &[Bytes]) -> io::Result<Self> {
-        let path = directory.join(unique_name());
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        let temporary = Self { path, file: Some(file) };
+        let temporary = Self::create(directory)?;
+        if let [whole] = parts {
+            temporary.file().write_all(whole)?;
+            return Ok(temporary);
+        }
         let mut out = BufWriter::with_capacity(64 << 10, temporary.file());
         for part in parts {
             out.write_all(part)?;
@@ -37,7 +46,7 @@ impl Temporary {
         Ok(temporary)
     }
 
-    fn file(&self) -> &File {
+    pub(super) fn file(&self) -> &File {
         self.file.as_ref().expect("the file is taken only when the temporary ends")
     }
 
@@ -69,15 +78,6 @@ impl Drop for Temporary {
             let _ignored = fs::remove_file(&self.path);
         }
     }
-}
-
-/// A file name that no other process and no other call uses.
-fn unique_name() -> String {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    static PROCESS: OnceLock<u64> = OnceLock::new();
-    // Tells apart processes of one number on several machines; without randomness the exclusive creation still does.
-    let process = PROCESS.get_or_init(|| getrandom::u64().unwrap_or(0));
-    format!("{MARK}{}-{}-{process:016x}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Renames, and fails with `AlreadyExists` when the name is taken.

@@ -154,6 +154,40 @@ async fn a_doubtful_object_gets_a_new_file() {
 }
 
 #[tokio::test]
+async fn a_doubtful_object_gets_a_new_file_also_piece_by_piece() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let name = put(&*store, b"doubt").await;
+    let path = directory.path().join(name.as_str());
+    let before = fs::metadata(&path).unwrap().ino();
+    store.disk.doubt(&path);
+    let keep = fs::File::open(&path).unwrap(); // so that its inode is not given away again
+    let mut writer = store.writer(&name).unwrap();
+    writer.write(Bytes::from_static(b"dou")).await.unwrap();
+    writer.write(Bytes::from_static(b"bt")).await.unwrap();
+    assert!(store.barrier().await.is_err(), "it is not there yet");
+    writer.finish().await.unwrap();
+    assert_ne!(fs::metadata(&path).unwrap().ino(), before);
+    assert_eq!(fs::read(&path).unwrap(), b"doubt");
+    store.barrier().await.unwrap();
+    drop(keep);
+}
+
+#[tokio::test]
+async fn a_writer_that_is_given_up_leaves_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let name = chunk(b"given up");
+    let mut writer = store.writer(&name).unwrap();
+    writer.write(Bytes::from_static(b"given")).await.unwrap();
+    assert_eq!(writer.read(1..3).await.unwrap(), "iv", "the piece has reached its file");
+    let folder = directory.path().join(name.as_str()).parent().unwrap().to_owned();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "under a name that no listing shows");
+    drop(writer);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn an_unsettled_register_is_written_again_before_it_is_shown() {
     let directory = tempfile::tempdir().unwrap();
     let store = local(directory.path());

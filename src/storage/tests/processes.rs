@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 
 use crate::ErrorKind;
-use crate::storage::conformance::increment;
+use crate::storage::conformance::append;
 use crate::storage::local::lock_path;
 use crate::storage::{Expected, Local, LocalOptions, RegisterName, Replaced, Storage};
 
@@ -16,7 +16,7 @@ use super::{chunk, create, local};
 
 const ROLE: &str = "FIRNLINE_TEST_ROLE";
 const PLACE: &str = "FIRNLINE_TEST_PLACE";
-const INCREMENTS: u64 = 40;
+const WORDS: u64 = 40;
 
 /// Runs `child` below in another process.
 fn spawn(role: &str, place: &Path) -> Child {
@@ -35,7 +35,7 @@ async fn child() {
     let (Ok(role), Ok(place)) = (std::env::var(ROLE), std::env::var(PLACE)) else { return };
     let name = RegisterName::branch("main");
     match role.as_str() {
-        "increment" => increment(&*local(Path::new(&place)), &name, INCREMENTS).await.unwrap(),
+        "append" => append(&*local(Path::new(&place)), &name, &std::process::id().to_string(), WORDS).await.unwrap(),
         "work" => work(&*local(Path::new(&place)), &name).await,
         "hold" => {
             let file = std::fs::OpenOptions::new().read(true).write(true).open(Path::new(&place).join(lock_path(name.as_str()))).unwrap();
@@ -95,17 +95,19 @@ async fn a_process_killed_at_any_moment_leaves_nothing_to_repair() {
 }
 
 #[tokio::test]
-async fn increments_of_several_processes_are_not_lost() {
+async fn words_of_several_processes_are_not_lost() {
     let directory = tempfile::tempdir().unwrap();
     let store = local(directory.path());
     let name = RegisterName::branch("main");
-    create(&*store, &name, "0").await;
-    let children: Vec<_> = (0..4).map(|_| spawn("increment", directory.path())).collect();
-    increment(&*store, &name, INCREMENTS).await.unwrap();
+    create(&*store, &name, "begun").await;
+    let children: Vec<_> = (0..4).map(|_| spawn("append", directory.path())).collect();
+    append(&*store, &name, "parent", WORDS).await.unwrap();
     for child in children {
         assert!(child.wait_with_output().unwrap().status.success());
     }
-    assert_eq!(store.load(&name).await.unwrap().unwrap().value, (5 * INCREMENTS).to_string());
+    let value = store.load(&name).await.unwrap().unwrap().value;
+    let words: std::collections::BTreeSet<_> = value.split(|b| *b == b' ').collect();
+    assert_eq!(words.len() as u64, 5 * WORDS + 1, "each word is there");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
 use crate::ErrorKind;
+use crate::storage::cloud::place::{CloudPlace, Scheme};
 use crate::storage::url::Place;
-use crate::storage::{LocalOptions, open};
+use crate::storage::{CloudOptions, LocalOptions, open};
 
 #[test]
 fn places_are_understood() {
@@ -25,6 +26,21 @@ fn places_are_understood() {
 }
 
 #[test]
+fn places_in_object_stores_are_understood() {
+    for (text, scheme, bucket, prefix, shown) in [
+        ("s3://bucket/a prefix/%20/", Scheme::S3, "bucket", "a prefix/%20", "s3://bucket/a prefix/%20"),
+        ("GS://b.c_d-e", Scheme::Gs, "b.c_d-e", "", "gs://b.c_d-e"),
+        ("az://c/", Scheme::Az, "c", "", "az://c"),
+        ("https://host:8/a%20b/", Scheme::Http, "https://host:8/a%20b", "", "https://host:8/a%20b"),
+        ("http://host", Scheme::Http, "http://host", "", "http://host"),
+    ] {
+        let place = CloudPlace { scheme, bucket: bucket.to_owned(), prefix: prefix.to_owned() };
+        assert_eq!(place.to_string(), shown);
+        assert_eq!(Place::parse(text).unwrap(), Place::Cloud(place), "{text}");
+    }
+}
+
+#[test]
 fn bytes_that_are_not_utf8_make_a_path_too() {
     use std::os::unix::ffi::OsStrExt as _;
     let Place::Directory(path) = Place::parse("file:///%ff").unwrap() else { unreachable!() };
@@ -36,10 +52,17 @@ fn what_is_no_place_says_so() {
     for (text, kind) in [
         ("", ErrorKind::Invalid),
         ("a\0b", ErrorKind::Invalid),
-        ("s3://bucket/prefix", ErrorKind::Unsupported),
-        ("GS://bucket", ErrorKind::Unsupported),
-        ("az://c", ErrorKind::Unsupported),
-        ("https://user:secret@host/", ErrorKind::Unsupported),
+        ("s3:bucket", ErrorKind::Invalid),
+        ("s3:///prefix", ErrorKind::Invalid),
+        ("s3://secret@bucket/prefix", ErrorKind::Invalid),
+        ("s3://bucket:80/prefix", ErrorKind::Invalid),
+        ("s3://bucket//prefix", ErrorKind::Invalid),
+        ("gs://bucket/a/../b", ErrorKind::Invalid),
+        ("az://c/a\nb", ErrorKind::Invalid),
+        ("https://user:secret@host/", ErrorKind::Invalid),
+        ("https://host/a?sig=secret", ErrorKind::Invalid),
+        ("http:host", ErrorKind::Invalid),
+        ("http:///a", ErrorKind::Invalid),
         ("ftp://host/", ErrorKind::Invalid),
         ("odd:name", ErrorKind::Invalid),
         ("memory:name", ErrorKind::Invalid),
@@ -63,6 +86,6 @@ fn opening_creates_nothing() {
     let parent = tempfile::tempdir().unwrap();
     let place = parent.path().join("not there");
     let url = format!("file://{}", place.to_str().unwrap().replace(' ', "%20"));
-    assert_eq!(open(&url, LocalOptions::default()).unwrap().to_string(), format!("local {}", place.display()));
+    assert_eq!(open(&url, LocalOptions::default(), &CloudOptions::default()).unwrap().to_string(), format!("local {}", place.display()));
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
 }

@@ -1,7 +1,14 @@
+#[cfg(feature = "aws")]
+mod buckets;
 mod locating;
 mod reading;
 mod refusing;
+#[cfg(any(feature = "http", feature = "aws"))]
+#[path = "../../../tests/support/web.rs"]
+mod server;
 mod templates;
+#[cfg(feature = "http")]
+mod web;
 
 use std::collections::BTreeMap;
 

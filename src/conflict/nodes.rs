@@ -1,0 +1,230 @@
+//! The Zarr rule: a change of how an array's chunks are read does not go together with changes of its chunks, whichever
+//! side made which. Nor does the deletion of a node with anything set below it.
+//!
+//! Only documents are read whose change could matter: those that one side changed and below whose directory the other
+//! side changed something. Nothing is remembered but the directories above the key at hand, because both sides come in
+//! the order of the maps, in which everything below a directory lies together.
+
+use super::detect::differs;
+use super::{Conflict, ConflictKind};
+use crate::error::Result;
+use crate::format::Entry;
+use crate::key::{MapKey, Prefix};
+use crate::map::{Change, Span};
+use crate::session::{Lookup, Snapshot, Staged};
+use crate::zarr::{self, Node, Restructured};
+
+/// The longest document that is read, in bytes. A longer one counts as one that does not parse.
+const MAX_DOCUMENT: u64 = 64 << 20;
+
+/// What this session staged, on what, and where the branch is now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides<'s> {
+    pub(super) staged: &'s Staged,
+    pub(super) base: &'s Snapshot,
+    pub(super) tip: &'s Snapshot,
+}
+
+/// The directory asked about last, and whether the node asked about is the nearest above it.
+type Nearest = Option<(String, bool)>;
+
+/// A node that both sides changed in ways that do not go together.
+#[derive(Debug)]
+pub(super) struct NodeConflict {
+    /// Everything that belongs to it.
+    pub(super) prefix: Prefix,
+    pub(super) conflict: Conflict,
+}
+
+impl NodeConflict {
+    fn new(directory: &str, found: &Restructured, why: String) -> Result<Self> {
+        let kind = if found.is_group { ConflictKind::Group } else { ConflictKind::Array };
+        let name = if directory.is_empty() { "/" } else { directory.trim_end_matches('/') };
+        Ok(Self { prefix: Prefix::new(directory)?, conflict: Conflict { kind, name: name.to_owned(), why: Some(why) } })
+    }
+}
+
+fn done(entry: Option<&Entry>) -> &'static str {
+    if entry.is_some() { "set" } else { "deleted" }
+}
+
+impl Sides<'_> {
+    /// What the document `entry` under `key` says. One in an external file is not read: a commit does not wait for others.
+    pub(super) async fn document(&self, key: &MapKey, entry: Option<&Entry>) -> Result<Option<Node>> {
+        let Some(entry) = entry else { return Ok(None) };
+        if entry.file().is_some() || entry.size() > MAX_DOCUMENT {
+            return Ok(Some(Node::Unreadable));
+        }
+        let key = crate::key::Key::new(key.as_str())?;
+        let bytes = self.base.value_of(&key, entry, None).await?;
+        Ok(Some(Node::parse(key.as_str(), &bytes)))
+    }
+
+    /// What the other side's change of a document means for what is staged below its directory.
+    pub(super) async fn under_their_document(&self, change: &Change<Entry>) -> Result<Option<NodeConflict>> {
+        let (directory, _) = zarr::split(change.key.as_str());
+        let prefix = Prefix::new(directory)?;
+        let ranges: Vec<_> = self.staged.deleted().into_iter().filter(|range| prefix.contains(range.as_str())).collect();
+        // Staged here as well: then the document itself is the conflict, or there is none.
+        let is_alone = self.staged.lookup(&change.key)? == Lookup::Untouched;
+        if !is_alone || (ranges.is_empty() && self.staged.edits(Some(&prefix))?.next()?.is_none()) {
+            return Ok(None);
+        }
+        let old = self.document(&change.key, change.old.as_ref()).await?;
+        let new = self.document(&change.key, change.new.as_ref()).await?;
+        let Some(found) = Restructured::of(old.as_ref(), new.as_ref()) else { return Ok(None) };
+        let mut nearest = None;
+        let mut edits = self.staged.edits(Some(&prefix))?;
+        while let Some((key, entry)) = edits.next()? {
+            let counts = (found.below && entry.is_some()) || (found.chunks && self.is_chunk_of(directory, &key, &mut nearest).await?);
+            if counts && self.tip.manifest().find(key.as_str()).await? != entry {
+                let why = format!("{} by the other side, while {key} was {} here", found.what, done(entry.as_ref()));
+                return NodeConflict::new(directory, &found, why).map(Some);
+            }
+        }
+        for range in ranges.into_iter().filter(|_| found.chunks) {
+            let mut doomed = self.tip.manifest().scan(Span::prefix(range));
+            while let Some((key, _)) = doomed.next().await? {
+                if self.staged.edit(&key)? == Lookup::Untouched && self.is_chunk_of(directory, &key, &mut nearest).await? {
+                    let why = format!("{} by the other side, while {} was deleted here", found.what, range.as_str());
+                    return NodeConflict::new(directory, &found, why).map(Some);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether `key` is a chunk of the node at `directory`, one above it: no document, and no nearer node between them.
+    async fn is_chunk_of(&self, directory: &str, key: &MapKey, nearest: &mut Nearest) -> Result<bool> {
+        if zarr::is_document(key.as_str()) {
+            return Ok(false);
+        }
+        let (parent, _) = zarr::split(key.as_str());
+        if let Some((_, answer)) = nearest.as_ref().filter(|(last, _)| last == parent) {
+            return Ok(*answer);
+        }
+        let mut answer = true;
+        for between in zarr::directories(key.as_str()).filter(|between| between.len() > directory.len()) {
+            if self.is_node(between).await? {
+                answer = false;
+                break;
+            }
+        }
+        *nearest = Some((parent.to_owned(), answer));
+        Ok(answer)
+    }
+
+    /// Whether a directory is a node on any side.
+    async fn is_node(&self, directory: &str) -> Result<bool> {
+        let documents = zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{directory}{name}")));
+        for key in &documents {
+            if matches!(self.staged.lookup(key)?, Lookup::Set(_)) {
+                return Ok(true);
+            }
+        }
+        for side in [self.base, self.tip] {
+            if side.manifest().find_many(&documents).await?.iter().any(Option::is_some) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How the array that `key` belongs to is cut into shards, when it is: where not to meet.
+    pub(super) async fn shard_of(&self, key: &str) -> Result<Option<String>> {
+        for directory in zarr::directories(key).rev().filter(|_| !zarr::is_document(key)) {
+            let document = MapKey::new(format!("{directory}zarr.json"));
+            let entry = self.tip.manifest().find(document.as_str()).await?;
+            if let Some(node) = self.document(&document, entry.as_ref()).await? {
+                let Node::Array(structure) = node else { return Ok(None) };
+                let name = directory.trim_end_matches('/');
+                return Ok(structure
+                    .shard()
+                    .map(|grid| format!("a shard of array {name}, whose writers meet unless they keep to its shard grid {grid:?}")));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The documents staged here in the directories above the other side's changes, which come in order.
+#[derive(Debug, Default)]
+pub(super) struct OurDocuments {
+    above: Vec<Directory>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: String,
+    /// The documents in it that are staged.
+    documents: Vec<MapKey>,
+    /// What they mean, once it was asked.
+    judged: Option<Vec<Restructured>>,
+    nearest: Nearest,
+}
+
+impl OurDocuments {
+    /// The nodes whose documents are staged here in a way that does not go together with a change of the other side.
+    pub(super) async fn above(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
+        let key = change.key.as_str();
+        self.above.retain(|directory| key.starts_with(&directory.path));
+        for path in zarr::directories(key).skip(self.above.len()) {
+            let documents = zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{path}{name}")));
+            let mut staged = Vec::new();
+            for document in documents {
+                if sides.staged.edit(&document)? != Lookup::Untouched {
+                    staged.push(document);
+                }
+            }
+            self.above.push(Directory { path: path.to_owned(), documents: staged, judged: None, nearest: None });
+        }
+        let mut found = Vec::new();
+        for directory in self.above.iter_mut().filter(|directory| !directory.documents.is_empty()) {
+            found.extend(directory.against(sides, change).await?);
+        }
+        Ok(found)
+    }
+}
+
+impl Directory {
+    async fn against(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
+        // Staged here to the same end, or deleted on both sides: nothing is lost.
+        let ours = sides.staged.lookup(&change.key)?;
+        let is_settled = ours != Lookup::Untouched && !differs(&ours, change.new.as_ref());
+        if is_settled || self.documents.contains(&change.key) {
+            return Ok(Vec::new());
+        }
+        let judged = match &self.judged {
+            Some(judged) => judged,
+            None => self.judged.insert(judge(&self.documents, sides).await?),
+        };
+        let mut conflicts = Vec::new();
+        for found in judged {
+            let counts = (found.below && change.new.is_some())
+                || (found.chunks && sides.is_chunk_of(&self.path, &change.key, &mut self.nearest).await?);
+            if counts {
+                let why = format!("{} here, while {} was {} by the other side", found.what, change.key, done(change.new.as_ref()));
+                conflicts.push(NodeConflict::new(&self.path, found, why)?);
+            }
+        }
+        Ok(conflicts)
+    }
+}
+
+/// What the staged documents of a node do to it, apart from those that the other side changed too.
+async fn judge(documents: &[MapKey], sides: Sides<'_>) -> Result<Vec<Restructured>> {
+    let before = sides.base.manifest().find_many(documents).await?;
+    let now = sides.tip.manifest().find_many(documents).await?;
+    let mut found = Vec::new();
+    for ((key, before), now) in documents.iter().zip(before).zip(now) {
+        let ours = match sides.staged.edit(key)? {
+            Lookup::Set(entry) => Some(entry),
+            Lookup::Deleted | Lookup::Untouched => None,
+        };
+        if before == now && before != ours {
+            let (old, new) = (sides.document(key, before.as_ref()).await?, sides.document(key, ours.as_ref()).await?);
+            found.extend(Restructured::of(old.as_ref(), new.as_ref()));
+        }
+    }
+    Ok(found)
+}

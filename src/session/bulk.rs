@@ -1,0 +1,228 @@
+//! Staging many values or references by one call.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::columns::KeyWriter;
+use super::staged::Bulk;
+use super::{StagedFile, VirtualOptions, VirtualRefs, WriteSession};
+use crate::chunk::Hashed;
+use crate::error::{Error, Result};
+use crate::format::{Entry, FileKey};
+use crate::key::{Key, MapKey, order};
+
+/// References that do not come in order are sorted so many at a time.
+const PIECE: usize = 1 << 20;
+
+/// Fewer references than this are staged one by one: a run of its own would be read by every later look for a key.
+const FEW: usize = 256;
+
+/// How many files are looked up, or values hashed, at once.
+const CONCURRENT: usize = 16;
+
+/// How many bytes of values may be on their way to the store before hashing waits for them.
+const UPLOAD_BUDGET: u64 = 256 << 20;
+
+/// A URL that references point into.
+struct Target {
+    /// The reference that reaches furthest, and where it ends.
+    furthest: usize,
+    end: u64,
+    file: Option<FileKey>,
+}
+
+impl WriteSession {
+    /// Stages many references at once, as [`set_virtual_with`](Self::set_virtual_with) stages one: about 0.1 µs for each that
+    /// comes in the order of the maps, and no memory but what is counted in
+    /// [`staged_bytes`](crate::OpenOptions::staged_bytes).
+    ///
+    /// `Invalid` when columns differ in length, name a URL that is not there, or give a key that is none or a range past 2^63.
+    /// Whatever the error, no reference is staged.
+    pub async fn set_virtual_many(&mut self, refs: &VirtualRefs<'_>, options: &VirtualOptions) -> Result<()> {
+        let count = check_lengths(refs)?;
+        refs.keys.check()?;
+        if options.validator.is_some() && refs.urls.len() > 1 {
+            return Err(Error::invalid(format!("one validator cannot be that of {} files; give each its own", refs.urls.len())));
+        }
+        let mut targets = find_targets(refs)?;
+        for (url, target) in refs.urls.iter().zip(&mut targets) {
+            if let Some(target) = target {
+                target.file = Some(self.name_of(url).map_err(|e| e.context(key_at(refs, target.furthest)))?);
+            }
+        }
+        let known = self.look_up_all(refs, &targets, options).await?;
+        self.staged.make_room()?;
+        if count < FEW {
+            self.stage_few(refs, &targets);
+        } else {
+            self.stage_run(refs, &targets)?;
+        }
+        for (file, known) in known {
+            self.staged.set_file(file, known);
+        }
+        Ok(())
+    }
+
+    /// What is known of each file, new and old; an error when that does not allow what points into it.
+    async fn look_up_all(
+        &self,
+        refs: &VirtualRefs<'_>,
+        targets: &[Option<Target>],
+        options: &VirtualOptions,
+    ) -> Result<BTreeMap<FileKey, StagedFile>> {
+        let containers = self.containers();
+        let (containers, mut lookups) = (&containers, Vec::new());
+        for (at, target) in targets.iter().enumerate() {
+            let Some(Target { furthest, file: Some(file), .. }) = target else { continue };
+            let given = refs.validators.get(at).and_then(Option::as_ref).or(options.validator.as_ref());
+            if given.is_some() || options.repin || !self.staged.files().contains_key(file) {
+                lookups.push(async move {
+                    let found = self.look_up(containers, file, given, options).await;
+                    Ok::<_, Error>((file, found.map_err(|e| e.context(key_at(refs, *furthest)))?))
+                });
+            }
+        }
+        let mut known = BTreeMap::new();
+        let mut lookups = stream::iter(lookups).buffered(CONCURRENT);
+        while let Some((file, found)) = lookups.try_next().await? {
+            let joined = match known.get(file) {
+                None => self.staged.with_file(file, found)?,
+                Some(other) => StagedFile::joined(other, file, found)?,
+            };
+            known.insert(file.clone(), joined);
+        }
+        for (url, target) in refs.urls.iter().zip(targets) {
+            let Some(Target { furthest, end, file: Some(file) }) = target else { continue };
+            let start = refs.offset.get(*furthest).copied().unwrap_or_default();
+            for state in [self.staged.files().get(file).filter(|_| !options.repin), known.get(file)].into_iter().flatten() {
+                state.admits(url, &(start..*end), options.scanned_at).map_err(|e| e.context(key_at(refs, *furthest)))?;
+            }
+        }
+        Ok(known)
+    }
+
+    fn stage_few(&mut self, refs: &VirtualRefs<'_>, targets: &[Option<Target>]) {
+        let mut keys = KeyWriter::new(refs.keys);
+        for (n, url) in refs.url.iter().enumerate() {
+            let target = usize::try_from(*url).ok().and_then(|url| targets.get(url)?.as_ref());
+            if let (Some(file), Some((offset, length))) = (target.and_then(|t| t.file.clone()), range_at(refs, n)) {
+                self.staged.insert(MapKey::new(keys.key(n)), Some(Entry::Virtual { file, offset, length }));
+            }
+        }
+    }
+
+    fn stage_run(&mut self, refs: &VirtualRefs<'_>, targets: &[Option<Target>]) -> Result<()> {
+        let number = |target: &Option<Target>| target.as_ref()?.file.as_ref().map(|file| self.staged.number(file));
+        let numbers: Vec<_> = targets.iter().map(number).collect();
+        let number_at = |n: usize| refs.url.get(n).and_then(|url| *numbers.get(usize::try_from(*url).ok()?)?);
+        let (mut bulk, mut keys, mut last) = (Bulk::default(), KeyWriter::new(refs.keys), None::<String>);
+        for start in (0..refs.url.len()).step_by(PIECE) {
+            let piece = start..refs.url.len().min(start + PIECE);
+            let sorted = refs.keys.sorted(piece.clone(), |n| number_at(*n).is_some());
+            let (first, end) = match &sorted {
+                None => (Some(piece.start), piece.end.checked_sub(1)),
+                Some(places) => (places.first().copied(), places.last().copied()),
+            };
+            let (Some(first), Some(end)) = (first, end) else { continue };
+            // What comes in order goes on in the same run.
+            if last.as_ref().is_some_and(|last| order::compare(last, keys.key(first)).is_ge()) {
+                bulk.cut(&self.staged);
+            }
+            let push = |n: usize| match (number_at(n), range_at(refs, n)) {
+                (Some(file), Some((offset, length))) => bulk.push(&mut self.staged, keys.key(n), file, offset, length),
+                _ => Ok(()),
+            };
+            match sorted {
+                None => piece.into_iter().try_for_each(push)?,
+                Some(places) => places.into_iter().try_for_each(push)?,
+            }
+            last = Some(keys.key(end).to_owned());
+        }
+        bulk.finish(&mut self.staged)
+    }
+
+    /// Stages many values at once, in their order, as [`set`](Self::set) stages one: a few are hashed at a time, and so many
+    /// bytes are on their way to the store at once that memory is bounded, if `values` makes them as they are asked for.
+    ///
+    /// After an error some of them are staged.
+    pub async fn set_many<B: Into<Bytes>>(&mut self, values: impl IntoIterator<Item = (Key, B), IntoIter: Send>) -> Result<()> {
+        let chunks = self.base.repository().chunks().clone();
+        let hashes = values.into_iter().map(|(key, value)| {
+            let (chunks, value) = (chunks.clone(), value.into());
+            async move {
+                let is_inline = value.len() <= Entry::inline_limit(key.as_str());
+                let value = if is_inline { Value::Inline(value) } else { Value::Hashed(chunks.hash(value).await?) };
+                Ok::<_, Error>((key, value))
+            }
+        });
+        let mut hashes = stream::iter(hashes).buffered(CONCURRENT);
+        let mut under_way = 0;
+        while let Some((key, value)) = hashes.try_next().await? {
+            match value {
+                Value::Inline(bytes) => self.set(&key, bytes).await?,
+                Value::Hashed(chunk) => {
+                    under_way += chunk.size();
+                    self.set_hashed(&key, chunk).await?;
+                }
+            }
+            if under_way > UPLOAD_BUDGET {
+                self.flush().await?;
+                under_way = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value on its way.
+enum Value {
+    Inline(Bytes),
+    Hashed(Hashed),
+}
+
+/// How many references there are; `Invalid` unless every column says the same.
+fn check_lengths(refs: &VirtualRefs<'_>) -> Result<usize> {
+    let count = refs.keys.len()?;
+    for (name, len) in [("url", refs.url.len()), ("offset", refs.offset.len()), ("length", refs.length.len())] {
+        if len != count {
+            return Err(Error::invalid(format!("there are {count} keys, but the column {name} has {len}")));
+        }
+    }
+    if !refs.validators.is_empty() && refs.validators.len() != refs.urls.len() {
+        return Err(Error::invalid(format!("there are {} urls, but {} validators", refs.urls.len(), refs.validators.len())));
+    }
+    Ok(count)
+}
+
+/// What of each URL is in use; `Invalid` for a URL that is not in the table and for a range that is none.
+fn find_targets(refs: &VirtualRefs<'_>) -> Result<Vec<Option<Target>>> {
+    let mut targets: Vec<Option<Target>> = refs.urls.iter().map(|_| None).collect();
+    for (n, ((url, offset), length)) in refs.url.iter().zip(refs.offset).zip(refs.length).enumerate() {
+        if *url == VirtualRefs::ABSENT {
+            continue;
+        }
+        let Some(target) = usize::try_from(*url).ok().and_then(|url| targets.get_mut(url)) else {
+            return Err(Error::invalid(format!("{} points into url {url} of {}", key_at(refs, n), refs.urls.len())));
+        };
+        let Some(end) = offset.checked_add(*length).filter(|end| i64::try_from(*end).is_ok()) else {
+            return Err(Error::invalid(format!("{}: {length} bytes from {offset} are no range", key_at(refs, n))));
+        };
+        match target {
+            Some(target) if target.end >= end => {}
+            _ => *target = Some(Target { furthest: n, end, file: None }),
+        }
+    }
+    Ok(targets)
+}
+
+/// The range in place `n`, if a file is named there.
+fn range_at(refs: &VirtualRefs<'_>, n: usize) -> Option<(u64, u64)> {
+    Some((*refs.offset.get(n)?, *refs.length.get(n)?))
+}
+
+/// The key in place `n`, for a message.
+fn key_at(refs: &VirtualRefs<'_>, n: usize) -> String {
+    KeyWriter::new(refs.keys).key(n).to_owned()
+}

@@ -1,0 +1,284 @@
+//! Reading many values at once: keys resolved together, requests bounded, neighbours in one file read by one request.
+//!
+//! What is said of one read holds for each of many: chunks are verified against their ids, and every request to an external file
+//! carries the condition under which it was pinned. A value asked for twice is read once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::staged::Lookup;
+use super::{Snapshot, WriteSession};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Container, Entry, FileKey, VirtualFile};
+use crate::id::ChunkId;
+use crate::key::{Key, MapKey};
+
+/// Ranges of one file or chunk that are at most this far apart are read by one request, in bytes.
+const NEAR: u64 = 64 << 10;
+/// No request is made longer than this by joining ranges, in bytes.
+const LONGEST: u64 = 16 << 20;
+/// How many requests are under way at once.
+const CONCURRENT: usize = 16;
+
+impl Snapshot {
+    /// What is stored under each of `keys`, in their order. Reads every node of the manifest on the way once.
+    pub async fn entries(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
+        let mut sorted: Vec<&MapKey> = keys.iter().map(Key::as_map_key).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let sorted: Vec<MapKey> = sorted.into_iter().cloned().collect();
+        let found = self.manifest().find_many(&sorted).await?;
+        let at = |key: &Key| sorted.binary_search(key.as_map_key()).ok().and_then(|at| found.get(at).cloned().flatten());
+        Ok(keys.iter().map(at).collect())
+    }
+
+    /// The value of each of `keys`, in their order; `None` where there is none.
+    ///
+    /// At most 16 requests run at once. Ranges of one external file that overlap or lie within 64 KiB of each other are read
+    /// together, up to 16 MiB by one request; values read together share their memory. An error of one value is the error
+    /// of all, and names its key.
+    pub async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let entries = self.entries(keys).await?;
+        self.read_parts(keys.iter().zip(entries).map(|(key, entry)| (key, entry, None)).collect()).await
+    }
+
+    /// The bytes of each part: a key and a range within its value, in the order asked; `None` where there is no value.
+    /// `Invalid` when a range lies past the end of its value. Otherwise as [`get_many`](Self::get_many).
+    pub async fn get_ranges(&self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        let keys: Vec<_> = parts.iter().map(|(key, _)| key.clone()).collect();
+        let entries = self.entries(&keys).await?;
+        self.read_parts(parts.iter().zip(entries).map(|((key, range), entry)| (key, entry, Some(range.clone()))).collect()).await
+    }
+
+    async fn read_parts(&self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
+        let plan = Plan::of(parts)?;
+        let records = self.records(plan.files()).await?;
+        Reader { snapshot: self, containers: &self.commit().containers, records }.run(plan).await
+    }
+
+    /// The records of files, which must be sorted.
+    async fn records(&self, files: Vec<FileKey>) -> Result<HashMap<FileKey, VirtualFile>> {
+        let keys: Vec<_> = files.iter().map(|file| file.as_map_key().clone()).collect();
+        let found = self.file_map().find_many(&keys).await?;
+        Ok(files.into_iter().zip(found).filter_map(|(file, record)| Some((file, record?))).collect())
+    }
+}
+
+impl WriteSession {
+    /// The value of each of `keys` as a commit would leave it, in their order, as by [`Snapshot::get_many`].
+    pub async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let (mut entries, mut untouched) = (Vec::with_capacity(keys.len()), Vec::new());
+        for key in keys {
+            entries.push(match self.staged.lookup(key.as_map_key())? {
+                Lookup::Untouched => {
+                    untouched.push(key.clone());
+                    None
+                }
+                Lookup::Deleted => Some(None),
+                Lookup::Set(entry) => Some(Some(entry)),
+            });
+        }
+        let mut below = self.base.entries(&untouched).await?.into_iter();
+        let entries: Vec<_> = entries.into_iter().map(|staged| staged.unwrap_or_else(|| below.next().flatten())).collect();
+        if entries.iter().any(|entry| matches!(entry, Some(Entry::Chunk { .. }))) {
+            // The upload may still be under way.
+            self.uploads.finish().await?;
+        }
+        let plan = Plan::of(keys.iter().zip(entries).map(|(key, entry)| (key, entry, None)).collect())?;
+        let (mut known, mut unknown) = (HashMap::new(), Vec::new());
+        for file in plan.files() {
+            // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
+            match self.staged.files().get(&file) {
+                Some(staged) => drop(known.insert(file, staged.validator.clone().record(0, 0))),
+                None => unknown.push(file),
+            }
+        }
+        known.extend(self.base.records(unknown).await?);
+        let containers = self.containers();
+        Reader { snapshot: &self.base, containers: &containers, records: known }.run(plan).await
+    }
+}
+
+/// A key, what is stored under it, and which bytes of that are wanted (all, if not said).
+type Asked<'k> = (&'k Key, Option<Entry>, Option<Range<u64>>);
+
+/// What one request can read from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Chunk(ChunkId, u64),
+    File(FileKey),
+}
+
+/// Bytes that are wanted from a place, and the slot of the answer that they fill.
+#[derive(Debug, Clone)]
+struct Part<'k> {
+    key: &'k Key,
+    range: Range<u64>,
+    slot: usize,
+}
+
+/// One request, and the parts that it answers.
+#[derive(Debug)]
+struct Fetch<'k> {
+    place: Place,
+    range: Range<u64>,
+    parts: Vec<Part<'k>>,
+}
+
+/// What has to be read for an answer.
+struct Plan<'k> {
+    /// The answer, as far as it needs no request.
+    answer: Vec<Option<Bytes>>,
+    fetches: Vec<Fetch<'k>>,
+}
+
+impl<'k> Plan<'k> {
+    fn of(parts: Vec<Asked<'k>>) -> Result<Self> {
+        let mut answer = vec![None; parts.len()];
+        let mut places: BTreeMap<Place, Vec<Part<'k>>> = BTreeMap::new();
+        for (slot, ((key, entry, range), known)) in parts.into_iter().zip(&mut answer).enumerate() {
+            let Some(entry) = entry else { continue };
+            let range = super::read::within(key, &entry, range)?;
+            match entry {
+                Entry::Inline(bytes) => *known = Some(super::read::slice(&bytes, &range)),
+                Entry::Chunk { id, size } => places.entry(Place::Chunk(id, size)).or_default().push(Part { key, range, slot }),
+                Entry::Virtual { file, offset, .. } => {
+                    let range = offset + range.start..offset + range.end;
+                    places.entry(Place::File(file)).or_default().push(Part { key, range, slot });
+                }
+            }
+        }
+        let fetches = places.into_iter().flat_map(|(place, parts)| join(&place, parts)).collect();
+        Ok(Self { answer, fetches })
+    }
+
+    /// The external files that are read, sorted, each once.
+    fn files(&self) -> Vec<FileKey> {
+        let files = self.fetches.iter().filter_map(|fetch| match &fetch.place {
+            Place::File(file) => Some(file.clone()),
+            Place::Chunk(..) => None,
+        });
+        let mut files: Vec<_> = files.collect();
+        files.dedup();
+        files
+    }
+}
+
+/// Joins the parts of one place that overlap or lie near each other.
+fn join<'k>(place: &Place, mut parts: Vec<Part<'k>>) -> Vec<Fetch<'k>> {
+    parts.sort_by_key(|part| (part.range.start, part.range.end));
+    let mut fetches: Vec<Fetch<'k>> = Vec::new();
+    for part in parts {
+        let start_new = match fetches.last_mut() {
+            Some(last) => {
+                let end = last.range.end.max(part.range.end);
+                let joins = part.range.start <= last.range.end.saturating_add(NEAR) && end - last.range.start <= LONGEST;
+                // One that lies inside costs nothing, however long the request is.
+                let joins = joins || part.range.end <= last.range.end;
+                if joins {
+                    last.range.end = end;
+                    last.parts.push(part.clone());
+                }
+                !joins
+            }
+            None => true,
+        };
+        if start_new {
+            fetches.push(Fetch { place: place.clone(), range: part.range.clone(), parts: vec![part] });
+        }
+    }
+    fetches
+}
+
+/// Reads in the name of a snapshot, or of a session on top of one.
+struct Reader<'s> {
+    snapshot: &'s Snapshot,
+    containers: &'s [Container],
+    records: HashMap<FileKey, VirtualFile>,
+}
+
+impl Reader<'_> {
+    async fn run(&self, plan: Plan<'_>) -> Result<Vec<Option<Bytes>>> {
+        let Plan { mut answer, fetches } = plan;
+        let reads: Vec<_> = fetches.into_iter().map(|fetch| self.fetch(fetch)).collect();
+        let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT);
+        while let Some(values) = reads.try_next().await? {
+            for (slot, value) in values {
+                if let Some(empty) = answer.get_mut(slot) {
+                    *empty = Some(value);
+                }
+            }
+        }
+        drop(reads);
+        Ok(answer)
+    }
+
+    async fn fetch(&self, fetch: Fetch<'_>) -> Result<Vec<(usize, Bytes)>> {
+        let Fetch { place, range, parts } = fetch;
+        let Some(first) = parts.first() else { return Ok(Vec::new()) };
+        match self.read(&place, range.clone(), first.key).await {
+            Ok(bytes) => {
+                let within = |part: &Part<'_>| part.range.start - range.start..part.range.end - range.start;
+                Ok(parts.iter().map(|part| (part.slot, super::read::slice(&bytes, &within(part)))).collect())
+            }
+            // A file may be cut short behind some of the parts: say of which.
+            Err(e) if e.kind() == ErrorKind::Corrupt && parts.len() > 1 => {
+                for part in &parts {
+                    self.read(&place, part.range.clone(), part.key).await?;
+                }
+                Err(e)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn read(&self, place: &Place, range: Range<u64>, key: &Key) -> Result<Bytes> {
+        let repository = self.snapshot.repository();
+        match place {
+            Place::Chunk(id, size) => repository.chunks().read_range(id, *size, range).await.map_err(|e| e.context(key)),
+            Place::File(file) => {
+                let unlisted = || Error::corrupt(format!("{key} lies in {file}, which the files map does not list"));
+                let record = self.records.get(file).ok_or_else(unlisted)?;
+                repository.virtuals().read(self.containers, file, record, range, key.as_str()).await
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(ranges: &[(u64, u64)]) -> Vec<(Range<u64>, Vec<usize>)> {
+        let key = Key::new("k").unwrap();
+        let part = |(slot, (start, end)): (usize, &(u64, u64))| Part { key: &key, range: *start..*end, slot };
+        let parts = ranges.iter().enumerate().map(part).collect();
+        let place = Place::File(FileKey::new("era5", ["a.nc"]).unwrap());
+        let fetches = join(&place, parts).into_iter();
+        fetches.map(|fetch| (fetch.range, fetch.parts.iter().map(|part| part.slot).collect())).collect()
+    }
+
+    #[test]
+    fn neighbours_are_joined_up_to_a_length() {
+        assert_eq!(joined(&[]), []);
+        assert_eq!(joined(&[(10, 20), (20, 30), (0, 5)]), [(0..30, vec![2, 0, 1])]);
+        assert_eq!(joined(&[(0, 1), (0, 1), (0, 1)]), [(0..1, vec![0, 1, 2])], "duplicates");
+        assert_eq!(joined(&[(0, 1), (1 + NEAR, 2 + NEAR)]), [(0..2 + NEAR, vec![0, 1])]);
+        assert_eq!(joined(&[(0, 1), (2 + NEAR, 3 + NEAR)]), [(0..1, vec![0]), (2 + NEAR..3 + NEAR, vec![1])]);
+        let half = LONGEST / 2;
+        assert_eq!(
+            joined(&[(0, half), (half, LONGEST), (LONGEST, LONGEST + 1)]),
+            [(0..LONGEST, vec![0, 1]), (LONGEST..LONGEST + 1, vec![2])]
+        );
+        let long = 3 * LONGEST;
+        assert_eq!(
+            joined(&[(0, long), (7, 9), (long, long + 1)]),
+            [(0..long, vec![0, 1]), (long..long + 1, vec![2])],
+            "what is long stays whole"
+        );
+        assert_eq!(joined(&[(0, u64::MAX), (u64::MAX, u64::MAX)]), [(0..u64::MAX, vec![0, 1])]);
+    }
+}

@@ -1,0 +1,93 @@
+//! The files of staged references: what is known of them, and short names for them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+use super::run::Stored;
+use crate::error::{Error, Result};
+use crate::format::{Entry, FileKey};
+use crate::time::Timestamp;
+use crate::virtuals::Validator;
+
+/// What is known of a file that staged entries point into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StagedFile {
+    /// How its state will be recognised.
+    pub(crate) validator: Validator,
+    /// Its length in bytes as far as anybody knows: ranges past it are refused.
+    pub(crate) size: Option<u64>,
+    /// Whether the validator replaces one that the branch already has for the file.
+    pub(crate) repin: bool,
+}
+
+impl StagedFile {
+    /// Refuses a range past the end of the file at `url`, and a file that was modified after it was scanned for ranges.
+    pub(in crate::session) fn admits(&self, url: &str, range: &Range<u64>, scanned_at: Option<Timestamp>) -> Result<()> {
+        if let (Some(modified), Some(scanned_at)) = (self.validator.modified, scanned_at)
+            && modified > scanned_at
+        {
+            return Err(Error::source_changed(format!("{url} was modified at {modified}, after it was scanned at {scanned_at}")));
+        }
+        match self.size {
+            Some(size) if size < range.end => {
+                Err(Error::invalid(format!("bytes {} to {} lie past the end of {url}, which has {size}", range.start, range.end)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is known when `new` is learnt of `file` too; `SourceChanged` when both cannot be true.
+    pub(in crate::session) fn joined(&self, file: &FileKey, new: Self) -> Result<Self> {
+        if new.repin {
+            return Ok(new);
+        }
+        let agreed = self.validator.agrees_with(&new.validator.clone().record(0, 0));
+        agreed.map_err(|why| Error::source_changed(format!("file {file} changed while it was being staged: {why}")))?;
+        let validator = self.validator.clone().joined(new.validator);
+        Ok(Self { validator, size: self.size.or(new.size), repin: self.repin })
+    }
+}
+
+/// Files by number, so that an entry in a run names its file in a byte or two.
+#[derive(Debug, Default)]
+pub(super) struct FileTable {
+    files: Vec<FileKey>,
+    places: HashMap<FileKey, usize, Xxh3DefaultBuilder>,
+}
+
+impl FileTable {
+    /// The number of a file, a new one if it has none.
+    pub(super) fn number(&mut self, file: &FileKey) -> usize {
+        if let Some(place) = self.places.get(file) {
+            return *place;
+        }
+        self.places.insert(file.clone(), self.files.len());
+        self.files.push(file.clone());
+        self.files.len() - 1
+    }
+
+    /// An entry as runs hold it.
+    pub(super) fn stored(&mut self, entry: Option<&Entry>) -> Stored {
+        match entry {
+            None => Stored::Deleted,
+            Some(Entry::Inline(bytes)) => Stored::Inline(bytes.clone()),
+            Some(Entry::Chunk { id, size }) => Stored::Chunk { id: *id, size: *size },
+            Some(Entry::Virtual { file, offset, length }) => Stored::Virtual { file: self.number(file), offset: *offset, length: *length },
+        }
+    }
+
+    /// An entry as a run held it.
+    pub(super) fn entry(&self, stored: &Stored) -> Result<Option<Entry>> {
+        Ok(Some(match stored {
+            Stored::Deleted => return Ok(None),
+            Stored::Inline(bytes) => Entry::Inline(bytes.clone()),
+            Stored::Chunk { id, size } => Entry::Chunk { id: *id, size: *size },
+            Stored::Virtual { file, offset, length } => {
+                let file = self.files.get(*file).ok_or_else(|| Error::internal("a staged reference names a file that nobody knows"))?;
+                Entry::Virtual { file: file.clone(), offset: *offset, length: *length }
+            }
+        }))
+    }
+}

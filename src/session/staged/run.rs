@@ -1,0 +1,318 @@
+//! Staged entries in the order of their keys, written small: about ten bytes for a reference beside its neighbours.
+//!
+//! A run is a list of blocks, in memory or in a scratch file. An entry is the length of what its key shares with the one
+//! before it in the block, the length of the rest, the rest; then a byte for the kind, and what the kind needs. All
+//! numbers are LEB128. The form is private to one process and never kept.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::id::{BINARY_CID, ChunkId, cid_from_bytes};
+use crate::key::order;
+use crate::scratch::{Place, Scratch};
+use crate::varint;
+
+/// How many bytes a block holds before the next one begins: what is read to find one entry.
+const BLOCK: usize = 32 << 10;
+
+const DELETED: u8 = 0;
+const INLINE: u8 = 1;
+const CHUNK: u8 = 2;
+/// In the file of the reference before, from where that ended.
+const NEXT_RANGE: u8 = 3;
+/// In the file of the reference before.
+const SAME_FILE: u8 = 4;
+const VIRTUAL: u8 = 5;
+
+/// An entry, its file by its place in the table of the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stored {
+    Deleted,
+    Inline(Bytes),
+    Chunk { id: ChunkId, size: u64 },
+    Virtual { file: usize, offset: u64, length: u64 },
+}
+
+/// Entries in the order of their keys, all staged at one moment as far as prefix deletes are concerned.
+#[derive(Debug)]
+pub(super) struct Run {
+    blocks: Vec<Block>,
+    last: String,
+    /// How many prefix deletes came before: the later ones delete what lies here.
+    pub(super) stamp: u64,
+    /// How often its entries have been merged.
+    pub(super) level: u32,
+}
+
+#[derive(Debug)]
+struct Block {
+    first: Box<str>,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    Memory(Bytes),
+    Scratch(Place),
+}
+
+impl Run {
+    pub(super) fn first(&self) -> &str {
+        self.blocks.first().map_or("", |block| &block.first)
+    }
+
+    pub(super) fn last(&self) -> &str {
+        &self.last
+    }
+
+    /// The bytes that lie in memory.
+    pub(super) fn held(&self) -> usize {
+        held(&self.blocks)
+    }
+
+    /// Moves what lies in memory to `scratch`. After an error the rest is still in memory.
+    pub(super) fn spill(&mut self, scratch: &mut Scratch) -> Result<()> {
+        spill(&mut self.blocks, scratch)
+    }
+
+    /// Appends a run whose keys all come later.
+    pub(super) fn append(&mut self, next: Self) {
+        self.blocks.extend(next.blocks);
+        self.last = next.last;
+    }
+
+    /// The entry of `key`.
+    pub(super) fn find(&self, key: &str) -> Result<Option<Stored>> {
+        if order::compare(&self.last, key) == Ordering::Less {
+            return Ok(None);
+        }
+        let mut cursor = self.cursor();
+        Ok((cursor.seek(key)? && cursor.key == key).then_some(cursor.value))
+    }
+
+    /// Stands before the first entry.
+    pub(super) fn cursor(&self) -> Cursor<'_> {
+        let (data, key, value) = (Bytes::new(), String::new(), Stored::Deleted);
+        Cursor { blocks: &self.blocks, data, is_there: false, key, value, previous: Previous::default() }
+    }
+}
+
+fn held(blocks: &[Block]) -> usize {
+    let in_memory = blocks.iter().map(|block| match &block.data {
+        Data::Memory(bytes) => bytes.len() + block.first.len(),
+        Data::Scratch(_) => 0,
+    });
+    in_memory.sum()
+}
+
+fn spill(blocks: &mut [Block], scratch: &mut Scratch) -> Result<()> {
+    for block in blocks {
+        if let Data::Memory(bytes) = &block.data {
+            block.data = Data::Scratch(scratch.put(bytes)?);
+        }
+    }
+    Ok(())
+}
+
+/// Where the last reference of a block ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Previous {
+    file: Option<usize>,
+    end: u64,
+}
+
+impl Previous {
+    fn of(file: usize, offset: u64, length: u64) -> Self {
+        Self { file: Some(file), end: offset.wrapping_add(length) }
+    }
+}
+
+/// Takes entries in the order of their keys.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    blocks: Vec<Block>,
+    held: usize,
+    /// The block being filled, and its first key.
+    data: Vec<u8>,
+    first: Option<Box<str>>,
+    last: String,
+    previous: Previous,
+}
+
+impl Builder {
+    /// Appends an entry, whose key must follow the last one.
+    pub(super) fn push(&mut self, key: &str, value: &Stored) {
+        if self.first.is_none() {
+            self.first = Some(key.into());
+            self.last.clear();
+            self.previous = Previous::default();
+        }
+        let shared = shared(&self.last, key);
+        let rest = key.get(shared..).unwrap_or_default();
+        let data = &mut self.data;
+        varint::put(data, shared as u64);
+        varint::put(data, rest.len() as u64);
+        data.extend_from_slice(rest.as_bytes());
+        self.last.truncate(shared);
+        self.last.push_str(rest);
+        match value {
+            Stored::Deleted => data.push(DELETED),
+            Stored::Inline(bytes) => {
+                data.push(INLINE);
+                varint::put(data, bytes.len() as u64);
+                data.extend_from_slice(bytes);
+            }
+            Stored::Chunk { id, size } => {
+                data.push(CHUNK);
+                data.extend_from_slice(&id.to_bytes());
+                varint::put(data, *size);
+            }
+            Stored::Virtual { file, offset, length } => {
+                if self.previous.file != Some(*file) {
+                    data.push(VIRTUAL);
+                    varint::put(data, *file as u64);
+                    varint::put(data, *offset);
+                } else if self.previous.end == *offset {
+                    data.push(NEXT_RANGE);
+                } else {
+                    data.push(SAME_FILE);
+                    varint::put(data, *offset);
+                }
+                varint::put(data, *length);
+                self.previous = Previous::of(*file, *offset, *length);
+            }
+        }
+        if self.data.len() >= BLOCK {
+            self.end_block();
+        }
+    }
+
+    fn end_block(&mut self) {
+        if let Some(first) = self.first.take() {
+            let bytes = Bytes::copy_from_slice(&self.data);
+            self.data.clear();
+            self.held += bytes.len() + first.len();
+            self.blocks.push(Block { first, data: Data::Memory(bytes) });
+        }
+    }
+
+    /// The bytes that lie in memory, without the block being filled.
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Moves what lies in memory to `scratch`, but for the block being filled.
+    pub(super) fn spill(&mut self, scratch: &mut Scratch) -> Result<()> {
+        let spilled = spill(&mut self.blocks, scratch);
+        self.held = held(&self.blocks);
+        spilled
+    }
+
+    /// The run of all entries, if there is one.
+    pub(super) fn finish(mut self, stamp: u64, level: u32) -> Option<Run> {
+        self.end_block();
+        (!self.blocks.is_empty()).then_some(Run { blocks: self.blocks, last: self.last, stamp, level })
+    }
+}
+
+/// How many bytes two keys share, up to the beginning of a character.
+fn shared(a: &str, b: &str) -> usize {
+    let same = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    (0..=same).rev().find(|&at| b.is_char_boundary(at)).unwrap_or(0)
+}
+
+/// A place in a run, from which its entries are read one after the other.
+#[derive(Debug)]
+pub(super) struct Cursor<'a> {
+    /// The blocks that have not been begun.
+    blocks: &'a [Block],
+    /// What is left of the one that has.
+    data: Bytes,
+    /// Whether the cursor stands on an entry.
+    is_there: bool,
+    pub(super) key: String,
+    pub(super) value: Stored,
+    previous: Previous,
+}
+
+impl Cursor<'_> {
+    /// Goes to the next entry; `false` after the last.
+    pub(super) fn advance(&mut self) -> Result<bool> {
+        while self.data.is_empty() {
+            let Some((block, rest)) = self.blocks.split_first() else {
+                self.is_there = false;
+                return Ok(false);
+            };
+            self.data = match &block.data {
+                Data::Memory(bytes) => bytes.clone(),
+                Data::Scratch(place) => place.read()?.into(),
+            };
+            self.blocks = rest;
+            self.key.clear();
+            self.previous = Previous::default();
+        }
+        self.decode().ok_or_else(|| Error::internal("a staged entry cannot be read back"))?;
+        self.is_there = true;
+        Ok(true)
+    }
+
+    /// Goes to the first entry at or after `key`, or stays where it is if that is one; `false` when there is none.
+    pub(super) fn seek(&mut self, key: &str) -> Result<bool> {
+        if self.is_there && order::compare(&self.key, key) != Ordering::Less {
+            return Ok(true);
+        }
+        let begun = self.blocks.partition_point(|block| order::compare(&block.first, key) != Ordering::Greater);
+        if let Some(skipped) = begun.checked_sub(1) {
+            self.blocks = self.blocks.get(skipped..).unwrap_or_default();
+            self.data = Bytes::new();
+        }
+        while self.advance()? {
+            if order::compare(&self.key, key) != Ordering::Less {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn decode(&mut self) -> Option<()> {
+        let mut rest: &[u8] = &self.data;
+        let number = |rest: &mut &[u8]| usize::try_from(varint::take(rest)?).ok();
+        let (shared, len) = (number(&mut rest)?, number(&mut rest)?);
+        let (text, tail) = rest.split_at_checked(len)?;
+        self.key.get(..shared)?;
+        self.key.truncate(shared);
+        self.key.push_str(std::str::from_utf8(text).ok()?);
+        let (kind, tail) = tail.split_first()?;
+        rest = tail;
+        self.value = match *kind {
+            DELETED => Stored::Deleted,
+            INLINE => {
+                let len = number(&mut rest)?;
+                let (bytes, tail) = rest.split_at_checked(len)?;
+                rest = tail;
+                Stored::Inline(Bytes::copy_from_slice(bytes))
+            }
+            CHUNK => {
+                let (id, tail) = rest.split_at_checked(BINARY_CID)?;
+                rest = tail;
+                Stored::Chunk { id: ChunkId::from_cid(&cid_from_bytes(id).ok()?).ok()?, size: varint::take(&mut rest)? }
+            }
+            kind => {
+                let file = if kind == VIRTUAL { number(&mut rest)? } else { self.previous.file? };
+                let offset = match kind {
+                    VIRTUAL | SAME_FILE => varint::take(&mut rest)?,
+                    NEXT_RANGE => self.previous.end,
+                    _ => return None,
+                };
+                let length = varint::take(&mut rest)?;
+                self.previous = Previous::of(file, offset, length);
+                Stored::Virtual { file, offset, length }
+            }
+        };
+        let used = self.data.len() - rest.len();
+        bytes::Buf::advance(&mut self.data, used);
+        Some(())
+    }
+}

@@ -1,0 +1,243 @@
+//! Staged changes, wherever they lie, against a map that keeps everything in memory.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::run::Stored;
+use super::*;
+use crate::error::ErrorKind;
+use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
+
+fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+fn prefix(text: &str) -> Prefix {
+    Prefix::new(text).unwrap()
+}
+
+fn staged(limit: usize) -> Staged {
+    Staged::new(limit, std::env::temp_dir())
+}
+
+#[test]
+fn a_prefix_delete_covers_what_came_before_and_nothing_that_comes_after() {
+    for limit in [0, 1 << 20] {
+        let mut staged = staged(limit);
+        let lookup = |staged: &Staged, text| staged.lookup(key(text).as_map_key()).unwrap();
+        let entry = Entry::Inline(Bytes::from_static(b"x"));
+        staged.set(&key("a/b/1"), entry.clone()).unwrap();
+        staged.delete_prefix(&prefix("a/b"));
+        staged.set(&key("a/b/2"), entry.clone()).unwrap();
+        assert_eq!(lookup(&staged, "a/b/1"), Lookup::Deleted);
+        assert_eq!(lookup(&staged, "a/b/2"), Lookup::Set(entry));
+        assert_eq!(lookup(&staged, "a/c"), Lookup::Untouched);
+        staged.delete_prefix(&prefix("a"));
+        assert_eq!(staged.deleted(), [&prefix("a")], "the outer prefix swallows the inner one");
+        assert_eq!(lookup(&staged, "a/b/2"), Lookup::Deleted);
+        staged.delete_prefix(&prefix("a/b"));
+        assert_eq!(staged.deleted(), [&prefix("a")], "a prefix inside a deleted one adds nothing");
+        staged.delete_prefix(&Prefix::all());
+        assert_eq!(lookup(&staged, "z"), Lookup::Deleted);
+    }
+}
+
+/// What a session stages, in the plainest way.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<MapKey, Option<Entry>>,
+    deleted: BTreeSet<Prefix>,
+}
+
+impl Model {
+    fn delete_prefix(&mut self, prefix: &Prefix) {
+        self.entries.retain(|key, _| !prefix.contains(key.as_str()));
+        self.deleted.insert(prefix.clone());
+    }
+
+    fn lookup(&self, key: &MapKey) -> Lookup {
+        match self.entries.get(key) {
+            Some(Some(entry)) => Lookup::Set(entry.clone()),
+            Some(None) => Lookup::Deleted,
+            None if self.deleted.iter().any(|prefix| prefix.contains(key.as_str())) => Lookup::Deleted,
+            None => Lookup::Untouched,
+        }
+    }
+
+    fn below(&self, prefix: &Prefix) -> Vec<(MapKey, Option<Entry>)> {
+        self.entries.iter().filter(|(key, _)| prefix.contains(key.as_str())).map(|(key, entry)| (key.clone(), entry.clone())).collect()
+    }
+}
+
+fn random_key(random: &mut SmallRng) -> Key {
+    let directory = ["", "a/", "a/b/", "a/b/c/", "a1/", "é/ü", "é/ö"][random.random_range(0..7)];
+    key(&format!("{directory}{}", random.random_range(0..40)))
+}
+
+fn random_prefix(random: &mut SmallRng) -> Prefix {
+    prefix(["", "a", "a/b", "a/b/c", "a1", "é", "none"][random.random_range(0..7)])
+}
+
+fn random_virtual(random: &mut SmallRng) -> Entry {
+    let file = FileKey::new("files", [["one", "two", "three"][random.random_range(0..3)]]).unwrap();
+    let offset = [0, 10, 20, u64::MAX - 10][random.random_range(0..4)];
+    Entry::Virtual { file, offset, length: 10 }
+}
+
+fn random_entry(random: &mut SmallRng) -> Entry {
+    match random.random_range(0..4) {
+        0 => Entry::Inline(vec![random.random(); random.random_range(0..50)].into()),
+        1 => {
+            let form = if random.random() { ChunkForm::Raw } else { ChunkForm::UnixFs };
+            Entry::Chunk { id: ChunkId::new(form, HashAlgorithm::Sha2_256.digest(&[random.random()])), size: random.random() }
+        }
+        _ => random_virtual(random),
+    }
+}
+
+/// Stages references in the order of their keys, as the calls for many do.
+fn stage_run(random: &mut SmallRng, staged: &mut Staged, model: &mut Model) {
+    let keys: BTreeSet<Key> = (0..random.random_range(1..30)).map(|_| random_key(random)).collect();
+    let mut bulk = Bulk::default();
+    let cut = random.random_range(0..60);
+    for (at, key) in keys.into_iter().enumerate() {
+        let entry = random_virtual(random);
+        let Entry::Virtual { file, offset, length } = &entry else { panic!("{entry:?}") };
+        let number = staged.number(file);
+        if at == cut {
+            bulk.cut(staged);
+            // Before the cut, so that it is the same key again if it came before.
+            bulk.push(staged, "a/3", number, 0, 1).unwrap();
+            model.entries.insert(MapKey::new("a/3"), Some(Entry::Virtual { file: file.clone(), offset: 0, length: 1 }));
+            bulk.cut(staged);
+        }
+        bulk.push(staged, key.as_str(), number, *offset, *length).unwrap();
+        model.entries.insert(key.into(), Some(entry));
+    }
+    bulk.finish(staged).unwrap();
+}
+
+fn compare(random: &mut SmallRng, staged: &Staged, model: &Model, context: &str) {
+    let all = |below: Option<&Prefix>| {
+        let mut edits = staged.edits(below).unwrap();
+        let mut found = Vec::new();
+        while let Some(edit) = edits.next().unwrap() {
+            found.push(edit);
+        }
+        found
+    };
+    assert_eq!(all(None), model.below(&Prefix::all()), "{context}");
+    let below = random_prefix(random);
+    assert_eq!(all(Some(&below)), model.below(&below), "{context}: below {below:?}");
+    let keys: BTreeSet<_> = (0..20).map(|_| MapKey::from(random_key(random))).collect();
+    let mut in_order = staged.edits(None).unwrap();
+    for key in keys {
+        assert_eq!(staged.lookup(&key).unwrap(), model.lookup(&key), "{context}: {key}");
+        assert_eq!(in_order.look(&key).unwrap(), model.lookup(&key), "{context}: {key}, asked in order");
+    }
+    for prefix in staged.deleted() {
+        assert!(model.deleted.contains(prefix), "{context}: {prefix:?}");
+    }
+}
+
+#[test]
+fn staged_changes_are_the_same_wherever_they_lie() {
+    let (mut spilled, mut merged, mut most) = (0, 0, 0);
+    for seed in 0..600 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let limit = [0, 300, 1500, 10_000][random.random_range(0..4)];
+        let (mut staged, mut model) = (staged(limit), Model::default());
+        for step in 0..random.random_range(1..120) {
+            match random.random_range(0..20) {
+                0..=9 => {
+                    let (key, entry) = (random_key(&mut random), random_entry(&mut random));
+                    staged.set(&key, entry.clone()).unwrap();
+                    model.entries.insert(key.into(), Some(entry));
+                }
+                10..=13 => {
+                    let key = random_key(&mut random);
+                    staged.delete(&key).unwrap();
+                    model.entries.insert(key.into(), None);
+                }
+                14 | 15 => {
+                    let prefix = random_prefix(&mut random);
+                    staged.delete_prefix(&prefix);
+                    model.delete_prefix(&prefix);
+                }
+                _ => stage_run(&mut random, &mut staged, &mut model),
+            }
+            assert!(staged.weight <= limit / 2 + 1000 && staged.held <= limit / 2 + 1500, "bounded: {} {}", staged.weight, staged.held);
+            if step % 7 == 0 {
+                compare(&mut random, &staged, &model, &format!("seed {seed}, step {step}, limit {limit}"));
+            }
+        }
+        compare(&mut random, &staged, &model, &format!("seed {seed}, limit {limit}, at the end"));
+        spilled += usize::from(staged.scratch.is_some());
+        merged += usize::from(staged.runs.iter().any(|run| run.level > 0));
+        most = most.max(staged.runs.len());
+    }
+    assert!(spilled > 100 && merged > 100 && most > FAN_IN && most < 3 * FAN_IN, "{spilled} {merged} {most}");
+}
+
+#[test]
+fn runs_in_order_are_one_run_that_lies_on_disk_in_blocks() {
+    let mut staged = staged(100_000);
+    let file = |n: u64| usize::try_from(n / 1000).unwrap();
+    let entry = |n: u64| Stored::Virtual { file: file(n), offset: n * 7, length: 7 };
+    for part in 0..20 {
+        let mut bulk = Bulk::default();
+        for n in part * 5000..(part + 1) * 5000 {
+            bulk.push(&mut staged, &format!("air/c/{}/{}", n / 100, n % 100), file(n), n * 7, 7).unwrap();
+        }
+        bulk.finish(&mut staged).unwrap();
+    }
+    staged.make_room().unwrap();
+    assert_eq!(staged.runs.len(), 1);
+    assert_eq!(staged.held, 0, "a hundred thousand references take more than half of the limit");
+    let run = &staged.runs[0];
+    for n in [0, 1, 99, 100, 4999, 5000, 77_777, 99_999] {
+        assert_eq!(run.find(&format!("air/c/{}/{}", n / 100, n % 100)).unwrap(), Some(entry(n)), "{n}");
+    }
+    for absent in ["", "air/c", "air/c/12/100", "air/c/999/100", "zarr.json"] {
+        assert_eq!(run.find(absent).unwrap(), None, "{absent}");
+    }
+    let mut cursor = run.cursor();
+    let mut count = 0;
+    while cursor.advance().unwrap() {
+        assert_eq!(cursor.value, entry(count));
+        count += 1;
+    }
+    assert_eq!(count, 100_000);
+}
+
+#[test]
+fn without_scratch_space_nothing_is_lost_and_nothing_is_added() {
+    let place = tempfile::tempdir().unwrap();
+    let absent = place.path().join("absent");
+    let mut staged = Staged::new(2000, absent.clone());
+    let entry = Entry::Inline(Bytes::from_static(b"12345678901234567890"));
+    let name = |n: u32| key(&format!("k/{n}"));
+    let mut count = 0;
+    let error = loop {
+        match staged.set(&name(count), entry.clone()) {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains(absent.to_str().unwrap()), "{error}");
+    assert!(count > 10, "{count}");
+    assert_eq!(staged.set(&name(count), entry.clone()).unwrap_err().kind(), ErrorKind::Unavailable, "still");
+    assert_eq!(staged.lookup(name(count).as_map_key()).unwrap(), Lookup::Untouched);
+    for n in 0..count {
+        assert_eq!(staged.lookup(name(n).as_map_key()).unwrap(), Lookup::Set(entry.clone()), "{n}");
+    }
+    std::fs::create_dir(&absent).unwrap();
+    staged.set(&name(count), entry.clone()).unwrap();
+    for n in 0..=count {
+        assert_eq!(staged.lookup(name(n).as_map_key()).unwrap(), Lookup::Set(entry.clone()), "{n}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Whether a store honours conditions on writes: found out once for a handle, before its first write.
+//!
+//! A store that answers them with success whatever is there would let two writers overwrite each other's commits, and
+//! nothing but trying tells which stores do. So a scratch register, whose name nobody else uses, is created twice, replaced
+//! with its present version and then with its former one. The second and the last must be refused.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt as _;
+
+use super::place::Scheme;
+use super::store::Cloud;
+use crate::error::{Error, Result};
+use crate::storage::{Expected, RegisterName, Replaced, Version};
+
+/// How often finding out is begun anew when the store gives no answer.
+const ATTEMPTS: u32 = 4;
+
+/// How a store takes conditions, all of which it honours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Conditions {
+    /// Whether it compares tags with the quotes that it sends them in.
+    pub(super) quotes: bool,
+}
+
+/// What one attempt found out.
+enum Found {
+    /// All as it must be.
+    Honoured(Conditions),
+    /// The store is no place for registers, because of this.
+    Not(&'static str),
+}
+
+impl Cloud {
+    /// Tries all conditions at a scratch name, which is removed again. `Unsupported` when one of them is ignored.
+    pub(super) async fn find_conditions(&self) -> Result<Conditions> {
+        let mut pause = Duration::from_millis(50);
+        for attempt in 1.. {
+            let name = RegisterName::scratch();
+            let found = self.try_conditions(&name).await;
+            // A name that is left over is harmless: nothing reads it.
+            if let Ok(path) = self.path(name.as_str()) {
+                let _ignored = tokio::time::timeout(self.register_deadline, self.connection.once.delete(&path)).await;
+            }
+            match found {
+                Ok(Found::Honoured(conditions)) => return Ok(conditions),
+                Ok(Found::Not(why)) => {
+                    return Err(Error::unsupported(format!(
+                        "{self} cannot be written to: its store {why}, so two writers could overwrite each other; it can be read"
+                    )));
+                }
+                Err(e) if e.is_retryable() && attempt < ATTEMPTS => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 4;
+                }
+                Err(e) => return Err(e.context("asking the store whether it honours conditions")),
+            }
+        }
+        Err(Error::internal("an endless loop ended"))
+    }
+
+    async fn try_conditions(&self, name: &RegisterName) -> Result<Found> {
+        let send = |expected, value: &'static [u8], quotes| self.try_condition(name, expected, value, quotes);
+        let Replaced::Done(first) = send(Expected::Absent, b"1", true).await? else {
+            return Err(Error::unavailable(format!("{self}: {name} is new, and the store refuses to create it")));
+        };
+        if send(Expected::Absent, b"2", true).await? != Replaced::Refused {
+            return Ok(Found::Not("creates what exists already (it ignores If-None-Match)"));
+        }
+        let forms: &[bool] = if self.place.scheme == Scheme::S3 { &[true, false] } else { &[true] };
+        let present = Expected::Is(first);
+        for quotes in forms.iter().copied() {
+            let Replaced::Done(second) = send(present.clone(), b"3", quotes).await? else { continue };
+            let changed = Expected::Is(second) != present;
+            let stale = send(present.clone(), b"4", quotes).await?;
+            return Ok(match stale {
+                Replaced::Refused if changed => Found::Honoured(Conditions { quotes }),
+                Replaced::Refused => Found::Not("gives two values the same version"),
+                Replaced::Done(Version(_)) => Found::Not("replaces what has changed meanwhile (it ignores If-Match)"),
+            });
+        }
+        Ok(Found::Not("refuses to replace what has not changed"))
+    }
+
+    async fn try_condition(&self, name: &RegisterName, expected: Expected, value: &'static [u8], quotes: bool) -> Result<Replaced> {
+        self.replace_register(name.as_str(), &expected, Bytes::from_static(value), Conditions { quotes }).await
+    }
+}

@@ -1,0 +1,209 @@
+//! Reading, writing and listing what never changes.
+
+use std::future::ready;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{BoxStream, FuturesUnordered};
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore as _, ObjectStoreExt as _, PutPayload};
+
+use super::place::Scheme;
+use super::store::Cloud;
+use crate::error::{Error, Result};
+use crate::storage::{ObjectMeta, check_range};
+use crate::time::Timestamp;
+
+/// Larger objects are uploaded in parts of this size, or larger ones where there would be too many.
+const PART: usize = 8 << 20;
+/// No store takes more parts than 10,000.
+const MOST_PARTS: usize = 9_000;
+/// Parts of one object on their way at a time.
+const PARTS_AT_ONCE: usize = 4;
+/// What a slow line must carry, in bytes a second, for an answer to be waited for.
+const SLOWEST: u64 = 16 << 10;
+/// No object is longer, and no server reads a larger number wrongly.
+const LONGEST: u64 = 1 << 50;
+
+impl Cloud {
+    pub(super) async fn get_object(&self, name: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+        let path = self.path(name)?;
+        let what = || format!("{name} cannot be read");
+        if let Some(range) = &range
+            && range.start >= range.end
+        {
+            // A range of no bytes cannot be asked for, but whether it lies inside can.
+            return match self.connection.retrying.head(&path).await {
+                Ok(meta) => check_range(name, meta.size, Some(range.clone())).map(|_| Some(Bytes::new())),
+                Err(e) if Self::is_absence(&e) => Ok(None),
+                Err(e) => Err(self.trouble(&what(), e)),
+            };
+        }
+        let asked = range.as_ref().map(|r| GetRange::Bounded(r.start..r.end.min(LONGEST).max(r.start.saturating_add(1))));
+        let options = GetOptions { range: asked, ..GetOptions::default() };
+        let answer = match self.connection.retrying.get_opts(&path, options).await {
+            Ok(answer) => answer,
+            Err(e) if Self::is_absence(&e) => return Ok(None),
+            Err(e) => {
+                // Stores answer ranges outside of an object in many ways, but all of them know its length.
+                if range.is_some()
+                    && let Ok(meta) = self.connection.once.head(&path).await
+                {
+                    check_range(name, meta.size, range)?;
+                }
+                return Err(self.trouble(&what(), e));
+            }
+        };
+        let wanted = check_range(name, answer.meta.size, range)?;
+        if answer.range != wanted {
+            return Err(Error::corrupt(format!("{self}: {name}: {wanted:?} was asked for and {:?} answered", answer.range)));
+        }
+        self.body(name, answer).await.map(Some)
+    }
+
+    /// The body of an answer, whole or not at all.
+    pub(super) async fn body(&self, name: &str, answer: GetResult) -> Result<Bytes> {
+        let length = answer.range.end - answer.range.start;
+        let mut stream = answer.into_stream();
+        let collect = async {
+            let first = stream.try_next().await?.unwrap_or_default();
+            if first.len() as u64 == length {
+                return Ok(first);
+            }
+            // Not as long as the answer claims to be: that is what somebody else says.
+            let mut whole = BytesMut::from(first);
+            while let Some(next) = stream.try_next().await? {
+                whole.extend_from_slice(&next);
+            }
+            Ok(whole.freeze())
+        };
+        let limit = self.patience.saturating_mul(2).saturating_add(Duration::from_secs(length / SLOWEST));
+        let bytes = match tokio::time::timeout(limit, collect).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(e)) => return Err(self.trouble(&format!("{name} cannot be read"), e)),
+            Err(_) => return Err(Error::unavailable(format!("{self}: {name}: {length} bytes did not come within {limit:?}"))),
+        };
+        if bytes.len() as u64 != length {
+            return Err(Error::corrupt(format!("{self}: {name}: the answer has {} bytes instead of {length}", bytes.len())));
+        }
+        Ok(bytes)
+    }
+
+    pub(super) async fn put_object(&self, name: &str, parts: &[Bytes]) -> Result<()> {
+        let path = self.path(name)?;
+        let total: usize = parts.iter().map(Bytes::len).sum();
+        let sent = if total <= PART {
+            self.connection.retrying.put(&path, payload(parts)).await.map(|_| ())
+        } else {
+            let size = PART.max(total.div_ceil(MOST_PARTS));
+            match self.put_in_parts(&path, parts, size).await {
+                // The answer to the last request may have got lost, after which no upload of that name is known.
+                Err(_) => self.put_in_parts(&path, parts, size).await,
+                done => done,
+            }
+        };
+        sent.map_err(|e| self.trouble(&format!("{name} cannot be written"), e))
+    }
+
+    async fn put_in_parts(&self, path: &Path, parts: &[Bytes], size: usize) -> object_store::Result<()> {
+        let mut upload = self.connection.retrying.put_multipart(path).await?;
+        let sent = async {
+            let mut running = FuturesUnordered::new();
+            for piece in pieces(parts, size) {
+                if running.len() == PARTS_AT_ONCE {
+                    running.try_next().await?;
+                }
+                running.push(upload.put_part(payload(&piece)));
+            }
+            running.try_collect::<()>().await
+        };
+        let done = match sent.await {
+            Ok(()) => upload.complete().await.map(|_| ()),
+            Err(e) => Err(e),
+        };
+        if done.is_err() {
+            // What is left of it costs space until the store's own rules remove it.
+            let _ignored = upload.abort().await;
+        }
+        done
+    }
+
+    pub(super) fn list_objects<'a>(&'a self, prefix: &str) -> BoxStream<'a, Result<ObjectMeta>> {
+        if self.place.scheme == Scheme::Http {
+            let error = Error::unsupported(format!("{self} cannot be listed: a web server does not tell what it has; name the revision"));
+            return futures::stream::iter([Err(error)]).boxed();
+        }
+        // The client lists folders; what begins with half a name is picked out of its folder.
+        let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = match (folder.is_empty(), self.place.prefix.is_empty()) {
+            (true, true) => Ok(None),
+            (true, false) => Path::parse(&self.place.prefix).map(Some),
+            (false, _) => Path::parse(self.place.key(folder)).map(Some),
+        };
+        let folder = match folder {
+            Ok(folder) => folder,
+            Err(e) => return futures::stream::iter([Err(Error::invalid(format!("{self}: {prefix} is no prefix")).caused_by(e))]).boxed(),
+        };
+        let prefix = prefix.to_owned();
+        let found = self.connection.retrying.list(folder.as_ref());
+        found
+            .map_err(move |e| self.trouble("it cannot be listed", e))
+            .try_filter_map(move |meta| ready(Ok(self.named(&meta, &prefix))))
+            .boxed()
+    }
+
+    /// What a listing says of an object of this repository whose name begins with `prefix`.
+    fn named(&self, meta: &object_store::ObjectMeta, prefix: &str) -> Option<ObjectMeta> {
+        let key = meta.location.as_ref();
+        let name = if self.place.prefix.is_empty() { key } else { key.strip_prefix(&self.place.prefix)?.strip_prefix('/')? };
+        let modified = Timestamp::from_micros(meta.last_modified.timestamp_micros());
+        name.starts_with(prefix).then(|| ObjectMeta { name: name.to_owned(), size: meta.size, modified })
+    }
+}
+
+fn payload(parts: &[Bytes]) -> PutPayload {
+    parts.iter().filter(|part| !part.is_empty()).cloned().collect()
+}
+
+/// Cuts `parts`, end to end, into pieces of `size` bytes and a last one of what is left. Copies nothing.
+fn pieces(parts: &[Bytes], size: usize) -> Vec<Vec<Bytes>> {
+    let mut pieces = vec![Vec::new()];
+    let mut room = size;
+    for part in parts {
+        let mut part = part.clone();
+        while !part.is_empty() {
+            if room == 0 {
+                pieces.push(Vec::new());
+                room = size;
+            }
+            let taken = part.split_to(part.len().min(room));
+            room -= taken.len();
+            if let Some(piece) = pieces.last_mut() {
+                piece.push(taken);
+            }
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_the_parts_end_to_end() {
+        let whole: Bytes = (0..=255u8).cycle().take(1000).collect();
+        for cuts in [vec![0, 1000], vec![0, 1, 1, 7, 500, 1000], vec![0, 64, 128, 1000]] {
+            let parts: Vec<_> = cuts.windows(2).map(|w| whole.slice(w[0]..w[1])).collect();
+            for size in [1, 64, 333, 999, 1000, 5000] {
+                let pieces = pieces(&parts, size);
+                let lengths: Vec<usize> = pieces.iter().map(|p| p.iter().map(Bytes::len).sum()).collect();
+                assert!(lengths[..lengths.len() - 1].iter().all(|l| *l == size), "all but the last are whole: {lengths:?}");
+                assert!(lengths.iter().all(|l| (1..=size).contains(l)), "none is empty: {lengths:?}");
+                assert_eq!(pieces.concat().concat(), whole);
+            }
+        }
+    }
+}

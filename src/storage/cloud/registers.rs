@@ -1,0 +1,92 @@
+//! Reading and replacing what changes.
+
+use bytes::Bytes;
+use object_store::{Error as StoreError, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, UpdateVersion};
+
+use super::conditions::Conditions;
+use super::place::Scheme;
+use super::store::Cloud;
+use crate::error::{Error, Result};
+use crate::storage::{Expected, Replaced, Version, Versioned};
+
+/// The largest register in bytes; refs have some kilobytes. Keeps a damaged store from filling memory.
+const LARGEST: u64 = 16 << 20;
+
+impl Cloud {
+    pub(super) async fn load_register(&self, name: &str) -> Result<Option<Versioned>> {
+        let path = self.path(name)?;
+        let load = async {
+            let answer = match self.connection.retrying.get(&path).await {
+                Ok(answer) => answer,
+                Err(e) if Self::is_absence(&e) => return Ok(None),
+                Err(e) => return Err(self.trouble(&format!("{name} cannot be read"), e)),
+            };
+            if answer.meta.size > LARGEST {
+                return Err(Error::corrupt(format!("{self}: {name} has more than {LARGEST} bytes, which no register has")));
+            }
+            let (tag, generation) = (answer.meta.e_tag.clone(), answer.meta.version.clone());
+            let value = self.body(name, answer).await?;
+            let version = match self.version(tag, generation) {
+                Some(version) => version,
+                // A server that names no versions is only read, where a value can stand for itself.
+                None if self.place.scheme == Scheme::Http => Version(value.clone()),
+                None => return Err(self.unversioned(name)),
+            };
+            Ok(Some(Versioned { value, version }))
+        };
+        let late = |_| Err(Error::unavailable(format!("{self}: {name} cannot be read: no answer within {:?}", self.register_deadline)));
+        tokio::time::timeout(self.register_deadline, load).await.unwrap_or_else(late)
+    }
+
+    /// Sends one conditional PUT, once. Every failure that leaves open whether it was applied is `Unavailable`.
+    pub(super) async fn replace_register(&self, name: &str, expected: &Expected, value: Bytes, conditions: Conditions) -> Result<Replaced> {
+        let path = self.path(name)?;
+        let mode = match expected {
+            Expected::Absent => PutMode::Create,
+            Expected::Is(version) => PutMode::Update(self.condition(name, version, conditions)?),
+        };
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let put = self.connection.once.put_opts(&path, PutPayload::from_bytes(value), options);
+        let Ok(answer) = tokio::time::timeout(self.register_deadline, put).await else {
+            return Err(Error::unavailable(format!("{self}: {name}: no answer to its replacement within {:?}", self.register_deadline)));
+        };
+        match answer {
+            Ok(done) => {
+                let version = self.version(done.e_tag, done.version).ok_or_else(|| self.unversioned(name))?;
+                Ok(Replaced::Done(version))
+            }
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } | StoreError::NotModified { .. }) => {
+                Ok(Replaced::Refused)
+            }
+            // What does not exist does not have the version that was expected.
+            Err(e) if Self::is_absence(&e) && matches!(expected, Expected::Is(_)) => Ok(Replaced::Refused),
+            Err(e) => Err(self.trouble(&format!("{name} cannot be replaced"), e)),
+        }
+    }
+
+    /// Which value a store speaks of: a generation where it counts them, else its tag, without quotes where some stores
+    /// want them and others do not.
+    fn version(&self, tag: Option<String>, generation: Option<String>) -> Option<Version> {
+        let text = match self.place.scheme {
+            Scheme::Gs => generation?,
+            Scheme::S3 => tag?.trim_matches('"').to_owned(),
+            Scheme::Az | Scheme::Http => tag?,
+        };
+        (!text.is_empty()).then(|| Version(text.into()))
+    }
+
+    fn condition(&self, name: &str, version: &Version, conditions: Conditions) -> Result<UpdateVersion> {
+        let text = std::str::from_utf8(&version.0);
+        let text = text.map_err(|e| Error::invalid(format!("{self}: {name}: the version of another store")).caused_by(e))?;
+        Ok(match self.place.scheme {
+            Scheme::Gs => UpdateVersion { e_tag: None, version: Some(text.to_owned()) },
+            Scheme::S3 if conditions.quotes => UpdateVersion { e_tag: Some(format!("\"{text}\"")), version: None },
+            Scheme::S3 | Scheme::Az | Scheme::Http => UpdateVersion { e_tag: Some(text.to_owned()), version: None },
+        })
+    }
+
+    /// An answer that does not say which value it speaks of: whether a write happened is open.
+    fn unversioned(&self, name: &str) -> Error {
+        Error::unavailable(format!("{self}: {name}: the store does not say which version it has"))
+    }
+}

@@ -1,0 +1,148 @@
+//! Asking object stores: S3 and what speaks like it, Google Cloud Storage, Azure Blob.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::DateTime;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore};
+
+use super::{Answer, Condition, Facts, Grant, Unanswered, What, address, header};
+use crate::error::{Error, Result};
+use crate::storage::cloud::client;
+use crate::storage::cloud::place::CloudPlace;
+use crate::storage::cloud::trouble::Told;
+use crate::storage::{CloudOptions, Credentials, Variables};
+use crate::time::Timestamp;
+
+/// A bucket, and where it is to be found if not where the reader's own settings say.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Bucket {
+    /// `s3`, `gs` or `az`.
+    pub(crate) scheme: String,
+    pub(crate) name: String,
+    /// The server, as a snapshot names it: never asked in the reader's name unless the reader named it too.
+    pub(crate) endpoint: Option<String>,
+    /// The region of the bucket.
+    pub(crate) region: Option<String>,
+    /// Whose container it is (`az`).
+    pub(crate) account: Option<String>,
+}
+
+/// Object stores, connected to when they are first asked.
+#[derive(Debug)]
+pub(crate) struct Buckets {
+    patience: Duration,
+    connected: Mutex<HashMap<(Bucket, Grant), Arc<dyn ObjectStore>>>,
+}
+
+impl Bucket {
+    /// The server that the snapshot chose, if it chose one.
+    pub(crate) fn server(&self) -> Option<String> {
+        let of_account = || self.account.as_ref().map(|account| format!("https://{account}.blob.core.windows.net"));
+        self.endpoint.clone().or_else(of_account)
+    }
+}
+
+impl Buckets {
+    /// Gives up on a store that keeps silent for `patience`.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { patience, connected: Mutex::default() }
+    }
+
+    /// Asks for the object `key`, which is raw: nothing in it is decoded.
+    pub(crate) async fn ask(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        what: What<'_>,
+        condition: &Condition,
+        grant: Grant,
+    ) -> Result<Answer, Unanswered> {
+        let path = Path::parse(key).ok().filter(|path| path.as_ref() == key);
+        let path =
+            path.ok_or_else(|| Unanswered::Unasked(Error::unsupported("has a key with empty segments, which this build cannot ask for")))?;
+        let store = self.connected(bucket, grant)?;
+        let mut options = GetOptions { version: condition.version.clone(), head: what == What::Facts, ..GetOptions::default() };
+        match &condition.etag {
+            Some(etag) => options.if_match = Some(format!("\"{}\"", String::from_utf8_lossy(etag))),
+            None => options.if_unmodified_since = condition.not_after.and_then(|date| DateTime::from_timestamp_micros(date.micros())),
+        }
+        if let What::Part(range) = what {
+            options.range = Some(GetRange::Bounded(range.clone()));
+        }
+        let found = store.get_opts(&path, options).await.map_err(unanswered)?;
+        let facts = Facts {
+            size: Some(found.meta.size),
+            modified: Some(Timestamp::from_micros(found.meta.last_modified.timestamp_micros())),
+            etag: found.meta.e_tag.as_ref().and_then(|etag| header::strong_etag(etag.as_bytes())),
+            version: found.meta.version.clone(),
+        };
+        let start = found.range.start;
+        let body = if what == What::Facts { stream::empty().boxed() } else { found.into_stream().map_err(unanswered).boxed() };
+        Ok(Answer { facts, start, body })
+    }
+
+    fn connected(&self, bucket: &Bucket, grant: Grant) -> Result<Arc<dyn ObjectStore>, Unanswered> {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = (bucket.clone(), grant);
+        if let Some(store) = connected.get(&known) {
+            return Ok(Arc::clone(store));
+        }
+        // Both become a part of the server's name, and must not make it another one.
+        let is_word = |word: &String| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !bucket.region.iter().chain(&bucket.account).all(is_word) {
+            let wrong = Error::invalid("has a container whose region or account is none: letters, digits and '-'");
+            return Err(Unanswered::Unasked(wrong));
+        }
+        let place = CloudPlace::parse(&bucket.scheme, &format!("//{}", bucket.name)).transpose().map_err(Unanswered::Unasked)?;
+        let place = place.ok_or_else(|| Unanswered::Unasked(Error::internal("no bucket has this scheme")))?;
+        let options = self.options(bucket, grant);
+        if !grant.private {
+            address::require_public(client::endpoint_address(&place, &options).map_err(Unanswered::Unasked)?)?;
+        }
+        let store = client::connect(&place, &options).map_err(Unanswered::Unasked)?.retrying;
+        connected.insert(known, Arc::clone(&store));
+        Ok(store)
+    }
+
+    fn options(&self, bucket: &Bucket, grant: Grant) -> CloudOptions {
+        let named: &[(&str, &Option<String>)] = match bucket.scheme.as_str() {
+            "s3" => &[("AWS_ENDPOINT_URL_S3", &bucket.endpoint), ("AWS_REGION", &bucket.region)],
+            "gs" => &[("GOOGLE_BASE_URL", &bucket.endpoint)],
+            _ => &[("AZURE_STORAGE_ENDPOINT", &bucket.endpoint), ("AZURE_STORAGE_ACCOUNT_NAME", &bucket.account)],
+        };
+        let named = named.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value).clone()?)));
+        let credentials = if grant.credentials { Credentials::Named } else { Credentials::Anonymous };
+        let variables = Variables::of_process().with(named);
+        let options = CloudOptions { variables, public_only: !grant.private, ..CloudOptions::default() };
+        options.credentials(credentials).patience(self.patience)
+    }
+}
+
+/// What a store means that sends elsewhere.
+const REGION: &str = "its store sends elsewhere: the bucket lies in another region, which its container should name";
+
+fn unanswered(error: object_store::Error) -> Unanswered {
+    use object_store::Error as E;
+    if let Some(refusal) = address::refusal(&error) {
+        return refusal;
+    }
+    match (&error, Told::by(&error).status) {
+        (E::NotFound { .. }, _) => Unanswered::Absent,
+        (E::Precondition { .. }, _) => Unanswered::Changed,
+        (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => Unanswered::Denied,
+        (_, Some(416)) => Unanswered::Short(None),
+        (_, Some(301 | 302 | 303 | 307 | 308)) => Unanswered::Unable(REGION.to_owned()),
+        // The client follows nothing, and tells so in words only.
+        (_, None) if error.to_string().contains("redirect") => Unanswered::Unable(REGION.to_owned()),
+        (_, Some(status @ (400 | 405 | 501))) => Unanswered::Unable(format!("the store answers {status}")),
+        (E::NotSupported { .. } | E::NotImplemented { .. }, _) => {
+            Unanswered::Unable("the store answers without the range that was asked for".to_owned())
+        }
+        (_, Some(status)) => Unanswered::Lost(Error::unavailable(format!("the store answers {status}")).caused_by(error)),
+        (_, None) => Unanswered::Lost(Error::unavailable("gives no whole answer").caused_by(error)),
+    }
+}

@@ -1,0 +1,94 @@
+//! What the headers of requests and answers say.
+
+use chrono::{DateTime, Utc};
+
+use super::Facts;
+use crate::time::Timestamp;
+
+/// A moment as a header has it, to the second before it; `None` for years that no header can name.
+pub(super) fn date(moment: Timestamp) -> Option<String> {
+    let seconds = moment.micros().div_euclid(1_000_000);
+    let date = DateTime::<Utc>::from_timestamp(seconds, 0).filter(|_| (0..=253_402_300_799).contains(&seconds))?;
+    Some(date.format("%a, %d %b %Y %H:%M:%S GMT").to_string())
+}
+
+pub(super) fn parse_date(text: &str) -> Option<Timestamp> {
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    Some(Timestamp::from_micros(date.timestamp_micros()))
+}
+
+/// A strong `ETag` without its quotes; weak ones say nothing of bytes. Some servers leave the quotes out.
+pub(super) fn strong_etag(value: &[u8]) -> Option<Vec<u8>> {
+    if value.starts_with(b"W/") || value.is_empty() {
+        return None;
+    }
+    let bare = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+    (!bare.is_empty() && !bare.contains(&b'"')).then(|| bare.to_vec())
+}
+
+/// `bytes 0-9/100` as the first byte, the byte after the last and the length of the whole where it is told.
+pub(super) fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+    let (range, whole) = text.trim().strip_prefix("bytes ")?.trim().split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (number(first)?, number(last)?);
+    let whole = if whole == "*" { None } else { Some(number(whole)?) };
+    let end = last.checked_add(1)?;
+    (first < end && whole.is_none_or(|whole| end <= whole)).then_some((first, end, whole))
+}
+
+/// The length in the `Content-Range` of an answer without a range: `bytes */100`.
+pub(super) fn unsatisfied_length(text: &str) -> Option<u64> {
+    number(text.trim().strip_prefix("bytes ")?.trim().strip_prefix("*/")?)
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// What the headers of an answer tell of the file, but its size.
+pub(super) fn facts<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> Facts {
+    let text = |name: &str| header(name).and_then(|value| std::str::from_utf8(value).ok());
+    Facts { size: None, modified: text("last-modified").and_then(parse_date), etag: header("etag").and_then(strong_etag), version: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_of_whole_seconds_and_lead_back() {
+        let moment = Timestamp::from_micros(1_717_200_000_999_999);
+        assert_eq!(date(moment).unwrap(), "Sat, 01 Jun 2024 00:00:00 GMT");
+        assert_eq!(parse_date(&date(moment).unwrap()), Some(Timestamp::from_micros(1_717_200_000_000_000)));
+        assert_eq!(date(Timestamp::from_micros(-1)), None);
+        assert_eq!(date(Timestamp::from_micros(i64::MAX)), None);
+        assert_eq!(parse_date("yesterday"), None);
+    }
+
+    #[test]
+    fn only_strong_etags_count() {
+        assert_eq!(strong_etag(b"\"abc\""), Some(b"abc".to_vec()));
+        assert_eq!(strong_etag(b"abc"), Some(b"abc".to_vec()));
+        for weak in [&b"W/\"abc\""[..], b"", b"\"\"", b"\"a\"b\""] {
+            assert_eq!(strong_etag(weak), None);
+        }
+    }
+
+    #[test]
+    fn ranges_are_read_strictly() {
+        assert_eq!(content_range("bytes 0-9/100"), Some((0, 10, Some(100))));
+        assert_eq!(content_range("bytes 5-5/*"), Some((5, 6, None)));
+        for wrong in [
+            "0-9/100",
+            "bytes 9-0/100",
+            "bytes 0-100/100",
+            "bytes -9/100",
+            "bytes 0-+9/100",
+            "bytes */100",
+            "bytes 0-18446744073709551615/*",
+        ] {
+            assert_eq!(content_range(wrong), None, "{wrong}");
+        }
+        assert_eq!(unsatisfied_length("bytes */47"), Some(47));
+    }
+}

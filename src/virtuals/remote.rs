@@ -1,0 +1,328 @@
+//! Places on web servers and in object stores: one request a read, with its condition, and an answer that is checked.
+//!
+//! The condition is the recorded strong `ETag`, else the recorded date, else the moment of pinning; but servers ignore
+//! conditions, so what counts is that `ETag`, date and length of the *same* answer are the recorded ones. An answer that
+//! sends elsewhere is followed only where the reader allows that place too, with what the reader grants to it; those of
+//! object stores are not followed. Where the recorded version of an object can still be had, it is read. A locked
+//! digest is verified by one read of the whole file, and the verdict is kept for as long as the process lives and the
+//! server tells the same of the file.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use quick_cache::sync::Cache;
+
+use super::digest::{self, Digester, REMEMBERED};
+use super::source::{Place, Source};
+use super::url::{self, Scheme};
+use super::validator::{Expected, Stat};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Digest, HashAlgorithm};
+use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswered, Web, What};
+
+/// How often an answer may send elsewhere.
+const HOPS: usize = 5;
+/// How often a request without an answer is sent, and the pause before the second time; each further one is four times as long.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+/// Up to here a part is cut out of the whole file when the server knows no ranges.
+const CUT_FROM_WHOLE: u64 = 16 << 20;
+
+/// What was known of a file when it was read whole: its URL, what the server told of it, and the hash.
+type Read = (String, Facts, HashAlgorithm);
+
+/// A part of a file, and what the file must be.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    place: &'a Place,
+    range: &'a Range<u64>,
+    expected: &'a Expected,
+    /// What the server told when the digest was verified.
+    verified: Option<&'a Facts>,
+}
+
+/// Reads files of web servers and object stores.
+#[derive(Debug, Clone)]
+pub(crate) struct RemoteSource {
+    web: Arc<Web>,
+    buckets: Arc<Buckets>,
+    patience: Duration,
+    digests: Arc<Cache<Read, Digest>>,
+}
+
+impl From<Facts> for Stat {
+    fn from(facts: Facts) -> Self {
+        let Facts { size, modified, etag, version } = facts;
+        Self { size, modified, etag, version, digest: None }
+    }
+}
+
+impl RemoteSource {
+    /// Gives up on a server that keeps silent for `patience`.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self {
+            web: Arc::new(Web::new(patience)),
+            buckets: Arc::new(Buckets::new(patience)),
+            patience,
+            digests: Arc::new(Cache::new(REMEMBERED)),
+        }
+    }
+
+    async fn ask(&self, place: &Place, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+        let parts = url::parse(&place.url).map_err(Unanswered::Unasked)?;
+        let name = match parts.scheme {
+            Scheme::Http | Scheme::Https => return self.follow(place, what, condition).await,
+            other => other.name().to_owned(),
+        };
+        let option = |name: &str| place.options.get(name).cloned();
+        let account = option("account").filter(|_| parts.scheme == Scheme::Az);
+        let (endpoint, region) = (option("endpoint"), option("region"));
+        let bucket = Bucket { scheme: name, name: parts.authority.to_owned(), endpoint, region, account };
+        let Some(grant) = place.access.granted(&place.url, bucket.server().as_deref()) else {
+            return Err(Unanswered::Unasked(place.denied(None)));
+        };
+        let key = parts.path.strip_prefix('/').unwrap_or(parts.path);
+        match self.buckets.ask(&bucket, key, what, condition, grant).await {
+            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, &why))),
+            other => other,
+        }
+    }
+
+    /// Asks where the place says, and on where answers send, if that is allowed.
+    async fn follow(&self, place: &Place, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+        let mut at = place.url.clone();
+        for _ in 0..=HOPS {
+            let Some(grant) = place.access.granted(&at, None) else {
+                return Err(Unanswered::Unasked(if at == place.url { place.denied(None) } else { place.sent_on(&at) }));
+            };
+            match self.web.ask(&at, what, condition, grant).await {
+                Err(Unanswered::Elsewhere(to)) => at = to,
+                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, &why))),
+                other => return other,
+            }
+        }
+        Err(Unanswered::Lost(Error::unavailable(format!("is sent on more than {HOPS} times"))))
+    }
+
+    /// Does `work` again when an answer is lost, as long as patience lasts.
+    async fn patiently<T, F: Future<Output = Result<T, Unanswered>>>(&self, work: impl Fn() -> F) -> Result<T, Unanswered> {
+        let begun = tokio::time::Instant::now();
+        let mut pause = PAUSE;
+        for _ in 1..ATTEMPTS {
+            match work().await {
+                Err(Unanswered::Lost(error)) if begun.elapsed() + pause < self.patience => {
+                    tracing::debug!(%error, "asking again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 4;
+                }
+                other => return other,
+            }
+        }
+        work().await
+    }
+
+    /// What the server tells of the file. One that does not answer questions without a body is asked for a byte.
+    async fn facts(&self, place: &Place) -> Result<Facts, Unanswered> {
+        let none = Condition::default();
+        match self.patiently(|| self.ask(place, What::Facts, &none)).await {
+            Ok(answer) => Ok(answer.facts),
+            Err(Unanswered::Unable(_) | Unanswered::Denied) => match self.patiently(|| self.ask(place, What::Part(&(0..1)), &none)).await {
+                Ok(answer) => Ok(answer.facts),
+                Err(Unanswered::Short(Some(0))) => Ok(Facts { size: Some(0), ..Facts::default() }),
+                Err(other) => Err(other),
+            },
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The digest of the whole file of which the server tells `facts`.
+    async fn digest(&self, place: &Place, facts: &Facts, hash: HashAlgorithm) -> Result<Digest> {
+        if facts.etag.is_none() && facts.modified.is_none() {
+            return Err(Error::unsupported(place.says("cannot be verified: its server tells neither a strong etag nor a date")));
+        }
+        let key = (place.url.clone(), facts.clone(), hash);
+        if let Some(known) = self.digests.get(&key) {
+            return Ok(known);
+        }
+        let condition = Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
+        let whole = || async {
+            let mut answer = self.ask(place, What::Whole, &condition).await?;
+            if !same(&answer.facts, facts) {
+                return Err(Unanswered::Changed);
+            }
+            let (mut digester, mut length) = (Digester::new(hash), 0);
+            while let Some(piece) = answer.body.try_next().await? {
+                digester.update(&piece);
+                length += piece.len() as u64;
+            }
+            if facts.size.is_some_and(|size| size != length) {
+                return Err(cut());
+            }
+            Ok(digester.finish())
+        };
+        let digest = self.patiently(whole).await.map_err(|e| place.unanswered(e))?;
+        self.digests.insert(key, digest);
+        Ok(digest)
+    }
+
+    /// Asks what the server tells now, holds it against the record, and verifies a locked digest.
+    async fn verified(&self, place: &Place, expected: &Expected) -> Result<Facts> {
+        let facts = self.facts(place).await.map_err(|e| place.unanswered(e))?;
+        expected.compare(&facts.clone().into()).map_err(|difference| place.differs(&difference))?;
+        if let Some(locked) = &expected.digest {
+            let found = self.digest(place, &facts, locked.hash()).await?;
+            digest::require(place, &found, locked)?;
+        }
+        Ok(facts)
+    }
+
+    /// Reads `range` from an answer that is about the recorded file.
+    async fn part(&self, asked: Asked<'_>, condition: &Condition) -> Result<Bytes, Unanswered> {
+        let Asked { place, range, expected, verified } = asked;
+        let mut answer = self.ask(place, What::Part(range), condition).await?;
+        let unasked = |error| Unanswered::Unasked(error);
+        expected.compare(&answer.facts.clone().into()).map_err(|difference| unasked(place.differs(&difference)))?;
+        if verified.is_some_and(|verified| !same(verified, &answer.facts)) {
+            return Err(Unanswered::Changed);
+        }
+        if let Some(size) = answer.facts.size.filter(|size| *size < range.end) {
+            return Err(Unanswered::Short(Some(size)));
+        }
+        let skipped = range.start.saturating_sub(answer.start);
+        if skipped > 0 && range.end > CUT_FROM_WHOLE {
+            return Err(Unanswered::Unable("its server answers without the range that was asked for".to_owned()));
+        }
+        collect(&mut answer, skipped, range.end - range.start).await
+    }
+}
+
+/// Whether two answers are about one state of a file, as far as both tell.
+fn same(a: &Facts, b: &Facts) -> bool {
+    fn differ<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+        a.zip(b).is_some_and(|(a, b)| a != b)
+    }
+    !differ(a.size.as_ref(), b.size.as_ref())
+        && a.modified == b.modified
+        && a.etag == b.etag
+        && !differ(a.version.as_ref(), b.version.as_ref())
+}
+
+fn cut() -> Unanswered {
+    Unanswered::Lost(Error::unavailable("was cut off before its end"))
+}
+
+/// The next `length` bytes of an answer after the first `skipped`.
+async fn collect(answer: &mut Answer, mut skipped: u64, length: u64) -> Result<Bytes, Unanswered> {
+    let too_long = || Unanswered::Lost(Error::unavailable(format!("has a range of {length} bytes, too long for memory")));
+    let length = usize::try_from(length).map_err(|_| too_long())?;
+    let mut found = Vec::new();
+    found.try_reserve_exact(length).map_err(|_| too_long())?;
+    while found.len() < length {
+        let Some(piece) = answer.body.try_next().await? else { return Err(cut()) };
+        let from = usize::try_from(skipped).unwrap_or(usize::MAX).min(piece.len());
+        skipped -= from as u64;
+        let wanted = piece.get(from..).unwrap_or_default();
+        found.extend_from_slice(wanted.get(..length - found.len()).unwrap_or(wanted));
+    }
+    Ok(found.into())
+}
+
+#[async_trait]
+impl Source for RemoteSource {
+    async fn lookup(&self, place: &Place, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
+        let facts = match self.facts(place).await {
+            Ok(facts) => facts,
+            Err(Unanswered::Absent) => return Ok(None),
+            Err(other) => return Err(place.unanswered(other)),
+        };
+        let digest = match digest {
+            Some(hash) => Some(self.digest(place, &facts, hash).await?),
+            None => None,
+        };
+        Ok(Some(Stat { digest, ..facts.into() }))
+    }
+
+    async fn check(&self, place: &Place, expected: &Expected) -> Result<()> {
+        self.verified(place, expected).await.map(drop)
+    }
+
+    async fn read(&self, place: &Place, range: Range<u64>, expected: &Expected) -> Result<Bytes> {
+        if range.is_empty() {
+            return self.check(place, expected).await.map(|()| Bytes::new());
+        }
+        let mut condition = expected.condition();
+        let mut verified = None;
+        if expected.digest.is_some() {
+            let facts = self.verified(place, expected).await?;
+            condition = Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
+            verified = Some(facts);
+        }
+        let asked = Asked { place, range: &range, expected, verified: verified.as_ref() };
+        let answer = match self.patiently(|| self.part(asked, &condition)).await {
+            // Some servers deny what holds, so the file is looked at: if it is as recorded, it is read without the condition,
+            // and the answer is held against the record like any other.
+            Err(Unanswered::Changed) if verified.is_none() => {
+                self.verified(place, expected).await?;
+                let none = Condition::default();
+                self.patiently(|| self.part(asked, &none)).await
+            }
+            // A version that is gone, or that we may not name: then the file as it is now, if it is as recorded.
+            Err(Unanswered::Absent | Unanswered::Denied) if condition.version.is_some() => {
+                let now = Condition { version: None, ..condition };
+                self.patiently(|| self.part(asked, &now)).await
+            }
+            other => other,
+        };
+        answer.map_err(|e| match e {
+            Unanswered::Short(Some(size)) => match expected.compare(&Stat { size: Some(size), ..Stat::default() }) {
+                Err(difference) => place.differs(&difference),
+                Ok(()) => place.too_short(&range, Some(size)),
+            },
+            Unanswered::Short(None) => place.too_short(&range, None),
+            other => place.unanswered(other),
+        })
+    }
+}
+
+impl Place {
+    /// What has become of a question that has no answer.
+    fn unanswered(&self, unanswered: Unanswered) -> Error {
+        match unanswered {
+            Unanswered::Absent => Error::not_found(self.says("does not exist")),
+            Unanswered::Changed => Error::source_changed(self.says("changed since it was pinned: its server says that it is another one")),
+            Unanswered::Short(size) => {
+                let size = size.map_or_else(String::new, |size| format!(": it has {size} bytes"));
+                Error::corrupt(self.says(format_args!("is cut short{size}")))
+            }
+            Unanswered::Denied => Error::denied(self.says("is denied by its server; it may want credentials")),
+            Unanswered::Forbidden(why) => self.forbidden(&self.url, &why),
+            Unanswered::Elsewhere(to) => self.sent_on(&to),
+            Unanswered::Unable(why) => Error::unsupported(self.says(format_args!("cannot be read: {why}"))),
+            Unanswered::Unasked(error) if error.kind() == ErrorKind::Denied || error.to_string().contains("://") => error,
+            Unanswered::Unasked(error) | Unanswered::Lost(error) => Error::new(error.kind(), self.says(&error)).caused_by(error),
+        }
+    }
+
+    /// The refusal of a place to which an answer sent, and which the reader did not allow.
+    fn sent_on(&self, to: &str) -> Error {
+        let to = directory(to);
+        Error::denied(self.says(format_args!("is sent on to {to} by its server, which is not allowed; add --allow {to}")))
+    }
+
+    /// The refusal of an address that is not public.
+    fn forbidden(&self, at: &str, why: &str) -> Error {
+        let at = directory(at);
+        Error::denied(self.says(format_args!("is not asked, because {why}; if that is meant, add --allow {at}=private")))
+    }
+}
+
+/// The place to allow for a URL, as a message may show it.
+fn directory(of: &str) -> String {
+    let path = of.split(['?', '#']).next().unwrap_or(of);
+    let end = path.rfind('/').map_or(0, |at| at + 1);
+    url::shown_whole(path.get(..end).unwrap_or(path))
+}

@@ -1,0 +1,83 @@
+//! Values in files of web servers and object stores.
+
+use serde_json::json;
+
+use crate::support::{Run, Sandbox};
+use crate::web::{Reply, Request, Server, Shown};
+
+const CONTENT: &str = "0123456789abcdefghij";
+
+/// Points `air` at four bytes of a file on `server`, and says what is allowed.
+fn point(sandbox: &Sandbox, url: &str, allow: &str) {
+    let line = json!({ "op": "virtual", "key": "air", "url": url, "offset": 4, "length": 4 }).to_string();
+    sandbox.firn_with(&["apply", "--allow", allow], line).ok();
+}
+
+fn honest(request: &Request) -> Reply {
+    Shown::new(CONTENT).answer(request)
+}
+
+#[test]
+fn bytes_of_a_web_server_are_read_where_they_lie_and_only_where_allowed() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(honest);
+    let (url, allow) = (server.url("/data/year=2025/air.nc"), format!("{}=private", server.url("/data/year=2025/")));
+    point(&sandbox, &url, &allow);
+    assert_eq!(sandbox.firn(&["cat", "main", "air", "--allow", &allow]).ok(), "4567");
+    let row = sandbox.firn(&["deps", "--check", "--allow", &allow, "--json"]).document();
+    assert_eq!((&row["state"], &row["size"], &row["etag"]), (&json!("unchanged"), &json!(20), &json!("one")), "{row}");
+    server.take();
+    let err = sandbox.firn(&["cat", "main", "air"]).fails(5);
+    assert!(err.contains("which is not allowed; add --allow http://127.0.0.1"), "{err}");
+    let err = sandbox.firn(&["cat", "main", "air", "--allow", &server.url("/data/year=2025/")]).fails(5);
+    assert!(err.contains("an address of this machine") && err.contains("=private"), "{err}");
+    sandbox.firn(&["cat", "main", "air", "--allow", &format!("{}=private+at:http://x", server.url("/data/"))]).fails(9);
+    assert!(server.take().is_empty());
+}
+
+/// Runs `cat` with secrets in the environment.
+fn cat(sandbox: &Sandbox, allow: &[&str], variables: &[(&str, &str)]) -> Run {
+    let mut command = sandbox.command("repo");
+    command.args(["cat", "main", "air"]).envs(variables.iter().copied());
+    for place in allow {
+        command.args(["--allow", place]);
+    }
+    Run::of(command.output().unwrap())
+}
+
+#[test]
+fn a_token_goes_to_the_place_it_was_given_for_and_not_where_that_sends() {
+    let sandbox = Sandbox::new();
+    let other = Server::start(honest);
+    let to = other.url("/data/air.nc");
+    let server = Server::start(move |_| Reply::Answer(302, vec![("location", to.clone())], Vec::new()));
+    let url = server.url("/data/air.nc");
+    point(&sandbox, &url, "https://example.org/");
+    let token = [("FIRN_HTTP_TOKEN", "hunter2")];
+    let (here, there) = (format!("{}=env+private", server.url("/data/")), format!("{}=private", other.url("/data/")));
+    let err = cat(&sandbox, &[&here], &token).fails(5);
+    assert!(err.contains("is sent on to") && !err.contains("hunter2"), "{err}");
+    assert!(other.take().is_empty());
+    assert_eq!(cat(&sandbox, &[&here, &there], &token).ok(), "4567");
+    assert!(server.take().iter().all(|asked| asked.header("authorization") == Some("Bearer hunter2")));
+    assert!(other.take().iter().all(|asked| asked.header("authorization").is_none()));
+    let err = cat(&sandbox, &[&here, &there], &[]).fails(5);
+    assert!(err.contains("FIRN_HTTP_TOKEN"), "{err}");
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn keys_sign_requests_to_the_server_the_reader_names() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(honest);
+    point(&sandbox, "s3://bucket/data/air.nc", "https://example.org/");
+    let endpoint = server.url("");
+    let keys = [("AWS_ACCESS_KEY_ID", "somebody"), ("AWS_SECRET_ACCESS_KEY", "hunter2"), ("AWS_ENDPOINT_URL", endpoint.as_str())];
+    assert_eq!(cat(&sandbox, &["s3://bucket/data/=env+private"], &keys).ok(), "4567");
+    let asked = server.take();
+    assert!(asked.iter().all(|asked| asked.header("authorization").unwrap().contains("Credential=somebody/")), "{asked:?}");
+    assert_eq!(cat(&sandbox, &["s3://bucket/data/=private"], &keys).ok(), "4567");
+    assert!(server.take().iter().all(|asked| asked.header("authorization").is_none()));
+    let err = cat(&sandbox, &["s3://bucket/data/=env+private"], &keys[2..]).fails(5);
+    assert!(err.contains("AWS_ACCESS_KEY_ID"), "{err}");
+}
