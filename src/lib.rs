@@ -91,7 +91,7 @@ pub use session::{
     WriteSession,
 };
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
-pub use tree::{CheckedOut, CheckoutOptions, Effect, Leftovers, TreeChange, TreeOptions, TreeSummary};
+pub use tree::{CheckedOut, CheckoutOptions, Effect, ImportCache, Leftovers, Reading, TreeChange, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};
 
 /// The examples of the README, compiled.

@@ -1,6 +1,7 @@
 //! `firn import`
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -9,7 +10,7 @@ use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::count;
 use crate::key::Prefix;
-use crate::tree::{TreeOptions, TreeSummary};
+use crate::tree::{ImportCache, TreeOptions, TreeSummary};
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
@@ -21,6 +22,9 @@ pub(super) struct Import {
     /// Delete the keys below the prefix that the directory does not have
     #[arg(long)]
     mirror: bool,
+    /// Read every file, also those that have not changed since the last import by their size, dates and inode
+    #[arg(long)]
+    checksum: bool,
     #[command(flatten)]
     commit: CommitArgs,
 }
@@ -35,6 +39,10 @@ impl Import {
         if self.commit.dry_run {
             options = options.dry_run();
         }
+        if self.checksum {
+            options = options.checksum();
+        }
+        options.cache = cache();
         let mut session = repository.write(&self.commit.branch).await?;
         let shown = self.directory.display().to_string();
         let found = session.import_tree(self.directory, &options).await?;
@@ -42,8 +50,23 @@ impl Import {
             context.out.say(&format!("{} not stored: only files are", empty(found.empty_directories)));
         }
         let done = Done { message: format!("import {shown}"), counts: counts(&found), deletes: Deletes::any(found.deleted) };
-        self.commit.commit(context, session, done).await
+        let is_dry = self.commit.dry_run;
+        let verdict = self.commit.commit(context, session, done).await?;
+        if let (Some(cache), false) = (&options.cache, is_dry)
+            && let Err(e) = cache.keep().await
+        {
+            context.out.note(&format!("the next import will read every file again: {e}"));
+        }
+        Ok(verdict)
     }
+}
+
+/// Where users keep what can be made again.
+fn cache() -> Option<ImportCache> {
+    // A relative path there is to be ignored, by the specification of the variable.
+    let named = |variable, below: &str| env::var_os(variable).map(|path| Path::new(&path).join(below)).filter(|path| path.is_absolute());
+    let place = named("XDG_CACHE_HOME", "firn").or_else(|| named("HOME", ".cache/firn"))?;
+    Some(ImportCache::new(place.join("import")))
 }
 
 fn empty(n: u64) -> String {
@@ -51,6 +74,7 @@ fn empty(n: u64) -> String {
 }
 
 fn counts(found: &TreeSummary) -> String {
-    let TreeSummary { files, bytes, added, changed, deleted, .. } = found;
-    format!("{} with {}: {added} added, {changed} changed, {deleted} deleted", count(*files, "file"), count(*bytes, "byte"))
+    let TreeSummary { files, bytes, added, changed, deleted, skipped, .. } = found;
+    let skipped = if *skipped > 0 { format!(", {skipped} unchanged and not read") } else { String::new() };
+    format!("{} with {}: {added} added, {changed} changed, {deleted} deleted{skipped}", count(*files, "file"), count(*bytes, "byte"))
 }

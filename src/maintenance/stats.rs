@@ -74,7 +74,8 @@ pub struct Stats {
 }
 
 impl Snapshot {
-    /// Counts what the snapshot is made of. Reads every node of its maps once, from the store, and no values but Zarr metadata.
+    /// Counts what the snapshot is made of. Reads every node of its maps once, from the store; those on the way to Zarr
+    /// metadata, which is looked for in every directory outside of arrays, may be read once more.
     pub async fn stats(&self) -> Result<Stats> {
         let objects = self.repository().objects();
         let source = Measured::over(objects);

@@ -104,7 +104,7 @@ impl RegisterName {
 }
 
 /// A part of a name that no other process and no other call uses.
-pub(super) fn unique() -> String {
+pub(crate) fn unique() -> String {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     static PROCESS: OnceLock<u64> = OnceLock::new();
     // Tells apart processes of one number on several machines; without randomness an exclusive creation still does.

@@ -34,6 +34,7 @@ use crate::time::Timestamp;
 pub use cloud::Cloud;
 pub use cloud::{CloudOptions, Credentials, Variables};
 pub use layout::{ObjectName, RegisterName};
+pub(crate) use local::is_local_disk;
 pub use local::{Local, LocalOptions, NetworkFileSystems};
 pub use many::{Object, ObjectWriter};
 pub use memory::Memory;

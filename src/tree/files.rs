@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::cache::Facts;
 use super::walk::{Found, Walk};
 use super::{blocking, io_error};
 use crate::error::{Error, Result};
@@ -52,6 +53,12 @@ pub(super) async fn reserve(budget: Arc<Semaphore>, size: u64) -> Result<OwnedSe
 
 /// Reads a whole file, and makes sure on the same descriptor that it did not change meanwhile.
 pub(super) fn read_unchanged(path: &Path) -> Result<Bytes> {
+    read_with_facts(path).map(|(bytes, _)| bytes)
+}
+
+/// Like [`read_unchanged`], with what tells when the file is written to again: of the descriptor that was read, if none of
+/// it changed meanwhile.
+pub(super) fn read_with_facts(path: &Path) -> Result<(Bytes, Option<Facts>)> {
     let failed = |e| io_error(path, "cannot be read", e);
     let mut file = File::open(path).map_err(failed)?;
     let before = file.metadata().map_err(failed)?;
@@ -62,5 +69,6 @@ pub(super) fn read_unchanged(path: &Path) -> Result<Bytes> {
     if !same_date || before.len() != after.len() || bytes.len() as u64 != after.len() {
         return Err(Error::source_changed(format!("{} changed while it was read", path.display())));
     }
-    Ok(bytes.into())
+    let facts = Facts::of(&before);
+    Ok((bytes.into(), (facts == Facts::of(&after)).then_some(facts)))
 }

@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use futures::StreamExt;
 
 use super::blocking;
-use super::files::{READERS, budget, read_unchanged, reserve, walk};
-use crate::chunk::Hashed;
-use crate::error::{Error, Result};
-use crate::format::Entry;
+use super::cache::{ImportCache, Rows};
+use super::files::{READERS, read_unchanged, walk};
+use super::load::{Content, Loaded, Loader};
+use crate::error::Result;
 use crate::key::{Key, Prefix};
 use crate::session::WriteSession;
 
@@ -27,6 +26,23 @@ pub struct TreeOptions {
     pub leftovers: Leftovers,
     /// Whether anything is staged. Default: it is.
     pub effect: Effect,
+    /// Where imports remember what they read. Default: nowhere, and every file is read.
+    pub cache: Option<ImportCache>,
+    /// Which files are read when there is a cache. Default: those that may have changed.
+    pub reading: Reading,
+}
+
+/// Which files an import reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Reading {
+    /// Those that may differ from what is stored. A file is skipped when its size, dates (of its content and of its inode),
+    /// device and inode are those of an earlier import, it lies on a local disk, and the content it had then is what the branch
+    /// has under its key. It was left alone for two seconds before it was read then, by the clock of the repository.
+    #[default]
+    Changed,
+    /// All of them.
+    All,
 }
 
 /// What becomes of keys that an imported directory does not have.
@@ -52,7 +68,7 @@ pub enum Effect {
 
 impl Default for TreeOptions {
     fn default() -> Self {
-        Self { prefix: Prefix::all(), leftovers: Leftovers::default(), effect: Effect::default() }
+        Self { prefix: Prefix::all(), leftovers: Leftovers::default(), effect: Effect::default(), cache: None, reading: Reading::default() }
     }
 }
 
@@ -77,6 +93,20 @@ impl TreeOptions {
         self.effect = Effect::Count;
         self
     }
+
+    /// Skips files that have not changed since an earlier import that remembered them in `cache`, and remembers them again.
+    #[must_use]
+    pub fn cache(mut self, cache: ImportCache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Reads every file, whatever a cache says.
+    #[must_use]
+    pub fn checksum(mut self) -> Self {
+        self.reading = Reading::All;
+        self
+    }
 }
 
 /// What an import found.
@@ -93,23 +123,12 @@ pub struct TreeSummary {
     pub changed: u64,
     /// Keys that were deleted, because the directory does not have them.
     pub deleted: u64,
+    /// Files of those that were not read, because they are known to hold what is stored.
+    pub skipped: u64,
+    /// Bytes of the files that were read.
+    pub bytes_read: u64,
     /// Empty directories, of which nothing is stored.
     pub empty_directories: u64,
-}
-
-/// A file that has been read.
-enum Loaded {
-    Inline(Bytes),
-    Hashed(Hashed),
-}
-
-impl Loaded {
-    fn entry(&self) -> Entry {
-        match self {
-            Self::Inline(bytes) => Entry::Inline(bytes.clone()),
-            Self::Hashed(hashed) => Entry::Chunk { id: hashed.id(), size: hashed.size() },
-        }
-    }
 }
 
 impl WriteSession {
@@ -128,31 +147,29 @@ impl WriteSession {
     /// directory are `Invalid`, naming the path: nothing is skipped but empty directories, which are counted. A file
     /// that changes while it is read is `SourceChanged`. After an error part of the tree is staged: drop the session.
     pub async fn import_tree(&mut self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<TreeSummary> {
+        let directory = directory.into();
         let mut counts = TreeSummary::default();
-        let mut seen = HashSet::new();
-        let (found, walk) = walk(directory.into(), options.prefix.clone());
-        let chunks = self.base().repository().chunks().clone();
-        let budget = budget();
+        let (mut seen, mut learned) = (HashSet::new(), Rows::new());
+        let known = match &options.cache {
+            Some(cache) if options.reading == Reading::Changed => cache.rows(directory.clone()).await?,
+            _ => Rows::new(),
+        };
+        let source = Loader::new(self.base().clone(), known, options.cache.is_some());
+        let (found, walk) = walk(directory.clone(), options.prefix.clone());
         let loads = found.map(|found| {
-            let (chunks, budget) = (chunks.clone(), budget.clone());
-            async move {
-                let found = found?;
-                let permit = reserve(budget, found.size).await?;
-                let (path, key) = (found.path, found.key);
-                let inline = Entry::inline_limit(key.as_str());
-                let bytes = blocking(move || read_unchanged(&path)).await?;
-                let loaded = if bytes.len() <= inline { Loaded::Inline(bytes) } else { Loaded::Hashed(chunks.hash(bytes).await?) };
-                Ok::<_, Error>((key, loaded, permit))
-            }
+            let source = source.clone();
+            async move { source.load(found?).await }
         });
         let mut loads = std::pin::pin!(loads.buffer_unordered(READERS));
         let mut under_way = 0;
         while let Some(loaded) = loads.next().await {
-            let (key, loaded, permit) = loaded?;
-            let size = self.take(&key, loaded, options.effect, &mut counts).await?;
+            let loaded = self.against_staged(loaded?, &source).await?;
+            let Loaded { found, content, row, permit } = loaded;
+            let size = self.take(&found.key, content, options.effect, &mut counts).await?;
             self.base().repository().advance(1, size);
+            learned.extend(row.map(|row| (found.name, row)));
             if options.leftovers == Leftovers::Delete {
-                seen.insert(key);
+                seen.insert(found.key);
             }
             drop(permit);
             under_way += size;
@@ -163,30 +180,55 @@ impl WriteSession {
         }
         counts.empty_directories = walk.await?;
         if options.leftovers == Leftovers::Delete {
-            for (key, _) in self.list(&options.prefix).await? {
-                if !seen.contains(&key) {
-                    counts.deleted += 1;
-                    if options.effect == Effect::Stage {
-                        self.delete(&key).await?;
-                    }
-                }
-            }
+            counts.deleted = self.delete_others(&seen, options).await?;
+        }
+        if let (Some(cache), Effect::Stage) = (&options.cache, options.effect) {
+            cache.learn(directory, learned).await?;
         }
         Ok(counts)
     }
 
+    /// Reads a file after all that was skipped for what the base holds, where something else is staged on top of it.
+    async fn against_staged(&self, loaded: Loaded, source: &Loader) -> Result<Loaded> {
+        match &loaded.content {
+            // Outside the budget, which files that wait for their turn may hold.
+            Content::Unchanged(entry) if self.entry(&loaded.found.key).await?.as_ref() != Some(entry) => source.read(loaded.found).await,
+            _ => Ok(loaded),
+        }
+    }
+
+    /// Deletes what is below the prefix and not among the keys `seen`; returns how many keys.
+    async fn delete_others(&mut self, seen: &HashSet<Key>, options: &TreeOptions) -> Result<u64> {
+        let mut deleted = 0;
+        for (key, _) in self.list(&options.prefix).await? {
+            if !seen.contains(&key) {
+                deleted += 1;
+                if options.effect == Effect::Stage {
+                    self.delete(&key).await?;
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
     /// Counts one file and stages it if it differs from what is there; returns its length.
-    async fn take(&mut self, key: &Key, loaded: Loaded, effect: Effect, counts: &mut TreeSummary) -> Result<u64> {
-        let entry = loaded.entry();
-        let before = self.entry(key).await?;
+    async fn take(&mut self, key: &Key, content: Content, effect: Effect, counts: &mut TreeSummary) -> Result<u64> {
+        let entry = content.entry();
         counts.files += 1;
         counts.bytes += entry.size();
+        if matches!(content, Content::Unchanged(_)) {
+            counts.skipped += 1;
+            return Ok(entry.size());
+        }
+        counts.bytes_read += entry.size();
+        let before = self.entry(key).await?;
         counts.added += u64::from(before.is_none());
         counts.changed += u64::from(before.as_ref().is_some_and(|before| *before != entry));
         if effect == Effect::Stage && before.as_ref() != Some(&entry) {
-            match loaded {
-                Loaded::Inline(bytes) => self.set(key, bytes).await?,
-                Loaded::Hashed(hashed) => self.set_hashed(key, hashed).await?,
+            match content {
+                Content::Inline(bytes) => self.set(key, bytes).await?,
+                Content::Hashed(hashed) => self.set_hashed(key, hashed).await?,
+                Content::Unchanged(_) => {}
             }
         }
         Ok(entry.size())

@@ -3,12 +3,17 @@
 //! A file's path below the directory, its parts joined by `/`, is its key; its bytes are the value. Directories
 //! themselves are not stored: an empty one has no keys, and neither dates nor permissions are kept.
 
+mod cache;
 mod checkout;
 mod diff;
 mod files;
 mod import;
+mod load;
 mod pieces;
 mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
@@ -16,9 +21,10 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind};
 
+pub use cache::ImportCache;
 pub use checkout::{CheckedOut, CheckoutOptions};
 pub use diff::TreeChange;
-pub use import::{Effect, Leftovers, TreeOptions, TreeSummary};
+pub use import::{Effect, Leftovers, Reading, TreeOptions, TreeSummary};
 
 /// What the operating system refused, in terms of what to do next.
 fn io_error(path: &Path, what: impl fmt::Display, error: io::Error) -> Error {

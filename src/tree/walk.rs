@@ -1,13 +1,16 @@
 //! Every file of a directory, as keys. Blocks on the disk.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::cache::Facts;
 use super::io_error;
 use crate::error::{Error, Result};
 use crate::key::{Key, MapKey, Prefix};
+use crate::storage::is_local_disk;
 
 /// What tells a directory that is a repository from one that holds data.
 const OF_A_REPOSITORY: [&str; 3] = ["repo.json", "refs", "snapshots"];
@@ -19,6 +22,11 @@ pub(super) struct Found {
     pub(super) key: Key,
     /// Its length when it was found, in bytes.
     pub(super) size: u64,
+    /// Its path below the directory: the key without the prefix.
+    pub(super) name: String,
+    pub(super) facts: Facts,
+    /// Whether `facts` are those of the disk, not of a copy that may be stale.
+    pub(super) is_local: bool,
 }
 
 /// Walks a directory, depth first and in the order of the keys, so that the same tree always fails at the same file.
@@ -31,6 +39,8 @@ pub(super) struct Walk<F> {
     each: F,
     /// The directories from the first down to this one, by device and inode: what makes a loop visible.
     above: Vec<(u64, u64)>,
+    /// The devices met so far, which links and mounts lead to, and whether they are local disks.
+    devices: HashMap<u64, bool>,
     empty_directories: u64,
 }
 
@@ -44,7 +54,7 @@ struct Child {
 
 impl<F: FnMut(Result<Found>) -> bool> Walk<F> {
     pub(super) fn new(prefix: Prefix, each: F) -> Self {
-        Self { prefix, each, above: Vec::new(), empty_directories: 0 }
+        Self { prefix, each, above: Vec::new(), devices: HashMap::new(), empty_directories: 0 }
     }
 
     /// Walks everything below `root`; returns how many empty directories there are. An error is one of `root` itself.
@@ -98,7 +108,9 @@ impl<F: FnMut(Result<Found>) -> bool> Walk<F> {
             return self.directory(&path, &inside, &metadata);
         }
         let key = self.prefix.join(&inside).map_err(|e| e.context(path.display()));
-        (self.each)(key.map(|key| Found { path, key, size: metadata.len() }))
+        let is_local = *self.devices.entry(metadata.dev()).or_insert_with(|| is_local_disk(&path));
+        let (size, facts) = (metadata.len(), Facts::of(&metadata));
+        (self.each)(key.map(|key| Found { path, key, size, name: inside, facts, is_local }))
     }
 }
 

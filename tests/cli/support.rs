@@ -52,7 +52,11 @@ impl Sandbox {
     /// The program in the directory `place` of the sandbox, without the environment of whoever runs the tests.
     pub(crate) fn command(&self, place: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
-        command.current_dir(self.path(place)).env_remove("FIRN_REPO").env_remove("FIRN_ALLOW");
+        command
+            .current_dir(self.path(place))
+            .env_remove("FIRN_REPO")
+            .env_remove("FIRN_ALLOW")
+            .env("XDG_CACHE_HOME", self.dir.path().join("cache"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

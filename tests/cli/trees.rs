@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::support::{Sandbox, noise, tree};
+use crate::support::{Run, Sandbox, noise, tree};
 
 /// A Zarr store in miniature: small and large values, and what is easily forgotten.
 fn store(sandbox: &Sandbox) -> String {
@@ -57,6 +57,39 @@ fn a_prefix_takes_the_keys_and_mirror_deletes_what_is_gone() {
     sandbox.firn(&["checkout", "main", &sandbox.text("out"), "--prefix", "p"]).ok();
     assert_eq!(tree(&sandbox.path("out")), tree(&sandbox.path("air")));
     assert_eq!(sandbox.firn(&["cat", "main", "other"]).ok(), "stays");
+}
+
+#[test]
+fn a_second_import_reads_only_what_may_have_changed() {
+    let sandbox = Sandbox::new();
+    let air = store(&sandbox);
+    // Files that were written a moment ago are not remembered.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    sandbox.firn(&["import", &air]).ok();
+    let dry = |args: &[&str]| sandbox.firn(&[&["import", &air, "--dry-run"], args].concat()).err;
+    let told = dry(&[]);
+    assert!(told.contains("35 files") && told.contains("0 changed, 0 deleted, 35 unchanged and not read"), "{told}");
+    sandbox.write("air/t/c/7", noise(1234, 7000));
+    let told = dry(&[]);
+    assert!(told.contains("0 added, 1 changed, 0 deleted, 34 unchanged and not read"), "{told}");
+    let told = dry(&["--checksum"]);
+    assert!(told.contains("0 added, 1 changed, 0 deleted\n"), "{told}");
+    let elsewhere = dry(&["--prefix", "p"]);
+    assert!(elsewhere.contains("35 added, 0 changed, 0 deleted\n"), "{elsewhere}");
+    for cache in ["relative", "/dev/null/none"] {
+        let mut command = sandbox.command("repo");
+        command.env("XDG_CACHE_HOME", cache).env("HOME", "").args(["import", &air, "-v"]);
+        let run = Run::of(command.output().unwrap());
+        assert!(!run.err.contains("not read"), "{}", run.err);
+        assert_eq!(run.err.contains("the next import will read every file again"), cache != "relative", "{}", run.err);
+        run.ok();
+    }
+    assert!(!sandbox.path("repo/relative").exists(), "a relative place is none");
+    assert_eq!(sandbox.firn(&["diff", "main", &air]).ok(), "");
+    let told = dry(&["--mirror"]);
+    assert!(told.contains("0 changed, 0 deleted, 34 unchanged and not read"), "the other one is not known yet: {told}");
+    sandbox.firn(&["import", &air]).ok();
+    assert_eq!(sandbox.firn(&["diff", "main", &air]).ok(), "");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What differs between snapshots, what became of a key, what a snapshot is made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use firnline::storage::Observed;
 use firnline::{
-    Access, Change, Container, DiffSummary, Entry, EntryKind, ErrorKind, Group, Key, KeyEvent, KeyOrPrefix, Prefix, Snapshot, Validator,
-    VirtualOptions,
+    Access, Change, Container, DiffSummary, Entry, EntryKind, ErrorKind, Group, Key, KeyEvent, KeyOrPrefix, OpenOptions, Prefix,
+    Repository, Snapshot, Validator, VirtualOptions,
 };
 use futures::TryStreamExt;
 
@@ -22,9 +24,9 @@ async fn entries(snapshot: &Snapshot, below: &Prefix) -> BTreeMap<Key, Entry> {
 struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
+        usize::try_from(self.0 >> 33).unwrap() % sides
     }
 }
 
@@ -36,19 +38,19 @@ async fn a_diff_is_the_difference_of_two_listings() {
     for n in 0..30 {
         let mut session = world.repository.write("main").await.unwrap();
         for _ in 0..=dice.roll(60) {
-            let name = key(&format!("{}/{}", ["a", "a/b", "c"][dice.roll(3) as usize], dice.roll(40)));
+            let name = key(&format!("{}/{}", ["a", "a/b", "c"][dice.roll(3)], dice.roll(40)));
             match dice.roll(3) {
                 0 => drop(session.delete(&name).await.unwrap()),
-                1 => session.set_virtual(&name, "s3://bucket/x", dice.roll(9)..10).await.unwrap(),
-                _ => session.set(&name, vec![n; dice.roll(2) as usize * 1500]).await.unwrap(),
+                1 => session.set_virtual(&name, "s3://bucket/x", dice.roll(9) as u64..10).await.unwrap(),
+                _ => session.set(&name, vec![n; dice.roll(2) * 1500]).await.unwrap(),
             }
         }
         versions.push(session.commit("more").await.unwrap());
     }
     let mut seen = 0;
     for _ in 0..200 {
-        let [old, new] = [0, 1].map(|_| &versions[dice.roll(versions.len() as u64) as usize]);
-        let below = prefix(["", "a", "a/b", "c", "none"][dice.roll(5) as usize]);
+        let [old, new] = [0, 1].map(|_| &versions[dice.roll(versions.len())]);
+        let below = prefix(["", "a", "a/b", "c", "none"][dice.roll(5)]);
         let changes: Vec<Change> = old.diff(new, &below).try_collect().await.unwrap();
         let (before, after) = (entries(old, &below).await, entries(new, &below).await);
         let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
@@ -231,4 +233,48 @@ async fn content_ids_do_not_depend_on_the_name() {
     assert_eq!(snapshot.find_named("old").await.unwrap(), KeyOrPrefix::Prefix(prefix("old")));
     assert_eq!(snapshot.find_named("notes/a.txt").await.unwrap(), KeyOrPrefix::Key(key("notes/a.txt")));
     assert_eq!(snapshot.find_named("notes/a.txt/").await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// A map of some hundred nodes, and versions of it that differ in a few keys far apart.
+#[tokio::test]
+async fn what_versions_share_is_not_read() {
+    let world = World::new().await;
+    let mut session = world.repository.write("main").await.unwrap();
+    for n in 0..40_000_u64 {
+        session.set_virtual(&key(&format!("big/{}/{}", n / 200, n % 200)), "s3://bucket/x", n * 7..n * 7 + 5).await.unwrap();
+    }
+    let old = session.commit("many").await.unwrap();
+    for n in 0..20 {
+        world.put(&format!("big/{}/3", n * 10), "changed").await;
+    }
+    let nodes = world.repository.read("main").await.unwrap().stats().await.unwrap().manifest.nodes;
+    assert!(nodes > 40, "{nodes}");
+
+    let counted = |storage: &Arc<Observed>| storage.counts().gets;
+    let cold = || async {
+        let storage = Arc::new(Observed::new(world.storage.clone()));
+        let options = OpenOptions::default().clock(world.clock.clone()).without_pauses();
+        let repository = Repository::open_storage(storage.clone(), options).await.unwrap();
+        let snapshots = (repository.read(&old.id().to_string()).await.unwrap(), repository.read("main").await.unwrap());
+        (storage, snapshots)
+    };
+    let (storage, (before, after)) = cold().await;
+    let start = counted(&storage);
+    assert_eq!(before.diff(&after, &prefix("big/50")).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    let part = counted(&storage) - start;
+    assert!(part <= 6, "{part} reads for one key below a prefix");
+
+    let (storage, (before, after)) = cold().await;
+    let start = counted(&storage);
+    assert_eq!(before.diff(&after, &Prefix::all()).try_collect::<Vec<_>>().await.unwrap().len(), 20);
+    let whole = counted(&storage) - start;
+    // The files map, and twice the nodes that changed.
+    assert!(whole <= 2 + 2 * (20 + 2), "{whole} reads for 20 keys in {nodes} nodes");
+
+    // One snapshot for each commit, and the nodes on the way to the key that differ: the root mostly.
+    let (storage, (_, after)) = cold().await;
+    let (start, name) = (counted(&storage), key("big/0/3"));
+    assert_eq!(after.key_history(&name).try_collect::<Vec<_>>().await.unwrap().len(), 2);
+    let history = counted(&storage) - start;
+    assert!(history <= 2 + 22 + 22 + 8, "{history} reads for 22 commits of {nodes} nodes");
 }

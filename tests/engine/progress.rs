@@ -33,7 +33,7 @@ async fn what_is_announced_is_what_is_done() {
     std::fs::create_dir(&input).unwrap();
     let sizes = [0_usize, 10, 5000, 3_000_000];
     for (n, size) in sizes.iter().enumerate() {
-        std::fs::write(input.join(n.to_string()), vec![n as u8; *size]).unwrap();
+        std::fs::write(input.join(n.to_string()), vec![b'v'; *size]).unwrap();
     }
     let all = Amount { items: 4, bytes: sizes.iter().sum::<usize>() as u64 };
     let options = OpenOptions::default().progress(looker.clone());

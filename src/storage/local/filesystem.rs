@@ -42,6 +42,12 @@ pub(in crate::storage) fn refusal(magic: u32) -> Option<Refusal> {
     REFUSED.iter().find(|(refused, _)| *refused == magic).map(|&(_, name)| Refusal { name })
 }
 
+/// Whether what the system says of `path` is what the disk says: neither another machine nor a daemon answers for it. `false` where the
+/// system does not tell.
+pub(crate) fn is_local_disk(path: &Path) -> bool {
+    matches!(kind_of(path), Ok(Some(magic)) if refusal(magic).is_none())
+}
+
 impl Disk {
     /// Refuses to write to a network file system, before anything is created on it.
     pub(super) fn check_file_system(&self) -> Result<()> {

@@ -37,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
 pub use examine::lock_once;
+pub(crate) use filesystem::is_local_disk;
 
 #[cfg(test)]
 pub(super) use barrier::MOST;
