@@ -127,7 +127,7 @@ async fn columns_that_do_not_fit_together_stage_nothing() {
     let absent = source.write("c.nc", b"", 0);
     std::fs::remove_file(absent.strip_prefix("file://").unwrap()).unwrap();
     let urls = [url.as_str(), absent.as_str(), later.as_str()];
-    let keys = KeyColumn::Grid { prefix: "a/", region: &[0..3], separator: '.' };
+    let keys = KeyColumn::Grid { prefix: "a/", region: std::slice::from_ref(&(0..3)), separator: '.' };
     let good = VirtualRefs { keys, urls: &urls, url: &[0, 0, 0], offset: &[0, 1, 2], length: &[8, 8, 8], validators: &[] };
     let mut options = VirtualOptions::default();
     let bad: [(&str, VirtualRefs<'_>, ErrorKind); 9] = [
@@ -231,8 +231,8 @@ async fn a_session_without_scratch_space_goes_on_when_there_is_some() {
     };
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains(absent.to_str().unwrap()), "{error}");
-    let (region, zeros) = ([0..1000], vec![0; 1000]);
-    let keys = KeyColumn::Grid { prefix: "v/", region: &region, separator: '/' };
+    let (region, zeros) = (0..1000, vec![0; 1000]);
+    let keys = KeyColumn::Grid { prefix: "v/", region: std::slice::from_ref(&region), separator: '/' };
     let refs = VirtualRefs { keys, urls: &URLS, url: &vec![1; 1000], offset: &zeros, length: &zeros, validators: &[] };
     let error = session.set_virtual_many(&refs, &VirtualOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
