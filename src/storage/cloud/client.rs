@@ -188,6 +188,8 @@ fn endpoint(place: &CloudPlace, vendor: &Vendor, variables: &Variables) -> Resul
     }
     let Some((name, text)) = vendor.endpoint.iter().find_map(|name| Some((name, variables.get(name)?))) else { return Ok(None) };
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    // What is asked for is put behind it.
+    let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
     let url = url.ok_or_else(|| Error::invalid(format!("{name} is no URL of a server")))?;
     if url.scheme() == "http" && !is_loopback(&url) && variables.get(vendor.allow_http) != Some("true") {
         return Err(Error::denied(format!(

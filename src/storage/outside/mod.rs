@@ -6,7 +6,7 @@
 
 pub(in crate::storage) mod address;
 mod bucket;
-mod header;
+pub(in crate::storage) mod header;
 mod web;
 
 use std::ops::Range;
