@@ -87,7 +87,7 @@ impl RemoteSource {
         };
         let key = parts.path.strip_prefix('/').unwrap_or(parts.path);
         match self.buckets.ask(&bucket, key, what, condition, grant).await {
-            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, &why))),
+            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, bucket.server().as_deref(), &why))),
             other => other,
         }
     }
@@ -101,7 +101,7 @@ impl RemoteSource {
             };
             match self.web.ask(&at, what, condition, grant).await {
                 Err(Unanswered::Elsewhere(to)) => at = to,
-                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, &why))),
+                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, None, &why))),
                 other => return other,
             }
         }
@@ -299,7 +299,7 @@ impl Place {
                 Error::corrupt(self.says(format_args!("is cut short{size}")))
             }
             Unanswered::Denied => Error::denied(self.says("is denied by its server; it may want credentials")),
-            Unanswered::Forbidden(why) => self.forbidden(&self.url, &why),
+            Unanswered::Forbidden(why) => self.forbidden(&self.url, None, &why),
             Unanswered::Elsewhere(to) => self.sent_on(&to),
             Unanswered::Unable(why) => Error::unsupported(self.says(format_args!("cannot be read: {why}"))),
             Unanswered::Unasked(error) if error.kind() == ErrorKind::Denied || error.to_string().contains("://") => error,
@@ -313,10 +313,11 @@ impl Place {
         Error::denied(self.says(format_args!("is sent on to {to} by its server, which is not allowed; add --allow {to}")))
     }
 
-    /// The refusal of an address that is not public.
-    fn forbidden(&self, at: &str, why: &str) -> Error {
+    /// The refusal of an address that is not public; `server` is the one that the snapshot chose.
+    fn forbidden(&self, at: &str, server: Option<&str>, why: &str) -> Error {
         let at = directory(at);
-        Error::denied(self.says(format_args!("is not asked, because {why}; if that is meant, add --allow {at}=private")))
+        let server = server.map_or_else(String::new, |server| format!("+at:{}", url::shown_whole(server)));
+        Error::denied(self.says(format_args!("is not asked, because {why}; if that is meant, add --allow {at}=private{server}")))
     }
 }
 
