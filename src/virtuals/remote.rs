@@ -100,6 +100,10 @@ impl RemoteSource {
                 return Err(Unanswered::Unasked(if at == place.url { place.denied(None) } else { place.sent_on(&at) }));
             };
             match self.web.ask(&at, what, condition, grant).await {
+                Err(Unanswered::Elsewhere(to)) if url::leads_away(to.split(['?', '#']).next().unwrap_or(&to)) => {
+                    let why = "is sent on by its server to a URL with a . or .. segment, which may lead anywhere";
+                    return Err(Unanswered::Unasked(Error::denied(place.says(why))));
+                }
                 Err(Unanswered::Elsewhere(to)) => at = to,
                 Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, None, &why))),
                 other => return other,

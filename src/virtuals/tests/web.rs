@@ -260,6 +260,9 @@ async fn answers_that_send_elsewhere_are_followed_only_where_the_reader_allows_i
         assert!(message.contains("is sent on to") && message.contains(shown) && message.contains("add --allow"), "{message}");
         assert!(!message.contains("secret"), "{message}");
     }
+    // By a spelling of the path that another server may read as a way out.
+    let message = Reader::of(sending("/data/x%2f..%2F../private/a.nc".to_owned())).fails(&record, ErrorKind::Denied).await;
+    assert!(message.contains(". or .. segment"), "{message}");
     // To a place that is allowed, at an address that is not.
     let inner = Server::start(|request| Shown::new(CONTENT).answer(request));
     let (to, port) = (inner.url("/data/a.nc"), inner.port);
