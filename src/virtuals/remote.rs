@@ -7,6 +7,7 @@
 //! digest is verified by one read of the whole file, and the verdict is kept for as long as the process lives and the
 //! server tells the same of the file.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::url::{self, Scheme};
 use super::validator::{Expected, Stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
-use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswered, Web, What};
+use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswered, Web, What, time_for};
 
 /// How often an answer may send elsewhere.
 const HOPS: usize = 5;
@@ -32,8 +33,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Up to here a part is cut out of the whole file when the server knows no ranges.
 const CUT_FROM_WHOLE: u64 = 16 << 20;
 
-/// What was known of a file when it was read whole: its URL, what the server told of it, and the hash.
-type Read = (String, Facts, HashAlgorithm);
+/// What was known of a file when it was read whole: its URL, at which server, what that told of it, and the hash.
+type Read = (String, BTreeMap<String, String>, Facts, HashAlgorithm);
 
 /// A part of a file, and what the file must be.
 #[derive(Clone, Copy)]
@@ -148,7 +149,10 @@ impl RemoteSource {
         if facts.etag.is_none() && facts.modified.is_none() {
             return Err(Error::unsupported(place.says("cannot be verified: its server tells neither a strong etag nor a date")));
         }
-        let key = (place.url.clone(), facts.clone(), hash);
+        let Some(size) = facts.size else {
+            return Err(Error::unsupported(place.says("cannot be verified: its server does not tell its size")));
+        };
+        let key = (place.url.clone(), place.options.clone(), facts.clone(), hash);
         if let Some(known) = self.digests.get(&key) {
             return Ok(known);
         }
@@ -158,15 +162,18 @@ impl RemoteSource {
             if !same(&answer.facts, facts) {
                 return Err(Unanswered::Changed);
             }
-            let (mut digester, mut length) = (Digester::new(hash), 0);
-            while let Some(piece) = answer.body.try_next().await? {
-                digester.update(&piece);
-                length += piece.len() as u64;
-            }
-            if facts.size.is_some_and(|size| size != length) {
-                return Err(cut());
-            }
-            Ok(digester.finish())
+            let reading = async {
+                let (mut digester, mut length) = (Digester::new(hash), 0);
+                while let Some(piece) = answer.body.try_next().await? {
+                    digester.update(&piece);
+                    length += piece.len() as u64;
+                    if length > size {
+                        return Err(Unanswered::Changed);
+                    }
+                }
+                if length == size { Ok(digester.finish()) } else { Err(cut()) }
+            };
+            self.in_time(size, reading).await
         };
         let digest = self.patiently(whole).await.map_err(|e| place.unanswered(e))?;
         self.digests.insert(key, digest);
@@ -200,7 +207,16 @@ impl RemoteSource {
         if skipped > 0 && range.end > CUT_FROM_WHOLE {
             return Err(Unanswered::Unable("its server answers without the range that was asked for".to_owned()));
         }
-        collect(&mut answer, skipped, range.end - range.start).await
+        let length = range.end - range.start;
+        self.in_time(skipped + length, collect(&mut answer, skipped, length)).await
+    }
+
+    /// Waits for `length` bytes to be read, as long as a slow line needs for them: a server that never quite keeps silent
+    /// could go on for ever.
+    async fn in_time<T>(&self, length: u64, reading: impl Future<Output = Result<T, Unanswered>>) -> Result<T, Unanswered> {
+        let limit = time_for(length, self.patience);
+        let late = |_| Err(Unanswered::Lost(Error::unavailable(format!("does not give {length} bytes within {limit:?}"))));
+        tokio::time::timeout(limit, reading).await.unwrap_or_else(late)
     }
 }
 
