@@ -48,7 +48,9 @@ impl Told {
 impl Cloud {
     /// Whether a failure says that an object is not there (and its bucket is).
     pub(super) fn is_absence(error: &object_store::Error) -> bool {
-        matches!(error, object_store::Error::NotFound { .. }) && !Told::by(error).no_bucket
+        let told = Told::by(error);
+        // The client says so, too, of a web server that does not take such requests (405), which says nothing of the object.
+        matches!(error, object_store::Error::NotFound { .. }) && !told.no_bucket && matches!(told.status, None | Some(404 | 410))
     }
 
     /// Says what went wrong when `what` (`x cannot be read`) was asked for.
