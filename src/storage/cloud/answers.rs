@@ -14,9 +14,7 @@ use chrono::DateTime;
 use futures::StreamExt as _;
 use http_body::{Body, Frame};
 use object_store::ClientOptions;
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
-};
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService};
 
 use crate::error::{Error, Result};
 use crate::storage::outside::address::{self, PublicOnly};
@@ -66,8 +64,9 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// A client for `endpoint` whose requests may stand still for `patience`, and go to public addresses only if told so.
-    pub(super) fn new(endpoint: Option<&url::Url>, patience: Duration, public_only: bool) -> Result<Self> {
+    /// A client for `endpoint`, and for whoever gives out credentials unless it `asks_nobody_else`, whose requests may stand
+    /// still for `patience`, and go to public addresses only if told so.
+    pub(super) fn new(endpoint: Option<&url::Url>, asks_nobody_else: bool, patience: Duration, public_only: bool) -> Result<Self> {
         // Only the first in a process counts; where an application has chosen a provider, that one stays.
         let _chosen_already = rustls::crypto::ring::default_provider().install_default();
         let mut client = reqwest::Client::builder()
@@ -76,7 +75,7 @@ impl Connector {
             .connect_timeout(CONNECT)
             .read_timeout(patience);
         if let Some(endpoint) = endpoint {
-            if endpoint.scheme() == "http" {
+            if endpoint.scheme() == "http" && asks_nobody_else {
                 // Without encryption there is nothing to look up among the certificates of the system.
                 client = client.tls_certs_only([]);
             }
