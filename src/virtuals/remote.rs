@@ -130,9 +130,20 @@ impl RemoteSource {
         work().await
     }
 
-    /// What the server tells of the file. One that does not answer questions without a body is asked for a byte.
-    async fn facts(&self, place: &Place) -> Result<Facts, Unanswered> {
-        let none = Condition::default();
+    /// What the server tells of the recorded version where it still has it and lets us name it, else of the file as it is now.
+    async fn facts(&self, place: &Place, version: Option<&String>) -> Result<Facts, Unanswered> {
+        if version.is_some() {
+            match self.facts_of(place, version).await {
+                Err(Unanswered::Absent | Unanswered::Denied) => {}
+                other => return other,
+            }
+        }
+        self.facts_of(place, None).await
+    }
+
+    /// What the server tells. One that does not answer questions without a body is asked for a byte.
+    async fn facts_of(&self, place: &Place, version: Option<&String>) -> Result<Facts, Unanswered> {
+        let none = Condition { version: version.cloned(), ..Condition::default() };
         match self.patiently(|| self.ask(place, What::Facts, &none)).await {
             Ok(answer) => Ok(answer.facts),
             Err(Unanswered::Unable(_) | Unanswered::Denied) => match self.patiently(|| self.ask(place, What::Part(&(0..1)), &none)).await {
@@ -180,9 +191,10 @@ impl RemoteSource {
         Ok(digest)
     }
 
-    /// Asks what the server tells now, holds it against the record, and verifies a locked digest.
+    /// Asks what the server tells of what would be read, holds it against the record, and verifies a locked digest.
     async fn verified(&self, place: &Place, expected: &Expected) -> Result<Facts> {
-        let facts = self.facts(place).await.map_err(|e| place.unanswered(e))?;
+        let version = expected.condition().version;
+        let facts = self.facts(place, version.as_ref()).await.map_err(|e| place.unanswered(e))?;
         expected.compare(&facts.clone().into()).map_err(|difference| place.differs(&difference))?;
         if let Some(locked) = &expected.digest {
             let found = self.digest(place, &facts, locked.hash()).await?;
@@ -254,7 +266,7 @@ async fn collect(answer: &mut Answer, mut skipped: u64, length: u64) -> Result<B
 #[async_trait]
 impl Source for RemoteSource {
     async fn lookup(&self, place: &Place, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
-        let facts = match self.facts(place).await {
+        let facts = match self.facts(place, None).await {
             Ok(facts) => facts,
             Err(Unanswered::Absent) => return Ok(None),
             Err(other) => return Err(place.unanswered(other)),
@@ -287,8 +299,8 @@ impl Source for RemoteSource {
             // and the answer is held against the record like any other.
             Err(Unanswered::Changed) if verified.is_none() => {
                 self.verified(place, expected).await?;
-                let none = Condition::default();
-                self.patiently(|| self.part(asked, &none)).await
+                let same = Condition { version: condition.version.clone(), ..Condition::default() };
+                self.patiently(|| self.part(asked, &same)).await
             }
             // A version that is gone, or that we may not name: then the file as it is now, if it is as recorded.
             Err(Unanswered::Absent | Unanswered::Denied) if condition.version.is_some() => {

@@ -191,6 +191,31 @@ fn pieces(parts: &[Bytes], size: usize) -> Vec<Vec<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "aws")]
+    use crate::storage::{CloudOptions, Credentials};
+
+    /// A body without an end filled the memory: its length was compared with what was claimed when all of it had come.
+    #[cfg(feature = "aws")]
+    #[tokio::test]
+    async fn a_body_is_read_no_further_than_it_claims_to_be_long() {
+        let store = Cloud::open("s3://b/x", &CloudOptions::default().credentials(Credentials::Anonymous)).unwrap();
+        let piece = Bytes::from_static(&[7; 1 << 10]);
+        let endless = futures::stream::repeat_with(move || Ok(piece.clone())).boxed();
+        let answer = GetResult {
+            payload: object_store::GetResultPayload::Stream(endless),
+            meta: object_store::ObjectMeta {
+                location: Path::from("x/y"),
+                last_modified: chrono::DateTime::UNIX_EPOCH,
+                size: 1 << 20,
+                e_tag: None,
+                version: None,
+            },
+            range: 5..10_000,
+            attributes: object_store::Attributes::new(),
+            extensions: Default::default(),
+        };
+        assert_eq!(store.body("y", answer).await.unwrap_err().kind(), crate::ErrorKind::Corrupt);
+    }
 
     #[test]
     fn pieces_are_the_parts_end_to_end() {

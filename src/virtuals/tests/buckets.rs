@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
+use crate::id::HashAlgorithm;
 use crate::storage::outside::Bucket;
 use crate::virtuals::{Access, Locator, Lookup, Virtuals};
 use crate::{Error, ErrorKind, Timestamp};
@@ -155,6 +156,13 @@ async fn the_recorded_version_is_read_for_as_long_as_it_is_there() {
     let kept = Reader::of(versioned("v2", &["v1", "v2"]));
     assert_eq!(kept.read(&record).await.unwrap(), b"4567", "the version that was pinned");
     Reader::of(versioned("v2", &["v2"])).fails(&record, ErrorKind::SourceChanged).await;
+    // So is one whose digest is locked: the current one was looked at, found to be another, and the read given up.
+    let locked = Lookup { digest: Some(HashAlgorithm::Sha2_256), ..Lookup::at(NOW) };
+    let first = Reader::of(versioned("v1", &["v1"]));
+    let locked = first.virtuals.lookup(&first.containers, &first.file, locked).await.unwrap().unwrap().record(1, 1);
+    let kept = Reader::of(versioned("v2", &["v1", "v2"]));
+    assert_eq!(kept.read(&locked).await.unwrap(), b"4567");
+    Reader::of(versioned("v2", &["v2"])).fails(&locked, ErrorKind::SourceChanged).await;
 }
 
 #[tokio::test]
@@ -162,7 +170,10 @@ async fn objects_are_read_only_where_and_as_the_reader_allows() {
     let record = recorded().await;
     let closed = Reader::with("s3", "data/a.nc", "", |request| Shown::new(CONTENT).answer(request));
     let message = closed.fails(&record, ErrorKind::Denied).await;
-    assert!(message.contains("127.0.0.1 is an address of this machine") && message.contains("s3://bucket/data/=private+at:http://127.0.0.1:"), "{message}");
+    assert!(
+        message.contains("127.0.0.1 is an address of this machine") && message.contains("s3://bucket/data/=private+at:http://127.0.0.1:"),
+        "{message}"
+    );
     let elsewhere = Reader::with("s3", "other/a.nc", "=private+at:{}", |request| Shown::new(CONTENT).answer(request));
     assert!(elsewhere.fails(&record, ErrorKind::Denied).await.contains("add --allow s3://bucket/"));
     let other_server = Reader::with("s3", "data/a.nc", "=private+at:https://s3.example.org", |request| Shown::new(CONTENT).answer(request));
