@@ -22,9 +22,9 @@ use crate::error::{Error, Result};
 /// name, which is so without a word; `env`, they carry the credentials that the environment names; `private`, it may lie
 /// at an address that is not public: of this machine, of a local network; `at:URL`, the entry is about this server only.
 ///
-/// Without `at:` credentials go to the vendor's own server, or to the one that the reader's environment names. A server
-/// that a snapshot names in its container (option `endpoint`) is asked without them, unless an entry names it too:
-/// `s3://bucket/sets/=env+at:https://s3.example.org`.
+/// Without `at:` both are about the vendor's own server, or the one that the reader's environment names. A server that a
+/// snapshot names in its container (option `endpoint`) is asked without credentials, and only at a public address, unless
+/// an entry names it too: `s3://bucket/sets/=env+at:https://s3.example.org`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allow {
     /// Without its final `/`.
@@ -34,7 +34,7 @@ pub struct Allow {
     credentials: bool,
     /// Whether addresses that are not public are meant.
     private: bool,
-    /// The server that the entry is about; `None`: any, but credentials only where no snapshot chose it.
+    /// The server that the entry is about; `None`: any, but words count only where no snapshot chose it.
     at: Option<String>,
 }
 
@@ -42,9 +42,13 @@ pub struct Allow {
 const WORDS: [&str; 3] = ["anonymous", "env", "private"];
 const AT: &str = "at:";
 
-/// A server as two may write it.
+/// A server as two may write it: the case of scheme and host says nothing, that of a path does.
 fn server(url: &str) -> String {
-    url.trim_end_matches('/').to_ascii_lowercase()
+    let url = url.trim_end_matches('/');
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url.get(host..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host + at);
+    let (server, path) = url.split_at(path);
+    server.to_ascii_lowercase() + path
 }
 
 /// Parts the URL from the words behind it. A `=` may be part of a path (`year=2025`), but does not begin a segment.
@@ -194,8 +198,10 @@ impl Access {
         let endpoint = endpoint.map(server);
         let fits = |allow: &&Allow| allow.scheme != Scheme::File && allow.permits(url) && (allow.at.is_none() || allow.at == endpoint);
         let entry = self.allowed.iter().filter(fits).max_by_key(|allow| (allow.prefix.len(), allow.at.is_some()))?;
-        let credentials = entry.credentials && (endpoint.is_none() || entry.at.is_some());
-        Some(crate::storage::outside::Grant { credentials, private: entry.private })
+        // A server that a stranger chose is given nothing that was granted to another.
+        let is_meant = endpoint.is_none() || entry.at.is_some();
+        let (credentials, private) = (entry.credentials && is_meant, entry.private && is_meant);
+        Some(crate::storage::outside::Grant { credentials, private })
     }
 
     /// Follows every symbolic link of `path` and says where it really lies, if that is allowed. Blocks on the disk.

@@ -7,6 +7,7 @@
 //! digest is verified by one read of the whole file, and the verdict is kept for as long as the process lives and the
 //! server tells the same of the file.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::url::{self, Scheme};
 use super::validator::{Expected, Stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
-use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswered, Web, What};
+use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswered, Web, What, time_for};
 
 /// How often an answer may send elsewhere.
 const HOPS: usize = 5;
@@ -32,8 +33,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Up to here a part is cut out of the whole file when the server knows no ranges.
 const CUT_FROM_WHOLE: u64 = 16 << 20;
 
-/// What was known of a file when it was read whole: its URL, what the server told of it, and the hash.
-type Read = (String, Facts, HashAlgorithm);
+/// What was known of a file when it was read whole: its URL, at which server, what that told of it, and the hash.
+type Read = (String, BTreeMap<String, String>, Facts, HashAlgorithm);
 
 /// A part of a file, and what the file must be.
 #[derive(Clone, Copy)]
@@ -87,7 +88,7 @@ impl RemoteSource {
         };
         let key = parts.path.strip_prefix('/').unwrap_or(parts.path);
         match self.buckets.ask(&bucket, key, what, condition, grant).await {
-            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, &why))),
+            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, bucket.server().as_deref(), &why))),
             other => other,
         }
     }
@@ -100,8 +101,12 @@ impl RemoteSource {
                 return Err(Unanswered::Unasked(if at == place.url { place.denied(None) } else { place.sent_on(&at) }));
             };
             match self.web.ask(&at, what, condition, grant).await {
+                Err(Unanswered::Elsewhere(to)) if url::leads_away(to.split(['?', '#']).next().unwrap_or(&to)) => {
+                    let why = "is sent on by its server to a URL with a . or .. segment, which may lead anywhere";
+                    return Err(Unanswered::Unasked(Error::denied(place.says(why))));
+                }
                 Err(Unanswered::Elsewhere(to)) => at = to,
-                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, &why))),
+                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, None, &why))),
                 other => return other,
             }
         }
@@ -125,9 +130,20 @@ impl RemoteSource {
         work().await
     }
 
-    /// What the server tells of the file. One that does not answer questions without a body is asked for a byte.
-    async fn facts(&self, place: &Place) -> Result<Facts, Unanswered> {
-        let none = Condition::default();
+    /// What the server tells of the recorded version where it still has it and lets us name it, else of the file as it is now.
+    async fn facts(&self, place: &Place, version: Option<&String>) -> Result<Facts, Unanswered> {
+        if version.is_some() {
+            match self.facts_of(place, version).await {
+                Err(Unanswered::Absent | Unanswered::Denied) => {}
+                other => return other,
+            }
+        }
+        self.facts_of(place, None).await
+    }
+
+    /// What the server tells. One that does not answer questions without a body is asked for a byte.
+    async fn facts_of(&self, place: &Place, version: Option<&String>) -> Result<Facts, Unanswered> {
+        let none = Condition { version: version.cloned(), ..Condition::default() };
         match self.patiently(|| self.ask(place, What::Facts, &none)).await {
             Ok(answer) => Ok(answer.facts),
             Err(Unanswered::Unable(_) | Unanswered::Denied) => match self.patiently(|| self.ask(place, What::Part(&(0..1)), &none)).await {
@@ -144,7 +160,10 @@ impl RemoteSource {
         if facts.etag.is_none() && facts.modified.is_none() {
             return Err(Error::unsupported(place.says("cannot be verified: its server tells neither a strong etag nor a date")));
         }
-        let key = (place.url.clone(), facts.clone(), hash);
+        let Some(size) = facts.size else {
+            return Err(Error::unsupported(place.says("cannot be verified: its server does not tell its size")));
+        };
+        let key = (place.url.clone(), place.options.clone(), facts.clone(), hash);
         if let Some(known) = self.digests.get(&key) {
             return Ok(known);
         }
@@ -154,24 +173,28 @@ impl RemoteSource {
             if !same(&answer.facts, facts) {
                 return Err(Unanswered::Changed);
             }
-            let (mut digester, mut length) = (Digester::new(hash), 0);
-            while let Some(piece) = answer.body.try_next().await? {
-                digester.update(&piece);
-                length += piece.len() as u64;
-            }
-            if facts.size.is_some_and(|size| size != length) {
-                return Err(cut());
-            }
-            Ok(digester.finish())
+            let reading = async {
+                let (mut digester, mut length) = (Digester::new(hash), 0);
+                while let Some(piece) = answer.body.try_next().await? {
+                    digester.update(&piece);
+                    length += piece.len() as u64;
+                    if length > size {
+                        return Err(Unanswered::Changed);
+                    }
+                }
+                if length == size { Ok(digester.finish()) } else { Err(cut()) }
+            };
+            self.in_time(size, reading).await
         };
         let digest = self.patiently(whole).await.map_err(|e| place.unanswered(e))?;
         self.digests.insert(key, digest);
         Ok(digest)
     }
 
-    /// Asks what the server tells now, holds it against the record, and verifies a locked digest.
+    /// Asks what the server tells of what would be read, holds it against the record, and verifies a locked digest.
     async fn verified(&self, place: &Place, expected: &Expected) -> Result<Facts> {
-        let facts = self.facts(place).await.map_err(|e| place.unanswered(e))?;
+        let version = expected.condition().version;
+        let facts = self.facts(place, version.as_ref()).await.map_err(|e| place.unanswered(e))?;
         expected.compare(&facts.clone().into()).map_err(|difference| place.differs(&difference))?;
         if let Some(locked) = &expected.digest {
             let found = self.digest(place, &facts, locked.hash()).await?;
@@ -196,7 +219,16 @@ impl RemoteSource {
         if skipped > 0 && range.end > CUT_FROM_WHOLE {
             return Err(Unanswered::Unable("its server answers without the range that was asked for".to_owned()));
         }
-        collect(&mut answer, skipped, range.end - range.start).await
+        let length = range.end - range.start;
+        self.in_time(skipped + length, collect(&mut answer, skipped, length)).await
+    }
+
+    /// Waits for `length` bytes to be read, as long as a slow line needs for them: a server that never quite keeps silent
+    /// could go on for ever.
+    async fn in_time<T>(&self, length: u64, reading: impl Future<Output = Result<T, Unanswered>>) -> Result<T, Unanswered> {
+        let limit = time_for(length, self.patience);
+        let late = |_| Err(Unanswered::Lost(Error::unavailable(format!("does not give {length} bytes within {limit:?}"))));
+        tokio::time::timeout(limit, reading).await.unwrap_or_else(late)
     }
 }
 
@@ -234,7 +266,7 @@ async fn collect(answer: &mut Answer, mut skipped: u64, length: u64) -> Result<B
 #[async_trait]
 impl Source for RemoteSource {
     async fn lookup(&self, place: &Place, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
-        let facts = match self.facts(place).await {
+        let facts = match self.facts(place, None).await {
             Ok(facts) => facts,
             Err(Unanswered::Absent) => return Ok(None),
             Err(other) => return Err(place.unanswered(other)),
@@ -267,8 +299,8 @@ impl Source for RemoteSource {
             // and the answer is held against the record like any other.
             Err(Unanswered::Changed) if verified.is_none() => {
                 self.verified(place, expected).await?;
-                let none = Condition::default();
-                self.patiently(|| self.part(asked, &none)).await
+                let same = Condition { version: condition.version.clone(), ..Condition::default() };
+                self.patiently(|| self.part(asked, &same)).await
             }
             // A version that is gone, or that we may not name: then the file as it is now, if it is as recorded.
             Err(Unanswered::Absent | Unanswered::Denied) if condition.version.is_some() => {
@@ -299,7 +331,7 @@ impl Place {
                 Error::corrupt(self.says(format_args!("is cut short{size}")))
             }
             Unanswered::Denied => Error::denied(self.says("is denied by its server; it may want credentials")),
-            Unanswered::Forbidden(why) => self.forbidden(&self.url, &why),
+            Unanswered::Forbidden(why) => self.forbidden(&self.url, None, &why),
             Unanswered::Elsewhere(to) => self.sent_on(&to),
             Unanswered::Unable(why) => Error::unsupported(self.says(format_args!("cannot be read: {why}"))),
             Unanswered::Unasked(error) if error.kind() == ErrorKind::Denied || error.to_string().contains("://") => error,
@@ -313,10 +345,11 @@ impl Place {
         Error::denied(self.says(format_args!("is sent on to {to} by its server, which is not allowed; add --allow {to}")))
     }
 
-    /// The refusal of an address that is not public.
-    fn forbidden(&self, at: &str, why: &str) -> Error {
+    /// The refusal of an address that is not public; `server` is the one that the snapshot chose.
+    fn forbidden(&self, at: &str, server: Option<&str>, why: &str) -> Error {
         let at = directory(at);
-        Error::denied(self.says(format_args!("is not asked, because {why}; if that is meant, add --allow {at}=private")))
+        let server = server.map_or_else(String::new, |server| format!("+at:{}", url::shown_whole(server)));
+        Error::denied(self.says(format_args!("is not asked, because {why}; if that is meant, add --allow {at}=private{server}")))
     }
 }
 

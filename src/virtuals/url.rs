@@ -151,7 +151,8 @@ fn check_remote(url: Url<'_>) -> Result<(), String> {
     if let Some(name) = query.and_then(secret_parameter) {
         return Err(format!("is signed or holds a secret ({}); leave it out, and give it when reading", shown(&name)));
     }
-    if path.split('/').any(is_dot_segment) {
+    let leads_away = if url.scheme.is_http() { leads_away(path) } else { path.split('/').any(is_dot_segment) };
+    if leads_away {
         return Err("has a . or .. segment; write the path without it".to_owned());
     }
     if url.scheme.is_http() {
@@ -168,6 +169,14 @@ fn check_remote(url: Url<'_>) -> Result<(), String> {
 fn is_dot_segment(segment: &str) -> bool {
     // Most segments are told by their first byte.
     segment.starts_with(['.', '%']) && segment.len() <= 6 && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+}
+
+/// Whether the path of a URL of a web server may lead out of where it begins to lie: servers may take `%2f` and `%5c` for
+/// what they stand for before they resolve dot segments.
+pub(crate) fn leads_away(path: &str) -> bool {
+    let is_separator = |c| matches!(c, '/' | '\\');
+    let dots = |path: &str| path.split(is_separator).any(is_dot_segment);
+    if path.contains('%') { dots(&path.to_ascii_lowercase().replace("%2f", "/").replace("%5c", "/")) } else { dots(path) }
 }
 
 /// Whether a name says that its value is a secret, or half of one.

@@ -100,6 +100,30 @@ async fn errors_name_what_to_do() {
     }
 }
 
+/// A branch, prefix or bucket may be named by a word that an answer may hold. Where that word was looked for in the client's
+/// whole message, which names the URL, a lost answer became a definite one, and nobody asked what had become of the write.
+#[tokio::test]
+async fn a_lost_answer_is_lost_whatever_the_place_is_called() {
+    let listener = bound();
+    let place = Place::s3(&format!("http://{}", listener.local_addr().unwrap()), None);
+    let hanging_up = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    for url in ["s3://url-redirects/x", "s3://firn/NoSuchBucket", "s3://firn/ContainerNotFound"] {
+        let place = Place { url: url.to_owned(), ..place.clone() };
+        let mut options = options(&place);
+        options.cloud = options.cloud.patience(std::time::Duration::from_millis(300));
+        options.cloud.retry_for = std::time::Duration::from_millis(100);
+        let error = Repository::create_with(url, options.clone().into()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{url}: {error:?}");
+        let error = Repository::open_with(url, options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{url}: {error:?}");
+    }
+    hanging_up.abort();
+}
+
 #[tokio::test]
 async fn a_bucket_that_may_only_be_read_can_be_read() {
     let place = Place::our_s3();

@@ -2,21 +2,31 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::DateTime;
+use futures::StreamExt as _;
+use http_body::{Body, Frame};
 use object_store::ClientOptions;
-use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService};
 
 use crate::error::{Error, Result};
-use crate::storage::outside::address::PublicOnly;
+use crate::storage::outside::address::{self, PublicOnly};
+use crate::storage::outside::header;
 use crate::time::Timestamp;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
+/// So much is read of an answer that is an error: enough for every one that a store explains.
+const EXPLANATION: usize = 64 << 10;
+/// No page of a listing and no token is longer. The client keeps them in memory whole.
+const LONGEST_PAGE: u64 = 64 << 20;
 
 /// What has been sent, and what the store's clock showed when it last answered.
 #[derive(Debug, Default)]
@@ -50,11 +60,13 @@ impl Answers {
 pub(super) struct Connector {
     client: reqwest::Client,
     answers: Arc<Answers>,
+    patience: Duration,
 }
 
 impl Connector {
-    /// A client for `endpoint` whose requests may stand still for `patience`, and go to public addresses only if told so.
-    pub(super) fn new(endpoint: Option<&url::Url>, patience: Duration, public_only: bool) -> Result<Self> {
+    /// A client for `endpoint`, and for whoever gives out credentials unless it `asks_nobody_else`, whose requests may stand
+    /// still for `patience`, and go to public addresses only if told so.
+    pub(super) fn new(endpoint: Option<&url::Url>, asks_nobody_else: bool, patience: Duration, public_only: bool) -> Result<Self> {
         // Only the first in a process counts; where an application has chosen a provider, that one stays.
         let _chosen_already = rustls::crypto::ring::default_provider().install_default();
         let mut client = reqwest::Client::builder()
@@ -63,7 +75,7 @@ impl Connector {
             .connect_timeout(CONNECT)
             .read_timeout(patience);
         if let Some(endpoint) = endpoint {
-            if endpoint.scheme() == "http" {
+            if endpoint.scheme() == "http" && asks_nobody_else {
                 // Without encryption there is nothing to look up among the certificates of the system.
                 client = client.tls_certs_only([]);
             }
@@ -76,7 +88,7 @@ impl Connector {
             client = client.no_proxy().dns_resolver(Arc::new(PublicOnly));
         }
         let client = client.build().map_err(|e| Error::unsupported("no HTTP client can be made on this machine").caused_by(e))?;
-        Ok(Self { client, answers: Arc::default() })
+        Ok(Self { client, answers: Arc::default(), patience })
     }
 
     pub(super) fn answers(&self) -> Arc<Answers> {
@@ -110,19 +122,96 @@ impl HttpConnector for Connector {
     }
 }
 
-/// The client, watched.
+/// The client, watched. The client above it sets memory aside for whatever length an
+/// answer announces, reads errors to their end, and panics where a URL cannot be asked: none of that reaches it.
 #[derive(Debug)]
 struct Watched(Connector);
 
 #[async_trait]
 impl HttpService for Watched {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let Connector { client, answers } = &self.0;
+        let Connector { client, answers, patience } = &self.0;
+        url::Url::parse(&request.uri().to_string()).map_err(|e| HttpError::new(HttpErrorKind::Unknown, e))?;
+        let limit = if is_for_an_object(&request) { u64::MAX } else { LONGEST_PAGE };
         answers.requests.fetch_add(1, Ordering::Relaxed);
-        let response = HttpService::call(client, request).await?;
+        let response = HttpService::call(client, request).await.map_err(final_refusal)?;
         if let Some(date) = response.headers().get("date").and_then(|value| value.to_str().ok()) {
             answers.note(date);
         }
-        Ok(response)
+        let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
+        if response.status().as_u16() == 206 && range.is_some_and(|range| header::content_range(range).is_none()) {
+            return Err(HttpError::new(HttpErrorKind::Decode, Unfit("a part that is none")));
+        }
+        let is_success = response.status().is_success();
+        let (parts, body) = response.into_parts();
+        let body = if is_success { HttpResponseBody::new(Bounded { body, left: limit }) } else { explanation(body, *patience).await };
+        Ok(HttpResponse::from_parts(parts, body))
     }
 }
+
+/// An address that may not be asked stays forbidden however often it is asked; the client takes it for a failed connection.
+fn final_refusal(error: HttpError) -> HttpError {
+    if address::refusal(&error).is_some() { HttpError::new(HttpErrorKind::Unknown, error) } else { error }
+}
+
+/// Whether the answer's body is an object, which is handed on as it comes, and not read into memory by the client.
+fn is_for_an_object(request: &HttpRequest) -> bool {
+    let is_listing = |query: &str| query.split('&').any(|pair| matches!(pair, "list-type=2" | "comp=list"));
+    request.method() == "GET" && !request.uri().query().is_some_and(is_listing)
+}
+
+/// The beginning of what an answer says that is an error, as far as it comes in time; what is no text is replaced.
+async fn explanation(body: HttpResponseBody, patience: Duration) -> HttpResponseBody {
+    let (mut said, mut stream) = (Vec::new(), body.bytes_stream());
+    let reading = async {
+        while let Some(Ok(piece)) = stream.next().await {
+            said.extend_from_slice(piece.get(..EXPLANATION - said.len()).unwrap_or(&piece));
+            if said.len() == EXPLANATION {
+                break;
+            }
+        }
+    };
+    // The status has come, and counts without its explanation.
+    let _late = tokio::time::timeout(patience, reading).await;
+    String::from_utf8_lossy(&said).into_owned().into()
+}
+
+/// A body that does not announce its length, for which memory would be set aside, and ends in an error past a limit.
+#[derive(Debug)]
+struct Bounded {
+    body: HttpResponseBody,
+    left: u64,
+}
+
+impl Body for Bounded {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match self.left.checked_sub(length) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Decode, Unfit("more than any page has"))))),
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// An answer that is not handed on.
+#[derive(Debug)]
+struct Unfit(&'static str);
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer holds {}", self.0)
+    }
+}
+
+impl std::error::Error for Unfit {}

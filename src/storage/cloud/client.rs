@@ -28,8 +28,6 @@ pub(crate) struct Connection {
 pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Connection> {
     let vendor = Vendor::of(place.scheme);
     let endpoint = endpoint(place, &vendor, &options.variables)?;
-    let connector = Connector::new(endpoint.as_ref(), options.patience, options.public_only)?;
-    let answers = connector.answers();
     let access = match options.credentials {
         Some(named) => named,
         None => from_variables(&options.variables)?,
@@ -40,6 +38,13 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
             vendor.credentials_shown
         )));
     }
+    let asks_nobody_else = match access {
+        Credentials::Anonymous => true,
+        Credentials::Named => vendor.fetches_nothing(&options.variables),
+        Credentials::Machine => false,
+    };
+    let connector = Connector::new(endpoint.as_ref(), asks_nobody_else, options.patience, options.public_only)?;
+    let answers = connector.answers();
     let make = |retries: RetryConfig| {
         let plan = Plan { place, vendor: &vendor, variables: &options.variables, access, retries, connector: connector.clone() };
         match place.scheme {
@@ -82,6 +87,8 @@ struct Vendor {
     credentials: &'static [&'static str],
     /// Sets of variables each of which is enough to sign a request; empty when requests are never signed.
     enough: &'static [&'static [&'static str]],
+    /// How many of these sets, the first ones, sign requests by themselves; with the others credentials are fetched.
+    fixed: usize,
     credentials_shown: &'static str,
 }
 
@@ -96,8 +103,17 @@ impl Vendor {
     }
 
     fn names_credentials(&self, variables: &Variables) -> bool {
-        self.enough.is_empty() || self.enough.iter().any(|all| all.iter().all(|name| variables.get(name).is_some()))
+        self.enough.is_empty() || are_named(self.enough, variables)
     }
+
+    /// Whether what is named signs requests without another server being asked for credentials.
+    fn fetches_nothing(&self, variables: &Variables) -> bool {
+        self.enough.is_empty() || are_named(self.enough.get(..self.fixed).unwrap_or_default(), variables)
+    }
+}
+
+fn are_named(sets: &[&[&str]], variables: &Variables) -> bool {
+    sets.iter().any(|all| all.iter().all(|name| variables.get(name).is_some()))
 }
 
 const AMAZON: Vendor = Vendor {
@@ -132,6 +148,7 @@ const AMAZON: Vendor = Vendor {
         &["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"],
         &["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"],
     ],
+    fixed: 1,
     credentials_shown: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 };
 
@@ -156,6 +173,7 @@ const AZURE: Vendor = Vendor {
         &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"],
         &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"],
     ],
+    fixed: 3,
     credentials_shown: "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 };
 
@@ -164,12 +182,13 @@ const GOOGLE: Vendor = Vendor {
     allow_http: "GOOGLE_ALLOW_HTTP",
     settings: &["GOOGLE_BASE_URL"],
     credentials: &["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_BEARER_TOKEN"],
-    enough: &[&["GOOGLE_APPLICATION_CREDENTIALS"], &["GOOGLE_SERVICE_ACCOUNT"], &["GOOGLE_SERVICE_ACCOUNT_KEY"], &["GOOGLE_BEARER_TOKEN"]],
+    enough: &[&["GOOGLE_BEARER_TOKEN"], &["GOOGLE_APPLICATION_CREDENTIALS"], &["GOOGLE_SERVICE_ACCOUNT"], &["GOOGLE_SERVICE_ACCOUNT_KEY"]],
+    fixed: 1,
     credentials_shown: "GOOGLE_APPLICATION_CREDENTIALS",
 };
 
 /// A web server: the place is the endpoint, and requests carry no name.
-const WEB: Vendor = Vendor { endpoint: &[], allow_http: "", settings: &[], credentials: &[], enough: &[], credentials_shown: "" };
+const WEB: Vendor = Vendor { endpoint: &[], allow_http: "", settings: &[], credentials: &[], enough: &[], fixed: 0, credentials_shown: "" };
 
 fn from_variables(variables: &Variables) -> Result<Credentials> {
     match variables.get("FIRN_CREDENTIALS") {
@@ -188,6 +207,8 @@ fn endpoint(place: &CloudPlace, vendor: &Vendor, variables: &Variables) -> Resul
     }
     let Some((name, text)) = vendor.endpoint.iter().find_map(|name| Some((name, variables.get(name)?))) else { return Ok(None) };
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    // What is asked for is put behind it.
+    let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
     let url = url.ok_or_else(|| Error::invalid(format!("{name} is no URL of a server")))?;
     if url.scheme() == "http" && !is_loopback(&url) && variables.get(vendor.allow_http) != Some("true") {
         return Err(Error::denied(format!(
@@ -301,4 +322,26 @@ fn web(plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
 #[cfg(not(feature = "http"))]
 fn web(_plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
     Err(lacking("http", "http"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server without encryption was asked by a client that trusts no certificate, which then could not fetch the
+    /// credentials either.
+    #[test]
+    fn credentials_that_are_fetched_are_told_from_those_that_are_there() {
+        let fetches_nothing = |vendor: &Vendor, named: &[&str]| {
+            vendor.fetches_nothing(&named.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect())
+        };
+        assert!(fetches_nothing(&AMAZON, &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]));
+        assert!(!fetches_nothing(&AMAZON, &["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"]));
+        assert!(!fetches_nothing(&AMAZON, &["AWS_ACCESS_KEY_ID"]));
+        assert!(fetches_nothing(&AZURE, &["AZURE_STORAGE_TOKEN"]));
+        assert!(!fetches_nothing(&AZURE, &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"]));
+        assert!(fetches_nothing(&GOOGLE, &["GOOGLE_BEARER_TOKEN"]));
+        assert!(!fetches_nothing(&GOOGLE, &["GOOGLE_SERVICE_ACCOUNT"]));
+        assert!(fetches_nothing(&WEB, &[]));
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::future::ready;
 use std::ops::Range;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, FuturesUnordered};
@@ -13,6 +12,7 @@ use object_store::{GetOptions, GetRange, GetResult, ObjectStore as _, ObjectStor
 use super::place::Scheme;
 use super::store::Cloud;
 use crate::error::{Error, Result};
+use crate::storage::outside::time_for;
 use crate::storage::{ObjectMeta, check_range};
 use crate::time::Timestamp;
 
@@ -22,8 +22,6 @@ const PART: usize = 8 << 20;
 const MOST_PARTS: usize = 9_000;
 /// Parts of one object on their way at a time.
 const PARTS_AT_ONCE: usize = 4;
-/// What a slow line must carry, in bytes a second, for an answer to be waited for.
-const SLOWEST: u64 = 16 << 10;
 /// No object is longer, and no server reads a larger number wrongly.
 const LONGEST: u64 = 1 << 50;
 
@@ -69,24 +67,26 @@ impl Cloud {
         let mut stream = answer.into_stream();
         let collect = async {
             let first = stream.try_next().await?.unwrap_or_default();
-            if first.len() as u64 == length {
+            if first.len() as u64 >= length {
                 return Ok(first);
             }
-            // Not as long as the answer claims to be: that is what somebody else says.
+            // Nothing is set aside for what the answer claims to be: that is what somebody else says.
             let mut whole = BytesMut::from(first);
-            while let Some(next) = stream.try_next().await? {
+            while (whole.len() as u64) <= length
+                && let Some(next) = stream.try_next().await?
+            {
                 whole.extend_from_slice(&next);
             }
             Ok(whole.freeze())
         };
-        let limit = self.patience.saturating_mul(2).saturating_add(Duration::from_secs(length / SLOWEST));
+        let limit = time_for(length, self.patience);
         let bytes = match tokio::time::timeout(limit, collect).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(e)) => return Err(self.trouble(&format!("{name} cannot be read"), e)),
             Err(_) => return Err(Error::unavailable(format!("{self}: {name}: {length} bytes did not come within {limit:?}"))),
         };
         if bytes.len() as u64 != length {
-            return Err(Error::corrupt(format!("{self}: {name}: the answer has {} bytes instead of {length}", bytes.len())));
+            return Err(Error::corrupt(format!("{self}: {name}: the answer has {} bytes instead of {length}, or more", bytes.len())));
         }
         Ok(bytes)
     }
@@ -191,6 +191,31 @@ fn pieces(parts: &[Bytes], size: usize) -> Vec<Vec<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "aws")]
+    use crate::storage::{CloudOptions, Credentials};
+
+    /// A body without an end filled the memory: its length was compared with what was claimed when all of it had come.
+    #[cfg(feature = "aws")]
+    #[tokio::test]
+    async fn a_body_is_read_no_further_than_it_claims_to_be_long() {
+        let store = Cloud::open("s3://b/x", &CloudOptions::default().credentials(Credentials::Anonymous)).unwrap();
+        let piece = Bytes::from_static(&[7; 1 << 10]);
+        let endless = futures::stream::repeat_with(move || Ok(piece.clone())).boxed();
+        let answer = GetResult {
+            payload: object_store::GetResultPayload::Stream(endless),
+            meta: object_store::ObjectMeta {
+                location: Path::from("x/y"),
+                last_modified: chrono::DateTime::UNIX_EPOCH,
+                size: 1 << 20,
+                e_tag: None,
+                version: None,
+            },
+            range: 5..10_000,
+            attributes: object_store::Attributes::new(),
+            extensions: Default::default(),
+        };
+        assert_eq!(store.body("y", answer).await.unwrap_err().kind(), crate::ErrorKind::Corrupt);
+    }
 
     #[test]
     fn pieces_are_the_parts_end_to_end() {

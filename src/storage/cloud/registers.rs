@@ -6,6 +6,7 @@ use object_store::{Error as StoreError, ObjectStore as _, ObjectStoreExt as _, P
 use super::conditions::Conditions;
 use super::place::Scheme;
 use super::store::Cloud;
+use super::trouble::Told;
 use crate::error::{Error, Result};
 use crate::storage::{Expected, Replaced, Version, Versioned};
 
@@ -60,7 +61,9 @@ impl Cloud {
             }
             // What does not exist does not have the version that was expected.
             Err(e) if Self::is_absence(&e) && matches!(expected, Expected::Is(_)) => Ok(Replaced::Refused),
-            Err(e) => Err(self.trouble(&format!("{name} cannot be replaced"), e)),
+            Err(e) if Told::by(&e).is_answer() => Err(self.trouble(&format!("{name} cannot be replaced"), e)),
+            // Whatever it looks like: without an answer nothing says that it was not applied.
+            Err(e) => Err(Error::unavailable(format!("{self}: {name}: its replacement was given no whole answer")).caused_by(e)),
         }
     }
 

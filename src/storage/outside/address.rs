@@ -61,7 +61,7 @@ pub(super) fn require_public(named: Option<IpAddr>) -> Result<(), Unanswered> {
 }
 
 /// The refusal among the causes of an error, if that is what it came from.
-pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<Unanswered> {
+pub(in crate::storage) fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<Unanswered> {
     let mut cause = Some(error);
     while let Some(next) = cause {
         if let Some(Forbidden(why)) = next.downcast_ref() {

@@ -91,12 +91,7 @@ impl Buckets {
         if let Some(store) = connected.get(&known) {
             return Ok(Arc::clone(store));
         }
-        // Both become a part of the server's name, and must not make it another one.
-        let is_word = |word: &String| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if !bucket.region.iter().chain(&bucket.account).all(is_word) {
-            let wrong = Error::invalid("has a container whose region or account is none: letters, digits and '-'");
-            return Err(Unanswered::Unasked(wrong));
-        }
+        check(bucket).map_err(Unanswered::Unasked)?;
         let place = CloudPlace::parse(&bucket.scheme, &format!("//{}", bucket.name)).transpose().map_err(Unanswered::Unasked)?;
         let place = place.ok_or_else(|| Unanswered::Unasked(Error::internal("no bucket has this scheme")))?;
         let options = self.options(bucket, grant);
@@ -122,6 +117,25 @@ impl Buckets {
     }
 }
 
+/// Refuses what would make the client ask another server than the one that is said, or one that cannot be named.
+fn check(bucket: &Bucket) -> Result<()> {
+    let is_word = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    // Both become a label of the server's name, of which not every word is one (`xn--`).
+    let is_label = |word: &String| is_word(word) && url::Url::parse(&format!("https://{word}.example/")).is_ok();
+    if !bucket.region.iter().chain(&bucket.account).all(is_label) {
+        return Err(Error::invalid("has a container whose region or account is none: letters, digits and '-', as in the name of a host"));
+    }
+    // The rest of a URL is put behind it, and would come to stand in a query.
+    let is_plain = |endpoint: &str| endpoint.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b));
+    let is_exact = |endpoint: &str| {
+        url::Url::parse(endpoint).is_ok_and(|parsed| parsed.as_str().trim_end_matches('/') == endpoint.trim_end_matches('/'))
+    };
+    if !bucket.endpoint.as_deref().is_none_or(|endpoint| is_plain(endpoint) && is_exact(endpoint)) {
+        return Err(Error::invalid("has a container whose endpoint is none; write https://HOST in lower case, and no query"));
+    }
+    Ok(())
+}
+
 /// What a store means that sends elsewhere.
 const REGION: &str = "its store sends elsewhere: the bucket lies in another region, which its container should name";
 
@@ -130,14 +144,14 @@ fn unanswered(error: object_store::Error) -> Unanswered {
     if let Some(refusal) = address::refusal(&error) {
         return refusal;
     }
-    match (&error, Told::by(&error).status) {
+    let told = Told::by(&error);
+    match (&error, told.status) {
         (E::NotFound { .. }, _) => Unanswered::Absent,
         (E::Precondition { .. }, _) => Unanswered::Changed,
         (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => Unanswered::Denied,
         (_, Some(416)) => Unanswered::Short(None),
         (_, Some(301 | 302 | 303 | 307 | 308)) => Unanswered::Unable(REGION.to_owned()),
-        // The client follows nothing, and tells so in words only.
-        (_, None) if error.to_string().contains("redirect") => Unanswered::Unable(REGION.to_owned()),
+        (_, None) if told.sent_on => Unanswered::Unable(REGION.to_owned()),
         (_, Some(status @ (400 | 405 | 501))) => Unanswered::Unable(format!("the store answers {status}")),
         (E::NotSupported { .. } | E::NotImplemented { .. }, _) => {
             Unanswered::Unable("the store answers without the range that was asked for".to_owned())

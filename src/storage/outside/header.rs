@@ -27,7 +27,7 @@ pub(super) fn strong_etag(value: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// `bytes 0-9/100` as the first byte, the byte after the last and the length of the whole where it is told.
-pub(super) fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(in crate::storage) fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, whole) = text.trim().strip_prefix("bytes ")?.trim().split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (number(first)?, number(last)?);

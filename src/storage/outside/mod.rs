@@ -6,10 +6,11 @@
 
 pub(in crate::storage) mod address;
 mod bucket;
-mod header;
+pub(in crate::storage) mod header;
 mod web;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -19,6 +20,14 @@ use crate::time::Timestamp;
 
 pub(crate) use bucket::{Bucket, Buckets};
 pub(crate) use web::Web;
+
+/// What a slow line must carry, in bytes a second, for an answer to be waited for.
+const SLOWEST: u64 = 16 << 10;
+
+/// How long an answer of `length` bytes may take from a server that may keep silent for `patience`.
+pub(crate) fn time_for(length: u64, patience: Duration) -> Duration {
+    patience.saturating_mul(2).saturating_add(Duration::from_secs(length / SLOWEST))
+}
 
 /// What the reader grants to a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

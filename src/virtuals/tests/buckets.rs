@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
+use crate::id::HashAlgorithm;
 use crate::storage::outside::Bucket;
 use crate::virtuals::{Access, Locator, Lookup, Virtuals};
 use crate::{Error, ErrorKind, Timestamp};
@@ -23,9 +24,10 @@ struct Reader {
 
 impl Reader {
     fn of(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::with("s3", "data/a b+c.nc", "=private", answer)
+        Self::with("s3", "data/a b+c.nc", "=private+at:{}", answer)
     }
 
+    /// `{}` in `words` is the server.
     fn with(scheme: &str, key: &str, words: &str, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let server = Server::start(answer);
         let endpoint = server.url(if scheme == "az" { "/nobody" } else { "" });
@@ -35,6 +37,7 @@ impl Reader {
         let options: BTreeMap<_, _> = options.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let containers = vec![Container { name: "store".to_owned(), template, defaults: BTreeMap::new(), options }];
         let file = Locator::new(&containers).unwrap().locate(&format!("{scheme}://bucket/{key}")).unwrap().file;
+        let words = words.replace("{}", &endpoint);
         let access = Access::parse([format!("{scheme}://bucket/data/{words}").as_str()]).unwrap();
         Self { server, virtuals: Virtuals::new(access.patience(Duration::from_millis(400))), containers, file }
     }
@@ -77,7 +80,7 @@ async fn an_object_is_read_at_the_server_its_container_names_and_in_nobodys_name
             continue;
         }
         let shown = Shown::new(CONTENT);
-        let reader = Reader::with(scheme, "data/a b+c.nc", "=private+env", move |request| shown.answer(request));
+        let reader = Reader::with(scheme, "data/a b+c.nc", "=private+at:{}", move |request| shown.answer(request));
         let record = reader.look().await.unwrap().unwrap();
         assert_eq!((record.size, record.etag.as_deref()), (Some(20), Some(&b"one"[..])), "{scheme}");
         reader.server.take();
@@ -89,7 +92,6 @@ async fn an_object_is_read_at_the_server_its_container_names_and_in_nobodys_name
             (asked[0].header("range").or(asked[0].header("x-ms-range")), asked[0].header("if-match")),
             (Some("bytes=4-7"), Some("\"one\""))
         );
-        // The reader's credentials are for the servers that the reader named.
         assert_eq!(asked[0].header("authorization"), None, "{scheme}");
     }
 }
@@ -154,6 +156,13 @@ async fn the_recorded_version_is_read_for_as_long_as_it_is_there() {
     let kept = Reader::of(versioned("v2", &["v1", "v2"]));
     assert_eq!(kept.read(&record).await.unwrap(), b"4567", "the version that was pinned");
     Reader::of(versioned("v2", &["v2"])).fails(&record, ErrorKind::SourceChanged).await;
+    // So is one whose digest is locked: the current one was looked at, found to be another, and the read given up.
+    let locked = Lookup { digest: Some(HashAlgorithm::Sha2_256), ..Lookup::at(NOW) };
+    let first = Reader::of(versioned("v1", &["v1"]));
+    let locked = first.virtuals.lookup(&first.containers, &first.file, locked).await.unwrap().unwrap().record(1, 1);
+    let kept = Reader::of(versioned("v2", &["v1", "v2"]));
+    assert_eq!(kept.read(&locked).await.unwrap(), b"4567");
+    Reader::of(versioned("v2", &["v2"])).fails(&locked, ErrorKind::SourceChanged).await;
 }
 
 #[tokio::test]
@@ -161,19 +170,53 @@ async fn objects_are_read_only_where_and_as_the_reader_allows() {
     let record = recorded().await;
     let closed = Reader::with("s3", "data/a.nc", "", |request| Shown::new(CONTENT).answer(request));
     let message = closed.fails(&record, ErrorKind::Denied).await;
-    assert!(message.contains("127.0.0.1 is an address of this machine") && message.contains("s3://bucket/data/=private"), "{message}");
-    let elsewhere = Reader::with("s3", "other/a.nc", "=private", |request| Shown::new(CONTENT).answer(request));
+    assert!(
+        message.contains("127.0.0.1 is an address of this machine") && message.contains("s3://bucket/data/=private+at:http://127.0.0.1:"),
+        "{message}"
+    );
+    let elsewhere = Reader::with("s3", "other/a.nc", "=private+at:{}", |request| Shown::new(CONTENT).answer(request));
     assert!(elsewhere.fails(&record, ErrorKind::Denied).await.contains("add --allow s3://bucket/"));
     let other_server = Reader::with("s3", "data/a.nc", "=private+at:https://s3.example.org", |request| Shown::new(CONTENT).answer(request));
     other_server.fails(&record, ErrorKind::Denied).await;
     let mut crafted = Reader::with("s3", "data/a.nc", "=env+private", |request| Shown::new(CONTENT).answer(request));
     crafted.containers[0].options = BTreeMap::from([("region".to_owned(), "x.evil.example/".to_owned())]);
     crafted.fails(&record, ErrorKind::Invalid).await;
-    let unspeakable = Reader::with("s3", "data//a.nc", "=private", |request| Shown::new(CONTENT).answer(request));
+    // No name of a host, which the client took for one and panicked.
+    crafted.containers[0].options = BTreeMap::from([("region".to_owned(), "xn--".to_owned())]);
+    crafted.fails(&record, ErrorKind::Invalid).await;
+    // What follows would come to stand in a query, or the client took for no URL at all.
+    for behind in ["/latest/meta-data?", "/#", "/a b", "/%41", "/x/.."] {
+        crafted.containers[0].options = BTreeMap::from([("endpoint".to_owned(), crafted.server.url(behind))]);
+        crafted.fails(&record, ErrorKind::Invalid).await;
+    }
+    assert!(crafted.server.take().is_empty());
+    let unspeakable = Reader::with("s3", "data//a.nc", "=private+at:{}", |request| Shown::new(CONTENT).answer(request));
     unspeakable.fails(&record, ErrorKind::Unsupported).await;
-    for reader in [closed, elsewhere, other_server, unspeakable] {
+    // An address inside the reader's network was meant for the reader's own server, not for any that a snapshot names.
+    let stranger = Reader::with("s3", "data/a.nc", "=env+private", |request| Shown::new(CONTENT).answer(request));
+    assert!(stranger.fails(&record, ErrorKind::Denied).await.contains("is an address of this machine"));
+    for reader in [closed, elsewhere, other_server, unspeakable, stranger] {
         assert!(reader.server.take().is_empty());
     }
+}
+
+/// An answer of 200 bytes ended the process: the client set aside as much memory for an error's text as its header announced.
+#[tokio::test]
+async fn lengths_that_an_answer_announces_are_not_believed() {
+    let record = recorded().await;
+    for announced in [1u64 << 60, 1 << 63, u64::MAX - 2] {
+        for (status, kind) in [(404, ErrorKind::NotFound), (403, ErrorKind::Denied), (500, ErrorKind::Unavailable)] {
+            let reply = Reply::Answer(status, vec![("content-length", announced.to_string())], vec![b'x'; 200_000]);
+            Reader::of(move |_| reply.clone()).fails(&record, kind).await;
+        }
+    }
+    // An explanation that is no text.
+    let reply = Reply::Answer(404, Vec::new(), vec![0xff; 200]);
+    Reader::of(move |_| reply.clone()).fails(&record, ErrorKind::NotFound).await;
+    let last = u64::MAX;
+    let part = vec![("etag", "\"one\"".to_owned()), ("content-range", format!("bytes 0-{last}/{last}"))];
+    let reply = Reply::Answer(206, part, CONTENT.to_vec());
+    Reader::of(move |_| reply.clone()).fails(&record, ErrorKind::Unavailable).await;
 }
 
 /// Naming an account is naming the server that its key would be sent to.
@@ -209,4 +252,17 @@ fn credentials_go_only_to_servers_that_the_reader_named() {
     assert_eq!(credentials("https://h/x?y=1", None), Some(true));
     assert_eq!(credentials("https://h.evil/x", None), None);
     assert_eq!(credentials("http://h/x", None), None);
+}
+
+/// `private` went to every server: a snapshot that named the address at which a machine's credentials are handed out was
+/// asked there, because the reader had allowed a private address for the bucket.
+#[test]
+fn private_addresses_are_allowed_only_of_servers_that_the_reader_named() {
+    let access = Access::parse(["s3://b/=private", "s3://b/c/=private+at:HTTP://Minio:9000/Path/"]).unwrap();
+    let private = |url: &str, endpoint: Option<&str>| access.granted(url, endpoint).map(|grant| grant.private);
+    assert_eq!(private("s3://b/x", None), Some(true));
+    assert_eq!(private("s3://b/x", Some("http://169.254.169.254/latest")), Some(false));
+    assert_eq!(private("s3://b/c/x", Some("http://minio:9000/Path")), Some(true));
+    assert_eq!(private("s3://b/c/x", Some("http://minio:9000/path")), Some(false), "paths are told apart by case");
+    assert_eq!(private("s3://b/c/x", Some("http://169.254.169.254")), Some(false));
 }

@@ -240,3 +240,17 @@ fn allowed_places_are_prefixes_of_whole_segments() {
         assert_eq!(bad.parse::<Allow>().unwrap_err().kind(), ErrorKind::Invalid, "{bad}");
     }
 }
+
+/// A server that reads `%2f` as a slash found the file of another directory, with the token that was meant for this one.
+#[test]
+fn no_spelling_of_a_slash_hides_a_dot_segment() {
+    use crate::virtuals::url::parse;
+    for path in ["x%2f..%2f..%2fprivate/f", "x%2F%2e%2E/f", "..%5cf", "x%5C..%5Cf", "a/.%2fb", "%2f../f"] {
+        for scheme in ["http", "https"] {
+            assert_eq!(parse(&format!("{scheme}://h/public/{path}")).unwrap_err().kind(), ErrorKind::Invalid, "{path}");
+        }
+    }
+    for fine in ["https://h/a%2fb/..c%2f...", "https://h/x?y=..%2f..", "s3://b/x%2f..%2fy"] {
+        assert!(parse(fine).is_ok(), "{fine}");
+    }
+}

@@ -242,6 +242,29 @@ async fn a_locked_digest_is_verified_by_one_read_of_the_whole() {
     }
 }
 
+/// A body without an announced length is read no further than the file is long, and a file of unknown length not at all.
+#[tokio::test]
+async fn a_whole_file_is_read_no_further_than_it_is_long() {
+    let record = honest(Shown::new(CONTENT)).look(Some(HashAlgorithm::Sha2_256)).await.unwrap().unwrap();
+    let longer = format!("{:x}\r\n{}\r\n0\r\n\r\n", 1 << 20, "x".repeat(1 << 20));
+    let (shown, chunked) = (Shown::new(CONTENT), ("transfer-encoding", "chunked".to_owned()));
+    let endless = Reader::of(move |request| match (shown.answer(request), request.method.as_str()) {
+        (Reply::Answer(status, mut headers, _), "GET") if request.header("range").is_none() => {
+            headers.push(chunked.clone());
+            Reply::Answer(status, headers, longer.clone().into())
+        }
+        (reply, _) => reply,
+    });
+    endless.fails(&record, ErrorKind::SourceChanged).await;
+    let reader = Reader::of(|request| match request.range() {
+        Some(_) => Reply::Answer(206, vec![("etag", "\"one\"".to_owned()), ("content-range", "bytes 0-0/*".to_owned())], vec![b'0']),
+        None => Reply::status(405),
+    });
+    let record = VirtualFile { modified: None, ..record };
+    let message = reader.fails(&record, ErrorKind::Unsupported).await;
+    assert!(message.contains("does not tell its size"), "{message}");
+}
+
 #[tokio::test]
 async fn answers_that_send_elsewhere_are_followed_only_where_the_reader_allows_it() {
     let record = recorded().await;
@@ -260,6 +283,9 @@ async fn answers_that_send_elsewhere_are_followed_only_where_the_reader_allows_i
         assert!(message.contains("is sent on to") && message.contains(shown) && message.contains("add --allow"), "{message}");
         assert!(!message.contains("secret"), "{message}");
     }
+    // By a spelling of the path that another server may read as a way out.
+    let message = Reader::of(sending("/data/x%2f..%2F../private/a.nc".to_owned())).fails(&record, ErrorKind::Denied).await;
+    assert!(message.contains(". or .. segment"), "{message}");
     // To a place that is allowed, at an address that is not.
     let inner = Server::start(|request| Shown::new(CONTENT).answer(request));
     let (to, port) = (inner.url("/data/a.nc"), inner.port);
