@@ -25,7 +25,9 @@ pub(crate) struct ByWeight;
 impl<V: CachedValue> Weighter<NodeId, Arc<Node<V>>> for ByWeight {
     fn weight(&self, _: &NodeId, node: &Arc<Node<V>>) -> u64 {
         let (entries, texts) = match &**node {
-            Node::Leaf(leaf) => (leaf.entries.len(), leaf.entries.iter().map(|(key, value)| key.as_str().len() + value.held()).sum::<usize>()),
+            Node::Leaf(leaf) => {
+                (leaf.entries.len(), leaf.entries.iter().map(|(key, value)| key.as_str().len() + value.held()).sum::<usize>())
+            }
             Node::Branch(branch) => (branch.children.len(), branch.children.iter().map(|child| child.last.as_str().len()).sum()),
         };
         (entries as u64 + 1) * ENTRY_WEIGHT + texts as u64
@@ -34,7 +36,8 @@ impl<V: CachedValue> Weighter<NodeId, Arc<Node<V>>> for ByWeight {
 
 impl Weighter<SnapshotId, Arc<Commit>> for ByWeight {
     fn weight(&self, _: &SnapshotId, commit: &Arc<Commit>) -> u64 {
-        let pairs = |pairs: &BTreeMap<String, String>| pairs.iter().map(|(name, value)| PAIR_WEIGHT + name.len() + value.len()).sum::<usize>();
+        let pairs =
+            |pairs: &BTreeMap<String, String>| pairs.iter().map(|(name, value)| PAIR_WEIGHT + name.len() + value.len()).sum::<usize>();
         let container = |found: &Container| 256 + found.name.len() + found.template.len() + pairs(&found.defaults) + pairs(&found.options);
         let texts = commit.message.len() + commit.author.as_ref().map_or(0, String::len) + pairs(&commit.meta);
         let places = commit.places.iter().map(|place| PAIR_WEIGHT / 2 + place.len()).sum::<usize>();

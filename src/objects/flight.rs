@@ -23,9 +23,11 @@ use crate::id::NodeId;
 /// What a read came to; `None` when its task was cut off.
 type Outcome<T> = Option<Result<T, Arc<Error>>>;
 type Read<T> = BoxFuture<'static, Outcome<T>>;
+/// By the runtime that drives them.
+type Table<T> = HashMap<(Id, NodeId), WeakShared<Read<T>>>;
 
-/// The reads of one kind of node that are under way, by the runtime that drives them.
-pub(super) struct Flights<T: Clone>(Mutex<HashMap<(Id, NodeId), WeakShared<Read<T>>>>);
+/// The reads of one kind of node that are under way.
+pub(super) struct Flights<T: Clone>(Mutex<Table<T>>);
 
 impl<T: Clone> Default for Flights<T> {
     fn default() -> Self {

@@ -121,7 +121,7 @@ fn readers_on_several_runtimes_do_not_depend_on_each_other() {
     let id = driven.block_on(put(&*storage, &node()));
     let mut first = load(&objects, id).boxed();
     resting.block_on(async { assert!((&mut first).now_or_never().is_none(), "its task has not run") });
-    let found = driven.block_on(async { tokio::time::timeout(std::time::Duration::from_secs(60), load(&objects, id)).await });
+    let found = driven.block_on(async { tokio::time::timeout(std::time::Duration::from_mins(1), load(&objects, id)).await });
     assert_eq!(*found.expect("nobody drives the other runtime").unwrap(), node());
     // The reader that is left goes on elsewhere when the runtime of its task is gone.
     drop(resting);
