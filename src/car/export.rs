@@ -33,7 +33,8 @@ impl Snapshot {
     /// Writes this version as a CAR file of version 1, the same bytes on every run and machine.
     ///
     /// The root is the commit; chunks are included, virtual data stays a reference, history is left out. The file is worthless if this fails.
-    /// `out` is flushed, not shut down.
+    /// `out` is flushed, not shut down. Nothing is refused for its size, also not what [`import_car`](crate::Repository::import_car) refuses:
+    /// chunks of more than 4 GiB, more than 2^25 blocks, chunks that repeat their leaves without end.
     pub async fn export_car<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
         self.plan_car().await?.write(out).await
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ImportTarget;
 use super::import::Limits;
-use crate::carfile::{CarReader, CarWriter, Sections};
+use crate::carfile::{Block, CarReader, CarWriter, Sections};
 use crate::error::ErrorKind;
 use crate::key::Key;
 use crate::repository::{CreateOptions, OpenOptions, Repository};
@@ -76,29 +76,98 @@ async fn limits_are_kept() {
     assert!(error.to_string().contains("up to byte"), "{error}");
 }
 
+async fn blocks_of(file: &[u8]) -> Vec<Block> {
+    let mut reader = CarReader::open(file).await.unwrap();
+    let mut blocks = Vec::new();
+    while let Some(section) = reader.next_section().await.unwrap() {
+        blocks.push(section.verify().unwrap());
+    }
+    blocks
+}
+
+async fn joined(snapshot: &Snapshot, blocks: &[Block]) -> Vec<u8> {
+    let mut sections = Sections::default();
+    for block in blocks {
+        sections.push(&block.cid, &block.data).unwrap();
+    }
+    let mut writer = CarWriter::start(Vec::new(), &[snapshot.id().cid()]).await.unwrap();
+    writer.write(&sections).await.unwrap();
+    writer.finish().await.unwrap().0
+}
+
 #[tokio::test]
 async fn chunks_that_begin_and_do_not_end_are_counted() {
     let snapshot = filled().await;
     let mut file = Vec::new();
     snapshot.export_car(&mut file).await.unwrap();
-    let mut reader = CarReader::open(file.as_slice()).await.unwrap();
-    let mut blocks = Vec::new();
-    while let Some(section) = reader.next_section().await.unwrap() {
-        blocks.push(section.verify().unwrap());
-    }
+    let mut blocks = blocks_of(&file).await;
     // A leaf that both large chunks have comes last, so that both begin before either ends.
     let late = blocks.iter().position(|block| block.data.len() == 1 << 20 && block.data[3] == 7).unwrap();
     let late = blocks.remove(late);
-    let mut sections = Sections::default();
-    for block in blocks.iter().chain([&late]) {
-        sections.push(&block.cid, &block.data).unwrap();
-    }
-    let mut writer = CarWriter::start(Vec::new(), &[snapshot.id().cid()]).await.unwrap();
-    writer.write(&sections).await.unwrap();
-    let (turned, _) = writer.finish().await.unwrap();
+    blocks.push(late);
+    let turned = joined(&snapshot, &blocks).await;
     let limits = Limits::default();
     import(&turned, Limits { open: 2, ..limits }).await.unwrap();
     let error = import(&turned, Limits { open: 1, ..limits }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("more than 1 chunks"), "{error}");
+}
+
+/// Chunks of these lengths, all zeros but for a number at the end.
+async fn zeros(lengths: impl Iterator<Item = usize>) -> (Snapshot, Vec<u8>) {
+    let repository = empty().await;
+    let mut session = repository.write("main").await.unwrap();
+    for (i, length) in lengths.enumerate() {
+        let mut value = vec![0; length];
+        value.extend_from_slice(&u32::try_from(i).unwrap().to_le_bytes());
+        session.set(&Key::new(format!("{i}")).unwrap(), value).await.unwrap();
+    }
+    let snapshot = session.commit("zeros").await.unwrap();
+    let mut file = Vec::new();
+    snapshot.export_car(&mut file).await.unwrap();
+    (snapshot, file)
+}
+
+/// One node of a manifest links thousands of chunks. When their roots and a leaf that they share had come before it, all of
+/// them were begun, with a file each, before anybody looked how many there were.
+#[tokio::test]
+async fn no_block_begins_more_chunks_than_may_be_open() {
+    let (snapshot, file) = zeros(std::iter::repeat_n(1 << 20, 10)).await;
+    let mut blocks = blocks_of(&file).await;
+    blocks.sort_by_key(|block| match (block.cid.codec(), block.data.len()) {
+        (0x70, _) => 0,
+        (0x55, 4) => 3,
+        (0x55, _) => 1,
+        _ => 2,
+    });
+    let turned = joined(&snapshot, &blocks).await;
+    import(&turned, Limits::default()).await.unwrap();
+    // Every chunk that is begun takes a leaf; there is room for three of them.
+    let limits = Limits { open: 2, assembled: 3 << 20, repeats: 0, ..Limits::default() };
+    let error = import(&turned, limits).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("more than 2 chunks"), "{error}");
+}
+
+/// A leaf is in a file once, and a chunk may link it as often as it likes: a file of a megabyte filled a disk with terabytes,
+/// each chunk of them below the limit, and was taken for good.
+#[tokio::test]
+async fn what_becomes_of_repeated_leaves_is_bounded() {
+    let (_snapshot, file) = zeros((0..8).map(|i| (4 << 20) + i)).await;
+    let limits = Limits { repeats: 1, ..Limits::default() };
+    import(&file, Limits { assembled: 32 << 20, ..limits }).await.unwrap();
+    import(&file, Limits { assembled: 0, repeats: 33, ..limits }).await.unwrap();
+    let error = import(&file, Limits { assembled: 16 << 20, ..limits }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("up to byte"), "{error}");
+    // What repeats nothing needs no room beyond its own length, wherever in the file the limit is looked at.
+    let repository = empty().await;
+    let mut session = repository.write("main").await.unwrap();
+    for i in 0..3_u8 {
+        let value = (0..5 << 18).flat_map(|at: u32| (at | u32::from(i) << 24).to_le_bytes());
+        session.set(&Key::new(format!("{i}")).unwrap(), value.collect::<Vec<u8>>()).await.unwrap();
+    }
+    let mut file = Vec::new();
+    session.commit("data").await.unwrap().export_car(&mut file).await.unwrap();
+    import(&file, Limits { assembled: 0, ..limits }).await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! Decoded nodes and commits in memory, bounded by an estimate of their weight.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,41 +9,50 @@ use quick_cache::sync::Cache;
 
 use super::flight::Flights;
 use crate::error::Result;
-use crate::format::{Commit, Entry, HistoryEntry, Node, Value, VirtualFile};
+use crate::format::{Commit, Container, Entry, HistoryEntry, Node, Value, VirtualFile};
 use crate::id::{NodeId, SnapshotId};
 
-/// What a decoded entry takes in memory, roughly: the key, its allocation, the value.
+/// What a decoded entry takes in memory, roughly, without its texts: the places of key and value, their allocations.
 const ENTRY_WEIGHT: u64 = 160;
+/// What a name and a value of a commit take in memory, roughly, without their texts.
+const PAIR_WEIGHT: usize = 96;
 /// How many nodes the cache is prepared for; its weight bounds it, not this.
 const EXPECTED_NODES: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ByWeight;
 
-impl<V: Value> Weighter<NodeId, Arc<Node<V>>> for ByWeight {
+impl<V: CachedValue> Weighter<NodeId, Arc<Node<V>>> for ByWeight {
     fn weight(&self, _: &NodeId, node: &Arc<Node<V>>) -> u64 {
-        let entries = match &**node {
-            Node::Leaf(leaf) => leaf.entries.len(),
-            Node::Branch(branch) => branch.children.len(),
+        let (entries, texts) = match &**node {
+            Node::Leaf(leaf) => {
+                (leaf.entries.len(), leaf.entries.iter().map(|(key, value)| key.as_str().len() + value.held()).sum::<usize>())
+            }
+            Node::Branch(branch) => (branch.children.len(), branch.children.iter().map(|child| child.last.as_str().len()).sum()),
         };
-        (entries as u64 + 1) * ENTRY_WEIGHT
+        (entries as u64 + 1) * ENTRY_WEIGHT + texts as u64
     }
 }
 
 impl Weighter<SnapshotId, Arc<Commit>> for ByWeight {
     fn weight(&self, _: &SnapshotId, commit: &Arc<Commit>) -> u64 {
-        let text = commit.message.len() + commit.places.iter().map(String::len).sum::<usize>();
-        (text as u64 + 1024) + commit.containers.len() as u64 * 256
+        let pairs =
+            |pairs: &BTreeMap<String, String>| pairs.iter().map(|(name, value)| PAIR_WEIGHT + name.len() + value.len()).sum::<usize>();
+        let container = |found: &Container| 256 + found.name.len() + found.template.len() + pairs(&found.defaults) + pairs(&found.options);
+        let texts = commit.message.len() + commit.author.as_ref().map_or(0, String::len) + pairs(&commit.meta);
+        let places = commit.places.iter().map(|place| PAIR_WEIGHT / 2 + place.len()).sum::<usize>();
+        let containers = commit.containers.iter().map(container).sum::<usize>();
+        (1024 + texts + places + containers) as u64
     }
 }
 
 /// The nodes of one kind of map: those kept, and those being read.
-pub(crate) struct NodeCache<V: Value> {
+pub(crate) struct NodeCache<V: CachedValue> {
     kept: Cache<NodeId, Arc<Node<V>>, ByWeight>,
     flights: Flights<Arc<Node<V>>>,
 }
 
-impl<V: Value> NodeCache<V> {
+impl<V: CachedValue> NodeCache<V> {
     fn new(nodes: usize, bytes: u64) -> Self {
         Self { kept: Cache::with_weighter(nodes, bytes, ByWeight), flights: Flights::default() }
     }
@@ -56,7 +66,10 @@ impl<V: Value> NodeCache<V> {
     }
 
     /// Waits for a node that is not kept: one read for all who want it at once, `read` if there is none yet.
-    pub(super) async fn read(&self, id: NodeId, read: impl Future<Output = Result<Arc<Node<V>>>> + Send + 'static) -> Result<Arc<Node<V>>> {
+    pub(super) async fn read<F>(&self, id: NodeId, read: impl Fn() -> F + Send + Sync) -> Result<Arc<Node<V>>>
+    where
+        F: Future<Output = Result<Arc<Node<V>>>> + Send + 'static,
+    {
         self.flights.join(id, read).await
     }
 }
@@ -90,6 +103,11 @@ impl fmt::Debug for Caches {
 pub(crate) trait CachedValue: Value {
     /// The cache of such nodes.
     fn cache(caches: &Caches) -> &NodeCache<Self>;
+
+    /// How many bytes of text the value holds in memory, beside its key.
+    fn held(&self) -> usize {
+        self.text_len()
+    }
 }
 
 impl CachedValue for Entry {
@@ -101,6 +119,11 @@ impl CachedValue for Entry {
 impl CachedValue for VirtualFile {
     fn cache(caches: &Caches) -> &NodeCache<Self> {
         &caches.files
+    }
+
+    fn held(&self) -> usize {
+        let bytes = |text: &Option<Vec<u8>>| text.as_ref().map_or(0, Vec::len);
+        bytes(&self.etag) + self.version.as_ref().map_or(0, String::len) + bytes(&self.digest)
     }
 }
 

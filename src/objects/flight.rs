@@ -3,6 +3,9 @@
 //! A read runs in a task of its own, so that it gets on whoever of those that wait for it is being polled: a scan that holds a
 //! node half loaded, and is not asked for its next entry, must not stop the lookup that waits for the same node. When
 //! nobody waits any more, the read is cut off. An error goes to all who waited, and to nobody who comes later.
+//!
+//! Only those on one runtime share a read: the task gets on as long as that runtime is driven, which those on another cannot
+//! count on. Whoever waits without a runtime, or finds the task cut off with its runtime, reads by itself.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -11,16 +14,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use tokio::runtime::{Handle, Id};
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::id::NodeId;
 
-type Outcome<T> = Result<T, Arc<Error>>;
+/// What a read came to; `None` when its task was cut off.
+type Outcome<T> = Option<Result<T, Arc<Error>>>;
 type Read<T> = BoxFuture<'static, Outcome<T>>;
+/// By the runtime that drives them.
+type Table<T> = HashMap<(Id, NodeId), WeakShared<Read<T>>>;
 
 /// The reads of one kind of node that are under way.
-pub(super) struct Flights<T: Clone>(Mutex<HashMap<NodeId, WeakShared<Read<T>>>>);
+pub(super) struct Flights<T: Clone>(Mutex<Table<T>>);
 
 impl<T: Clone> Default for Flights<T> {
     fn default() -> Self {
@@ -30,26 +37,41 @@ impl<T: Clone> Default for Flights<T> {
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// Waits for the read of `id` that is under way, or for `read`, which becomes it.
-    pub(super) async fn join(&self, id: NodeId, read: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let flight = self.flight(id, read);
-        flight.await.map_err(|error| shared(&error))
+    pub(super) async fn join<F>(&self, id: NodeId, read: impl Fn() -> F + Send + Sync) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let Ok(runtime) = Handle::try_current() else { return read().await };
+        let flight = self.flight(runtime, id, &read);
+        match flight.await {
+            Some(outcome) => outcome.map_err(|error| shared(&error)),
+            None => read().await,
+        }
     }
 
-    fn flight(&self, id: NodeId, read: impl Future<Output = Result<T>> + Send + 'static) -> Shared<Read<T>> {
+    fn flight<F>(&self, runtime: Handle, id: NodeId, read: impl Fn() -> F) -> Shared<Read<T>>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&id).and_then(WeakShared::upgrade).filter(|flight| flight.peek().is_none()) {
+        let key = (runtime.id(), id);
+        if let Some(flight) = flights.get(&key).and_then(WeakShared::upgrade).filter(|flight| flight.peek().is_none()) {
             return flight;
         }
+        let read = read();
         let task = async move {
-            let mut task = Task(tokio::spawn(read));
-            let cut_off = |e| Error::internal(format!("the read of node {id} did not run to its end")).caused_by(e);
-            (&mut task.0).await.unwrap_or_else(|e| Err(cut_off(e))).map_err(Arc::new)
+            let mut task = Task(runtime.spawn(read));
+            match (&mut task.0).await {
+                Ok(outcome) => Some(outcome.map_err(Arc::new)),
+                Err(e) if e.is_cancelled() => None,
+                Err(e) => Some(Err(Arc::new(Error::internal(format!("the read of node {id} did not run to its end")).caused_by(e)))),
+            }
         };
         let flight = task.boxed().shared();
         // So the table never holds more than what is under way, and this one.
         flights.retain(|_, flight| flight.upgrade().is_some_and(|flight| flight.peek().is_none()));
         if let Some(flight) = flight.downgrade() {
-            flights.insert(id, flight);
+            flights.insert(key, flight);
         }
         flight
     }

@@ -15,11 +15,13 @@ impl<V: CachedValue> NodeSource<V> for Objects {
         if let Some(node) = V::cache(&self.caches).get(&id) {
             return Ok(node);
         }
-        let objects = self.clone();
-        let read = async move {
-            let node = Arc::new(objects.read_node(id).await?);
-            objects.keep(id, &node);
-            Ok(node)
+        let read = || {
+            let objects = self.clone();
+            async move {
+                let node = Arc::new(objects.read_node(id).await?);
+                objects.keep(id, &node);
+                Ok(node)
+            }
         };
         V::cache(&self.caches).read(id, read).await
     }

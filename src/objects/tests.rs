@@ -15,7 +15,11 @@ use crate::storage::{Memory, ObjectName, Observed, Storage};
 const HASH: HashAlgorithm = HashAlgorithm::Sha2_256;
 
 fn node() -> Node<Entry> {
-    Node::Leaf(Leaf { entries: vec![(MapKey::new("a"), Entry::Inline("1".into()))] })
+    leaf("a", "1".into())
+}
+
+fn leaf(key: &str, value: Vec<u8>) -> Node<Entry> {
+    Node::Leaf(Leaf { entries: vec![(MapKey::new(key), Entry::Inline(value.into()))] })
 }
 
 async fn put(storage: &dyn Storage, node: &Node<Entry>) -> NodeId {
@@ -84,4 +88,49 @@ async fn an_error_goes_to_all_who_wait_and_is_not_kept() {
     assert_eq!(storage.counts().gets, 1);
     put(&*storage, &node()).await;
     assert_eq!(*load(&objects, id).await.unwrap(), node());
+}
+
+/// Every entry weighed the same, whatever it held: where metadata is inline, the cache took ten times the memory it was given.
+#[tokio::test]
+async fn what_is_kept_is_bounded_in_bytes() {
+    let bytes = 1 << 20;
+    for (key, value) in [(1, 1024), (1000, 0)] {
+        let (storage, objects) = objects(bytes);
+        let mut ids = Vec::new();
+        for i in 0..3000_u32 {
+            let id = put(&*storage, &leaf(&format!("{}{i}", "k".repeat(key)), vec![1; value])).await;
+            load(&objects, id).await.unwrap();
+            ids.push(id);
+        }
+        let kept = ids.iter().filter(|id| objects.cached::<Entry>(**id).is_some()).count();
+        assert!(kept > 10, "{kept} are kept");
+        assert!((kept * (key + value)) as u64 <= bytes, "{kept} of {} bytes are kept", key + value);
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+/// A read ran on the runtime of whoever asked first. When that was a runtime that nobody drove, or that ended, those on other
+/// runtimes waited for ever, or were told of an internal error.
+#[test]
+fn readers_on_several_runtimes_do_not_depend_on_each_other() {
+    let (storage, objects) = objects(0);
+    let (resting, driven) = (runtime(), runtime());
+    let id = driven.block_on(put(&*storage, &node()));
+    let mut first = load(&objects, id).boxed();
+    resting.block_on(async { assert!((&mut first).now_or_never().is_none(), "its task has not run") });
+    let found = driven.block_on(async { tokio::time::timeout(std::time::Duration::from_mins(1), load(&objects, id)).await });
+    assert_eq!(*found.expect("nobody drives the other runtime").unwrap(), node());
+    // The reader that is left goes on elsewhere when the runtime of its task is gone.
+    drop(resting);
+    assert_eq!(*driven.block_on(first).unwrap(), node());
+}
+
+#[test]
+fn a_node_is_read_without_a_runtime() {
+    let (storage, objects) = objects(1 << 20);
+    let id = futures::executor::block_on(put(&*storage, &node()));
+    assert_eq!(*futures::executor::block_on(load(&objects, id)).unwrap(), node());
 }

@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
@@ -22,6 +25,9 @@ const SMALL: u64 = 64 << 10;
 const TOGETHER: usize = 256;
 /// How many such groups are on their way.
 const GROUPS: usize = 4;
+/// How long one waits at first, and together, for work on files that has not noticed yet that it is in vain.
+const PAUSE: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What of a snapshot is written. The default: everything.
 #[derive(Debug, Clone)]
@@ -77,11 +83,11 @@ impl Snapshot {
             clashes.check(&key)?;
             counts.files += 1;
             counts.bytes = counts.bytes.saturating_add(entry.size());
-            let path = place.temporary.join(key.as_str().get(inside..).unwrap_or_default());
+            let path = place.root.path.join(key.as_str().get(inside..).unwrap_or_default());
             Ok(Item { path, key, entry })
         });
         let writers = Semaphore::new(WRITERS);
-        let (root, writers) = (&place.temporary, &writers);
+        let (root, writers) = (&place.root, &writers);
         let groups = entries.try_chunks(TOGETHER).map_err(|e| e.1);
         groups.try_for_each_concurrent(GROUPS, |group| self.write_group(root, group, writers)).await?;
         blocking(move || place.finish()).await?;
@@ -89,7 +95,7 @@ impl Snapshot {
     }
 
     /// Writes files: small ones together, others side by side.
-    async fn write_group(&self, root: &Path, group: Vec<Item>, writers: &Semaphore) -> Result<()> {
+    async fn write_group(&self, root: &Root, group: Vec<Item>, writers: &Semaphore) -> Result<()> {
         let is_small = |item: &Item| !matches!(item.entry, Entry::Virtual { .. }) && item.entry.size() <= SMALL;
         let (small, large): (Vec<_>, Vec<_>) = group.into_iter().partition(is_small);
         let alone: FuturesUnordered<_> = large.into_iter().map(|item| self.write_file(root, item, writers)).collect();
@@ -98,7 +104,7 @@ impl Snapshot {
     }
 
     /// Writes small files that are not virtual: one request for all their chunks, and one visit to the disk.
-    async fn write_small(&self, root: &Path, items: Vec<Item>) -> Result<()> {
+    async fn write_small(&self, root: &Root, items: Vec<Item>) -> Result<()> {
         let chunk = |item: &Item| match item.entry {
             Entry::Chunk { id, size } => Some((id, size)),
             Entry::Inline(_) | Entry::Virtual { .. } => None,
@@ -113,7 +119,7 @@ impl Snapshot {
             };
             values.push((item, bytes));
         }
-        let root = root.to_owned();
+        let root = root.clone();
         let (count, len) = (values.len() as u64, values.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         blocking(move || values.iter().try_for_each(|(item, bytes)| append(&mut create(&root, &item.path, &item.key)?, bytes, &item.key)))
             .await?;
@@ -122,10 +128,10 @@ impl Snapshot {
     }
 
     /// Writes one value into a new file, piece by piece.
-    async fn write_file(&self, root: &Path, item: Item, writers: &Semaphore) -> Result<()> {
+    async fn write_file(&self, root: &Root, item: Item, writers: &Semaphore) -> Result<()> {
         let _permit = writers.acquire().await.map_err(|e| Error::internal("the writing of files was closed").caused_by(e))?;
         let Item { path, key, entry } = item;
-        let (root, shown) = (root.to_owned(), key.clone());
+        let (root, shown) = (root.clone(), key.clone());
         let mut file = blocking(move || create(&root, &path, &shown)).await?;
         let mut pieces = std::pin::pin!(self.pieces_of(&key, entry.clone(), 0..entry.size()));
         while let Some(bytes) = pieces.try_next().await? {
@@ -150,8 +156,20 @@ fn append(file: &mut File, bytes: &[u8], key: &Key) -> Result<()> {
     file.write_all(bytes).map_err(|e| Error::unavailable(format!("{key} cannot be written")).caused_by(e))
 }
 
+/// The directory in which everything is made. Whoever makes files in it does so on another thread, which goes on when
+/// nobody waits for it any more.
+#[derive(Debug, Clone)]
+struct Root {
+    path: PathBuf,
+    /// Everything is being removed: no file is begun any more.
+    given_up: Arc<AtomicBool>,
+}
+
 /// Makes a new file and the directories between it and `root`. Never `root` itself: it may have been given up.
-fn create(root: &Path, path: &Path, key: &Key) -> Result<File> {
+fn create(root: &Root, path: &Path, key: &Key) -> Result<File> {
+    if root.given_up.load(Ordering::Acquire) {
+        return Err(Error::unavailable(format!("{key} is not written any more: the checkout was given up")));
+    }
     let failed = |e: io::Error| match e.kind() {
         // Keys that the snapshot tells apart and this file system does not.
         io::ErrorKind::AlreadyExists => Error::invalid(format!("{key} has the same name as another key on this file system")),
@@ -161,7 +179,7 @@ fn create(root: &Path, path: &Path, key: &Key) -> Result<File> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         done => return done.map_err(failed),
     }
-    let above: Vec<_> = path.ancestors().skip(1).take_while(|directory| *directory != root).collect();
+    let above: Vec<_> = path.ancestors().skip(1).take_while(|directory| *directory != root.path).collect();
     for directory in above.into_iter().rev() {
         match fs::create_dir(directory) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
@@ -199,7 +217,7 @@ impl Clashes {
 #[derive(Debug)]
 struct Staging {
     target: PathBuf,
-    temporary: PathBuf,
+    root: Root,
 }
 
 impl Staging {
@@ -221,7 +239,7 @@ impl Staging {
             let hidden = format!(".{}.firn-{}-{attempt}", name.to_string_lossy(), std::process::id());
             let temporary = target.with_file_name(hidden);
             match fs::create_dir(&temporary) {
-                Ok(()) => return Ok(Self { target, temporary }),
+                Ok(()) => return Ok(Self { target, root: Root { path: temporary, given_up: Arc::default() } }),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(io_error(&temporary, "cannot be made", e)),
             }
@@ -231,7 +249,7 @@ impl Staging {
 
     /// Puts the whole in place. An empty directory is replaced; one that has been filled meanwhile is not.
     fn finish(self) -> Result<()> {
-        fs::rename(&self.temporary, &self.target).map_err(|e| match e.kind() {
+        fs::rename(&self.root.path, &self.target).map_err(|e| match e.kind() {
             io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => not_empty(&self.target),
             _ => io_error(&self.target, "cannot be made", e),
         })
@@ -240,10 +258,14 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // After `finish` there is nothing under this name.
-        // Another attempt is for a file that was just being made.
-        let mut attempts = 0..5;
-        while attempts.next().is_some() && fs::remove_dir_all(&self.temporary).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {}
+        self.root.given_up.store(true, Ordering::Release);
+        // After `finish` there is nothing under this name. Otherwise another attempt is for the files that were just being made.
+        let (mut pause, mut waited) = (PAUSE, Duration::ZERO);
+        while fs::remove_dir_all(&self.root.path).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) && waited < PATIENCE {
+            std::thread::sleep(pause);
+            waited += pause;
+            pause = (pause * 2).min(PATIENCE / 40);
+        }
     }
 }
 
@@ -286,13 +308,41 @@ mod tests {
     fn a_place_that_is_given_up_leaves_nothing() {
         let base = tempfile::tempdir().unwrap();
         let place = Staging::beside(&base.path().join("out")).unwrap();
-        let (root, key) = (place.temporary.clone(), Key::new("a/b/c").unwrap());
-        create(&root, &root.join("a/b/c"), &key).unwrap();
-        assert_eq!(create(&root, &root.join("a/b/c"), &key).unwrap_err().kind(), crate::ErrorKind::Invalid, "a second file of one name");
+        let (root, key) = (place.root.clone(), Key::new("a/b/c").unwrap());
+        create(&root, &root.path.join("a/b/c"), &key).unwrap();
+        assert_eq!(
+            create(&root, &root.path.join("a/b/c"), &key).unwrap_err().kind(),
+            crate::ErrorKind::Invalid,
+            "a second file of one name"
+        );
         drop(place);
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
         // A file that was still being made when its place was given up does not bring it back.
-        assert!(create(&root, &root.join("a/b/d"), &key).is_err());
+        assert!(create(&root, &root.path.join("a/b/d"), &key).is_err());
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+    }
+
+    /// Groups of small files are written on other threads, which went on with their group after the checkout had been dropped, faster
+    /// than the directory could be emptied: it stayed under its hidden name.
+    #[test]
+    fn files_that_are_still_being_made_do_not_keep_the_place() {
+        let base = tempfile::tempdir().unwrap();
+        let place = Staging::beside(&base.path().join("out")).unwrap();
+        let (begun, key) = (std::sync::Barrier::new(5), Key::new("k").unwrap());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (root, begun, key) = (place.root.clone(), &begun, &key);
+                scope.spawn(move || {
+                    let make = |i: u32| create(&root, &root.path.join(format!("{thread}/{i}")), key).is_ok();
+                    assert!((0..200).all(make));
+                    begun.wait();
+                    // Nobody stops them but what they are told.
+                    (200..20_000).find(|i| !make(*i)).unwrap();
+                });
+            }
+            begun.wait();
+            drop(place);
+        });
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Found {
     pub(super) is_local: bool,
 }
 
-/// Walks a directory, depth first and in the order of the keys, so that the same tree always fails at the same file.
+/// Walks a directory, depth first and in the order of the keys.
 ///
 /// Every file is handed to `each`, and everything of which no key can be made as the error that says why; `each` ends the walk
 /// by saying `false`.

@@ -79,6 +79,12 @@ pub(super) struct Blocks<'r> {
     pub(super) known: HashMap<Name, Known>,
     pub(super) held: HashMap<Name, Held>,
     held_bytes: u64,
+    /// Where the block begins that is being taken.
+    offset: u64,
+    /// How far the file has been taken, in bytes.
+    taken: u64,
+    /// Bytes of leaves that went into trees, each as often as it was linked.
+    assembled: u64,
     /// Held blocks that something asks for now.
     ready: Vec<Name>,
     pub(super) trees: Trees,
@@ -103,6 +109,9 @@ impl<'r> Blocks<'r> {
             known,
             held: HashMap::new(),
             held_bytes: 0,
+            offset: 0,
+            taken: 0,
+            assembled: 0,
             ready: Vec::new(),
             trees: Trees::default(),
             root,
@@ -122,7 +131,9 @@ impl<'r> Blocks<'r> {
         if arrived || self.held.contains_key(&name) {
             return Err(Error::corrupt(format!("block {cid} at byte {offset} is in the CAR file twice")));
         }
-        self.held_bytes += data.len() as u64;
+        let len = data.len() as u64;
+        (self.offset, self.taken) = (offset, offset + len);
+        self.held_bytes += len;
         self.held.insert(name, Held { data, offset });
         self.ready.push(name);
         while let Some(name) = self.ready.pop() {
@@ -134,10 +145,13 @@ impl<'r> Blocks<'r> {
                 self.place(name).await.map_err(context)?;
             }
         }
-        self.require_room(offset)
+        self.require_room()
     }
 
-    fn require_room(&self, offset: u64) -> Result<()> {
+    /// Refuses to go on when more is under way than the limits allow. One block can link many thousand trees, so this is asked
+    /// whenever a tree has grown, not only between blocks.
+    pub(super) fn require_room(&self) -> Result<()> {
+        let offset = self.offset;
         // One chunk may be as large as it is; what comes out of order may not.
         let loose = self.held_bytes + self.trees.loose();
         if loose > self.limits.held {
@@ -160,6 +174,20 @@ impl<'r> Blocks<'r> {
             )));
         }
         Ok(())
+    }
+
+    /// Counts a leaf that is about to be written, before it is: a few blocks that are linked again and again can say that they make up
+    /// more than any disk holds.
+    pub(super) fn count_leaf(&mut self, len: u64) -> Result<()> {
+        self.assembled += len;
+        let most = self.limits.assembled.saturating_add(self.taken.saturating_mul(self.limits.repeats));
+        if self.assembled <= most {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!(
+            "up to byte {} the CAR file makes chunks of more than {most} bytes out of {} bytes, by linking the same blocks again and again",
+            self.offset, self.taken
+        )))
     }
 
     /// Puts a held block where it belongs, if that is known.

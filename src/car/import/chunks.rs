@@ -91,6 +91,9 @@ impl Blocks<'_> {
                 self.trees.waiting.entry(name).or_default().push(at);
                 return Ok(());
             };
+            if leaf.is_some() {
+                self.count_leaf(data.len() as u64)?;
+            }
             let Some(assembler) = self.trees.assembler(at) else { return Ok(()) };
             let before = assembler.interior();
             assembler.push(data).await?;
@@ -101,6 +104,7 @@ impl Blocks<'_> {
             }
             let known = self.known.entry(name).or_default();
             known.place.get_or_insert(leaf.map_or(Place::Interior(at), |leaf| Place::Leaf(at, leaf)));
+            self.require_room()?;
         }
     }
 

@@ -61,13 +61,17 @@ pub struct Imported {
     pub is_shallow: bool,
 }
 
-/// How much of a file is held in memory.
+/// How much a file may ask of memory and disk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Bytes of blocks that came before anything linked them.
     pub(super) held: u64,
     /// Bytes of one chunk. A few blocks can say that they make up a huge one, which would then be written.
     pub(super) chunk: u64,
+    /// Bytes of all chunks of several blocks together, beyond what [`repeats`](Self::repeats) grants.
+    pub(super) assembled: u64,
+    /// How many bytes of such chunks each byte of the file may become, since equal leaves are in it once.
+    pub(super) repeats: u64,
     /// Chunks of several blocks that have begun and not ended, which take a file each.
     pub(super) open: usize,
     /// How many blocks there may be; each takes about 100 bytes.
@@ -76,7 +80,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { held: 64 << 20, chunk: 4 << 30, open: 64, blocks: 1 << 25 }
+        Self { held: 64 << 20, chunk: 4 << 30, assembled: 64 << 30, repeats: 256, open: 64, blocks: 1 << 25 }
     }
 }
 
@@ -85,8 +89,14 @@ impl Repository {
     ///
     /// All of the file is verified first. `Corrupt`, naming the offset where there is one, when it is truncated or damaged, when
     /// a block is missing, there twice or linked by nothing, or when the maps are not canonical; `Unsupported` for several roots, for a version
-    /// of another hash or format, and for an order of blocks that would need more than 64 MiB of memory to sort out; `Conflict` when the
-    /// tag exists. After an error no branch or tag has changed; what was written is garbage.
+    /// of another hash or format, and for an order of blocks that would need more than 64 MiB of memory to sort out, or that begins more than
+    /// 64 chunks of several blocks before it ends one; `Conflict` when the tag exists.
+    ///
+    /// Some files are `Unsupported` although they are whole, and [`export_car`](crate::Snapshot::export_car) writes such files: those with
+    /// a chunk of more than 4 GiB, those that have or link more than 2^25 blocks, and those whose chunks of several blocks
+    /// repeat their leaves so often that together they are longer than 64 GiB and 256 times the file up to there.
+    ///
+    /// After an error no branch or tag has changed; what was written is garbage.
     pub async fn import_car<R: AsyncRead + Unpin + Send>(&self, reader: R, target: ImportTarget) -> Result<Imported> {
         self.import_car_within(reader, target, Limits::default()).await
     }

@@ -1,5 +1,7 @@
 //! Nodes as they are stored: columns in one frame, digests beside it. Those of version 1 are read in [`super::version1`].
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::{Branch, Child, Entry, HistoryEntry, Leaf, Node, Value, version1};
@@ -204,6 +206,10 @@ impl ColumnCodec for Entry {
     }
 
     fn rows(columns: ManifestColumns<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
+        if columns.inline.len() >= limits::NODE {
+            return misfit(format!("its inline values have {} bytes, as many as no node has", columns.inline.len()));
+        }
+        check_files(&columns.files, &columns.places)?;
         let mut files: Vec<_> = columns.files.into_iter().map(|file| (file, 0_u64)).collect();
         let mut ranges = columns.places.into_iter().zip(columns.gaps);
         let mut inline = Slices(columns.inline);
@@ -228,6 +234,25 @@ impl ColumnCodec for Entry {
         }
         inline.end("inline values")?;
         Ok(Leaf { entries })
+    }
+}
+
+/// Refuses a table of files that is not in the order of first use, names a file twice, or one that no range lies in.
+fn check_files(files: &[FileKey], places: &[u64]) -> Result<(), Misfit> {
+    let mut used = 0;
+    for place in places {
+        if *place > used {
+            return misfit(format!("a range lies in file {place}, and none before it in file {used}"));
+        }
+        used += u64::from(*place == used);
+    }
+    if used < files.len() as u64 {
+        return misfit(format!("it lists {} files, and {used} are in use", files.len()));
+    }
+    let mut listed = HashSet::with_capacity_and_hasher(files.len(), xxhash_rust::xxh3::Xxh3DefaultBuilder);
+    match files.iter().find(|file| !listed.insert(*file)) {
+        Some(file) => misfit(format!("it lists file {file} twice")),
+        None => Ok(()),
     }
 }
 

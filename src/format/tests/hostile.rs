@@ -315,6 +315,14 @@ fn the_largest_nodes_stay_within_bounds() {
     let ranges =
         (0..1 << 16).map(|i| (key(i), Entry::Virtual { file: samples::file(&i.to_string()), offset: 1 << 62, length: 1 << (i % 60) }));
     bounded(&Node::Leaf(Leaf { entries: ranges.collect() }));
+    // Keys that are foretold cost nothing, so the values may fill the object: as many as a node can have, and more than that.
+    let foretold = |i: usize| crate::key::MapKey::new(format!("foretold/{i}"));
+    let inline =
+        |length| Node::Leaf(Leaf { entries: (0..1 << 16).map(|i| (foretold(i), Entry::Inline(vec![0; length].into()))).collect() });
+    bounded(&inline(15));
+    bounded(&inline(45));
+    let error = Node::<Entry>::decode_verified(&inline(45).encode_at_rest(), inline(45).id(HASH)).unwrap_err();
+    assert!(error.to_string().contains("as many as no node has"), "before they are copied: {error}");
     let chunks = (0..1 << 16).map(|i| (key(i), Entry::Chunk { id: samples::chunk(ChunkForm::Raw, "x"), size: 1 << 40 }));
     bounded(&Node::Leaf(Leaf { entries: chunks.collect() }));
     let Node::Leaf(files) = samples::files_leaf() else { unreachable!() };

@@ -5,8 +5,11 @@ use bytes::Bytes;
 use super::samples::{self, HASH, chunk, file};
 use crate::ErrorKind;
 use crate::dagcbor::Writer;
+use crate::format::column::{ColumnWriter, zigzag};
+use crate::format::envelope::{self, Kind};
+use crate::format::strings;
 use crate::format::{Branch, Child, Commit, Container, Entry, FileKey, HistoryEntry, Leaf, Node, SnapshotObject, Value, VirtualFile};
-use crate::id::{ChunkForm, ChunkId, HashAlgorithm, NodeId, SnapshotId};
+use crate::id::{ChunkForm, ChunkId, HashAlgorithm, MapKind, NodeId, SnapshotId};
 use crate::key::MapKey;
 use crate::time::Timestamp;
 
@@ -310,4 +313,47 @@ fn a_commit_of_another_version_is_unsupported_and_null_is_not_absent() {
     assert_eq!(Commit::decode_canonical(&with_null, HASH).unwrap_err().kind(), ErrorKind::Corrupt);
     let with_more = [&[0xab][..], &bytes[1..], b"\x6bunknown key\x00"].concat();
     assert_eq!(Commit::decode_canonical(&with_more, HASH).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// The table of files that an object lists beside its rows was read in any order, with files that nothing used or that were there
+/// twice: several objects of one id, of which only one is in the format.
+#[test]
+fn a_file_table_at_rest_is_the_canonical_one() {
+    let take = |names: &[&str], places: &[i64]| {
+        let keys: Vec<_> = (0..places.len()).map(|row| format!("k{row}")).collect();
+        let entries = keys.iter().zip(places).map(|(key, place)| {
+            let name = usize::try_from(*place).ok().and_then(|place| names.get(place)).unwrap_or(&"nothing");
+            (key.clone(), Entry::Virtual { file: file(name), offset: 0, length: 0 })
+        });
+        let node = leaf(entries);
+        let mut out = ColumnWriter::default();
+        out.bytes(&[0]);
+        out.number(keys.len() as u64);
+        strings::write(&mut out, keys.iter().map(String::as_str));
+        out.column(&vec![3; places.len()]);
+        out.column(&vec![0; places.len()]);
+        let mut last = 0;
+        let steps = places.iter().map(|place| zigzag(*place - std::mem::replace(&mut last, *place)));
+        out.column(&steps.collect::<Vec<_>>());
+        out.column(&vec![0; places.len()]);
+        out.number(names.len() as u64);
+        let files: Vec<_> = names.iter().map(|name| file(name)).collect();
+        strings::write(&mut out, files.iter().map(|file| file.as_map_key().as_str()));
+        let (frame, beside) = out.finish();
+        let stored = envelope::seal(Kind::Node(MapKind::Manifest), &beside, &frame);
+        Node::<Entry>::decode_verified(&stored, node.id(HASH)).map(|found| assert!(found == node))
+    };
+    take(&["a", "b"], &[0, 0, 1, 0]).unwrap();
+    take(&["b", "a"], &[0, 1, 1]).unwrap();
+    let wrong: [(&[&str], &[i64], &str); 5] = [
+        (&["a", "b"], &[1, 0, 1], "and none before it in file 0"),
+        (&["a", "b"], &[0, 0, 0], "it lists 2 files, and 1 are in use"),
+        (&["a"], &[], "it lists 1 files, and 0 are in use"),
+        (&["a", "b", "a"], &[0, 1, 2], "twice"),
+        (&["a"], &[0, 1], "which is not listed"),
+    ];
+    for (names, places, why) in wrong {
+        let error = take(names, places).expect_err(why);
+        assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains(why), "{error}");
+    }
 }

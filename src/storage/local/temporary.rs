@@ -23,16 +23,20 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Makes a new, empty file in `directory`.
-    pub(super) fn create(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(format!("{MARK}{}", unique()));
+    /// A path in `directory` that no other temporary has.
+    pub(super) fn path_in(directory: &Path) -> PathBuf {
+        directory.join(format!("{MARK}{}", unique()))
+    }
+
+    /// Makes a new, empty file at `path`, which comes from [`path_in`](Self::path_in).
+    pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         Ok(Self { path, file: Some(file) })
     }
 
     /// Writes `parts` to a new file in `directory`. Nothing is synced.
     pub(super) fn write(directory: &Path, parts: &[Bytes]) -> io::Result<Self> {
-        let temporary = Self::create(directory)?;
+        let temporary = Self::create(Self::path_in(directory))?;
         if let [whole] = parts {
             temporary.file().write_all(whole)?;
             return Ok(temporary);

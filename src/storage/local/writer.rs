@@ -1,10 +1,12 @@
 //! Objects that are written piece by piece: a temporary that grows, and gets its name at the end.
 
 use std::fmt;
+use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +23,17 @@ pub(super) struct Writer {
     name: ObjectName,
     state: State,
     length: u64,
+    place: Arc<Place>,
+    /// Whether there may be a file at the place that nobody else removes.
+    begun: bool,
+}
+
+/// Where an object grows. The writer knows it too, since the thread that writes a piece goes on when the writer is gone, and may be
+/// cut off with the process before it removes anything.
+struct Place {
+    path: PathBuf,
+    /// The writer is gone: what is here is in vain.
+    abandoned: AtomicBool,
 }
 
 enum State {
@@ -41,8 +54,16 @@ struct Growing {
 }
 
 impl Writer {
-    pub(super) const fn new(disk: Arc<Disk>, name: ObjectName) -> Self {
-        Self { disk, name, state: State::New, length: 0 }
+    pub(super) fn new(disk: Arc<Disk>, name: ObjectName) -> Self {
+        let path = Temporary::path_in(disk.directory_of(name.as_str()).as_path());
+        let place = Arc::new(Place { path, abandoned: AtomicBool::new(false) });
+        Self { disk, name, state: State::New, length: 0, place, begun: false }
+    }
+
+    /// What a thread needs that goes on with the file, or begins it.
+    fn going_on(&mut self) -> (Arc<Disk>, ObjectName, Arc<Place>) {
+        self.begun = true;
+        (Arc::clone(&self.disk), self.name.clone(), Arc::clone(&self.place))
     }
 
     /// Waits for the piece under way. The state is lost until the caller sets it again.
@@ -60,14 +81,41 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.begun {
+            return;
+        }
+        // In this order: a file that is made after this looked for it is removed by the thread that made it.
+        self.place.abandoned.store(true, Ordering::SeqCst);
+        // What cannot be removed stays as garbage that no listing shows.
+        let _ignored = fs::remove_file(&self.place.path);
+    }
+}
+
+impl Place {
+    fn require_wanted(&self, name: &str) -> Result<()> {
+        if self.abandoned.load(Ordering::SeqCst) {
+            return Err(Error::unavailable(format!("{name}: nobody waits for it any more")));
+        }
+        Ok(())
+    }
+}
+
 impl Disk {
-    /// Makes the file that an object grows in.
-    fn begin(&self, name: &str) -> Result<Growing> {
+    /// The directory that an object lies in.
+    fn directory_of(&self, name: &str) -> PathBuf {
         let path = self.path(name);
-        let directory = path.parent().expect("an object's path is longer than the root's");
+        path.parent().expect("an object's path is longer than the root's").to_owned()
+    }
+
+    /// Makes the file that an object grows in.
+    fn begin(&self, name: &str, place: &Place) -> Result<Growing> {
+        place.require_wanted(name)?;
         self.relieve()?;
         let failures = lock(&self.unsynced).failures;
-        let temporary = self.in_directory(name, directory, || Temporary::create(directory))?;
+        let temporary = self.in_directory(name, &self.directory_of(name), || Temporary::create(place.path.clone()))?;
+        place.require_wanted(name)?;
         Ok(Growing { temporary, failures })
     }
 
@@ -101,12 +149,12 @@ impl Disk {
 impl ObjectWriter for Writer {
     async fn write(&mut self, piece: Bytes) -> Result<()> {
         let growing = self.settled().await?;
-        let (disk, name, offset) = (Arc::clone(&self.disk), self.name.clone(), self.length);
+        let ((disk, name, place), offset) = (self.going_on(), self.length);
         self.length += piece.len() as u64;
         self.state = State::Writing(tokio::task::spawn_blocking(move || {
             let growing = match growing {
                 Some(growing) => growing,
-                None => disk.begin(name.as_str())?,
+                None => disk.begin(name.as_str(), &place)?,
             };
             disk.append(name.as_str(), &growing, offset, &piece)?;
             Ok(growing)
@@ -136,15 +184,18 @@ impl ObjectWriter for Writer {
 
     async fn finish(mut self: Box<Self>) -> Result<()> {
         let growing = self.settled().await?;
-        let (disk, name) = (Arc::clone(&self.disk), self.name.clone());
+        let (disk, name, place) = self.going_on();
         let named = tokio::task::spawn_blocking(move || {
             let growing = match growing {
                 Some(growing) => growing,
-                None => disk.begin(name.as_str())?,
+                None => disk.begin(name.as_str(), &place)?,
             };
             disk.name_it(name.as_str(), growing)
         });
-        named.await.map_err(|e| self.stopped(e))?
+        let named = named.await.map_err(|e| self.stopped(e))?;
+        // Under its name now, or removed.
+        self.begun = false;
+        named
     }
 }
 

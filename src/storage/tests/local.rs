@@ -187,6 +187,40 @@ async fn a_writer_that_is_given_up_leaves_no_file() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
+/// A piece is written by a thread that goes on when the writer is dropped, and that alone knew the file: a process that was interrupted
+/// ended before that thread did, and left gigabytes under a name that nobody looks for.
+#[tokio::test]
+async fn a_writer_that_is_given_up_in_the_middle_of_a_piece_leaves_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let name = chunk(b"given up");
+    let mut writer = store.writer(&name).unwrap();
+    writer.write(Bytes::from_static(b"first")).await.unwrap();
+    assert_eq!(writer.read(0..5).await.unwrap(), "first");
+    let folder = directory.path().join(name.as_str()).parent().unwrap().to_owned();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    writer.write(Bytes::from(vec![1; 64 << 20])).await.unwrap();
+    drop(writer);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "at once, whatever the thread is doing");
+}
+
+/// The same of a file that is only about to be made, wherever its thread is.
+#[test]
+fn a_writer_that_is_given_up_before_its_file_is_made_leaves_none() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..50_u32 {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let store = local(directory.path());
+            let mut writer = store.writer(&chunk(&round.to_le_bytes())).unwrap();
+            writer.write(Bytes::from_static(b"piece")).await.unwrap();
+        });
+        // Waits for the threads that are at work.
+        drop(runtime);
+        assert_eq!(files(directory.path()), Vec::<PathBuf>::new());
+    }
+}
+
 #[tokio::test]
 async fn an_unsettled_register_is_written_again_before_it_is_shown() {
     let directory = tempfile::tempdir().unwrap();
