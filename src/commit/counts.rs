@@ -44,7 +44,9 @@ pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Delta
     let known = base.file_map().find_many(&keys).await?;
     let mut file_edits = Vec::with_capacity(keys.len());
     for (((file, delta), key), old) in deltas.into_iter().zip(keys).zip(known) {
-        let new = next_record(file, *delta, old.as_ref(), staged.files().get(file))?;
+        // A file whose staged references were staged over again, or dropped for another writer's, decides nothing.
+        let is_in_use = delta.added.refs > 0 || delta.again.refs > 0;
+        let new = next_record(file, *delta, old.as_ref(), staged.files().get(file).filter(|_| is_in_use))?;
         if new != old {
             file_edits.push((key, new));
         }

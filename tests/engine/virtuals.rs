@@ -255,3 +255,34 @@ async fn two_pins_of_one_file_conflict() {
     mine.set(&key("x/1"), "bytes instead").await.unwrap();
     mine.commit("without it").await.unwrap();
 }
+
+/// A session could not be mended: a reference to a changed file that bytes had replaced since was still held against the
+/// older ones.
+#[tokio::test]
+async fn a_file_that_nothing_staged_points_into_any_more_decides_nothing() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
+    let pinned = session.commit("pinned").await.unwrap();
+    let before = pinned.dependencies().try_collect::<Vec<_>>().await.unwrap().remove(0).record;
+
+    source.write("a.nc", b"9876543210+", 5);
+    for repin in [false, true] {
+        let mut session = world.repository.write("main").await.unwrap();
+        let mut options = VirtualOptions::default();
+        options.repin = repin;
+        session.set_virtual_with(&key("x/1"), &url, 5..11, &options).await.unwrap();
+        if !repin {
+            let failed = session.commit("another state").await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::SourceChanged, "{failed}");
+            session = failed.into_session();
+        }
+        session.set(&key("x/1"), format!("bytes instead {repin}")).await.unwrap();
+        let snapshot = session.commit("without it").await.unwrap();
+        let after = snapshot.dependencies().try_collect::<Vec<_>>().await.unwrap().remove(0).record;
+        assert_eq!((after.refs, after.modified, after.size), (1, before.modified, before.size), "repin: {repin}");
+    }
+}
