@@ -7,6 +7,7 @@
 mod bulk;
 mod files;
 mod merge;
+mod moves;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::scratch::Scratch;
 
 pub(crate) use files::StagedFile;
 pub(crate) use merge::StagedEdits;
+pub(crate) use moves::Moves;
 
 pub(super) use bulk::Bulk;
 use files::FileTable;
@@ -50,6 +52,8 @@ pub(crate) struct Staged {
     /// Prefixes below which everything is deleted that was staged before, or that the tip holds; each with its stamp, which
     /// tells the runs that came before from those that came after.
     deleted: BTreeMap<Prefix, u64>,
+    /// Which of the changes are moves.
+    moves: Moves,
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
     /// What runs call files.
@@ -87,6 +91,7 @@ impl Staged {
             held: 0,
             stamp: 0,
             deleted: BTreeMap::new(),
+            moves: Moves::default(),
             files: BTreeMap::new(),
             names: FileTable::default(),
             containers: BTreeMap::new(),
@@ -203,6 +208,14 @@ impl Staged {
             }
         }
         outermost
+    }
+
+    pub(crate) fn moves(&self) -> &Moves {
+        &self.moves
+    }
+
+    pub(crate) fn moves_mut(&mut self) -> &mut Moves {
+        &mut self.moves
     }
 
     pub(crate) fn files(&self) -> &BTreeMap<FileKey, StagedFile> {
