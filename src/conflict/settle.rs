@@ -27,14 +27,14 @@ impl Wholes {
 
     /// What a key in conflict takes along: its array, if it is a document on whose meaning the sides differ, the staged
     /// deletion in which it lies, and the staged move.
-    pub(super) async fn add_key(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<()> {
+    pub(super) async fn add_key(&mut self, sides: Sides<'_>, ours: &Lookup, change: &Change<Entry>) -> Result<()> {
         let key = &change.key;
         if zarr::is_node_document(key.as_str()) {
-            let ours = match sides.staged.lookup(key)? {
+            let ours = match ours {
                 Lookup::Set(entry) => Some(entry),
                 Lookup::Deleted | Lookup::Untouched => None,
             };
-            let (ours, theirs) = (sides.document(key, ours.as_ref()).await?, sides.document(key, change.new.as_ref()).await?);
+            let (ours, theirs) = (sides.document(key, ours).await?, sides.document(key, change.new.as_ref()).await?);
             if !ours.zip(theirs).is_some_and(|(ours, theirs)| ours.is_alike(&theirs)) {
                 self.add(Prefix::new(zarr::split(key.as_str()).0)?);
             }

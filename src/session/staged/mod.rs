@@ -148,7 +148,10 @@ impl Staged {
         // A prefix inside a deleted one says nothing new, unless something was staged in between.
         if self.covering(prefix.as_str()).is_none() || !self.runs.is_empty() {
             self.stamp += 1;
-            self.deleted.retain(|inner, _| !prefix.contains(inner.as_str()));
+            let inner: Vec<_> = self.all_deleted_below(prefix).cloned().collect();
+            for inner in &inner {
+                self.deleted.remove(inner);
+            }
             self.deleted.insert(prefix.clone(), self.stamp);
         }
     }
@@ -201,13 +204,22 @@ impl Staged {
     /// Prefixes below which everything is deleted that is not among the [`edits`](Self::edits), in the order of the maps;
     /// none lies inside another.
     pub(crate) fn deleted(&self) -> Vec<&Prefix> {
+        self.deleted_below(&Prefix::all())
+    }
+
+    /// The outermost of those that lie in `whole`, in the order of the maps.
+    pub(crate) fn deleted_below(&self, whole: &Prefix) -> Vec<&Prefix> {
         let mut outermost: Vec<&Prefix> = Vec::new();
-        for prefix in self.deleted.keys() {
+        for prefix in self.all_deleted_below(whole) {
             if outermost.last().is_none_or(|last| !last.contains(prefix.as_str())) {
                 outermost.push(prefix);
             }
         }
         outermost
+    }
+
+    fn all_deleted_below<'s>(&'s self, whole: &Prefix) -> impl Iterator<Item = &'s Prefix> {
+        self.deleted.range(whole..).map(|(prefix, _)| prefix).take_while(move |prefix| whole.contains(prefix.as_str()))
     }
 
     pub(crate) fn moves(&self) -> &Moves {
