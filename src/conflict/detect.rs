@@ -126,7 +126,14 @@ impl Conflicts {
 
     /// A file whose validator the other side changed to one that differs from the one staged here, or that is pinned anew
     /// here while the other side added a reference into it as it was.
-    pub(super) fn file(&mut self, file: &FileKey, ours: &StagedFile, added: &Added, before: Option<&VirtualFile>, now: Option<&VirtualFile>) {
+    pub(super) fn file(
+        &mut self,
+        file: &FileKey,
+        ours: &StagedFile,
+        added: &Added,
+        before: Option<&VirtualFile>,
+        now: Option<&VirtualFile>,
+    ) {
         let Some(now) = now else { return };
         let theirs_changed = before.is_none_or(|before| Validator::of(before) != Validator::of(now));
         let theirs_depend = ours.repin && added.repinned.contains(file);

@@ -187,6 +187,10 @@ impl WriteSession {
                 return Ok(true);
             }
         }
+        if self.staged.covering(prefix.as_str()).is_some() {
+            // All that the base holds there is deleted, however much it is.
+            return Ok(false);
+        }
         let mut below = std::pin::pin!(self.base.list(prefix));
         while let Some((key, _)) = below.try_next().await? {
             if self.staged.lookup(key.as_map_key())? == super::staged::Lookup::Untouched {
