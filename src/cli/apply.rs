@@ -79,7 +79,7 @@ impl Apply {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_write().await?;
         let session = repository.write(&self.commit.branch).await?;
-        let mut parts = Parts::new(self.commit_every, session.base().id());
+        let mut parts = Parts::new(self.commit_every);
         let (session, counts) = match self.stage(context, session, &mut parts).await {
             Ok(staged) => staged,
             Err(e) => return parts.finish(context, &self.commit.branch, Err(e)),

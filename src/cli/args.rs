@@ -86,9 +86,7 @@ impl CommitArgs {
         let options = self.options(done.message)?;
         let Committed { snapshot, is_new, settled, .. } = session.commit_settling(options).await?;
         context.out.line(&snapshot.id().to_string())?;
-        if let (Some(whose), false) = (self.on_conflict, settled.is_empty()) {
-            context.out.say(&told(whose, &settled));
-        }
+        self.tell_settled(context, &settled);
         if !is_new {
             context.out.note(&format!("nothing changed, nothing was committed; {} stays as it is", self.branch));
             return Ok(Verdict::Fine);
@@ -98,6 +96,13 @@ impl CommitArgs {
             context.out.say(&format!("undo with: firn reset {} {parent}", self.branch));
         }
         Ok(Verdict::Fine)
+    }
+
+    /// Says which conflicts the policy settled, if any.
+    pub(super) fn tell_settled(&self, context: &Context, settled: &[Conflict]) {
+        if let (Some(whose), false) = (self.on_conflict, settled.is_empty()) {
+            context.out.say(&told(whose, settled));
+        }
     }
 
     /// What the commit says of itself; `message` if none was given.

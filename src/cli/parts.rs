@@ -10,6 +10,7 @@ use super::args::CommitArgs;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::{Show, count};
+use crate::commit::Committed;
 use crate::id::SnapshotId;
 use crate::session::WriteSession;
 
@@ -45,8 +46,10 @@ impl Every {
 #[derive(Debug)]
 pub(super) struct Parts {
     every: Option<Every>,
-    /// The tip before the first part.
-    base: SnapshotId,
+    /// The tip before the first part, the last part, and whether no other writer came between.
+    base: Option<SnapshotId>,
+    last: Option<SnapshotId>,
+    is_alone: bool,
     /// Lines that have been read.
     pub(super) lines: u64,
     /// When the part that is being staged got its first operation.
@@ -58,8 +61,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn new(every: Option<Every>, base: SnapshotId) -> Self {
-        Self { every, base, lines: 0, started: None, commits: 0, committed: 0, deletes: false }
+    pub(super) fn new(every: Option<Every>) -> Self {
+        Self { every, base: None, last: None, is_alone: true, lines: 0, started: None, commits: 0, committed: 0, deletes: false }
     }
 
     /// Whether a part with these operations is large enough.
@@ -88,10 +91,14 @@ impl Parts {
             return Ok(());
         }
         let options = args.options_of_part(counts.message(), self.commits + 1)?;
-        let before = session.base().id();
-        let snapshot = session.commit(options).await?;
+        let Committed { snapshot, is_new, settled, .. } = session.commit_settling(options).await?;
         self.committed = self.lines;
-        if snapshot.id() != before {
+        args.tell_settled(context, &settled);
+        if is_new {
+            let parent = snapshot.commit().parents.first().copied();
+            self.base = self.base.or(parent);
+            self.is_alone &= self.last.is_none() || self.last == parent;
+            self.last = Some(snapshot.id());
             self.commits += 1;
             self.deletes |= counts.deletes();
             context.out.line_now(&snapshot.id().to_string())?;
@@ -107,8 +114,9 @@ impl Parts {
                 .out
                 .say_item(&AppliedRow { applied: Applied { commits: self.commits, lines: self.committed, next: self.committed + 1 } });
         }
-        if self.deletes {
-            context.out.say(&format!("undo with: firn reset {branch} {}", self.base));
+        // A reset to before the first part would undo what others did since as well.
+        if let (true, Some(base)) = (self.deletes && self.is_alone, self.base) {
+            context.out.say(&format!("undo with: firn reset {branch} {base}"));
         }
         outcome.map(|()| Verdict::Fine)
     }

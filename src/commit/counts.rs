@@ -1,6 +1,6 @@
 //! The virtual-file manifest follows the manifest: counts are deltas of what an edit replaced.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
@@ -34,22 +34,39 @@ impl Count {
     }
 }
 
+/// What follows for the files map from the edits of a manifest.
+#[derive(Debug, Default)]
+pub(super) struct FileEdits {
+    pub(super) edits: Vec<Edit<VirtualFile>>,
+    /// The lengths of files that the map did not know, or knew otherwise, and into which older references remain: these
+    /// may end past them.
+    pub(super) resized: BTreeMap<FileKey, u64>,
+}
+
 /// The edits of the files map that follow from the edits of the manifest of `base` that `deltas` have seen.
 ///
 /// `SourceChanged` when a staged validator differs from what the map says of a file into which older references
 /// remain.
-pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Deltas) -> Result<Vec<Edit<VirtualFile>>> {
+pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Deltas) -> Result<FileEdits> {
     let deltas = deltas.sorted();
     let keys: Vec<_> = deltas.iter().map(|(file, _)| file.as_map_key().clone()).collect();
     let known = base.file_map().find_many(&keys).await?;
-    let mut file_edits = Vec::with_capacity(keys.len());
+    let mut found = FileEdits::default();
     for (((file, delta), key), old) in deltas.into_iter().zip(keys).zip(known) {
-        let new = next_record(file, *delta, old.as_ref(), staged.files().get(file))?;
+        // A file whose staged references were staged over again, or dropped for another writer's, decides nothing.
+        let is_in_use = delta.added.refs > 0 || delta.again.refs > 0;
+        let new = next_record(file, *delta, old.as_ref(), staged.files().get(file).filter(|_| is_in_use))?;
+        if let (Some(old), Some(VirtualFile { size: Some(size), .. })) = (&old, &new)
+            && old.size != Some(*size)
+            && old.refs > delta.removed.refs
+        {
+            found.resized.insert(file.clone(), *size);
+        }
         if new != old {
-            file_edits.push((key, new));
+            found.edits.push((key, new));
         }
     }
-    Ok(file_edits)
+    Ok(found)
 }
 
 /// What edits of a manifest do to the references into each file. A commit has as many references as it likes, and neighbours mostly point into one file.

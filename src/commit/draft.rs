@@ -1,10 +1,10 @@
 //! The maps that a commit would have: the staged changes applied to a base.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
 
-use super::counts::{Deltas, count_files};
+use super::counts::{Deltas, FileEdits, count_files};
 use crate::error::{Error, Result};
 use crate::format::{Commit, Container, Entry, FileKey, VirtualFile};
 use crate::id::NodeId;
@@ -113,7 +113,11 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
     let mut deltas = Deltas::default();
     let edits = AllEdits::new(base, staged).await?;
     let manifest = base.manifest().edit_stream(edits, |_, old, new| deltas.see(old, new), shape, uploads).await?.root;
-    let file_edits = count_files(base, staged, &deltas).await?;
+    let FileEdits { edits: file_edits, resized } = count_files(base, staged, &deltas).await?;
+    if !resized.is_empty() {
+        uploads.finish().await?;
+        require_within(base, manifest, &resized).await?;
+    }
     let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
     let needed = staged.needed_containers(&deltas.containers());
     let containers = Staged::merge_containers(&base.commit().containers, needed.iter().copied());
@@ -128,6 +132,21 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
         places.insert(container.place()?);
     }
     Ok(Draft { manifest, files, containers, places: places.into_iter().collect() })
+}
+
+/// Refuses a state of a file that is too short for older references into it.
+async fn require_within(base: &Snapshot, manifest: NodeId, resized: &BTreeMap<FileKey, u64>) -> Result<()> {
+    let mut all = Map::<Entry, _>::new(base.repository().objects(), manifest).scan(Span::all());
+    while let Some((key, entry)) = all.next().await? {
+        if let Entry::Virtual { file, offset, length } = entry
+            && let Some(size) = resized.get(&file)
+            && let end = offset.saturating_add(length)
+            && end > *size
+        {
+            return Err(Error::invalid(format!("{key} ends at byte {end} of {file}, which has {size} now; replace or delete it too")));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a new definition of a container that has no place for a file already named in it.

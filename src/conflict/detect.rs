@@ -18,6 +18,32 @@ pub(super) const SHOWN: usize = 8;
 /// How many names are kept; the rest is counted. Two writers of a large array may have millions of keys in common.
 const KEPT: usize = 10_000;
 
+/// What references that the other side added depend on and this session changes.
+#[derive(Debug, Default)]
+pub(super) struct Added {
+    /// Containers that are given another definition.
+    pub(super) redefined: BTreeSet<String>,
+    /// Files that are pinned anew.
+    pub(super) repinned: BTreeSet<FileKey>,
+}
+
+impl Added {
+    /// Takes a reference into `file`.
+    pub(super) fn see(&mut self, staged: &Staged, base: &[Container], tip: &[Container], file: &FileKey) {
+        if staged.files().get(file).is_some_and(|ours| ours.repin) {
+            self.repinned.insert(file.clone());
+        }
+        let find = |set: &'_ [Container]| set.iter().find(|c| c.name == file.container()).cloned();
+        if let Some(ours) = staged.containers().get(file.container())
+            && let Some(before) = find(base)
+            && before != *ours
+            && find(tip).as_ref() != Some(ours)
+        {
+            self.redefined.insert(ours.name.clone());
+        }
+    }
+}
+
 /// What was changed on both sides, by kind and name.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Conflicts {
@@ -98,23 +124,21 @@ impl Conflicts {
         }
     }
 
-    /// A reference that the other side added in a container to which this session gives another definition.
-    pub(super) fn redefined(&mut self, staged: &Staged, base: &[Container], theirs: &Change<VirtualFile>) {
-        let Ok(file) = FileKey::from_map_key(&theirs.key) else { return };
-        let before = base.iter().find(|c| c.name == file.container());
-        let is_redefined = staged.containers().get(file.container()).is_some_and(|ours| Some(ours) != before);
-        let refs = |record: Option<&VirtualFile>| record.map_or(0, |record| record.refs);
-        if is_redefined && before.is_some() && refs(theirs.new.as_ref()) > refs(theirs.old.as_ref()) {
-            self.add(ConflictKind::Container, file.container().to_owned(), None);
-        }
-    }
-
-    /// A file whose validator the other side changed to one that differs from the one staged here.
-    pub(super) fn file(&mut self, name: &str, ours: &Validator, before: Option<&VirtualFile>, now: Option<&VirtualFile>) {
+    /// A file whose validator the other side changed to one that differs from the one staged here, or that is pinned anew
+    /// here while the other side added a reference into it as it was.
+    pub(super) fn file(
+        &mut self,
+        file: &FileKey,
+        ours: &StagedFile,
+        added: &Added,
+        before: Option<&VirtualFile>,
+        now: Option<&VirtualFile>,
+    ) {
         let Some(now) = now else { return };
         let theirs_changed = before.is_none_or(|before| Validator::of(before) != Validator::of(now));
-        if let (true, Err(why)) = (theirs_changed, ours.agrees_with(now)) {
-            self.add(ConflictKind::File, name.to_owned(), Some(why));
+        let theirs_depend = ours.repin && added.repinned.contains(file);
+        if let (true, Err(why)) = (theirs_changed || theirs_depend, ours.validator.agrees_with(now)) {
+            self.add(ConflictKind::File, file.to_string(), Some(why));
         }
     }
 }

@@ -26,7 +26,7 @@ pub enum OnConflict {
     Ours,
     /// What the other side did stays, and what this session staged there is dropped: of an array (or a deleted group)
     /// in conflict everything; of a prefix that this session deleted and the other side changed, the deletion and
-    /// everything set below it since.
+    /// everything set below it since; of a move in conflict at either end, the whole move.
     Theirs,
 }
 

@@ -61,13 +61,15 @@ impl Sides<'_> {
     }
 
     /// What the other side's change of a document means for what is staged below its directory.
-    pub(super) async fn under_their_document(&self, change: &Change<Entry>) -> Result<Option<NodeConflict>> {
+    pub(super) async fn under_their_document(&self, ours: &Lookup, change: &Change<Entry>) -> Result<Option<NodeConflict>> {
         let (directory, _) = zarr::split(change.key.as_str());
         let prefix = Prefix::new(directory)?;
-        let ranges: Vec<_> = self.staged.deleted().into_iter().filter(|range| prefix.contains(range.as_str())).collect();
         // Staged here as well: then the document itself is the conflict, or there is none.
-        let is_alone = self.staged.lookup(&change.key)? == Lookup::Untouched;
-        if !is_alone || (ranges.is_empty() && self.staged.edits(Some(&prefix))?.next()?.is_none()) {
+        if *ours != Lookup::Untouched {
+            return Ok(None);
+        }
+        let ranges = self.staged.deleted_below(&prefix);
+        if ranges.is_empty() && self.staged.edits(Some(&prefix))?.next()?.is_none() {
             return Ok(None);
         }
         let old = self.document(&change.key, change.old.as_ref()).await?;
@@ -158,14 +160,14 @@ struct Directory {
     path: String,
     /// The documents in it that are staged.
     documents: Vec<MapKey>,
-    /// What they mean, once it was asked.
+    /// What they mean, once it was asked, but for what was found to be in conflict: one reason is enough.
     judged: Option<Vec<Restructured>>,
     nearest: Nearest,
 }
 
 impl OurDocuments {
     /// The nodes whose documents are staged here in a way that does not go together with a change of the other side.
-    pub(super) async fn above(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
+    pub(super) async fn above(&mut self, sides: Sides<'_>, ours: &Lookup, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
         let key = change.key.as_str();
         self.above.retain(|directory| key.starts_with(&directory.path));
         for path in zarr::directories(key).skip(self.above.len()) {
@@ -180,33 +182,35 @@ impl OurDocuments {
         }
         let mut found = Vec::new();
         for directory in self.above.iter_mut().filter(|directory| !directory.documents.is_empty()) {
-            found.extend(directory.against(sides, change).await?);
+            found.extend(directory.against(sides, ours, change).await?);
         }
         Ok(found)
     }
 }
 
 impl Directory {
-    async fn against(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
+    async fn against(&mut self, sides: Sides<'_>, ours: &Lookup, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
         // Staged here to the same end, or deleted on both sides: nothing is lost.
-        let ours = sides.staged.lookup(&change.key)?;
-        let is_settled = ours != Lookup::Untouched && !differs(&ours, change.new.as_ref());
+        let is_settled = *ours != Lookup::Untouched && !differs(ours, change.new.as_ref());
         if is_settled || self.documents.contains(&change.key) {
             return Ok(Vec::new());
         }
-        let judged = match &self.judged {
+        let judged = match self.judged.take() {
             Some(judged) => judged,
-            None => self.judged.insert(judge(&self.documents, sides).await?),
+            None => judge(&self.documents, sides).await?,
         };
-        let mut conflicts = Vec::new();
+        let (mut conflicts, mut left) = (Vec::new(), Vec::new());
         for found in judged {
             let counts = (found.below && change.new.is_some())
                 || (found.chunks && sides.is_chunk_of(&self.path, &change.key, &mut self.nearest).await?);
             if counts {
                 let why = format!("{} here, while {} was {} by the other side", found.what, change.key, done(change.new.as_ref()));
-                conflicts.push(NodeConflict::new(&self.path, found, why)?);
+                conflicts.push(NodeConflict::new(&self.path, &found, why)?);
+            } else {
+                left.push(found);
             }
         }
+        self.judged = Some(left);
         Ok(conflicts)
     }
 }

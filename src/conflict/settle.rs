@@ -6,37 +6,44 @@ use super::OnConflict;
 use super::nodes::Sides;
 use crate::error::{Error, Result};
 use crate::format::Entry;
-use crate::key::Prefix;
+use crate::key::{Key, Prefix};
 use crate::map::Change;
-use crate::session::{Lookup, Snapshot, Staged, StagedFile};
+use crate::session::{KeyOrPrefix, Lookup, Snapshot, Staged, StagedFile};
 use crate::virtuals::Validator;
 use crate::zarr;
 
 /// Where a policy decides about everything below a prefix, because half of each side would be neither's.
 #[derive(Debug, Default)]
-pub(super) struct Wholes(BTreeSet<Prefix>);
+pub(super) struct Wholes {
+    prefixes: BTreeSet<Prefix>,
+    /// Moves of which one end is in conflict.
+    moves: BTreeSet<usize>,
+}
 
 impl Wholes {
     pub(super) fn add(&mut self, prefix: Prefix) {
-        self.0.insert(prefix);
+        self.prefixes.insert(prefix);
     }
 
-    /// What a key in conflict takes along: its array, if it is a document on whose meaning the sides differ, and the
-    /// staged deletion in which it lies.
-    pub(super) async fn add_key(&mut self, sides: Sides<'_>, change: &Change<Entry>) -> Result<()> {
+    /// What a key in conflict takes along: its array, if it is a document on whose meaning the sides differ, the staged
+    /// deletion in which it lies, and the staged move.
+    pub(super) async fn add_key(&mut self, sides: Sides<'_>, ours: &Lookup, change: &Change<Entry>) -> Result<()> {
         let key = &change.key;
         if zarr::is_node_document(key.as_str()) {
-            let ours = match sides.staged.lookup(key)? {
+            let ours = match ours {
                 Lookup::Set(entry) => Some(entry),
                 Lookup::Deleted | Lookup::Untouched => None,
             };
-            let (ours, theirs) = (sides.document(key, ours.as_ref()).await?, sides.document(key, change.new.as_ref()).await?);
+            let (ours, theirs) = (sides.document(key, ours).await?, sides.document(key, change.new.as_ref()).await?);
             if !ours.zip(theirs).is_some_and(|(ours, theirs)| ours.is_alike(&theirs)) {
                 self.add(Prefix::new(zarr::split(key.as_str()).0)?);
             }
         }
         if let Some(range) = sides.staged.covering(key.as_str()) {
             self.add(range.clone());
+        }
+        if !sides.staged.moves().is_empty() {
+            self.moves.extend(sides.staged.moves().touching(&KeyOrPrefix::Key(Key::new(key.as_str())?)));
         }
         Ok(())
     }
@@ -53,9 +60,20 @@ impl Wholes {
     /// Nothing staged replaces a change of the other side, below a whole or by itself.
     async fn drop_ours(self, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<Staged> {
         let covering = |whole: Prefix| staged.covering(whole.as_str()).cloned().unwrap_or(whole);
-        let dropped = Self(self.0.into_iter().map(covering).collect());
+        let mut dropped: BTreeSet<Prefix> = self.prefixes.into_iter().map(covering).collect();
+        // Half of a move is a value that has no name any more, or two.
+        let mut moves = staged.moves().clone();
+        let ends = self.moves.iter().flat_map(|n| staged.moves().ends(*n));
+        let lost = ends.cloned().chain(dropped.iter().cloned().map(KeyOrPrefix::Prefix)).collect();
+        let lost = moves.lose(lost, |place| staged.covering(place.as_str()).cloned().map(KeyOrPrefix::Prefix));
+        let mut names = BTreeSet::new();
+        for place in lost {
+            // What was cleared at the destination is both the key and the prefix of its name.
+            dropped.insert(covering(Prefix::new(place.as_str())?));
+            names.insert(place.as_str().trim_end_matches('/').to_owned());
+        }
         let mut kept = staged.without_changes();
-        for range in staged.deleted().into_iter().filter(|range| !dropped.hold(range.as_str())) {
+        for range in staged.deleted().into_iter().filter(|range| !hold(&dropped, range.as_str())) {
             kept.delete_prefix(range);
         }
         let (base, tip) = (base.manifest(), tip.manifest());
@@ -67,16 +85,18 @@ impl Wholes {
                 change = theirs.next().await?;
             }
             let is_replaced = change.as_ref().is_some_and(|change| change.key == key && change.new != entry);
-            if !is_replaced && !dropped.hold(key.as_str()) {
+            if !is_replaced && !names.contains(key.as_str()) && !hold(&dropped, key.as_str()) {
                 kept.put(key, entry)?;
             }
         }
+        *kept.moves_mut() = moves;
         Ok(kept)
     }
 
     /// Below a whole, what the other side changed and this session did not is staged as it was before.
     async fn undo_theirs(self, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<Staged> {
         let mut kept = staged.without_changes();
+        *kept.moves_mut() = staged.moves().clone();
         staged.deleted().into_iter().for_each(|range| kept.delete_prefix(range));
         let mut edits = staged.edits(None)?;
         while let Some((key, entry)) = edits.next()? {
@@ -85,7 +105,7 @@ impl Wholes {
         let (before, now) = (base.manifest(), tip.manifest());
         let mut theirs = before.diff(&now).await?;
         while let Some(Change { key, old, .. }) = theirs.next().await? {
-            if !self.hold(key.as_str()) || staged.lookup(&key)? != Lookup::Untouched {
+            if !hold(&self.prefixes, key.as_str()) || staged.lookup(&key)? != Lookup::Untouched {
                 continue;
             }
             // The base was read from a ref, so what it holds may be linked without being written.
@@ -99,9 +119,9 @@ impl Wholes {
         }
         Ok(kept)
     }
+}
 
-    /// Whether a key, or a prefix, lies in one of these.
-    fn hold(&self, key: &str) -> bool {
-        zarr::directories(key).any(|directory| Prefix::new(directory).is_ok_and(|directory| self.0.contains(&directory)))
-    }
+/// Whether a key, or a prefix, lies in one of `wholes`.
+fn hold(wholes: &BTreeSet<Prefix>, key: &str) -> bool {
+    zarr::directories(key).any(|directory| Prefix::new(directory).is_ok_and(|directory| wholes.contains(&directory)))
 }

@@ -20,6 +20,7 @@ pub struct OpenOptions {
     pub cache_bytes: u64,
     /// How many bytes of staged changes a session keeps in memory, roughly. Default: 64 MiB; what is more goes to a scratch
     /// file and is merged by the commit. Fewer make more and smaller runs, of which many cost time to merge.
+    /// A copy or a move of a prefix needs memory for all its keys besides, until it is staged.
     pub staged_bytes: usize,
     /// The directory of scratch files, which have no names and go with the session. Default: `TMPDIR`, else `/tmp`. Where that
     /// is memory (tmpfs), nothing is gained by it.

@@ -67,6 +67,10 @@ impl KeyColumn<'_> {
                 let cells = cells.and_then(|n| usize::try_from(n).ok());
                 cells.ok_or_else(|| Error::invalid("the region has more cells than can be counted"))
             }
+            // Judged before anybody makes room for so many: each coordinate is a digit at least.
+            Self::Cells { rank, .. } if *rank > key::MAX_KEY => {
+                Err(Error::invalid(format!("cells of rank {rank} have longer keys than {} bytes", key::MAX_KEY)))
+            }
             Self::Cells { rank, coordinates, .. } => match coordinates.len().checked_rem(*rank) {
                 Some(0) => Ok(coordinates.len() / rank),
                 _ => Err(Error::invalid(format!("{} coordinates are no whole number of cells of rank {rank}", coordinates.len()))),
@@ -263,7 +267,8 @@ mod tests {
         assert!(KeyColumn::Grid { prefix: &long, region: &[0..2, 0..10], separator: '/' }.check().is_ok());
         assert!(KeyColumn::Grid { prefix: &long, region: &[0..2, 0..11], separator: '/' }.check().is_err());
         assert!(KeyColumn::Grid { prefix: "a", region: &[0..u64::MAX, 0..3], separator: '/' }.len().is_err());
-        for (rank, coordinates) in [(0, [1].as_slice()), (0, &[]), (2, &[1, 2, 3])] {
+        // One without an end once made room for all its coordinates.
+        for (rank, coordinates) in [(0, [1].as_slice()), (0, &[]), (2, &[1, 2, 3]), (usize::MAX, &[])] {
             assert!(KeyColumn::Cells { prefix: "a/", rank, coordinates, separator: '/' }.len().is_err());
         }
         assert!(KeyColumn::Keys(&["a", "b/"]).check().is_err());

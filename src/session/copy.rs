@@ -18,7 +18,8 @@ pub enum Existing {
     /// The copy is refused.
     #[default]
     Refuse,
-    /// It is deleted, so that the destination holds exactly the copy.
+    /// It is deleted, so that the destination holds exactly the copy; what another writer puts there until the commit is a
+    /// conflict.
     Replace,
 }
 
@@ -79,7 +80,7 @@ impl WriteSession {
         };
         plan.take_files(from).await?;
         self.require_same_containers(&plan, from)?;
-        let room = self.occupied(to, existing).await?;
+        let room = self.room_at(to, existing).await?;
         self.carry_out(plan, room, None).await
     }
 
@@ -87,7 +88,8 @@ impl WriteSession {
     /// prefix a prefix; `source` means a key if there is one and it does not end in `/`.
     ///
     /// `NotFound` and `Invalid` as for [`copy_from`](Self::copy_from). What others put below a moved prefix until the commit is
-    /// a conflict. An error leaves the session's keys as they were.
+    /// a conflict, and a commit that drops what was staged at either end for what the other side did there drops the whole
+    /// move. An error leaves the session's keys as they were.
     pub async fn rename(&mut self, source: &str, to: &str, existing: Existing) -> Result<Copied> {
         if source.trim_end_matches('/') == to.trim_end_matches('/') {
             // A move that only adds or drops the slash would delete what it moves.
@@ -98,27 +100,29 @@ impl WriteSession {
             Some(key) => self.entry(key).await?,
             None => None,
         };
-        let (mut plan, gone) = if let (Some(key), Some(entry)) = (key, entry) {
+        let (mut plan, moved) = if let (Some(key), Some(entry)) = (key, entry) {
             let to = Key::new(to)?;
+            let moved = [KeyOrPrefix::Key(key.clone()), KeyOrPrefix::Key(to.clone())];
             let plan = if is_kept_otherwise(&entry, &to) {
                 let value = self.get(&key).await?.ok_or_else(|| Error::internal(format!("{key} was there and is not")))?;
                 Plan::of_value(to, value)
             } else {
                 Plan::of(vec![(to, entry)])
             };
-            (plan, KeyOrPrefix::Key(key))
+            (plan, moved)
         } else {
             let prefix = Prefix::new(source)?;
             let found = self.list(&prefix).await?;
             if found.is_empty() {
                 return Err(Error::not_found(format!("nothing lies at or below {source} on {}", self.branch)));
             }
-            (Plan::of(renamed(found, &prefix, &Prefix::new(to)?)?), KeyOrPrefix::Prefix(prefix))
+            let to = Prefix::new(to)?;
+            (Plan::of(renamed(found, &prefix, &to)?), [KeyOrPrefix::Prefix(prefix), KeyOrPrefix::Prefix(to)])
         };
         let base = self.base.clone();
         plan.take_files_but(&base, self.staged.files().keys().cloned().collect()).await?;
-        let room = self.occupied(to, existing).await?;
-        self.carry_out(plan, room, Some(gone)).await
+        let room = self.room_at(to, existing).await?;
+        self.carry_out(plan, room, Some(moved)).await
     }
 
     /// Refuses a snapshot of which a later collection may have taken something: what no ref keeps cannot be linked unwritten.
@@ -155,21 +159,25 @@ impl WriteSession {
         Ok(())
     }
 
-    /// What lies at `to` already; `Invalid` when it must not be replaced.
-    async fn occupied(&self, to: &str, existing: Existing) -> Result<Occupied> {
+    /// What must go to make room at `to`; `Invalid` when something lies there and must not be replaced.
+    async fn room_at(&self, to: &str, existing: Existing) -> Result<Room> {
         let prefix = Prefix::new(to)?;
         let key = Key::new(to.trim_end_matches('/')).ok();
-        let key = match key {
-            Some(key) if self.entry(&key).await?.is_some() => Some(key),
-            _ => None,
+        let is_key = match &key {
+            Some(key) => self.entry(key).await?.is_some(),
+            None => false,
         };
-        let prefix = if self.has_below(&prefix).await? { Some(prefix) } else { None };
-        if (key.is_some() || prefix.is_some()) && existing == Existing::Refuse {
-            let what = if key.is_some() { "exists" } else { "is not empty" };
+        let replaced = is_key || self.has_below(&prefix).await?;
+        if existing == Existing::Replace {
+            // Also where nothing lies yet: what another writer puts there until the commit is no part of the copy.
+            return Ok(Room { replaced, key, prefix: Some(prefix) });
+        }
+        if replaced {
+            let what = if is_key { "exists" } else { "is not empty" };
             let shown = if to.is_empty() { "the root" } else { to };
             return Err(Error::invalid(format!("{shown} {what} on {}; choose another name, or overwrite it", self.branch)));
         }
-        Ok(Occupied { key, prefix })
+        Ok(Room { replaced, key: None, prefix: None })
     }
 
     async fn has_below(&self, prefix: &Prefix) -> Result<bool> {
@@ -178,6 +186,10 @@ impl WriteSession {
             if entry.is_some() {
                 return Ok(true);
             }
+        }
+        if self.staged.covering(prefix.as_str()).is_some() {
+            // All that the base holds there is deleted, however much it is.
+            return Ok(false);
         }
         let mut below = std::pin::pin!(self.base.list(prefix));
         while let Some((key, _)) = below.try_next().await? {
@@ -189,37 +201,44 @@ impl WriteSession {
     }
 
     /// Stages a plan: what can fail first, what deletes before what sets.
-    async fn carry_out(&mut self, plan: Plan, room: Occupied, moved: Option<KeyOrPrefix>) -> Result<Copied> {
+    async fn carry_out(&mut self, mut plan: Plan, room: Room, moved: Option<[KeyOrPrefix; 2]>) -> Result<Copied> {
         for (file, known) in plan.files {
             self.staged.add_file(&file, known)?;
         }
         for container in plan.containers {
             self.set_container(container)?;
         }
-        let replaced = room.key.is_some() || room.prefix.is_some();
-        let (key, prefix) = match moved {
-            Some(KeyOrPrefix::Key(key)) => (Some(key), None),
-            Some(KeyOrPrefix::Prefix(prefix)) => (None, Some(prefix)),
-            None => (None, None),
-        };
+        if let Some((key, value)) = plan.value {
+            let entry = self.stored(&key, value).await?;
+            plan.entries.push((key, entry));
+        }
+        self.staged.make_room()?;
+        // From here on nothing fails and nothing waits: half a move would lose what it moves.
+        let (mut key, mut prefix) = (None, None);
+        if let Some([from, to]) = moved {
+            match from.clone() {
+                KeyOrPrefix::Key(gone) => key = Some(gone),
+                KeyOrPrefix::Prefix(gone) => prefix = Some(gone),
+            }
+            self.staged.moves_mut().add(from, to);
+        }
         for key in [key, room.key].into_iter().flatten() {
-            self.staged.delete(&key)?;
+            self.staged.insert(key.as_map_key().clone(), None);
         }
         for prefix in [prefix, room.prefix].into_iter().flatten() {
             self.staged.delete_prefix(&prefix);
         }
         for (key, entry) in plan.entries {
-            self.staged.set(&key, entry)?;
+            self.staged.insert(key.as_map_key().clone(), Some(entry));
         }
-        if let Some((key, value)) = plan.value {
-            self.set(&key, value).await?;
-        }
-        Ok(Copied { replaced, ..plan.counts })
+        Ok(Copied { replaced: room.replaced, ..plan.counts })
     }
 }
 
-/// What lies where something is to go.
-struct Occupied {
+/// What is deleted where something is to go.
+struct Room {
+    /// Whether anything lies there.
+    replaced: bool,
     key: Option<Key>,
     prefix: Option<Prefix>,
 }

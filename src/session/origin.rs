@@ -71,6 +71,15 @@ pub enum KeyOrPrefix {
     Prefix(Prefix),
 }
 
+impl KeyOrPrefix {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Key(key) => key.as_str(),
+            Self::Prefix(prefix) => prefix.as_str(),
+        }
+    }
+}
+
 impl Snapshot {
     /// Where the value of `key` comes from, without reading it; `None` when there is none.
     pub async fn origin(&self, key: &Key) -> Result<Option<Origin>> {

@@ -39,6 +39,20 @@ impl WriteSession {
         self.staged.set(key, entry)
     }
 
+    /// The entry under which `key` would hold `value`, whose upload has begun if it needs one. Nothing is staged.
+    pub(super) async fn stored(&mut self, key: &Key, value: Bytes) -> Result<Entry> {
+        if value.len() <= Entry::inline_limit(key.as_str()) {
+            return Ok(Entry::Inline(value));
+        }
+        let hashed = self.base.repository().chunks().hash(value).await?;
+        let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
+        if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
+            let job = self.base.repository().chunks().job(hashed);
+            self.uploads.spawn(job).await?;
+        }
+        Ok(entry)
+    }
+
     /// Stages the removal of `key`. Says whether there is anything to remove.
     pub async fn delete(&mut self, key: &Key) -> Result<bool> {
         let present = match self.staged.lookup(key.as_map_key())? {

@@ -90,7 +90,8 @@ impl Snapshot {
                         is_same = is_same && rest.starts_with(&piece);
                         rest = rest.slice(piece.len().min(rest.len())..);
                     }
-                    is_same
+                    // A file that grew since it was listed begins with the value all the same.
+                    is_same && rest.is_empty()
                 }
             };
             drop(permit);

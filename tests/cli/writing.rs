@@ -237,5 +237,15 @@ fn conflicts_are_named_or_settled_as_told() {
     run.ok();
     assert_eq!(sandbox.firn(&["cat", "main", "t/zarr.json"]).ok(), array("int32"));
     assert_eq!(sandbox.firn(&["cat", "main", "t/c/0"]).ok(), "abcd");
+    // In parts as well. When nothing was left of one, the id of the other's commit was once shown as its own.
+    let again = json!({ "op": "put", "key": "piped", "text": "ours" }).to_string();
+    let run = overtaken(&sandbox, &["--commit-every", "10", "--on-conflict", "theirs"], &again, ("piped", "theirs"));
+    assert!(run.err.contains("1 conflict settled, theirs stayed: piped"), "{}", run.err);
+    assert_eq!(run.ok(), "");
+    // And the hint named a tip from before what the other did.
+    let delete = json!({ "op": "delete", "prefix": "t/c/" }).to_string();
+    let run = overtaken(&sandbox, &["--commit-every", "10"], &delete, ("other", "kept"));
+    let before = sandbox.firn(&["log", "--json"]).rows()[1]["id"].clone();
+    assert!(run.err.contains(&format!("undo with: firn reset main {}", before.as_str().unwrap())), "{}", run.err);
     sandbox.refused(2, || sandbox.firn_with(&["put", "-", "k", "--on-conflict", "mine"], "v"));
 }

@@ -1,11 +1,16 @@
 //! Copies and moves: other names for what is stored already.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use firnline::{Access, Container, Copied, Entry, ErrorKind, Existing, KeyOrPrefix, Prefix, Snapshot, VirtualFile, WriteSession};
+use firnline::storage::Memory;
+use firnline::{
+    Access, CommitOptions, Container, Copied, CreateOptions, Entry, ErrorKind, Existing, KeyOrPrefix, OnConflict, OpenOptions, Prefix,
+    Repository, Snapshot, VirtualFile, WriteSession,
+};
 use futures::TryStreamExt;
 
-use crate::support::{World, key};
+use crate::support::{World, conflicts, key};
 
 fn prefix(text: &str) -> Prefix {
     Prefix::new(text).unwrap()
@@ -244,4 +249,80 @@ async fn what_others_put_below_a_moved_prefix_conflicts() {
     let failed = session.commit("moved").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Conflict);
     assert!(failed.conflicts().iter().any(|c| c.name.contains("a/")), "{:?}", failed.conflicts());
+}
+
+/// A policy once dropped what a move had put under its new name, and kept the deletion of the old one: the value was nowhere.
+#[tokio::test]
+async fn a_move_is_won_or_lost_as_one() {
+    for (theirs, moves) in [
+        ("two", vec![("one", "two")]),
+        ("one", vec![("one", "two")]),
+        ("d/b/x", vec![("d/a", "d/b")]),
+        ("last", vec![("one", "two"), ("two", "last")]),
+        ("away", vec![("d/a", "d/b"), ("d/b/x", "away")]),
+    ] {
+        let world = World::new().await;
+        let mut before = session(&world).await;
+        for name in ["one", "d/a/x", "d/a/y", "aside"] {
+            before.set(&key(name), format!("the value of {name}")).await.unwrap();
+        }
+        before.commit("before").await.unwrap();
+        let mut mine = session(&world).await;
+        for (from, to) in &moves {
+            mine.rename(from, to, Existing::Refuse).await.unwrap();
+        }
+        mine.rename("aside", "kept", Existing::Refuse).await.unwrap();
+        world.put(theirs, "theirs").await;
+        let policy = CommitOptions::from("moved").on_conflict(OnConflict::Theirs);
+        let now = mine.commit(policy).await.unwrap();
+        assert_eq!(now.get(&key(theirs)).await.unwrap().unwrap(), "theirs");
+        for name in ["one", "d/a/x", "d/a/y"].into_iter().filter(|name| *name != theirs) {
+            let value = now.get(&key(name)).await.unwrap();
+            assert_eq!(value.unwrap(), format!("the value of {name}"), "{theirs} was theirs");
+        }
+        let names: Vec<_> = now.list(&Prefix::all()).map_ok(|(key, _)| key.to_string()).try_collect().await.unwrap();
+        let more = usize::from(theirs != "one");
+        assert_eq!(names.len(), 4 + more, "{names:?}");
+        assert!(names.contains(&"kept".to_owned()), "what is in no conflict is moved");
+    }
+}
+
+/// What another writer put where nothing was yet was once taken for a part of the copy.
+#[tokio::test]
+async fn a_copy_that_replaces_is_all_that_its_destination_holds() {
+    for theirs in ["b/late", "b"] {
+        let world = World::new().await;
+        let old = filled(&world).await;
+        let mut mine = session(&world).await;
+        assert!(!mine.copy_from(&old, &below("a"), "b", Existing::Replace).await.unwrap().replaced);
+        world.put(theirs, "x").await;
+        let failed = mine.commit("copied").await.unwrap_err();
+        assert!(conflicts(&failed).iter().any(|name| name == theirs), "{failed}");
+        let now = failed.into_session().commit(CommitOptions::from("copied").on_conflict(OnConflict::Ours)).await.unwrap();
+        assert_eq!(now.content_id(&prefix("b")).await.unwrap(), now.content_id(&prefix("a")).await.unwrap());
+        assert!(now.entry(&key("b")).await.unwrap().is_none());
+    }
+}
+
+/// A move for which there was no room once staged that the old names are gone, and no new ones.
+#[tokio::test]
+async fn a_move_that_fails_leaves_the_session_as_it_was() {
+    let mut options = OpenOptions::default().without_pauses();
+    (options.staged_bytes, options.scratch) = (4 << 10, Some("/nowhere/at/all".into()));
+    let repository = Repository::create_storage(Arc::new(Memory::new()), CreateOptions::from(options)).await.unwrap();
+    let mut session = repository.write("main").await.unwrap();
+    let mut n = 0;
+    let full = loop {
+        match session.set(&key(&format!("a/{n}")), vec![1; 900]).await {
+            Ok(()) => n += 1,
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::Unavailable, "{full}");
+    for (from, to) in [("a", "b"), ("a/0", "b")] {
+        assert_eq!(session.rename(from, to, Existing::Refuse).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    for n in 0..n {
+        assert!(session.get(&key(&format!("a/{n}"))).await.unwrap().is_some(), "a/{n}");
+    }
 }

@@ -255,3 +255,104 @@ async fn two_pins_of_one_file_conflict() {
     mine.set(&key("x/1"), "bytes instead").await.unwrap();
     mine.commit("without it").await.unwrap();
 }
+
+/// A session could not be mended: a reference to a changed file that bytes had replaced since was still held against the
+/// older ones.
+#[tokio::test]
+async fn a_file_that_nothing_staged_points_into_any_more_decides_nothing() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
+    let pinned = session.commit("pinned").await.unwrap();
+    let before = pinned.dependencies().try_collect::<Vec<_>>().await.unwrap().remove(0).record;
+
+    source.write("a.nc", b"9876543210+", 5);
+    for repin in [false, true] {
+        let mut session = world.repository.write("main").await.unwrap();
+        let mut options = VirtualOptions::default();
+        options.repin = repin;
+        session.set_virtual_with(&key("x/1"), &url, 5..11, &options).await.unwrap();
+        if !repin {
+            let failed = session.commit("another state").await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::SourceChanged, "{failed}");
+            session = failed.into_session();
+        }
+        session.set(&key("x/1"), format!("bytes instead {repin}")).await.unwrap();
+        let snapshot = session.commit("without it").await.unwrap();
+        let after = snapshot.dependencies().try_collect::<Vec<_>>().await.unwrap().remove(0).record;
+        assert_eq!((after.refs, after.modified, after.size), (1, before.modified, before.size), "repin: {repin}");
+    }
+}
+
+/// A reference that another writer added, when nothing else about its file changed, was once pinned to a state that its
+/// writer never saw.
+#[tokio::test]
+async fn a_file_is_not_pinned_anew_under_a_reference_that_another_writer_added() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.commit("pinned").await.unwrap();
+    let mut theirs = world.reopen(source.access.clone()).await.write("main").await.unwrap();
+    theirs.set_virtual(&key("x/2"), &url, 5..10).await.unwrap();
+    let mut repin = VirtualOptions::default();
+    repin.repin = true;
+    source.write("a.nc", b"abcdefghijk", 5);
+    let mut mine = world.repository.write("main").await.unwrap();
+    mine.set_virtual_with(&key("x/1"), &url, 0..5, &repin).await.unwrap();
+    theirs.commit("one more").await.unwrap();
+    let failed = mine.commit("mine").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Conflict, "{failed}");
+    assert!(conflicts(&failed)[0].starts_with("file "), "{failed}");
+}
+
+/// A reference that moved from one file of a container to another once went unnoticed: there were as many as before.
+#[tokio::test]
+async fn a_container_is_not_redefined_under_a_reference_that_another_writer_changed() {
+    let world = World::new().await;
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_container(named("nemo", "file:///badc/{year}/{month}.nc")).unwrap();
+    session.set_virtual(&key("x"), "file:///badc/2025/01.nc", 0..10).await.unwrap();
+    session.commit("placed").await.unwrap();
+    let mut mine = world.repository.write("main").await.unwrap();
+    mine.set_container(named("nemo", "file:///new/{year}/{month}.nc")).unwrap();
+    let mut theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
+    theirs.set_virtual(&key("x"), "file:///badc/2025/01.nc", 10..20).await.unwrap();
+    theirs.commit("another range").await.unwrap();
+    assert_eq!(conflicts(&mine.commit("moved").await.unwrap_err()), ["container nemo"]);
+}
+
+/// A commit once pinned a file to a state too short for the references it had already: a repository that could not be
+/// exported and imported again.
+#[tokio::test]
+async fn a_file_is_not_pinned_to_a_state_that_is_too_short_for_older_references() {
+    for repin in [true, false] {
+        let source = Source::new();
+        let world = World::allowing(source.access.clone()).await;
+        let url = source.write("a.nc", b"0123456789", 10);
+        // Who may not look at the file pins it without a length.
+        let first = if repin { world.repository.clone() } else { world.reopen(Access::default()).await };
+        let mut session = first.write("main").await.unwrap();
+        session.set_virtual(&key("x/0"), &url, 0..if repin { 10 } else { 12 }).await.unwrap();
+        let old = session.commit("pinned").await.unwrap();
+        if repin {
+            source.write("a.nc", b"012345", 5);
+        }
+        let mut options = VirtualOptions::default();
+        options.repin = repin;
+        let mut session = world.repository.write("main").await.unwrap();
+        session.set_virtual_with(&key("x/1"), &url, 0..5, &options).await.unwrap();
+        let failed = session.commit("too short").await.unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::Invalid, "{failed}");
+        assert!(failed.to_string().starts_with("x/0 ends at byte 1"), "{failed}");
+        assert_eq!(world.repository.read("main").await.unwrap().id(), old.id());
+        let mut session = failed.into_session();
+        session.set_virtual(&key("x/0"), &url, 0..6).await.unwrap();
+        session.commit("long enough").await.unwrap();
+        assert!(world.repository.verify(firnline::VerifyScope::Everything).await.unwrap().findings.is_empty());
+    }
+}

@@ -7,6 +7,7 @@
 mod bulk;
 mod files;
 mod merge;
+mod moves;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::scratch::Scratch;
 
 pub(crate) use files::StagedFile;
 pub(crate) use merge::StagedEdits;
+pub(crate) use moves::Moves;
 
 pub(super) use bulk::Bulk;
 use files::FileTable;
@@ -50,6 +52,8 @@ pub(crate) struct Staged {
     /// Prefixes below which everything is deleted that was staged before, or that the tip holds; each with its stamp, which
     /// tells the runs that came before from those that came after.
     deleted: BTreeMap<Prefix, u64>,
+    /// Which of the changes are moves.
+    moves: Moves,
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
     /// What runs call files.
@@ -87,6 +91,7 @@ impl Staged {
             held: 0,
             stamp: 0,
             deleted: BTreeMap::new(),
+            moves: Moves::default(),
             files: BTreeMap::new(),
             names: FileTable::default(),
             containers: BTreeMap::new(),
@@ -143,7 +148,10 @@ impl Staged {
         // A prefix inside a deleted one says nothing new, unless something was staged in between.
         if self.covering(prefix.as_str()).is_none() || !self.runs.is_empty() {
             self.stamp += 1;
-            self.deleted.retain(|inner, _| !prefix.contains(inner.as_str()));
+            let inner: Vec<_> = self.all_deleted_below(prefix).cloned().collect();
+            for inner in &inner {
+                self.deleted.remove(inner);
+            }
             self.deleted.insert(prefix.clone(), self.stamp);
         }
     }
@@ -196,13 +204,30 @@ impl Staged {
     /// Prefixes below which everything is deleted that is not among the [`edits`](Self::edits), in the order of the maps;
     /// none lies inside another.
     pub(crate) fn deleted(&self) -> Vec<&Prefix> {
+        self.deleted_below(&Prefix::all())
+    }
+
+    /// The outermost of those that lie in `whole`, in the order of the maps.
+    pub(crate) fn deleted_below(&self, whole: &Prefix) -> Vec<&Prefix> {
         let mut outermost: Vec<&Prefix> = Vec::new();
-        for prefix in self.deleted.keys() {
+        for prefix in self.all_deleted_below(whole) {
             if outermost.last().is_none_or(|last| !last.contains(prefix.as_str())) {
                 outermost.push(prefix);
             }
         }
         outermost
+    }
+
+    fn all_deleted_below<'s>(&'s self, whole: &Prefix) -> impl Iterator<Item = &'s Prefix> {
+        self.deleted.range(whole..).map(|(prefix, _)| prefix).take_while(move |prefix| whole.contains(prefix.as_str()))
+    }
+
+    pub(crate) fn moves(&self) -> &Moves {
+        &self.moves
+    }
+
+    pub(crate) fn moves_mut(&mut self) -> &mut Moves {
+        &mut self.moves
     }
 
     pub(crate) fn files(&self) -> &BTreeMap<FileKey, StagedFile> {

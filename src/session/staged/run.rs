@@ -85,7 +85,7 @@ impl Run {
 
     /// The entry of `key`.
     pub(super) fn find(&self, key: &str) -> Result<Option<Stored>> {
-        if order::compare(&self.last, key) == Ordering::Less {
+        if order::compare(&self.last, key) == Ordering::Less || order::compare(self.first(), key) == Ordering::Greater {
             return Ok(None);
         }
         let mut cursor = self.cursor();
