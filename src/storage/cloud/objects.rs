@@ -212,7 +212,7 @@ mod tests {
             },
             range: 5..10_000,
             attributes: object_store::Attributes::new(),
-            extensions: Default::default(),
+            extensions: object_store::Extensions::default(),
         };
         assert_eq!(store.body("y", answer).await.unwrap_err().kind(), crate::ErrorKind::Corrupt);
     }
