@@ -81,7 +81,9 @@ mod tests {
 
     fn lost(moves: &[(&str, &str)], lost: &str) -> (Vec<String>, usize) {
         let mut all = Moves::default();
-        moves.iter().for_each(|(from, to)| all.add(place(from), place(to)));
+        for (from, to) in moves {
+            all.add(place(from), place(to));
+        }
         let places: BTreeSet<_> = all.lose(vec![place(lost)], |_| None).iter().map(|p| p.as_str().to_owned()).collect();
         (places.into_iter().collect(), all.all.len())
     }
