@@ -132,9 +132,10 @@ impl Staged {
 
     /// Stages a change for which there is room.
     pub(super) fn insert(&mut self, key: MapKey, entry: Option<Entry>) {
-        self.forget(&key);
         self.weight += weight(&key, entry.as_ref());
-        self.memory.insert(key, entry);
+        if let Some(old) = self.memory.insert(key.clone(), entry) {
+            self.weight -= weight(&key, old.as_ref());
+        }
     }
 
     /// Deletes everything below `prefix`: what is staged there, and whatever the tip holds when the commit comes.
