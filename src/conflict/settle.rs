@@ -9,7 +9,6 @@ use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::map::Change;
 use crate::session::{KeyOrPrefix, Lookup, Snapshot, Staged, StagedFile};
-use crate::virtuals::Validator;
 use crate::zarr;
 
 /// Where a policy decides about everything below a prefix, because half of each side would be neither's.
@@ -102,6 +101,9 @@ impl Wholes {
         while let Some((key, entry)) = edits.next()? {
             kept.put(key, entry)?;
         }
+        if self.prefixes.is_empty() {
+            return Ok(kept);
+        }
         let (before, now) = (base.manifest(), tip.manifest());
         let mut theirs = before.diff(&now).await?;
         while let Some(Change { key, old, .. }) = theirs.next().await? {
@@ -112,8 +114,7 @@ impl Wholes {
             if let Some(file) = old.as_ref().and_then(Entry::file).filter(|file| !kept.files().contains_key(file))
                 && let Some(record) = base.file_map().find(file.as_map_key().as_str()).await?
             {
-                let pinned = StagedFile { validator: Validator::of(&record), size: record.size, repin: false };
-                kept.add_file(file, pinned)?;
+                kept.add_file(file, StagedFile::of(&record))?;
             }
             kept.put(key, old)?;
         }
@@ -123,5 +124,5 @@ impl Wholes {
 
 /// Whether a key, or a prefix, lies in one of `wholes`.
 fn hold(wholes: &BTreeSet<Prefix>, key: &str) -> bool {
-    zarr::directories(key).any(|directory| Prefix::new(directory).is_ok_and(|directory| wholes.contains(&directory)))
+    !wholes.is_empty() && zarr::directories(key).any(|directory| Prefix::new(directory).is_ok_and(|directory| wholes.contains(&directory)))
 }

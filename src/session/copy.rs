@@ -10,7 +10,6 @@ use super::{KeyOrPrefix, Snapshot, StagedFile, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::{Key, Prefix};
-use crate::virtuals::Validator;
 
 /// What becomes of what lies at or below the destination of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,8 +118,7 @@ impl WriteSession {
             let to = Prefix::new(to)?;
             (Plan::of(renamed(found, &prefix, &to)?), [KeyOrPrefix::Prefix(prefix), KeyOrPrefix::Prefix(to)])
         };
-        let base = self.base.clone();
-        plan.take_files_but(&base, self.staged.files().keys().cloned().collect()).await?;
+        plan.take_files_but(&self.base, self.staged.files()).await?;
         let room = self.room_at(to, existing).await?;
         self.carry_out(plan, room, Some(moved)).await
     }
@@ -257,7 +255,7 @@ impl Plan {
 
     /// Notes the files of the entries, as `from` knows them, and their containers.
     async fn take_files(&mut self, from: &Snapshot) -> Result<()> {
-        self.take_files_but(from, BTreeSet::new()).await?;
+        self.take_files_but(from, &BTreeMap::new()).await?;
         let used: BTreeSet<_> = self.files.iter().map(|(file, _)| file.container()).collect();
         let mut defined: BTreeMap<_, _> = from.commit().containers.iter().map(|c| (c.name.as_str(), c)).collect();
         defined.retain(|name, _| used.contains(name));
@@ -265,14 +263,15 @@ impl Plan {
         Ok(())
     }
 
-    async fn take_files_but(&mut self, from: &Snapshot, staged: BTreeSet<FileKey>) -> Result<()> {
-        let used: BTreeSet<_> = self.entries.iter().filter_map(|(_, entry)| entry.file()).filter(|file| !staged.contains(*file)).collect();
+    async fn take_files_but(&mut self, from: &Snapshot, staged: &BTreeMap<FileKey, StagedFile>) -> Result<()> {
+        let used: BTreeSet<_> =
+            self.entries.iter().filter_map(|(_, entry)| entry.file()).filter(|file| !staged.contains_key(*file)).collect();
         let keys: Vec<_> = used.iter().map(|file| file.as_map_key().clone()).collect();
         let known = from.file_map().find_many(&keys).await?;
         let mut files = Vec::with_capacity(keys.len());
         for (file, record) in used.into_iter().zip(known) {
             let record = record.ok_or_else(|| Error::corrupt(format!("{file}, which keys lie in, is not in the files map")))?;
-            files.push((file.clone(), StagedFile { validator: Validator::of(&record), size: record.size, repin: false }));
+            files.push((file.clone(), StagedFile::of(&record)));
         }
         self.files = files;
         Ok(())

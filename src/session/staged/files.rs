@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::run::Stored;
 use crate::error::{Error, Result};
-use crate::format::{Entry, FileKey};
+use crate::format::{Entry, FileKey, VirtualFile};
 use crate::time::Timestamp;
 use crate::virtuals::Validator;
 
@@ -23,6 +23,11 @@ pub(crate) struct StagedFile {
 }
 
 impl StagedFile {
+    /// What a record says of a file.
+    pub(crate) fn of(record: &VirtualFile) -> Self {
+        Self { validator: Validator::of(record), size: record.size, repin: false }
+    }
+
     /// Refuses a range past the end of the file at `url`, and a file that was modified after it was scanned for ranges.
     pub(in crate::session) fn admits(&self, url: &str, range: &Range<u64>, scanned_at: Option<Timestamp>) -> Result<()> {
         if let (Some(modified), Some(scanned_at)) = (self.validator.modified, scanned_at)

@@ -132,9 +132,10 @@ impl Staged {
 
     /// Stages a change for which there is room.
     pub(super) fn insert(&mut self, key: MapKey, entry: Option<Entry>) {
-        self.weight += weight(&key, entry.as_ref());
-        if let Some(old) = self.memory.insert(key.clone(), entry) {
-            self.weight -= weight(&key, old.as_ref());
+        let bare = weight(&key, None);
+        self.weight += bare + inline(entry.as_ref());
+        if let Some(old) = self.memory.insert(key, entry) {
+            self.weight -= bare + inline(old.as_ref());
         }
     }
 
@@ -392,9 +393,13 @@ impl Staged {
 
 /// What an entry takes in memory, roughly.
 fn weight(key: &MapKey, entry: Option<&Entry>) -> usize {
-    let inline = match entry {
+    key.as_str().len() + ENTRY_WEIGHT + inline(entry)
+}
+
+/// The bytes that lie in the entry itself.
+fn inline(entry: Option<&Entry>) -> usize {
+    match entry {
         Some(Entry::Inline(bytes)) => bytes.len(),
         _ => 0,
-    };
-    key.as_str().len() + ENTRY_WEIGHT + inline
+    }
 }
