@@ -186,6 +186,15 @@ macro_rules! id_type {
             }
         }
 
+        impl FromStr for $name {
+            type Err = Error;
+
+            /// Reads the CID in any multibase; `Invalid` if the text is not a CID.
+            fn from_str(text: &str) -> Result<Self> {
+                Self::from_cid(&parse_cid(text)?)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(&self.cid(), f)

@@ -44,7 +44,6 @@
 mod car;
 mod carfile;
 mod chunk;
-pub mod cli;
 mod commit;
 mod conflict;
 mod dagcbor;

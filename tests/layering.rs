@@ -37,7 +37,6 @@ const LAYERS: &[(&str, u32)] = &[
     ("car", 60),
     ("maintenance", 60),
     ("tree", 60),
-    ("cli", 70),
 ];
 
 /// Heights at which modules are parts of one thing and name each other: the words, and the engine.
@@ -52,9 +51,6 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("flatbuffers", &["format"]),
     ("zstd", &["format"]),
     ("iroh_car", &["carfile"]),
-    ("clap", &["cli"]),
-    ("clap_complete", &["cli"]),
-    ("indicatif", &["cli"]),
     ("quick_cache", &["objects", "virtuals"]),
     ("serde_ipld_dagcbor", &["dagcbor"]),
 ];

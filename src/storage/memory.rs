@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::time::{Clock, SystemClock, Timestamp};
 
 /// Bytes with their names.
+#[cfg(any(test, feature = "testing"))]
 type Named = Vec<(String, Bytes)>;
 
 /// A store in memory. A clone is another handle on the same store; it is freed with the last one.
@@ -50,6 +51,7 @@ impl Memory {
         Self { shared: Arc::default(), clock }
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// Everything that is stored: objects, then registers, each in the order of their names.
     pub(super) fn contents(&self) -> (Named, Named) {
         let contents = self.lock();
@@ -57,22 +59,26 @@ impl Memory {
         (copy(&contents.objects), copy(&contents.registers))
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// The bytes of an object.
     pub(super) fn object(&self, name: &str) -> Option<Bytes> {
         self.lock().objects.get(name).map(|stored| stored.bytes.clone())
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// The present version of a register.
     pub(super) fn version(&self, name: &str) -> Option<Version> {
         self.lock().registers.get(name).map(|stored| version_of(stored.version))
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// Stores an object under a name that a listing gave.
     pub(super) fn insert_object(&self, name: String, bytes: Bytes) {
         let modified = self.clock.now();
         self.lock().objects.insert(name, Stored { bytes, modified, version: 0 });
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// Sets a register whatever it was.
     pub(super) fn insert_register(&self, name: String, bytes: Bytes) -> Version {
         let modified = self.clock.now();

@@ -5,13 +5,16 @@
 //! is one atomic, durable compare-and-swap.
 
 pub(crate) mod cloud;
+#[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod doctor;
+#[cfg(any(test, feature = "testing"))]
 pub mod fault;
 pub(crate) mod layout;
 mod local;
 mod many;
 mod memory;
+#[cfg(any(test, feature = "testing"))]
 mod observe;
 #[cfg(feature = "remote")]
 pub(crate) mod outside;
@@ -38,6 +41,7 @@ pub(crate) use local::is_local_disk;
 pub use local::{Local, LocalOptions, NetworkFileSystems};
 pub use many::{Object, ObjectWriter};
 pub use memory::Memory;
+#[cfg(any(test, feature = "testing"))]
 pub use observe::{Counts, Observed};
 pub use url::open;
 

@@ -4,10 +4,7 @@
 #![cfg(test)]
 
 mod collector;
-mod durability;
 mod faults;
 mod outcome;
 mod power;
-mod processes;
-mod work;
 mod world;

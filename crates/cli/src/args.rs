@@ -1,0 +1,177 @@
+//! Arguments that several verbs share.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueEnum};
+
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+use super::output::count;
+use firnline::{CommitOptions, Committed, Conflict, Error, OnConflict, WriteSession};
+
+/// How many settled conflicts are named.
+const SHOWN: usize = 8;
+
+const REPOSITORY: &str = "The repository: a path, file://, s3://, gs://, az:// or http(s):// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
+const ALLOW: &str = "Read external files below this URL; =env: with the credentials of the environment; =private: also at \
+addresses that are not public; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]";
+
+/// What every verb takes.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(super) struct Global {
+    #[arg(short = 'R', long = "repository", value_name = "URL", global = true, help = REPOSITORY)]
+    pub(super) place: Option<String>,
+    #[arg(long, value_name = "URL_PREFIX[=CREDENTIALS]", global = true, help = ALLOW)]
+    pub(super) allow: Vec<String>,
+    /// Write also to a network or FUSE file system, where commits can be lost
+    #[arg(long, global = true)]
+    pub(super) allow_network_file_system: bool,
+    /// Print JSON: a list as one object a line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Print counts on standard error although it is no terminal
+    #[arg(short, long, global = true)]
+    pub(super) verbose: bool,
+    /// Print neither counts nor progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+}
+
+/// What every verb that commits takes.
+#[derive(Debug, Args)]
+pub(super) struct CommitArgs {
+    /// What was done and why [default: the command in short]
+    #[arg(short, long)]
+    message: Option<String>,
+    /// The branch to commit to
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    pub(super) branch: String,
+    /// Who did it
+    #[arg(long)]
+    author: Option<String>,
+    /// Commit although nothing changes
+    #[arg(long)]
+    allow_empty: bool,
+    /// A field of the commit; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    meta: Vec<(String, String)>,
+    /// Whose changes win where another writer changed the same key or array [default: neither's, the commit fails]
+    #[arg(long, value_name = "WHOSE")]
+    on_conflict: Option<Whose>,
+    /// Only say what would change
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// Who wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Whose {
+    /// What is staged here replaces what the other writer did
+    Ours,
+    /// What the other writer did stays, and what is staged here against it is dropped
+    Theirs,
+}
+
+impl CommitArgs {
+    /// Commits, prints the id, and says `counts`; or, in a dry run, only the latter.
+    pub(super) async fn commit(self, context: &mut Context, session: WriteSession, done: Done) -> Result<Verdict, Stop> {
+        if self.dry_run {
+            context.out.say(&format!("would commit to {}: {}", self.branch, done.counts));
+            return Ok(Verdict::Fine);
+        }
+        let options = self.options(done.message)?;
+        let Committed { snapshot, is_new, settled, .. } = session.commit_settling(options).await?;
+        context.out.line(&snapshot.id().to_string())?;
+        self.tell_settled(context, &settled);
+        if !is_new {
+            context.out.note(&format!("nothing changed, nothing was committed; {} stays as it is", self.branch));
+            return Ok(Verdict::Fine);
+        }
+        context.out.note(&done.counts);
+        if let (Deletes::Some, Some(parent)) = (done.deletes, snapshot.commit().parents.first()) {
+            context.out.say(&format!("undo with: firn reset {} {parent}", self.branch));
+        }
+        Ok(Verdict::Fine)
+    }
+
+    /// Says which conflicts the policy settled, if any.
+    pub(super) fn tell_settled(&self, context: &Context, settled: &[Conflict]) {
+        if let (Some(whose), false) = (self.on_conflict, settled.is_empty()) {
+            context.out.say(&told(whose, settled));
+        }
+    }
+
+    /// What the commit says of itself; `message` if none was given.
+    fn options(&self, message: String) -> Result<CommitOptions, Stop> {
+        let mut options = CommitOptions::from(self.message.clone().unwrap_or(message));
+        options.author.clone_from(&self.author);
+        options.meta = fields(self.meta.clone())?;
+        options.on_conflict = match self.on_conflict {
+            None => OnConflict::Refuse,
+            Some(Whose::Ours) => OnConflict::Ours,
+            Some(Whose::Theirs) => OnConflict::Theirs,
+        };
+        Ok(if self.allow_empty { options.allow_empty() } else { options })
+    }
+
+    /// What the commit of one of several parts says of itself.
+    pub(super) fn options_of_part(&self, message: String, number: u64) -> Result<CommitOptions, Stop> {
+        let mut options = self.options(message)?;
+        options.message = format!("{} ({number})", options.message);
+        Ok(options)
+    }
+}
+
+/// Which conflicts were settled, in one line.
+fn told(whose: Whose, settled: &[Conflict]) -> String {
+    let winner = if whose == Whose::Ours { "ours" } else { "theirs" };
+    let names: Vec<_> = settled.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if settled.len() > SHOWN { ", …" } else { "" };
+    format!("{} settled, {winner} stayed: {}{more}", count(settled.len() as u64, "conflict"), names.join(", "))
+}
+
+/// What a verb staged.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// The message of a commit that was given none.
+    pub(super) message: String,
+    /// What was staged, in words.
+    pub(super) counts: String,
+    pub(super) deletes: Deletes,
+}
+
+/// Whether staged changes delete something, so that how to undo them must be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deletes {
+    /// Nothing.
+    None,
+    /// Something.
+    Some,
+}
+
+impl Deletes {
+    pub(super) fn any(count: u64) -> Self {
+        if count > 0 { Self::Some } else { Self::None }
+    }
+}
+
+/// Reads `KEY=VALUE`.
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("is not of the form KEY=VALUE".to_owned()),
+    }
+}
+
+/// Fields by name; one given twice is `Invalid`.
+pub(super) fn fields(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Stop> {
+    let mut fields = BTreeMap::new();
+    for (key, value) in given {
+        if fields.contains_key(&key) {
+            return Err(Error::invalid(format!("--meta {key} is given twice")).into());
+        }
+        fields.insert(key, value);
+    }
+    Ok(fields)
+}

@@ -1,0 +1,53 @@
+//! `firn branch`
+
+use clap::Args;
+
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+use super::refs::RefRow;
+use firnline::RefName;
+
+#[derive(Debug, Args)]
+pub(super) struct Branch {
+    /// The branch to make or delete [without: list all]
+    name: Option<RefName>,
+    /// Where it begins
+    #[arg(value_name = "REV", default_value = "main")]
+    revision: String,
+    /// Delete it; what it showed stays readable at its times
+    #[arg(short, long, requires = "name")]
+    delete: bool,
+    /// Only say what would be deleted
+    #[arg(long, requires = "delete")]
+    dry_run: bool,
+}
+
+impl Branch {
+    pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
+        let Some(name) = self.name else { return list(context).await };
+        let repository = context.open_to_write().await?;
+        if !self.delete {
+            let target = context.snapshot(&repository, &self.revision).await?;
+            repository.create_branch(&name, &target).await?;
+            context.out.line(&target.id().to_string())?;
+            return Ok(Verdict::Fine);
+        }
+        let tip = repository.read(&format!("branch:{name}")).await?.id();
+        if self.dry_run {
+            context.out.say(&format!("would delete branch {name} at {tip}"));
+            return Ok(Verdict::Fine);
+        }
+        let moved = repository.delete_branch(&name).await?;
+        let tip = moved.from.unwrap_or(tip);
+        context.out.line(&tip.to_string())?;
+        context.out.say(&format!("deleted branch {name}; undo with: firn branch {name} {tip}"));
+        Ok(Verdict::Fine)
+    }
+}
+
+async fn list(context: &mut Context) -> Result<Verdict, Stop> {
+    let branches = context.open_to_read().await?.branches().await?;
+    let rows: Vec<_> = branches.iter().map(RefRow::branch).collect();
+    context.out.table(["BRANCH", "SNAPSHOT", "TIME"], &rows, |row| [row.name.clone(), row.id.clone(), row.time.clone()])?;
+    Ok(Verdict::Fine)
+}

@@ -1,0 +1,77 @@
+//! `firn doctor`
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+use super::output::Show;
+use firnline::storage::doctor::{Health, Observation, OtherProcess, examine, lock_once};
+use firnline::{Error, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// The place [else: the repository]
+    #[arg(value_name = "URL")]
+    place: Option<String>,
+    /// Try to lock a file, for another process that asks
+    #[arg(long, hide = true, value_name = "FILE")]
+    lock: Option<PathBuf>,
+}
+
+impl Doctor {
+    /// Prints one row for each property; exits with 1 when one is bad.
+    pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
+        if let Some(path) = self.lock {
+            return Ok(if lock_once(&path)? { Verdict::Fine } else { Verdict::Found });
+        }
+        let place = match self.place {
+            Some(place) => place,
+            None => context.place()?,
+        };
+        let options = context.options()?;
+        let other: OtherProcess = Box::new(another_process_locks);
+        let seen = examine(&place, options.local, &options.cloud, options.clock, other).await?;
+        let rows: Vec<_> = seen.iter().map(Row::of).collect();
+        context
+            .out
+            .table(["PROPERTY", "STATE", "DETAIL"], &rows, |row| [row.property.to_owned(), row.state.to_owned(), row.detail.clone()])?;
+        Ok(if seen.iter().any(|o| o.health == Health::Bad) { Verdict::Found } else { Verdict::Fine })
+    }
+}
+
+/// Runs this program again, to lock `path`.
+fn another_process_locks(path: &Path) -> Result<bool> {
+    let unavailable = |e: std::io::Error| Error::unavailable("no second process can be started to try locks").caused_by(e);
+    let program = std::env::current_exe().map_err(unavailable)?;
+    let mut command = Command::new(program);
+    command.args(["doctor", "--lock"]).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status().map_err(unavailable)?.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err(Error::unavailable("the second process could not try the lock")),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    property: &'static str,
+    /// `good`, `bad` or `unknown`.
+    state: &'static str,
+    detail: String,
+}
+
+impl Row {
+    fn of(seen: &Observation) -> Self {
+        Self { property: seen.property, state: seen.health.word(), detail: seen.detail.clone() }
+    }
+}
+
+impl Show for Row {
+    fn text(&self) -> String {
+        format!("{} {}: {}", self.property, self.state, self.detail)
+    }
+}

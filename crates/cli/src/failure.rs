@@ -1,0 +1,167 @@
+//! How a command ends: its exit status, and what it says when it fails.
+//!
+//! | status | meaning | status | meaning |
+//! |---|---|---|---|
+//! | 0 | done; also when the reader of a pipe went away | 7 | corrupt |
+//! | 1 | found something: findings of `verify`, a commit that `settle` found lost | 8 | unavailable |
+//! | 2 | usage | 9 | invalid |
+//! | 3 | not found | 10 | unsupported |
+//! | 4 | conflict | 11 | outcome unknown |
+//! | 5 | denied | 70 | internal |
+//! | 6 | source changed | 130 | interrupted |
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::output::{Format, complain, complain_json, printable};
+use firnline::{CommitError, Error, ErrorKind, Pending};
+
+/// How a command that did what it was asked ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing more to say.
+    Fine,
+    /// It looked for something and found it.
+    Found,
+}
+
+/// Why a command ended before its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The library, or the command itself, says why.
+    Failed(Error),
+    /// A commit did not happen, or nobody knows whether it did.
+    Commit(Box<CommitError>),
+    /// Whoever read standard output has enough.
+    ClosedPipe,
+    /// By the user.
+    Interrupted,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Box<CommitError>> for Stop {
+    fn from(error: Box<CommitError>) -> Self {
+        Self::Commit(error)
+    }
+}
+
+const USAGE: u8 = 2;
+const INTERNAL: u8 = 70;
+const INTERRUPTED: u8 = 130;
+
+const fn status(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::NotFound => 3,
+        ErrorKind::Conflict => 4,
+        ErrorKind::Denied => 5,
+        ErrorKind::SourceChanged => 6,
+        ErrorKind::Corrupt => 7,
+        ErrorKind::Unavailable => 8,
+        ErrorKind::Invalid => 9,
+        ErrorKind::Unsupported => 10,
+        ErrorKind::OutcomeUnknown => 11,
+        // A kind that this command does not know yet is treated as an internal error.
+        _ => INTERNAL,
+    }
+}
+
+/// Says what has to be said and gives the exit status.
+pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode {
+    let (error, commit) = match outcome {
+        Ok(Verdict::Fine) | Err(Stop::ClosedPipe) => return ExitCode::SUCCESS,
+        Ok(Verdict::Found) => return ExitCode::from(1),
+        Err(Stop::Interrupted) => return ExitCode::from(INTERRUPTED),
+        Err(Stop::Failed(error)) => (error, None),
+        Err(Stop::Commit(failed)) => (failed.error(), Some(failed)),
+    };
+    let message = error.to_string();
+    let because = causes(error);
+    match format {
+        Format::Text => {
+            complain(&format!("firn: {}: {}", error.kind().word(), printable(&message)));
+            for cause in because {
+                complain(&format!("  because {}", printable(&cause)));
+            }
+        }
+        Format::Json => {
+            let conflicts = commit.map_or(&[][..], |failed| failed.conflicts()).iter().map(ToString::to_string).collect();
+            let pending = commit.and_then(|failed| failed.pending()).map(PendingRow::of);
+            complain_json(&Report { error: Told { kind: error.kind().word(), message: &message, because, conflicts, pending } });
+        }
+    }
+    ExitCode::from(status(error.kind()))
+}
+
+/// What the parser of the command line has to say: help on standard output, or what is wrong on standard error.
+pub(super) fn usage(told: &clap::Error) -> ExitCode {
+    // Nothing can be done about a stream that cannot be written.
+    let _ = told.print();
+    ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(USAGE))
+}
+
+/// What led to an error, each cause once: many errors print their cause as a part of themselves.
+fn causes(error: &Error) -> Vec<String> {
+    let mut said = vec![error.to_string()];
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let text = next.to_string();
+        if !said.iter().any(|earlier| earlier.contains(&text)) {
+            said.push(text);
+        }
+        cause = next.source();
+    }
+    said.remove(0);
+    said
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    error: Told<'a>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    kind: &'a str,
+    message: &'a str,
+    because: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<PendingRow>,
+}
+
+/// A commit that may have happened.
+#[derive(Serialize)]
+struct PendingRow {
+    branch: String,
+    id: String,
+    time: String,
+    expected: u64,
+}
+
+impl PendingRow {
+    fn of(pending: &Pending) -> Self {
+        let Pending { branch, id, time, expected } = pending;
+        Self { branch: branch.to_string(), id: id.to_string(), time: time.to_string(), expected: *expected }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_its_error_repeats_is_said_once() {
+        let root = std::io::Error::other("the disk is full");
+        let inner = Error::unavailable("chunk x cannot be written: the disk is full").caused_by(root);
+        let outer = Error::unavailable("chunk x cannot be written").caused_by(inner);
+        assert_eq!(causes(&outer), ["chunk x cannot be written: the disk is full"]);
+        assert_eq!(causes(&Error::invalid("x")), [""; 0]);
+    }
+}

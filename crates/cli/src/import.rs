@@ -1,0 +1,79 @@
+//! `firn import`
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::args::{CommitArgs, Deletes, Done};
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+use super::output::count;
+use firnline::{ImportCache, Prefix, TreeOptions, TreeSummary};
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The directory; the path of a file below it is its key
+    directory: PathBuf,
+    /// Put the keys below this prefix
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// Delete the keys below the prefix that the directory does not have
+    #[arg(long)]
+    mirror: bool,
+    /// Read every file, also those that have not changed since the last import by their size, dates and inode
+    #[arg(long)]
+    checksum: bool,
+    #[command(flatten)]
+    commit: CommitArgs,
+}
+
+impl Import {
+    pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
+        let repository = context.open_to_write().await?;
+        let mut options = TreeOptions::default().prefix(Prefix::new(&self.prefix)?);
+        if self.mirror {
+            options = options.mirror();
+        }
+        if self.commit.dry_run {
+            options = options.dry_run();
+        }
+        if self.checksum {
+            options = options.checksum();
+        }
+        options.cache = cache();
+        let mut session = repository.write(&self.commit.branch).await?;
+        let shown = self.directory.display().to_string();
+        let found = session.import_tree(self.directory, &options).await?;
+        if found.empty_directories > 0 {
+            context.out.say(&format!("{} not stored: only files are", empty(found.empty_directories)));
+        }
+        let done = Done { message: format!("import {shown}"), counts: counts(&found), deletes: Deletes::any(found.deleted) };
+        let is_dry = self.commit.dry_run;
+        let verdict = self.commit.commit(context, session, done).await?;
+        if let (Some(cache), false) = (&options.cache, is_dry)
+            && let Err(e) = cache.keep().await
+        {
+            context.out.note(&format!("the next import will read every file again: {e}"));
+        }
+        Ok(verdict)
+    }
+}
+
+/// Where users keep what can be made again.
+fn cache() -> Option<ImportCache> {
+    // A relative path there is to be ignored, by the specification of the variable.
+    let named = |variable, below: &str| env::var_os(variable).map(|path| Path::new(&path).join(below)).filter(|path| path.is_absolute());
+    let place = named("XDG_CACHE_HOME", "firn").or_else(|| named("HOME", ".cache/firn"))?;
+    Some(ImportCache::new(place.join("import")))
+}
+
+fn empty(n: u64) -> String {
+    if n == 1 { "1 empty directory is".to_owned() } else { format!("{n} empty directories are") }
+}
+
+fn counts(found: &TreeSummary) -> String {
+    let TreeSummary { files, bytes, added, changed, deleted, skipped, .. } = found;
+    let skipped = if *skipped > 0 { format!(", {skipped} unchanged and not read") } else { String::new() };
+    format!("{} with {}: {added} added, {changed} changed, {deleted} deleted{skipped}", count(*files, "file"), count(*bytes, "byte"))
+}

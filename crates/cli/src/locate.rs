@@ -1,0 +1,125 @@
+//! Finding the repository, and what may be read beside it.
+
+use std::env;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::args::Global;
+use super::output::{Format, Loudness, Output, Show};
+use firnline::storage::NetworkFileSystems;
+use firnline::{Access, Error, OpenOptions, Repository, Result, Revision, Snapshot};
+
+use serde::Serialize;
+
+const REPO: &str = "FIRN_REPO";
+const ALLOW: &str = "FIRN_ALLOW";
+/// The file by which a directory is known to be a repository.
+const MARK: &str = "repo.json";
+
+/// What every verb gets: how to reach the repository, and where to print.
+#[derive(Debug)]
+pub(super) struct Context {
+    global: Global,
+    pub(super) out: Output,
+}
+
+impl Context {
+    pub(super) fn new(global: Global) -> Self {
+        let format = if global.json { Format::Json } else { Format::Text };
+        let out = Output::new(format, Loudness::of(&global));
+        Self { global, out }
+    }
+
+    /// Opens the repository for a verb that changes nothing.
+    pub(super) async fn open_to_read(&self) -> Result<Repository> {
+        Repository::open_with(&self.place()?, self.options()?.read_only()).await
+    }
+
+    /// Opens the repository for a verb that may change it.
+    pub(super) async fn open_to_write(&self) -> Result<Repository> {
+        Repository::open_with(&self.place()?, self.options()?).await
+    }
+
+    /// Opens a snapshot. Where the revision names a time, says what it became and whether that is final.
+    pub(super) async fn snapshot(&self, repository: &Repository, revision: &str) -> Result<Snapshot> {
+        let parsed: Revision = revision.parse()?;
+        let resolved = repository.resolve(&parsed).await?;
+        if let Some(is_final) = resolved.is_final {
+            let (id, time) = (resolved.id.to_string(), resolved.commit.time.to_string());
+            self.out.say_item(&ResolvedRow { resolved: Became { revision, id, time, is_final } });
+        }
+        repository.read_revision(&resolved.id.into()).await
+    }
+
+    /// Where a new repository goes: never a parent directory.
+    pub(super) fn place_to_create(&self) -> String {
+        self.named().unwrap_or_else(|| ".".to_owned())
+    }
+
+    pub(super) fn options(&self) -> Result<OpenOptions> {
+        let mut options = OpenOptions::default().access(self.access()?);
+        if let Some(bar) = self.out.bar() {
+            options = options.progress(Arc::new(bar.clone()));
+        }
+        if self.global.allow_network_file_system {
+            options.local = options.local.network(NetworkFileSystems::Trust);
+        }
+        Ok(options)
+    }
+
+    pub(super) fn place(&self) -> Result<String> {
+        match self.named() {
+            Some(place) => Ok(place),
+            None => discover(),
+        }
+    }
+
+    /// The place that the command line or the environment names. An empty variable names none.
+    fn named(&self) -> Option<String> {
+        self.global.place.clone().or_else(|| env::var(REPO).ok().filter(|place| !place.is_empty()))
+    }
+
+    fn access(&self) -> Result<Access> {
+        let variable = env::var(ALLOW).unwrap_or_default();
+        let from_environment = variable.split([',', ' ', '\t', '\n']).filter(|part| !part.is_empty());
+        Access::parse(self.global.allow.iter().map(String::as_str).chain(from_environment))
+    }
+}
+
+/// The working directory or the nearest parent that holds a repository.
+fn discover() -> Result<String> {
+    let here = env::current_dir().map_err(|e| Error::not_found("the working directory cannot be found").caused_by(e))?;
+    let found = here.ancestors().find(|directory| directory.join(MARK).is_file());
+    match found.and_then(Path::to_str) {
+        // An absolute path has no scheme, whatever characters it has.
+        Some(found) => Ok(found.to_owned()),
+        None if found.is_some() => Err(Error::invalid(format!("{} is not UTF-8; name it with -R file://…", here.display()))),
+        None => Err(Error::not_found(format!(
+            "neither {} nor a directory above it is a repository; name one with -R or {REPO}, or make one with: firn init",
+            here.display()
+        ))),
+    }
+}
+
+#[derive(Serialize)]
+struct ResolvedRow<'a> {
+    resolved: Became<'a>,
+}
+
+/// What a revision with a time became.
+#[derive(Serialize)]
+struct Became<'a> {
+    revision: &'a str,
+    id: String,
+    time: String,
+    #[serde(rename = "final")]
+    is_final: bool,
+}
+
+impl Show for ResolvedRow<'_> {
+    fn text(&self) -> String {
+        let Became { revision, id, time, is_final } = &self.resolved;
+        let finality = if *is_final { "final" } else { "not final, asked later it may be another" };
+        format!("{revision} is {id} of {time} ({finality})")
+    }
+}

@@ -1,0 +1,103 @@
+//! `firn ls`
+
+use clap::Args;
+use futures::TryStreamExt;
+use serde::Serialize;
+
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+use super::output::Show;
+use super::value::Value;
+use firnline::{Child, Entry, Error, Key, Prefix, Result, Snapshot};
+
+#[derive(Debug, Args)]
+pub(super) struct Ls {
+    /// The snapshot
+    #[arg(value_name = "REV", default_value = "main")]
+    revision: String,
+    /// List what lies below this prefix
+    #[arg(default_value = "")]
+    prefix: String,
+    /// List every key below, not only the next level
+    #[arg(short, long)]
+    recursive: bool,
+    /// Print sizes and kinds too
+    #[arg(short, long)]
+    long: bool,
+}
+
+impl Ls {
+    pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
+        let prefix = Prefix::new(&self.prefix)?;
+        let repository = context.open_to_read().await?;
+        let snapshot = context.snapshot(&repository, &self.revision).await?;
+        let style = if self.long { Style::Long } else { Style::Names };
+        let mut shown = 0_u64;
+        if self.recursive {
+            let mut entries = std::pin::pin!(snapshot.list(&prefix));
+            while let Some((key, entry)) = entries.try_next().await? {
+                context.out.show(&Row::key(&snapshot, &key, &entry, style)?)?;
+                shown += 1;
+            }
+        } else {
+            for child in snapshot.children(&prefix).await? {
+                context.out.show(&Row::child(&snapshot, &child, style)?)?;
+                shown += 1;
+            }
+        }
+        if shown == 0 && prefix != Prefix::all() {
+            let key = Key::new(self.prefix.trim_end_matches('/'))?;
+            let entry = snapshot.entry(&key).await?;
+            let entry = entry.ok_or_else(|| Error::not_found(format!("nothing lies at or below {key} in {}", self.revision)))?;
+            context.out.show(&Row::key(&snapshot, &key, &entry, style)?)?;
+        }
+        Ok(Verdict::Fine)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Style {
+    Names,
+    Long,
+}
+
+/// A key or a directory.
+#[derive(Debug, Serialize)]
+struct Row {
+    /// The whole key, or the whole prefix with its final `/`.
+    name: String,
+    #[serde(flatten)]
+    value: Value,
+    #[serde(skip)]
+    style: Style,
+}
+
+impl Row {
+    fn child(snapshot: &Snapshot, child: &Child, style: Style) -> Result<Self> {
+        match child {
+            Child::Key(key, entry) => Self::key(snapshot, key, entry, style),
+            Child::Directory(prefix) => Ok(Self { name: prefix.as_str().to_owned(), value: Value::directory(), style }),
+        }
+    }
+
+    fn key(snapshot: &Snapshot, key: &Key, entry: &Entry, style: Style) -> Result<Self> {
+        Ok(Self { name: key.as_str().to_owned(), value: Value::of(entry, &snapshot.commit().containers)?, style })
+    }
+}
+
+impl Show for Row {
+    fn text(&self) -> String {
+        let Self { name, value: Value { kind, size, url, offset, .. }, style } = self;
+        match style {
+            Style::Names => name.clone(),
+            Style::Long => {
+                let size = size.map(|n| n.to_string()).unwrap_or_default();
+                let lies = match (url, offset) {
+                    (Some(url), Some(offset)) => format!("  {url} from {offset}"),
+                    _ => String::new(),
+                };
+                format!("{kind:9} {size:>12}  {name}{lies}")
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The command `firn`: translates between a shell and the library, and decides nothing that the library could decide.
+//!
+//! - **Where**: `-R URL`, else `FIRN_REPO`, else the working directory or the nearest parent that holds `repo.json`.
+//! - **Out**: what was asked for, and nothing else, on standard output. With `--json` rows are one object a line and
+//!   documents one object; fields are only ever added. Verbs that write print one line: the id.
+//! - **Err**: an error is `firn: <kind>: <message>` and one line `  because …` for each cause. With `--json` it is one
+//!   object `{"error": {"kind", "message", "because", …}}` in one line instead; so is `{"resolved": …}`, which tells
+//!   what a revision with `@TIME` became. Counts are printed when standard error is a terminal, or with `-v`.
+//! - **Exit**: see `failure`. A closed pipe is no error.
+
+mod apply;
+mod args;
+mod branch;
+mod car;
+mod cat;
+mod checkout;
+mod cid;
+mod completions;
+mod copy;
+mod deps;
+mod diff;
+mod doctor;
+mod failure;
+mod history;
+mod import;
+mod init;
+mod locate;
+mod log;
+mod ls;
+mod moves;
+mod output;
+mod parts;
+mod progress;
+mod put;
+mod refs;
+mod reset;
+mod rm;
+mod settle;
+mod show;
+mod stat;
+mod stats;
+mod tag;
+mod value;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use args::Global;
+use failure::{Stop, Verdict};
+use locate::Context;
+
+/// Versioned storage for chunked arrays.
+#[derive(Debug, Parser)]
+#[command(name = "firn", version, arg_required_else_help = true, after_help = REVISIONS, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const REVISIONS: &str = "\
+REV is a branch, a tag, a snapshot id or its first 13 characters, with ~N (N commits back) and @TIME (as it was then).
+TIME is 2025-03-01, 2025-03-01T12:00:00Z, now, 36h or '2 days ago'. branch:x and tag:x where a name is both.
+
+Exit status: 0 ok, 1 found something, 2 usage, 3 not found, 4 conflict, 5 denied, 6 source changed, 7 corrupt,
+8 unavailable, 9 invalid, 10 unsupported, 11 outcome unknown, 70 internal.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a repository, with an empty branch main.
+    Init(init::Init),
+    /// Commit every file of a directory, such as a Zarr store.
+    Import(import::Import),
+    /// Commit many changes at once, read as JSON lines from standard input.
+    Apply(apply::Apply),
+    /// Commit one value.
+    Put(put::Put),
+    /// Commit the removal of keys.
+    Rm(rm::Rm),
+    /// Print a value.
+    Cat(cat::Cat),
+    /// List keys.
+    Ls(ls::Ls),
+    /// Write a snapshot into a directory.
+    Checkout(checkout::Checkout),
+    /// List commits, latest first.
+    Log(log::Log),
+    /// Show everything that a commit says.
+    Show(show::Show),
+    /// List what differs between two snapshots, or between a snapshot and a directory.
+    Diff(diff::Diff),
+    /// List the commits that changed a key, latest first.
+    History(history::History),
+    /// Show where the value of a key comes from.
+    Stat(stat::Stat),
+    /// Count what a snapshot is made of.
+    Stats(stats::Stats),
+    /// Print the content id of what lies under a name, the same under any name.
+    Cid(cid::ContentId),
+    /// Commit a copy of a key or of everything below a prefix, from any revision, without copying bytes.
+    Cp(copy::Cp),
+    /// Commit another name for a key or for everything below a prefix, without copying bytes.
+    Mv(copy::Mv),
+    /// List, make or delete branches.
+    Branch(branch::Branch),
+    /// List, make or delete tags.
+    Tag(tag::Tag),
+    /// Point a branch at another snapshot.
+    Reset(reset::Reset),
+    /// List what happened to a branch besides commits.
+    Moves(moves::Moves),
+    /// List the external files that a snapshot depends on.
+    Deps(deps::Deps),
+    /// Read again and check everything that a snapshot holds.
+    Verify(verify::Verify),
+    /// Try out what a place does that a repository relies on.
+    Doctor(doctor::Doctor),
+    /// Find out whether a commit whose outcome was unknown happened.
+    Settle(settle::Settle),
+    /// Write a version into a CAR file, or take one from it.
+    Car(car::Car),
+    /// Print a script that completes the command line of a shell.
+    Completions(completions::Completions),
+}
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            // Nothing can be done if even this cannot be written.
+            let _ = writeln!(std::io::stderr(), "firn: unavailable: the operating system gives no threads: {e}");
+            return ExitCode::from(8);
+        }
+    };
+    let status = runtime.block_on(run(std::env::args_os()));
+    // A read of standard input that nobody waits for must not hold up the end.
+    runtime.shutdown_background();
+    status
+}
+
+/// Runs one command line, `args` beginning with the name of the program, and returns its exit status.
+///
+/// Needs a tokio runtime that can block. Everything is written to the standard streams of the process.
+async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        // Usage errors, and also `--help` and `--version`, which are none.
+        Err(told) => return failure::usage(&told),
+    };
+    let mut context = Context::new(cli.global);
+    let outcome = tokio::select! {
+        done = dispatch(cli.verb, &mut context) => done,
+        Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+    };
+    let outcome = context.out.finish(outcome);
+    failure::exit(&outcome, context.out.format())
+}
+
+async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
+    // Each is boxed, so that the largest does not set the size of them all.
+    match verb {
+        Verb::Init(verb) => Box::pin(verb.run(context)).await,
+        Verb::Import(verb) => Box::pin(verb.run(context)).await,
+        Verb::Apply(verb) => Box::pin(verb.run(context)).await,
+        Verb::Put(verb) => Box::pin(verb.run(context)).await,
+        Verb::Rm(verb) => Box::pin(verb.run(context)).await,
+        Verb::Cat(verb) => Box::pin(verb.run(context)).await,
+        Verb::Ls(verb) => Box::pin(verb.run(context)).await,
+        Verb::Checkout(verb) => Box::pin(verb.run(context)).await,
+        Verb::Log(verb) => Box::pin(verb.run(context)).await,
+        Verb::Show(verb) => Box::pin(verb.run(context)).await,
+        Verb::Diff(verb) => Box::pin(verb.run(context)).await,
+        Verb::History(verb) => Box::pin(verb.run(context)).await,
+        Verb::Stat(verb) => Box::pin(verb.run(context)).await,
+        Verb::Stats(verb) => Box::pin(verb.run(context)).await,
+        Verb::Cid(verb) => Box::pin(verb.run(context)).await,
+        Verb::Cp(verb) => Box::pin(verb.run(context)).await,
+        Verb::Mv(verb) => Box::pin(verb.run(context)).await,
+        Verb::Branch(verb) => Box::pin(verb.run(context)).await,
+        Verb::Tag(verb) => Box::pin(verb.run(context)).await,
+        Verb::Reset(verb) => Box::pin(verb.run(context)).await,
+        Verb::Moves(verb) => Box::pin(verb.run(context)).await,
+        Verb::Deps(verb) => Box::pin(verb.run(context)).await,
+        Verb::Verify(verb) => Box::pin(verb.run(context)).await,
+        Verb::Doctor(verb) => Box::pin(verb.run(context)).await,
+        Verb::Settle(verb) => Box::pin(verb.run(context)).await,
+        Verb::Car(verb) => Box::pin(verb.run(context)).await,
+        Verb::Completions(verb) => verb.run(context),
+    }
+}

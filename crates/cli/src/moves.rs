@@ -1,0 +1,57 @@
+//! `firn moves`
+
+use clap::Args;
+use serde::Serialize;
+
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+use super::output::Show;
+use firnline::{Move, Ref};
+
+#[derive(Debug, Args)]
+pub(super) struct Moves {
+    /// The branch; tag:NAME for a tag
+    #[arg(default_value = "main")]
+    branch: String,
+}
+
+impl Moves {
+    pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
+        let name = match self.branch.strip_prefix("tag:") {
+            Some(tag) => Ref::tag(tag.parse()?),
+            None => Ref::branch(self.branch.strip_prefix("branch:").unwrap_or(&self.branch).parse()?),
+        };
+        let repository = context.open_to_read().await?;
+        let rows: Vec<_> = repository.moves(&name).await?.iter().map(Row::of).collect();
+        context.out.table(["SEQ", "TIME", "WHAT", "FROM", "TO"], &rows, |row| {
+            let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
+            [row.seq.to_string(), row.time.clone(), row.op.to_owned(), id(&row.from), id(&row.to)]
+        })?;
+        Ok(Verdict::Fine)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    seq: u64,
+    time: String,
+    /// `create`, `delete`, `reset` or `import`.
+    op: &'static str,
+    /// Null where the ref did not exist.
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl Row {
+    fn of(moved: &Move) -> Self {
+        let Move { seq, time, from, to, op } = moved;
+        let (from, to) = (from.map(|id| id.to_string()), to.map(|id| id.to_string()));
+        Self { seq: *seq, time: time.to_string(), op: op.word(), from, to }
+    }
+}
+
+impl Show for Row {
+    fn text(&self) -> String {
+        format!("{}  {}  {}", self.seq, self.time, self.op)
+    }
+}

@@ -1,0 +1,95 @@
+//! `firn tag`
+
+use std::fmt::Write;
+
+use clap::Args;
+
+use super::args::{fields, key_value};
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+use super::refs::RefRow;
+use firnline::{RefName, Repository, TagInfo, TagOptions};
+
+#[derive(Debug, Args)]
+pub(super) struct Tag {
+    /// The tag to make or delete [without: list all]
+    name: Option<RefName>,
+    /// What it names
+    #[arg(value_name = "REV", default_value = "main")]
+    revision: String,
+    /// Why it is made
+    #[arg(short, long, default_value = "", requires = "name", conflicts_with = "delete")]
+    message: String,
+    /// Who makes it
+    #[arg(long, requires = "name", conflicts_with = "delete")]
+    author: Option<String>,
+    /// A field of the tag; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, requires = "name", conflicts_with = "delete")]
+    meta: Vec<(String, String)>,
+    /// Delete it
+    #[arg(short, long, requires = "name")]
+    delete: bool,
+    /// Only say what would be deleted
+    #[arg(long, requires = "delete")]
+    dry_run: bool,
+}
+
+impl Tag {
+    pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
+        let Some(name) = self.name else { return list(context).await };
+        let repository = context.open_to_write().await?;
+        if self.delete {
+            return delete(context, &repository, &name, self.dry_run).await;
+        }
+        let target = context.snapshot(&repository, &self.revision).await?;
+        let mut options = TagOptions::from(self.message);
+        options.author = self.author;
+        options.meta = fields(self.meta)?;
+        repository.create_tag(&name, &target, options).await?;
+        context.out.line(&target.id().to_string())?;
+        Ok(Verdict::Fine)
+    }
+}
+
+async fn delete(context: &mut Context, repository: &Repository, name: &RefName, dry_run: bool) -> Result<Verdict, Stop> {
+    let tip = repository.read(&format!("tag:{name}")).await?.id();
+    if dry_run {
+        context.out.say(&format!("would delete tag {name} at {tip}"));
+        return Ok(Verdict::Fine);
+    }
+    let about = repository.tags().await?.into_iter().find(|tag| tag.name == *name).and_then(|tag| tag.tag);
+    let moved = repository.delete_tag(name).await?;
+    let tip = moved.from.unwrap_or(tip);
+    context.out.line(&tip.to_string())?;
+    let again = about.map(|about| arguments(&about)).unwrap_or_default();
+    context.out.say(&format!("deleted tag {name}; undo with: firn tag {name} {tip}{again}"));
+    Ok(Verdict::Fine)
+}
+
+/// The arguments that make a tag say the same again.
+fn arguments(about: &TagInfo) -> String {
+    let mut text = String::new();
+    if !about.message.is_empty() {
+        let _ = write!(text, " -m {}", quoted(&about.message));
+    }
+    if let Some(author) = &about.author {
+        let _ = write!(text, " --author {}", quoted(author));
+    }
+    for (key, value) in &about.meta {
+        let _ = write!(text, " --meta {}", quoted(&format!("{key}={value}")));
+    }
+    text
+}
+
+/// One word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+async fn list(context: &mut Context) -> Result<Verdict, Stop> {
+    let tags = context.open_to_read().await?.tags().await?;
+    let rows: Vec<_> = tags.iter().map(RefRow::tag).collect();
+    let cells = |row: &RefRow| [row.name.clone(), row.id.clone(), row.time.clone(), row.summary()];
+    context.out.table(["TAG", "SNAPSHOT", "TIME", "MESSAGE"], &rows, cells)?;
+    Ok(Verdict::Fine)
+}

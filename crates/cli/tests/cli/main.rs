@@ -1,0 +1,27 @@
+//! The command line as a shell sees it: the built program, its standard streams and its exit status.
+
+#![cfg(test)]
+
+#[path = "../../../../tests/support/mod.rs"]
+mod skipping;
+mod support;
+
+mod car;
+mod comparing;
+mod copies;
+mod doctor;
+mod documented;
+mod locating;
+mod progress;
+mod reading;
+mod refs;
+#[cfg(feature = "http")]
+mod remote;
+mod revisions;
+mod trees;
+mod virtuals;
+#[cfg(feature = "http")]
+#[expect(dead_code, reason = "the tests of the library use the rest")]
+#[path = "../../../../tests/support/web.rs"]
+mod web;
+mod writing;

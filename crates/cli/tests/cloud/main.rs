@@ -1,0 +1,58 @@
+//! Object stores: real servers on loopback, which environment variables name (`docs/testing.md`), and one of our own.
+
+#![cfg(test)]
+
+mod doctor;
+#[expect(dead_code, reason = "how often cases must come up holds for more histories than are played here")]
+#[path = "../../../../tests/model/history.rs"]
+mod history;
+mod model;
+#[path = "../../../../tests/model/oracle.rs"]
+mod oracle;
+mod proxy;
+mod refused;
+mod server;
+mod servers;
+mod settlement;
+#[path = "../../../../tests/support/mod.rs"]
+mod support;
+mod web;
+#[path = "../processes/work.rs"]
+mod work;
+#[path = "../../../../tests/model/zarr.rs"]
+mod zarr;
+
+use std::sync::Arc;
+
+use firnline::storage::conformance;
+
+use servers::Place;
+use work::{Site, eight_processes};
+
+/// Everything that the engine relies on, on every store.
+macro_rules! conforms {
+    ($($name:ident => $place:expr),* $(,)?) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let Some(place) = ($place)(stringify!($name)) else { return };
+            conformance::all(Arc::new(place.open())).await;
+        })*
+    };
+}
+conforms! {
+    ceph_conforms => Place::ceph,
+    moto_conforms => Place::moto,
+    azurite_conforms => Place::azurite,
+    our_gcs_conforms => |_| Some(Place::our_gcs()),
+    our_s3_conforms => |_| Some(Place::our_s3()),
+}
+
+/// Commits of each of eight processes, unless `FIRN_PROCESS_COMMITS` says otherwise, which counts here for a fifth.
+const COMMITS: u64 = 8;
+
+#[test]
+fn eight_processes_lose_nothing_on_ceph() {
+    let Some(Place { url, variables, .. }) = Place::ceph("eight_processes_lose_nothing_on_ceph") else { return };
+    let commits = std::env::var("FIRN_PROCESS_COMMITS").ok().map_or(COMMITS, |n| n.parse::<u64>().unwrap().div_ceil(5));
+    eight_processes(&Site { url, variables }, commits);
+}

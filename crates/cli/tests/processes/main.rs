@@ -1,0 +1,8 @@
+//! What many processes, kills and power cuts do to a repository on local disk, seen from outside: the command is run as
+//! a process, killed, and traced.
+
+#![cfg(test)]
+
+mod durability;
+mod processes;
+mod work;
