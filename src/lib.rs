@@ -38,7 +38,7 @@
 //! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` → `refs/settle` |
 //! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → `conflict/nodes` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
-//! | depend | `snapshot.dependencies()` | `session/read` → `map/scan` |
+//! | depend | `snapshot.dependencies()` | `snapshot/read` → `map/scan` |
 //! | export | `snapshot.export_car(out)` | `car/export` → `car/walk` → `objects/read` → `chunk/read` → `carfile/writer` |
 
 mod car;
@@ -49,6 +49,7 @@ mod conflict;
 mod dagcbor;
 mod error;
 mod format;
+mod handle;
 mod history;
 mod id;
 mod key;
@@ -60,6 +61,7 @@ mod refs;
 mod repository;
 mod scratch;
 mod session;
+mod snapshot;
 pub mod storage;
 #[cfg(test)]
 mod testing;
@@ -76,7 +78,8 @@ pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Pending, Se
 pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
-pub use history::{AsOf, Change, KeyEvent, KeyVersion, LogEntry, Resolved, Revision};
+pub use handle::{CreateOptions, OpenOptions, Repository};
+pub use history::{AsOf, Change, KeyEvent, KeyVersion, LogEntry, Resolved, Revision, Totals};
 pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{
@@ -84,11 +87,9 @@ pub use maintenance::{
 };
 pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
-pub use repository::{CreateOptions, OpenOptions, RefInfo, Repository, TagOptions};
-pub use session::{
-    Child, Copied, Dependency, EntryKind, Existing, KeyColumn, KeyOrPrefix, Origin, Snapshot, Source, Totals, VirtualOptions, VirtualRefs,
-    WriteSession,
-};
+pub use repository::{RefInfo, TagOptions};
+pub use session::{Copied, Existing, KeyColumn, VirtualOptions, VirtualRefs, WriteSession};
+pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, Source};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, ImportCache, Leftovers, Reading, TreeChange, TreeOptions, TreeSummary};
 pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};

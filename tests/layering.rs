@@ -29,18 +29,20 @@ const LAYERS: &[(&str, u32)] = &[
     ("chunk", 30),
     ("virtuals", 30),
     ("refs", 40),
-    ("repository", 50),
-    ("session", 50),
-    ("commit", 50),
-    ("conflict", 50),
-    ("history", 50),
+    ("handle", 45),
+    ("snapshot", 50),
+    ("history", 51),
+    ("session", 52),
+    ("conflict", 53),
+    ("commit", 54),
     ("car", 60),
     ("maintenance", 60),
     ("tree", 60),
+    ("repository", 70),
 ];
 
-/// Heights at which modules are parts of one thing and name each other: the words, and the engine.
-const SIBLINGS: &[u32] = &[0, 50];
+/// Heights at which modules are parts of one thing and name each other: the words.
+const SIBLINGS: &[u32] = &[0];
 
 /// A crate and the only modules that may name it.
 const CONFINED: &[(&str, &[&str])] = &[

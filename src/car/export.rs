@@ -8,7 +8,7 @@ use super::walk::Walk;
 use crate::carfile::{self, CarWriter};
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// What a CAR file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

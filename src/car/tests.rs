@@ -6,9 +6,9 @@ use super::ImportTarget;
 use super::import::Limits;
 use crate::carfile::{Block, CarReader, CarWriter, Sections};
 use crate::error::ErrorKind;
+use crate::handle::{CreateOptions, OpenOptions, Repository};
 use crate::key::Key;
-use crate::repository::{CreateOptions, OpenOptions, Repository};
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::storage::Memory;
 
 async fn empty() -> Repository {

@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::map::Edit;
-use crate::session::{Snapshot, Staged, StagedFile};
+use crate::session::{Staged, StagedFile};
+use crate::snapshot::Snapshot;
 use crate::virtuals::Validator;
 
 /// What an edit does to the references into one file.

@@ -11,7 +11,8 @@ use crate::id::NodeId;
 use crate::key::{MapKey, Prefix};
 use crate::map::{Edit, Edits, Map, Scan, Span};
 use crate::objects::{Objects, Uploads};
-use crate::session::{Snapshot, Staged, StagedEdits, WriteSession};
+use crate::session::{Staged, StagedEdits, WriteSession};
+use crate::snapshot::Snapshot;
 
 /// Everything of a commit but when, why and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]

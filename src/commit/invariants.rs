@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::Commit;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 
 type Check = fn(next: &Commit, parent: &Snapshot) -> Result<(), String>;
 

@@ -17,7 +17,8 @@ use crate::conflict::{self, Conflict, Conflicts, OnConflict, Rebased};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::refs::RefName;
-use crate::session::{Snapshot, WriteSession};
+use crate::session::WriteSession;
+use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 pub(crate) use prepare::{FUTURE, extend_history, with_roots};

@@ -15,7 +15,8 @@ use crate::id::{NodeId, SnapshotId};
 use crate::map::{Map, NodeSource, build};
 use crate::objects::{CachedValue, Objects, Uploads};
 use crate::refs::Ref;
-use crate::session::{Snapshot, WriteSession};
+use crate::session::WriteSession;
+use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 /// A ref whose last event lies further in our future than this is refused: one clock is wrong.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::prepare::Prepared;
 use super::{Attempt, Failed, Pending};
 use crate::error::{Error, ErrorKind, Result};
+use crate::handle::Repository;
 use crate::history::Line;
 use crate::id::SnapshotId;
 use crate::objects::Objects;
 use crate::refs::{Ref, RefName, RefRecord, Refs, Settled, require_known_epoch};
-use crate::repository::Repository;
-use crate::session::{Snapshot, WriteSession};
+use crate::session::WriteSession;
+use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 /// A commit that waited longer than this between its stamp and its publication is stamped anew.

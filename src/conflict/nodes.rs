@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{MapKey, Prefix};
 use crate::map::{Change, Span};
-use crate::session::{Lookup, Snapshot, Staged};
+use crate::session::{Lookup, Staged};
+use crate::snapshot::Snapshot;
 use crate::zarr::{self, Node, Restructured};
 
 /// The longest document that is read, in bytes. A longer one counts as one that does not parse.

@@ -7,7 +7,8 @@ use super::{ConflictKind, Conflicts, OnConflict};
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::refs::{RefState, require_known_epoch};
-use crate::session::{Lookup, Snapshot, Staged, WriteSession};
+use crate::session::{Lookup, Staged, WriteSession};
+use crate::snapshot::Snapshot;
 use crate::zarr;
 
 /// What became of an attempt to move a session.

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::map::Change;
-use crate::session::{KeyOrPrefix, Lookup, Snapshot, Staged, StagedFile};
+use crate::session::{Lookup, Staged, StagedFile};
+use crate::snapshot::{KeyOrPrefix, Snapshot};
 use crate::zarr;
 
 /// Where a policy decides about everything below a prefix, because half of each side would be neither's.

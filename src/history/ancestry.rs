@@ -7,7 +7,7 @@ use crate::id::SnapshotId;
 use crate::key::MapKey;
 use crate::map::{Map, NodeSource, Span};
 use crate::objects::Objects;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::storage::ObjectName;
 use crate::time::Timestamp;
 

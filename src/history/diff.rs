@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey, Value, VirtualFile};
 use crate::key::{Key, Prefix};
 use crate::map::{self, Map, NodeSource, Span};
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::virtuals::Validator;
 
 /// One difference between an older and a newer snapshot.

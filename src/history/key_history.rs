@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::{Entry, VirtualFile};
 use crate::id::SnapshotId;
 use crate::key::Key;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 /// How many commits are looked at ahead. The nodes they share are read once, so few are needed.

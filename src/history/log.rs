@@ -7,7 +7,7 @@ use super::ancestry::{Line, parse_history_key};
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
 use crate::map::Span;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 /// One commit as the log shows it.

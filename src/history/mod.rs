@@ -4,10 +4,12 @@
 mod ancestry;
 mod as_of;
 mod diff;
+mod kept;
 mod key_history;
 mod log;
 mod resolve;
 mod revision;
+mod totals;
 
 pub(crate) use ancestry::{Line, history_entry, history_key};
 pub use as_of::AsOf;
@@ -16,3 +18,4 @@ pub use key_history::{KeyEvent, KeyVersion};
 pub use log::LogEntry;
 pub use resolve::Resolved;
 pub use revision::Revision;
+pub use totals::Totals;

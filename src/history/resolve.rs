@@ -8,9 +8,10 @@ use super::as_of::{AsOf, as_of};
 use super::revision::{Base, Revision, Step};
 use crate::error::{Error, Result};
 use crate::format::Commit;
+use crate::handle::Repository;
 use crate::id::{SnapshotId, parse_cid};
 use crate::refs::{Ref, RefKind, RefName, RefRecord};
-use crate::repository::Repository;
+use crate::snapshot::Snapshot;
 use crate::storage::layout;
 use crate::time::{Timestamp, parse_time};
 
@@ -47,6 +48,17 @@ impl Place {
 }
 
 impl Repository {
+    /// Opens the snapshot that `revision` means, for reading: `repo.read("main@2025-03-01")`.
+    pub async fn read(&self, revision: &str) -> Result<Snapshot> {
+        self.read_revision(&revision.parse()?).await
+    }
+
+    /// Opens the snapshot that a parsed revision means.
+    pub async fn read_revision(&self, revision: &Revision) -> Result<Snapshot> {
+        let resolved = self.resolve(revision).await?;
+        Ok(Snapshot::new(self.clone(), resolved.id, resolved.commit))
+    }
+
     /// Finds the snapshot that `revision` means.
     ///
     /// `NotFound` when there is none, `Invalid` when a name is both a branch and a tag, or the beginning of a CID

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// What keys are counted by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

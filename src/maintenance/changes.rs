@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::arrays::{Arrays, Group};
 use crate::error::Result;
 use crate::key::Key;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// How many keys of a group differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

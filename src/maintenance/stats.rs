@@ -14,7 +14,7 @@ use crate::id::NodeId;
 use crate::key::{Key, Prefix};
 use crate::map::{Map, NodeSource, Span};
 use crate::objects::{CachedValue, Objects};
-use crate::session::{EntryKind, Snapshot};
+use crate::snapshot::{EntryKind, Snapshot};
 
 /// How many keys there are of some kind, and how large their values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use futures::stream;
 
-use super::{CreateOptions, Repository};
 use crate::commit::with_roots;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
+use crate::handle::{CreateOptions, Repository};
 use crate::key::MapKey;
 use crate::map::build;
 use crate::objects::Uploads;
@@ -95,7 +95,7 @@ impl Repository {
         self.storage().barrier().await?;
         let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };
         // The branch is as old as its first snapshot, so that `main@` the time that is printed for it finds it.
-        let refs = Refs::new(objects.clone(), Arc::new(Stopped(time)), self.inner.options.patience);
+        let refs = Refs::new(objects.clone(), Arc::new(Stopped(time)), self.patience());
         refs.create(&main, to).await?;
         Ok(())
     }

@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Inner, OpenOptions, Repository};
-use crate::chunk::ChunkStore;
 use crate::error::{Error, Result};
 use crate::format::RepoConfig;
-use crate::objects::Objects;
-use crate::refs::Refs;
+use crate::handle::{OpenOptions, Repository};
 use crate::storage::{self, RegisterName, Storage};
-use crate::virtuals::Virtuals;
 
 impl Repository {
     /// Opens the repository at `place`: a path, `file://…`, `memory:`, or the URL of an object store (see [`storage::open`]).
@@ -31,13 +27,5 @@ impl Repository {
         let found = found.ok_or_else(|| Error::not_found(format!("{storage} holds no repository; make one with: firn init")))?;
         let config = RepoConfig::decode(&found.value).map_err(|e| e.context(format!("{storage}: {register}")))?;
         Ok(Self::assemble(storage, config, options))
-    }
-
-    pub(super) fn assemble(storage: Arc<dyn Storage>, config: RepoConfig, options: OpenOptions) -> Self {
-        let objects = Objects::new(storage.clone(), config.hash, options.cache_bytes);
-        let chunks = ChunkStore::new(storage, config.hash);
-        let refs = Refs::new(objects.clone(), options.clock.clone(), options.patience);
-        let virtuals = Virtuals::new(options.access.clone());
-        Self { inner: Arc::new(Inner { config, objects, chunks, refs, virtuals, options }) }
     }
 }

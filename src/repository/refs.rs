@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Repository;
 use crate::error::{Error, Result};
-use crate::history::Line;
+use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo};
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 /// A branch or a tag as a listing shows it.
@@ -122,32 +121,5 @@ impl Repository {
             return Ok(());
         }
         Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
-    }
-
-    /// Whether `id`, committed at `time`, is `root` or before it.
-    async fn holds(&self, root: SnapshotId, id: SnapshotId, time: Timestamp) -> Result<bool> {
-        let commit = self.objects().commit(&root).await?;
-        Line { objects: self.objects(), id: root, commit: &commit }.contains(id, time).await
-    }
-
-    /// Whether a branch or a tag keeps the snapshot `id`, committed at `time`.
-    pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
-        for kind in [RefKind::Branch, RefKind::Tag] {
-            for (_, state) in self.refs().list(kind).await? {
-                let mut roots: Vec<_> =
-                    state.record.moves.iter().flat_map(|m| [m.from, m.to]).chain([state.record.tip]).flatten().collect();
-                roots.sort_unstable();
-                roots.dedup();
-                for root in roots {
-                    match self.holds(root, id, time).await {
-                        Ok(false) => {}
-                        // What is damaged keeps nothing, and keeps nobody from the rest.
-                        Err(e) if e.is_damage() => {}
-                        found => return found,
-                    }
-                }
-            }
-        }
-        Ok(false)
     }
 }

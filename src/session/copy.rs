@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
-use super::{KeyOrPrefix, Snapshot, StagedFile, WriteSession};
+use super::{StagedFile, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::{Key, Prefix};
+use crate::snapshot::{KeyOrPrefix, Snapshot};
 
 /// What becomes of what lies at or below the destination of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

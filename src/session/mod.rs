@@ -1,79 +1,30 @@
-//! Reading a snapshot, and staging changes on top of one.
+//! Staging changes on top of a snapshot.
 //!
-//! A [`Snapshot`] never changes. A [`WriteSession`] belongs to one branch: its changes are seen by nobody else until
+//! A [`WriteSession`] belongs to one branch: its changes are seen by nobody else until
 //! [`commit`](WriteSession::commit), and a session that is dropped leaves at most garbage behind.
 
 mod bulk;
 mod columns;
-mod content;
 mod copy;
-mod many;
-mod origin;
 mod read;
 mod staged;
-mod totals;
 mod virtuals;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use crate::error::Result;
-use crate::format::{Commit, Entry, VirtualFile};
-use crate::history::Revision;
-use crate::id::SnapshotId;
-use crate::map::Map;
-use crate::objects::{Objects, Uploads};
+use crate::handle::Repository;
+use crate::objects::Uploads;
 use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection};
-use crate::repository::Repository;
+use crate::snapshot::Snapshot;
 
 pub use columns::{KeyColumn, VirtualRefs};
 pub use copy::{Copied, Existing};
-pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
-pub use read::{Child, Dependency};
 pub(crate) use staged::{Lookup, Staged, StagedEdits, StagedFile};
-pub use totals::Totals;
 pub(crate) use virtuals::Naming;
 pub use virtuals::VirtualOptions;
-
-/// One stored state of a repository, together with the repository it was read from. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    repository: Repository,
-    id: SnapshotId,
-    commit: Arc<Commit>,
-}
-
-impl Snapshot {
-    pub(crate) fn new(repository: Repository, id: SnapshotId, commit: Arc<Commit>) -> Self {
-        Self { repository, id, commit }
-    }
-
-    /// Its id.
-    pub fn id(&self) -> SnapshotId {
-        self.id
-    }
-
-    /// Everything the commit says.
-    pub fn commit(&self) -> &Commit {
-        &self.commit
-    }
-
-    /// The repository it was read from.
-    pub fn repository(&self) -> &Repository {
-        &self.repository
-    }
-
-    pub(crate) fn manifest(&self) -> Map<'_, Entry, Objects> {
-        Map::new(self.repository.objects(), self.commit.manifest)
-    }
-
-    pub(crate) fn file_map(&self) -> Map<'_, VirtualFile, Objects> {
-        Map::new(self.repository.objects(), self.commit.files)
-    }
-}
 
 /// Changes staged on top of the tip of one branch, and not yet committed.
 ///
@@ -112,15 +63,10 @@ impl WriteSession {
 }
 
 impl Repository {
-    /// Opens the snapshot that `revision` means, for reading: `repo.read("main@2025-03-01")`.
-    pub async fn read(&self, revision: &str) -> Result<Snapshot> {
-        self.read_revision(&revision.parse()?).await
-    }
-
-    /// Opens the snapshot that a parsed revision means.
-    pub async fn read_revision(&self, revision: &Revision) -> Result<Snapshot> {
-        let resolved = self.resolve(revision).await?;
-        Ok(Snapshot::new(self.clone(), resolved.id, resolved.commit))
+    /// Room for the changes of one session.
+    pub(crate) fn empty_staging(&self) -> Staged {
+        let options = self.options();
+        Staged::new(options.staged_bytes, options.scratch.clone().unwrap_or_else(std::env::temp_dir))
     }
 
     /// Opens a session that will advance `branch`; `NotFound` if there is no such branch.

@@ -1,141 +1,16 @@
-//! Reading values, listing keys and files: of a snapshot, and of a session as its commit would leave it.
+//! Reading what a session would commit: values and keys of its base, under its own changes.
 
-use std::ops::Range;
+use std::collections::HashMap;
 
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt};
 
+use super::WriteSession;
 use super::staged::Lookup;
-use super::{Snapshot, WriteSession};
 use crate::error::{Error, Result};
-use crate::format::{Entry, FileKey, VirtualFile};
+use crate::format::Entry;
 use crate::key::{Key, MapKey, Prefix};
 use crate::map::Span;
-use crate::virtuals::FileState;
-
-/// An external file that a snapshot depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dependency {
-    /// Its name inside the repository.
-    pub file: FileKey,
-    /// Where it lies, by the template of its container.
-    pub url: String,
-    /// What is known of it, and how many references and bytes depend on it.
-    pub record: VirtualFile,
-}
-
-impl Snapshot {
-    /// What is stored under `key`, without reading it.
-    pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
-        self.manifest().find(key.as_str()).await
-    }
-
-    /// The value of `key`; `None` when there is none.
-    pub async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
-        match self.entry(key).await? {
-            Some(entry) => self.value_of(key, &entry, None).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The bytes `range` of the value of `key`; `Invalid` when they lie past its end.
-    pub async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
-        match self.entry(key).await? {
-            Some(entry) => self.value_of(key, &entry, Some(range)).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Reads a value: verified against its id, or, where others keep it, against what is known of the file.
-    pub(crate) async fn value_of(&self, key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
-        let range = within(key, entry, range)?;
-        match entry {
-            Entry::Inline(bytes) => Ok(slice(bytes, &range)),
-            Entry::Chunk { id, size } => {
-                let chunks = self.repository().chunks();
-                chunks.read_range(id, *size, range).await.map_err(|e| e.context(key))
-            }
-            Entry::Virtual { file, offset, .. } => {
-                let record = self.file_map().find(file.as_map_key().as_str()).await?;
-                let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
-                let range = offset + range.start..offset + range.end;
-                self.repository().virtuals().read(&self.commit().containers, file, &record, range, key.as_str()).await
-            }
-        }
-    }
-
-    /// Everything below `prefix`, in the order of the maps: digit runs as numbers.
-    pub fn list(&self, prefix: &Prefix) -> impl Stream<Item = Result<(Key, Entry)>> + '_ {
-        let entries = self.manifest().scan(Span::prefix(prefix)).into_stream();
-        entries.and_then(|(key, entry)| async move { Ok((Key::new(key.as_str())?, entry)) })
-    }
-
-    /// Every external file that this snapshot depends on, from the virtual-file manifest alone.
-    ///
-    /// Costs as many reads as the files fill nodes, however many references there are.
-    pub fn dependencies(&self) -> impl Stream<Item = Result<Dependency>> + '_ {
-        let entries = self.file_map().scan(Span::all()).into_stream();
-        entries.and_then(move |(key, record)| async move {
-            let file = FileKey::from_map_key(&key)?;
-            let url = file.url(&self.commit().containers)?;
-            Ok(Dependency { file, url, record })
-        })
-    }
-
-    /// Whether an external file is, now, the one that was pinned, as far as this reader may ask.
-    ///
-    /// Asks the source once; where a digest is locked it is verified, which reads the whole file unless this process has
-    /// done so before. What is wrong with the file is the answer, not an error: `Corrupt` and `Invalid` are for a record
-    /// that makes no sense by itself.
-    pub async fn check_dependency(&self, dependency: &Dependency) -> Result<FileState> {
-        let Dependency { file, record, .. } = dependency;
-        self.repository().virtuals().check(&self.commit().containers, file, record).await
-    }
-
-    /// The entries directly below `prefix`: keys, and directories as prefixes, without reading what lies in them.
-    pub async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
-        let mut scan = self.manifest().scan(Span::prefix(prefix));
-        let mut found = Vec::new();
-        while let Some((key, entry)) = scan.next().await? {
-            let rest = key.as_str().get(prefix.as_str().len()..).unwrap_or_default();
-            match rest.split_once('/') {
-                None => found.push(Child::Key(Key::new(key.as_str())?, entry)),
-                Some((name, _)) => {
-                    let directory = Prefix::new(&format!("{}{name}", prefix.as_str()))?;
-                    scan.skip(&directory);
-                    found.push(Child::Directory(directory));
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// The bytes of the value of `key` that are asked for: all, or a range that must lie inside.
-pub(super) fn within(key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Range<u64>> {
-    let size = entry.size();
-    match range.unwrap_or(0..size) {
-        range if range.start > range.end || range.end > size => {
-            Err(Error::invalid(format!("{key} has {size} bytes; {} to {} lie past its end", range.start, range.end)))
-        }
-        range => Ok(range),
-    }
-}
-
-/// A part of bytes that are in memory.
-pub(super) fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
-    let within = |n: u64| usize::try_from(n).expect("it is in memory");
-    bytes.slice(within(range.start)..within(range.end))
-}
-
-/// What lies directly below a prefix.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Child {
-    /// A key and what is stored under it.
-    Key(Key, Entry),
-    /// Something below which there are keys.
-    Directory(Prefix),
-}
+use crate::snapshot::{PartReader, ReadPlan};
 
 impl WriteSession {
     /// What is stored under `key` as a commit would leave it, without reading it.
@@ -191,5 +66,38 @@ impl WriteSession {
             edit = staged.next()?;
         }
         Ok(found)
+    }
+
+    /// The value of each of `keys` as a commit would leave it, in their order, as by [`Snapshot::get_many`].
+    pub async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let (mut entries, mut untouched) = (Vec::with_capacity(keys.len()), Vec::new());
+        for key in keys {
+            entries.push(match self.staged.lookup(key.as_map_key())? {
+                Lookup::Untouched => {
+                    untouched.push(key.clone());
+                    None
+                }
+                Lookup::Deleted => Some(None),
+                Lookup::Set(entry) => Some(Some(entry)),
+            });
+        }
+        let mut below = self.base.entries(&untouched).await?.into_iter();
+        let entries: Vec<_> = entries.into_iter().map(|staged| staged.unwrap_or_else(|| below.next().flatten())).collect();
+        if entries.iter().any(|entry| matches!(entry, Some(Entry::Chunk { .. }))) {
+            // The upload may still be under way.
+            self.uploads.finish().await?;
+        }
+        let plan = ReadPlan::of(keys.iter().zip(entries).map(|(key, entry)| (key, entry, None)).collect())?;
+        let (mut known, mut unknown) = (HashMap::new(), Vec::new());
+        for file in plan.files() {
+            // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
+            match self.staged.files().get(&file) {
+                Some(staged) => drop(known.insert(file, staged.validator.clone().record(0, 0))),
+                None => unknown.push(file),
+            }
+        }
+        known.extend(self.base.records(unknown).await?);
+        let containers = self.containers();
+        PartReader { snapshot: &self.base, containers: &containers, records: known }.run(plan).await
     }
 }

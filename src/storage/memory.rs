@@ -71,7 +71,6 @@ impl Memory {
         self.lock().registers.get(name).map(|stored| version_of(stored.version))
     }
 
-    #[cfg(any(test, feature = "testing"))]
     /// Stores an object under a name that a listing gave.
     pub(super) fn insert_object(&self, name: String, bytes: Bytes) {
         let modified = self.clock.now();

@@ -15,7 +15,7 @@ use super::{blocking, io_error};
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// How many files are written at once, where each is a piece of work of its own.
 const WRITERS: usize = 16;

@@ -13,7 +13,7 @@ use super::walk::{Found, root};
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// One difference between a snapshot and a directory.
 #[derive(Debug)]

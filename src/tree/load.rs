@@ -12,7 +12,7 @@ use super::walk::Found;
 use crate::chunk::Hashed;
 use crate::error::Result;
 use crate::format::Entry;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// A file whose content is known.
 pub(super) struct Loaded {

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt, stream};
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::Key;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// How many bytes of a value are held at once; a multiple of the leaves of a large chunk.
 const PIECE: u64 = 8 << 20;

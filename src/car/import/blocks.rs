@@ -13,10 +13,10 @@ use crate::carfile::Block;
 use crate::chunk::Hashed;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, Node, VirtualFile};
+use crate::handle::Repository;
 use crate::id::{BINARY_CID, ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId, cid_from_bytes};
 use crate::map::NodeSink;
 use crate::objects::Uploads;
-use crate::repository::Repository;
 
 /// What a link demands of the block that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use super::blocks::Version;
 use crate::commit::{extend_history, recount};
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, Roots, SnapshotObject, Value, VirtualFile};
+use crate::handle::Repository;
 use crate::id::NodeId;
 use crate::map::{Map, NodeSource, build};
 use crate::objects::{CachedValue, Objects, Uploads};
-use crate::repository::Repository;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::storage::ObjectName;
 
 impl Repository {

@@ -19,9 +19,9 @@ use tokio::io::AsyncRead;
 use crate::carfile::CarReader;
 use crate::commit::FUTURE;
 use crate::error::{Error, Result};
+use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, require_no_collection};
-use crate::repository::Repository;
 use crate::time::Timestamp;
 
 use ahead::Ahead;

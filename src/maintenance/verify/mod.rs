@@ -22,10 +22,10 @@ use tokio::sync::Semaphore;
 use crate::commit::{Wrong, recount};
 use crate::error::{ErrorKind, Result};
 use crate::format::{Commit, Entry, VirtualFile};
+use crate::handle::Repository;
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::objects::Objects;
-use crate::repository::Repository;
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::storage::ObjectName;
 
 pub use finding::{Finding, FindingKind};

@@ -8,13 +8,13 @@ use crate::car::ImportTarget;
 use crate::commit::{extend_history, with_roots};
 use crate::error::ErrorKind;
 use crate::format::{Commit, Entry, HistoryEntry, VirtualFile};
+use crate::handle::{CreateOptions, OpenOptions, Repository};
 use crate::id::{HashAlgorithm, SnapshotId};
 use crate::key::{Key, MapKey};
 use crate::map::{Map, Shape, Span, build};
 use crate::objects::Uploads;
 use crate::refs::{MoveOp, MoveTo, Ref};
-use crate::repository::{CreateOptions, OpenOptions, Repository};
-use crate::session::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::storage::Memory;
 use crate::time::Timestamp;
 

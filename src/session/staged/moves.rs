@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::KeyOrPrefix;
+use crate::snapshot::KeyOrPrefix;
 use crate::zarr;
 
 /// The moves of a session. They stay in memory, unlike the keys that they moved.

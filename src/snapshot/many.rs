@@ -9,8 +9,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::staged::Lookup;
-use super::{Snapshot, WriteSession};
+use super::Snapshot;
+use super::read::{slice, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::id::ChunkId;
@@ -54,67 +54,32 @@ impl Snapshot {
     }
 
     async fn read_parts(&self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
-        let plan = Plan::of(parts)?;
+        let plan = ReadPlan::of(parts)?;
         let records = self.records(plan.files()).await?;
-        Reader { snapshot: self, containers: &self.commit().containers, records }.run(plan).await
+        PartReader { snapshot: self, containers: &self.commit().containers, records }.run(plan).await
     }
 
     /// The records of files, which must be sorted.
-    async fn records(&self, files: Vec<FileKey>) -> Result<HashMap<FileKey, VirtualFile>> {
+    pub(crate) async fn records(&self, files: Vec<FileKey>) -> Result<HashMap<FileKey, VirtualFile>> {
         let keys: Vec<_> = files.iter().map(|file| file.as_map_key().clone()).collect();
         let found = self.file_map().find_many(&keys).await?;
         Ok(files.into_iter().zip(found).filter_map(|(file, record)| Some((file, record?))).collect())
     }
 }
 
-impl WriteSession {
-    /// The value of each of `keys` as a commit would leave it, in their order, as by [`Snapshot::get_many`].
-    pub async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
-        let (mut entries, mut untouched) = (Vec::with_capacity(keys.len()), Vec::new());
-        for key in keys {
-            entries.push(match self.staged.lookup(key.as_map_key())? {
-                Lookup::Untouched => {
-                    untouched.push(key.clone());
-                    None
-                }
-                Lookup::Deleted => Some(None),
-                Lookup::Set(entry) => Some(Some(entry)),
-            });
-        }
-        let mut below = self.base.entries(&untouched).await?.into_iter();
-        let entries: Vec<_> = entries.into_iter().map(|staged| staged.unwrap_or_else(|| below.next().flatten())).collect();
-        if entries.iter().any(|entry| matches!(entry, Some(Entry::Chunk { .. }))) {
-            // The upload may still be under way.
-            self.uploads.finish().await?;
-        }
-        let plan = Plan::of(keys.iter().zip(entries).map(|(key, entry)| (key, entry, None)).collect())?;
-        let (mut known, mut unknown) = (HashMap::new(), Vec::new());
-        for file in plan.files() {
-            // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
-            match self.staged.files().get(&file) {
-                Some(staged) => drop(known.insert(file, staged.validator.clone().record(0, 0))),
-                None => unknown.push(file),
-            }
-        }
-        known.extend(self.base.records(unknown).await?);
-        let containers = self.containers();
-        Reader { snapshot: &self.base, containers: &containers, records: known }.run(plan).await
-    }
-}
-
 /// A key, what is stored under it, and which bytes of that are wanted (all, if not said).
-type Asked<'k> = (&'k Key, Option<Entry>, Option<Range<u64>>);
+pub(crate) type Asked<'k> = (&'k Key, Option<Entry>, Option<Range<u64>>);
 
 /// What one request can read from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum ReadPlace {
     Chunk(ChunkId, u64),
     File(FileKey),
 }
 
 /// Bytes that are wanted from a place, and the slot of the answer that they fill.
 #[derive(Debug, Clone)]
-struct Part<'k> {
+struct WantedPart<'k> {
     key: &'k Key,
     range: Range<u64>,
     slot: usize,
@@ -123,31 +88,31 @@ struct Part<'k> {
 /// One request, and the parts that it answers.
 #[derive(Debug)]
 struct Fetch<'k> {
-    place: Place,
+    place: ReadPlace,
     range: Range<u64>,
-    parts: Vec<Part<'k>>,
+    parts: Vec<WantedPart<'k>>,
 }
 
 /// What has to be read for an answer.
-struct Plan<'k> {
+pub(crate) struct ReadPlan<'k> {
     /// The answer, as far as it needs no request.
     answer: Vec<Option<Bytes>>,
     fetches: Vec<Fetch<'k>>,
 }
 
-impl<'k> Plan<'k> {
-    fn of(parts: Vec<Asked<'k>>) -> Result<Self> {
+impl<'k> ReadPlan<'k> {
+    pub(crate) fn of(parts: Vec<Asked<'k>>) -> Result<Self> {
         let mut answer = vec![None; parts.len()];
-        let mut places: BTreeMap<Place, Vec<Part<'k>>> = BTreeMap::new();
+        let mut places: BTreeMap<ReadPlace, Vec<WantedPart<'k>>> = BTreeMap::new();
         for (slot, ((key, entry, range), known)) in parts.into_iter().zip(&mut answer).enumerate() {
             let Some(entry) = entry else { continue };
-            let range = super::read::within(key, &entry, range)?;
+            let range = within(key, &entry, range)?;
             match entry {
-                Entry::Inline(bytes) => *known = Some(super::read::slice(&bytes, &range)),
-                Entry::Chunk { id, size } => places.entry(Place::Chunk(id, size)).or_default().push(Part { key, range, slot }),
+                Entry::Inline(bytes) => *known = Some(slice(&bytes, &range)),
+                Entry::Chunk { id, size } => places.entry(ReadPlace::Chunk(id, size)).or_default().push(WantedPart { key, range, slot }),
                 Entry::Virtual { file, offset, .. } => {
                     let range = offset + range.start..offset + range.end;
-                    places.entry(Place::File(file)).or_default().push(Part { key, range, slot });
+                    places.entry(ReadPlace::File(file)).or_default().push(WantedPart { key, range, slot });
                 }
             }
         }
@@ -156,10 +121,10 @@ impl<'k> Plan<'k> {
     }
 
     /// The external files that are read, sorted, each once.
-    fn files(&self) -> Vec<FileKey> {
+    pub(crate) fn files(&self) -> Vec<FileKey> {
         let files = self.fetches.iter().filter_map(|fetch| match &fetch.place {
-            Place::File(file) => Some(file.clone()),
-            Place::Chunk(..) => None,
+            ReadPlace::File(file) => Some(file.clone()),
+            ReadPlace::Chunk(..) => None,
         });
         let mut files: Vec<_> = files.collect();
         files.dedup();
@@ -168,7 +133,7 @@ impl<'k> Plan<'k> {
 }
 
 /// Joins the parts of one place that overlap or lie near each other.
-fn join<'k>(place: &Place, mut parts: Vec<Part<'k>>) -> Vec<Fetch<'k>> {
+fn join<'k>(place: &ReadPlace, mut parts: Vec<WantedPart<'k>>) -> Vec<Fetch<'k>> {
     parts.sort_by_key(|part| (part.range.start, part.range.end));
     let mut fetches: Vec<Fetch<'k>> = Vec::new();
     for part in parts {
@@ -194,15 +159,15 @@ fn join<'k>(place: &Place, mut parts: Vec<Part<'k>>) -> Vec<Fetch<'k>> {
 }
 
 /// Reads in the name of a snapshot, or of a session on top of one.
-struct Reader<'s> {
-    snapshot: &'s Snapshot,
-    containers: &'s [Container],
-    records: HashMap<FileKey, VirtualFile>,
+pub(crate) struct PartReader<'s> {
+    pub(crate) snapshot: &'s Snapshot,
+    pub(crate) containers: &'s [Container],
+    pub(crate) records: HashMap<FileKey, VirtualFile>,
 }
 
-impl Reader<'_> {
-    async fn run(&self, plan: Plan<'_>) -> Result<Vec<Option<Bytes>>> {
-        let Plan { mut answer, fetches } = plan;
+impl PartReader<'_> {
+    pub(crate) async fn run(&self, plan: ReadPlan<'_>) -> Result<Vec<Option<Bytes>>> {
+        let ReadPlan { mut answer, fetches } = plan;
         let reads: Vec<_> = fetches.into_iter().map(|fetch| self.fetch(fetch)).collect();
         let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT);
         while let Some(values) = reads.try_next().await? {
@@ -221,8 +186,8 @@ impl Reader<'_> {
         let Some(first) = parts.first() else { return Ok(Vec::new()) };
         match self.read(&place, range.clone(), first.key).await {
             Ok(bytes) => {
-                let within = |part: &Part<'_>| part.range.start - range.start..part.range.end - range.start;
-                Ok(parts.iter().map(|part| (part.slot, super::read::slice(&bytes, &within(part)))).collect())
+                let within = |part: &WantedPart<'_>| part.range.start - range.start..part.range.end - range.start;
+                Ok(parts.iter().map(|part| (part.slot, slice(&bytes, &within(part)))).collect())
             }
             // A file may be cut short behind some of the parts: say of which.
             Err(e) if e.kind() == ErrorKind::Corrupt && parts.len() > 1 => {
@@ -235,11 +200,11 @@ impl Reader<'_> {
         }
     }
 
-    async fn read(&self, place: &Place, range: Range<u64>, key: &Key) -> Result<Bytes> {
+    async fn read(&self, place: &ReadPlace, range: Range<u64>, key: &Key) -> Result<Bytes> {
         let repository = self.snapshot.repository();
         match place {
-            Place::Chunk(id, size) => repository.chunks().read_range(id, *size, range).await.map_err(|e| e.context(key)),
-            Place::File(file) => {
+            ReadPlace::Chunk(id, size) => repository.chunks().read_range(id, *size, range).await.map_err(|e| e.context(key)),
+            ReadPlace::File(file) => {
                 let unlisted = || Error::corrupt(format!("{key} lies in {file}, which the files map does not list"));
                 let record = self.records.get(file).ok_or_else(unlisted)?;
                 repository.virtuals().read(self.containers, file, record, range, key.as_str()).await
@@ -254,9 +219,9 @@ mod tests {
 
     fn joined(ranges: &[(u64, u64)]) -> Vec<(Range<u64>, Vec<usize>)> {
         let key = Key::new("k").unwrap();
-        let part = |(slot, (start, end)): (usize, &(u64, u64))| Part { key: &key, range: *start..*end, slot };
+        let part = |(slot, (start, end)): (usize, &(u64, u64))| WantedPart { key: &key, range: *start..*end, slot };
         let parts = ranges.iter().enumerate().map(part).collect();
-        let place = Place::File(FileKey::new("era5", ["a.nc"]).unwrap());
+        let place = ReadPlace::File(FileKey::new("era5", ["a.nc"]).unwrap());
         let fetches = join(&place, parts).into_iter();
         fetches.map(|fetch| (fetch.range, fetch.parts.iter().map(|part| part.slot).collect())).collect()
     }

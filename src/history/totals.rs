@@ -1,8 +1,8 @@
 //! How much a snapshot holds.
 
-use super::Snapshot;
+use super::ancestry::Line;
 use crate::error::Result;
-use crate::history::Line;
+use crate::snapshot::Snapshot;
 
 /// How much a snapshot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Totals {
 impl Snapshot {
     /// Counts what the snapshot holds, from the roots of its maps alone.
     pub async fn totals(&self) -> Result<Totals> {
-        let line = Line { objects: self.repository.objects(), id: self.id, commit: &self.commit };
+        let line = Line::of(self);
         let ancestors = async {
             // A version that was imported alone came without its history.
             let known = if line.is_shallow().await? { 0 } else { line.history().totals().await?.entries };

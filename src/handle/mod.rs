@@ -1,0 +1,117 @@
+//! The record of an opened repository: its shared handles and its options.
+//!
+//! The record lies below every layer that works on a repository, so the methods of [`Repository`] are in the modules of
+//! their verbs: `read` in `history`, `write` in `session`, `commit` in `commit`, `create` and `open` in `repository`.
+
+mod options;
+
+use std::sync::Arc;
+
+use crate::chunk::ChunkStore;
+use crate::error::{Error, Result};
+use crate::format::RepoConfig;
+use crate::id::HashAlgorithm;
+use crate::objects::Objects;
+use crate::progress::Amount;
+use crate::refs::{Patience, Refs};
+use crate::storage::Storage;
+use crate::time::Clock;
+use crate::virtuals::Virtuals;
+
+pub use options::{CreateOptions, OpenOptions};
+
+/// A repository that has been opened. Cheap to clone; clones share caches.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: RepoConfig,
+    objects: Objects,
+    chunks: ChunkStore,
+    refs: Refs,
+    virtuals: Virtuals,
+    options: OpenOptions,
+}
+
+impl Repository {
+    /// Puts the handles together that work on `storage`.
+    pub(crate) fn assemble(storage: Arc<dyn Storage>, config: RepoConfig, options: OpenOptions) -> Self {
+        let objects = Objects::new(storage.clone(), config.hash, options.cache_bytes);
+        let chunks = ChunkStore::new(storage, config.hash);
+        let refs = Refs::new(objects.clone(), options.clock.clone(), options.patience);
+        let virtuals = Virtuals::new(options.access.clone());
+        Self { inner: Arc::new(Inner { config, objects, chunks, refs, virtuals, options }) }
+    }
+
+    /// The hash of every id in the repository.
+    pub fn hash(&self) -> HashAlgorithm {
+        self.inner.config.hash
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        self.inner.objects.storage()
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.inner.objects
+    }
+
+    pub(crate) fn chunks(&self) -> &ChunkStore {
+        &self.inner.chunks
+    }
+
+    pub(crate) fn refs(&self) -> &Refs {
+        &self.inner.refs
+    }
+
+    pub(crate) fn virtuals(&self) -> &Virtuals {
+        &self.inner.virtuals
+    }
+
+    pub(crate) fn options(&self) -> &OpenOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.inner.options.patience
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.options.clock
+    }
+
+    /// Tells whoever looks on how much there will be.
+    pub(crate) fn expect(&self, items: u64, bytes: u64) {
+        if let Some(progress) = &self.inner.options.progress {
+            progress.expect(Amount { items, bytes });
+        }
+    }
+
+    /// Tells whoever looks on that so much more is done.
+    pub(crate) fn advance(&self, items: u64, bytes: u64) {
+        if let Some(progress) = &self.inner.options.progress {
+            progress.advance(Amount { items, bytes });
+        }
+    }
+
+    /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Waits a little before a lost race is run again, so that many writers do not keep meeting.
+    pub(crate) async fn pause_after_lost_race(&self, attempt: u32) {
+        self.inner.options.patience.wait(attempt.min(2)).await;
+    }
+
+    /// Refuses to change a repository that was opened for reading.
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        if self.inner.options.is_read_only() {
+            return Err(Error::invalid(format!("{} was opened for reading", self.storage())));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! Reading one stored state of a repository. A [`Snapshot`] never changes.
+
+mod content;
+mod many;
+mod origin;
+mod read;
+
+use std::sync::Arc;
+
+use crate::format::{Commit, Entry, VirtualFile};
+use crate::handle::Repository;
+use crate::id::SnapshotId;
+use crate::map::Map;
+use crate::objects::Objects;
+
+pub(crate) use many::{PartReader, ReadPlan};
+pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
+pub use read::{Child, Dependency};
+
+/// One stored state of a repository, together with the repository it was read from. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    repository: Repository,
+    id: SnapshotId,
+    commit: Arc<Commit>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(repository: Repository, id: SnapshotId, commit: Arc<Commit>) -> Self {
+        Self { repository, id, commit }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> SnapshotId {
+        self.id
+    }
+
+    /// Everything the commit says.
+    pub fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// The repository it was read from.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    pub(crate) fn manifest(&self) -> Map<'_, Entry, Objects> {
+        Map::new(self.repository.objects(), self.commit.manifest)
+    }
+
+    pub(crate) fn file_map(&self) -> Map<'_, VirtualFile, Objects> {
+        Map::new(self.repository.objects(), self.commit.files)
+    }
+}
