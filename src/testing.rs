@@ -7,7 +7,12 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) use support::skip;
+pub(crate) use support::{count, skip};
+
+/// Mutated inputs for each decoder.
+pub(crate) fn hostile_cases() -> u64 {
+    count("FIRN_HOSTILE_CASES", 20_000, 1_000_000)
+}
 
 /// Where fixtures of others lie that are not part of the project, if they are here.
 pub(crate) fn shared() -> Option<PathBuf> {

@@ -411,7 +411,7 @@ fn mutated(good: &[u8], rng: &mut SmallRng) -> Vec<u8> {
 
 #[tokio::test]
 async fn hostile_files_are_errors() {
-    let cases = std::env::var("FIRN_HOSTILE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000u64);
+    let cases = crate::testing::hostile_cases();
     let v1 = written(&contents()).await;
     let v2 = wrapped(&v1, 9, b"index");
     let known: std::collections::HashMap<_, _> = contents().into_iter().map(|(cid, data)| (cid.hash().to_bytes(), data)).collect();

@@ -7,4 +7,6 @@ mod collector;
 mod faults;
 mod outcome;
 mod power;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;

@@ -15,7 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::world::{Change, Found, Ticking, Tree, Value, applied, branch, log, name, read_everything, read_whole};
 
-/// How many histories are cut off, unless `FIRN_CRASH_SEEDS` says otherwise.
+/// How many histories a whole run cuts off.
 const SEEDS: u64 = 1_000;
 const STEPS: usize = 24;
 const BRANCHES: &[&str] = &["main", "b/one", "two"];
@@ -43,7 +43,7 @@ fn count(counter: &AtomicU64) {
 
 #[test]
 fn a_power_loss_takes_nothing_that_was_acknowledged() {
-    let seeds = std::env::var("FIRN_CRASH_SEEDS").ok().map_or(SEEDS, |n| n.parse().unwrap());
+    let seeds = super::support::count("FIRN_CRASH_SEEDS", 60, SEEDS);
     let (next, coverage) = (AtomicU64::new(0), Seen::default());
     std::thread::scope(|scope| {
         for _ in 0..2 {

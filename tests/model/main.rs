@@ -5,6 +5,8 @@
 
 mod history;
 mod oracle;
+#[path = "../support/mod.rs"]
+mod support;
 mod zarr;
 
 use std::sync::Arc;
@@ -13,12 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use firnline::storage::Memory;
 use history::History;
 
-/// How many histories are played, unless `FIRN_MODEL_HISTORIES` says otherwise.
+/// How many histories a whole run plays.
 const HISTORIES: u64 = 20_000;
 
 #[test]
 fn random_histories_match_the_model() {
-    let histories = std::env::var("FIRN_MODEL_HISTORIES").ok().map_or(HISTORIES, |n| n.parse().unwrap());
+    let histories = support::count("FIRN_MODEL_HISTORIES", 400, HISTORIES);
     let next = AtomicU64::new(0);
     let coverage = history::Seen::default();
     std::thread::scope(|scope| {

@@ -1,6 +1,6 @@
 //! Mutated bytes: no decoder panics, or takes more memory than 16 MiB and four times its input, and what it takes is canonical.
 //!
-//! `FIRN_HOSTILE_CASES` sets the number of inputs for each decoder. Objects at rest are mutated twice over: their stored
+//! Objects at rest are mutated twice over: their stored
 //! bytes, and what is inside, sealed again with a correct checksum, so that the checks behind it are reached.
 
 use std::sync::Arc;
@@ -10,16 +10,13 @@ use rand::{RngExt as _, SeedableRng as _};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::samples::{self, HASH};
+use crate::dagcbor;
 use crate::error::{Error, Result};
 use crate::format::envelope::{self, Kind};
 use crate::format::{Branch, Child, Commit, Entry, HistoryEntry, Leaf, Node, RepoConfig, Roots, SnapshotObject, Value, VirtualFile};
 use crate::id::{ChunkForm, Cid, NodeId, SnapshotId, parse_cid};
+use crate::testing::{alloc, hostile_cases};
 use crate::time::Timestamp;
-use crate::{dagcbor, testing::alloc};
-
-fn cases() -> u32 {
-    std::env::var("FIRN_HOSTILE_CASES").map_or(1_000_000, |n| n.parse().unwrap())
-}
 
 /// Numbers that tend to break arithmetic, as bytes.
 const EDGES: [&[u8]; 8] = [
@@ -72,7 +69,7 @@ fn attack(name: &str, samples: &[Vec<u8>], prepare: impl Fn(Vec<u8>) -> Vec<u8>,
         assert!(decode(&prepare(sample.clone())), "{name}: a sample is refused unchanged");
     }
     let (mut taken, mut most) = (0, 0);
-    for _ in 0..cases() {
+    for _ in 0..hostile_cases() {
         let mut bytes = samples[rng.random_range(0..samples.len())].clone();
         let other = &samples[rng.random_range(0..samples.len())];
         mutate(&mut rng, &mut bytes, other);
@@ -82,7 +79,7 @@ fn attack(name: &str, samples: &[Vec<u8>], prepare: impl Fn(Vec<u8>) -> Vec<u8>,
         taken += u32::from(ok);
         most = most.max(peak);
     }
-    println!("{name}: {taken} of {} taken, at most {most} bytes of memory", cases());
+    println!("{name}: {taken} of {} taken, at most {most} bytes of memory", hostile_cases());
 }
 
 fn nodes<V: Value>(leaf: Node<V>) -> [Node<V>; 3] {

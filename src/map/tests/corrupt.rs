@@ -62,7 +62,8 @@ fn damage(rng: &mut StdRng, node: &Node<Entry>, all: &[NodeId], root: NodeId) ->
 fn damaged_maps_give_errors() {
     let mut rng = rng(41);
     let (mut failed, mut passed, mut wholes) = (0, 0, 0);
-    for case in 0..3000 {
+    let cases = cases(3_000);
+    for case in 0..cases {
         let shape = small_shape(&mut rng);
         let len = rng.random_range(30..300);
         let mut model = random_model::<Entry>(&mut rng, len, 60);
@@ -136,14 +137,14 @@ fn damaged_maps_give_errors() {
         assert!(checked.findings.iter().all(|e| KINDS.contains(&e.kind())));
     }
     println!("damaged maps: {failed} calls failed, {passed} did not meet the damage");
-    assert!(failed > 10_000 && passed > 10_000 && wholes < 800, "{failed} {passed} {wholes}");
+    assert!(failed > 3 * cases && passed > 3 * cases && wholes * 4 < cases, "{failed} {passed} {wholes}");
 }
 
 #[test]
 fn check_finds_every_way_to_cut_differently() {
     let mut rng = rng(42);
-    let mut cases = 0;
-    while cases < 2000 {
+    let (mut tried, wanted) = (0, cases(2_000));
+    while tried < wanted {
         let shape = small_shape(&mut rng);
         let len = rng.random_range(5..200);
         let model = random_model::<Entry>(&mut rng, len, 60);
@@ -157,7 +158,7 @@ fn check_finds_every_way_to_cut_differently() {
         if cut.root == built.root {
             continue;
         }
-        cases += 1;
+        tried += 1;
         assert!(block(store.map(cut.root).check(shape)).unwrap().found > 0);
         assert_eq!(block(store.map(cut.root).check(other)).unwrap().found, 0);
     }

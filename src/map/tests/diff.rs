@@ -108,16 +108,16 @@ fn merges<V: Random>(seed: u64, cases: usize) {
 
 #[test]
 fn diffs_equal_those_of_the_models() {
-    diffs::<Entry>(11, 10_000);
-    diffs::<VirtualFile>(12, 5_000);
-    diffs::<HistoryEntry>(13, 5_000);
+    diffs::<Entry>(11, cases(10_000));
+    diffs::<VirtualFile>(12, cases(5_000));
+    diffs::<HistoryEntry>(13, cases(5_000));
 }
 
 #[test]
 fn merges_equal_those_of_the_models() {
-    merges::<Entry>(14, 10_000);
-    merges::<VirtualFile>(15, 5_000);
-    merges::<HistoryEntry>(16, 5_000);
+    merges::<Entry>(14, cases(10_000));
+    merges::<VirtualFile>(15, cases(5_000));
+    merges::<HistoryEntry>(16, cases(5_000));
 }
 
 #[test]

@@ -18,6 +18,12 @@ use crate::map::build::{Builder, Built};
 use crate::map::{Map, NodeSink, NodeSource, Shape};
 use crate::time::Timestamp;
 
+/// Cases for a random test that tries `whole` of them in a whole run: one variable scales all tests of the map.
+pub(super) fn cases(whole: usize) -> usize {
+    let share = usize::try_from(crate::testing::count("FIRN_MAP_CASES", 3_000, 60_000)).unwrap();
+    (whole * share).div_ceil(60_000)
+}
+
 pub(super) type Model<V> = BTreeMap<MapKey, V>;
 pub(super) type Batch<V> = Vec<(MapKey, Option<V>)>;
 

@@ -5,14 +5,8 @@ use std::sync::Arc;
 
 use firnline::storage::{Cloud, CloudOptions};
 
+use super::endpoints::{BUCKET, azurite_variables, endpoint, s3_variables};
 use super::server::{Dialect, Server};
-use super::support::skip;
-
-/// The bucket or container that whoever started a server has made in it.
-const BUCKET: &str = "firn";
-/// The account of every Azurite and its key, both published by whoever makes it.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// A prefix that nobody else uses, on some server.
 #[derive(Debug, Clone)]
@@ -36,10 +30,7 @@ impl Place {
 
     /// Azurite, at the endpoint that `FIRN_TEST_AZURITE` names.
     pub(crate) fn azurite(test: &str) -> Option<Self> {
-        let endpoint = endpoint(test, "FIRN_TEST_AZURITE")?;
-        let variables = [("ACCOUNT_NAME", ACCOUNT), ("ACCOUNT_KEY", KEY), ("ENDPOINT", &endpoint)];
-        let variables = variables.map(|(name, value)| (format!("AZURE_STORAGE_{name}"), value.to_owned()));
-        Some(Self::new("az", variables.into(), None))
+        Some(Self::new("az", azurite_variables(&endpoint(test, "FIRN_TEST_AZURITE")?), None))
     }
 
     /// Our own server, speaking Google's XML.
@@ -56,8 +47,7 @@ impl Place {
     }
 
     pub(crate) fn s3(endpoint: &str, server: Option<Arc<Server>>) -> Self {
-        let variables = [("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "testtest"), ("ENDPOINT_URL", endpoint)];
-        Self::new("s3", variables.map(|(name, value)| (format!("AWS_{name}"), value.to_owned())).into(), server)
+        Self::new("s3", s3_variables(endpoint), server)
     }
 
     fn new(scheme: &str, variables: Vec<(String, String)>, server: Option<Arc<Server>>) -> Self {
@@ -79,12 +69,4 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)
     }
-}
-
-pub(crate) fn endpoint(test: &str, variable: &str) -> Option<String> {
-    let endpoint = std::env::var(variable).ok();
-    if endpoint.is_none() {
-        skip(test, &format!("set {variable} to the endpoint of a server that runs for tests"));
-    }
-    endpoint
 }

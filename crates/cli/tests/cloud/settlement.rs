@@ -10,8 +10,6 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::proxy::Proxy;
 use super::servers::Place;
 
-/// Networks that are tried, unless `FIRN_PROXY_SEEDS` says otherwise.
-const SEEDS: u64 = 100;
 const WRITERS: u64 = 3;
 const COMMITS: u64 = 4;
 /// How long clients wait.
@@ -157,7 +155,7 @@ async fn try_networks(name: &str, seeds: u64, server: impl Fn() -> Place) {
 }
 
 fn seeds() -> u64 {
-    std::env::var("FIRN_PROXY_SEEDS").ok().map_or(SEEDS, |n| n.parse().unwrap())
+    super::support::count("FIRN_PROXY_SEEDS", 20, 200)
 }
 
 #[tokio::test(flavor = "multi_thread")]

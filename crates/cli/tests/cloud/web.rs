@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 
 use firnline::{Key, OpenOptions, Repository};
 
-use super::servers::{Place, endpoint};
+use super::endpoints::endpoint;
+use super::servers::Place;
 use super::support::skip;
 
 fn firn(url: &str, arguments: &[&str]) -> Output {

@@ -1,9 +1,6 @@
 //! The order in which a commit reaches the disk, as `strace` sees it: everything that the ref needs is synced before the
 //! ref is renamed into place, and the ref's own directory before anybody is told.
 
-#[path = "../../../../tests/support/mod.rs"]
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -5,4 +5,6 @@
 
 mod durability;
 mod processes;
+#[path = "../../../../tests/support/mod.rs"]
+mod support;
 mod work;

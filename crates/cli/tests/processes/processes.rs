@@ -9,12 +9,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::support::count;
 use super::work::{CONFLICT, PROCESSES, Site, Work, check, eight_processes, init, logged, run, start, succeed, until_committed};
-
-/// Commits of each process, unless `FIRN_PROCESS_COMMITS` says otherwise: CI sets 200.
-const COMMITS: u64 = 40;
-/// Processes that are killed.
-const KILLS: u64 = 200;
 
 /// A place on local disk.
 fn new_site() -> (tempfile::TempDir, Site) {
@@ -25,7 +21,7 @@ fn new_site() -> (tempfile::TempDir, Site) {
 
 #[test]
 fn eight_processes_lose_nothing() {
-    let commits = std::env::var("FIRN_PROCESS_COMMITS").ok().map_or(COMMITS, |n| n.parse().unwrap());
+    let commits = count("FIRN_PROCESS_COMMITS", 10, 200);
     let (_directory, site) = new_site();
     eight_processes(&site, commits);
 }
@@ -50,6 +46,7 @@ fn processes_that_are_killed_lose_nothing() {
         run(command, &input)
     });
     let usual = started.elapsed();
+    let kills_wanted = count("FIRN_PROCESS_KILLS", 40, 200);
     let (kills, acknowledged) = (Kills::default(), Mutex::new(BTreeSet::new()));
     let launched = AtomicU64::new(1);
     // How long a commit takes depends on what else the machine does, so the patience follows what is seen: longer when one
@@ -60,7 +57,7 @@ fn processes_that_are_killed_lose_nothing() {
             let (root, kills, acknowledged, launched, patience) = (&root, &kills, &acknowledged, &launched, &patience);
             scope.spawn(move || {
                 let mut random = SmallRng::seed_from_u64(thread);
-                while kills.killed.load(Ordering::Relaxed) < KILLS && started.elapsed() < Duration::from_mins(1) {
+                while kills.killed.load(Ordering::Relaxed) < kills_wanted && started.elapsed() < Duration::from_mins(1) {
                     let number = launched.fetch_add(1, Ordering::Relaxed);
                     let work = Work::of(number % PROCESSES, number);
                     let most = patience.load(Ordering::Relaxed);
@@ -77,7 +74,7 @@ fn processes_that_are_killed_lose_nothing() {
     });
     let acknowledged = acknowledged.into_inner().unwrap();
     println!("{} launched, {kills:?}, {} acknowledged, in {:?}", launched.into_inner(), acknowledged.len(), started.elapsed());
-    assert!(kills.killed.into_inner() >= KILLS / 4, "too few were killed while they ran");
+    assert!(kills.killed.into_inner() >= kills_wanted / 4, "too few were killed while they ran");
     assert!(acknowledged.len() >= 5, "too few were acknowledged");
 
     // The next process works as if nothing had happened.

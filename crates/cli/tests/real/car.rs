@@ -8,11 +8,10 @@ use crate::support::skip;
 use crate::time_travel::Story;
 use crate::tools::{Firn, Tools, assert_same, field, lines, text, tree};
 
-#[test]
-fn a_real_version_travels_as_a_car_file() {
-    const TEST: &str = "a_real_version_travels_as_a_car_file";
-    let Some(tools) = Tools::find(TEST) else { return };
-    let story = Story::tell(&tools, "3");
+on_every_store!(a_real_version_travels_as_a_car_file);
+
+fn a_real_version_travels_as_a_car_file(tools: &Tools) {
+    let story = Story::tell(tools, "3");
     let at = |name: &str| story.folder.path().join(name);
     let export = |firn: &Firn, revision: &str, name: &str| {
         firn.bytes(&["car", "export", revision, at(name).to_str().unwrap()]);
@@ -22,10 +21,10 @@ fn a_real_version_travels_as_a_car_file() {
     assert!(export(&story.firn, "main", "again.car") == file, "an export is the same every time");
     let payload: usize = story.trees[3].values().map(Vec::len).sum();
     assert!(file.len() > payload / 2 && file.len() < payload + payload / 4, "{} bytes for {payload} bytes of data", file.len());
-    checked_by_ipld(TEST, &at("first.car"), &story.ids[2]);
+    checked_by_ipld(tools.test, &at("first.car"), &story.ids[2]);
 
     // Into a repository that knows nothing of it.
-    let other = Firn::init(&at("other"));
+    let other = Firn::init(tools, &at("other"));
     assert_eq!(other.ok(&["car", "import", at("first.car").to_str().unwrap(), "--branch", "scenario"]), story.ids[2]);
     is_all_there(&story, &other);
     assert!(export(&other, "scenario", "back.car") == file, "what came in goes out");
@@ -38,7 +37,7 @@ fn a_real_version_travels_as_a_car_file() {
     assert_eq!(log, [next.as_str(), &story.ids[2]]);
     assert!(export(&other, "scenario~1", "later.car") == file);
     checked_by_ipld(
-        TEST,
+        tools.test,
         &{
             export(&other, "scenario", "next.car");
             at("next.car")

@@ -27,7 +27,7 @@ pub(crate) struct Story {
 impl Story {
     pub(crate) fn tell(tools: &Tools, format: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let firn = Firn::init(&folder.path().join("repository"));
+        let firn = Firn::init(tools, &folder.path().join("repository"));
         let directory = folder.path().join("store.zarr");
         let path = directory.to_str().unwrap();
         let mut story = Self { folder, firn, trees: vec![Tree::new()], values: vec![None], times: Vec::new(), ids: Vec::new() };
@@ -72,16 +72,14 @@ fn halfway(from: Timestamp, to: Timestamp) -> Timestamp {
     Timestamp::from_micros(i64::midpoint(from.micros(), to.micros()))
 }
 
-#[test]
-fn every_moment_of_a_zarr_v3_store_comes_back() {
-    let Some(tools) = Tools::find("every_moment_of_a_zarr_v3_store_comes_back") else { return };
-    every_moment_comes_back(&tools, "3");
+on_every_store!(every_moment_of_a_zarr_v3_store_comes_back, every_moment_of_a_zarr_v2_store_comes_back);
+
+fn every_moment_of_a_zarr_v3_store_comes_back(tools: &Tools) {
+    every_moment_comes_back(tools, "3");
 }
 
-#[test]
-fn every_moment_of_a_zarr_v2_store_comes_back() {
-    let Some(tools) = Tools::find("every_moment_of_a_zarr_v2_store_comes_back") else { return };
-    every_moment_comes_back(&tools, "2");
+fn every_moment_of_a_zarr_v2_store_comes_back(tools: &Tools) {
+    every_moment_comes_back(tools, "2");
 }
 
 fn every_moment_comes_back(tools: &Tools, format: &str) {
@@ -153,13 +151,12 @@ fn holds_the_source(tools: &Tools, store: &Value) {
     }
 }
 
-#[test]
-fn roots_of_real_trees_are_those_of_the_calculator() {
-    const TEST: &str = "roots_of_real_trees_are_those_of_the_calculator";
-    let Some(tools) = Tools::find(TEST) else { return };
-    let Some(calculator) = calculator(TEST) else { return };
+on_every_store!(roots_of_real_trees_are_those_of_the_calculator);
+
+fn roots_of_real_trees_are_those_of_the_calculator(tools: &Tools) {
+    let Some(calculator) = calculator(tools.test) else { return };
     for format in ["3", "2"] {
-        let story = Story::tell(&tools, format);
+        let story = Story::tell(tools, format);
         for (n, id) in story.ids.iter().enumerate() {
             let out = story.shows(id, n + 1);
             let want = &tools.python_file(&calculator, &["tree", out.to_str().unwrap()])[0];

@@ -7,18 +7,82 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::endpoints::{BUCKET, azurite_variables, endpoint, s3_variables};
 use crate::support::skip;
+
+/// Makes of each function a test with its repositories on local disk, one with them on Ceph, and one with them on Azurite.
+macro_rules! on_every_store {
+    ($($name:ident),* $(,)?) => { $(
+        mod $name {
+            use crate::tools::{Site, Tools};
+
+            #[test]
+            fn on_disk() {
+                if let Some(tools) = Tools::find(concat!(stringify!($name), "::on_disk"), |_| Some(Site::disk())) {
+                    super::$name(&tools);
+                }
+            }
+
+            #[test]
+            fn on_ceph() {
+                if let Some(tools) = Tools::find(concat!(stringify!($name), "::on_ceph"), Site::ceph) {
+                    super::$name(&tools);
+                }
+            }
+
+            #[test]
+            fn on_azurite() {
+                if let Some(tools) = Tools::find(concat!(stringify!($name), "::on_azurite"), Site::azurite) {
+                    super::$name(&tools);
+                }
+            }
+        }
+    )* };
+}
+
+/// Where a test makes its repositories.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    /// Stands before the path of a repository's directory; empty for the directory itself.
+    below: String,
+    variables: Vec<(String, String)>,
+}
+
+impl Site {
+    pub(crate) fn disk() -> Self {
+        Self { below: String::new(), variables: Vec::new() }
+    }
+
+    pub(crate) fn ceph(test: &str) -> Option<Self> {
+        Self::bucket(test, "s3", "FIRN_TEST_S3_CEPH", s3_variables)
+    }
+
+    pub(crate) fn azurite(test: &str) -> Option<Self> {
+        Self::bucket(test, "az", "FIRN_TEST_AZURITE", azurite_variables)
+    }
+
+    fn bucket(test: &str, scheme: &str, variable: &str, variables: fn(&str) -> Vec<(String, String)>) -> Option<Self> {
+        if !cfg!(feature = "cloud") {
+            skip(test, "the command is built without the feature `cloud`");
+            return None;
+        }
+        Some(Self { below: format!("{scheme}://{BUCKET}/real"), variables: variables(&endpoint(test, variable)?) })
+    }
+}
 
 /// What a test on real data needs.
 #[derive(Debug)]
 pub(crate) struct Tools {
+    /// The name of the test, to say that it is skipped.
+    pub(crate) test: &'static str,
+    site: Site,
     python: PathBuf,
     data: PathBuf,
 }
 
 impl Tools {
     /// `None` after saying why `test` is skipped.
-    pub(crate) fn find(test: &str) -> Option<Self> {
+    pub(crate) fn find(test: &'static str, site: fn(&str) -> Option<Site>) -> Option<Self> {
         let set = |name: &str, what: &str| {
             let found = std::env::var_os(name).map(PathBuf::from);
             if found.is_none() {
@@ -27,6 +91,8 @@ impl Tools {
             found
         };
         Some(Self {
+            test,
+            site: site(test)?,
             python: set("FIRN_TEST_PYTHON", "a Python with zarr 3, h5py, numpy and xxhash")?,
             data: set("FIRN_TEST_REAL_DATA", "a folder with the NetCDF files of iris-sample-data")?,
         })
@@ -75,15 +141,15 @@ pub(crate) fn calculator(test: &str) -> Option<PathBuf> {
 #[derive(Debug)]
 pub(crate) struct Firn {
     place: String,
+    variables: Vec<(String, String)>,
     allowed: Option<String>,
 }
 
 impl Firn {
-    /// Makes a repository in a directory, or, below the URL that `FIRN_TEST_REAL_PLACE` names, under the same name.
-    pub(crate) fn init(directory: &Path) -> Self {
-        let directory = directory.to_str().unwrap();
-        let place = std::env::var("FIRN_TEST_REAL_PLACE").map_or(directory.to_owned(), |url| url + directory);
-        let firn = Self { place, allowed: None };
+    /// Makes a repository in a directory, or on an object store under the directory's name.
+    pub(crate) fn init(tools: &Tools, directory: &Path) -> Self {
+        let Site { below, variables } = tools.site.clone();
+        let firn = Self { place: below + directory.to_str().unwrap(), variables, allowed: None };
         firn.ok(&["init"]);
         firn
     }
@@ -95,12 +161,13 @@ impl Firn {
 
     /// The same repository, read by somebody who allows external files below `prefix`.
     pub(crate) fn allow(&self, prefix: &str) -> Self {
-        Self { place: self.place.clone(), allowed: Some(prefix.to_owned()) }
+        Self { place: self.place.clone(), variables: self.variables.clone(), allowed: Some(prefix.to_owned()) }
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
-        command.env_remove("FIRN_REPO").env_remove("FIRN_ALLOW").arg("-R").arg(&self.place).args(args);
+        command.env_remove("FIRN_REPO").env_remove("FIRN_ALLOW").envs(self.variables.iter().cloned());
+        command.arg("-R").arg(&self.place).args(args);
         if let Some(prefix) = &self.allowed {
             command.args(["--allow", prefix]);
         }

@@ -38,7 +38,7 @@ impl Ocean {
         let args: Vec<&str> =
             std::iter::once(lists.as_path()).chain(sources.iter().map(PathBuf::as_path)).map(|p| p.to_str().unwrap()).collect();
         let facts = tools.python("virtual_months.py", &args);
-        let firn = Firn::init(&folder.path().join("repository")).allow(&format!("file://{}/", data.display()));
+        let firn = Firn::init(tools, &folder.path().join("repository")).allow(&format!("file://{}/", data.display()));
         let ids = (0..MONTHS.len()).map(|n| firn.feed(&["apply", "-m", MONTHS[n]], &lists.join(format!("{n}.ndjson")))).collect();
         let chunks = (0..MONTHS.len()).map(|n| tree(&lists.join(n.to_string()))).collect();
         Self { folder, firn, sources, facts, chunks, ids }
@@ -73,10 +73,14 @@ fn change_one_byte(ocean: &Ocean, month: usize) {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
-#[test]
-fn months_are_committed_as_they_come_and_read_as_hdf5_reads_them() {
-    let Some(tools) = Tools::find("months_are_committed_as_they_come_and_read_as_hdf5_reads_them") else { return };
-    let ocean = Ocean::commit(&tools);
+on_every_store!(
+    months_are_committed_as_they_come_and_read_as_hdf5_reads_them,
+    changed_cut_removed_and_forbidden_files_are_four_different_errors,
+    a_change_that_keeps_size_and_date_is_not_noticed,
+);
+
+fn months_are_committed_as_they_come_and_read_as_hdf5_reads_them(tools: &Tools) {
+    let ocean = Ocean::commit(tools);
     let log = ocean.firn.json(&["log"]);
     assert_eq!(log.iter().map(|row| field(row, "summary")).take(3).collect::<Vec<_>>(), [MONTHS[2], MONTHS[1], MONTHS[0]]);
     for month in 0..MONTHS.len() {
@@ -119,10 +123,8 @@ fn depends_on(ocean: &Ocean, months: usize) {
     }
 }
 
-#[test]
-fn changed_cut_removed_and_forbidden_files_are_four_different_errors() {
-    let Some(tools) = Tools::find("changed_cut_removed_and_forbidden_files_are_four_different_errors") else { return };
-    let ocean = Ocean::commit(&tools);
+fn changed_cut_removed_and_forbidden_files_are_four_different_errors(tools: &Tools) {
+    let ocean = Ocean::commit(tools);
 
     change_one_byte(&ocean, 0);
     let changed = ocean.refuses(0);
@@ -159,10 +161,8 @@ fn changed_cut_removed_and_forbidden_files_are_four_different_errors() {
 }
 
 /// The documented limit of validators: it takes a digest to notice this.
-#[test]
-fn a_change_that_keeps_size_and_date_is_not_noticed() {
-    let Some(tools) = Tools::find("a_change_that_keeps_size_and_date_is_not_noticed") else { return };
-    let ocean = Ocean::commit(&tools);
+fn a_change_that_keeps_size_and_date_is_not_noticed(tools: &Tools) {
+    let ocean = Ocean::commit(tools);
     let modified = fs::metadata(&ocean.sources[0]).unwrap().modified().unwrap();
     change_one_byte(&ocean, 0);
     assert_eq!(ocean.refuses(0).0, 6);
