@@ -4,10 +4,10 @@
 //! `FIRN_SKIP_LOG` names (`tests/support`); this recipe reads it and counts those tests as skipped.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
-use std::{env, fs};
 
 use crate::{Failed, cargo, root, spelled};
 

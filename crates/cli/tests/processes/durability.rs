@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::support;
+
 /// What a system call did. Files are named by the path that they had at that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
