@@ -24,8 +24,15 @@ pub enum ErrorKind {
     Corrupt,
     /// Written by a newer version, or needs a feature that this build lacks. Upgrade or rebuild.
     Unsupported,
-    /// The store or the source could not be reached or asked us to wait. Retrying may help.
+    /// The store or the source could not be reached, did not answer, or asked us to wait. The same call may succeed later.
     Unavailable,
+    /// The operating system does not let this process read or write there: it lacks the permission, or the file system is
+    /// mounted read-only. Nothing changes until that does.
+    NoPermission,
+    /// There is no space left: the disk is full, or a quota is used up. Make room, then try again.
+    StorageFull,
+    /// Another process holds a lock for longer than this one waits. The same call may succeed later.
+    Locked,
     /// A conditional write was sent and the store could not be asked what became of it. Settle it later.
     OutcomeUnknown,
     /// A bug in this crate.
@@ -44,6 +51,9 @@ impl ErrorKind {
             Self::Corrupt => "corrupt",
             Self::Unsupported => "unsupported",
             Self::Unavailable => "unavailable",
+            Self::NoPermission => "no permission",
+            Self::StorageFull => "storage full",
+            Self::Locked => "locked",
             Self::OutcomeUnknown => "outcome unknown",
             Self::Internal => "internal",
         }
@@ -77,6 +87,13 @@ impl Error {
         self
     }
 
+    /// Puts a hint behind the message.
+    #[must_use]
+    pub(crate) fn followed_by(mut self, hint: &str) -> Self {
+        self.message.push_str(hint);
+        self
+    }
+
     /// What a caller can do about it.
     pub const fn kind(&self) -> ErrorKind {
         self.kind
@@ -87,9 +104,9 @@ impl Error {
         matches!(self.kind, ErrorKind::Corrupt | ErrorKind::NotFound)
     }
 
-    /// Whether the same call may succeed later.
+    /// Whether the same call may succeed later without anybody mending something first.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unavailable)
+        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Locked)
     }
 }
 
@@ -121,6 +138,12 @@ constructors! {
     unsupported => Unsupported,
     /// An [`ErrorKind::Unavailable`].
     unavailable => Unavailable,
+    /// An [`ErrorKind::NoPermission`].
+    no_permission => NoPermission,
+    /// An [`ErrorKind::StorageFull`].
+    storage_full => StorageFull,
+    /// An [`ErrorKind::Locked`].
+    locked => Locked,
     /// An [`ErrorKind::OutcomeUnknown`].
     outcome_unknown => OutcomeUnknown,
     /// An [`ErrorKind::Internal`].

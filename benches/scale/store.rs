@@ -190,7 +190,7 @@ impl Storage for Probe {
         self.request(self.inner.load(name)).await
     }
 
-    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
         self.request(self.sync(self.inner.replace(name, expected, value))).await
     }
 }

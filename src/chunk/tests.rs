@@ -69,8 +69,8 @@ impl Storage for Objects {
     async fn load(&self, _: &RegisterName) -> Result<Option<Versioned>> {
         Ok(None)
     }
-    async fn replace(&self, _: &RegisterName, _: &Expected, _: Bytes) -> Result<Replaced> {
-        Ok(Replaced::Refused)
+    async fn replace(&self, _: &RegisterName, _: &Expected, _: Bytes) -> Replaced {
+        Replaced::Refused
     }
 }
 

@@ -1,14 +1,17 @@
-//! One conditional replace of a ref, and what became of it.
+//! Replaces a ref conditionally, once, and finds out what became of it.
 //!
-//! Only success is taken at its word. Clients retry by themselves, answers get lost, and so a refusal or an error is
-//! settled by reading the ref back: unchanged means "not applied yet", and the same replace is sent again; otherwise
-//! the ref itself tells whether ours is in its past.
+//! Only success, and a replace that was never sent, are taken as they are answered. Proxies send requests twice, answers
+//! get lost, and gateways answer with an error for what they passed on. So after every other answer the ref is read back.
+//! When it has changed, it tells itself whether ours is in its past. When it has not, the same replace is sent again, except
+//! that the store's rejection counts if nothing else that was sent is in doubt: it was answered, and it was not done.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{Ref, RefRecord, RefState, Refs};
-use crate::error::{Error, Result};
-use crate::storage::{Expected, Replaced};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Expected, RegisterName, Replaced};
 use crate::time::SKEW;
 
 /// How long a writer goes on asking before it calls an outcome unknown.
@@ -46,11 +49,41 @@ pub(crate) enum Settled {
     Lost(Option<RefState>),
 }
 
+/// One replace on its way to its end.
+#[derive(Debug)]
+struct Change<'a> {
+    name: &'a Ref,
+    register: &'a RegisterName,
+    before: Option<&'a RefState>,
+    value: Bytes,
+    /// Whether to send the replace, at first or again, before asking what became of it.
+    is_due: bool,
+    /// Whether a replace may still be on its way: its answer never came, or it was refused, perhaps because of a copy of itself.
+    in_doubt: bool,
+    /// Why the store rejected the replace that was sent last, if it did.
+    rejected: Option<Error>,
+    /// Why the replace could not be sent, or the store not be asked.
+    trouble: Option<Error>,
+}
+
+/// What comes next.
+#[expect(clippy::large_enum_variant, reason = "one for each request, and none is kept")]
+enum Step {
+    /// Ask the store what became of the replace.
+    Ask,
+    /// Wait, and go on from the beginning.
+    Wait,
+    /// It is known how it ended.
+    End(Result<Settled>),
+}
+
 impl Refs {
     /// Replaces a ref by `next` if it still is what was read, and finds out whether that happened.
     ///
-    /// `landed` tells of a value read later whether ours is in its past. `OutcomeUnknown` when the store cannot be
-    /// asked: the replace may have happened, or may still.
+    /// `landed` tells of a value read later whether ours is in its past. An error other than `OutcomeUnknown` means that the
+    /// replace did not happen and cannot happen any more: nothing was sent, or the store rejected everything that was sent
+    /// and afterwards still had the value that the replace would have changed. `OutcomeUnknown` when the store cannot be
+    /// asked, or may still carry out a replace: then it may have happened, or may still.
     pub(crate) async fn replace_settled<F: Future<Output = Result<bool>> + Send>(
         &self,
         name: &Ref,
@@ -59,49 +92,77 @@ impl Refs {
         landed: impl Fn(RefRecord) -> F + Send + Sync,
     ) -> Result<Settled> {
         self.require_agreeing_clocks(name)?;
-        let register = name.register();
-        let expected = before.map_or(Expected::Absent, RefState::expected);
-        let value = next.encode();
-        let mut last = None;
+        let register = &name.register();
+        let mut change =
+            Change { name, register, before, value: next.encode(), is_due: true, in_doubt: false, rejected: None, trouble: None };
         for attempt in 0..self.patience.attempts {
-            match self.storage.replace(&register, &expected, value.clone()).await {
-                Ok(Replaced::Done(_)) => return Ok(Settled::Won),
-                Ok(Replaced::Refused) => {}
-                // Nothing was sent, or nothing of it can have happened.
-                Err(e) if !e.is_retryable() && attempt == 0 => return Err(e),
-                Err(e) => last = Some(e),
+            let mut step = if change.is_due { self.send(&mut change).await } else { Step::Ask };
+            if matches!(step, Step::Ask) {
+                step = self.ask(&mut change, &landed).await;
             }
-            match self.storage.load(&register).await {
-                Ok(now) if now.as_ref().map(|n| &n.version) == before.map(|b| &b.version) => {}
-                Ok(None) => return Err(Error::corrupt(format!("{register} was removed by something other than this program"))),
-                Ok(Some(now)) => {
-                    let record = match RefRecord::decode(&now.value, register.as_str()) {
-                        Ok(record) => record,
-                        // Somebody wrote what this build cannot read, perhaps on top of ours.
-                        Err(e) => {
-                            last = Some(e);
-                            break;
-                        }
-                    };
-                    match landed(record.clone()).await {
-                        Ok(true) => return Ok(Settled::Won),
-                        Ok(false) => return Ok(Settled::Lost(Some(RefState { record, version: now.version }))),
-                        Err(e) => last = Some(e),
-                    }
-                }
-                Err(e) => last = Some(e),
+            if let Step::End(result) = step {
+                return result;
             }
-            tracing::warn!(%register, attempt, "a replace was not answered with success; asking what became of it");
+            tracing::warn!(%register, attempt, "a replace was not answered with success");
             self.patience.wait(attempt).await;
         }
-        let expected = before.map_or(0, |b| b.record.seq);
-        let error = Error::outcome_unknown(format!(
-            "{name}: a change was sent on top of sequence number {expected}, and the store could not be asked what became of it"
-        ));
-        Err(match last {
-            Some(cause) => error.caused_by(cause),
-            None => error,
-        })
+        Err(change.give_up())
+    }
+
+    /// Sends the replace.
+    async fn send(&self, change: &mut Change<'_>) -> Step {
+        let expected = change.before.map_or(Expected::Absent, RefState::expected);
+        match self.storage.replace(change.register, &expected, change.value.clone()).await {
+            Replaced::Done(_) => return Step::End(Ok(Settled::Won)),
+            Replaced::NotSent(error) if change.in_doubt => change.trouble = Some(error),
+            // Nothing of this change is on its way. Waiting helps only where nothing has waited already, as for a lock.
+            Replaced::NotSent(error) if error.kind() == ErrorKind::Unavailable => {
+                change.trouble = Some(error);
+                return Step::Wait;
+            }
+            Replaced::NotSent(error) => return Step::End(Err(error)),
+            Replaced::Refused => change.in_doubt = true,
+            Replaced::Rejected(error) => change.rejected = Some(error),
+            Replaced::Unanswered(error) => {
+                change.in_doubt = true;
+                change.trouble = Some(error);
+            }
+        }
+        change.is_due = false;
+        Step::Ask
+    }
+
+    /// Reads the ref to find out what became of the replace.
+    async fn ask<F: Future<Output = Result<bool>> + Send>(
+        &self,
+        change: &mut Change<'_>,
+        landed: &(impl Fn(RefRecord) -> F + Send + Sync),
+    ) -> Step {
+        let register = change.register;
+        let now = match self.storage.load(register).await {
+            Ok(now) => now,
+            Err(error) => return change.later(error),
+        };
+        if now.as_ref().map(|now| &now.version) == change.before.map(|before| &before.version) {
+            return change.unchanged();
+        }
+        let Some(now) = now else {
+            let message = format!("{register} was removed by something other than this program");
+            return Step::End(Err(Error::corrupt(message)));
+        };
+        let record = match RefRecord::decode(&now.value, register.as_str()) {
+            Ok(record) => record,
+            // Another writer wrote what this build cannot read, perhaps on top of ours. Asking again does not help.
+            Err(error) => {
+                change.trouble = Some(error);
+                return Step::End(Err(change.give_up()));
+            }
+        };
+        match landed(record.clone()).await {
+            Ok(true) => Step::End(Ok(Settled::Won)),
+            Ok(false) => Step::End(Ok(Settled::Lost(Some(RefState { record, version: now.version })))),
+            Err(error) => change.later(error),
+        }
     }
 
     /// Refuses to write anything with a time on it while this machine and the store disagree about what time it is: what
@@ -116,5 +177,43 @@ impl Refs {
             "{name} was not changed: this machine's clock says {ours}, and that of {} {theirs}, more than 5 minutes apart; set the one that is wrong",
             self.storage
         )))
+    }
+}
+
+impl Change<'_> {
+    /// What follows when the ref is still as it was before.
+    fn unchanged(&mut self) -> Step {
+        self.is_due = true;
+        match self.rejected.take() {
+            // Every replace was answered, and none was done.
+            Some(error) if !self.in_doubt => Step::End(Err(error)),
+            _ => Step::Wait,
+        }
+    }
+
+    /// What follows when the ref could not be read.
+    fn later(&mut self, error: Error) -> Step {
+        self.trouble = Some(error);
+        Step::Wait
+    }
+
+    /// The error of a change after which the store is asked no more.
+    fn give_up(&mut self) -> Error {
+        let cause = self.trouble.take().or(self.rejected.take());
+        // Still due without a doubt: nothing of it was ever sent.
+        let never_sent = self.is_due && !self.in_doubt;
+        match cause {
+            Some(error) if never_sent => error,
+            cause => {
+                let (name, expected) = (self.name, self.before.map_or(0, |before| before.record.seq));
+                let error = Error::outcome_unknown(format!(
+                    "{name}: a change was sent on top of sequence number {expected}, and the store could not be asked what became of it"
+                ));
+                match cause {
+                    Some(cause) => error.caused_by(cause),
+                    None => error,
+                }
+            }
+        }
     }
 }

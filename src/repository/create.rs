@@ -29,6 +29,14 @@ impl Clock for Stopped {
     }
 }
 
+/// What `repo.json` says after a replace that was not answered with success: `error` when there is none.
+async fn written_by_any(storage: &dyn Storage, register: &RegisterName, error: Error) -> Result<RepoConfig> {
+    match storage.load(register).await? {
+        Some(found) => RepoConfig::decode(&found.value),
+        None => Err(error),
+    }
+}
+
 impl Repository {
     /// Makes a repository at `place` and opens it; `Conflict` when there is one already.
     pub async fn create(place: &str) -> Result<Self> {
@@ -50,12 +58,14 @@ impl Repository {
         } else {
             let config = RepoConfig { hash: options.hash, created: options.open.clock.now() };
             // Losing this race is no harm: whoever won made a repository here, and `main` decides the rest.
-            match storage.replace(&register, &Expected::Absent, config.encode().into()).await? {
+            match storage.replace(&register, &Expected::Absent, config.encode().into()).await {
                 Replaced::Done(_) => config,
+                Replaced::NotSent(error) => return Err(error),
+                // What lies there now counts, whatever the answer was; if that is nothing, this changed nothing that readers see.
                 Replaced::Refused => {
-                    let found = storage.load(&register).await?;
-                    RepoConfig::decode(&found.ok_or_else(|| Error::unavailable(format!("{register} cannot be written")))?.value)?
+                    written_by_any(&*storage, &register, Error::unavailable(format!("{register} cannot be written"))).await?
                 }
+                Replaced::Rejected(error) | Replaced::Unanswered(error) => written_by_any(&*storage, &register, error).await?,
             }
         };
         let repository = Self::assemble(storage, config, options.open);

@@ -111,10 +111,12 @@ async fn value(store: &dyn Storage, name: &RegisterName) -> Option<Bytes> {
     store.load(name).await.expect("load must succeed").map(|found| found.value)
 }
 
+#[expect(clippy::panic, reason = "a check that fails must stop")]
 async fn replace(store: &dyn Storage, name: &RegisterName, expected: &Expected, value: &str) -> Option<Version> {
-    match store.replace(name, expected, Bytes::copy_from_slice(value.as_bytes())).await.expect("replace must be answered") {
+    match store.replace(name, expected, Bytes::copy_from_slice(value.as_bytes())).await {
         Replaced::Done(version) => Some(version),
         Replaced::Refused => None,
+        other => panic!("a replace must be done or refused, not {other:?}"),
     }
 }
 
@@ -311,10 +313,11 @@ pub(super) async fn append(store: &dyn Storage, name: &RegisterName, who: &str, 
             }
             let next = format!("{text} {word}");
             match store.replace(name, &Expected::Is(found.version), next.into()).await {
-                Ok(Replaced::Done(_)) => break,
-                Ok(Replaced::Refused) => {}
-                Err(e) if e.is_retryable() && failures.next().is_some() => {}
-                Err(e) => return Err(e),
+                Replaced::Done(_) => break,
+                Replaced::Refused => {}
+                Replaced::Rejected(e) | Replaced::Unanswered(e) | Replaced::NotSent(e) if e.is_retryable() && failures.next().is_some() => {
+                }
+                Replaced::Rejected(e) | Replaced::Unanswered(e) | Replaced::NotSent(e) => return Err(e),
             }
         }
     }

@@ -166,17 +166,17 @@ impl Storage for Memory {
         Ok(stored.map(|stored| Versioned { value: stored.bytes.clone(), version: version_of(stored.version) }))
     }
 
-    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
         let modified = self.clock.now();
         let mut contents = self.lock();
         let current = contents.registers.get(name.as_str()).map(|stored| version_of(stored.version));
         if !expected.admits(current.as_ref()) {
-            return Ok(Replaced::Refused);
+            return Replaced::Refused;
         }
         contents.replaces += 1;
         let version = contents.replaces;
         contents.registers.insert(name.as_str().to_owned(), Stored { bytes: value, modified, version });
-        Ok(Replaced::Done(version_of(version)))
+        Replaced::Done(version_of(version))
     }
 
     fn clock(&self) -> Option<Timestamp> {

@@ -89,14 +89,24 @@ impl Expected {
     }
 }
 
-/// What the store answered to a replace. A transport error is neither: the write may have happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What became of a replace, as far as the answer tells.
+///
+/// Only [`Done`](Self::Done) and [`NotSent`](Self::NotSent) are definite. After any other the caller reads the register
+/// back to find out whether the replace happened.
+#[derive(Debug)]
 pub enum Replaced {
     /// Written, durable, with this version.
     Done(Version),
-    /// Refused, because the register is not as expected. Proves nothing about *who* changed it: clients retry by
-    /// themselves, so it may have been this very call.
+    /// The store answers that the register is not as expected. Does not prove that *another* writer changed it: something
+    /// between here and the store may have sent the request twice.
     Refused,
+    /// The store answers that it will not do it, for this reason: missing rights, or a request it does not understand. No
+    /// proof either: a gateway may pass a request on and answer with an error afterwards.
+    Rejected(Error),
+    /// The replace was sent, or begun, and no answer says what became of it. It may have happened, or may still happen.
+    Unanswered(Error),
+    /// Nothing was sent: the register is as it was, and nothing of this call can change it later.
+    NotSent(Error),
 }
 
 /// A place that holds objects and registers.
@@ -142,8 +152,12 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     /// Reads a register; `None` when it does not exist.
     async fn load(&self, name: &RegisterName) -> Result<Option<Versioned>>;
 
-    /// Replaces a register if it is as expected, atomically and durably.
-    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced>;
+    /// Replaces a register if it is as expected, atomically and durably. Sends one request at most: only the caller knows
+    /// whether the same replace may be sent again.
+    ///
+    /// The answer says whether anything was sent, so there is no `Result` whose `?` could take a replace without an answer
+    /// for one that did not happen. Dropping the future leaves it open whether the replace happens.
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced;
 
     /// What the store's own clock shows now, as far as its answers have told; asks nothing. `None` when the store has no
     /// clock besides this machine's, or has not answered yet.

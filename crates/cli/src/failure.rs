@@ -62,7 +62,7 @@ const fn status(kind: ErrorKind) -> u8 {
         ErrorKind::Denied => 5,
         ErrorKind::SourceChanged => 6,
         ErrorKind::Corrupt => 7,
-        ErrorKind::Unavailable => 8,
+        ErrorKind::Unavailable | ErrorKind::NoPermission | ErrorKind::StorageFull | ErrorKind::Locked => 8,
         ErrorKind::Invalid => 9,
         ErrorKind::Unsupported => 10,
         ErrorKind::OutcomeUnknown => 11,

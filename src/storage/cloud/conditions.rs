@@ -62,28 +62,33 @@ impl Cloud {
 
     async fn try_conditions(&self, name: &RegisterName) -> Result<Found> {
         let send = |expected, value: &'static [u8], quotes| self.try_condition(name, expected, value, quotes);
-        let Replaced::Done(first) = send(Expected::Absent, b"1", true).await? else {
+        let Some(first) = send(Expected::Absent, b"1", true).await? else {
             return Err(Error::unavailable(format!("{self}: {name} is new, and the store refuses to create it")));
         };
-        if send(Expected::Absent, b"2", true).await? != Replaced::Refused {
+        if send(Expected::Absent, b"2", true).await?.is_some() {
             return Ok(Found::Not("creates what exists already (it ignores If-None-Match)"));
         }
         let forms: &[bool] = if self.place.scheme == Scheme::S3 { &[true, false] } else { &[true] };
         let present = Expected::Is(first);
         for quotes in forms.iter().copied() {
-            let Replaced::Done(second) = send(present.clone(), b"3", quotes).await? else { continue };
+            let Some(second) = send(present.clone(), b"3", quotes).await? else { continue };
             let changed = Expected::Is(second) != present;
             let stale = send(present.clone(), b"4", quotes).await?;
             return Ok(match stale {
-                Replaced::Refused if changed => Found::Honoured(Conditions { quotes }),
-                Replaced::Refused => Found::Not("gives two values the same version"),
-                Replaced::Done(Version(_)) => Found::Not("replaces what has changed meanwhile (it ignores If-Match)"),
+                None if changed => Found::Honoured(Conditions { quotes }),
+                None => Found::Not("gives two values the same version"),
+                Some(_) => Found::Not("replaces what has changed meanwhile (it ignores If-Match)"),
             });
         }
         Ok(Found::Not("refuses to replace what has not changed"))
     }
 
-    async fn try_condition(&self, name: &RegisterName, expected: Expected, value: &'static [u8], quotes: bool) -> Result<Replaced> {
-        self.replace_register(name.as_str(), &expected, Bytes::from_static(value), Conditions { quotes }).await
+    /// The new version, or `None` when the condition did not hold.
+    async fn try_condition(&self, name: &RegisterName, expected: Expected, value: &'static [u8], quotes: bool) -> Result<Option<Version>> {
+        match self.replace_register(name.as_str(), &expected, Bytes::from_static(value), Conditions { quotes }).await {
+            Replaced::Done(version) => Ok(Some(version)),
+            Replaced::Refused => Ok(None),
+            Replaced::Rejected(error) | Replaced::Unanswered(error) | Replaced::NotSent(error) => Err(error),
+        }
     }
 }

@@ -38,7 +38,7 @@ impl Cloud {
         let written = match conditions {
             Some(conditions) => {
                 let put = self.replace_register(scratch.as_str(), &Expected::Absent, Bytes::from_static(CONTENT), conditions).await;
-                matches!(put, Ok(Replaced::Done(_)))
+                matches!(put, Replaced::Done(_))
             }
             None => false,
         };

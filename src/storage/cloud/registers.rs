@@ -1,6 +1,7 @@
 //! Reading and replacing what changes.
 
 use bytes::Bytes;
+use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, UpdateVersion};
 
 use super::conditions::Conditions;
@@ -39,31 +40,56 @@ impl Cloud {
         tokio::time::timeout(self.register_deadline, load).await.unwrap_or_else(late)
     }
 
-    /// Sends one conditional PUT, once. Every failure that leaves open whether it was applied is `Unavailable`.
-    pub(super) async fn replace_register(&self, name: &str, expected: &Expected, value: Bytes, conditions: Conditions) -> Result<Replaced> {
-        let path = self.path(name)?;
-        let mode = match expected {
-            Expected::Absent => PutMode::Create,
-            Expected::Is(version) => PutMode::Update(self.condition(name, version, conditions)?),
+    /// Sends one conditional PUT, once.
+    pub(super) async fn replace_register(&self, name: &str, expected: &Expected, value: Bytes, conditions: Conditions) -> Replaced {
+        let (path, mode) = match self.replacement(name, expected, conditions) {
+            Ok(request) => request,
+            Err(error) => return Replaced::NotSent(error),
         };
         let options = PutOptions { mode, ..PutOptions::default() };
         let put = self.connection.once.put_opts(&path, PutPayload::from_bytes(value), options);
         let Ok(answer) = tokio::time::timeout(self.register_deadline, put).await else {
-            return Err(Error::unavailable(format!("{self}: {name}: no answer to its replacement within {:?}", self.register_deadline)));
+            let error = format!("{self}: {name}: no answer to its replacement within {:?}", self.register_deadline);
+            return Replaced::Unanswered(Error::unavailable(error));
         };
         match answer {
-            Ok(done) => {
-                let version = self.version(done.e_tag, done.version).ok_or_else(|| self.unversioned(name))?;
-                Ok(Replaced::Done(version))
-            }
-            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } | StoreError::NotModified { .. }) => {
-                Ok(Replaced::Refused)
-            }
+            Ok(done) => match self.version(done.e_tag, done.version) {
+                Some(version) => Replaced::Done(version),
+                None => Replaced::Unanswered(self.unversioned(name)),
+            },
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } | StoreError::NotModified { .. }) => Replaced::Refused,
             // What does not exist does not have the version that was expected.
-            Err(e) if Self::is_absence(&e) && matches!(expected, Expected::Is(_)) => Ok(Replaced::Refused),
-            Err(e) if Told::by(&e).is_answer() => Err(self.trouble(&format!("{name} cannot be replaced"), e)),
+            Err(e) if Self::is_absence(&e) && matches!(expected, Expected::Is(_)) => Replaced::Refused,
+            Err(e) => self.not_replaced(name, e),
+        }
+    }
+
+    /// What a conditional PUT consists of, besides its body.
+    fn replacement(&self, name: &str, expected: &Expected, conditions: Conditions) -> Result<(Path, PutMode)> {
+        let mode = match expected {
+            Expected::Absent => PutMode::Create,
+            Expected::Is(version) => PutMode::Update(self.condition(name, version, conditions)?),
+        };
+        Ok((self.path(name)?, mode))
+    }
+
+    /// What a failure that says nothing of the condition tells about a PUT.
+    fn not_replaced(&self, name: &str, error: StoreError) -> Replaced {
+        let told = Told::by(&error);
+        let what = format!("{name} cannot be replaced");
+        if told.not_connected {
+            return Replaced::NotSent(self.trouble(&what, error));
+        }
+        match told.status {
+            // A server that is overloaded, or that asks another one, may have passed the request on before it answered.
+            Some(408 | 425 | 429 | 500 | 502..=599) => Replaced::Unanswered(self.trouble(&what, error)),
+            Some(_) => Replaced::Rejected(self.trouble(&what, error)),
+            None if told.sent_on => Replaced::Rejected(self.trouble(&what, error)),
             // Whatever it looks like: without an answer nothing says that it was not applied.
-            Err(e) => Err(Error::unavailable(format!("{self}: {name}: its replacement was given no whole answer")).caused_by(e)),
+            None => {
+                let error = Error::unavailable(format!("{self}: {name}: its replacement was given no whole answer")).caused_by(error);
+                Replaced::Unanswered(error)
+            }
         }
     }
 

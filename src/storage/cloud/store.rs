@@ -109,9 +109,11 @@ impl Storage for Cloud {
         self.load_register(name.as_str()).await
     }
 
-    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
-        let conditions = *self.conditions().await?;
-        self.replace_register(name.as_str(), expected, value, conditions).await
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
+        match self.conditions().await {
+            Ok(conditions) => self.replace_register(name.as_str(), expected, value, *conditions).await,
+            Err(error) => Replaced::NotSent(error),
+        }
     }
 
     fn clock(&self) -> Option<Timestamp> {

@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 
+use object_store::client::{HttpError, HttpErrorKind};
+
 use super::place::Scheme;
 use super::store::Cloud;
 use crate::error::Error;
@@ -14,6 +16,8 @@ pub(in crate::storage) struct Told {
     no_bucket: bool,
     /// Whether the answer sends elsewhere without saying where, as S3 does for a bucket of another region.
     pub(in crate::storage) sent_on: bool,
+    /// Whether no connection came about, so that nothing was sent.
+    pub(in crate::storage) not_connected: bool,
 }
 
 /// How the client's own messages begin. It puts the URL of the request, in which every word may stand, into the messages
@@ -24,7 +28,7 @@ const SENT_ON: &str = "Received redirect without LOCATION";
 impl Told {
     /// Reads it from what the client prints: it shows status and body of an answer, and has no other way to tell them.
     pub(in crate::storage) fn by(error: &object_store::Error) -> Self {
-        let mut told = Self { status: None, no_bucket: false, sent_on: false };
+        let mut told = Self { status: None, no_bucket: false, sent_on: false, not_connected: false };
         let mut next = Some(error as &(dyn StdError + 'static));
         while let Some(cause) = next {
             let text = cause.to_string();
@@ -34,14 +38,10 @@ impl Told {
                 return told;
             }
             told.sent_on |= text.starts_with(SENT_ON);
+            told.not_connected |= cause.downcast_ref::<HttpError>().is_some_and(|e| matches!(e.kind(), HttpErrorKind::Connect));
             next = cause.source();
         }
         told
-    }
-
-    /// Whether the store answered, so that what it refused did not happen and will not.
-    pub(super) const fn is_answer(&self) -> bool {
-        self.status.is_some() || self.sent_on
     }
 }
 
@@ -55,7 +55,7 @@ impl Cloud {
 
     /// Says what went wrong when `what` (`x cannot be read`) was asked for.
     pub(super) fn trouble(&self, what: &str, error: object_store::Error) -> Error {
-        let Told { status, no_bucket, sent_on } = Told::by(&error);
+        let Told { status, no_bucket, sent_on, not_connected } = Told::by(&error);
         let message = match status {
             _ if no_bucket => {
                 Error::not_found(format!("{self}: the bucket or container {} does not exist; make it first", self.place.bucket))
@@ -84,6 +84,7 @@ impl Cloud {
             None if matches!(error, object_store::Error::NotSupported { .. }) => {
                 Error::unsupported(format!("{self}: {what}: the server answers without the range that was asked for"))
             }
+            None if not_connected => Error::unavailable(format!("{self}: {what}: no connection to the store comes about")),
             None if sent_on => Error::invalid(format!("{self}: {what}: the bucket lies in another region; set AWS_REGION")),
             None => Error::unavailable(format!("{self}: {what}: the store gives no whole answer")),
         };

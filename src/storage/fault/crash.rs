@@ -244,19 +244,22 @@ impl Storage for Crashing {
         self.visible.load(name).await
     }
 
-    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
-        self.check_power(name.as_str())?;
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
+        // A machine without power answers nothing.
+        if let Err(e) = self.check_power(name.as_str()) {
+            return Replaced::Unanswered(e);
+        }
         let mut machine = self.lock();
         if machine.power_goes() {
             if expected.admits(self.visible.version(name.as_str()).as_ref()) {
                 machine.in_flight = Some((name.as_str().to_owned(), value));
             }
-            return Err(no_power(name.as_str()));
+            return Replaced::Unanswered(no_power(name.as_str()));
         }
         if !expected.admits(self.visible.version(name.as_str()).as_ref()) {
-            return Ok(Replaced::Refused);
+            return Replaced::Refused;
         }
-        Ok(Replaced::Done(self.visible.insert_register(name.as_str().to_owned(), value)))
+        Replaced::Done(self.visible.insert_register(name.as_str().to_owned(), value))
     }
 
     fn clock(&self) -> Option<Timestamp> {

@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 
 use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
 pub use crash::Crashing;
@@ -56,10 +56,17 @@ pub struct Call<'a> {
 pub enum Fault {
     /// It goes through.
     None,
-    /// It never reaches the store: `Unavailable`.
+    /// It is not sent, and the caller knows that: `Unavailable`, and a replace is [`Replaced::NotSent`].
+    NotSent,
+    /// It is sent and never reaches the store: `Unavailable`.
     Before,
     /// The store does it, and the answer is lost: `Unavailable`.
     After,
+    /// The store does not do it and answers with an error of this kind; a replace is [`Replaced::Rejected`].
+    Rejected(ErrorKind),
+    /// The store does it, and a gateway on the way answers with an error of this kind as if it had not been done; a replace
+    /// is [`Replaced::Rejected`].
+    DoneAndRejected(ErrorKind),
     /// The store does it, the client sends it again by itself, and the second answer is what the caller sees: a replace
     /// that landed is `Refused`. Every other request goes through twice.
     Twice,
@@ -103,7 +110,13 @@ impl Faulty {
     ) -> Result<T> {
         match self.fault(operation, name) {
             Fault::None => call().await,
+            Fault::NotSent => Err(lost(name, "was not sent")),
             Fault::Before => Err(lost(name, "did not reach the store")),
+            Fault::Rejected(kind) => Err(rejected(name, kind)),
+            Fault::DoneAndRejected(kind) => {
+                call().await?;
+                Err(rejected(name, kind))
+            }
             Fault::After => {
                 call().await?;
                 Err(lost(name, "was not answered"))
@@ -135,6 +148,10 @@ fn lost(name: &str, how: &str) -> Error {
     } else {
         format!("{name}: an injected fault: the request {how}")
     })
+}
+
+fn rejected(name: &str, kind: ErrorKind) -> Error {
+    Error::new(kind, format!("{name}: an injected fault: the request was rejected"))
 }
 
 impl fmt::Display for Faulty {
@@ -186,6 +203,8 @@ impl Storage for Faulty {
         let error = |how| stream::once(async move { Err(how) });
         match self.fault(Operation::List, prefix) {
             Fault::None | Fault::Twice => self.inner.list(prefix),
+            Fault::NotSent => error(lost(prefix, "was not sent")).boxed(),
+            Fault::Rejected(kind) | Fault::DoneAndRejected(kind) => error(rejected(prefix, kind)).boxed(),
             Fault::Before | Fault::Late(_) => error(lost(prefix, "did not reach the store")).boxed(),
             // The first page came, the rest did not.
             Fault::After => self.inner.list(prefix).take(1).chain(error(lost(prefix, "was not answered in full"))).boxed(),
@@ -200,12 +219,39 @@ impl Storage for Faulty {
         self.run((Operation::Load, name.as_str()), || self.inner.load(name), || None).await
     }
 
-    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
-        let late = || {
-            let (inner, name, expected, value) = (Arc::clone(&self.inner), name.clone(), expected.clone(), value.clone());
-            Some(Box::pin(async move { drop(inner.replace(&name, &expected, value).await) }) as BoxFuture<'static, ()>)
-        };
-        self.run((Operation::Replace, name.as_str()), || self.inner.replace(name, expected, value.clone()), late).await
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
+        let send = || self.inner.replace(name, expected, value.clone());
+        let unanswered = |how| Replaced::Unanswered(lost(name.as_str(), how));
+        match self.fault(Operation::Replace, name.as_str()) {
+            Fault::None => send().await,
+            Fault::NotSent => Replaced::NotSent(lost(name.as_str(), "was not sent")),
+            Fault::Before => unanswered("did not reach the store"),
+            Fault::After => {
+                send().await;
+                unanswered("was not answered")
+            }
+            Fault::Rejected(kind) => Replaced::Rejected(rejected(name.as_str(), kind)),
+            Fault::DoneAndRejected(kind) => {
+                send().await;
+                Replaced::Rejected(rejected(name.as_str(), kind))
+            }
+            Fault::Twice => {
+                send().await;
+                send().await
+            }
+            Fault::Wait(until) => {
+                until.await;
+                send().await
+            }
+            Fault::Late(until) => {
+                let (inner, name, expected, value) = (Arc::clone(&self.inner), name.clone(), expected.clone(), value.clone());
+                tokio::spawn(async move {
+                    until.await;
+                    inner.replace(&name, &expected, value).await;
+                });
+                unanswered("was not answered yet")
+            }
+        }
     }
 
     fn clock(&self) -> Option<Timestamp> {

@@ -169,8 +169,16 @@ impl Local {
         let disk = Arc::clone(&self.disk);
         match tokio::task::spawn_blocking(move || work(&disk)).await {
             Ok(result) => result,
-            Err(e) => Err(Error::unavailable(format!("{self}: the work was stopped before it ended")).caused_by(e)),
+            Err(e) => Err(self.stopped(e)),
         }
+    }
+
+    /// Why a thread ended before its work was done.
+    fn stopped(&self, cause: tokio::task::JoinError) -> Error {
+        if cause.is_panic() {
+            return Error::internal(format!("{self}: a thread that reads or writes files panicked")).caused_by(cause);
+        }
+        Error::unavailable(format!("{self}: the runtime was shut down before the work began")).caused_by(cause)
     }
 }
 
@@ -247,9 +255,15 @@ impl Storage for Local {
         self.blocking(move |disk| disk.load(name.as_str())).await
     }
 
-    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
-        let (name, expected) = (name.clone(), expected.clone());
-        self.blocking(move |disk| disk.replace(name.as_str(), &expected, value)).await
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
+        let (disk, name, expected) = (Arc::clone(&self.disk), name.clone(), expected.clone());
+        let replaced = tokio::task::spawn_blocking(move || disk.replace(name.as_str(), &expected, value));
+        replaced.await.unwrap_or_else(|e| {
+            // Work on a blocking thread is cancelled only before it begins.
+            let begun = !e.is_cancelled();
+            let error = self.stopped(e);
+            if begun { Replaced::Unanswered(error) } else { Replaced::NotSent(error) }
+        })
     }
 
     fn clock(&self) -> Option<Timestamp> {

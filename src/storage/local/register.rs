@@ -43,7 +43,12 @@ impl Disk {
     }
 
     /// Replaces a register, durably, if its bytes are as expected.
-    pub(super) fn replace(&self, name: &str, expected: &Expected, value: Bytes) -> Result<Replaced> {
+    pub(super) fn replace(&self, name: &str, expected: &Expected, value: Bytes) -> Replaced {
+        self.try_replace(name, expected, value).unwrap_or_else(Replaced::NotSent)
+    }
+
+    /// The same; an error means that the register is as it was.
+    fn try_replace(&self, name: &str, expected: &Expected, value: Bytes) -> Result<Replaced> {
         if value.len() as u64 > LARGEST {
             return Err(Error::invalid(format!("{name} would have {} bytes; a register has at most {LARGEST}", value.len())));
         }
@@ -55,8 +60,11 @@ impl Disk {
         if !expected.admits(current.as_ref()) {
             return Ok(Replaced::Refused);
         }
-        self.write_locked(name, &path, directory, value.clone())?;
-        Ok(Replaced::Done(Version(value)))
+        match self.write_locked(name, &path, directory, value.clone()) {
+            Ok(()) => Ok(Replaced::Done(Version(value))),
+            Err(Interrupted::Before(error)) => Err(error),
+            Err(Interrupted::After(error)) => Ok(Replaced::Unanswered(error)),
+        }
     }
 
     /// Makes a register durable whose replace was interrupted by an error after readers could see it: by writing it
@@ -65,25 +73,29 @@ impl Disk {
         let directory = path.parent().expect("a register's path is longer than the root's");
         let _held_until_the_end = self.lock_register(name)?;
         match self.read(name, path)? {
-            Some(value) => self.write_locked(name, path, directory, value),
+            Some(value) => self.write_locked(name, path, directory, value).map_err(Interrupted::into_error),
             None => self.sync_directory(directory).map_err(|e| self.trouble(name, "be made durable", e)),
         }
     }
 
     /// Writes a register under its lock: temporary, sync, rename, sync of the directory.
-    fn write_locked(&self, name: &str, path: &Path, directory: &Path, value: Bytes) -> Result<()> {
+    fn write_locked(&self, name: &str, path: &Path, directory: &Path, value: Bytes) -> Result<(), Interrupted> {
         let written = Temporary::write(directory, &[value]).and_then(|temporary| temporary.sync().map(|()| temporary));
         let temporary = written.map_err(|e| {
             if e.kind() == io::ErrorKind::NotFound {
                 self.directories.forget();
             }
-            self.trouble(name, "be written", e)
+            Interrupted::Before(self.trouble(name, "be written", e))
         })?;
-        let renamed = temporary.rename_over(path).and_then(|_file| self.sync_directory(directory));
-        if let Err(e) = renamed {
+        if let Err(e) = temporary.rename_over(path) {
+            let error = self.trouble(name, "be written", e);
+            // A system that says why it does not rename has not done it; one that broke down on the way may have.
+            return Err(if error.is_retryable() { Interrupted::After(error) } else { Interrupted::Before(error) });
+        }
+        if let Err(e) = self.sync_directory(directory) {
             // Readers may see a value now that a power loss takes back.
             lock(&self.unsettled).insert(path.to_owned());
-            return Err(self.trouble(name, "be made durable", e));
+            return Err(Interrupted::After(self.trouble(name, "be made durable", e)));
         }
         lock(&self.unsettled).remove(path);
         Ok(())
@@ -106,7 +118,14 @@ impl Disk {
     fn lock_register(&self, name: &str) -> Result<File> {
         let lock_name = lock_path(name);
         let path = self.path(&lock_name);
-        let trouble = |e| self.trouble(&lock_name, "be locked", e);
+        let trouble = |e: io::Error| {
+            let hint = if e.kind() == io::ErrorKind::PermissionDenied {
+                "; whoever changes this register must be able to write to this file and make files beside it: give this user write permission for refs and everything below"
+            } else {
+                ""
+            };
+            self.trouble(&lock_name, "be locked", e).followed_by(hint)
+        };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(trouble)?;
         }
@@ -133,7 +152,23 @@ impl Disk {
         let holder = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
         let holder = holder.map_or_else(|| "a process that gave no number".to_owned(), |pid| format!("process {pid}"));
         let waited = self.options.lock_deadline.as_secs_f64();
-        Error::unavailable(format!("{name} in {} is locked by {holder}, for longer than {waited} s", self.root.display()))
+        Error::locked(format!("{name} in {} is locked by {holder}, for longer than {waited} s", self.root.display()))
+    }
+}
+
+/// Why a register was not written to the end.
+enum Interrupted {
+    /// Before any reader could see the new value: the register is as it was.
+    Before(Error),
+    /// When readers may already see the new value.
+    After(Error),
+}
+
+impl Interrupted {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Before(error) | Self::After(error) => error,
+        }
     }
 }
 

@@ -9,10 +9,10 @@ impl Disk {
     /// An error of the system while doing `what` (`be read`) with the object or directory `name`.
     pub(in crate::storage) fn trouble(&self, name: &str, what: &str, error: io::Error) -> Error {
         let (kind, why) = match error.kind() {
-            Io::StorageFull => (ErrorKind::Unavailable, ": the disk is full"),
-            Io::QuotaExceeded => (ErrorKind::Unavailable, ": the disk quota is used up"),
-            Io::ReadOnlyFilesystem => (ErrorKind::Unavailable, ": the file system is mounted read-only"),
-            Io::PermissionDenied => (ErrorKind::Unavailable, ": this process lacks the permission"),
+            Io::StorageFull => (ErrorKind::StorageFull, ": the disk is full"),
+            Io::QuotaExceeded => (ErrorKind::StorageFull, ": the disk quota is used up"),
+            Io::ReadOnlyFilesystem => (ErrorKind::NoPermission, ": the file system is mounted read-only"),
+            Io::PermissionDenied => (ErrorKind::NoPermission, ": this process lacks the permission"),
             Io::NotADirectory => (ErrorKind::Invalid, ": a file lies where a directory is needed"),
             Io::IsADirectory => (ErrorKind::Invalid, ": a directory lies where a file is needed"),
             Io::InvalidFilename => (ErrorKind::Invalid, ": the name is too long for the file system"),

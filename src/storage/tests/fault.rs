@@ -30,19 +30,32 @@ async fn replaces_fail_in_every_way() {
 
     let store = once(&memory, || Fault::Before);
     let expected = Expected::Is(version(&store, &main).await);
-    assert_eq!(store.replace(&main, &expected, "1".into()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(matches!(store.replace(&main, &expected, "1".into()).await, Replaced::Unanswered(e) if e.kind() == ErrorKind::Unavailable));
     assert_eq!(value(&memory).await, "0", "it never arrived");
-    assert!(matches!(store.replace(&main, &expected, "1".into()).await.unwrap(), Replaced::Done(_)), "the second goes through");
+    assert!(matches!(store.replace(&main, &expected, "1".into()).await, Replaced::Done(_)), "the second goes through");
 
     let store = once(&memory, || Fault::After);
     let expected = Expected::Is(version(&store, &main).await);
-    assert_eq!(store.replace(&main, &expected, "2".into()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(matches!(store.replace(&main, &expected, "2".into()).await, Replaced::Unanswered(e) if e.kind() == ErrorKind::Unavailable));
     assert_eq!(value(&memory).await, "2", "it arrived, and the answer was lost");
 
     let store = once(&memory, || Fault::Twice);
     let expected = Expected::Is(version(&store, &main).await);
-    assert_eq!(store.replace(&main, &expected, "3".into()).await.unwrap(), Replaced::Refused, "refused by its own first try");
+    assert!(matches!(store.replace(&main, &expected, "3".into()).await, Replaced::Refused), "refused by its own first try");
     assert_eq!(value(&memory).await, "3");
+
+    let store = once(&memory, || Fault::NotSent);
+    let expected = Expected::Is(version(&store, &main).await);
+    assert!(matches!(store.replace(&main, &expected, "4".into()).await, Replaced::NotSent(_)));
+    assert_eq!(value(&memory).await, "3", "nothing was sent");
+
+    let store = once(&memory, || Fault::Rejected(ErrorKind::Denied));
+    assert!(matches!(store.replace(&main, &expected, "4".into()).await, Replaced::Rejected(e) if e.kind() == ErrorKind::Denied));
+    assert_eq!(value(&memory).await, "3", "the store did not do it");
+
+    let store = once(&memory, || Fault::DoneAndRejected(ErrorKind::Denied));
+    assert!(matches!(store.replace(&main, &expected, "4".into()).await, Replaced::Rejected(e) if e.kind() == ErrorKind::Denied));
+    assert_eq!(value(&memory).await, "4", "the store did it, and a gateway denied it");
 }
 
 #[tokio::test]
@@ -57,7 +70,7 @@ async fn a_late_replace_lands_when_it_is_let_go() {
         Fault::Late(Box::pin(async move { gate.await.unwrap() }))
     });
     let expected = Expected::Is(version(&store, &main).await);
-    assert!(store.replace(&main, &expected, "late".into()).await.is_err());
+    assert!(matches!(store.replace(&main, &expected, "late".into()).await, Replaced::Unanswered(_)));
     assert_eq!(store.load(&main).await.unwrap().unwrap().value, "0", "not yet");
     go.send(()).unwrap();
     while store.load(&main).await.unwrap().unwrap().value != "late" {

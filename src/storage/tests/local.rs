@@ -10,7 +10,7 @@ use crate::ErrorKind;
 use crate::storage::local::{MOST, Refusal, lock_path, refusal};
 use crate::storage::{Expected, Local, LocalOptions, RegisterName, Replaced, Storage};
 
-use super::{chunk, create, local, put};
+use super::{chunk, create, local, not_sent, put};
 
 async fn names(store: &dyn Storage, prefix: &str) -> Vec<String> {
     let mut names: Vec<_> = store.list(prefix).map_ok(|meta| meta.name).try_collect().await.unwrap();
@@ -42,7 +42,7 @@ async fn reading_creates_nothing_and_absence_is_not_unreachable() {
         store.load(&RegisterName::repo()).await.unwrap_err(),
         store.list("").try_collect::<Vec<_>>().await.unwrap_err(),
         store.put(&chunk(b"x"), &["x".into()]).await.unwrap_err(),
-        store.replace(&RegisterName::branch("a"), &Expected::Absent, "x".into()).await.unwrap_err(),
+        not_sent(store.replace(&RegisterName::branch("a"), &Expected::Absent, "x".into()).await),
     ] {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.to_string().contains("vanished"), "{error}");
@@ -83,7 +83,7 @@ async fn nothing_of_ours_is_left_behind() {
     store.put(&name, &["torn".into()]).await.unwrap();
     put(&*store, b"one").await;
     create(&*store, &RegisterName::repo(), "{}").await;
-    assert_eq!(store.replace(&RegisterName::repo(), &Expected::Absent, "x".into()).await.unwrap(), Replaced::Refused);
+    assert!(matches!(store.replace(&RegisterName::repo(), &Expected::Absent, "x".into()).await, Replaced::Refused));
     let mut found = files(directory.path());
     found.sort();
     let path = |name: &str| directory.path().join(name);
@@ -292,10 +292,10 @@ async fn what_is_in_the_way_is_named() {
 fn refusals_of_the_system_are_said_in_words() {
     let store = local(Path::new("/repo"));
     for (errno, kind, words) in [
-        (Errno::NOSPC, ErrorKind::Unavailable, "x in /repo cannot be written: the disk is full"),
-        (Errno::DQUOT, ErrorKind::Unavailable, "x in /repo cannot be written: the disk quota is used up"),
-        (Errno::ROFS, ErrorKind::Unavailable, "x in /repo cannot be written: the file system is mounted read-only"),
-        (Errno::ACCESS, ErrorKind::Unavailable, "x in /repo cannot be written: this process lacks the permission"),
+        (Errno::NOSPC, ErrorKind::StorageFull, "x in /repo cannot be written: the disk is full"),
+        (Errno::DQUOT, ErrorKind::StorageFull, "x in /repo cannot be written: the disk quota is used up"),
+        (Errno::ROFS, ErrorKind::NoPermission, "x in /repo cannot be written: the file system is mounted read-only"),
+        (Errno::ACCESS, ErrorKind::NoPermission, "x in /repo cannot be written: this process lacks the permission"),
         (Errno::IO, ErrorKind::Unavailable, "x in /repo cannot be written"),
         (Errno::NOTDIR, ErrorKind::Invalid, "x in /repo cannot be written: a file lies where a directory is needed"),
         (Errno::NAMETOOLONG, ErrorKind::Invalid, "x in /repo cannot be written: the name is too long for the file system"),
@@ -311,7 +311,7 @@ async fn a_register_too_large_to_be_one_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = local(directory.path());
     let huge = Bytes::from(vec![b' '; (16 << 20) + 1]);
-    let error = store.replace(&RegisterName::repo(), &Expected::Absent, huge.clone()).await.unwrap_err();
+    let error = not_sent(store.replace(&RegisterName::repo(), &Expected::Absent, huge.clone()).await);
     assert_eq!(error.kind(), ErrorKind::Invalid);
     fs::write(directory.path().join("repo.json"), &huge).unwrap();
     assert_eq!(store.load(&RegisterName::repo()).await.unwrap_err().kind(), ErrorKind::Corrupt);

@@ -25,8 +25,14 @@ async fn put(store: &dyn Storage, bytes: &'static [u8]) -> ObjectName {
 }
 
 async fn create(store: &dyn Storage, name: &RegisterName, value: &'static str) {
-    let answer = store.replace(name, &Expected::Absent, Bytes::from_static(value.as_bytes())).await.unwrap();
+    let answer = store.replace(name, &Expected::Absent, Bytes::from_static(value.as_bytes())).await;
     assert!(matches!(answer, Replaced::Done(_)));
+}
+
+/// The error of a replace of which nothing was sent.
+fn not_sent(answer: Replaced) -> crate::Error {
+    let Replaced::NotSent(error) = answer else { panic!("nothing may be sent, and here is {answer:?}") };
+    error
 }
 
 fn local(directory: &std::path::Path) -> Arc<Local> {

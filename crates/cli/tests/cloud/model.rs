@@ -48,7 +48,7 @@ impl Storage for Timeless {
         self.0.load(name).await
     }
 
-    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Result<Replaced> {
+    async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
         self.0.replace(name, expected, value).await
     }
 }
