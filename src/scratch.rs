@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::blocking::drop_elsewhere;
 use crate::error::{Error, Result};
 
 /// Makes a file without a name in `directory`, so that it goes when the process goes. `Unavailable` names the directory.
@@ -27,10 +28,27 @@ pub(crate) fn failed(directory: &Path, e: std::io::Error) -> Error {
     Error::unavailable(format!("scratch space in {place} failed; make room there, or set TMPDIR to a directory with room")).caused_by(e)
 }
 
-/// A scratch file that only grows. What was written can be read by whoever holds the place, for as long as it is held.
+/// A file without a name. Closing it deletes what was written to it, which takes long where that is much, so that is done on
+/// a thread that may block.
+#[derive(Debug)]
+struct Unnamed(Option<File>);
+
+impl Unnamed {
+    fn file(&self) -> std::io::Result<&File> {
+        self.0.as_ref().ok_or_else(|| std::io::Error::other("it is closed"))
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        drop_elsewhere(self.0.take());
+    }
+}
+
+/// A scratch file that only grows. What was written can be read as long as a [`ScratchPlace`] of it is held.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    file: Arc<File>,
+    file: Arc<Unnamed>,
     directory: Arc<Path>,
     len: u64,
 }
@@ -38,14 +56,14 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Makes one in `directory`.
     pub(crate) fn new(directory: &Path) -> Result<Self> {
-        Ok(Self { file: Arc::new(file(directory)?), directory: PathBuf::from(directory).into(), len: 0 })
+        Ok(Self { file: Arc::new(Unnamed(Some(file(directory)?))), directory: PathBuf::from(directory).into(), len: 0 })
     }
 
     /// Writes `bytes`. After an error the file is as it was.
-    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<Place> {
-        self.file.write_all_at(bytes, self.len).map_err(|e| failed(&self.directory, e))?;
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<ScratchPlace> {
+        self.file.file().and_then(|file| file.write_all_at(bytes, self.len)).map_err(|e| failed(&self.directory, e))?;
         let (file, directory) = (Arc::clone(&self.file), Arc::clone(&self.directory));
-        let place = Place { file, directory, at: self.len, len: bytes.len(), checksum: xxh3_64(bytes) };
+        let place = ScratchPlace { file, directory, at: self.len, len: bytes.len(), checksum: xxh3_64(bytes) };
         self.len += bytes.len() as u64;
         Ok(place)
     }
@@ -53,19 +71,19 @@ impl Scratch {
 
 /// Where bytes lie in a scratch file.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
-    file: Arc<File>,
+pub(crate) struct ScratchPlace {
+    file: Arc<Unnamed>,
     directory: Arc<Path>,
     at: u64,
     len: usize,
     checksum: u64,
 }
 
-impl Place {
+impl ScratchPlace {
     /// Reads the bytes; `Unavailable` when they are not the ones that were written.
     pub(crate) fn read(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.len];
-        self.file.read_exact_at(&mut bytes, self.at).map_err(|e| failed(&self.directory, e))?;
+        self.file.file().and_then(|file| file.read_exact_at(&mut bytes, self.at)).map_err(|e| failed(&self.directory, e))?;
         if xxh3_64(&bytes) == self.checksum {
             return Ok(bytes);
         }
@@ -85,7 +103,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "no name leads to it");
         drop(scratch);
         assert_eq!(places.iter().map(|p| p.read().unwrap()).collect::<Vec<_>>(), [b"one".as_slice(), b"", b"three"]);
-        let other = Place { checksum: 1, ..places[0].clone() };
+        let other = ScratchPlace { checksum: 1, ..places[0].clone() };
         assert_eq!(other.read().unwrap_err().kind(), crate::ErrorKind::Unavailable);
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId};
 use crate::storage::{Object, ObjectName};
@@ -65,8 +66,8 @@ async fn verified(chunks: Vec<Sized>, found: Vec<Result<Option<Bytes>>>) -> Vec<
     if bytes <= INLINE {
         return judge();
     }
-    let stopped = |id, e: &dyn std::fmt::Display| Err(Error::internal(format!("chunk {id} could not be hashed: {e}")));
-    tokio::task::spawn_blocking(judge).await.unwrap_or_else(|e| ids.iter().map(|id| stopped(id, &e)).collect())
+    let stopped = |id, e: &Error| Err(Error::new(e.kind(), format!("chunk {id}: {e}")));
+    blocking("hashing chunks", move || Ok(judge())).await.unwrap_or_else(|e| ids.iter().map(|id| stopped(id, &e)).collect())
 }
 
 /// Checks a chunk that is one block.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm};
 use crate::unixfs::{LEAF, MAX_SIZE, Tree};
@@ -92,10 +93,9 @@ pub(super) async fn digests_of(hash: HashAlgorithm, bytes: &Bytes) -> Result<Vec
     let each = bytes.len().div_ceil(leaf).div_ceil(threads) * leaf;
     let parts = (0..bytes.len()).step_by(each).map(|start| {
         let part = bytes.slice(start..bytes.len().min(start + each));
-        tokio::task::spawn_blocking(move || leaf_digests(hash, &part))
+        blocking("hashing a chunk", move || Ok(leaf_digests(hash, &part)))
     });
-    let parts = futures::future::try_join_all(parts).await.map_err(|e| Error::internal("hashing a chunk was cut short").caused_by(e))?;
-    Ok(parts.concat())
+    Ok(futures::future::try_join_all(parts).await?.concat())
 }
 
 /// The digest of each leaf of `bytes`; none when they are empty.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::id::{BINARY_CID, ChunkId, cid_from_bytes};
 use crate::key::order;
-use crate::scratch::{Place, Scratch};
+use crate::scratch::{Scratch, ScratchPlace};
 use crate::varint;
 
 /// How many bytes a block holds before the next one begins: what is read to find one entry.
@@ -55,7 +55,7 @@ struct Block {
 #[derive(Debug)]
 enum Data {
     Memory(Bytes),
-    Scratch(Place),
+    Scratch(ScratchPlace),
 }
 
 impl Run {
