@@ -4,14 +4,14 @@
 //! offset size field
 //!  0      8   magic           89 'F' 'R' 'N' 0D 0A 1A 0A
 //!  8      1   kind            1 snapshot, 2 manifest node, 3 files node, 4 history node
-//!  9      1   at-rest version 1 or 2; 2 is written
+//!  9      1   at-rest version 2
 //! 10      2   reserved        0
 //! 12      4   decoded length  of the frame, in bytes            all integers little endian
 //! 16      4   frame length    in bytes
 //! 20      4   beside length   in bytes
 //! 24      8   checksum        XXH3-64 of bytes 0..24 and of everything from 32 on
 //! 32      n   beside          as it is: digests, and other bytes that do not compress
-//! 32+n    m   frame           one zstd frame; in version 2, if as long as the decoded length, the decoded bytes themselves
+//! 32+n    m   frame           one zstd frame, or, if as long as the decoded length, the decoded bytes themselves
 //! ```
 //!
 //! The checksum tells a torn or rotten object from a wrong one early and cheaply; what vouches for the content is the id.
@@ -33,34 +33,8 @@ const LEVEL: i32 = 3;
 /// The length of a digest.
 pub(super) const DIGEST: usize = 32;
 
-/// How what is inside an envelope is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
-    /// `FlatBuffers`, always compressed, and digests beside them. Read, no longer written.
-    One,
-    /// Nodes as in [`column`](super::column), snapshots as before.
-    Two,
-}
-
-impl Version {
-    /// What is written.
-    const LATEST: Self = Self::Two;
-
-    const fn byte(self) -> u8 {
-        match self {
-            Self::One => 1,
-            Self::Two => 2,
-        }
-    }
-
-    const fn of(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(Self::One),
-            2 => Some(Self::Two),
-            _ => None,
-        }
-    }
-}
+/// The version of what is inside an envelope. Version 1 was never released.
+const VERSION: u8 = 2;
 
 /// What an envelope holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,12 +66,11 @@ impl Kind {
     }
 
     /// The most bytes beside the frame.
-    const fn most_beside(self, version: Version) -> usize {
-        match (self, version) {
-            (Self::Snapshot, _) => (3 + limits::PARENTS) * DIGEST,
-            (Self::Node(_), Version::One) => limits::MANIFEST_ROWS * DIGEST,
+    const fn most_beside(self) -> usize {
+        match self {
+            Self::Snapshot => (3 + limits::PARENTS) * DIGEST,
             // A digest, and as much again for planes.
-            (Self::Node(_), Version::Two) => limits::MANIFEST_ROWS * 2 * DIGEST,
+            Self::Node(_) => limits::MANIFEST_ROWS * 2 * DIGEST,
         }
     }
 }
@@ -114,8 +87,6 @@ impl fmt::Display for Kind {
 /// What [`open`] found inside.
 #[derive(Debug)]
 pub(super) struct Opened<'a> {
-    /// How it is to be read.
-    pub(super) version: Version,
     /// What lies beside the frame.
     pub(super) beside: &'a [u8],
     /// What the frame holds.
@@ -137,7 +108,7 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Puts the content of a frame, and what lies beside it, into an envelope of the latest version.
+/// Puts the content of a frame, and what lies beside it, into an envelope.
 pub(super) fn seal(kind: Kind, beside: &[u8], body: &[u8]) -> Vec<u8> {
     let compressed = compress(body);
     // Small nodes and well-predicted ones are shorter as they are.
@@ -145,7 +116,7 @@ pub(super) fn seal(kind: Kind, beside: &[u8], body: &[u8]) -> Vec<u8> {
     let length = |n: usize| u32::try_from(n).expect("every object is far below 4 GiB").to_le_bytes();
     let mut out = Vec::with_capacity(HEADER + beside.len() + frame.len());
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[kind.byte(), Version::LATEST.byte(), 0, 0]);
+    out.extend_from_slice(&[kind.byte(), VERSION, 0, 0]);
     out.extend_from_slice(&length(body.len()));
     out.extend_from_slice(&length(frame.len()));
     out.extend_from_slice(&length(beside.len()));
@@ -183,9 +154,9 @@ pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<Opened<'_>> {
     if *magic != MAGIC {
         return Err(Error::corrupt(format!("it begins with {magic:02x?}, not with the magic of an envelope")));
     }
-    let Some(version) = Version::of(version) else {
-        return Err(Error::unsupported(format!("at-rest version {version}; this build knows 1 to {}", Version::LATEST.byte())));
-    };
+    if version != VERSION {
+        return Err(Error::unsupported(format!("at-rest version {version}; this build reads version {VERSION}")));
+    }
     if kind_byte != kind.byte() {
         let found = Kind::ALL.into_iter().find(|k| k.byte() == kind_byte);
         let found = found.map_or_else(|| format!("an object of unknown kind {kind_byte}"), |k| format!("a {k}"));
@@ -199,7 +170,7 @@ pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<Opened<'_>> {
     if Some(rest.len()) != beside.checked_add(frame) {
         return Err(Error::corrupt(format!("its envelope speaks of {beside} + {frame} bytes, but {} follow", rest.len())));
     }
-    if decoded > kind.most_decoded() || beside > kind.most_beside(version) {
+    if decoded > kind.most_decoded() || beside > kind.most_beside() {
         return Err(Error::corrupt(format!("its envelope speaks of {decoded} decoded bytes and {beside} beside, beyond the limits")));
     }
     let (beside, frame) = rest.split_at(beside);
@@ -207,9 +178,9 @@ pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<Opened<'_>> {
     if stored != computed {
         return Err(Error::corrupt(format!("its checksum is {computed:016x}, but its envelope says {stored:016x}")));
     }
-    let as_it_is = version == Version::Two && frame.len() == decoded;
+    let as_it_is = frame.len() == decoded;
     let body = if as_it_is { Cow::Borrowed(frame) } else { Cow::Owned(decompress(frame, decoded)?) };
-    Ok(Opened { version, beside, body })
+    Ok(Opened { beside, body })
 }
 
 fn decompress(frame: &[u8], decoded: usize) -> Result<Vec<u8>> {

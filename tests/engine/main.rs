@@ -2,7 +2,6 @@
 
 #![cfg(test)]
 
-mod at_rest;
 mod bulk;
 mod comparing;
 mod conflicts;

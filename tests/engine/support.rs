@@ -12,10 +12,6 @@ use firnline::{Access, Clock, CreateOptions, Key, OpenOptions, Repository, Times
 pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
-    pub(crate) fn at(time: Timestamp) -> Self {
-        Self(AtomicI64::new(time.micros()))
-    }
-
     pub(crate) fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::Relaxed);
     }

@@ -1,7 +1,5 @@
 //! What flatc makes of `schema/*.fbs`: written by `schema/generate.sh`, never by hand.
 
-pub(crate) mod node_generated;
 pub(crate) mod snapshot_generated;
 
-pub(crate) use node_generated::firnline::fbs as node;
 pub(crate) use snapshot_generated::firnline::fbs as snapshot;

@@ -1,15 +1,14 @@
-//! Nodes as they are stored: columns in one frame, digests beside it. Those of version 1 are read in [`super::version1`].
+//! Nodes at rest: columns in one frame, digests beside it.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::{Branch, Child, Entry, HistoryEntry, Leaf, Node, Value, version1};
+use super::{Branch, Child, Entry, HistoryEntry, Leaf, Node, Value};
 use crate::error::{Error, Result};
 use crate::format::column::{ColumnReader, ColumnWriter, Misfit, Slices, misfit, sum, unzigzag, zigzag};
-use crate::format::envelope::{self, DIGEST, Kind, Version};
+use crate::format::envelope::{self, DIGEST, Kind};
 use crate::format::file::FileKey;
-use crate::format::generated::node as fb;
 use crate::format::{limits, strings};
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
@@ -21,16 +20,16 @@ pub(crate) struct Digests<'a> {
 }
 
 impl<'a> Digests<'a> {
-    pub(super) fn new(digests: &'a [[u8; DIGEST]], hash: HashAlgorithm) -> Self {
+    fn new(digests: &'a [[u8; DIGEST]], hash: HashAlgorithm) -> Self {
         Self { rest: digests.iter(), hash }
     }
 
-    pub(super) fn next(&mut self) -> Result<Digest, Misfit> {
+    fn next(&mut self) -> Result<Digest, Misfit> {
         let bytes = self.rest.next().ok_or_else(|| Misfit("it has too few digests".to_owned()))?;
         Ok(Digest::new(self.hash, *bytes))
     }
 
-    pub(super) fn end(&self) -> Result<(), Misfit> {
+    fn end(&self) -> Result<(), Misfit> {
         match self.rest.len() {
             0 => Ok(()),
             left => misfit(format!("{left} digests belong to no row")),
@@ -40,14 +39,12 @@ impl<'a> Digests<'a> {
 
 /// How the columns of one kind of value are written and read.
 pub(crate) trait ColumnCodec: Sized {
-    /// The columns of a leaf, without its keys and digests, whichever version they come from.
+    /// The columns of a leaf, without its keys and digests.
     type Columns<'a>;
     /// Writes the columns of a leaf, digests last.
     fn write_columns(leaf: &Leaf<Self>, out: &mut ColumnWriter);
     /// Reads the columns of `count` rows, up to the digests.
     fn read_columns<'a>(input: &mut ColumnReader<'a>, count: usize) -> Result<Self::Columns<'a>, Misfit>;
-    /// Reads the columns of `count` rows of a node of version 1.
-    fn read_version1<'a>(node: &fb::Node<'a>, count: usize) -> Result<Self::Columns<'a>, Misfit>;
     /// Puts the leaf together; the columns have as many rows as there are keys.
     fn rows(columns: Self::Columns<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit>;
 }
@@ -79,10 +76,7 @@ pub(super) fn encode<V: Value>(node: &Node<V>) -> Vec<u8> {
 /// Reads an object without looking at its id.
 pub(super) fn decode<V: Value>(bytes: &[u8], hash: HashAlgorithm) -> Result<Node<V>> {
     let opened = envelope::open(Kind::Node(V::KIND), bytes)?;
-    match opened.version {
-        Version::One => version1::decode(&opened, hash),
-        Version::Two => read(&mut ColumnReader::new(&opened.body, opened.beside), hash).map_err(|e| Error::corrupt(e.0)),
-    }
+    read(&mut ColumnReader::new(&opened.body, opened.beside), hash).map_err(|e| Error::corrupt(e.0))
 }
 
 fn read<V: Value>(input: &mut ColumnReader<'_>, hash: HashAlgorithm) -> Result<Node<V>, Misfit> {
@@ -115,7 +109,7 @@ fn digests<'a>(input: &mut ColumnReader<'a>, hash: HashAlgorithm) -> Result<Dige
 }
 
 /// The children of a branch, row by row.
-pub(super) fn children(keys: Vec<MapKey>, entries: Vec<u64>, sizes: Vec<u64>, digests: &mut Digests<'_>) -> Result<Vec<Child>, Misfit> {
+fn children(keys: Vec<MapKey>, entries: Vec<u64>, sizes: Vec<u64>, digests: &mut Digests<'_>) -> Result<Vec<Child>, Misfit> {
     let rows = keys.into_iter().zip(entries).zip(sizes);
     rows.map(|((last, entries), bytes)| Ok(Child { last, id: NodeId::from_digest(digests.next()?), entries, bytes })).collect()
 }
@@ -123,23 +117,23 @@ pub(super) fn children(keys: Vec<MapKey>, entries: Vec<u64>, sizes: Vec<u64>, di
 const INLINE: u64 = 0;
 const RAW: u64 = 1;
 const DAG_PB: u64 = 2;
-pub(super) const VIRTUAL: u64 = 3;
+const VIRTUAL: u64 = 3;
 
 /// The columns of a leaf of the manifest.
 #[derive(Default)]
 pub(crate) struct ManifestColumns<'a> {
     /// For each row: 0 inline, 1 raw chunk, 2 dag-pb chunk, 3 virtual.
-    pub(super) kinds: Vec<u64>,
+    kinds: Vec<u64>,
     /// For each row: the length of the inline value, of the chunk or of the range.
-    pub(super) sizes: Vec<u64>,
+    sizes: Vec<u64>,
     /// The inline values end to end.
-    pub(super) inline: &'a [u8],
+    inline: &'a [u8],
     /// For each virtual row: the place of its file in `files`.
-    pub(super) places: Vec<u64>,
+    places: Vec<u64>,
     /// For each virtual row: its offset minus the end of the row before it in the same file (0 for the first), zigzag.
-    pub(super) gaps: Vec<u64>,
+    gaps: Vec<u64>,
     /// The files in the order of first use.
-    pub(super) files: Vec<FileKey>,
+    files: Vec<FileKey>,
 }
 
 impl ColumnCodec for Entry {
@@ -201,10 +195,6 @@ impl ColumnCodec for Entry {
         Ok(ManifestColumns { kinds, sizes, inline, places, gaps, files })
     }
 
-    fn read_version1<'a>(node: &fb::Node<'a>, count: usize) -> Result<ManifestColumns<'a>, Misfit> {
-        version1::manifest(node, count)
-    }
-
     fn rows(columns: ManifestColumns<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
         if columns.inline.len() >= limits::NODE {
             return misfit(format!("its inline values have {} bytes, as many as no node has", columns.inline.len()));
@@ -257,15 +247,15 @@ fn check_files(files: &[FileKey], places: &[u64]) -> Result<(), Misfit> {
 }
 
 /// Adds a file as a leaf of the manifest lists it.
-pub(super) fn push_file(files: &mut Vec<FileKey>, text: &str) -> Result<(), Misfit> {
+fn push_file(files: &mut Vec<FileKey>, text: &str) -> Result<(), Misfit> {
     files.push(FileKey::from_map_key(&MapKey::new(text)).map_err(|e| Misfit(e.to_string()))?);
     Ok(())
 }
 
 /// The columns of a leaf of a history: lengths of summaries, and these end to end.
 pub(crate) struct HistoryColumns<'a> {
-    pub(super) lengths: Vec<u64>,
-    pub(super) summaries: &'a [u8],
+    lengths: Vec<u64>,
+    summaries: &'a [u8],
 }
 
 impl ColumnCodec for HistoryEntry {
@@ -283,10 +273,6 @@ impl ColumnCodec for HistoryEntry {
         let lengths = input.column(count, "lengths of summaries")?;
         let summaries = input.bytes(sum(lengths.iter().copied()), "summaries")?;
         Ok(HistoryColumns { lengths, summaries })
-    }
-
-    fn read_version1<'a>(node: &fb::Node<'a>, count: usize) -> Result<HistoryColumns<'a>, Misfit> {
-        version1::history(node, count)
     }
 
     fn rows(columns: HistoryColumns<'_>, keys: Vec<MapKey>, digests: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {

@@ -3,27 +3,26 @@
 use std::borrow::Cow;
 
 use super::at_rest::{ColumnCodec, Digests};
-use super::{Leaf, VirtualFile, version1};
+use super::{Leaf, VirtualFile};
 use crate::format::column::{ColumnReader, ColumnWriter, Misfit, Slices, misfit, sum, unzigzag, zigzag};
 use crate::format::envelope::DIGEST as DIGEST_LENGTH;
-use crate::format::generated::node as fb;
 use crate::key::MapKey;
 use crate::text::hex;
 use crate::time::Timestamp;
 
-pub(super) const SIZE: u64 = 1;
-pub(super) const MODIFIED: u64 = 2;
-pub(super) const ETAG: u64 = 4;
+const SIZE: u64 = 1;
+const MODIFIED: u64 = 2;
+const ETAG: u64 = 4;
 /// The `ETag` begins with 32 lower-case hex digits, kept as 16 bytes.
-pub(super) const ETAG_HEX: u64 = 8;
-pub(super) const VERSION: u64 = 16;
-pub(super) const DIGEST: u64 = 32;
-/// The digest is a multihash of sha2-256, of which the last 32 bytes are kept. Not in version 1.
+const ETAG_HEX: u64 = 8;
+const VERSION: u64 = 16;
+const DIGEST: u64 = 32;
+/// The digest is a multihash of sha2-256, of which the last 32 bytes are kept.
 const DIGEST_SHA2: u64 = 64;
 const ALL: u64 = 127;
 
 /// How many bytes 32 hex digits make.
-pub(super) const SHORT_ETAG: usize = 16;
+const SHORT_ETAG: usize = 16;
 
 /// What a multihash of sha2-256 begins with.
 const SHA2: [u8; 2] = [0x12, 32];
@@ -62,27 +61,27 @@ fn from_hex(etag: &[u8]) -> Option<([u8; SHORT_ETAG], &[u8])> {
     Some((out, rest))
 }
 
-/// The columns of a leaf of the files, whichever version they come from.
+/// The columns of a leaf of the files.
 #[derive(Default)]
 pub(crate) struct FileColumns<'a> {
     /// For each row, what it has.
-    pub(super) present: Vec<u64>,
-    pub(super) sizes: Vec<u64>,
+    present: Vec<u64>,
+    sizes: Vec<u64>,
     /// Differences from the row before that has one, zigzag.
-    pub(super) modified: Vec<u64>,
+    modified: Vec<u64>,
     /// For each row with an `ETag`, how long it is without the digits kept as 16 bytes.
-    pub(super) etag_lengths: Vec<u64>,
-    pub(super) etags: Cow<'a, [u8]>,
-    pub(super) short_etags: Cow<'a, [u8]>,
-    pub(super) version_lengths: Vec<u64>,
-    pub(super) versions: Cow<'a, [u8]>,
-    pub(super) digest_lengths: Vec<u64>,
-    pub(super) digests: Cow<'a, [u8]>,
-    pub(super) short_digests: Cow<'a, [u8]>,
+    etag_lengths: Vec<u64>,
+    etags: Cow<'a, [u8]>,
+    short_etags: Cow<'a, [u8]>,
+    version_lengths: Vec<u64>,
+    versions: Cow<'a, [u8]>,
+    digest_lengths: Vec<u64>,
+    digests: Cow<'a, [u8]>,
+    short_digests: Cow<'a, [u8]>,
     /// Differences from the row before, zigzag.
-    pub(super) pinned_at: Vec<u64>,
-    pub(super) refs: Vec<u64>,
-    pub(super) bytes: Vec<u64>,
+    pinned_at: Vec<u64>,
+    refs: Vec<u64>,
+    bytes: Vec<u64>,
 }
 
 impl FileColumns<'_> {
@@ -160,7 +159,7 @@ impl ColumnCodec for VirtualFile {
     }
 
     fn read_columns<'a>(input: &mut ColumnReader<'a>, count: usize) -> Result<FileColumns<'a>, Misfit> {
-        let present = check_present(input.column(count, "rows")?, ALL)?;
+        let present = check_present(input.column(count, "rows")?)?;
         let with = |bits: u64, but: u64| present.iter().filter(|has| **has & (bits | but) == bits).count();
         let sizes = input.column(with(SIZE, 0), "sizes")?;
         let modified = input.column(with(MODIFIED, 0), "dates")?;
@@ -190,10 +189,6 @@ impl ColumnCodec for VirtualFile {
             refs,
             bytes,
         })
-    }
-
-    fn read_version1<'a>(node: &fb::Node<'a>, count: usize) -> Result<FileColumns<'a>, Misfit> {
-        version1::files(node, count)
     }
 
     fn rows(columns: FileColumns<'_>, keys: Vec<MapKey>, _: &mut Digests<'_>) -> Result<Leaf<Self>, Misfit> {
@@ -228,9 +223,9 @@ impl ColumnCodec for VirtualFile {
     }
 }
 
-/// Refuses bits that are not among `all`, and those that say how something is kept that is not there.
-pub(super) fn check_present(present: Vec<u64>, all: u64) -> Result<Vec<u64>, Misfit> {
-    let wrong = |bits: &u64| bits & !all != 0 || bits & (ETAG | ETAG_HEX) == ETAG_HEX || bits & (DIGEST | DIGEST_SHA2) == DIGEST_SHA2;
+/// Refuses unknown bits, and those that say how something is kept that is not there.
+fn check_present(present: Vec<u64>) -> Result<Vec<u64>, Misfit> {
+    let wrong = |bits: &u64| bits & !ALL != 0 || bits & (ETAG | ETAG_HEX) == ETAG_HEX || bits & (DIGEST | DIGEST_SHA2) == DIGEST_SHA2;
     match present.iter().find(|bits| wrong(bits)) {
         Some(bits) => misfit(format!("a row says {bits:#x} of what it has")),
         None => Ok(present),

@@ -4,7 +4,6 @@ mod at_rest;
 mod at_rest_files;
 mod canonical;
 mod check;
-mod version1;
 
 use std::fmt;
 

@@ -1,5 +1,4 @@
-//! Frozen bytes: what was written under format v1 is read, and written again, byte for byte; what was written under an
-//! earlier at-rest version is read.
+//! Frozen bytes: what was written under format v1 is read, and written again, byte for byte.
 //!
 //! The files and what each proves are registered in `data/README.md`.
 
@@ -49,8 +48,6 @@ fn node<V: Value>(name: &str, node: &Node<V>, id: &str) {
     assert_eq!(&Node::<V>::decode_canonical(&canonical, HASH).unwrap(), node, "{name}");
     assert_eq!(node.canonical(), canonical, "{name}");
     assert_eq!(NodeId::of(HASH, &canonical).to_string(), id, "{name}");
-    let old = bytes(&format!("{name}.at-rest-1.hex"));
-    assert_eq!(&Node::<V>::decode_verified(&old, node.id(HASH)).unwrap(), node, "{name}");
     let stored = frozen(&format!("{name}.at-rest-2.hex"), &node.encode_at_rest());
     assert_eq!(&Node::<V>::decode_verified(&stored, node.id(HASH)).unwrap(), node, "{name}");
     assert_eq!(node.encode_at_rest(), stored, "{name}");
@@ -100,8 +97,6 @@ fn snapshot(name: &str, object: &SnapshotObject, id: &str) {
     assert_eq!(Commit::decode_canonical(&canonical, HASH).unwrap(), object.commit, "{name}");
     assert_eq!(object.commit.canonical(), canonical, "{name}");
     assert_eq!(SnapshotId::of(HASH, &canonical).to_string(), id, "{name}");
-    let old = bytes(&format!("{name}.at-rest-1.hex"));
-    assert_eq!(&SnapshotObject::decode_verified(&old, object.commit.id(HASH)).unwrap(), object, "{name}");
     let stored = frozen(&format!("{name}.at-rest-2.hex"), &object.encode());
     assert_eq!(&SnapshotObject::decode_verified(&stored, object.commit.id(HASH)).unwrap(), object, "{name}");
     assert_eq!(object.encode(), stored, "{name}");
@@ -137,11 +132,6 @@ fn envelope(stored: &[u8], kind: u8) -> (u8, usize, &[u8], &[u8]) {
 
 #[test]
 fn the_envelope_has_not_moved() {
-    let stored = bytes("manifest-empty.at-rest-1.hex");
-    let (version, decoded, beside, frame) = envelope(&stored, 2);
-    assert_eq!((version, beside, &frame[..4]), (1, &[][..], &[0x28, 0xb5, 0x2f, 0xfd][..]), "a zstd frame, and no digests");
-    assert_eq!(zstd::bulk::decompress(frame, 1 << 20).unwrap().len(), decoded);
-
     let stored = Node::<Entry>::Leaf(Leaf { entries: Vec::new() }).encode_at_rest();
     let (version, decoded, beside, frame) = envelope(&stored, 2);
     assert_eq!((version, decoded, beside), (2, frame.len(), &[][..]), "as it is, which is shorter");
@@ -197,8 +187,7 @@ fn the_document_shows_the_frozen_bytes() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md")).unwrap();
     let squeezed: String = text.split_whitespace().collect();
     let empty = Node::<Entry>::Leaf(Leaf { entries: Vec::new() });
-    let old = bytes("manifest-empty.at-rest-1.hex");
-    for bytes in [samples::first_commit().canonical(), empty.encode_at_rest(), old, empty.canonical()] {
+    for bytes in [samples::first_commit().canonical(), empty.encode_at_rest(), empty.canonical()] {
         let hex = hex(&bytes);
         assert!(squeezed.contains(&hex), "docs/format.md does not show {hex}");
     }

@@ -232,6 +232,10 @@ fn a_flipped_bit_at_rest_is_corrupt_and_a_newer_version_unsupported() {
             assert!(error.to_string().contains(&id.to_string()), "{error}");
         }
     }
+    // The form before the first release.
+    let mut first = stored.clone();
+    first[9] = 1;
+    assert_eq!(Node::<VirtualFile>::decode_verified(&first, id).unwrap_err().kind(), ErrorKind::Unsupported);
     let checksum = Node::<VirtualFile>::decode_verified(
         &{
             let mut b = stored;
