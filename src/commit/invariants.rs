@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::Commit;
 use crate::snapshot::Snapshot;
+use crate::time::Timestamp;
 
 type Check = fn(next: &Commit, parent: &Snapshot) -> Result<(), String>;
 
@@ -30,13 +31,14 @@ fn containers_are_sorted(next: &Commit, _: &Snapshot) -> Result<(), String> {
     if next.containers.is_sorted_by(|a, b| a.name < b.name) { Ok(()) } else { Err("has its containers out of order".to_owned()) }
 }
 
-/// A line that does not know its beginning does not learn it from a commit.
+/// A child's history reaches back as far as its parent's, or begins with the parent.
 fn horizon_is_kept(next: &Commit, parent: &Snapshot) -> Result<(), String> {
-    match (parent.commit().since, next.since) {
-        (Some(before), Some(now)) if before == now => Ok(()),
-        (None, _) => Ok(()),
-        (before, now) => Err(format!("reaches back to {now:?}, its parent to {before:?}")),
+    let parent = parent.commit();
+    if next.since == parent.since || next.since == Some(parent.time) {
+        return Ok(());
     }
+    let shown = |time: Option<Timestamp>| time.map_or_else(|| "its beginning".to_owned(), |time| time.to_string());
+    Err(format!("has a history back to {}, its parent back to {}", shown(next.since), shown(parent.since)))
 }
 
 const PUBLISH: &[Check] = &[time_runs_forward, follows_the_tip, places_only_grow, containers_are_sorted, horizon_is_kept];

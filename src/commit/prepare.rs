@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream;
-
 use super::draft::Draft;
 use super::{CommitOptions, invariants};
 use crate::error::{Error, Result};
 use crate::format::{Commit, Node, Roots, SnapshotObject};
-use crate::history::{Line, history_entry};
+use crate::history::{Behind, Line};
 use crate::id::{NodeId, SnapshotId};
-use crate::map::{Map, NodeSource, build};
+use crate::map::NodeSource;
 use crate::objects::{CachedValue, Objects, Uploads};
 use crate::refs::Ref;
 use crate::session::WriteSession;
@@ -90,28 +88,16 @@ fn require_not_in_future(branch: &Ref, last: Timestamp, now: Timestamp) -> Resul
 
 /// The commit that makes `draft` the child of `parent`.
 pub(crate) async fn child_of(parent: &Snapshot, draft: Draft, stamp: Stamp, uploads: &mut Uploads) -> Result<Commit> {
-    let (history, since) = extend_history(parent, uploads).await?;
+    let Behind { root: history, since } = extend_history(parent, uploads).await?;
     let Draft { manifest, files, containers, places } = draft;
     let Stamp { time, message, author, meta } = stamp;
     Ok(Commit { manifest, files, history, parents: vec![parent.id()], since, containers, places, time, message, author, meta })
 }
 
-/// The history map of a child of `parent`, and how far it reaches back if not to the beginning.
-pub(crate) async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<(NodeId, Option<Timestamp>)> {
-    let objects = parent.repository().objects();
-    let commit = parent.commit();
-    let (key, entry) = history_entry(parent.id(), commit);
-    if Line::of(parent).is_shallow().await? {
-        let entries = stream::iter([Ok((key, entry))]);
-        let built = build(entries, objects.shape(), uploads).await?;
-        return Ok((built.root, Some(commit.time)));
-    }
-    let history = Map::new(objects, commit.history);
-    if history.find(key.as_str()).await?.is_some() {
-        return Err(Error::corrupt(format!("the history of snapshot {} lists its own time", parent.id())));
-    }
-    let edits = [(key, Some(entry))];
-    Ok((history.edit(&edits, objects.shape(), uploads).await?.root, commit.since))
+/// The history of a child of `parent`.
+async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<Behind> {
+    let line = Line::of(parent);
+    if line.is_shallow().await? { line.restarted(uploads).await } else { line.extended(uploads).await }
 }
 
 /// The snapshot object: the commit and copies of the small roots, which save a reader a round trip.

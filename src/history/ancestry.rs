@@ -1,11 +1,13 @@
 //! The line behind a commit, from its history map alone.
 
+use futures::stream;
+
 use super::Resolved;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, HistoryEntry};
-use crate::id::SnapshotId;
+use crate::id::{NodeId, SnapshotId};
 use crate::key::MapKey;
-use crate::map::{Map, NodeSource, Span};
+use crate::map::{Map, NodeSink, Span, build};
 use crate::objects::Objects;
 use crate::snapshot::Snapshot;
 use crate::storage::ObjectName;
@@ -17,8 +19,24 @@ pub(crate) fn history_key(time: Timestamp) -> MapKey {
 }
 
 /// What the history maps of its descendants hold of a commit.
-pub(crate) fn history_entry(id: SnapshotId, commit: &Commit) -> (MapKey, HistoryEntry) {
+fn history_entry(id: SnapshotId, commit: &Commit) -> (MapKey, HistoryEntry) {
     (history_key(commit.time), HistoryEntry { id, summary: commit.summary().to_owned() })
+}
+
+/// What a commit says of the line behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// The root of its history map.
+    pub(crate) root: NodeId,
+    /// The time before which the map lists nothing although the line goes on; `None`: the map begins with the line.
+    pub(crate) since: Option<Timestamp>,
+}
+
+impl Behind {
+    /// What `commit` says.
+    pub(crate) const fn of(commit: &Commit) -> Self {
+        Self { root: commit.history, since: commit.since }
+    }
 }
 
 /// A commit together with its id and the repository's objects.
@@ -35,20 +53,61 @@ impl<'a> Line<'a> {
         Line { objects: snapshot.repository().objects(), id: snapshot.id(), commit: snapshot.commit() }
     }
 
-    /// Whether the commit came here without its history.
+    /// Whether the commit was imported without its history.
+    ///
+    /// Loads the nodes at the end of the history map. `Corrupt` when they are missing or damaged, or when the map does not end with
+    /// the parent, and no import recorded that the history is not here.
     pub(crate) async fn is_shallow(&self) -> Result<bool> {
-        match NodeSource::<HistoryEntry>::load(self.objects, self.commit.history).await {
-            Ok(_) => Ok(false),
-            // The marker tells a boundary from damage; it is asked for only when the history is not there.
-            Err(e) if e.kind() == ErrorKind::Corrupt => {
-                let marker = self.objects.storage().get(&ObjectName::shallow(&self.id), None).await?;
-                if marker.is_some() { Ok(true) } else { Err(e) }
+        let wrong = match self.is_behind().await {
+            Ok(true) => return Ok(false),
+            // An imported commit names a history map by its id alone: a map of another line may be here under that id.
+            Ok(false) => {
+                Error::corrupt(format!("the history {} of snapshot {} does not end with its parent", self.commit.history, self.id))
             }
-            Err(e) => Err(e),
+            Err(e) if e.kind() == ErrorKind::Corrupt => e,
+            Err(e) => return Err(e),
+        };
+        // The marker distinguishes a shallow commit from a damaged one. It costs a request, so it is read only here.
+        let marker = self.objects.storage().get(&ObjectName::shallow(&self.id), None).await?;
+        if marker.is_some() { Ok(true) } else { Err(wrong) }
+    }
+
+    /// Whether the history map ends with the first parent, and begins where the commit says.
+    async fn is_behind(&self) -> Result<bool> {
+        let last = self.history().scan_back(Span::all()).next().await?;
+        let ends_right = match (&last, self.commit.parents.first()) {
+            (None, None) => true,
+            (Some((key, entry)), Some(parent)) => entry.id == *parent && parse_history_key(key)? < self.commit.time,
+            _ => false,
+        };
+        match self.commit.since.filter(|_| ends_right) {
+            None => Ok(ends_right),
+            Some(since) => {
+                let first = self.history().scan(Span::all()).next().await?;
+                Ok(first.is_some_and(|(key, _)| key == history_key(since)))
+            }
         }
     }
 
-    /// Refuses to look behind a commit that came here without its history.
+    /// The history of a child of this commit: that of this commit, and the commit itself.
+    ///
+    /// Requires that the commit is not [shallow](Self::is_shallow). `Corrupt` when its history lists the commit's own time.
+    pub(crate) async fn extended(&self, sink: &mut impl NodeSink<HistoryEntry>) -> Result<Behind> {
+        let (key, entry) = history_entry(self.id, self.commit);
+        if self.history().find(key.as_str()).await?.is_some() {
+            return Err(Error::corrupt(format!("the history of snapshot {} lists its own time", self.id)));
+        }
+        let root = self.history().edit(&[(key, Some(entry))], self.objects.shape(), sink).await?.root;
+        Ok(Behind { root, since: self.commit.since })
+    }
+
+    /// The history of a child that begins with this commit: what a commit on top of a shallow one has.
+    pub(crate) async fn restarted(&self, sink: &mut impl NodeSink<HistoryEntry>) -> Result<Behind> {
+        let entries = stream::iter([Ok(history_entry(self.id, self.commit))]);
+        Ok(Behind { root: build(entries, self.objects.shape(), sink).await?.root, since: Some(self.commit.time) })
+    }
+
+    /// `NotFound` when the commit was imported without its history.
     pub(crate) async fn require_history(&self) -> Result<()> {
         if self.is_shallow().await? { Err(unknown_before(self.commit.time)) } else { Ok(()) }
     }
@@ -59,7 +118,7 @@ impl<'a> Line<'a> {
 
     /// The latest commit of the line that is not later than `time`, this one included.
     ///
-    /// `None` when the line began later; `NotFound` when it is not known here what came before.
+    /// `None` when the line began later; `NotFound` when the history does not reach back that far.
     pub(crate) async fn floor(&self, time: Timestamp) -> Result<Option<(Timestamp, SnapshotId)>> {
         if self.commit.time <= time {
             return Ok(Some((self.commit.time, self.id)));
@@ -102,7 +161,7 @@ impl<'a> Line<'a> {
         Ok(found.is_some_and(|entry| entry.id == id))
     }
 
-    /// Refuses a question about a time that lies before what this repository knows.
+    /// `NotFound` when `time` lies before the first commit that the history map lists, and the line goes on before it.
     pub(crate) fn require_known(&self, time: Timestamp) -> Result<()> {
         match self.commit.since {
             Some(since) if time < since => Err(unknown_before(since)),

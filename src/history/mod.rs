@@ -11,7 +11,7 @@ mod resolve;
 mod revision;
 mod totals;
 
-pub(crate) use ancestry::{Line, history_entry, history_key};
+pub(crate) use ancestry::{Behind, Line, history_key};
 pub use as_of::AsOf;
 pub use diff::Change;
 pub use key_history::{KeyEvent, KeyVersion};

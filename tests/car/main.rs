@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod chains;
 mod flight;
 mod node;
 #[path = "../support/mod.rs"]

@@ -19,6 +19,13 @@ impl Clock for Ticking {
     }
 }
 
+impl Ticking {
+    /// Begins `micros` later than the others.
+    pub(crate) const fn beginning(micros: i64) -> Self {
+        Self(AtomicI64::new(micros))
+    }
+}
+
 pub(crate) fn options() -> OpenOptions {
     OpenOptions::default().clock(Arc::new(Ticking::default())).without_pauses()
 }

@@ -333,9 +333,16 @@ impl<'r> Blocks<'r> {
                 "the CAR file ends at byte {end} and lacks blocks that are linked in it, among them {cid}: it is truncated, or not whole"
             )));
         }
+        let commit = self.commit.take().ok_or_else(|| Error::corrupt(format!("the CAR file lacks its root {}", self.root)))?;
+        // Other maps have the same empty root, and that one alone.
+        if !commit.parents.is_empty() && self.known.contains_key(&commit.history.to_bytes()) {
+            return Err(Error::corrupt(format!(
+                "the history of version {} is node {}, a part of another of its maps",
+                self.root, commit.history
+            )));
+        }
         self.uploads.finish().await?;
         self.puts.finish().await?;
-        let commit = self.commit.ok_or_else(|| Error::corrupt(format!("the CAR file lacks its root {}", self.root)))?;
         Ok(Version { id: self.root, commit })
     }
 }

@@ -10,6 +10,7 @@ mod ahead;
 mod blocks;
 mod chunks;
 mod finish;
+mod origin;
 mod puts;
 
 use std::collections::BTreeMap;

@@ -7,11 +7,21 @@ use super::reach::Versions;
 use super::{Verifier, is_damage};
 use crate::error::Result;
 use crate::format::{Commit, HistoryEntry};
-use crate::history::{history_entry, history_key};
+use crate::history::{Behind, Line, history_key};
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::map::{Map, Nowhere, build};
 use crate::storage::ObjectName;
 use crate::time::Timestamp;
+
+/// What a history turned out to be.
+enum LineJudgement {
+    /// The line behind its commit.
+    Right,
+    /// It cannot be told: a node or the parent cannot be read.
+    Unknown,
+    /// Another one. Names keys that should not be in it or that it lacks.
+    Wrong { message: String, keys: Vec<String> },
+}
 
 /// How many keys a finding names.
 const SHOWN: usize = 5;
@@ -20,69 +30,79 @@ impl Verifier<'_> {
     /// Checks the history of a version whose parents have been checked.
     pub(super) async fn check_line(&self, versions: &mut Versions, id: SnapshotId) -> Result<()> {
         let Some(commit) = versions.commits.get(&id).cloned() else { return Ok(()) };
-        if self.is_shallow(id, &commit).await? {
+        let storage = self.repository.storage();
+        let is_marked = storage.get(&ObjectName::shallow(&id), None).await?.is_some();
+        if is_marked && storage.get(&ObjectName::node(MapKind::History, &commit.history), None).await?.is_none() {
             versions.shallow.insert(id);
             return Ok(());
         }
         let record = self.map::<HistoryEntry>(id, commit.history).await?;
-        let wrong = if record.findings.is_empty() { self.compare_line(versions, &commit).await } else { Ok(Some(None)) };
-        let wrong = match wrong {
-            Ok(wrong) => wrong,
-            Err(e) if is_damage(e.kind()) => Some(Some((e.to_string(), Vec::new()))),
+        let judged = if record.findings.is_empty() { self.compare_line(versions, &commit).await } else { Ok(LineJudgement::Unknown) };
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(e) if is_damage(e.kind()) => LineJudgement::Wrong { message: e.to_string(), keys: Vec::new() },
             Err(e) => return Err(e),
         };
-        let Some(wrong) = wrong else { return Ok(()) };
-        versions.unsure.insert(id);
-        if let Some((message, keys)) = wrong {
-            let mut finding = Finding::new(FindingKind::History, ObjectName::node(MapKind::History, &commit.history), message).version(id);
-            finding.keys = keys;
-            self.findings.add(finding);
+        match judged {
+            LineJudgement::Right => {}
+            // Its parent is not here, and nothing proves the history that it names.
+            LineJudgement::Unknown if is_marked && commit.parents.first().is_some_and(|first| !versions.is_known(first)) => {
+                versions.shallow.insert(id);
+            }
+            LineJudgement::Unknown => {
+                versions.unsure.insert(id);
+            }
+            // It was imported with a history that nothing proved then. Another line's map is here under that id, which no reader shows.
+            LineJudgement::Wrong { .. } if is_marked => {
+                versions.shallow.insert(id);
+            }
+            LineJudgement::Wrong { message, keys } => {
+                versions.unsure.insert(id);
+                let object = ObjectName::node(MapKind::History, &commit.history);
+                let mut finding = Finding::new(FindingKind::History, object, message).version(id);
+                finding.keys = keys;
+                self.findings.add(finding);
+            }
         }
         Ok(())
     }
 
-    /// Whether a version came here without its history: its absence is then no loss.
-    async fn is_shallow(&self, id: SnapshotId, commit: &Commit) -> Result<bool> {
-        let storage = self.repository.storage();
-        let history = ObjectName::node(MapKind::History, &commit.history);
-        if storage.get(&ObjectName::shallow(&id), None).await?.is_none() {
-            return Ok(false);
-        }
-        Ok(storage.get(&history, None).await?.is_none())
-    }
-
-    /// What is wrong with a history that could be read; `Some(None)`: it cannot be told.
-    async fn compare_line(&self, versions: &Versions, commit: &Commit) -> Result<Option<Option<(String, Vec<String>)>>> {
-        let shape = self.objects.shape();
+    /// Compares a history that could be read with the two that a child of its parent may have: that of the parent and the parent
+    /// itself, or one that begins with the parent.
+    async fn compare_line(&self, versions: &Versions, commit: &Commit) -> Result<LineJudgement> {
+        let wrong = |message: String, keys| Ok(LineJudgement::Wrong { message, keys });
         let Some(first) = commit.parents.first() else {
-            let empty = build::<HistoryEntry, _>(stream::empty(), shape, &mut Nowhere).await?.root;
-            let is_right = empty == commit.history && commit.since.is_none();
-            return Ok((!is_right).then(|| Some(("it has entries, though its commit has no parent".to_owned(), Vec::new()))));
+            let empty = build::<HistoryEntry, _>(stream::empty(), self.objects.shape(), &mut Nowhere).await?.root;
+            return if empty == commit.history && commit.since.is_none() {
+                Ok(LineJudgement::Right)
+            } else {
+                wrong("it has entries, though its commit has no parent".to_owned(), Vec::new())
+            };
         };
-        let Some(parent) = versions.commits.get(first).filter(|_| !versions.unsure.contains(first)) else { return Ok(Some(None)) };
+        let Some(parent) = versions.commits.get(first).filter(|_| !versions.unsure.contains(first)) else {
+            return Ok(LineJudgement::Unknown);
+        };
         if parent.time >= commit.time {
-            return Ok(Some(Some((format!("its commit is stamped {}, the parent {}", commit.time, parent.time), Vec::new()))));
+            return wrong(format!("its commit is stamped {}, the parent {}", commit.time, parent.time), Vec::new());
         }
-        let (key, entry) = history_entry(*first, parent);
+        let (claimed, line) = (Behind::of(commit), Line { objects: &self.objects, id: *first, commit: parent });
+        let restarted = line.restarted(&mut Nowhere).await?;
+        if claimed == restarted {
+            return Ok(LineJudgement::Right);
+        }
         let is_start = versions.shallow.contains(first);
-        let (expected, since) = if is_start {
-            let entries = stream::iter([Ok((key, entry))]);
-            (build(entries, shape, &mut Nowhere).await?.root, Some(parent.time))
-        } else {
-            let map = Map::new(&self.objects, parent.history);
-            (map.edit(&[(key, Some(entry))], shape, &mut Nowhere).await?.root, parent.since)
-        };
-        if expected == commit.history && since == commit.since {
-            return Ok(None);
+        let expected = if is_start { restarted } else { line.extended(&mut Nowhere).await? };
+        if claimed == expected {
+            return Ok(LineJudgement::Right);
         }
         let behind = if is_start { None } else { Some(parent.history) };
         let keys = self.strangers(behind, commit, *first, parent.time).await?;
-        let message = if expected == commit.history {
-            format!("its commit says that it reaches back to {}, it does to {}", shown(commit.since), shown(since))
+        let message = if claimed.root == expected.root {
+            format!("its commit says that it reaches back to {}, it does to {}", shown(claimed.since), shown(expected.since))
         } else {
             format!("it is not the history of the parent {first} and that parent")
         };
-        Ok(Some(Some((message, keys))))
+        wrong(message, keys)
     }
 
     /// Entries that should not be in a history, that lack in it, or that are others than they should be.

@@ -10,6 +10,7 @@ use super::finding::{Finding, FindingKind};
 use super::{Verifier, is_damage};
 use crate::error::Result;
 use crate::format::{Commit, HistoryEntry, SnapshotObject};
+use crate::history::Line;
 use crate::id::SnapshotId;
 use crate::map::{Map, Span};
 use crate::refs::{Ref, RefKind, RefName};
@@ -32,6 +33,11 @@ pub(super) struct Versions {
 }
 
 impl Versions {
+    /// Whether the snapshot is here, or lost.
+    pub(super) fn is_known(&self, id: &SnapshotId) -> bool {
+        self.commits.contains_key(id) || self.lost.contains_key(id)
+    }
+
     /// Every version, parents before children.
     pub(super) fn oldest_first(&self) -> Vec<SnapshotId> {
         let by_time: BTreeSet<(Timestamp, SnapshotId)> = self.commits.iter().map(|(id, commit)| (commit.time, *id)).collect();
@@ -130,9 +136,8 @@ impl Verifier<'_> {
                 Err(e) => return Err(e),
             }
         } else {
-            // A parent that was not imported with its child is no loss.
             if let Some(child) = child
-                && self.repository.storage().get(&ObjectName::shallow(&child), None).await?.is_some()
+                && self.was_left_out(versions, id, child).await?
             {
                 return Ok(None);
             }
@@ -142,6 +147,22 @@ impl Verifier<'_> {
         let at = self.findings.add(Finding::new(kind, name, message).version(child.unwrap_or(id)));
         versions.lost.insert(id, at);
         Ok(None)
+    }
+
+    /// Whether an absent snapshot was not imported with `child`, which names it: then it is not lost.
+    async fn was_left_out(&self, versions: &Versions, id: SnapshotId, child: SnapshotId) -> Result<bool> {
+        if self.repository.storage().get(&ObjectName::shallow(&child), None).await?.is_none() {
+            return Ok(false);
+        }
+        let Some(commit) = versions.commits.get(&child) else { return Ok(false) };
+        if commit.parents.iter().skip(1).any(|parent| *parent == id) {
+            return Ok(true);
+        }
+        // The history came with a later import, and with it everything that it lists.
+        match (Line { objects: &self.objects, id: child, commit }).is_shallow().await {
+            Err(e) if is_damage(e.kind()) => Ok(true),
+            answer => answer,
+        }
     }
 
     /// What a history lists, as far as it can be read: behind a snapshot that is lost, nothing else tells.

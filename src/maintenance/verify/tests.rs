@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::{Finding, FindingKind, VerifyScope};
 use crate::car::ImportTarget;
-use crate::commit::{extend_history, with_roots};
+use crate::commit::with_roots;
 use crate::error::ErrorKind;
 use crate::format::{Commit, Entry, HistoryEntry, VirtualFile};
 use crate::handle::{CreateOptions, OpenOptions, Repository};
+use crate::history::Line;
 use crate::id::{HashAlgorithm, SnapshotId};
 use crate::key::{Key, MapKey};
 use crate::map::{Map, Shape, Span, build};
@@ -42,8 +43,8 @@ async fn forged(base: &Snapshot, change: impl AsyncFnOnce(&mut Commit, &mut Uplo
     let objects = repository.objects();
     let mut uploads = Uploads::new(objects);
     let mut commit = base.commit().clone();
-    let (history, since) = extend_history(base, &mut uploads).await.unwrap();
-    (commit.history, commit.since) = (history, since);
+    let behind = Line::of(base).extended(&mut uploads).await.unwrap();
+    (commit.history, commit.since) = (behind.root, behind.since);
     commit.parents = vec![base.id()];
     commit.time = commit.time.next();
     commit.message = "forged".to_owned();

@@ -47,6 +47,26 @@ fn a_version_goes_into_a_file_and_comes_out_under_the_same_id() {
     assert!(log.err.contains("is not in this repository"), "{}", log.err);
 }
 
+/// The third hop ended with exit 70: a version committed on a shallow one could be imported, and then not committed on.
+#[test]
+fn versions_are_committed_on_wherever_they_travel() {
+    let (sandbox, other, _) = two();
+    let third = sandbox.text("third");
+    sandbox.mkdir("third");
+    sandbox.firn(&["-R", &third, "init"]).ok();
+    let home = sandbox.text("repo");
+    let places = [&home, &other, &third, &home, &other];
+    for (n, hop) in places.windows(2).enumerate() {
+        let car = sandbox.text(&format!("{n}.car"));
+        let revision = if n == 0 { "main" } else { "x" };
+        let id = sandbox.firn(&["-R", hop[0], "car", "export", revision, &car]).ok();
+        assert_eq!(sandbox.firn(&["-R", hop[1], "car", "import", &car, "--branch", "x"]).ok(), id);
+        let value = sandbox.write("value", noise(100 + n as u64, 2000));
+        sandbox.firn(&["-R", hop[1], "put", value.to_str().unwrap(), &format!("hop/{n}"), "--branch", "x"]).ok();
+        sandbox.firn(&["-R", hop[1], "verify", "--all"]).ok();
+    }
+}
+
 #[test]
 fn files_that_exist_stay_and_damaged_ones_are_refused() {
     let (sandbox, other, _) = two();

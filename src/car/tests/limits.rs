@@ -1,20 +1,11 @@
-//! What needs limits that nobody else may set.
+//! The limits of an import and of a plan, with other values than callers can set.
 
-use std::sync::Arc;
-
-use super::ImportTarget;
-use super::import::Limits;
-use crate::carfile::{Block, CarReader, CarWriter, Sections};
+use super::{blocks_of, empty, joined};
+use crate::car::ImportTarget;
+use crate::car::import::Limits;
 use crate::error::ErrorKind;
-use crate::handle::{CreateOptions, OpenOptions, Repository};
 use crate::key::Key;
 use crate::snapshot::Snapshot;
-use crate::storage::Memory;
-
-async fn empty() -> Repository {
-    let create = CreateOptions::from(OpenOptions::default().without_pauses());
-    Repository::create_storage(Arc::new(Memory::new()), create).await.unwrap()
-}
 
 async fn filled() -> Snapshot {
     let repository = empty().await;
@@ -76,25 +67,6 @@ async fn limits_are_kept() {
     assert!(error.to_string().contains("up to byte"), "{error}");
 }
 
-async fn blocks_of(file: &[u8]) -> Vec<Block> {
-    let mut reader = CarReader::open(file).await.unwrap();
-    let mut blocks = Vec::new();
-    while let Some(section) = reader.next_section().await.unwrap() {
-        blocks.push(section.verify().unwrap());
-    }
-    blocks
-}
-
-async fn joined(snapshot: &Snapshot, blocks: &[Block]) -> Vec<u8> {
-    let mut sections = Sections::default();
-    for block in blocks {
-        sections.push(&block.cid, &block.data).unwrap();
-    }
-    let mut writer = CarWriter::start(Vec::new(), &[snapshot.id().cid()]).await.unwrap();
-    writer.write(&sections).await.unwrap();
-    writer.finish().await.unwrap().0
-}
-
 #[tokio::test]
 async fn chunks_that_begin_and_do_not_end_are_counted() {
     let snapshot = filled().await;
@@ -105,7 +77,7 @@ async fn chunks_that_begin_and_do_not_end_are_counted() {
     let late = blocks.iter().position(|block| block.data.len() == 1 << 20 && block.data[3] == 7).unwrap();
     let late = blocks.remove(late);
     blocks.push(late);
-    let turned = joined(&snapshot, &blocks).await;
+    let turned = joined(snapshot.id(), &blocks).await;
     let limits = Limits::default();
     import(&turned, Limits { open: 2, ..limits }).await.unwrap();
     let error = import(&turned, Limits { open: 1, ..limits }).await.unwrap_err();
@@ -140,7 +112,7 @@ async fn no_block_begins_more_chunks_than_may_be_open() {
         (0x55, _) => 1,
         _ => 2,
     });
-    let turned = joined(&snapshot, &blocks).await;
+    let turned = joined(snapshot.id(), &blocks).await;
     import(&turned, Limits::default()).await.unwrap();
     // Every chunk that is begun takes a leaf; there is room for three of them.
     let limits = Limits { open: 2, assembled: 3 << 20, repeats: 0, ..Limits::default() };
