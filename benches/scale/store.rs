@@ -172,10 +172,10 @@ impl Storage for Probe {
         self.request(self.inner.put_many(objects)).await
     }
 
-    fn writer(&self, name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+    fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
         // What is written at a distance or let go is put whole.
         let as_it_is = self.chunks == Chunks::Keep && self.delay.load(Ordering::Relaxed) == 0;
-        as_it_is.then(|| self.inner.writer(name))?
+        as_it_is.then(|| self.inner.writer())?
     }
 
     async fn barrier(&self) -> Result<()> {

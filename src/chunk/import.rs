@@ -100,7 +100,7 @@ impl Assembler {
             return Err(Error::corrupt(message));
         }
         if !self.has_begun() {
-            self.payload = match self.chunks.storage.writer(&ObjectName::chunk(&self.id)) {
+            self.payload = match self.chunks.storage.writer() {
                 Some(writer) => Payload::Stored(writer),
                 None => Payload::Held(Vec::new()),
             };
@@ -149,7 +149,7 @@ impl Assembler {
             Payload::Held(pieces) => self.chunks.put(&Hashed::from_tree(tree, pieces)).await,
             Payload::Stored(mut writer) => {
                 writer.write(interior_parts(&tree).concat().into()).await?;
-                writer.finish().await
+                writer.finish(&ObjectName::chunk(&self.id)).await
             }
         }
     }

@@ -25,8 +25,10 @@
 
 mod batch;
 mod import;
+mod pieces;
 mod read;
 mod split;
+mod stream;
 mod write;
 
 #[cfg(test)]
@@ -41,7 +43,9 @@ use crate::unixfs::{LEAF, Layout, MAX_SIZE};
 
 pub(crate) use batch::Sized;
 pub(crate) use import::Assembler;
+pub(crate) use pieces::cut;
 pub(crate) use split::Hashed;
+pub(crate) use stream::{Keep, PIECE, STREAM_COST, StreamedChunk, read_piece};
 
 /// Reads and writes the chunks of one repository. Cheap to clone.
 #[derive(Debug, Clone)]

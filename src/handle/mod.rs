@@ -5,6 +5,7 @@
 
 mod options;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::chunk::ChunkStore;
@@ -100,6 +101,11 @@ impl Repository {
     /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// The directory for scratch files.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.inner.options.scratch.clone().unwrap_or_else(std::env::temp_dir)
     }
 
     /// Waits a little before a lost race is run again, so that many writers do not keep meeting.

@@ -8,6 +8,7 @@ mod columns;
 mod copy;
 mod read;
 mod staged;
+mod stream;
 mod virtuals;
 mod write;
 
@@ -65,8 +66,7 @@ impl WriteSession {
 impl Repository {
     /// Room for the changes of one session.
     pub(crate) fn empty_staging(&self) -> Staged {
-        let options = self.options();
-        Staged::new(options.staged_bytes, options.scratch.clone().unwrap_or_else(std::env::temp_dir))
+        Staged::new(self.options().staged_bytes, self.scratch())
     }
 
     /// Opens a session that will advance `branch`; `NotFound` if there is no such branch.

@@ -3,6 +3,7 @@
 mod content;
 mod many;
 mod origin;
+mod pieces;
 mod read;
 
 use std::sync::Arc;

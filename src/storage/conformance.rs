@@ -76,7 +76,7 @@ async fn pieces_become_an_object(store: &dyn Storage) {
     let bytes = noise(150, 3 << 20);
     let name = name_of(&bytes);
     for given_up in [true, false, false] {
-        let Some(mut writer) = store.writer(&name) else { return };
+        let Some(mut writer) = store.writer() else { return };
         for piece in bytes.chunks(1 << 20) {
             writer.write(Bytes::copy_from_slice(piece)).await.expect("a piece must be taken");
         }
@@ -87,13 +87,13 @@ async fn pieces_become_an_object(store: &dyn Storage) {
             drop(writer);
             assert_eq!(store.get(&name, None).await.expect("get must succeed"), None, "what is given up is not there");
         } else {
-            writer.finish().await.expect("an object must get its name, also again");
+            writer.finish(&name).await.expect("an object must get its name, also again");
             assert!(store.get(&name, None).await.expect("get must succeed").as_ref() == Some(&bytes), "pieces are joined in order");
         }
     }
     let empty = name_of(&Bytes::new());
-    let Some(writer) = store.writer(&empty) else { return };
-    writer.finish().await.expect("an object without bytes is one too");
+    let Some(writer) = store.writer() else { return };
+    writer.finish(&empty).await.expect("an object without bytes is one too");
     assert_eq!(store.get(&empty, None).await.expect("get must succeed"), Some(Bytes::new()));
 }
 

@@ -26,6 +26,8 @@ pub struct RegisterName(String);
 
 /// Where branches lie.
 pub(crate) const BRANCHES: &str = "refs/branches/";
+/// Where chunks lie.
+pub(crate) const CHUNKS: &str = "chunks/";
 /// Where snapshots lie.
 pub(crate) const SNAPSHOTS: &str = "snapshots/";
 /// Where tags lie.
@@ -48,7 +50,7 @@ impl ObjectName {
     }
 
     pub(crate) fn chunk(id: &ChunkId) -> Self {
-        Self::sharded("chunks/", &id.cid())
+        Self::sharded(CHUNKS, &id.cid())
     }
 
     /// A block of earlier moves of a ref.

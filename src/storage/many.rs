@@ -13,12 +13,14 @@ use crate::error::Result;
 
 /// How many requests for single objects are under way at once.
 const AT_ONCE: usize = 16;
+/// How much of a source is read at a time, in bytes.
+const PIECE: usize = 8 << 20;
 
 /// An object to be written: its name, and its content in parts.
 pub type Object = (ObjectName, Vec<Bytes>);
 
-/// An object that is being written piece by piece, in order. Nobody sees it before [`finish`](Self::finish) succeeds, and
-/// dropped before that it leaves nothing.
+/// An object that is being written piece by piece, in order. It has no name, and no reader sees it, before
+/// [`finish`](Self::finish) succeeds. Dropping the writer before that removes what was written.
 #[async_trait]
 pub trait ObjectWriter: fmt::Debug + Send + Sync {
     /// Appends a piece. An error may be about an earlier piece, and after it the writer is of no more use.
@@ -27,8 +29,38 @@ pub trait ObjectWriter: fmt::Debug + Send + Sync {
     /// Reads back a part of what has been written; `Corrupt` when it does not lie wholly inside.
     async fn read(&mut self, range: Range<u64>) -> Result<Bytes>;
 
-    /// Gives the object its name, as [`Storage::put`] does: durable only after [`Storage::barrier`].
-    async fn finish(self: Box<Self>) -> Result<()>;
+    /// Stores the object as `name`, as [`Storage::put`] does: durable only after [`Storage::barrier`].
+    async fn finish(self: Box<Self>, name: &ObjectName) -> Result<()>;
+}
+
+/// The content of an object that need not be in memory: any part of it can be read, as often as wanted.
+///
+/// Every read of one range must give the same bytes, or fail.
+#[async_trait]
+pub trait ObjectSource: fmt::Debug + Send + Sync {
+    /// Length of the object in bytes.
+    fn size(&self) -> u64;
+
+    /// Reads the bytes in `range`, which lies inside the object.
+    async fn read(&self, range: Range<u64>) -> Result<Bytes>;
+}
+
+/// Writes an object piece by piece where the store can, and otherwise collects it in memory.
+pub(super) async fn put_from<S: Storage + ?Sized>(store: &S, name: &ObjectName, source: &dyn ObjectSource) -> Result<()> {
+    let size = source.size();
+    let mut starts = (0..size).step_by(PIECE);
+    let pieces = std::iter::from_fn(|| starts.next().map(|start| start..(start + PIECE as u64).min(size)));
+    let Some(mut writer) = store.writer() else {
+        let mut parts = Vec::new();
+        for range in pieces {
+            parts.push(source.read(range).await?);
+        }
+        return store.put(name, &parts).await;
+    };
+    for range in pieces {
+        writer.write(source.read(range).await?).await?;
+    }
+    writer.finish(name).await
 }
 
 /// Reads each object by a request of its own.

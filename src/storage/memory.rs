@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 
-use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Version, Versioned, many, part};
+use super::{
+    Expected, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Version, Versioned, many, part,
+};
 use crate::error::Result;
 use crate::time::{Clock, SystemClock, Timestamp};
 
@@ -141,8 +143,12 @@ impl Storage for Memory {
         many::put_each(self, objects).await
     }
 
+    async fn put_from(&self, name: &ObjectName, source: &dyn ObjectSource) -> Result<()> {
+        many::put_from(self, name, source).await
+    }
+
     /// None: everything is in memory anyway.
-    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+    fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
         None
     }
 

@@ -39,7 +39,7 @@ pub use cloud::{CloudOptions, Credentials, Variables};
 pub use layout::{ObjectName, RegisterName};
 pub(crate) use local::is_local_disk;
 pub use local::{Local, LocalOptions, NetworkFileSystems};
-pub use many::{Object, ObjectWriter};
+pub use many::{Object, ObjectSource, ObjectWriter};
 pub use memory::Memory;
 #[cfg(any(test, feature = "testing"))]
 pub use observe::{Counts, Observed};
@@ -134,9 +134,16 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
         many::put_each(self, objects).await
     }
 
-    /// A writer for an object that does not have to be in memory as a whole; `None` when this store takes objects only whole,
-    /// as [`put`](Self::put) does. Nothing happens before the first piece.
-    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+    /// Writes an object whose content does not have to be in memory. Means what [`put`](Self::put) means.
+    ///
+    /// An error of the source is returned as it is, and the object is not written. The source may be read more than once.
+    async fn put_from(&self, name: &ObjectName, source: &dyn ObjectSource) -> Result<()> {
+        many::put_from(self, name, source).await
+    }
+
+    /// A writer for an object that does not have to be in memory as a whole and that gets its name when it is complete; `None`
+    /// when this store has to know the name before the content. Nothing happens before the first piece.
+    fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
         None
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned};
+use super::{Expected, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned};
 use crate::error::Result;
 use crate::time::Timestamp;
 
@@ -110,9 +110,9 @@ impl ObjectWriter for Counting {
         self.inner.read(range).await
     }
 
-    async fn finish(self: Box<Self>) -> Result<()> {
+    async fn finish(self: Box<Self>, name: &ObjectName) -> Result<()> {
         add(&self.counters.puts, 1);
-        self.inner.finish().await?;
+        self.inner.finish(name).await?;
         self.counters.wrote(self.length);
         Ok(())
     }
@@ -170,8 +170,15 @@ impl Storage for Observed {
         put
     }
 
-    fn writer(&self, name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
-        let inner = self.inner.writer(name)?;
+    async fn put_from(&self, name: &ObjectName, source: &dyn ObjectSource) -> Result<()> {
+        add(&self.counters.puts, 1);
+        self.inner.put_from(name, source).await?;
+        self.counters.wrote(usize::try_from(source.size()).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
+        let inner = self.inner.writer()?;
         Some(Box::new(Counting { inner, counters: Arc::clone(&self.counters), length: 0 }))
     }
 

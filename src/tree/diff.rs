@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
 use super::blocking;
-use super::files::{READERS, budget, read_unchanged, reserve, walk};
+use super::files::{Begun, OpenFile, READERS, budget, reserve, walk};
 use super::walk::{Found, root};
 use crate::error::{Error, Result};
 use crate::format::Entry;
@@ -74,33 +74,58 @@ impl Snapshot {
     async fn compare(&self, key: Key, entry: Entry, found: Found, budget: Arc<Semaphore>) -> Result<Option<TreeChange>> {
         let new = found.size;
         if entry.size() == new {
-            let permit = reserve(budget, new).await?;
-            let read = blocking(move || read_unchanged(&found.path)).await;
-            let bytes = match read {
-                Ok(bytes) => bytes,
-                Err(e) => return Ok(Some(TreeChange::Odd(e))),
-            };
-            let is_same = match &entry {
-                Entry::Inline(value) => *value == bytes,
-                Entry::Chunk { id, .. } => self.repository().chunks().hash(bytes).await?.id() == *id,
-                Entry::Virtual { .. } => {
-                    let (mut pieces, mut rest) = (std::pin::pin!(self.pieces_of(&key, entry.clone(), 0..new)), bytes);
-                    let mut is_same = true;
-                    while let Some(piece) = pieces.try_next().await? {
-                        is_same = is_same && rest.starts_with(&piece);
-                        rest = rest.slice(piece.len().min(rest.len())..);
-                    }
-                    // A file that grew since it was listed begins with the value all the same.
-                    is_same && rest.is_empty()
-                }
-            };
-            drop(permit);
-            if is_same {
-                return Ok(None);
+            let _permit = reserve(budget, new).await?;
+            match self.holds(&key, &entry, &found).await {
+                Ok(true) => return Ok(None),
+                Ok(false) => {}
+                Err(Trouble::File(e)) => return Ok(Some(TreeChange::Odd(e))),
+                Err(Trouble::Value(e)) => return Err(e),
             }
         }
         Ok(Some(TreeChange::Key { key, old: Some(entry), new: Some(new) }))
     }
+
+    /// Whether a file holds exactly the value of an entry. Neither is in memory as a whole.
+    async fn holds(&self, key: &Key, entry: &Entry, found: &Found) -> Result<bool, Trouble> {
+        let file = OpenFile::open(&found.path).await.map_err(Trouble::File)?;
+        if let Entry::Virtual { .. } = entry {
+            return self.holds_pieces(key, entry, &file).await;
+        }
+        let (head, rest) = match file.begin().await.map_err(Trouble::File)? {
+            Begun::Whole(bytes, _) => (bytes, None),
+            Begun::Longer(head, reader) => (head, Some(reader)),
+        };
+        let Entry::Chunk { id, .. } = entry else {
+            return Ok(rest.is_none() && matches!(entry, Entry::Inline(value) if *value == head));
+        };
+        let chunks = self.repository().chunks();
+        let Some(mut reader) = rest else {
+            return Ok(chunks.hash(head).await.map_err(Trouble::Value)?.id() == *id);
+        };
+        let (hashed, size) = chunks.hash_stream(head, &mut reader).await.map_err(|e| Trouble::File(e.context(found.path.display())))?;
+        file.end(size).await.map_err(Trouble::File)?;
+        Ok(hashed == *id)
+    }
+
+    /// Whether a file holds the bytes of a value that has no id, which are read where they lie.
+    async fn holds_pieces(&self, key: &Key, entry: &Entry, file: &OpenFile) -> Result<bool, Trouble> {
+        let mut pieces = self.pieces_of(key, entry.clone(), 0..entry.size());
+        let (mut is_same, mut at) = (true, 0);
+        while let Some(piece) = pieces.try_next().await.map_err(Trouble::Value)? {
+            let end = at + piece.len() as u64;
+            is_same = is_same && file.read_at(at..end).await.map_err(Trouble::File)? == piece;
+            at = end;
+        }
+        // A file that grew since it was listed begins with the value all the same.
+        file.end(at).await.map_err(Trouble::File)?;
+        Ok(is_same)
+    }
+}
+
+/// Which side could not be read.
+enum Trouble {
+    File(Error),
+    Value(Error),
 }
 
 /// Merges two streams in the order of the keys.

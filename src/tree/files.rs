@@ -1,7 +1,8 @@
 //! The files of a directory, found and read in parallel and in bounded memory.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, Metadata};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,13 +13,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::cache::Facts;
 use super::walk::{Found, Walk};
 use super::{blocking, io_error};
+use crate::chunk::{ChunkStore, Keep, PIECE, STREAM_COST, read_piece};
 use crate::error::{Error, Result};
 use crate::key::Prefix;
 
 /// How many files are read and hashed at once.
 pub(super) const READERS: usize = 16;
-/// How many bytes of files are held while they are read and hashed, in KiB; a larger file waits until it is alone.
-const BUDGET_KIB: u32 = 256 << 10;
+/// How many bytes of files are held while they are read and hashed, in KiB. Files of 8 MiB or more are held only in pieces.
+const BUDGET_KIB: u32 = 64 << 10;
 
 /// What may be held at once.
 pub(super) fn budget() -> Arc<Semaphore> {
@@ -47,28 +49,100 @@ pub(super) fn walk(
 
 /// Waits until a file of `size` bytes may be read.
 pub(super) async fn reserve(budget: Arc<Semaphore>, size: u64) -> Result<OwnedSemaphorePermit> {
-    let kib = u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
+    let held = if size < PIECE as u64 { size } else { STREAM_COST };
+    let kib = u32::try_from(held.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
     budget.acquire_many_owned(kib).await.map_err(|e| Error::internal("the reading of files was closed").caused_by(e))
 }
 
-/// Reads a whole file, and makes sure on the same descriptor that it did not change meanwhile.
-pub(super) fn read_unchanged(path: &Path) -> Result<Bytes> {
-    read_with_facts(path).map(|(bytes, _)| bytes)
+/// A file that is open for reading.
+pub(super) struct OpenFile {
+    path: PathBuf,
+    file: Arc<File>,
+    before: Metadata,
 }
 
-/// Like [`read_unchanged`], with what tells when the file is written to again: of the descriptor that was read, if none of
-/// it changed meanwhile.
-pub(super) fn read_with_facts(path: &Path) -> Result<(Bytes, Option<Facts>)> {
-    let failed = |e| io_error(path, "cannot be read", e);
-    let mut file = File::open(path).map_err(failed)?;
-    let before = file.metadata().map_err(failed)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
-    file.read_to_end(&mut bytes).map_err(failed)?;
-    let after = file.metadata().map_err(failed)?;
-    let same_date = before.modified().ok() == after.modified().ok();
-    if !same_date || before.len() != after.len() || bytes.len() as u64 != after.len() {
-        return Err(Error::source_changed(format!("{} changed while it was read", path.display())));
+/// The content of a file, of which the beginning has been read.
+pub(super) enum Begun {
+    /// All of it, and what tells when the file is written to again, if none of that changed meanwhile.
+    Whole(Bytes, Option<Facts>),
+    /// The first piece, and where the rest comes from.
+    Longer(Bytes, tokio::fs::File),
+}
+
+impl OpenFile {
+    /// Opens a file; a named pipe waits for its writer.
+    pub(super) async fn open(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        blocking(move || {
+            let failed = |e| io_error(&path, "cannot be read", e);
+            let file = File::open(&path).map_err(failed)?;
+            let before = file.metadata().map_err(failed)?;
+            if before.is_dir() {
+                return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+            }
+            Ok(Self { path, file: Arc::new(file), before })
+        })
+        .await
     }
-    let facts = Facts::of(&before);
-    Ok((bytes.into(), (facts == Facts::of(&after)).then_some(facts)))
+
+    /// Its length when it was opened, in bytes; of a pipe nothing is known.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.before.is_file().then_some(self.before.len())
+    }
+
+    /// How the bytes of the file are kept until they are stored.
+    pub(super) fn keep(&self, chunks: &ChunkStore, scratch: &Path) -> Keep {
+        chunks.keep(self.before.is_file().then_some(&self.file), scratch)
+    }
+
+    /// The same where the bytes are probably stored already: the file is read again if they are not.
+    pub(super) fn keep_in_place(&self, chunks: &ChunkStore, scratch: &Path) -> Keep {
+        if self.before.is_file() { Keep::File(Arc::clone(&self.file)) } else { self.keep(chunks, scratch) }
+    }
+
+    /// Reads the first piece.
+    pub(super) async fn begin(&self) -> Result<Begun> {
+        let failed = |e| io_error(&self.path, "cannot be read", e);
+        let mut reader = tokio::fs::File::from_std(self.file.try_clone().map_err(failed)?);
+        let head = read_piece(&mut reader).await.map_err(|e| e.context(self.path.display()))?;
+        if head.len() < PIECE {
+            let facts = self.end(head.len() as u64).await?;
+            return Ok(Begun::Whole(head, facts));
+        }
+        Ok(Begun::Longer(head, reader))
+    }
+
+    /// Makes sure, on the same descriptor, that the file did not change while `read` bytes were read from it: otherwise it is
+    /// `SourceChanged`. Returns what tells when it is written to again.
+    pub(super) async fn end(&self, read: u64) -> Result<Option<Facts>> {
+        if !self.before.is_file() {
+            return Ok(None);
+        }
+        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
+        let after = blocking(move || file.metadata().map_err(|e| io_error(&path, "cannot be read", e))).await?;
+        let same_date = self.before.modified().ok() == after.modified().ok();
+        if !same_date || self.before.len() != after.len() || read != after.len() {
+            return Err(Error::source_changed(format!("{} changed while it was read", self.path.display())));
+        }
+        let facts = Facts::of(&self.before);
+        Ok((facts == Facts::of(&after)).then_some(facts))
+    }
+
+    /// Reads the bytes in `range`; fewer where the file ends before.
+    pub(super) async fn read_at(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
+        blocking(move || {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(PIECE)];
+            let mut filled = 0;
+            while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match file.read_at(rest, range.start + filled as u64).map_err(|e| io_error(&path, "cannot be read", e))? {
+                    0 => break,
+                    read => filled += read,
+                }
+            }
+            bytes.truncate(filled);
+            Ok(bytes)
+        })
+        .await
+    }
 }

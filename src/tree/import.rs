@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use futures::StreamExt;
 
-use super::blocking;
 use super::cache::{ImportCache, Rows};
-use super::files::{READERS, read_unchanged, walk};
+use super::files::{Begun, OpenFile, READERS, walk};
 use super::load::{Content, Loaded, Loader};
 use crate::error::Result;
 use crate::key::{Key, Prefix};
@@ -132,13 +131,29 @@ pub struct TreeSummary {
 }
 
 impl WriteSession {
-    /// Stages the bytes of one file under `key`; returns how many there are. `SourceChanged` if it changes meanwhile.
+    /// Stages the bytes of one file, pipe or device under `key`, and returns how many there are. A value of 8 MiB or more is never
+    /// held in memory: see [`set_reader`](Self::set_reader). For an object store a regular file is read twice instead of copied to
+    /// scratch space.
+    ///
+    /// `SourceChanged` if a regular file changes meanwhile. Nothing is staged when the call fails or is cancelled.
     pub async fn set_file(&mut self, key: &Key, path: impl Into<PathBuf>) -> Result<u64> {
         let path = path.into();
-        let bytes = blocking(move || read_unchanged(&path)).await?;
-        let size = bytes.len() as u64;
-        self.set(key, bytes).await?;
-        Ok(size)
+        let file = OpenFile::open(&path).await?;
+        match file.begin().await? {
+            Begun::Whole(bytes, _) => {
+                let size = bytes.len() as u64;
+                self.set(key, bytes).await?;
+                Ok(size)
+            }
+            Begun::Longer(head, mut reader) => {
+                let repository = self.base().repository();
+                let keep = file.keep(repository.chunks(), &repository.scratch());
+                let read = repository.chunks().read_stream(head, &mut reader, keep).await;
+                let chunk = read.map_err(|e| e.context(path.display()))?;
+                file.end(chunk.size()).await?;
+                self.set_streamed(key, chunk).await
+            }
+        }
     }
 
     /// Stages every file below `directory`, in parallel and in bounded memory.
@@ -154,7 +169,7 @@ impl WriteSession {
             Some(cache) if options.reading == Reading::Changed => cache.rows(directory.clone()).await?,
             _ => Rows::new(),
         };
-        let source = Loader::new(self.base().clone(), known, options.cache.is_some());
+        let source = Loader::new(self.base().clone(), known, options.cache.is_some(), options.effect);
         let (found, walk) = walk(directory.clone(), options.prefix.clone());
         let loads = found.map(|found| {
             let source = source.clone();
@@ -228,6 +243,7 @@ impl WriteSession {
             match content {
                 Content::Inline(bytes) => self.set(key, bytes).await?,
                 Content::Hashed(hashed) => self.set_hashed(key, hashed).await?,
+                Content::Stored(entry) => self.set_stored(key, entry)?,
                 Content::Unchanged(_) => {}
             }
         }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::blocking;
+use super::Effect;
 use super::cache::{Facts, Row, Rows};
-use super::files::{budget, read_with_facts, reserve};
+use super::files::{Begun, OpenFile, budget, reserve};
 use super::walk::Found;
-use crate::chunk::Hashed;
-use crate::error::Result;
+use crate::chunk::{Hashed, Keep};
+use crate::error::{Error, Result};
 use crate::format::Entry;
+use crate::id::ChunkId;
 use crate::snapshot::Snapshot;
+use crate::time::Timestamp;
 
 /// A file whose content is known.
 pub(super) struct Loaded {
@@ -30,6 +32,8 @@ pub(super) enum Content {
     Inline(Bytes),
     /// The bytes and their id.
     Hashed(Hashed),
+    /// The id of bytes that were not held. They are in the store unless the base has them under this key or only counts are wanted.
+    Stored(Entry),
     /// The same as under its key in the base. It was not read.
     Unchanged(Entry),
 }
@@ -39,7 +43,7 @@ impl Content {
         match self {
             Self::Inline(bytes) => Entry::Inline(bytes.clone()),
             Self::Hashed(hashed) => Entry::Chunk { id: hashed.id(), size: hashed.size() },
-            Self::Unchanged(entry) => entry.clone(),
+            Self::Stored(entry) | Self::Unchanged(entry) => entry.clone(),
         }
     }
 }
@@ -53,11 +57,12 @@ pub(super) struct Loader {
     known: Arc<Rows>,
     /// Whether what is read is remembered, which costs a hash of inline values.
     remembers: bool,
+    effect: Effect,
 }
 
 impl Loader {
-    pub(super) fn new(base: Snapshot, known: Rows, remembers: bool) -> Self {
-        Self { base, budget: budget(), known: Arc::new(known), remembers }
+    pub(super) fn new(base: Snapshot, known: Rows, remembers: bool, effect: Effect) -> Self {
+        Self { base, budget: budget(), known: Arc::new(known), remembers, effect }
     }
 
     /// Reads and hashes a file, unless it is known to be unchanged and its content to be what the base has under its key.
@@ -72,21 +77,62 @@ impl Loader {
 
     /// Reads and hashes a file, whatever is known of it and whatever else is held in memory.
     pub(super) async fn read(&self, found: Found) -> Result<Loaded> {
-        let chunks = self.base.repository().chunks();
-        let path = found.path.clone();
         let moment = self.base.repository().clock().now();
-        let (bytes, facts) = blocking(move || read_with_facts(&path)).await?;
-        // Another file may have got the name since it was found, and lie elsewhere.
-        let may_remember = |facts: &Facts| found.is_local && facts.is_beside(&found.facts) && facts.is_settled(moment);
-        let facts = facts.filter(|facts| self.remembers && may_remember(facts));
-        let is_inline = bytes.len() <= Entry::inline_limit(found.key.as_str());
-        let hashed = if is_inline && facts.is_none() { None } else { Some(chunks.hash(bytes.clone()).await?) };
-        let row = facts.zip(hashed.as_ref()).map(|(facts, hashed)| Row { facts, id: hashed.id() });
-        let content = match hashed {
-            Some(hashed) if !is_inline => Content::Hashed(hashed),
-            _ => Content::Inline(bytes),
+        let file = OpenFile::open(&found.path).await?;
+        let (content, id, facts) = match file.begin().await? {
+            Begun::Whole(bytes, facts) => {
+                let facts = self.memorable(&found, facts, moment);
+                let is_inline = bytes.len() <= Entry::inline_limit(found.key.as_str());
+                let chunks = self.base.repository().chunks();
+                let hashed = if is_inline && facts.is_none() { None } else { Some(chunks.hash(bytes.clone()).await?) };
+                let id = hashed.as_ref().map(Hashed::id);
+                let content = match hashed {
+                    Some(hashed) if !is_inline => Content::Hashed(hashed),
+                    _ => Content::Inline(bytes),
+                };
+                (content, id, facts)
+            }
+            Begun::Longer(head, reader) => {
+                let (id, size, facts) = self.stream(&found, &file, head, reader).await?;
+                (Content::Stored(Entry::Chunk { id, size }), Some(id), self.memorable(&found, facts, moment))
+            }
         };
+        let row = facts.zip(id).map(|(facts, id)| Row { facts, id });
         Ok(Loaded { found, content, row, permit: None })
+    }
+
+    /// Hashes a file piece by piece and stores it, unless the base has it under its key or nothing is to be stored.
+    async fn stream(
+        &self,
+        found: &Found,
+        file: &OpenFile,
+        head: Bytes,
+        mut reader: tokio::fs::File,
+    ) -> Result<(ChunkId, u64, Option<Facts>)> {
+        let repository = self.base.repository();
+        let chunks = repository.chunks();
+        let before = self.base.entry(&found.key).await?;
+        let is_likely = before.as_ref().is_some_and(|entry| Some(entry.size()) == file.size());
+        let keep = match self.effect {
+            Effect::Count => Keep::Nothing,
+            Effect::Stage if is_likely => file.keep_in_place(chunks, &repository.scratch()),
+            Effect::Stage => file.keep(chunks, &repository.scratch()),
+        };
+        let named = |e: Error| e.context(found.path.display());
+        let chunk = chunks.read_stream(head, &mut reader, keep).await.map_err(named)?;
+        let (id, size) = (chunk.id(), chunk.size());
+        let facts = file.end(size).await?;
+        if self.effect == Effect::Stage && before != Some(Entry::Chunk { id, size }) {
+            chunks.put_streamed(chunk).await.map_err(named)?;
+        }
+        Ok((id, size, facts))
+    }
+
+    /// The facts of a file that may be remembered, which was read from `moment` on.
+    fn memorable(&self, found: &Found, facts: Option<Facts>, moment: Timestamp) -> Option<Facts> {
+        // Another file may have got the name since it was found, and lie elsewhere.
+        let may = |facts: &Facts| found.is_local && facts.is_beside(&found.facts) && facts.is_settled(moment);
+        facts.filter(|facts| self.remembers && may(facts))
     }
 
     /// What the base has under the key of a file, if that is what the file holds, by what is known of it.

@@ -9,7 +9,6 @@ mod diff;
 mod files;
 mod import;
 mod load;
-mod pieces;
 mod walk;
 
 #[cfg(test)]

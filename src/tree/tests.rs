@@ -12,7 +12,7 @@ use futures::TryStreamExt as _;
 use super::cache::{ImportCache, Rows};
 use super::load::{Content, Loader};
 use super::walk::Walk;
-use super::{TreeOptions, TreeSummary};
+use super::{Effect, TreeOptions, TreeSummary};
 use crate::{Clock, CreateOptions, HashAlgorithm, Key, OpenOptions, Prefix, Repository, SystemClock, Timestamp};
 
 /// How far ahead of the real time the clock is: every file has been left alone for longer than it takes.
@@ -358,7 +358,7 @@ async fn nothing_is_believed_of_files_that_others_answer_for() {
         for mut found in found {
             assert!(found.is_local, "the tests run on a local disk");
             found.is_local = is_local;
-            let loaded = Loader::new(base.clone(), rows.clone(), true).load(found).await.unwrap();
+            let loaded = Loader::new(base.clone(), rows.clone(), true, Effect::Stage).load(found).await.unwrap();
             assert_eq!(matches!(loaded.content, Content::Unchanged(_)), is_local);
             assert_eq!(loaded.row.is_some(), is_local, "nor is it remembered");
         }

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::io::AsyncReadExt;
 
 use super::args::{CommitArgs, Deletes, Done};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::count;
-use firnline::{Error, Key};
+use firnline::Key;
 
 #[derive(Debug, Args)]
 pub(super) struct Put {
@@ -27,12 +26,7 @@ impl Put {
         let repository = context.open_to_write().await?;
         let mut session = repository.write(&self.commit.branch).await?;
         let size = if self.file.as_os_str() == "-" {
-            let mut value = Vec::new();
-            let read = tokio::io::stdin().read_to_end(&mut value).await;
-            read.map_err(|e| Error::unavailable("standard input cannot be read").caused_by(e))?;
-            let size = value.len() as u64;
-            session.set(&key, value).await?;
-            size
+            session.set_reader(&key, tokio::io::stdin()).await?
         } else {
             session.set_file(&key, self.file).await?
         };

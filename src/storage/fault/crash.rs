@@ -13,7 +13,9 @@ use futures::stream::{self, BoxStream};
 
 use super::plan::mix;
 use crate::error::{Error, Result};
-use crate::storage::{Expected, Memory, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
+use crate::storage::{
+    Expected, Memory, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many,
+};
 use crate::time::Timestamp;
 
 /// A store in memory in which objects are volatile until the barrier of the handle that put them, and which loses power
@@ -217,8 +219,12 @@ impl Storage for Crashing {
         many::put_each(self, objects).await
     }
 
+    async fn put_from(&self, name: &ObjectName, source: &dyn ObjectSource) -> Result<()> {
+        many::put_from(self, name, source).await
+    }
+
     /// None: every object is one change, during which the power may go.
-    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+    fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
         None
     }
 

@@ -17,7 +17,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 
-use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
+use super::{Expected, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
@@ -190,8 +190,12 @@ impl Storage for Faulty {
         many::put_each(self, objects).await
     }
 
+    async fn put_from(&self, name: &ObjectName, source: &dyn ObjectSource) -> Result<()> {
+        many::put_from(self, name, source).await
+    }
+
     /// None: every object is one request, which goes wrong as a whole.
-    fn writer(&self, _name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
+    fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
         None
     }
 

@@ -32,7 +32,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::{Expected, Object, ObjectMeta, ObjectName, ObjectWriter, RegisterName, Replaced, Storage, Versioned};
+use super::{Expected, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -238,8 +238,12 @@ impl Storage for Local {
         self.each(objects.to_vec(), |disk, (name, parts)| disk.put(name.as_str(), parts)).await
     }
 
-    fn writer(&self, name: &ObjectName) -> Option<Box<dyn ObjectWriter>> {
-        Some(Box::new(writer::Writer::new(Arc::clone(&self.disk), name.clone())))
+    async fn put_from(&self, name: &ObjectName, source: &dyn ObjectSource) -> Result<()> {
+        many::put_from(self, name, source).await
+    }
+
+    fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
+        Some(Box::new(writer::Writer::new(Arc::clone(&self.disk))))
     }
 
     async fn barrier(&self) -> Result<()> {

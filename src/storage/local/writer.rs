@@ -15,12 +15,14 @@ use tokio::task::JoinHandle;
 use super::temporary::Temporary;
 use super::{Disk, lock};
 use crate::error::{Error, Result};
-use crate::storage::{ObjectName, ObjectWriter, check_range};
+use crate::storage::{ObjectName, ObjectWriter, check_range, layout};
+
+/// What an object is called in messages before it has a name.
+const UNNAMED: &str = "a new object";
 
 /// Writes one object. A piece is written while the caller makes the next one.
 pub(super) struct Writer {
     disk: Arc<Disk>,
-    name: ObjectName,
     state: State,
     length: u64,
     place: Arc<Place>,
@@ -54,16 +56,16 @@ struct Growing {
 }
 
 impl Writer {
-    pub(super) fn new(disk: Arc<Disk>, name: ObjectName) -> Self {
-        let path = Temporary::path_in(disk.directory_of(name.as_str()).as_path());
+    pub(super) fn new(disk: Arc<Disk>) -> Self {
+        let path = Temporary::path_in(&disk.nursery());
         let place = Arc::new(Place { path, abandoned: AtomicBool::new(false) });
-        Self { disk, name, state: State::New, length: 0, place, begun: false }
+        Self { disk, state: State::New, length: 0, place, begun: false }
     }
 
     /// What a thread needs that goes on with the file, or begins it.
-    fn going_on(&mut self) -> (Arc<Disk>, ObjectName, Arc<Place>) {
+    fn going_on(&mut self) -> (Arc<Disk>, Arc<Place>) {
         self.begun = true;
-        (Arc::clone(&self.disk), self.name.clone(), Arc::clone(&self.place))
+        (Arc::clone(&self.disk), Arc::clone(&self.place))
     }
 
     /// Waits for the piece under way. The state is lost until the caller sets it again.
@@ -72,12 +74,12 @@ impl Writer {
             State::New => Ok(None),
             State::Idle(growing) => Ok(Some(growing)),
             State::Writing(task) => task.await.map_err(|e| self.stopped(e))?.map(Some),
-            State::Lost => Err(Error::invalid(format!("{}: nothing can be written after an error", self.name))),
+            State::Lost => Err(Error::invalid(format!("{UNNAMED}: nothing can be written after an error"))),
         }
     }
 
     fn stopped(&self, e: tokio::task::JoinError) -> Error {
-        Error::unavailable(format!("{}: the work was stopped before it ended", self.name)).caused_by(e)
+        Error::unavailable(format!("{UNNAMED} in {}: the work was stopped before it ended", self.disk.root.display())).caused_by(e)
     }
 }
 
@@ -94,33 +96,32 @@ impl Drop for Writer {
 }
 
 impl Place {
-    fn require_wanted(&self, name: &str) -> Result<()> {
+    fn require_wanted(&self) -> Result<()> {
         if self.abandoned.load(Ordering::SeqCst) {
-            return Err(Error::unavailable(format!("{name}: nobody waits for it any more")));
+            return Err(Error::unavailable(format!("{UNNAMED}: its writer was dropped")));
         }
         Ok(())
     }
 }
 
 impl Disk {
-    /// The directory that an object lies in.
-    fn directory_of(&self, name: &str) -> PathBuf {
-        let path = self.path(name);
-        path.parent().expect("an object's path is longer than the root's").to_owned()
+    /// Where objects grow whose name is not known yet: above the directories that they may end in, on the same file system.
+    fn nursery(&self) -> PathBuf {
+        self.path(layout::CHUNKS)
     }
 
     /// Makes the file that an object grows in.
-    fn begin(&self, name: &str, place: &Place) -> Result<Growing> {
-        place.require_wanted(name)?;
+    fn begin(&self, place: &Place) -> Result<Growing> {
+        place.require_wanted()?;
         self.relieve()?;
         let failures = lock(&self.unsynced).failures;
-        let temporary = self.in_directory(name, &self.directory_of(name), || Temporary::create(place.path.clone()))?;
-        place.require_wanted(name)?;
+        let temporary = self.in_directory(UNNAMED, &self.nursery(), || Temporary::create(place.path.clone()))?;
+        place.require_wanted()?;
         Ok(Growing { temporary, failures })
     }
 
-    fn append(&self, name: &str, growing: &Growing, offset: u64, piece: &[u8]) -> Result<()> {
-        growing.temporary.file().write_all_at(piece, offset).map_err(|e| self.trouble(name, "be written", e))
+    fn append(&self, growing: &Growing, offset: u64, piece: &[u8]) -> Result<()> {
+        growing.temporary.file().write_all_at(piece, offset).map_err(|e| self.trouble(UNNAMED, "be written", e))
     }
 
     /// Gives an object its name; the next barrier makes it durable.
@@ -128,6 +129,8 @@ impl Disk {
         let path: PathBuf = self.path(name);
         let failed = |e| self.trouble(name, "be written", e);
         let Growing { temporary, failures } = growing;
+        let directory = path.parent().expect("an object's path is longer than the root's");
+        self.in_directory(name, directory, || Ok(()))?;
         let doubtful = lock(&self.unsynced).doubtful.contains(&path);
         let there = if doubtful { Err(temporary) } else { temporary.rename_to_new(&path).map_err(failed)? };
         let file = match there {
@@ -149,32 +152,32 @@ impl Disk {
 impl ObjectWriter for Writer {
     async fn write(&mut self, piece: Bytes) -> Result<()> {
         let growing = self.settled().await?;
-        let ((disk, name, place), offset) = (self.going_on(), self.length);
+        let ((disk, place), offset) = (self.going_on(), self.length);
         self.length += piece.len() as u64;
         self.state = State::Writing(tokio::task::spawn_blocking(move || {
             let growing = match growing {
                 Some(growing) => growing,
-                None => disk.begin(name.as_str(), &place)?,
+                None => disk.begin(&place)?,
             };
-            disk.append(name.as_str(), &growing, offset, &piece)?;
+            disk.append(&growing, offset, &piece)?;
             Ok(growing)
         }));
         Ok(())
     }
 
     async fn read(&mut self, range: Range<u64>) -> Result<Bytes> {
-        let range = check_range(self.name.as_str(), self.length, Some(range))?;
+        let range = check_range(UNNAMED, self.length, Some(range))?;
         let Some(growing) = self.settled().await? else {
             self.state = State::New;
             return Ok(Bytes::new());
         };
-        let (disk, name) = (Arc::clone(&self.disk), self.name.clone());
+        let disk = Arc::clone(&self.disk);
         let read = tokio::task::spawn_blocking(move || {
             let length = usize::try_from(range.end - range.start)
-                .map_err(|e| Error::unsupported(format!("{name}: more is asked for than memory holds")).caused_by(e))?;
+                .map_err(|e| Error::unsupported(format!("{UNNAMED}: more is asked for than memory holds")).caused_by(e))?;
             let mut bytes = vec![0; length];
             let found = growing.temporary.file().read_exact_at(&mut bytes, range.start);
-            found.map_err(|e| disk.trouble(name.as_str(), "be read", e))?;
+            found.map_err(|e| disk.trouble(UNNAMED, "be read", e))?;
             Ok::<_, Error>((Bytes::from(bytes), growing))
         });
         let (bytes, growing) = read.await.map_err(|e| self.stopped(e))??;
@@ -182,13 +185,13 @@ impl ObjectWriter for Writer {
         Ok(bytes)
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<()> {
+    async fn finish(mut self: Box<Self>, name: &ObjectName) -> Result<()> {
         let growing = self.settled().await?;
-        let (disk, name, place) = self.going_on();
+        let ((disk, place), name) = (self.going_on(), name.clone());
         let named = tokio::task::spawn_blocking(move || {
             let growing = match growing {
                 Some(growing) => growing,
-                None => disk.begin(name.as_str(), &place)?,
+                None => disk.begin(&place)?,
             };
             disk.name_it(name.as_str(), growing)
         });
@@ -201,6 +204,6 @@ impl ObjectWriter for Writer {
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "writer({}, {} bytes)", self.name, self.length)
+        write!(f, "writer({}, {} bytes)", self.disk.root.display(), self.length)
     }
 }

@@ -162,11 +162,11 @@ async fn a_doubtful_object_gets_a_new_file_also_piece_by_piece() {
     let before = fs::metadata(&path).unwrap().ino();
     store.disk.doubt(&path);
     let keep = fs::File::open(&path).unwrap(); // so that its inode is not given away again
-    let mut writer = store.writer(&name).unwrap();
+    let mut writer = store.writer().unwrap();
     writer.write(Bytes::from_static(b"dou")).await.unwrap();
     writer.write(Bytes::from_static(b"bt")).await.unwrap();
     assert!(store.barrier().await.is_err(), "it is not there yet");
-    writer.finish().await.unwrap();
+    writer.finish(&name).await.unwrap();
     assert_ne!(fs::metadata(&path).unwrap().ino(), before);
     assert_eq!(fs::read(&path).unwrap(), b"doubt");
     store.barrier().await.unwrap();
@@ -177,11 +177,10 @@ async fn a_doubtful_object_gets_a_new_file_also_piece_by_piece() {
 async fn a_writer_that_is_given_up_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let store = local(directory.path());
-    let name = chunk(b"given up");
-    let mut writer = store.writer(&name).unwrap();
+    let mut writer = store.writer().unwrap();
     writer.write(Bytes::from_static(b"given")).await.unwrap();
     assert_eq!(writer.read(1..3).await.unwrap(), "iv", "the piece has reached its file");
-    let folder = directory.path().join(name.as_str()).parent().unwrap().to_owned();
+    let folder = directory.path().join("chunks");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "under a name that no listing shows");
     drop(writer);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
@@ -193,11 +192,10 @@ async fn a_writer_that_is_given_up_leaves_no_file() {
 async fn a_writer_that_is_given_up_in_the_middle_of_a_piece_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let store = local(directory.path());
-    let name = chunk(b"given up");
-    let mut writer = store.writer(&name).unwrap();
+    let mut writer = store.writer().unwrap();
     writer.write(Bytes::from_static(b"first")).await.unwrap();
     assert_eq!(writer.read(0..5).await.unwrap(), "first");
-    let folder = directory.path().join(name.as_str()).parent().unwrap().to_owned();
+    let folder = directory.path().join("chunks");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     writer.write(Bytes::from(vec![1; 64 << 20])).await.unwrap();
     drop(writer);
@@ -208,11 +206,11 @@ async fn a_writer_that_is_given_up_in_the_middle_of_a_piece_leaves_no_file() {
 #[test]
 fn a_writer_that_is_given_up_before_its_file_is_made_leaves_none() {
     let directory = tempfile::tempdir().unwrap();
-    for round in 0..50_u32 {
+    for _ in 0..50 {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let store = local(directory.path());
-            let mut writer = store.writer(&chunk(&round.to_le_bytes())).unwrap();
+            let mut writer = store.writer().unwrap();
             writer.write(Bytes::from_static(b"piece")).await.unwrap();
         });
         // Waits for the threads that are at work.
