@@ -4,17 +4,22 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use futures::stream::{self, BoxStream};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::split::leaf_digests;
 use super::write::object_parts;
-use super::{ChunkStore, Hashed};
+use super::{ChunkStore, Hashed, Keep, PIECE, StreamedChunk, read_piece};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 use crate::storage::{Expected, Local, LocalOptions, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
@@ -420,4 +425,129 @@ async fn files_of_other_profiles_are_unsupported() {
     let mut assembler = sha().1.assemble(id, 2 * LEAF).unwrap();
     assert_eq!(assembler.push(node.into()).await.unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(assembler.wanted(), Some(id), "as it was");
+}
+
+/// Gives so many bytes at most at a time, and fails after so many bytes, if told.
+struct Trickle {
+    bytes: Bytes,
+    step: usize,
+    fails: bool,
+}
+
+impl AsyncRead for Trickle {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if self.bytes.is_empty() && self.fails {
+            return Poll::Ready(Err(std::io::Error::other("the pipe broke")));
+        }
+        let count = self.step.min(self.bytes.len()).min(out.remaining());
+        out.put_slice(&self.bytes.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn stream_in(chunks: &ChunkStore, mut reader: Trickle, keep: Keep) -> Result<StreamedChunk> {
+    let head = read_piece(&mut reader).await?;
+    assert_eq!(head.len(), PIECE);
+    chunks.read_stream(head, &mut reader, keep).await
+}
+
+/// A store on local disk, one in memory, and where objects of the first lie.
+fn both() -> (tempfile::TempDir, [Arc<dyn Storage>; 2]) {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Arc::new(Local::open(directory.path().join("r"), LocalOptions::default()).unwrap());
+    (directory, [local, Arc::new(Objects::default())])
+}
+
+/// A value of 900 MB cost 1.9 GB of memory, because a chunk was hashed and written as a whole.
+#[tokio::test]
+async fn a_stream_becomes_the_chunk_that_its_bytes_are() {
+    let (directory, stores) = both();
+    for storage in stores {
+        let chunks = ChunkStore::new(storage.clone(), HashAlgorithm::Blake3);
+        for (len, step) in [(PIECE as u64, 7_777_777), (2 * PIECE as u64 + 5, 65_536)] {
+            let bytes = payload(len);
+            let reader = Trickle { bytes: bytes.clone(), step, fails: false };
+            let chunk = stream_in(&chunks, reader, chunks.keep(None, directory.path())).await.unwrap();
+            let expected = hashed(HashAlgorithm::Blake3, bytes.clone());
+            assert_eq!((chunk.id(), chunk.size()), (expected.id(), len));
+            let name = ObjectName::chunk(&chunk.id());
+            assert_eq!(storage.get(&name, None).await.unwrap(), None, "nothing is there before it is stored");
+            chunks.put_streamed(chunk).await.unwrap();
+            assert!(storage.get(&name, None).await.unwrap().unwrap() == object_parts(&expected).concat());
+            let pieces: Vec<_> = chunks.pieces(expected.id(), len, 3..len).try_collect().await.unwrap();
+            assert!(pieces.iter().all(|piece| piece.len() <= PIECE) && pieces.concat() == bytes.slice(3..));
+        }
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no scratch file is left");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_leaves_nothing() {
+    let (directory, stores) = both();
+    for storage in stores {
+        let chunks = ChunkStore::new(storage.clone(), HashAlgorithm::Sha2_256);
+        let reader = || Trickle { bytes: payload(2 * PIECE as u64 + 9), step: 100_000, fails: true };
+        let broken = stream_in(&chunks, reader(), chunks.keep(None, directory.path())).await.unwrap_err();
+        assert_eq!(broken.kind(), ErrorKind::Unavailable);
+        let reader = Trickle { fails: false, ..reader() };
+        drop(stream_in(&chunks, reader, chunks.keep(None, directory.path())).await.unwrap());
+        let found: Vec<_> = storage.list("").try_collect().await.unwrap();
+        assert_eq!(found, [], "neither an error nor a drop leaves an object");
+    }
+    let nursery = directory.path().join("r/chunks");
+    assert_eq!(std::fs::read_dir(nursery).unwrap().count(), 0, "nor a temporary");
+}
+
+#[tokio::test]
+async fn a_file_that_changes_before_it_is_read_again_is_not_stored() {
+    let (directory, _) = both();
+    let (stored, chunks) = sha();
+    let path = directory.path().join("file");
+    let len = PIECE as u64 + 3 * LEAF + 5;
+    std::fs::write(&path, payload(len)).unwrap();
+    for damage in [None, Some((LEAF + 7, 1)), Some((len - 1, 1)), Some((len / 2, 0))] {
+        std::fs::write(&path, payload(len)).unwrap();
+        let file = Arc::new(std::fs::File::open(&path).unwrap());
+        let keep = chunks.keep(Some(&file), directory.path());
+        assert!(matches!(keep, Keep::File(_)), "an object store gets the file by a second read, not through scratch space");
+        let reader = Trickle { bytes: payload(len), step: PIECE, fails: false };
+        let chunk = stream_in(&chunks, reader, keep).await.unwrap();
+        let id = chunk.id();
+        match damage {
+            Some((at, 0)) => std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(at).unwrap(),
+            Some((at, _)) => {
+                std::os::unix::fs::FileExt::write_all_at(&File::options().write(true).open(&path).unwrap(), b"\0\xff", at - 1).unwrap()
+            }
+            None => {}
+        }
+        let put = chunks.put_streamed(chunk).await;
+        if damage.is_none() {
+            put.unwrap();
+            assert_eq!(stored.object(&id), object_parts(&hashed(HashAlgorithm::Sha2_256, payload(len))).concat());
+            stored.map.lock().unwrap().clear();
+        } else {
+            assert_eq!(put.unwrap_err().kind(), ErrorKind::SourceChanged);
+            assert!(stored.map.lock().unwrap().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn pieces_of_a_chunk_read_its_tree_once_and_notice_damage() {
+    let (stored, chunks) = sha();
+    let len = 3 * PIECE as u64 + 17;
+    let (id, _) = write(&chunks, payload(len)).await.unwrap();
+    let before = stored.gets.load(Ordering::Relaxed);
+    let pieces: Vec<_> = chunks.pieces(id, len, 0..len).try_collect().await.unwrap();
+    assert_eq!(stored.gets.load(Ordering::Relaxed) - before, 1 + 4, "the tree, and each piece");
+    assert_eq!(pieces.concat(), payload(len));
+    assert_eq!(chunks.pieces(id, len, 5..5).try_collect::<Vec<_>>().await.unwrap(), [Bytes::new()]);
+    let mut bad = stored.object(&id).to_vec();
+    bad[2 * PIECE + 1] ^= 1;
+    stored.damage(&id, bad.into());
+    let mut pieces = std::pin::pin!(chunks.pieces(id, len, 0..len));
+    for _ in 0..2 {
+        assert_eq!(pieces.try_next().await.unwrap().unwrap().len(), PIECE);
+    }
+    assert_eq!(pieces.try_next().await.unwrap_err().kind(), ErrorKind::Corrupt);
 }

@@ -25,7 +25,7 @@ const SMALL: u64 = 64 << 10;
 const TOGETHER: usize = 256;
 /// How many such groups are on their way.
 const GROUPS: usize = 4;
-/// How long one waits at first, and together, for work on files that has not noticed yet that it is in vain.
+/// How long removing waits at first, and in all, for threads that still write files of a checkout that was given up.
 const PAUSE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -65,12 +65,35 @@ pub struct CheckedOut {
 impl Snapshot {
     /// Writes every key as a file below `directory`, which must be absent or empty; every byte is verified.
     ///
-    /// The files are written beside it and renamed as a whole, so an error or a kill leaves nothing under its name.
-    /// (After a power failure it may be there with files cut short: nothing is synced.) A key that another key needs
-    /// as a directory is `Invalid`. Virtual values are read where they lie and written like others.
+    /// All or nothing: the files are written under a hidden name and get their own when all of them are there. An absent directory
+    /// appears by one rename. Into an existing one, which keeps its mode, owner and mount, the top-level names are moved one by one.
+    /// Nothing is left after an error. When the call is cancelled, what it wrote is removed by a blocking thread of the runtime; a
+    /// killed process leaves files under the hidden name, `.firn-checkout-…` or `.NAME.firn-checkout-…`. Nothing is synced: after a power
+    /// failure files may be cut short.
+    ///
+    /// `Invalid` when the directory is not empty, and when a key would have to be a file and a directory at once. Virtual values are
+    /// read from their sources and written like others.
     pub async fn checkout(&self, directory: impl Into<PathBuf>, options: &CheckoutOptions) -> Result<CheckedOut> {
         let directory = directory.into();
-        let place = blocking(move || Staging::beside(&directory)).await?;
+        let place = blocking(move || Staging::at(&directory)).await?;
+        match self.fill(&place.root, options).await {
+            Ok(counts) => {
+                blocking(move || place.finish()).await?;
+                Ok(counts)
+            }
+            Err(e) => {
+                blocking(move || {
+                    place.remove();
+                    Ok(())
+                })
+                .await?;
+                Err(e)
+            }
+        }
+    }
+
+    /// Writes everything below `root`.
+    async fn fill(&self, root: &Root, options: &CheckoutOptions) -> Result<CheckedOut> {
         if options.prefix == Prefix::all() {
             let totals = self.totals().await?;
             self.repository().expect(totals.keys, totals.bytes);
@@ -83,14 +106,12 @@ impl Snapshot {
             clashes.check(&key)?;
             counts.files += 1;
             counts.bytes = counts.bytes.saturating_add(entry.size());
-            let path = place.root.path.join(key.as_str().get(inside..).unwrap_or_default());
+            let path = root.path.join(key.as_str().get(inside..).unwrap_or_default());
             Ok(Item { path, key, entry })
         });
-        let writers = Semaphore::new(WRITERS);
-        let (root, writers) = (&place.root, &writers);
+        let writers = &Semaphore::new(WRITERS);
         let groups = entries.try_chunks(TOGETHER).map_err(|e| e.1);
         groups.try_for_each_concurrent(GROUPS, |group| self.write_group(root, group, writers)).await?;
-        blocking(move || place.finish()).await?;
         Ok(counts)
     }
 
@@ -133,7 +154,8 @@ impl Snapshot {
         let Item { path, key, entry } = item;
         let (root, shown) = (root.clone(), key.clone());
         let mut file = blocking(move || create(&root, &path, &shown)).await?;
-        let mut pieces = std::pin::pin!(self.pieces_of(&key, entry.clone(), 0..entry.size()));
+        let size = entry.size();
+        let mut pieces = self.pieces_of(&key, entry, 0..size);
         while let Some(bytes) = pieces.try_next().await? {
             let (shown, len) = (key.clone(), bytes.len() as u64);
             file = blocking(move || append(&mut file, &bytes, &shown).map(|()| file)).await?;
@@ -213,60 +235,120 @@ impl Clashes {
     }
 }
 
-/// The directory beside the wanted one in which everything is made; removed when dropped unfinished.
+/// Where a checkout is made before it is complete. Dropping it removes what was made.
 #[derive(Debug)]
 struct Staging {
     target: PathBuf,
     root: Root,
+    /// Whether the target was there, so that the checkout is made in it and not beside it.
+    is_inside: bool,
+    /// `None` once it was removed or kept.
+    debris: Option<Debris>,
 }
 
 impl Staging {
-    fn beside(directory: &Path) -> Result<Self> {
-        let target = match fs::read_dir(directory) {
+    /// Makes a hidden directory: in `directory` if that exists and is empty, beside it if it does not exist.
+    fn at(directory: &Path) -> Result<Self> {
+        let (target, is_inside) = match fs::read_dir(directory) {
             Ok(mut entries) => match entries.next() {
-                None => directory.canonicalize().map_err(|e| io_error(directory, "cannot be found", e))?,
+                None => (directory.canonicalize().map_err(|e| io_error(directory, "cannot be found", e))?, true),
                 Some(_) => return Err(not_empty(directory)),
             },
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let name = directory.file_name().ok_or_else(|| Error::invalid(format!("{} names no directory", directory.display())))?;
                 let parent = directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                parent.canonicalize().map_err(|e| io_error(parent, "does not exist; make it first", e))?.join(name)
+                (parent.canonicalize().map_err(|e| io_error(parent, "does not exist; make it first", e))?.join(name), false)
             }
             Err(e) => return Err(io_error(directory, "cannot be checked out into", e)),
         };
-        let name = target.file_name().ok_or_else(|| Error::invalid("the root directory is no place for a checkout"))?;
+        let name = target.file_name().filter(|_| !is_inside).map(|name| format!(".{}", name.to_string_lossy())).unwrap_or_default();
         for attempt in 0..100 {
-            let hidden = format!(".{}.firn-{}-{attempt}", name.to_string_lossy(), std::process::id());
-            let temporary = target.with_file_name(hidden);
-            match fs::create_dir(&temporary) {
-                Ok(()) => return Ok(Self { target, root: Root { path: temporary, given_up: Arc::default() } }),
+            let hidden = format!("{name}.firn-checkout-{}-{attempt}", std::process::id());
+            let path = if is_inside { target.join(hidden) } else { target.with_file_name(hidden) };
+            match fs::create_dir(&path) {
+                Ok(()) => {
+                    let root = Root { path: path.clone(), given_up: Arc::default() };
+                    return Ok(Self { target, root, is_inside, debris: Some(Debris { paths: vec![path] }) });
+                }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(io_error(&temporary, "cannot be made", e)),
+                Err(e) => return Err(io_error(&path, "cannot be made", e)),
             }
         }
-        Err(Error::unavailable(format!("no name beside {} is free", target.display())))
+        Err(Error::unavailable(format!("no name in or beside {} is free", target.display())))
     }
 
-    /// Puts the whole in place. An empty directory is replaced; one that has been filled meanwhile is not.
-    fn finish(self) -> Result<()> {
-        fs::rename(&self.root.path, &self.target).map_err(|e| match e.kind() {
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => not_empty(&self.target),
-            _ => io_error(&self.target, "cannot be made", e),
-        })
+    /// Puts the whole in place, unless something else has come there meanwhile. After an error nothing is left.
+    fn finish(mut self) -> Result<()> {
+        let Some(mut debris) = self.debris.take() else { return Ok(()) };
+        if self.is_inside {
+            self.move_up(&mut debris)?;
+        } else {
+            fs::rename(&self.root.path, &self.target).map_err(|e| match e.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => not_empty(&self.target),
+                _ => io_error(&self.target, "cannot be made", e),
+            })?;
+        }
+        debris.paths.clear();
+        Ok(())
+    }
+
+    /// Moves what is in the hidden directory into the target that holds it.
+    fn move_up(&self, debris: &mut Debris) -> Result<()> {
+        let names = |directory: &Path| -> io::Result<Vec<_>> { fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect() };
+        let failed = |e| io_error(&self.target, "cannot be filled", e);
+        if names(&self.target).map_err(failed)?.iter().any(|name| Some(name.as_os_str()) != self.root.path.file_name()) {
+            return Err(not_empty(&self.target));
+        }
+        for name in names(&self.root.path).map_err(failed)? {
+            let place = self.target.join(&name);
+            fs::rename(self.root.path.join(&name), &place).map_err(failed)?;
+            debris.paths.push(place);
+        }
+        fs::remove_dir(&self.root.path).map_err(failed)
+    }
+
+    /// Removes what was made. Blocks.
+    fn remove(mut self) {
+        self.root.given_up.store(true, Ordering::Release);
+        drop(self.debris.take());
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         self.root.given_up.store(true, Ordering::Release);
-        // After `finish` there is nothing under this name. Otherwise another attempt is for the files that were just being made.
-        let (mut pause, mut waited) = (PAUSE, Duration::ZERO);
-        while fs::remove_dir_all(&self.root.path).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) && waited < PATIENCE {
-            std::thread::sleep(pause);
-            waited += pause;
-            pause = (pause * 2).min(PATIENCE / 40);
+        let Some(debris) = self.debris.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            // If the runtime ends before a thread takes it on, it is removed by the thread that drops it.
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(debris))),
+            Err(_) => drop(debris),
         }
     }
+}
+
+/// Files and directories of a checkout that is not complete, the hidden directory first. Removed when dropped, which blocks.
+#[derive(Debug)]
+struct Debris {
+    paths: Vec<PathBuf>,
+}
+
+impl Drop for Debris {
+    fn drop(&mut self) {
+        for path in self.paths.iter().rev() {
+            // What was being written when the checkout was given up needs another attempt.
+            let (mut pause, mut waited) = (PAUSE, Duration::ZERO);
+            while remove_all(path).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) && waited < PATIENCE {
+                std::thread::sleep(pause);
+                waited += pause;
+                pause = (pause * 2).min(PATIENCE / 40);
+            }
+        }
+    }
+}
+
+/// Removes a file, or a directory with everything in it.
+fn remove_all(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 fn not_empty(directory: &Path) -> Error {
@@ -307,7 +389,7 @@ mod tests {
     #[test]
     fn a_place_that_is_given_up_leaves_nothing() {
         let base = tempfile::tempdir().unwrap();
-        let place = Staging::beside(&base.path().join("out")).unwrap();
+        let place = Staging::at(&base.path().join("out")).unwrap();
         let (root, key) = (place.root.clone(), Key::new("a/b/c").unwrap());
         create(&root, &root.path.join("a/b/c"), &key).unwrap();
         assert_eq!(
@@ -327,7 +409,7 @@ mod tests {
     #[test]
     fn files_that_are_still_being_made_do_not_keep_the_place() {
         let base = tempfile::tempdir().unwrap();
-        let place = Staging::beside(&base.path().join("out")).unwrap();
+        let place = Staging::at(&base.path().join("out")).unwrap();
         let (begun, key) = (std::sync::Barrier::new(5), Key::new("k").unwrap());
         std::thread::scope(|scope| {
             for thread in 0..4 {
@@ -350,11 +432,46 @@ mod tests {
     fn a_directory_that_fills_up_meanwhile_is_not_replaced() {
         let base = tempfile::tempdir().unwrap();
         let target = base.path().join("out");
-        let place = Staging::beside(&target).unwrap();
-        fs::create_dir(&target).unwrap();
-        fs::write(target.join("mine"), "x").unwrap();
-        assert_eq!(place.finish().unwrap_err().kind(), crate::ErrorKind::Invalid);
-        assert_eq!(fs::read(target.join("mine")).unwrap(), b"x");
-        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
+        for is_there in [false, true] {
+            let place = Staging::at(&target).unwrap();
+            assert_eq!(place.is_inside, is_there);
+            create(&place.root, &place.root.path.join("k"), &Key::new("k").unwrap()).unwrap();
+            if !is_there {
+                fs::create_dir(&target).unwrap();
+            }
+            fs::write(target.join("mine"), "x").unwrap();
+            assert_eq!(place.finish().unwrap_err().kind(), crate::ErrorKind::Invalid);
+            assert_eq!(fs::read(target.join("mine")).unwrap(), b"x");
+            assert_eq!((fs::read_dir(base.path()).unwrap().count(), fs::read_dir(&target).unwrap().count()), (1, 1));
+            fs::remove_file(target.join("mine")).unwrap();
+        }
+    }
+
+    /// A name that cannot be moved into the target takes back those that were moved before it.
+    #[test]
+    fn a_target_that_cannot_be_filled_is_left_empty() {
+        let base = tempfile::tempdir().unwrap();
+        let place = Staging::at(base.path()).unwrap();
+        let hidden = place.root.path.file_name().unwrap().to_owned();
+        for name in ["a", "b/c", "z"] {
+            create(&place.root, &place.root.path.join(name), &Key::new(name).unwrap()).unwrap();
+        }
+        // A key of the very name that the hidden directory has.
+        create(&place.root, &place.root.path.join(&hidden), &Key::new("x").unwrap()).unwrap();
+        place.finish().unwrap_err();
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+    }
+
+    /// Removing a large tree held up the thread of the executor that dropped the call, for up to two seconds.
+    #[tokio::test]
+    async fn what_is_cancelled_is_removed_by_another_thread() {
+        let base = tempfile::tempdir().unwrap();
+        let place = Staging::at(base.path()).unwrap();
+        let begun = create(&place.root, &place.root.path.join("a/b"), &Key::new("a/b").unwrap()).unwrap();
+        drop(place);
+        drop(begun);
+        while fs::read_dir(base.path()).unwrap().count() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }

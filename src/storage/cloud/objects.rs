@@ -4,8 +4,8 @@ use std::future::ready;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, FuturesUnordered};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, BoxStream, FuturesUnordered};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore as _, ObjectStoreExt as _, PutPayload};
 
@@ -13,11 +13,13 @@ use super::place::Scheme;
 use super::store::Cloud;
 use crate::error::{Error, Result};
 use crate::storage::outside::time_for;
-use crate::storage::{ObjectMeta, check_range};
+use crate::storage::{ObjectMeta, ObjectSource, check_range};
 use crate::time::Timestamp;
 
 /// Larger objects are uploaded in parts of this size, or larger ones where there would be too many.
 const PART: usize = 8 << 20;
+/// Parts of an object that is read from a source are a multiple of this, the length of the leaves of a chunk.
+const PART_STEP: u64 = 1 << 20;
 /// No store takes more parts than 10,000.
 const MOST_PARTS: usize = 9_000;
 /// Parts of one object on their way at a time.
@@ -98,29 +100,55 @@ impl Cloud {
             self.connection.retrying.put(&path, payload(parts)).await.map(|_| ())
         } else {
             let size = PART.max(total.div_ceil(MOST_PARTS));
-            match self.put_in_parts(&path, parts, size).await {
+            let pieces = || stream::iter(pieces(parts, size)).map(|piece| Ok(payload(&piece)));
+            match self.put_in_parts(&path, pieces()).await {
                 // The answer to the last request may have got lost, after which no upload of that name is known.
-                Err(_) => self.put_in_parts(&path, parts, size).await,
-                done => done,
+                Err(_) => self.put_in_parts(&path, pieces()).await.map_err(PartsError::into_store),
+                Ok(()) => Ok(()),
             }
         };
         sent.map_err(|e| self.trouble(&format!("{name} cannot be written"), e))
     }
 
-    async fn put_in_parts(&self, path: &Path, parts: &[Bytes], size: usize) -> object_store::Result<()> {
+    /// Writes an object from a source. At most five parts are in memory.
+    pub(super) async fn put_object_from(&self, name: &str, source: &dyn ObjectSource) -> Result<()> {
+        let size = source.size();
+        let part = (PART as u64).max(size.div_ceil(MOST_PARTS as u64).next_multiple_of(PART_STEP));
+        if size <= part {
+            return self.put_object(name, &[source.read(0..size).await?]).await;
+        }
+        let path = self.path(name)?;
+        let starts = (0..size.div_ceil(part)).map(|n| n * part);
+        let pieces = || {
+            stream::iter(starts.clone())
+                .then(|start| async move { source.read(start..(start + part).min(size)).await.map(PutPayload::from_bytes) })
+        };
+        let sent = match self.put_in_parts(&path, pieces()).await {
+            // The answer to the last request may have got lost, after which no upload of that name is known.
+            Err(PartsError::Store(_)) => self.put_in_parts(&path, pieces()).await,
+            done => done,
+        };
+        sent.map_err(|e| match e {
+            PartsError::Source(e) => e,
+            PartsError::Store(e) => self.trouble(&format!("{name} cannot be written"), e),
+        })
+    }
+
+    async fn put_in_parts(&self, path: &Path, pieces: impl Stream<Item = Result<PutPayload>>) -> Result<(), PartsError> {
         let mut upload = self.connection.retrying.put_multipart(path).await?;
+        let mut pieces = std::pin::pin!(pieces);
         let sent = async {
             let mut running = FuturesUnordered::new();
-            for piece in pieces(parts, size) {
+            while let Some(piece) = pieces.try_next().await.map_err(PartsError::Source)? {
                 if running.len() == PARTS_AT_ONCE {
                     running.try_next().await?;
                 }
-                running.push(upload.put_part(payload(&piece)));
+                running.push(upload.put_part(piece));
             }
-            running.try_collect::<()>().await
+            Ok(running.try_collect::<()>().await?)
         };
         let done = match sent.await {
-            Ok(()) => upload.complete().await.map(|_| ()),
+            Ok(()) => upload.complete().await.map(|_| ()).map_err(PartsError::Store),
             Err(e) => Err(e),
         };
         if done.is_err() {
@@ -160,6 +188,28 @@ impl Cloud {
         let name = if self.place.prefix.is_empty() { key } else { key.strip_prefix(&self.place.prefix)?.strip_prefix('/')? };
         let modified = Timestamp::from_micros(meta.last_modified.timestamp_micros());
         name.starts_with(prefix).then(|| ObjectMeta { name: name.to_owned(), size: meta.size, modified })
+    }
+}
+
+/// Why an object was not written in parts.
+enum PartsError {
+    Source(Error),
+    Store(object_store::Error),
+}
+
+impl PartsError {
+    /// The error of an upload whose parts were in memory.
+    fn into_store(self) -> object_store::Error {
+        match self {
+            Self::Store(e) => e,
+            Self::Source(e) => object_store::Error::Generic { store: "memory", source: Box::new(e) },
+        }
+    }
+}
+
+impl From<object_store::Error> for PartsError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error)
     }
 }
 

@@ -17,7 +17,7 @@ use super::options::CloudOptions;
 use super::place::{CloudPlace, Scheme};
 use crate::error::{Error, Result};
 use crate::storage::url::split_scheme;
-use crate::storage::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use crate::storage::{Expected, ObjectMeta, ObjectName, ObjectSource, RegisterName, Replaced, Storage, Versioned};
 use crate::time::Timestamp;
 
 /// A store behind a URL. A clone is the same handle.
@@ -95,6 +95,11 @@ impl Storage for Cloud {
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
         self.conditions().await?;
         self.put_object(name.as_str(), parts).await
+    }
+
+    async fn put_from(&self, name: &ObjectName, source: &dyn ObjectSource) -> Result<()> {
+        self.conditions().await?;
+        self.put_object_from(name.as_str(), source).await
     }
 
     async fn barrier(&self) -> Result<()> {
