@@ -516,7 +516,8 @@ async fn a_file_that_changes_before_it_is_read_again_is_not_stored() {
         match damage {
             Some((at, 0)) => std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(at).unwrap(),
             Some((at, _)) => {
-                std::os::unix::fs::FileExt::write_all_at(&File::options().write(true).open(&path).unwrap(), b"\0\xff", at - 1).unwrap()
+                let file = File::options().write(true).open(&path).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, b"\0\xff", at - 1).unwrap();
             }
             None => {}
         }
