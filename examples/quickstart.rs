@@ -5,7 +5,7 @@
 //! 3. list every external file that it depends on,
 //! 4. export a version to a CAR file.
 //!
-//! Run it with `cargo run --release --example quickstart [DIRECTORY]`. It works in a new directory below the system's
+//! Run it with `cargo run --example quickstart [DIRECTORY]`. It works in a new directory below the system's
 //! place for temporary files unless one is named, which must be absent or empty, and leaves everything there to be
 //! looked at. Every claim that it prints has been checked; it stops at the first that does not hold.
 
@@ -28,8 +28,8 @@ async fn main() -> Done {
     let place = working_directory()?;
     say(format!("working in {}", place.display()))?;
 
-    // What others keep: a file of 24 fields of 4,000 bytes, behind a header. Its date is yesterday's: a file that was
-    // written this very second could be written again without a trace.
+    // An external file: 24 fields of 4,000 bytes behind a header. It is dated yesterday, because a file that was written
+    // within the last two seconds could be written again under the same date.
     fs::create_dir(place.join("archive"))?;
     let source = place.join("archive/air.2025.dat");
     fs::write(&source, archive())?;

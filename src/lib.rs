@@ -99,3 +99,8 @@ pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_ur
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the page about virtual data, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/virtual-data.md")]
+struct VirtualData;
