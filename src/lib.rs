@@ -41,6 +41,7 @@
 //! | depend | `snapshot.dependencies()` | `snapshot/read` → `map/scan` |
 //! | export | `snapshot.export_car(out)` | `car/export` → `car/walk` → `objects/read` → `chunk/read` → `carfile/writer` |
 
+mod backoff;
 mod blocking;
 mod car;
 mod carfile;

@@ -1,15 +1,14 @@
 //! A repository's directory, with its requests counted, in all and in sequence, timed, and made slower on demand.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firnline::storage::{
-    Counts, Expected, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName, Replaced, Storage,
-    Versioned,
+    Counts, Expected, Extent, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName, Replaced, Storage,
+    Versioned, WholeObject,
 };
 use firnline::{CreateOptions, OpenOptions, Repository, Result};
 use futures::stream::BoxStream;
@@ -150,8 +149,8 @@ impl fmt::Display for Probe {
 
 #[async_trait::async_trait]
 impl Storage for Probe {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
-        self.request(self.inner.get(name, range)).await
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
+        self.request(self.inner.get(name, extent)).await
     }
 
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
@@ -161,8 +160,8 @@ impl Storage for Probe {
         self.request(self.inner.put(name, parts)).await
     }
 
-    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
-        self.request(self.inner.get_many(names)).await
+    async fn get_many(&self, wanted: &[WholeObject]) -> Vec<Result<Option<Bytes>>> {
+        self.request(self.inner.get_many(wanted)).await
     }
 
     async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {

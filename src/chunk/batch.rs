@@ -24,8 +24,8 @@ impl ChunkStore {
     pub(crate) async fn read_many(&self, chunks: &[Sized]) -> Vec<Result<Bytes>> {
         let is_block = |chunk: &&Sized| matches!(Plan::of(&chunk.0, chunk.1), Ok(Plan::Raw));
         let blocks: Vec<Sized> = chunks.iter().filter(is_block).copied().collect();
-        let names: Vec<_> = blocks.iter().map(|(id, _)| ObjectName::chunk(id)).collect();
-        let found = self.storage.get_many(&names).await;
+        let wanted: Vec<_> = blocks.iter().map(|(id, size)| (ObjectName::chunk(id), *size)).collect();
+        let found = self.storage.get_many(&wanted).await;
         let mut together = verified(blocks, found).await.into_iter();
         let mut answers = Vec::with_capacity(chunks.len());
         for chunk in chunks {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, Cid, Digest};
-use crate::storage::ObjectName;
+use crate::storage::{Extent, ObjectName};
 use crate::unixfs::{LEAF, Layout, Tree};
 
 use super::split::{digests_of, leaf_digests};
@@ -103,13 +103,13 @@ impl ChunkStore {
 
     /// The whole object, which must have `len` bytes.
     async fn fetch_whole(&self, id: &ChunkId, len: u64) -> Result<Bytes> {
-        whole(id, len, self.storage.get(&ObjectName::chunk(id), None).await)
+        whole(id, len, self.storage.get(&ObjectName::chunk(id), Extent::Whole { at_most: len }).await)
     }
 
     /// A part of the object.
     pub(super) async fn fetch_part(&self, id: &ChunkId, range: Range<u64>) -> Result<Bytes> {
         let len = range.end - range.start;
-        let found = self.storage.get(&ObjectName::chunk(id), Some(range)).await;
+        let found = self.storage.get(&ObjectName::chunk(id), Extent::Range(range)).await;
         let bytes = found.map_err(|e| in_chunk(id, e))?.ok_or_else(|| missing(id))?;
         if bytes.len() as u64 == len {
             Ok(bytes)

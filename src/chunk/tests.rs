@@ -22,7 +22,7 @@ use super::write::object_parts;
 use super::{ChunkStore, Hashed, Keep, PIECE, StreamedChunk, read_piece};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
-use crate::storage::{Expected, Local, LocalOptions, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use crate::storage::{Expected, Extent, Local, LocalOptions, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use crate::unixfs::{LEAF, Step, Tree};
 
 /// Objects in a map; counts requests, how many of them ran at once, and bytes. Can pretend that each begins with many zeros.
@@ -44,10 +44,14 @@ impl fmt::Display for Objects {
 
 #[async_trait]
 impl Storage for Objects {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
         let Some(bytes) = self.map.lock().unwrap().get(name.as_str()).cloned() else { return Ok(None) };
         let len = self.zeros + bytes.len() as u64;
-        let range = range.unwrap_or(0..len);
+        let range = match extent {
+            Extent::Whole { at_most } if len > at_most => return Err(Error::corrupt(format!("{name} has more than {at_most} bytes"))),
+            Extent::Whole { .. } => 0..len,
+            Extent::Range(range) => range,
+        };
         if range.end > len {
             return Err(Error::corrupt(format!("{name} ends before byte {}", range.end)));
         }
@@ -332,12 +336,16 @@ async fn blocks_go_out_and_come_back() {
             let extra = [&blocks[..], &[payload(3)]].concat();
             for bad in [&blocks[..blocks.len() - 1], &extra[..]].into_iter().filter(|_| len > LEAF) {
                 assert!(assemble(&chunks, id, len, bad).await.is_err());
-                assert_eq!(target.get(&ObjectName::chunk(&id), None).await.unwrap(), None, "nothing is seen of what is not whole");
+                assert_eq!(
+                    target.get(&ObjectName::chunk(&id), Extent::ANY_LENGTH).await.unwrap(),
+                    None,
+                    "nothing is seen of what is not whole"
+                );
             }
             assert!(assemble(&chunks, id, len + 1, &blocks).await.is_err());
             assemble(&chunks, id, len, &blocks).await.unwrap();
             assert_eq!(chunks.read(&id, len).await.unwrap(), payload(len));
-            let object = target.get(&ObjectName::chunk(&id), None).await.unwrap().unwrap();
+            let object = target.get(&ObjectName::chunk(&id), Extent::ANY_LENGTH).await.unwrap().unwrap();
             assert_eq!(object, object_parts(&hashed(HashAlgorithm::Sha2_256, payload(len))).concat());
         }
     }
@@ -471,9 +479,9 @@ async fn a_stream_becomes_the_chunk_that_its_bytes_are() {
             let expected = hashed(HashAlgorithm::Blake3, bytes.clone());
             assert_eq!((chunk.id(), chunk.size()), (expected.id(), len));
             let name = ObjectName::chunk(&chunk.id());
-            assert_eq!(storage.get(&name, None).await.unwrap(), None, "nothing is there before it is stored");
+            assert_eq!(storage.get(&name, Extent::ANY_LENGTH).await.unwrap(), None, "nothing is there before it is stored");
             chunks.put_streamed(chunk).await.unwrap();
-            assert!(storage.get(&name, None).await.unwrap().unwrap() == object_parts(&expected).concat());
+            assert!(storage.get(&name, Extent::ANY_LENGTH).await.unwrap().unwrap() == object_parts(&expected).concat());
             let pieces: Vec<_> = chunks.pieces(expected.id(), len, 3..len).try_collect().await.unwrap();
             assert!(pieces.iter().all(|piece| piece.len() <= PIECE) && pieces.concat() == bytes.slice(3..));
         }

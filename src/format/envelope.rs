@@ -65,6 +65,14 @@ impl Kind {
         }
     }
 
+    /// The most bytes that a stored object of this kind has. A longer one is not what its name says, and is not read.
+    pub(super) const fn most_stored(self) -> u64 {
+        let decoded = self.most_decoded();
+        // What zstd makes of what it cannot compress.
+        let frame = decoded + (decoded >> 7) + 1024;
+        (HEADER + self.most_beside() + frame) as u64
+    }
+
     /// The most bytes beside the frame.
     const fn most_beside(self) -> usize {
         match self {

@@ -30,6 +30,11 @@ mod strings;
 #[cfg(test)]
 mod tests;
 
+/// The most bytes that a stored snapshot has.
+pub(crate) const MOST_SNAPSHOT: u64 = envelope::Kind::Snapshot.most_stored();
+/// The most bytes that a stored node has, of whatever map.
+pub(crate) const MOST_NODE: u64 = envelope::Kind::Node(crate::id::MapKind::Manifest).most_stored();
+
 pub use file::{FileKey, VirtualFile};
 pub(crate) use node::{Branch, Child, Leaf, Node, Value};
 pub use node::{Entry, HistoryEntry};

@@ -31,7 +31,7 @@ pub struct OpenOptions {
     pub local: LocalOptions,
     /// Who is told how far long operations have come. Default: nobody.
     pub progress: Option<Arc<dyn Progress>>,
-    /// How an object store is reached. Default: as the variables of this process say.
+    /// How an object store is reached. Default: without settings or credentials. See [`from_environment`](Self::from_environment).
     pub cloud: CloudOptions,
     pub(crate) patience: Patience,
     read_only: bool,
@@ -55,6 +55,12 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
+    /// The default with the settings and credentials of object stores that the environment variables of this process name, as
+    /// [`CloudOptions`] lists them.
+    pub fn from_environment() -> Self {
+        Self { cloud: CloudOptions::from_environment(), ..Self::default() }
+    }
+
     /// Allows virtual data to be read from the places of `access`.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
@@ -86,7 +92,7 @@ impl OpenOptions {
     /// Retries without pausing: for tests that replay many races, never for a shared store.
     #[must_use]
     pub fn without_pauses(mut self) -> Self {
-        self.patience.pause = std::time::Duration::ZERO;
+        self.patience.backoff = crate::backoff::Backoff::NONE;
         self
     }
 

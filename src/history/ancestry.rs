@@ -10,7 +10,7 @@ use crate::key::MapKey;
 use crate::map::{Map, NodeSink, Span, build};
 use crate::objects::Objects;
 use crate::snapshot::Snapshot;
-use crate::storage::ObjectName;
+use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// The key of a commit in the history maps of its descendants: decimal microseconds.
@@ -68,7 +68,7 @@ impl<'a> Line<'a> {
             Err(e) => return Err(e),
         };
         // The marker distinguishes a shallow commit from a damaged one. It costs a request, so it is read only here.
-        let marker = self.objects.storage().get(&ObjectName::shallow(&self.id), None).await?;
+        let marker = self.objects.storage().get(&ObjectName::shallow(&self.id), Extent::Range(0..0)).await?;
         if marker.is_some() { Ok(true) } else { Err(wrong) }
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::{CachedValue, Objects};
 use crate::error::{Error, Result};
-use crate::format::{Commit, Node, SnapshotObject};
+use crate::format::{Commit, MOST_NODE, MOST_SNAPSHOT, Node, SnapshotObject};
 use crate::id::{NodeId, SnapshotId};
 use crate::map::NodeSource;
-use crate::storage::ObjectName;
+use crate::storage::{Extent, ObjectName};
 
 impl<V: CachedValue> NodeSource<V> for Objects {
     async fn load(&self, id: NodeId) -> Result<Arc<Node<V>>> {
@@ -36,7 +36,7 @@ impl Objects {
     /// Like [`read_node`](Self::read_node), with the length of the stored object in bytes.
     pub(crate) async fn read_node_sized<V: CachedValue>(&self, id: NodeId) -> Result<(Node<V>, u64)> {
         let name = ObjectName::node(V::KIND, &id);
-        let bytes = self.storage.get(&name, None).await?;
+        let bytes = self.storage.get(&name, Extent::Whole { at_most: MOST_NODE }).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name}, which is needed here, does not exist")))?;
         let node = Node::decode_verified(&bytes, id).map_err(|e| e.context(&name))?;
         Ok((node, bytes.len() as u64))
@@ -88,7 +88,7 @@ impl Objects {
     /// Reads a snapshot object from storage, whether it is cached or not.
     pub(crate) async fn read_snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotObject>> {
         let name = ObjectName::snapshot(id);
-        let Some(bytes) = self.storage.get(&name, None).await? else { return Ok(None) };
+        let Some(bytes) = self.storage.get(&name, Extent::Whole { at_most: MOST_SNAPSHOT }).await? else { return Ok(None) };
         SnapshotObject::decode_verified(&bytes, *id).map(Some).map_err(|e| e.context(&name))
     }
 }

@@ -6,12 +6,14 @@ use super::{Move, RefRecord, Refs};
 use crate::dagcbor;
 use crate::error::{Error, Result};
 use crate::id::{Cid, HashAlgorithm, NodeId};
-use crate::storage::ObjectName;
+use crate::storage::{Extent, ObjectName};
 
 /// How many moves a register holds at most.
 pub(super) const KEPT: usize = 16;
 /// How many moves one block takes from a full register.
 const SPILLED: usize = 8;
+/// The most bytes that a block has: each of its moves takes a few hundred.
+const MOST_BLOCK: u64 = 64 << 10;
 /// How many blocks a reader follows before it gives up on a chain.
 const MAX_BLOCKS: usize = 1 << 20;
 
@@ -55,7 +57,7 @@ impl Refs {
 
     async fn load_block(&self, cid: &Cid) -> Result<Block> {
         let name = ObjectName::moves(cid);
-        let bytes = self.storage.get(&name, None).await?;
+        let bytes = self.storage.get(&name, Extent::Whole { at_most: MOST_BLOCK }).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name}, which a ref names, does not exist")))?;
         let hash: HashAlgorithm = self.objects.hash();
         let found = NodeId::of(hash, &bytes).cid();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Ref, RefRecord, RefState, Refs};
+use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Expected, RegisterName, Replaced};
 use crate::time::SKEW;
@@ -19,23 +20,20 @@ use crate::time::SKEW;
 pub(crate) struct Patience {
     /// How many times a replace is sent, and how many times the store is asked what became of it.
     pub(crate) attempts: u32,
-    /// The pause after the first failure; doubled after each, up to a hundred times as long.
-    pub(crate) pause: Duration,
+    /// The pauses between them.
+    pub(crate) backoff: Backoff,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { attempts: 8, pause: Duration::from_millis(20) }
+        Self { attempts: 8, backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(2)) }
     }
 }
 
 impl Patience {
-    /// Waits before attempt number `attempt`, counted from 0. The one place that waits: a replayed test sets the pause to zero.
+    /// Waits after attempt number `attempt`, counted from 0.
     pub(crate) async fn wait(self, attempt: u32) {
-        let factor = 1u32.checked_shl(attempt).unwrap_or(100).min(100);
-        if !self.pause.is_zero() {
-            tokio::time::sleep(self.pause * factor).await;
-        }
+        self.backoff.wait(attempt).await;
     }
 }
 

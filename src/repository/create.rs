@@ -8,7 +8,7 @@ use futures::stream;
 use crate::commit::with_roots;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
-use crate::handle::{CreateOptions, Repository};
+use crate::handle::{CreateOptions, OpenOptions, Repository};
 use crate::key::MapKey;
 use crate::map::build;
 use crate::objects::Uploads;
@@ -40,7 +40,7 @@ async fn written_by_any(storage: &dyn Storage, register: &RegisterName, error: E
 impl Repository {
     /// Makes a repository at `place` and opens it; `Conflict` when there is one already.
     pub async fn create(place: &str) -> Result<Self> {
-        Self::create_with(place, CreateOptions::default()).await
+        Self::create_with(place, CreateOptions::from(OpenOptions::from_environment())).await
     }
 
     /// Makes a repository, saying how.

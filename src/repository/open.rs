@@ -10,9 +10,11 @@ use crate::storage::{self, RegisterName, Storage};
 impl Repository {
     /// Opens the repository at `place`: a path, `file://…`, `memory:`, or the URL of an object store (see [`storage::open`]).
     ///
-    /// `NotFound` when there is none, `Unsupported` when a newer release made it.
+    /// Settings and credentials of object stores are taken from the environment variables of this process
+    /// ([`OpenOptions::from_environment`]). `NotFound` when there is none, `Unsupported` when a newer release made it. Dropping
+    /// the future changes nothing.
     pub async fn open(place: &str) -> Result<Self> {
-        Self::open_with(place, OpenOptions::default()).await
+        Self::open_with(place, OpenOptions::from_environment()).await
     }
 
     /// Opens a repository, saying how.

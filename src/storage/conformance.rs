@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 
-use super::{Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Version};
+use super::{Expected, Extent, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Version};
 use crate::error::{ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 
@@ -62,13 +62,19 @@ async fn many_are_as_one(store: &dyn Storage) {
     let answers = store.put_many(&sent).await;
     assert_eq!(answers.len(), sent.len(), "an answer for each object");
     assert!(answers.iter().all(Result::is_ok), "put_many must succeed");
-    let mut names: Vec<_> = sent.into_iter().map(|(name, _)| name).collect();
-    names.insert(7, name_of(&noise(141, 30)));
-    let found = store.get_many(&names).await;
+    let mut wanted: Vec<_> = sent.into_iter().map(|(name, _)| (name, 1_000)).collect();
+    wanted.insert(7, (name_of(&noise(141, 30)), 1_000));
+    let found = store.get_many(&wanted).await;
     let found: Vec<_> = found.into_iter().map(|one| one.expect("get_many must succeed")).collect();
     let mut expected: Vec<_> = objects.into_iter().map(Some).collect();
     expected.insert(7, None);
     assert!(found == expected, "objects come back in the order of their names, what is absent as None");
+    for (n, (_, at_most)) in wanted.iter_mut().enumerate() {
+        *at_most = if n == 20 { 10 } else { 1_000 };
+    }
+    let found = store.get_many(&wanted).await;
+    let too_long: Vec<_> = (0..found.len()).filter(|n| matches!(found.get(*n), Some(Err(_)))).collect();
+    assert_eq!(too_long, [20], "an object that is longer than it may be fails alone");
 }
 
 /// Objects that are written piece by piece, where the store can.
@@ -85,16 +91,19 @@ async fn pieces_become_an_object(store: &dyn Storage) {
         assert!(writer.read((3 << 20) - 1..(3 << 20) + 1).await.is_err(), "what is not written cannot be read");
         if given_up {
             drop(writer);
-            assert_eq!(store.get(&name, None).await.expect("get must succeed"), None, "what is given up is not there");
+            assert_eq!(store.get(&name, Extent::ANY_LENGTH).await.expect("get must succeed"), None, "what is given up is not there");
         } else {
             writer.finish(&name).await.expect("an object must get its name, also again");
-            assert!(store.get(&name, None).await.expect("get must succeed").as_ref() == Some(&bytes), "pieces are joined in order");
+            assert!(
+                store.get(&name, Extent::ANY_LENGTH).await.expect("get must succeed").as_ref() == Some(&bytes),
+                "pieces are joined in order"
+            );
         }
     }
     let empty = name_of(&Bytes::new());
     let Some(writer) = store.writer() else { return };
     writer.finish(&empty).await.expect("an object without bytes is one too");
-    assert_eq!(store.get(&empty, None).await.expect("get must succeed"), Some(Bytes::new()));
+    assert_eq!(store.get(&empty, Extent::ANY_LENGTH).await.expect("get must succeed"), Some(Bytes::new()));
 }
 
 async fn put(store: &dyn Storage, bytes: &Bytes) -> ObjectName {
@@ -104,7 +113,7 @@ async fn put(store: &dyn Storage, bytes: &Bytes) -> ObjectName {
 }
 
 async fn get(store: &dyn Storage, name: &ObjectName) -> Option<Bytes> {
-    store.get(name, None).await.expect("get must succeed")
+    store.get(name, Extent::ANY_LENGTH).await.expect("get must succeed")
 }
 
 async fn value(store: &dyn Storage, name: &RegisterName) -> Option<Bytes> {
@@ -131,7 +140,7 @@ async fn list(store: &dyn Storage, prefix: &str) -> BTreeMap<String, ObjectMeta>
 async fn absence_is_no_error(store: &dyn Storage) {
     let absent = name_of(b"never written");
     assert_eq!(get(store, &absent).await, None, "an object that does not exist is None");
-    assert_eq!(store.get(&absent, Some(3..9)).await.expect("absence is no error"), None, "so is a part of it");
+    assert_eq!(store.get(&absent, Extent::Range(3..9)).await.expect("absence is no error"), None, "so is a part of it");
     assert_eq!(value(store, &RegisterName::branch("never-written")).await, None, "a register that does not exist is None");
     assert!(list(store, "chunks/").await.is_empty(), "an empty store lists nothing");
     store.barrier().await.expect("a barrier with nothing to do must succeed");
@@ -152,16 +161,20 @@ async fn ranges_are_exact(store: &dyn Storage) {
     let name = put(store, &bytes).await;
     for range in [0..10_000_usize, 0..1, 17..4211, 9_999..10_000, 0..0, 5..5, 10_000..10_000] {
         let asked = range.start as u64..range.end as u64;
-        let got = store.get(&name, Some(asked)).await.expect("a range inside the object must succeed");
+        let got = store.get(&name, Extent::Range(asked)).await.expect("a range inside the object must succeed");
         assert_eq!(got, Some(bytes.slice(range.clone())), "the range {range:?} must give exactly those bytes");
     }
     for range in [0..10_001, 10_000..10_001, 20_000..20_001, 9_999..u64::MAX] {
-        let kind = store.get(&name, Some(range.clone())).await.err().map(|e| e.kind());
+        let kind = store.get(&name, Extent::Range(range.clone())).await.err().map(|e| e.kind());
         assert_eq!(kind, Some(ErrorKind::Corrupt), "the range {range:?} of 10000 bytes must be Corrupt");
     }
+    let whole = store.get(&name, Extent::Whole { at_most: 10_000 }).await;
+    assert_eq!(whole.expect("an object that has as many bytes as it may have must come"), Some(bytes));
+    let longer = store.get(&name, Extent::Whole { at_most: 9_999 }).await.err().map(|e| e.kind());
+    assert_eq!(longer, Some(ErrorKind::Corrupt), "an object that has more bytes than it may have must be Corrupt");
     let empty = put(store, &Bytes::new()).await;
-    assert_eq!(store.get(&empty, Some(0..0)).await.expect("an empty range is inside"), Some(Bytes::new()));
-    assert!(store.get(&empty, Some(0..1)).await.is_err(), "an empty object has no first byte");
+    assert_eq!(store.get(&empty, Extent::Range(0..0)).await.expect("an empty range is inside"), Some(Bytes::new()));
+    assert!(store.get(&empty, Extent::Range(0..1)).await.is_err(), "an empty object has no first byte");
 }
 
 async fn parts_are_joined(store: &dyn Storage) {

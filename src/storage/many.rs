@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt as _};
 
-use super::{ObjectName, Storage};
+use super::{Extent, ObjectName, Storage};
 use crate::error::Result;
 
 /// How many requests for single objects are under way at once.
@@ -18,6 +18,9 @@ const PIECE: usize = 8 << 20;
 
 /// An object to be written: its name, and its content in parts.
 pub type Object = (ObjectName, Vec<Bytes>);
+
+/// An object to be read whole, and the most bytes that it may have.
+pub type WholeObject = (ObjectName, u64);
 
 /// An object that is being written piece by piece, in order. It has no name, and no reader sees it, before
 /// [`finish`](Self::finish) succeeds. Dropping the writer before that removes what was written.
@@ -64,8 +67,8 @@ pub(super) async fn put_from<S: Storage + ?Sized>(store: &S, name: &ObjectName, 
 }
 
 /// Reads each object by a request of its own.
-pub(super) async fn get_each<S: Storage + ?Sized>(store: &S, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
-    in_order(names.iter().map(|name| store.get(name, None))).await
+pub(super) async fn get_each<S: Storage + ?Sized>(store: &S, wanted: &[WholeObject]) -> Vec<Result<Option<Bytes>>> {
+    in_order(wanted.iter().map(|(name, at_most)| store.get(name, Extent::Whole { at_most: *at_most }))).await
 }
 
 /// Writes each object by a request of its own.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -11,7 +10,8 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 
 use super::{
-    Expected, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Version, Versioned, many, part,
+    Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Version, Versioned,
+    WholeObject, many, part,
 };
 use crate::error::Result;
 use crate::time::{Clock, SystemClock, Timestamp};
@@ -121,9 +121,9 @@ impl fmt::Debug for Memory {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Storage for Memory {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
         let stored = self.lock().objects.get(name.as_str()).map(|stored| stored.bytes.clone());
-        stored.map(|bytes| part(name.as_str(), &bytes, range)).transpose()
+        stored.map(|bytes| part(name.as_str(), &bytes, extent)).transpose()
     }
 
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
@@ -135,8 +135,8 @@ impl Storage for Memory {
         Ok(())
     }
 
-    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
-        many::get_each(self, names).await
+    async fn get_many(&self, wanted: &[WholeObject]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, wanted).await
     }
 
     async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {

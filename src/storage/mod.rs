@@ -39,7 +39,7 @@ pub use cloud::{CloudOptions, Credentials, Variables};
 pub use layout::{ObjectName, RegisterName};
 pub(crate) use local::is_local_disk;
 pub use local::{Local, LocalOptions, NetworkFileSystems};
-pub use many::{Object, ObjectSource, ObjectWriter};
+pub use many::{Object, ObjectSource, ObjectWriter, WholeObject};
 pub use memory::Memory;
 #[cfg(any(test, feature = "testing"))]
 pub use observe::{Counts, Observed};
@@ -67,6 +67,23 @@ pub struct Versioned {
     pub value: Bytes,
     /// Which value this is.
     pub version: Version,
+}
+
+/// Which bytes of an object are read, and how many at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it, if it has no more than so many bytes.
+    Whole {
+        /// The length from which on it cannot be what its name says.
+        at_most: u64,
+    },
+    /// The bytes in this range, which must lie wholly inside the object.
+    Range(Range<u64>),
+}
+
+impl Extent {
+    /// All of an object, however long it is: for tests and tools, where memory need not be bounded.
+    pub const ANY_LENGTH: Self = Self::Whole { at_most: u64::MAX };
 }
 
 /// What must be true of a register for a replace to happen.
@@ -114,19 +131,21 @@ pub enum Replaced {
 /// Absence is `None`, never an error. Every error names the object; `Unavailable` means that trying again may help.
 #[async_trait]
 pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
-    /// Reads an object, or the part of it in `range`; `None` when it does not exist. A range that does not lie
-    /// wholly inside the object is `Corrupt`: nobody asks for one without knowing the length from somewhere.
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>>;
+    /// Reads an object, or a part of it; `None` when it does not exist.
+    ///
+    /// `Corrupt` when the object is longer than `extent` allows, or too short for the range: the caller knows its length from
+    /// what names it. The length that the store tells is compared before any byte is read or any memory set aside for it.
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>>;
 
     /// Writes an object whole (its content is `parts` end to end): readers see all of it or nothing. An existing
     /// object is written again, because it may be torn or unsynced. Durable only after [`barrier`](Self::barrier).
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()>;
 
-    /// Reads objects whole: an answer for each name, in the order of the names. All of them are in memory at once, so the caller
-    /// bounds them. Means what as many calls of [`get`](Self::get) mean; where a call costs more than a small object, this is
-    /// how to read many.
-    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
-        many::get_each(self, names).await
+    /// Reads objects whole: an answer for each, in their order. All of them are in memory at once, so the caller bounds them.
+    /// Means what as many calls of [`get`](Self::get) mean; where a call costs more than a small object, this is how to read
+    /// many.
+    async fn get_many(&self, wanted: &[WholeObject]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, wanted).await
     }
 
     /// Writes objects: an answer for each, in their order. Means what as many calls of [`put`](Self::put) mean.
@@ -173,9 +192,19 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     }
 }
 
-/// Checks that `range` lies wholly inside an object of `size` bytes; `None` is all of it.
-fn check_range(name: &str, size: u64, range: Option<Range<u64>>) -> Result<Range<u64>> {
-    let range = range.unwrap_or(0..size);
+/// The range of an object of `size` bytes that `extent` asks for; `Corrupt` when its size is not as `extent` says.
+fn check_extent(name: &str, size: u64, extent: Extent) -> Result<Range<u64>> {
+    match extent {
+        Extent::Whole { at_most } if size > at_most => {
+            Err(Error::corrupt(format!("{name} has {size} bytes; an object of this name has at most {at_most}")))
+        }
+        Extent::Whole { .. } => Ok(0..size),
+        Extent::Range(range) => check_range(name, size, range),
+    }
+}
+
+/// Checks that `range` lies wholly inside an object of `size` bytes.
+fn check_range(name: &str, size: u64, range: Range<u64>) -> Result<Range<u64>> {
     if range.start > range.end {
         return Err(Error::invalid(format!("{name}: the range {}..{} runs backwards", range.start, range.end)));
     }
@@ -185,9 +214,9 @@ fn check_range(name: &str, size: u64, range: Option<Range<u64>>) -> Result<Range
     Ok(range)
 }
 
-/// The part of an object held in memory that `range` asks for.
-fn part(name: &str, bytes: &Bytes, range: Option<Range<u64>>) -> Result<Bytes> {
-    let range = check_range(name, bytes.len() as u64, range)?;
+/// The part of an object held in memory that `extent` asks for.
+fn part(name: &str, bytes: &Bytes, extent: Extent) -> Result<Bytes> {
+    let range = check_extent(name, bytes.len() as u64, extent)?;
     let index = |n: u64| usize::try_from(n).expect("the range lies inside bytes in memory");
     Ok(bytes.slice(index(range.start)..index(range.end)))
 }

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{Expected, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned};
+use super::{
+    Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, WholeObject,
+};
 use crate::error::Result;
 use crate::time::Timestamp;
 
@@ -139,9 +141,9 @@ impl fmt::Display for Observed {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Storage for Observed {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
         add(&self.counters.gets, 1);
-        let got = self.inner.get(name, range).await?;
+        let got = self.inner.get(name, extent).await?;
         add(&self.counters.bytes_read, got.as_ref().map_or(0, Bytes::len));
         Ok(got)
     }
@@ -153,9 +155,9 @@ impl Storage for Observed {
         Ok(())
     }
 
-    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
-        add(&self.counters.gets, names.len());
-        let got = self.inner.get_many(names).await;
+    async fn get_many(&self, wanted: &[WholeObject]) -> Vec<Result<Option<Bytes>>> {
+        add(&self.counters.gets, wanted.len());
+        let got = self.inner.get_many(wanted).await;
         let lengths = got.iter().map(|one| one.as_ref().map_or(0, |found| found.as_ref().map_or(0, Bytes::len)));
         add(&self.counters.bytes_read, lengths.sum());
         got

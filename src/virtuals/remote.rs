@@ -21,6 +21,7 @@ use super::digest::{self, Digester, REMEMBERED};
 use super::source::{Place, Source};
 use super::url::{self, Scheme};
 use super::validator::{Expected, Stat};
+use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
 use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswered, Web, What, time_for};
@@ -29,7 +30,7 @@ use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswe
 const HOPS: usize = 5;
 /// How often a request without an answer is sent, and the pause before the second time; each further one is four times as long.
 const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(100);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(400));
 /// Up to here a part is cut out of the whole file when the server knows no ranges.
 const CUT_FROM_WHOLE: u64 = 16 << 20;
 
@@ -116,13 +117,11 @@ impl RemoteSource {
     /// Does `work` again when an answer is lost, as long as patience lasts.
     async fn patiently<T, F: Future<Output = Result<T, Unanswered>>>(&self, work: impl Fn() -> F) -> Result<T, Unanswered> {
         let begun = tokio::time::Instant::now();
-        let mut pause = PAUSE;
-        for _ in 1..ATTEMPTS {
+        for failures in 0..ATTEMPTS - 1 {
             match work().await {
-                Err(Unanswered::Lost(error)) if begun.elapsed() + pause < self.patience => {
+                Err(Unanswered::Lost(error)) if begun.elapsed() + BACKOFF.pause(failures) < self.patience => {
                     tracing::debug!(%error, "asking again");
-                    tokio::time::sleep(pause).await;
-                    pause *= 4;
+                    BACKOFF.wait(failures).await;
                 }
                 other => return other,
             }

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod answers;
 mod collector;
 mod faults;
 mod outcome;

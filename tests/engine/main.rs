@@ -10,6 +10,7 @@ mod many;
 mod progress;
 mod refs;
 mod sessions;
+mod stored;
 mod support;
 mod virtuals;
 mod walk;

@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("progress", 0),
     ("text", 0),
     ("varint", 0),
+    ("backoff", 0),
     ("dagcbor", 10),
     ("scratch", 10),
     ("unixfs", 11),

@@ -1,14 +1,13 @@
 //! Stores that break one promise each. The suite must notice every one of them.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use firnline::Result;
-use firnline::storage::{Expected, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned, conformance};
+use firnline::storage::{Expected, Extent, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned, conformance};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
@@ -23,6 +22,8 @@ enum Broken {
     TakesOldVersions,
     /// A range that ends after the object gives what there is.
     ShortRanges,
+    /// An object that is longer than it may be is read all the same.
+    IgnoresLimits,
     /// Only the first part of an object is written.
     FirstPart,
     /// A name that exists is not written again.
@@ -57,22 +58,25 @@ impl Store {
 
 #[async_trait]
 impl Storage for Store {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
-        let whole = self.0.get(name, None).await?;
-        let range = match (self.1, range, &whole) {
-            (Broken::ShortRanges, Some(range), Some(whole)) => Some(range.start.min(whole.len() as u64)..range.end.min(whole.len() as u64)),
-            (_, range, _) => range,
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
+        let whole = self.0.get(name, Extent::ANY_LENGTH).await?;
+        let extent = match (self.1, extent, &whole) {
+            (Broken::ShortRanges, Extent::Range(range), Some(whole)) => {
+                Extent::Range(range.start.min(whole.len() as u64)..range.end.min(whole.len() as u64))
+            }
+            (Broken::IgnoresLimits, Extent::Whole { .. }, _) => Extent::ANY_LENGTH,
+            (_, extent, _) => extent,
         };
         if whole.is_none() && self.1 == Broken::EmptyForAbsent {
             return Ok(Some(Bytes::new()));
         }
-        self.0.get(name, range).await
+        self.0.get(name, extent).await
     }
 
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
         match self.1 {
             Broken::FirstPart => self.0.put(name, parts.get(..1).unwrap_or(parts)).await,
-            Broken::Skips if self.0.get(name, None).await?.is_some() => Ok(()),
+            Broken::Skips if self.0.get(name, Extent::ANY_LENGTH).await?.is_some() => Ok(()),
             Broken::HalfVisible => {
                 self.0.put(name, &parts[..parts.len() / 2]).await?;
                 tokio::time::sleep(WINDOW).await;
@@ -120,8 +124,19 @@ impl Storage for Store {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_is_noticed() {
     use Broken::*;
-    let all =
-        [LooksFirst, CreatesAgain, TakesOldVersions, ShortRanges, FirstPart, Skips, HalfVisible, OnePage, WholeSegments, EmptyForAbsent];
+    let all = [
+        LooksFirst,
+        IgnoresLimits,
+        CreatesAgain,
+        TakesOldVersions,
+        ShortRanges,
+        FirstPart,
+        Skips,
+        HalfVisible,
+        OnePage,
+        WholeSegments,
+        EmptyForAbsent,
+    ];
     for broken in all {
         let store = Arc::new(Store(Memory::new(), broken));
         let answer = tokio::spawn(conformance::all(store)).await;

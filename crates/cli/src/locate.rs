@@ -57,7 +57,7 @@ impl Context {
     }
 
     pub(super) fn options(&self) -> Result<OpenOptions> {
-        let mut options = OpenOptions::default().access(self.access()?);
+        let mut options = OpenOptions::from_environment().access(self.access()?);
         if let Some(bar) = self.out.bar() {
             options = options.progress(Arc::new(bar.clone()));
         }

@@ -10,7 +10,7 @@ use crate::format::{Commit, HistoryEntry};
 use crate::history::{Behind, Line, history_key};
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::map::{Map, Nowhere, build};
-use crate::storage::ObjectName;
+use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// What a history turned out to be.
@@ -31,8 +31,8 @@ impl Verifier<'_> {
     pub(super) async fn check_line(&self, versions: &mut Versions, id: SnapshotId) -> Result<()> {
         let Some(commit) = versions.commits.get(&id).cloned() else { return Ok(()) };
         let storage = self.repository.storage();
-        let is_marked = storage.get(&ObjectName::shallow(&id), None).await?.is_some();
-        if is_marked && storage.get(&ObjectName::node(MapKind::History, &commit.history), None).await?.is_none() {
+        let is_marked = storage.get(&ObjectName::shallow(&id), Extent::Range(0..0)).await?.is_some();
+        if is_marked && storage.get(&ObjectName::node(MapKind::History, &commit.history), Extent::Range(0..0)).await?.is_none() {
             versions.shallow.insert(id);
             return Ok(());
         }

@@ -9,12 +9,12 @@ use futures::TryStreamExt;
 use super::finding::{Finding, FindingKind};
 use super::{Verifier, is_damage};
 use crate::error::Result;
-use crate::format::{Commit, HistoryEntry, SnapshotObject};
+use crate::format::{Commit, HistoryEntry, MOST_SNAPSHOT, SnapshotObject};
 use crate::history::Line;
 use crate::id::SnapshotId;
 use crate::map::{Map, Span};
 use crate::refs::{Ref, RefKind, RefName};
-use crate::storage::{ObjectName, layout};
+use crate::storage::{Extent, ObjectName, layout};
 use crate::time::Timestamp;
 
 /// A version to look at, and the one that names it; `None`: a ref or the caller.
@@ -95,7 +95,7 @@ impl Verifier<'_> {
         let first = first.map(ObjectName::moves);
         let (kind, object) = match first {
             Some(first) if message.contains(first.as_str()) => {
-                let exists = self.repository.storage().get(&first, None).await?.is_some();
+                let exists = self.repository.storage().get(&first, Extent::Range(0..0)).await?.is_some();
                 (if exists { FindingKind::Corrupt } else { FindingKind::Missing }, first.to_string())
             }
             _ => (FindingKind::Corrupt, register.to_string()),
@@ -129,8 +129,13 @@ impl Verifier<'_> {
 
     async fn read_snapshot(&self, versions: &mut Versions, id: SnapshotId, child: Option<SnapshotId>) -> Result<Option<Commit>> {
         let name = ObjectName::snapshot(&id);
-        let (kind, message) = if let Some(bytes) = self.repository.storage().get(&name, None).await? {
-            match SnapshotObject::decode_verified(&bytes, id) {
+        let found = match self.repository.storage().get(&name, Extent::Whole { at_most: MOST_SNAPSHOT }).await {
+            // It is not even of a length that it can have.
+            Err(e) if is_damage(e.kind()) => Some(Err(e)),
+            found => found?.map(Ok),
+        };
+        let (kind, message) = if let Some(bytes) = found {
+            match bytes.and_then(|bytes| SnapshotObject::decode_verified(&bytes, id)) {
                 Ok(object) => return Ok(Some(object.commit)),
                 Err(e) if is_damage(e.kind()) => (FindingKind::Corrupt, e.to_string()),
                 Err(e) => return Err(e),
@@ -151,7 +156,7 @@ impl Verifier<'_> {
 
     /// Whether an absent snapshot was not imported with `child`, which names it: then it is not lost.
     async fn was_left_out(&self, versions: &Versions, id: SnapshotId, child: SnapshotId) -> Result<bool> {
-        if self.repository.storage().get(&ObjectName::shallow(&child), None).await?.is_none() {
+        if self.repository.storage().get(&ObjectName::shallow(&child), Extent::Range(0..0)).await?.is_none() {
             return Ok(false);
         }
         let Some(commit) = versions.commits.get(&child) else { return Ok(false) };

@@ -9,12 +9,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::finding::{Finding, FindingKind};
 use super::{Verifier, is_damage, lock};
 use crate::error::{Error, Result};
-use crate::format::{Branch, Child, Entry, HistoryEntry, Leaf, Node, VirtualFile};
+use crate::format::{Branch, Child, Entry, HistoryEntry, Leaf, MOST_NODE, Node, VirtualFile};
 use crate::id::{ChunkId, NodeId, SnapshotId};
 use crate::key::MapKey;
 use crate::map::{Totals, judge};
 use crate::objects::CachedValue;
-use crate::storage::ObjectName;
+use crate::storage::{Extent, ObjectName};
 
 /// How many leaves of one branch are looked at at once.
 const WIDE: usize = 16;
@@ -104,7 +104,11 @@ impl Verifier<'_> {
         };
         let bytes = {
             let _permit = self.permits.acquire().await.map_err(|e| Error::internal("reads were closed").caused_by(e))?;
-            self.repository.storage().get(&name, None).await?
+            match self.repository.storage().get(&name, Extent::Whole { at_most: MOST_NODE }).await {
+                // It is not even of a length that it can have.
+                Err(e) if is_damage(e.kind()) => return Ok(lost(FindingKind::Corrupt, e.to_string())),
+                found => found?,
+            }
         };
         let Some(bytes) = bytes else { return Ok(lost(FindingKind::Missing, format!("{} node {id} does not exist", V::KIND))) };
         self.nodes_read.fetch_add(1, Ordering::Relaxed);

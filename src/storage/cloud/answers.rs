@@ -16,11 +16,16 @@ use http_body::{Body, Frame};
 use object_store::ClientOptions;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService};
 
+use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::storage::outside::address::{self, PublicOnly};
 use crate::storage::outside::header;
 use crate::time::Timestamp;
 
+/// How often a server that is only read is asked when no connection comes about.
+const CONNECTS: u32 = 3;
+/// The pauses between.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(400));
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// So much is read of an answer that is an error: enough for every one that a store explains.
@@ -61,6 +66,8 @@ pub(super) struct Connector {
     client: reqwest::Client,
     answers: Arc<Answers>,
     patience: Duration,
+    /// Whether a server to which no connection comes about is given up after a few attempts.
+    gives_up_early: bool,
 }
 
 impl Connector {
@@ -88,7 +95,14 @@ impl Connector {
             client = client.no_proxy().dns_resolver(Arc::new(PublicOnly));
         }
         let client = client.build().map_err(|e| Error::unsupported("no HTTP client can be made on this machine").caused_by(e))?;
-        Ok(Self { client, answers: Arc::default(), patience })
+        Ok(Self { client, answers: Arc::default(), patience, gives_up_early: false })
+    }
+
+    /// Gives up on a server to which no connection comes about after a few attempts within a second: it is only read, so
+    /// nothing is lost that waiting for it would save.
+    pub(super) const fn giving_up_early(mut self) -> Self {
+        self.gives_up_early = true;
+        self
     }
 
     pub(super) fn answers(&self) -> Arc<Answers> {
@@ -130,11 +144,10 @@ struct Watched(Connector);
 #[async_trait]
 impl HttpService for Watched {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let Connector { client, answers, patience } = &self.0;
+        let Connector { answers, patience, .. } = &self.0;
         url::Url::parse(&request.uri().to_string()).map_err(|e| HttpError::new(HttpErrorKind::Unknown, e))?;
         let limit = if is_for_an_object(&request) { u64::MAX } else { LONGEST_PAGE };
-        answers.requests.fetch_add(1, Ordering::Relaxed);
-        let response = HttpService::call(client, request).await.map_err(final_refusal)?;
+        let response = self.0.send(request).await.map_err(final_refusal)?;
         if let Some(date) = response.headers().get("date").and_then(|value| value.to_str().ok()) {
             answers.note(date);
         }
@@ -146,6 +159,41 @@ impl HttpService for Watched {
         let (parts, body) = response.into_parts();
         let body = if is_success { HttpResponseBody::new(Bounded { body, left: limit }) } else { explanation(body, *patience).await };
         Ok(HttpResponse::from_parts(parts, body))
+    }
+}
+
+impl Connector {
+    /// Sends a request, and again where no connection came about and that is all that is tried.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        for failures in 0..CONNECTS {
+            self.answers.requests.fetch_add(1, Ordering::Relaxed);
+            match HttpService::call(&self.client, request.clone()).await {
+                Err(e) if self.gives_up_early && matches!(e.kind(), HttpErrorKind::Connect) && address::refusal(&e).is_none() => {
+                    if failures + 1 == CONNECTS {
+                        return Err(HttpError::new(HttpErrorKind::Unknown, NotConnected(e)));
+                    }
+                    RECONNECT.wait(failures).await;
+                }
+                answer => return answer,
+            }
+        }
+        Err(HttpError::new(HttpErrorKind::Unknown, Unfit("nothing, for nothing was asked")))
+    }
+}
+
+/// No connection to the server came about, often enough.
+#[derive(Debug)]
+pub(super) struct NotConnected(HttpError);
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no connection after {CONNECTS} attempts: {}", self.0)
+    }
+}
+
+impl std::error::Error for NotConnected {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
         Credentials::Machine => false,
     };
     let connector = Connector::new(endpoint.as_ref(), asks_nobody_else, options.patience, options.public_only)?;
+    let connector = if place.scheme == Scheme::Http { connector.giving_up_early() } else { connector };
     let answers = connector.answers();
     let make = |retries: RetryConfig| {
         let plan = Plan { place, vendor: &vendor, variables: &options.variables, access, retries, connector: connector.clone() };

@@ -11,11 +11,14 @@ use object_store::ObjectStoreExt as _;
 
 use super::place::Scheme;
 use super::store::Cloud;
+use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::storage::{Expected, RegisterName, Replaced, Version};
 
 /// How often finding out is begun anew when the store gives no answer.
 const ATTEMPTS: u32 = 4;
+/// The pauses between them.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 
 /// How a store takes conditions, all of which it honours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +38,7 @@ enum Found {
 impl Cloud {
     /// Tries all conditions at a scratch name, which is removed again. `Unsupported` when one of them is ignored.
     pub(super) async fn find_conditions(&self) -> Result<Conditions> {
-        let mut pause = Duration::from_millis(50);
-        for attempt in 1.. {
+        for attempt in 0.. {
             let name = RegisterName::scratch();
             let found = self.try_conditions(&name).await;
             // A name that is left over is harmless: nothing reads it.
@@ -50,10 +52,7 @@ impl Cloud {
                         "{self} cannot be written to: its store {why}, so two writers could overwrite each other; it can be read"
                     )));
                 }
-                Err(e) if e.is_retryable() && attempt < ATTEMPTS => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 4;
-                }
+                Err(e) if e.is_retryable() && attempt + 1 < ATTEMPTS => BACKOFF.wait(attempt).await,
                 Err(e) => return Err(e.context("asking the store whether it honours conditions")),
             }
         }

@@ -9,7 +9,7 @@ use super::place::Scheme;
 use super::store::Cloud;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::doctor::Observation;
-use crate::storage::{Expected, RegisterName, Replaced};
+use crate::storage::{Expected, Extent, RegisterName, Replaced};
 use crate::time::{Clock, SKEW};
 
 /// What is written to be read back.
@@ -74,11 +74,11 @@ impl Cloud {
     /// Reads parts of something whose bytes are known.
     async fn ranges(&self, name: &RegisterName, bytes: &[u8]) -> Result<String> {
         let length = bytes.len() as u64;
-        let got = self.get_object(name.as_str(), Some(1..length.min(4))).await?;
+        let got = self.get_object(name.as_str(), Extent::Range(1..length.min(4))).await?;
         if got.as_deref() != bytes.get(1..bytes.len().min(4)) {
             return Err(Error::corrupt(format!("bytes 1 to 4 of {name} are not those of the whole")));
         }
-        match self.get_object(name.as_str(), Some(1..length + 1)).await {
+        match self.get_object(name.as_str(), Extent::Range(1..length + 1)).await {
             Err(e) if e.kind() == ErrorKind::Corrupt => Ok("a part comes as it was asked for, and one past the end is noticed".to_owned()),
             Err(e) => Err(e),
             Ok(_) => Err(Error::corrupt(format!("a part of {name} past its end is answered as if it were there"))),

@@ -1,7 +1,6 @@
 //! Reading, writing and listing what never changes.
 
 use std::future::ready;
-use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, FuturesUnordered};
@@ -13,7 +12,7 @@ use super::place::Scheme;
 use super::store::Cloud;
 use crate::error::{Error, Result};
 use crate::storage::outside::time_for;
-use crate::storage::{ObjectMeta, ObjectSource, check_range};
+use crate::storage::{Extent, ObjectMeta, ObjectSource, check_extent};
 use crate::time::Timestamp;
 
 /// Larger objects are uploaded in parts of this size, or larger ones where there would be too many.
@@ -28,7 +27,8 @@ const PARTS_AT_ONCE: usize = 4;
 const LONGEST: u64 = 1 << 50;
 
 impl Cloud {
-    pub(super) async fn get_object(&self, name: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+    pub(super) async fn get_object(&self, name: &str, extent: Extent) -> Result<Option<Bytes>> {
+        let range = if let Extent::Range(range) = &extent { Some(range.clone()) } else { None };
         let path = self.path(name)?;
         let what = || format!("{name} cannot be read");
         if let Some(range) = &range
@@ -36,7 +36,7 @@ impl Cloud {
         {
             // A range of no bytes cannot be asked for, but whether it lies inside can.
             return match self.connection.retrying.head(&path).await {
-                Ok(meta) => check_range(name, meta.size, Some(range.clone())).map(|_| Some(Bytes::new())),
+                Ok(meta) => check_extent(name, meta.size, extent).map(|_| Some(Bytes::new())),
                 Err(e) if Self::is_absence(&e) => Ok(None),
                 Err(e) => Err(self.trouble(&what(), e)),
             };
@@ -51,12 +51,13 @@ impl Cloud {
                 if range.is_some()
                     && let Ok(meta) = self.connection.once.head(&path).await
                 {
-                    check_range(name, meta.size, range)?;
+                    check_extent(name, meta.size, extent)?;
                 }
                 return Err(self.trouble(&what(), e));
             }
         };
-        let wanted = check_range(name, answer.meta.size, range)?;
+        // Before the first byte of the body is read.
+        let wanted = check_extent(name, answer.meta.size, extent)?;
         if answer.range != wanted {
             return Err(Error::corrupt(format!("{self}: {name}: {wanted:?} was asked for and {:?} answered", answer.range)));
         }

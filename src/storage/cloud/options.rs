@@ -61,12 +61,15 @@ impl fmt::Debug for Variables {
     }
 }
 
-/// How a store behind a URL is reached. The default reads the variables of this process.
+/// How a store behind a URL is reached.
+///
+/// The default knows no settings and no credentials, and reads no environment variable; [`from_environment`](Self::from_environment)
+/// takes these from the variables of this process:
 ///
 /// | variable | what it says |
 /// |---|---|
 /// | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | keys for `s3:` |
-/// | `AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN`; `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`; `AWS_CONTAINER_CREDENTIALS_FULL_URI` with `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` | where keys for `s3:` are fetched |
+/// | `AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN`, and `AWS_ROLE_SESSION_NAME` and `AWS_ENDPOINT_URL_STS` where these are set; `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`; `AWS_CONTAINER_CREDENTIALS_FULL_URI` with `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` | where keys for `s3:` are fetched |
 /// | `AWS_REGION` or `AWS_DEFAULT_REGION` | the region of the bucket; `us-east-1` |
 /// | `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` | another server that speaks S3 |
 /// | `AWS_VIRTUAL_HOSTED_STYLE_REQUEST` | `true`: the bucket is a part of the host |
@@ -74,6 +77,7 @@ impl fmt::Debug for Variables {
 /// | `AZURE_STORAGE_ACCOUNT_NAME` | the account whose containers `az:` names |
 /// | `AZURE_STORAGE_ACCOUNT_KEY` or `AZURE_STORAGE_SAS_TOKEN` or `AZURE_STORAGE_TOKEN` | its key, a signature, a bearer token |
 /// | `AZURE_CLIENT_ID`, `AZURE_TENANT_ID` with `AZURE_CLIENT_SECRET` or `AZURE_FEDERATED_TOKEN_FILE` | an application |
+/// | `AZURE_AUTHORITY_HOST` | the server that gives tokens to an application |
 /// | `AZURE_STORAGE_ENDPOINT` | another server, with the account as the first part of its path (Azurite: `http://127.0.0.1:10000/devstoreaccount1`) |
 /// | `GOOGLE_APPLICATION_CREDENTIALS`, `GOOGLE_SERVICE_ACCOUNT` (files), `GOOGLE_SERVICE_ACCOUNT_KEY` (JSON), `GOOGLE_BEARER_TOKEN` | keys for `gs:` |
 /// | `GOOGLE_BASE_URL` | another server that speaks Google's XML API |
@@ -82,9 +86,9 @@ impl fmt::Debug for Variables {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CloudOptions {
-    /// Where settings and credentials are taken from. Default: [`Variables::of_process`].
+    /// Settings and credentials. Default: none.
     pub variables: Variables,
-    /// Whose name requests carry. Default: what `FIRN_CREDENTIALS` says, else [`Credentials::Named`].
+    /// Whose name requests carry. Default: what `FIRN_CREDENTIALS` in the variables says, else [`Credentials::Named`].
     pub credentials: Option<Credentials>,
     /// How long a request may wait for an answer, or its body stand still, before it is given up. An upload counts as
     /// waiting: a part of 8 MiB must get through in this time. Default: 60 s.
@@ -101,7 +105,7 @@ pub struct CloudOptions {
 impl Default for CloudOptions {
     fn default() -> Self {
         Self {
-            variables: Variables::of_process(),
+            variables: Variables::default(),
             credentials: None,
             patience: Duration::from_mins(1),
             retry_for: Duration::from_mins(1),
@@ -112,7 +116,12 @@ impl Default for CloudOptions {
 }
 
 impl CloudOptions {
-    /// Takes settings and credentials from `variables` instead of the environment.
+    /// The default with the settings and credentials that the environment variables of this process name, as they are now.
+    pub fn from_environment() -> Self {
+        Self { variables: Variables::of_process(), ..Self::default() }
+    }
+
+    /// Takes settings and credentials from `variables` instead.
     #[must_use]
     pub fn variables(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         self.variables = variables.into_iter().collect();

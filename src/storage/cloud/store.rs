@@ -1,7 +1,6 @@
 //! The handle on an object store.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use super::options::CloudOptions;
 use super::place::{CloudPlace, Scheme};
 use crate::error::{Error, Result};
 use crate::storage::url::split_scheme;
-use crate::storage::{Expected, ObjectMeta, ObjectName, ObjectSource, RegisterName, Replaced, Storage, Versioned};
+use crate::storage::{Expected, Extent, ObjectMeta, ObjectName, ObjectSource, RegisterName, Replaced, Storage, Versioned};
 use crate::time::Timestamp;
 
 /// A store behind a URL. A clone is the same handle.
@@ -88,8 +87,8 @@ impl fmt::Debug for Cloud {
 
 #[async_trait]
 impl Storage for Cloud {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
-        self.get_object(name.as_str(), range).await
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
+        self.get_object(name.as_str(), extent).await
     }
 
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {

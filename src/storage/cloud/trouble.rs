@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::answers::NotConnected;
 use super::place::Scheme;
 use super::store::Cloud;
 use crate::error::Error;
@@ -39,6 +40,7 @@ impl Told {
             }
             told.sent_on |= text.starts_with(SENT_ON);
             told.not_connected |= cause.downcast_ref::<HttpError>().is_some_and(|e| matches!(e.kind(), HttpErrorKind::Connect));
+            told.not_connected |= cause.is::<NotConnected>();
             next = cause.source();
         }
         told

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -14,7 +13,8 @@ use futures::stream::{self, BoxStream};
 use super::plan::mix;
 use crate::error::{Error, Result};
 use crate::storage::{
-    Expected, Memory, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many,
+    Expected, Extent, Memory, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned,
+    WholeObject, many,
 };
 use crate::time::Timestamp;
 
@@ -186,9 +186,9 @@ impl fmt::Debug for Crashing {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Storage for Crashing {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
         self.check_power(name.as_str())?;
-        self.visible.get(name, range).await
+        self.visible.get(name, extent).await
     }
 
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
@@ -211,8 +211,8 @@ impl Storage for Crashing {
         if power_goes { Err(no_power(name.as_str())) } else { Ok(()) }
     }
 
-    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
-        many::get_each(self, names).await
+    async fn get_many(&self, wanted: &[WholeObject]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, wanted).await
     }
 
     async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {

@@ -7,7 +7,6 @@ mod crash;
 mod plan;
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +16,10 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 
-use super::{Expected, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
+use super::{
+    Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, WholeObject,
+    many,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
@@ -169,8 +171,8 @@ impl fmt::Debug for Faulty {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Storage for Faulty {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
-        let call = || self.inner.get(name, range.clone());
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
+        let call = || self.inner.get(name, extent.clone());
         self.run((Operation::Get, name.as_str()), call, || None).await
     }
 
@@ -182,8 +184,8 @@ impl Storage for Faulty {
         self.run((Operation::Put, name.as_str()), || self.inner.put(name, parts), late).await
     }
 
-    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
-        many::get_each(self, names).await
+    async fn get_many(&self, wanted: &[WholeObject]) -> Vec<Result<Option<Bytes>>> {
+        many::get_each(self, wanted).await
     }
 
     async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {

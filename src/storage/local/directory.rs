@@ -18,6 +18,8 @@ pub(in crate::storage) struct Directories {
     for_objects: Mutex<HashSet<PathBuf>>,
     /// Those whose own name is durable.
     for_registers: Mutex<HashSet<PathBuf>>,
+    /// Those that were seen not to lie behind a symbolic link, by their names from the root.
+    real: Mutex<HashSet<String>>,
     /// The root, opened before the first object was written: `syncfs` on it tells of every failed write since.
     root: OnceLock<File>,
     /// Set when a directory below the root lies on another file system: then one `syncfs` is not enough.
@@ -41,10 +43,21 @@ impl Directories {
         self.several_file_systems.store(true, Ordering::Release);
     }
 
+    /// Whether a directory was seen not to lie behind a symbolic link.
+    pub(super) fn is_real(&self, name: &str) -> bool {
+        lock(&self.real).contains(name)
+    }
+
+    /// Notes that a directory was.
+    pub(super) fn note_real(&self, name: &str) {
+        lock(&self.real).insert(name.to_owned());
+    }
+
     /// Forgets what earlier calls made sure of, because it failed or vanished.
     pub(super) fn forget(&self) {
         lock(&self.for_objects).clear();
         lock(&self.for_registers).clear();
+        lock(&self.real).clear();
     }
 }
 
@@ -54,6 +67,7 @@ impl Disk {
         if lock(&self.directories.for_objects).contains(directory) {
             return Ok(());
         }
+        self.require_real_directories(name)?;
         let missing = self.missing(directory, &self.directories.for_objects);
         let parents = self.make(name, &missing)?;
         let meta = fs::metadata(directory).map_err(|e| self.trouble(name, "be written", e))?;
@@ -68,6 +82,7 @@ impl Disk {
 
     /// Makes sure that `directory` exists and that its name is durable, for a register.
     pub(super) fn directory_for_register(&self, name: &str, directory: &Path) -> Result<()> {
+        self.require_real_directories(name)?;
         let missing = self.missing(directory, &self.directories.for_registers);
         if missing.is_empty() {
             return Ok(());
@@ -77,6 +92,14 @@ impl Disk {
         }
         lock(&self.directories.for_registers).extend(missing);
         Ok(())
+    }
+
+    /// Refuses to write where a repository may not lie, or where another lies now.
+    pub(super) fn require_same_place(&self, name: &str) -> Result<()> {
+        if self.directories.root.get().is_none() {
+            self.check_file_system()?;
+        }
+        self.same_root(name)
     }
 
     /// The directories from the root (or what must be created above it) down to `directory` that are not in `known`.

@@ -5,83 +5,111 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use tokio::sync::mpsc;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::Disk;
 use super::register::LOCKS;
 use super::temporary::is_temporary;
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::storage::ObjectMeta;
 use crate::time::Timestamp;
 
-/// Names that the walking thread may be ahead of the reader.
-const AHEAD: usize = 1024;
+/// Names that are found at a time, about.
+const BATCH: usize = 1024;
 
-/// Lists what begins with `prefix`. A thread walks while the stream is read, and stops when it is dropped.
+/// Lists what begins with `prefix`.
+///
+/// A thread finds some names at a time and ends before they are read: a thread that waited for its reader would hold one of
+/// the runtime's threads for blocking work, which the reader may need for what it does with each name.
 pub(super) fn list(disk: Arc<Disk>, prefix: String) -> BoxStream<'static, Result<ObjectMeta>> {
-    let start = async move {
-        let (found, receiver) = mpsc::channel(AHEAD);
-        tokio::task::spawn_blocking(move || disk.walk(&prefix, &found));
-        stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
-    };
-    stream::once(start).flatten().boxed()
+    let walk = Walk::new(disk, prefix);
+    let batches = stream::try_unfold(walk, |mut walk| async move {
+        let work = blocking("a listing", move || {
+            let found = walk.next_batch();
+            Ok((found, walk))
+        });
+        let (found, walk) = work.await?;
+        let more = !found.is_empty();
+        Ok::<_, Error>(more.then(|| (stream::iter(found), walk)))
+    });
+    batches.try_flatten().boxed()
 }
 
-/// The reader has gone, so nobody wants the rest.
-struct Gone;
+/// A walk through a directory and what lies below it.
+struct Walk {
+    disk: Arc<Disk>,
+    prefix: String,
+    /// Directories that have not been begun, by their names from the root.
+    directories: Vec<String>,
+    /// The directory that has, and what is left of it.
+    current: Option<(String, fs::ReadDir)>,
+    /// Whether the root has been looked at.
+    begun: bool,
+}
 
-impl Disk {
-    fn walk(&self, prefix: &str, found: &mpsc::Sender<Result<ObjectMeta>>) {
+impl Walk {
+    fn new(disk: Arc<Disk>, prefix: String) -> Self {
         let start = prefix.rsplit_once('/').map_or("", |(directory, _)| directory);
         let locks = start.strip_prefix(LOCKS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if locks || start.split('/').any(|segment| matches!(segment, "." | "..")) || start.starts_with('/') || start.contains("//") {
-            return; // No name begins like this.
-        }
-        let mut directories = vec![start.to_owned()];
-        if let Err(e) = self.look() {
-            let _gone = found.blocking_send(Err(e));
-            return;
-        }
-        while let Some(directory) = directories.pop() {
-            if self.walk_one(&directory, prefix, &mut directories, found).is_err() {
-                return;
-            }
-        }
+        // No name begins like this.
+        let nothing =
+            locks || start.split('/').any(|segment| matches!(segment, "." | "..")) || start.starts_with('/') || start.contains("//");
+        let directories = if nothing { Vec::new() } else { vec![start.to_owned()] };
+        Self { disk, prefix, directories, current: None, begun: false }
     }
 
-    /// Sends the files of one directory and notes the directories in it.
-    fn walk_one(
-        &self,
-        directory: &str,
-        prefix: &str,
-        directories: &mut Vec<String>,
-        found: &mpsc::Sender<Result<ObjectMeta>>,
-    ) -> Result<(), Gone> {
-        let send = |item| found.blocking_send(item).map_err(|_| Gone);
-        let entries = match fs::read_dir(self.path(directory)) {
-            Ok(entries) => entries,
-            Err(e) => return self.absent(directory, e).or_else(|e| send(Err(e))),
-        };
-        for entry in entries {
+    /// The names that come next; empty at the end.
+    fn next_batch(&mut self) -> Vec<Result<ObjectMeta>> {
+        let mut found = Vec::new();
+        if !self.begun {
+            self.begun = true;
+            if let Err(e) = self.disk.look() {
+                self.directories.clear();
+                return vec![Err(e)];
+            }
+        }
+        while found.len() < BATCH {
+            let Some((directory, entries)) = &mut self.current else {
+                let Some(directory) = self.directories.pop() else { break };
+                match self.disk.open_listing(&directory) {
+                    Ok(entries) => self.current = entries.map(|entries| (directory, entries)),
+                    Err(e) => found.push(Err(e)),
+                }
+                continue;
+            };
+            let Some(entry) = entries.next() else {
+                self.current = None;
+                continue;
+            };
             match entry.and_then(|entry| look_at(&entry, directory)) {
                 Ok(Some((name, Found::Directory))) => {
                     let below = format!("{name}/");
-                    if name != LOCKS && (below.starts_with(prefix) || prefix.starts_with(&below)) {
-                        directories.push(name);
+                    if name != LOCKS && (below.starts_with(&self.prefix) || self.prefix.starts_with(&below)) {
+                        self.directories.push(name);
                     }
                 }
-                Ok(Some((name, Found::File { size, modified }))) => {
-                    if name.starts_with(prefix) {
-                        send(Ok(ObjectMeta { name, size, modified }))?;
-                    }
+                Ok(Some((name, Found::File { size, modified }))) if name.starts_with(&self.prefix) => {
+                    found.push(Ok(ObjectMeta { name, size, modified }));
                 }
-                Ok(None) => {}
-                Err(e) => send(Err(self.unlisted(directory, e)))?,
+                Ok(Some((_, Found::File { .. })) | None) => {}
+                Err(e) => found.push(Err(self.disk.unlisted(directory, e))),
             }
         }
-        Ok(())
+        found
+    }
+}
+
+impl Disk {
+    /// Opens a directory to read its names; `None` when it does not exist.
+    fn open_listing(&self, directory: &str) -> Result<Option<fs::ReadDir>> {
+        // The directory itself must not be a link either.
+        self.require_real_directories(&format!("{directory}/"))?;
+        match fs::read_dir(self.path(directory)) {
+            Ok(entries) => Ok(Some(entries)),
+            Err(e) => self.absent(directory, e).map(|()| None),
+        }
     }
 
     fn unlisted(&self, directory: &str, error: io::Error) -> Error {
@@ -97,7 +125,8 @@ enum Found {
 }
 
 /// The name and kind of an entry; `None` for what is no object: temporaries, sockets and the like, names that are not
-/// UTF-8, and what vanished in the meantime.
+/// UTF-8, and what vanished in the meantime. A symbolic link to a file is shown as a file, so that reading it says what is
+/// wrong; one to a directory is an error, since whatever lies behind it is not listed.
 fn look_at(entry: &DirEntry, directory: &str) -> io::Result<Option<(String, Found)>> {
     let file_name = entry.file_name();
     let Some(file_name) = file_name.to_str().filter(|name| !is_temporary(name)) else { return Ok(None) };
@@ -106,14 +135,17 @@ fn look_at(entry: &DirEntry, directory: &str) -> io::Result<Option<(String, Foun
         return Ok(Some((name, Found::Directory)));
     }
     let path: PathBuf = entry.path();
-    let meta = match fs::metadata(path) {
+    let meta = match fs::symlink_metadata(&path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
+    if meta.is_symlink() && path.is_dir() {
+        return Err(rustix::io::Errno::LOOP.into());
+    }
     let found = if meta.is_dir() {
         Found::Directory
-    } else if meta.is_file() {
+    } else if meta.is_file() || meta.is_symlink() {
         Found::File { size: meta.len(), modified: Timestamp::from_system(meta.modified()?) }
     } else {
         return Ok(None);

@@ -5,6 +5,9 @@
 //!   barrier carries it to the disk) or, when it holds anything else, replaced by a file that was synced first.
 //!   So nothing that another writer made durable is ever exchanged for something that is not.
 //! - [`barrier`](Storage::barrier) syncs the files put since the last one, and every directory that gained a name.
+//! - No symbolic link inside the directory is followed, for reading or for writing, and nothing but regular files is read or
+//!   written: a repository may come from a stranger. The directory itself may be a link. To spread a repository over several
+//!   disks, mount them inside it.
 //! - A *register* is replaced under `flock` on a file of its own below `refs/.lock/`; readers take no lock.
 //!
 //! A process killed at any moment leaves temporaries (`.~…`, which no listing shows) and nothing to repair. Opening and
@@ -23,7 +26,6 @@ mod trouble;
 mod writer;
 
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,8 +34,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::{Expected, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, many};
-use crate::error::{Error, Result};
+use super::{
+    Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, WholeObject,
+    many,
+};
+use crate::blocking::blocking;
+use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
 pub use examine::lock_once;
@@ -69,13 +75,14 @@ pub struct LocalOptions {
     pub lock_deadline: Duration,
     /// Up to so many files and directories a barrier syncs one by one, side by side; more than that with one `syncfs`,
     /// which also waits for whatever else is being written to the same file system. So many files are also kept open
-    /// between put and barrier. At 0 every barrier is a `syncfs`. Default: 64.
+    /// between put and barrier. At 0 every barrier is a `syncfs`. Default: 4, so that a commit, which writes about ten files
+    /// into as many directories, waits for the disk once for all of them.
     pub sync_individually: usize,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { network: NetworkFileSystems::Refuse, lock_deadline: Duration::from_secs(30), sync_individually: 64 }
+        Self { network: NetworkFileSystems::Refuse, lock_deadline: Duration::from_secs(30), sync_individually: 4 }
     }
 }
 
@@ -167,18 +174,7 @@ impl Local {
     /// Does blocking work on a thread that may block. The work goes on when the caller stops waiting.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Disk>) -> Result<T> + Send + 'static) -> Result<T> {
         let disk = Arc::clone(&self.disk);
-        match tokio::task::spawn_blocking(move || work(&disk)).await {
-            Ok(result) => result,
-            Err(e) => Err(self.stopped(e)),
-        }
-    }
-
-    /// Why a thread ended before its work was done.
-    fn stopped(&self, cause: tokio::task::JoinError) -> Error {
-        if cause.is_panic() {
-            return Error::internal(format!("{self}: a thread that reads or writes files panicked")).caused_by(cause);
-        }
-        Error::unavailable(format!("{self}: the runtime was shut down before the work began")).caused_by(cause)
+        blocking(FILES, move || work(&disk)).await
     }
 }
 
@@ -200,6 +196,9 @@ impl Disk {
     }
 }
 
+/// What errors call the work on other threads.
+const FILES: &str = "work on the files of a repository";
+
 /// Locks state that no panic can leave half-changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -220,9 +219,9 @@ impl fmt::Debug for Local {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Storage for Local {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
         let name = name.clone();
-        self.blocking(move |disk| disk.get(name.as_str(), range)).await
+        self.blocking(move |disk| disk.get(name.as_str(), extent)).await
     }
 
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {
@@ -230,8 +229,8 @@ impl Storage for Local {
         self.blocking(move |disk| disk.put(name.as_str(), &parts)).await
     }
 
-    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<Option<Bytes>>> {
-        self.each(names.to_vec(), |disk, name| disk.get(name.as_str(), None)).await
+    async fn get_many(&self, wanted: &[WholeObject]) -> Vec<Result<Option<Bytes>>> {
+        self.each(wanted.to_vec(), |disk, (name, at_most)| disk.get(name.as_str(), Extent::Whole { at_most: *at_most })).await
     }
 
     async fn put_many(&self, objects: &[Object]) -> Vec<Result<()>> {
@@ -261,12 +260,12 @@ impl Storage for Local {
 
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
         let (disk, name, expected) = (Arc::clone(&self.disk), name.clone(), expected.clone());
-        let replaced = tokio::task::spawn_blocking(move || disk.replace(name.as_str(), &expected, value));
-        replaced.await.unwrap_or_else(|e| {
-            // Work on a blocking thread is cancelled only before it begins.
-            let begun = !e.is_cancelled();
-            let error = self.stopped(e);
-            if begun { Replaced::Unanswered(error) } else { Replaced::NotSent(error) }
+        let replaced = blocking(FILES, move || Ok(disk.replace(name.as_str(), &expected, value))).await;
+        replaced.unwrap_or_else(|error| match error.kind() {
+            // It panicked on the way.
+            ErrorKind::Internal => Replaced::Unanswered(error),
+            // It never began.
+            _ => Replaced::NotSent(error),
         })
     }
 

@@ -2,16 +2,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::temporary::Temporary;
+use super::trouble::is_link;
 use super::{Disk, lock};
 use crate::error::{Error, Result};
-use crate::storage::check_range;
+use crate::storage::{Extent, check_extent};
 
 /// How much of an existing object is compared at a time, in bytes.
 const COMPARED: usize = 256 << 10;
@@ -28,8 +28,9 @@ enum Existing {
 
 impl Disk {
     /// Reads an object or a part of it.
-    pub(super) fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+    pub(super) fn get(&self, name: &str, extent: Extent) -> Result<Option<Bytes>> {
         self.look()?;
+        self.require_real_directories(name)?;
         let file = match open(&self.path(name), OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(e) => return self.absent(name, e).map(|()| None),
@@ -38,10 +39,9 @@ impl Disk {
         if !meta.is_file() {
             return Err(Error::corrupt(format!("{name} in {} is not a file", self.root.display())));
         }
-        let range = check_range(name, meta.len(), range)?;
-        let length = usize::try_from(range.end - range.start)
-            .map_err(|e| Error::unsupported(format!("{name} has {} bytes, more than memory holds", meta.len())).caused_by(e))?;
-        let mut bytes = vec![0; length];
+        let range = check_extent(name, meta.len(), extent)?;
+        let mut bytes = zeros(range.end - range.start)
+            .ok_or_else(|| Error::unsupported(format!("{name} has {} bytes, more than this machine's memory holds", meta.len())))?;
         match file.read_exact_at(&mut bytes, range.start) {
             Ok(()) => Ok(Some(bytes.into())),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
@@ -102,9 +102,19 @@ impl Disk {
     }
 }
 
-/// Opens a file, and does not wait should it be a pipe.
+/// So many zero bytes, if the machine has room for them.
+fn zeros(length: u64) -> Option<Vec<u8>> {
+    let length = usize::try_from(length).ok()?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).ok()?;
+    bytes.resize(length, 0);
+    Some(bytes)
+}
+
+/// Opens a file. Does not follow a symbolic link, and does not wait should it be a pipe.
 pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    use rustix::fs::OFlags;
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or(0);
     options.custom_flags(flags).open(path)
 }
 
@@ -115,8 +125,8 @@ fn refresh(path: &Path, parts: &[Bytes]) -> io::Result<Existing> {
     let file = match open(path, OpenOptions::new().read(true).write(true)) {
         Ok(file) => file,
         Err(e) if e.kind() == NotFound => return Ok(Existing::Absent),
-        // Another user's file may still be replaced, by who may write to the directory.
-        Err(e) if e.kind() == PermissionDenied => return Ok(Existing::Other),
+        // Another user's file may still be replaced, by who may write to the directory. So may a link, which is not followed.
+        Err(e) if e.kind() == PermissionDenied || is_link(&e) => return Ok(Existing::Other),
         Err(e) => return Err(e),
     };
     let meta = file.metadata()?;

@@ -13,14 +13,15 @@ use rustix::io::Errno;
 use super::objects::open;
 use super::temporary::Temporary;
 use super::{Disk, lock};
+use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::storage::{Expected, Replaced, Version, Versioned};
 
 /// The largest register in bytes; refs have some kilobytes. Keeps a damaged directory from filling memory.
 const LARGEST: u64 = 16 << 20;
 
-/// The longest pause between two attempts to get a lock.
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// The pauses between two attempts to get a lock.
+const LOCK_BACKOFF: Backoff = Backoff::new(Duration::from_micros(200), Duration::from_millis(20));
 
 /// Where the lock files lie, which are neither objects nor registers and are never removed or renamed.
 pub(super) const LOCKS: &str = "refs/.lock";
@@ -54,7 +55,12 @@ impl Disk {
         }
         let path = self.path(name);
         let directory = path.parent().expect("a register's path is longer than the root's");
-        self.directory_for_register(name, directory)?;
+        // A register that exists was made after the names of its directories were durable.
+        if path.is_file() {
+            self.require_same_place(name)?;
+        } else {
+            self.directory_for_register(name, directory)?;
+        }
         let _held_until_the_end = self.lock_register(name)?;
         let current = self.read(name, &path)?.map(Version);
         if !expected.admits(current.as_ref()) {
@@ -102,10 +108,14 @@ impl Disk {
     }
 
     fn read(&self, name: &str, path: &Path) -> Result<Option<Bytes>> {
+        self.require_real_directories(name)?;
         let file = match open(path, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(e) => return self.absent(name, e).map(|()| None),
         };
+        if !file.metadata().map_err(|e| self.trouble(name, "be read", e))?.is_file() {
+            return Err(Error::corrupt(format!("{name} in {} is not a file", self.root.display())));
+        }
         let mut value = Vec::new();
         file.take(LARGEST + 1).read_to_end(&mut value).map_err(|e| self.trouble(name, "be read", e))?;
         if value.len() as u64 > LARGEST {
@@ -118,20 +128,13 @@ impl Disk {
     fn lock_register(&self, name: &str) -> Result<File> {
         let lock_name = lock_path(name);
         let path = self.path(&lock_name);
-        let trouble = |e: io::Error| {
-            let hint = if e.kind() == io::ErrorKind::PermissionDenied {
-                "; whoever changes this register must be able to write to this file and make files beside it: give this user write permission for refs and everything below"
-            } else {
-                ""
-            };
-            self.trouble(&lock_name, "be locked", e).followed_by(hint)
-        };
+        let trouble = |e| self.not_locked(&lock_name, e);
+        self.require_real_directories(&lock_name)?;
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(trouble)?;
         }
         let started = Instant::now();
-        let mut pause = Duration::from_micros(200);
-        loop {
+        for attempt in 0.. {
             match try_lock(&path) {
                 Ok(Some(held)) => return Ok(held),
                 Ok(None) => {}
@@ -143,8 +146,20 @@ impl Disk {
             if started.elapsed() >= self.options.lock_deadline {
                 return Err(self.locked(name, &path));
             }
-            std::thread::sleep(pause);
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            LOCK_BACKOFF.block(attempt);
+        }
+        Err(self.locked(name, &path))
+    }
+
+    /// Why a lock file cannot be locked, and what to do about it.
+    pub(in crate::storage) fn not_locked(&self, lock_name: &str, error: io::Error) -> Error {
+        let lacks_permission = error.kind() == io::ErrorKind::PermissionDenied;
+        let trouble = self.trouble(lock_name, "be locked", error);
+        if lacks_permission {
+            trouble
+                .followed_by("; give this user write permission for that file and for every directory below refs: all writers share them")
+        } else {
+            trouble
         }
     }
 
@@ -174,7 +189,7 @@ impl Interrupted {
 
 /// Tries once to take a lock, on an open file of its own, and writes the number of this process into it.
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut file = open(path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
@@ -182,7 +197,10 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
         Err(e) => return Err(e.into()),
     }
     // Nobody of ours removes a lock file. Should somebody else have: a lock on a file without a name protects nothing.
-    let (held, named) = (file.metadata()?, fs::metadata(path));
+    let (held, named) = (file.metadata()?, fs::symlink_metadata(path));
+    if !held.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
     if !named.is_ok_and(|named| named.ino() == held.ino() && named.dev() == held.dev()) {
         return Ok(None);
     }

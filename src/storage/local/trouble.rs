@@ -5,6 +5,15 @@ use std::io::{self, ErrorKind as Io};
 use super::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
+/// What is said of a symbolic link inside a repository.
+const LINK: &str = ": a symbolic link has its name, and links inside a repository are not followed; put the file or directory itself there";
+
+/// Whether a file was not opened because a symbolic link has its name.
+pub(super) fn is_link(error: &io::Error) -> bool {
+    // Systems of the BSD family say "too many links" instead.
+    [rustix::io::Errno::LOOP, rustix::io::Errno::MLINK].iter().any(|link| error.raw_os_error() == Some(link.raw_os_error()))
+}
+
 impl Disk {
     /// An error of the system while doing `what` (`be read`) with the object or directory `name`.
     pub(in crate::storage) fn trouble(&self, name: &str, what: &str, error: io::Error) -> Error {
@@ -16,9 +25,32 @@ impl Disk {
             Io::NotADirectory => (ErrorKind::Invalid, ": a file lies where a directory is needed"),
             Io::IsADirectory => (ErrorKind::Invalid, ": a directory lies where a file is needed"),
             Io::InvalidFilename => (ErrorKind::Invalid, ": the name is too long for the file system"),
+            _ if is_link(&error) => (ErrorKind::Corrupt, LINK),
             _ => (ErrorKind::Unavailable, ""),
         };
         Error::new(kind, format!("{name} in {} cannot {what}{why}", self.root.display())).caused_by(error)
+    }
+
+    /// Refuses to go through a symbolic link on the way to `name`: it could lead to files that are not the repository's. The
+    /// root itself may be a link, or lie behind one.
+    pub(super) fn require_real_directories(&self, name: &str) -> Result<()> {
+        let Some((directory, _file)) = name.rsplit_once('/') else { return Ok(()) };
+        if directory.is_empty() || self.directories.is_real(directory) {
+            return Ok(());
+        }
+        let ends = directory.match_indices('/').map(|(at, _)| at).chain([directory.len()]);
+        for part in ends.filter_map(|end| directory.get(..end)) {
+            match std::fs::symlink_metadata(self.path(part)) {
+                Ok(meta) if meta.is_symlink() => {
+                    return Err(Error::corrupt(format!("{part} in {} cannot be used{LINK}", self.root.display())));
+                }
+                Ok(_) => {}
+                // Whatever else is wrong shows when the file is opened.
+                Err(_) => return Ok(()),
+            }
+        }
+        self.directories.note_real(directory);
+        Ok(())
     }
 
     /// Tells "does not exist" (`Ok`) from "cannot be reached", after the system said that a file is not there.

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::temporary::Temporary;
 use super::{Disk, lock};
+use crate::blocking::not_finished;
 use crate::error::{Error, Result};
 use crate::storage::{ObjectName, ObjectWriter, check_range, layout};
 
@@ -73,13 +74,9 @@ impl Writer {
         match std::mem::replace(&mut self.state, State::Lost) {
             State::New => Ok(None),
             State::Idle(growing) => Ok(Some(growing)),
-            State::Writing(task) => task.await.map_err(|e| self.stopped(e))?.map(Some),
+            State::Writing(task) => task.await.map_err(|e| not_finished(UNNAMED, e))?.map(Some),
             State::Lost => Err(Error::invalid(format!("{UNNAMED}: nothing can be written after an error"))),
         }
-    }
-
-    fn stopped(&self, e: tokio::task::JoinError) -> Error {
-        Error::unavailable(format!("{UNNAMED} in {}: the work was stopped before it ended", self.disk.root.display())).caused_by(e)
     }
 }
 
@@ -166,7 +163,7 @@ impl ObjectWriter for Writer {
     }
 
     async fn read(&mut self, range: Range<u64>) -> Result<Bytes> {
-        let range = check_range(UNNAMED, self.length, Some(range))?;
+        let range = check_range(UNNAMED, self.length, range)?;
         let Some(growing) = self.settled().await? else {
             self.state = State::New;
             return Ok(Bytes::new());
@@ -180,7 +177,7 @@ impl ObjectWriter for Writer {
             found.map_err(|e| disk.trouble(UNNAMED, "be read", e))?;
             Ok::<_, Error>((Bytes::from(bytes), growing))
         });
-        let (bytes, growing) = read.await.map_err(|e| self.stopped(e))??;
+        let (bytes, growing) = read.await.map_err(|e| not_finished(UNNAMED, e))??;
         self.state = State::Idle(growing);
         Ok(bytes)
     }
@@ -195,7 +192,7 @@ impl ObjectWriter for Writer {
             };
             disk.name_it(name.as_str(), growing)
         });
-        let named = named.await.map_err(|e| self.stopped(e))?;
+        let named = named.await.map_err(|e| not_finished(UNNAMED, e))?;
         // Under its name now, or removed.
         self.begun = false;
         named

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::storage::fault::{Crashing, Fault, Faulty, Rates, seeded};
-use crate::storage::{Local, LocalOptions, Memory, Observed, Storage, conformance};
+use crate::storage::{Extent, Local, LocalOptions, Memory, Observed, Storage, conformance};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
@@ -39,8 +39,8 @@ async fn counts_are_exact() {
     use futures::StreamExt as _;
     let store = Observed::new(Arc::new(Memory::new()));
     let name = super::put(&store, b"hello").await;
-    store.get(&name, Some(1..3)).await.unwrap();
-    store.get(&super::chunk(b"absent"), None).await.unwrap();
+    store.get(&name, Extent::Range(1..3)).await.unwrap();
+    store.get(&super::chunk(b"absent"), Extent::ANY_LENGTH).await.unwrap();
     let before = store.counts();
     assert_eq!((before.gets, before.puts, before.bytes_read, before.bytes_written, before.objects_written), (2, 1, 2, 5, 1));
     let register = crate::storage::RegisterName::branch("main");

@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 
 use crate::ErrorKind;
 use crate::storage::fault::{Fault, Faulty, Operation, Rates, seeded};
-use crate::storage::{Expected, Memory, RegisterName, Replaced, Storage, Version};
+use crate::storage::{Expected, Extent, Memory, RegisterName, Replaced, Storage, Version};
 
 use super::{chunk, create, put};
 
@@ -93,7 +93,10 @@ async fn listings_break_off_and_puts_go_astray() {
     let store = Faulty::new(Arc::new(memory.clone()), |call| if call.number == 0 { Fault::After } else { Fault::Before });
     assert!(store.put(&chunk(b"c"), &["c".into()]).await.is_err());
     assert!(store.put(&chunk(b"d"), &["d".into()]).await.is_err());
-    assert!(memory.get(&chunk(b"c"), None).await.unwrap().is_some() && memory.get(&chunk(b"d"), None).await.unwrap().is_none());
+    assert!(
+        memory.get(&chunk(b"c"), Extent::ANY_LENGTH).await.unwrap().is_some()
+            && memory.get(&chunk(b"d"), Extent::ANY_LENGTH).await.unwrap().is_none()
+    );
     assert_eq!(store.calls(), 2);
 }
 

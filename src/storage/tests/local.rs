@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -8,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::ErrorKind;
 use crate::storage::local::{MOST, Refusal, lock_path, refusal};
-use crate::storage::{Expected, Local, LocalOptions, RegisterName, Replaced, Storage};
+use crate::storage::{Expected, Extent, Local, LocalOptions, RegisterName, Replaced, Storage};
 
 use super::{chunk, create, local, not_sent, put};
 
@@ -28,17 +30,17 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 async fn reading_creates_nothing_and_absence_is_not_unreachable() {
     let parent = tempfile::tempdir().unwrap();
     let store = local(&parent.path().join("repo"));
-    assert_eq!(store.get(&chunk(b"x"), None).await.unwrap(), None);
+    assert_eq!(store.get(&chunk(b"x"), Extent::ANY_LENGTH).await.unwrap(), None);
     assert_eq!(store.load(&RegisterName::repo()).await.unwrap(), None);
     assert!(names(&*store, "").await.is_empty());
     store.barrier().await.unwrap();
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0, "nothing may be created");
 
     create(&*store, &RegisterName::repo(), "{}").await;
-    assert_eq!(store.get(&chunk(b"x"), None).await.unwrap(), None);
+    assert_eq!(store.get(&chunk(b"x"), Extent::ANY_LENGTH).await.unwrap(), None);
     fs::rename(parent.path().join("repo"), parent.path().join("away")).unwrap();
     for error in [
-        store.get(&chunk(b"x"), None).await.unwrap_err(),
+        store.get(&chunk(b"x"), Extent::ANY_LENGTH).await.unwrap_err(),
         store.load(&RegisterName::repo()).await.unwrap_err(),
         store.list("").try_collect::<Vec<_>>().await.unwrap_err(),
         store.put(&chunk(b"x"), &["x".into()]).await.unwrap_err(),
@@ -133,7 +135,7 @@ async fn a_failed_barrier_demands_that_its_objects_are_put_again() {
     store.barrier().await.unwrap();
     store.barrier().await.unwrap();
     for bytes in [&b"one"[..], b"two", b"three"] {
-        assert_eq!(store.get(&chunk(bytes), None).await.unwrap().unwrap(), bytes);
+        assert_eq!(store.get(&chunk(bytes), Extent::ANY_LENGTH).await.unwrap().unwrap(), bytes);
     }
 }
 
@@ -260,7 +262,7 @@ async fn removed_directories_come_back() {
     fs::remove_dir_all(directory.path().join("chunks")).unwrap();
     put(&*store, b"x").await;
     store.barrier().await.unwrap();
-    assert_eq!(store.get(&chunk(b"x"), None).await.unwrap().unwrap(), "x");
+    assert_eq!(store.get(&chunk(b"x"), Extent::ANY_LENGTH).await.unwrap().unwrap(), "x");
 }
 
 #[tokio::test]
@@ -275,7 +277,7 @@ async fn what_is_in_the_way_is_named() {
     }
     let store = local(directory.path());
     fs::write(directory.path().join("chunks"), b"").unwrap();
-    assert_eq!(store.get(&chunk(b"x"), None).await.unwrap(), None, "nothing lies below a file");
+    assert_eq!(store.get(&chunk(b"x"), Extent::ANY_LENGTH).await.unwrap(), None, "nothing lies below a file");
     let error = store.put(&chunk(b"x"), &[]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains(chunk(b"x").as_str()), "{error}");
@@ -283,7 +285,7 @@ async fn what_is_in_the_way_is_named() {
     assert!(store.load(&RegisterName::branch("d")).await.is_err());
     fs::remove_file(directory.path().join("chunks")).unwrap();
     fs::create_dir_all(directory.path().join(chunk(b"y").as_str())).unwrap();
-    assert_eq!(store.get(&chunk(b"y"), None).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(store.get(&chunk(b"y"), Extent::ANY_LENGTH).await.unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -326,4 +328,45 @@ fn network_file_systems_are_told_by_their_number() {
     for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xf2f5_2010] {
         assert_eq!(refusal(magic), None);
     }
+}
+
+/// The thread that listed waited for its reader on one of the runtime's threads for blocking work. With one such thread, a
+/// reader that read each object as it was listed waited for ever, as soon as there were more names than fit between them.
+#[test]
+fn a_listing_leaves_the_only_blocking_thread_to_its_reader() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    let read = runtime.block_on(async {
+        let store = local(directory.path());
+        let name = put(&*store, b"x").await;
+        let folder = directory.path().join(name.as_str()).parent().unwrap().to_owned();
+        for n in 0..3000 {
+            fs::write(folder.join(format!("other-{n}")), b"").unwrap();
+        }
+        let reading = store.list("chunks/").try_fold(0, |count, _| {
+            let (store, name) = (Arc::clone(&store), name.clone());
+            async move { store.get(&name, Extent::ANY_LENGTH).await.map(|found| count + usize::from(found.is_some())) }
+        });
+        tokio::time::timeout(Duration::from_mins(1), reading).await
+    });
+    runtime.shutdown_background();
+    assert_eq!(read.expect("a listing must not wait for its reader").unwrap(), 3001);
+}
+
+#[tokio::test]
+async fn a_lock_that_cannot_be_taken_is_named_at_once_and_nothing_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let main = RegisterName::branch("main");
+    create(&*store, &main, "tip").await;
+    let lock = directory.path().join(lock_path("refs/branches/main.json"));
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let expected = Expected::Is(store.load(&main).await.unwrap().unwrap().version);
+    let error = not_sent(store.replace(&main, &expected, "next".into()).await);
+    assert!(error.to_string().contains("refs/.lock/branches/main.json"), "{error}");
+    assert_eq!(store.load(&main).await.unwrap().unwrap().value, "tip");
+    let words = store.disk.not_locked("refs/.lock/branches/main.json", Errno::ACCESS.into());
+    assert_eq!(words.kind(), ErrorKind::NoPermission);
+    assert!(!words.is_retryable() && words.to_string().contains("write permission"), "{words}");
 }

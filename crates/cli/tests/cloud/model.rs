@@ -1,13 +1,12 @@
 //! The engine against its model, on every store.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use firnline::Result;
-use firnline::storage::{Cloud, Expected, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use firnline::storage::{Cloud, Expected, Extent, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use futures::stream::BoxStream;
 
 use super::history::{History, Seen};
@@ -28,8 +27,8 @@ impl fmt::Display for Timeless {
 
 #[async_trait]
 impl Storage for Timeless {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
-        self.0.get(name, range).await
+    async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
+        self.0.get(name, extent).await
     }
 
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> Result<()> {

@@ -225,6 +225,12 @@ fn everything_is_synced_before_the_ref_that_needs_it() {
         let written = |e: &Event| matches!(&e.call, Call::Write(to) if to.starts_with(root.join(folder)));
         assert!(events.iter().any(|e| renamed(e) || written(e)), "a commit writes {folder}:\n{}", traces[1]);
     }
+    // What a commit has put is synced all at once, and so is the ref: 27 syncs were waited for one after another, or nearly.
+    for trace in &traces[1..3] {
+        let syncs = parse(trace).iter().filter(|e| matches!(e.call, Call::Sync(_) | Call::SyncFileSystem)).count();
+        println!("a commit waits for {syncs} syncs");
+        assert!(syncs <= 8, "a commit waits for {syncs} syncs:\n{trace}");
+    }
     // The judge must find fault with this very commit when any one of its syncs is missing.
     let syncs: Vec<_> = (0..events.len()).filter(|&n| matches!(events[n].call, Call::Sync(_) | Call::SyncFileSystem)).collect();
     let mut noticed = 0;

@@ -1,0 +1,54 @@
+//! Growing pauses between attempts: the one place where this crate decides how long to wait before it tries again.
+
+use std::time::Duration;
+
+/// The pauses after the first, the second and every further failure: each twice as long as the one before, up to a longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Backoff {
+    first: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    /// No pauses at all: for tests that replay one order of events.
+    pub(crate) const NONE: Self = Self { first: Duration::ZERO, longest: Duration::ZERO };
+
+    /// Pauses from `first` to `longest`.
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest }
+    }
+
+    /// How long to wait when so many attempts have failed before the last one.
+    pub(crate) fn pause(self, failures: u32) -> Duration {
+        let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
+        self.first.saturating_mul(factor).min(self.longest)
+    }
+
+    /// Waits that long. Dropping the future ends the wait.
+    pub(crate) async fn wait(self, failures: u32) {
+        let pause = self.pause(failures);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Waits that long on a thread that may block.
+    pub(crate) fn block(self, failures: u32) {
+        std::thread::sleep(self.pause(failures));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_never_overflow() {
+        let backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+        let pauses: Vec<_> = [0, 1, 2, 6, 7, 31, 32, u32::MAX].map(|n| backoff.pause(n).as_millis()).into();
+        assert_eq!(pauses, [20, 40, 80, 1280, 2000, 2000, 2000, 2000]);
+        assert_eq!(Backoff::NONE.pause(u32::MAX), Duration::ZERO);
+        let endless = Backoff::new(Duration::MAX, Duration::MAX);
+        assert_eq!(endless.pause(40), Duration::MAX);
+    }
+}
