@@ -40,7 +40,6 @@ enum State<T> {
     Done(Option<Result<T>>),
 }
 
-#[cfg(test)]
 impl<T> Blocking<T> {
     /// Whether the work has ended, so that awaiting it does not wait.
     pub(crate) fn is_finished(&self) -> bool {

@@ -43,6 +43,7 @@
 
 mod backoff;
 mod blocking;
+mod budget;
 mod car;
 mod carfile;
 mod chunk;
@@ -62,6 +63,7 @@ mod progress;
 mod refs;
 mod repository;
 mod scratch;
+mod seeded;
 mod session;
 mod snapshot;
 pub mod storage;

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm};
-use crate::unixfs::{LEAF, MAX_SIZE, Tree};
+use crate::unixfs::{LEAF, Layout, MAX_SIZE, Tree};
 
-use super::Plan;
+use super::{Plan, trailer_len};
 
 /// Payloads above this many bytes are hashed by several threads.
 const PARALLEL: usize = 4 << 20;
@@ -72,6 +72,11 @@ impl Hashed {
         self.size
     }
 
+    /// Length of the chunk's object in bytes: the chunk, and the nodes over it.
+    pub(crate) fn object_len(&self) -> u64 {
+        object_len(self.size)
+    }
+
     /// The chunk, in pieces.
     pub(crate) fn payload(&self) -> &[Bytes] {
         &self.payload
@@ -80,6 +85,14 @@ impl Hashed {
     /// The tree over it, when it has more than one leaf.
     pub(crate) const fn tree(&self) -> Option<&Tree> {
         self.tree.as_ref()
+    }
+}
+
+/// Length of the object of a chunk of `size` bytes. One that is too large has none, and counts as it is.
+pub(crate) fn object_len(size: u64) -> u64 {
+    match Layout::of(size) {
+        Ok(layout) if size > LEAF => size + layout.interior_len() + trailer_len(layout.nodes()),
+        _ => size,
     }
 }
 

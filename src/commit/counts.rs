@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
-
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::map::Edit;
+use crate::seeded::Seeded;
 use crate::session::{Staged, StagedFile};
 use crate::snapshot::Snapshot;
 use crate::virtuals::Validator;
@@ -74,7 +73,7 @@ pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Delta
 #[derive(Debug, Default)]
 pub(super) struct Deltas {
     all: Vec<(FileKey, Delta)>,
-    places: HashMap<FileKey, usize, Xxh3DefaultBuilder>,
+    places: HashMap<FileKey, usize, Seeded>,
     last: usize,
 }
 

@@ -86,7 +86,7 @@ impl Wholes {
             }
             let is_replaced = change.as_ref().is_some_and(|change| change.key == key && change.new != entry);
             if !is_replaced && !names.contains(key.as_str()) && !hold(&dropped, key.as_str()) {
-                kept.put(key, entry)?;
+                kept.put(key, entry).await?;
             }
         }
         *kept.moves_mut() = moves;
@@ -100,7 +100,7 @@ impl Wholes {
         staged.deleted().into_iter().for_each(|range| kept.delete_prefix(range));
         let mut edits = staged.edits(None)?;
         while let Some((key, entry)) = edits.next()? {
-            kept.put(key, entry)?;
+            kept.put(key, entry).await?;
         }
         if self.prefixes.is_empty() {
             return Ok(kept);
@@ -117,7 +117,7 @@ impl Wholes {
             {
                 kept.add_file(file, StagedFile::of(&record))?;
             }
-            kept.put(key, old)?;
+            kept.put(key, old).await?;
         }
         Ok(kept)
     }

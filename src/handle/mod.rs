@@ -40,7 +40,7 @@ struct Inner {
 impl Repository {
     /// Puts the handles together that work on `storage`.
     pub(crate) fn assemble(storage: Arc<dyn Storage>, config: RepoConfig, options: OpenOptions) -> Self {
-        let objects = Objects::new(storage.clone(), config.hash, options.cache_bytes);
+        let objects = Objects::new(storage.clone(), config.hash, options.cache_bytes).with_upload_bytes(options.upload_bytes);
         let chunks = ChunkStore::new(storage, config.hash);
         let refs = Refs::new(objects.clone(), options.clock.clone(), options.patience);
         let virtuals = Virtuals::new(options.access.clone());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::id::HashAlgorithm;
+use crate::objects::UPLOAD_BYTES;
 use crate::progress::Progress;
 use crate::refs::Patience;
 use crate::storage::{CloudOptions, LocalOptions};
@@ -22,6 +23,12 @@ pub struct OpenOptions {
     /// file and is merged by the commit. Fewer make more and smaller runs, of which many cost time to merge.
     /// A copy or a move of a prefix needs memory for all its keys besides, until it is staged.
     pub staged_bytes: usize,
+    /// How many bytes of values and metadata a session holds for uploads at once: those being read and hashed by an import,
+    /// those under way, and those that failed and will be sent again. Default: 256 MiB; rounded to whole KiB, at least 1.
+    ///
+    /// `set`, the calls for many values, imports and the commit wait for room, so fewer bytes bound memory and slow uploads down. A
+    /// value larger than the budget is uploaded alone. At most 64 objects are uploaded at once, whatever their size.
+    pub upload_bytes: u64,
     /// The directory of scratch files, which have no names and go with the session. Default: `TMPDIR`, else `/tmp`. Where that
     /// is memory (tmpfs), nothing is gained by it.
     pub scratch: Option<PathBuf>,
@@ -43,6 +50,7 @@ impl Default for OpenOptions {
             access: Access::default(),
             cache_bytes: 64 << 20,
             staged_bytes: 64 << 20,
+            upload_bytes: UPLOAD_BYTES,
             scratch: None,
             clock: Arc::new(SystemClock),
             local: LocalOptions::default(),
@@ -65,6 +73,13 @@ impl OpenOptions {
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// Holds at most `bytes` for uploads at once.
+    #[must_use]
+    pub fn upload_bytes(mut self, bytes: u64) -> Self {
+        self.upload_bytes = bytes;
         self
     }
 

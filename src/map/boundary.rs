@@ -6,13 +6,13 @@
 //! the node, so that cutting can begin afresh at any boundary.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Shape;
 use crate::format::FileKey;
 use crate::key::order;
+use crate::seeded::Seeded;
 
 /// What every entry adds to a node's size besides its key, text and file, in bytes.
 const FIXED_SIZE: usize = 48;
@@ -36,7 +36,7 @@ pub(super) struct Cutter {
     weight: u64,
     size: usize,
     count: usize,
-    files: HashSet<FileKey, Fast>,
+    files: HashSet<FileKey, Seeded>,
     /// The file of the last virtual entry: neighbours mostly share one, and then no set is asked.
     file: Option<FileKey>,
     encoded: Vec<u8>,
@@ -90,38 +90,6 @@ impl Cutter {
         }
         self.files.insert(file.clone());
         file.container().len() + file.args().map(str::len).sum::<usize>()
-    }
-}
-
-/// Hashes the names of files in one go, differently in every cutter so that nobody can choose names that collide.
-#[derive(Clone, Copy)]
-struct Fast(u64);
-
-impl Default for Fast {
-    fn default() -> Self {
-        Self(RandomState::new().hash_one(0))
-    }
-}
-
-impl BuildHasher for Fast {
-    type Hasher = Self;
-
-    fn build_hasher(&self) -> Self {
-        *self
-    }
-}
-
-impl Hasher for Fast {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    fn write_u8(&mut self, byte: u8) {
-        self.0 ^= u64::from(byte);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

@@ -24,14 +24,17 @@ pub(crate) struct ByWeight;
 
 impl<V: CachedValue> Weighter<NodeId, Arc<Node<V>>> for ByWeight {
     fn weight(&self, _: &NodeId, node: &Arc<Node<V>>) -> u64 {
-        let (entries, texts) = match &**node {
-            Node::Leaf(leaf) => {
-                (leaf.entries.len(), leaf.entries.iter().map(|(key, value)| key.as_str().len() + value.held()).sum::<usize>())
-            }
-            Node::Branch(branch) => (branch.children.len(), branch.children.iter().map(|child| child.last.as_str().len()).sum()),
-        };
-        (entries as u64 + 1) * ENTRY_WEIGHT + texts as u64
+        node_weight(node)
     }
+}
+
+/// What a node takes in memory, roughly.
+pub(super) fn node_weight<V: CachedValue>(node: &Node<V>) -> u64 {
+    let (entries, texts) = match node {
+        Node::Leaf(leaf) => (leaf.entries.len(), leaf.entries.iter().map(|(key, value)| key.as_str().len() + value.held()).sum::<usize>()),
+        Node::Branch(branch) => (branch.children.len(), branch.children.iter().map(|child| child.last.as_str().len()).sum()),
+    };
+    (entries as u64 + 1) * ENTRY_WEIGHT + texts as u64
 }
 
 impl Weighter<SnapshotId, Arc<Commit>> for ByWeight {

@@ -23,18 +23,30 @@ pub(crate) use write::Uploads;
 
 use cache::Caches;
 
+/// How many bytes may be on their way to the store at once, unless [`OpenOptions`](crate::OpenOptions) say otherwise.
+pub(crate) const UPLOAD_BYTES: u64 = 256 << 20;
+
 /// The object database of one repository. Cheap to clone; clones share the cache.
 #[derive(Clone)]
 pub(crate) struct Objects {
     storage: Arc<dyn Storage>,
     hash: HashAlgorithm,
     caches: Arc<Caches>,
+    /// The byte budget of each [`Uploads`].
+    upload_bytes: u64,
 }
 
 impl Objects {
     /// Opens the objects in `storage`, with at most `cache_bytes` of decoded nodes kept in memory.
     pub(crate) fn new(storage: Arc<dyn Storage>, hash: HashAlgorithm, cache_bytes: u64) -> Self {
-        Self { storage, hash, caches: Arc::new(Caches::new(cache_bytes)) }
+        Self { storage, hash, caches: Arc::new(Caches::new(cache_bytes)), upload_bytes: UPLOAD_BYTES }
+    }
+
+    /// The same, with another byte budget for uploads.
+    #[must_use]
+    pub(crate) fn with_upload_bytes(mut self, bytes: u64) -> Self {
+        self.upload_bytes = bytes;
+        self
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use futures::{FutureExt, future};
 
-use super::Objects;
+use super::{Objects, Uploads};
 use crate::error::{ErrorKind, Result};
-use crate::format::{Entry, Leaf, Node};
+use crate::format::{Entry, Leaf, Node, VirtualFile};
 use crate::id::{HashAlgorithm, NodeId};
 use crate::key::MapKey;
-use crate::map::NodeSource;
+use crate::map::{NodeSink, NodeSource};
 use crate::storage::{Memory, ObjectName, Observed, Storage};
 
 const HASH: HashAlgorithm = HashAlgorithm::Sha2_256;
@@ -133,4 +133,44 @@ fn a_node_is_read_without_a_runtime() {
     let (storage, objects) = objects(1 << 20);
     let id = futures::executor::block_on(put(&*storage, &node()));
     assert_eq!(*futures::executor::block_on(load(&objects, id)).unwrap(), node());
+}
+
+/// A node that its own reader refuses was uploaded, and then made its branch unreadable for ever: a server's ETag of 257 bytes was enough.
+#[tokio::test]
+async fn a_node_that_its_reader_would_refuse_is_not_uploaded() {
+    let (storage, objects) = objects(1 << 20);
+    let record =
+        VirtualFile { etag: Some(vec![b'e'; 100_000]), ..crate::Validator::staged_at(crate::Timestamp::from_micros(1)).record(1, 1) };
+    let node = Node::Leaf(Leaf { entries: vec![(MapKey::new("era5/a.nc"), record)] });
+    let id = node.id(HASH);
+    let mut uploads = Uploads::new(&objects);
+    uploads.store(id, Arc::new(node)).await.unwrap();
+    let error = uploads.finish().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.to_string().contains(&ObjectName::node(crate::id::MapKind::Files, &id).to_string()), "{error}");
+    assert_eq!(storage.counts().puts, 0, "nothing was sent");
+    uploads.finish().await.expect("a commit without the node can be made");
+    NodeSink::<Entry>::store(&mut uploads, self::node().id(HASH), Arc::new(self::node())).await.unwrap();
+    uploads.finish().await.unwrap();
+    assert_eq!(storage.counts().objects_written, 1);
+}
+
+#[tokio::test]
+async fn an_object_that_is_under_way_is_not_sent_twice() {
+    let (storage, objects) = objects(1 << 20);
+    let mut uploads = Uploads::new(&objects);
+    for _ in 0..10 {
+        NodeSink::<Entry>::store(&mut uploads, node().id(HASH), Arc::new(node())).await.unwrap();
+    }
+    uploads.finish().await.unwrap();
+    assert_eq!(storage.counts().puts, 1);
+}
+
+#[test]
+fn objects_are_uploaded_without_a_runtime() {
+    let (storage, objects) = objects(1 << 20);
+    let mut uploads = Uploads::new(&objects);
+    futures::executor::block_on(NodeSink::<Entry>::store(&mut uploads, node().id(HASH), Arc::new(node()))).unwrap();
+    futures::executor::block_on(uploads.finish()).unwrap();
+    assert_eq!(storage.counts().objects_written, 1);
 }

@@ -1,29 +1,32 @@
 //! Staging many values or references by one call.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use super::columns::KeyWriter;
-use super::staged::Bulk;
+use super::staged::{Bulk, BulkPiece};
 use super::{StagedFile, VirtualOptions, VirtualRefs, WriteSession};
-use crate::chunk::Hashed;
+use crate::budget::Share;
+use crate::chunk::{Hashed, object_len};
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey};
-use crate::key::{Key, MapKey, order};
+use crate::key::{Key, MapKey};
 
-/// References that do not come in order are sorted so many at a time.
-const PIECE: usize = 1 << 20;
+/// How many references are copied, and handed to a thread that may block, at a time. Those that do not come in order are sorted so
+/// many at a time.
+const PIECE: usize = 1 << 18;
+
+/// How many references are looked at before other tasks of the thread have a turn.
+const TURN: usize = 1 << 16;
 
 /// Fewer references than this are staged one by one: a run of its own would be read by every later look for a key.
 const FEW: usize = 256;
 
 /// How many files are looked up, or values hashed, at once.
 const CONCURRENT: usize = 16;
-
-/// How many bytes of values may be on their way to the store before hashing waits for them.
-const UPLOAD_BUDGET: u64 = 256 << 20;
 
 /// A URL that references point into.
 struct Target {
@@ -42,22 +45,22 @@ impl WriteSession {
     /// Whatever the error, no reference is staged.
     pub async fn set_virtual_many(&mut self, refs: &VirtualRefs<'_>, options: &VirtualOptions) -> Result<()> {
         let count = check_lengths(refs)?;
-        refs.keys.check()?;
+        refs.keys.check().await?;
         if options.validator.is_some() && refs.urls.len() > 1 {
             return Err(Error::invalid(format!("one validator cannot be that of {} files; give each its own", refs.urls.len())));
         }
-        let mut targets = find_targets(refs)?;
+        let mut targets = find_targets(refs).await?;
         for (url, target) in refs.urls.iter().zip(&mut targets) {
             if let Some(target) = target {
                 target.file = Some(self.name_of(url).map_err(|e| e.context(key_at(refs, target.furthest)))?);
             }
         }
         let known = self.look_up_all(refs, &targets, options).await?;
-        self.staged.make_room()?;
         if count < FEW {
+            self.staged.make_room().await?;
             self.stage_few(refs, &targets);
         } else {
-            self.stage_run(refs, &targets)?;
+            self.stage_run(refs, &targets).await?;
         }
         for (file, known) in known {
             self.staged.set_file(file, known);
@@ -113,73 +116,76 @@ impl WriteSession {
         }
     }
 
-    fn stage_run(&mut self, refs: &VirtualRefs<'_>, targets: &[Option<Target>]) -> Result<()> {
+    async fn stage_run(&mut self, refs: &VirtualRefs<'_>, targets: &[Option<Target>]) -> Result<()> {
         let number = |target: &Option<Target>| target.as_ref()?.file.as_ref().map(|file| self.staged.number(file));
-        let numbers: Vec<_> = targets.iter().map(number).collect();
-        let number_at = |n: usize| refs.url.get(n).and_then(|url| *numbers.get(usize::try_from(*url).ok()?)?);
-        let (mut bulk, mut keys, mut last) = (Bulk::default(), KeyWriter::new(refs.keys), None::<String>);
+        let files: Arc<Vec<_>> = Arc::new(targets.iter().map(number).collect());
+        let mut bulk = Bulk::begin(&mut self.staged).await?;
         for start in (0..refs.url.len()).step_by(PIECE) {
             let piece = start..refs.url.len().min(start + PIECE);
-            let sorted = refs.keys.sorted(piece.clone(), |n| number_at(*n).is_some());
-            let (first, end) = match &sorted {
-                None => (Some(piece.start), piece.end.checked_sub(1)),
-                Some(places) => (places.first().copied(), places.last().copied()),
-            };
-            let (Some(first), Some(end)) = (first, end) else { continue };
-            // What comes in order goes on in the same run.
-            if last.as_ref().is_some_and(|last| order::compare(last, keys.key(first)).is_ge()) {
-                bulk.cut(&self.staged);
-            }
-            let push = |n: usize| match (number_at(n), range_at(refs, n)) {
-                (Some(file), Some((offset, length))) => bulk.push(&mut self.staged, keys.key(n), file, offset, length),
-                _ => Ok(()),
-            };
-            match sorted {
-                None => piece.into_iter().try_for_each(push)?,
-                Some(places) => places.into_iter().try_for_each(push)?,
-            }
-            last = Some(keys.key(end).to_owned());
+            let column = |column: &[u64]| column.get(piece.clone()).unwrap_or_default().to_vec();
+            let (url, offset, length) =
+                (refs.url.get(piece.clone()).unwrap_or_default().to_vec(), column(refs.offset), column(refs.length));
+            let keys = refs.keys.copied(piece).await;
+            bulk = bulk.take(BulkPiece { keys, url, offset, length, files: Arc::clone(&files) }).await?;
         }
-        bulk.finish(&mut self.staged)
+        self.staged.make_room().await?;
+        bulk.finish(&mut self.staged);
+        Ok(())
     }
 
-    /// Stages many values at once, in their order, as [`set`](Self::set) stages one: a few are hashed at a time, and so many
-    /// bytes are on their way to the store at once that memory is bounded, if `values` makes them as they are asked for.
+    /// Stages many values at once, in their order, as [`set`](Self::set) stages one. A few are hashed at a time, and values that are
+    /// hashed or on their way take their share of [`OpenOptions::upload_bytes`](crate::OpenOptions::upload_bytes), so memory is
+    /// bounded if `values` makes them as they are asked for.
     ///
-    /// After an error some of them are staged.
+    /// After an error, or if the future is dropped, some of them are staged; whole values, in their order.
     pub async fn set_many<B: Into<Bytes>>(&mut self, values: impl IntoIterator<Item = (Key, B), IntoIter: Send>) -> Result<()> {
-        let chunks = self.base.repository().chunks().clone();
-        let hashes = values.into_iter().map(|(key, value)| {
-            let (chunks, value) = (chunks.clone(), value.into());
+        self.uploads.resume().await;
+        let (chunks, budget) = (self.base.repository().chunks().clone(), self.uploads.budget().clone());
+        let shared = stream::iter(values).then(|(key, value)| {
+            let (budget, value) = (budget.clone(), value.into());
+            // One after the other, so that no value holds a share while one before it waits for its own.
             async move {
                 let is_inline = value.len() <= Entry::inline_limit(key.as_str());
-                let value = if is_inline { Value::Inline(value) } else { Value::Hashed(chunks.hash(value).await?) };
+                let share = if is_inline { None } else { Some(budget.take(object_len(value.len() as u64)).await?) };
+                Ok::<_, Error>((key, value, share))
+            }
+        });
+        let hashes = shared.map(|ready| {
+            let chunks = chunks.clone();
+            async move {
+                let (key, value, share) = ready?;
+                let value = match share {
+                    None => Value::Inline(value),
+                    Some(share) => Value::Hashed(chunks.hash(value).await?, share),
+                };
                 Ok::<_, Error>((key, value))
             }
         });
-        let mut hashes = stream::iter(hashes).buffered(CONCURRENT);
-        let mut under_way = 0;
-        while let Some((key, value)) = hashes.try_next().await? {
+        let mut hashes = std::pin::pin!(hashes.buffered(CONCURRENT));
+        while let Some((key, value)) = self.next_or_failure(&mut hashes).await? {
             match value {
                 Value::Inline(bytes) => self.set(&key, bytes).await?,
-                Value::Hashed(chunk) => {
-                    under_way += chunk.size();
-                    self.set_hashed(&key, chunk).await?;
-                }
-            }
-            if under_way > UPLOAD_BUDGET {
-                self.flush().await?;
-                under_way = 0;
+                Value::Hashed(chunk, share) => self.set_hashed(&key, chunk, Some(share)).await?,
             }
         }
         Ok(())
+    }
+
+    /// The next of `items`, which may wait for shares of the upload budget; the error of an upload that fails meanwhile, whose
+    /// share would never be free.
+    pub(crate) async fn next_or_failure<T>(&mut self, items: &mut (impl Stream<Item = Result<T>> + Unpin)) -> Result<Option<T>> {
+        tokio::select! {
+            biased;
+            error = self.uploads.failure() => Err(error),
+            next = items.try_next() => next,
+        }
     }
 }
 
 /// A value on its way.
 enum Value {
     Inline(Bytes),
-    Hashed(Hashed),
+    Hashed(Hashed, Share),
 }
 
 /// How many references there are; `Invalid` unless every column says the same.
@@ -197,9 +203,12 @@ fn check_lengths(refs: &VirtualRefs<'_>) -> Result<usize> {
 }
 
 /// What of each URL is in use; `Invalid` for a URL that is not in the table and for a range that is none.
-fn find_targets(refs: &VirtualRefs<'_>) -> Result<Vec<Option<Target>>> {
+async fn find_targets(refs: &VirtualRefs<'_>) -> Result<Vec<Option<Target>>> {
     let mut targets: Vec<Option<Target>> = refs.urls.iter().map(|_| None).collect();
     for (n, ((url, offset), length)) in refs.url.iter().zip(refs.offset).zip(refs.length).enumerate() {
+        if n % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
         if *url == VirtualRefs::ABSENT {
             continue;
         }

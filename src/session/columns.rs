@@ -3,9 +3,13 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::staged::BulkKeys;
 use crate::error::{Error, Result};
 use crate::key::{self, order};
 use crate::virtuals::Validator;
+
+/// How many keys or coordinates are looked at before other tasks of the thread have a turn.
+const TURN: usize = 1 << 14;
 
 /// Many references, one in each place of the columns, which are all equally long.
 #[derive(Debug, Clone, Copy)]
@@ -79,15 +83,27 @@ impl KeyColumn<'_> {
         }
     }
 
-    /// Refuses what would give a key that is none.
-    pub(super) fn check(&self) -> Result<()> {
+    /// `Invalid` if a place of the column gives an invalid key. Other tasks have a turn now and then.
+    pub(super) async fn check(&self) -> Result<()> {
         // Coordinates are digits, so that one key stands for all: the longest.
         let (separator, longest): (char, Vec<u64>) = match self {
-            Self::Keys(keys) => return keys.iter().try_for_each(|text| key::check(text, "key")),
+            Self::Keys(keys) => {
+                for some in keys.chunks(TURN) {
+                    some.iter().try_for_each(|text| key::check(text, "key"))?;
+                    tokio::task::yield_now().await;
+                }
+                return Ok(());
+            }
             Self::Grid { region, separator, .. } => (*separator, region.iter().map(|range| range.end.saturating_sub(1)).collect()),
             Self::Cells { rank, coordinates, separator, .. } => {
-                let most = |dim| coordinates.iter().skip(dim).step_by(*rank).max().copied().unwrap_or(0);
-                (*separator, (0..*rank).map(most).collect())
+                let mut most = vec![0; *rank];
+                for cells in coordinates.chunks(TURN.next_multiple_of((*rank).max(1))) {
+                    for cell in cells.chunks((*rank).max(1)) {
+                        most.iter_mut().zip(cell).for_each(|(most, n)| *most = (*most).max(*n));
+                    }
+                    tokio::task::yield_now().await;
+                }
+                (*separator, most)
             }
         };
         if separator.is_ascii_digit() {
@@ -95,6 +111,30 @@ impl KeyColumn<'_> {
         }
         let mut writer = KeyWriter::new(*self);
         key::check(writer.write(&longest), "key")
+    }
+
+    /// The keys in some places, with no tie to the column. Other tasks have a turn now and then.
+    pub(super) async fn copied(&self, piece: Range<usize>) -> BulkKeys {
+        match self {
+            Self::Grid { prefix, region, separator } => {
+                BulkKeys::Grid { prefix: (*prefix).to_owned(), region: region.to_vec(), separator: *separator, start: piece.start }
+            }
+            Self::Cells { prefix, rank, coordinates, separator } => {
+                let coordinates = coordinates.get(piece.start * rank..piece.end * rank).unwrap_or_default().to_vec();
+                BulkKeys::Cells { prefix: (*prefix).to_owned(), rank: *rank, coordinates, separator: *separator }
+            }
+            Self::Keys(keys) => {
+                let (mut text, mut ends) = (String::new(), Vec::with_capacity(piece.len()));
+                for some in keys.get(piece).unwrap_or_default().chunks(TURN) {
+                    for key in some {
+                        text.push_str(key);
+                        ends.push(text.len());
+                    }
+                    tokio::task::yield_now().await;
+                }
+                BulkKeys::Keys { text, ends }
+            }
+        }
     }
 
     /// Whether the keys of a piece ascend; `None` says so, else the places of those that are there in the order of their keys,
@@ -261,16 +301,17 @@ mod tests {
     fn columns_that_give_no_keys_are_refused() {
         let grid = |prefix, separator| KeyColumn::Grid { prefix, region: &[0..2, 0..2], separator };
         for bad in [grid("a//", '/'), grid("/", '.'), grid("a/", '1'), grid("a/", '\n'), grid("a/../", '/')] {
-            assert_eq!(bad.check().unwrap_err().kind(), crate::ErrorKind::Invalid, "{bad:?}");
+            assert_eq!(futures::executor::block_on(bad.check()).unwrap_err().kind(), crate::ErrorKind::Invalid, "{bad:?}");
         }
         let long = "k".repeat(key::MAX_KEY - 3);
-        assert!(KeyColumn::Grid { prefix: &long, region: &[0..2, 0..10], separator: '/' }.check().is_ok());
-        assert!(KeyColumn::Grid { prefix: &long, region: &[0..2, 0..11], separator: '/' }.check().is_err());
+        let check = |column: KeyColumn<'_>| futures::executor::block_on(column.check());
+        assert!(check(KeyColumn::Grid { prefix: &long, region: &[0..2, 0..10], separator: '/' }).is_ok());
+        assert!(check(KeyColumn::Grid { prefix: &long, region: &[0..2, 0..11], separator: '/' }).is_err());
         assert!(KeyColumn::Grid { prefix: "a", region: &[0..u64::MAX, 0..3], separator: '/' }.len().is_err());
         // One without an end once made room for all its coordinates.
         for (rank, coordinates) in [(0, [1].as_slice()), (0, &[]), (2, &[1, 2, 3]), (usize::MAX, &[])] {
             assert!(KeyColumn::Cells { prefix: "a/", rank, coordinates, separator: '/' }.len().is_err());
         }
-        assert!(KeyColumn::Keys(&["a", "b/"]).check().is_err());
+        assert!(check(KeyColumn::Keys(&["a", "b/"])).is_err());
     }
 }

@@ -208,10 +208,10 @@ impl WriteSession {
             self.set_container(container)?;
         }
         if let Some((key, value)) = plan.value {
-            let entry = self.stored(&key, value).await?;
+            let entry = self.stored_value(&key, value).await?;
             plan.entries.push((key, entry));
         }
-        self.staged.make_room()?;
+        self.staged.make_room().await?;
         // From here on nothing fails and nothing waits: half a move would lose what it moves.
         let (mut key, mut prefix) = (None, None);
         if let Some([from, to]) = moved {

@@ -3,7 +3,7 @@
 use tokio::io::AsyncRead;
 
 use super::WriteSession;
-use crate::chunk::{PIECE, StreamedChunk, read_piece};
+use crate::chunk::{PIECE, STREAM_COST, StreamedChunk, read_piece};
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::Key;
@@ -15,7 +15,7 @@ impl WriteSession {
     /// 24 MiB of memory: directly into a repository on local disk; for an object store through scratch space on local disk
     /// ([`OpenOptions::scratch`](crate::OpenOptions::scratch)), because a store has to know the id before the bytes.
     ///
-    /// Nothing is staged when the call fails or is cancelled; what was stored already stays as unreferenced garbage. `Unavailable`
+    /// Waits for room as [`set`](Self::set) does. Nothing is staged when the call fails or is cancelled; what was stored already stays as unreferenced garbage. `Unavailable`
     /// when the reader fails, and when there is no room on the disk or in memory.
     pub async fn set_reader<R: AsyncRead + Send + Unpin>(&mut self, key: &Key, mut reader: R) -> Result<u64> {
         let head = read_piece(&mut reader).await.map_err(|e| e.context(key))?;
@@ -24,6 +24,7 @@ impl WriteSession {
             self.set(key, head).await?;
             return Ok(size);
         }
+        let _share = self.uploads.reserve(STREAM_COST).await?;
         let chunks = self.base.repository().chunks();
         let keep = chunks.keep(None, &self.base.repository().scratch());
         let chunk = chunks.read_stream(head, &mut reader, keep).await.map_err(|e| e.context(key))?;
@@ -38,12 +39,12 @@ impl WriteSession {
         if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
             self.base.repository().chunks().put_streamed(chunk).await.map_err(|e| e.context(key))?;
         }
-        self.staged.set(key, entry)?;
+        self.staged.put(key.as_map_key().clone(), Some(entry)).await?;
         Ok(size)
     }
 
     /// Stages an entry whose chunk, if it has one, is in the store already.
-    pub(crate) fn set_stored(&mut self, key: &Key, entry: Entry) -> Result<()> {
-        self.staged.set(key, entry)
+    pub(crate) async fn set_stored(&mut self, key: &Key, entry: Entry) -> Result<()> {
+        self.staged.put(key.as_map_key().clone(), Some(entry)).await
     }
 }

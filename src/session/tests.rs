@@ -68,3 +68,40 @@ async fn the_content_id_of_a_prefix_is_what_the_calculator_gives_its_directory()
         assert_eq!(id.to_string(), told["root"].as_str().unwrap(), "{prefix}");
     }
 }
+
+/// The loop over the references ran on the executor's thread, about 0.1 µs for each: a minute for 5·10^8 of them.
+#[test]
+fn many_references_are_written_beside_the_executor() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let repository = Repository::create("memory:").await.unwrap();
+        let mut session = repository.write("main").await.unwrap();
+        let count = 300_000;
+        let (url, offset, length): (Vec<u32>, Vec<u64>, Vec<u64>) = (vec![0; count], (0..count as u64).collect(), vec![1; count]);
+        let validator = [Some(crate::Validator::staged_at(crate::Timestamp::from_micros(1)))];
+        let refs = crate::VirtualRefs {
+            keys: crate::KeyColumn::Grid { prefix: "a/c/", region: &[0..count as u64], separator: '/' },
+            urls: &["https://example.org/a.nc"],
+            url: &url,
+            offset: &offset,
+            length: &length,
+            validators: &validator,
+        };
+        let (release, busy) = std::sync::mpsc::channel::<()>();
+        let holds = tokio::task::spawn_blocking(move || busy.recv().is_err());
+        let options = crate::VirtualOptions::default();
+        {
+            let mut staging = std::pin::pin!(session.set_virtual_many(&refs, &options));
+            for _ in 0..100 {
+                // The one thread that may block is busy, so the references wait for it.
+                assert!(futures::poll!(&mut staging).is_pending());
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(session.list(&Prefix::all()).await.unwrap().is_empty(), "a call that is dropped stages nothing");
+        drop(release);
+        assert!(holds.await.unwrap());
+        session.set_virtual_many(&refs, &options).await.unwrap();
+        assert_eq!(session.list(&Prefix::all()).await.unwrap().len(), count);
+    });
+}

@@ -56,7 +56,7 @@ impl WriteSession {
         };
         let file = known.unwrap_or(file);
         // A call that fails changes nothing: everything is judged before anything is staged.
-        self.staged.make_room()?;
+        self.staged.make_room().await?;
         let states = [self.staged.files().get(&file).filter(|_| !options.repin), found.as_ref()];
         for state in states.into_iter().flatten() {
             state.admits(url, &range, options.scanned_at).map_err(|e| e.context(key))?;
@@ -64,7 +64,8 @@ impl WriteSession {
         if let Some(found) = found {
             self.staged.add_file(&file, found)?;
         }
-        self.staged.set(key, Entry::Virtual { file, offset: range.start, length })
+        self.staged.insert(key.as_map_key().clone(), Some(Entry::Virtual { file, offset: range.start, length }));
+        Ok(())
     }
 
     /// The name of the file at `url`. Its container is staged if it is new.

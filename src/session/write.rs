@@ -5,62 +5,91 @@ use bytes::Bytes;
 
 use super::WriteSession;
 use super::staged::Lookup;
+use crate::budget::Share;
 use crate::chunk::Hashed;
 use crate::error::Result;
 use crate::format::{Container, Entry};
 use crate::key::{Key, Prefix};
+use crate::storage::ObjectName;
 
 impl WriteSession {
     /// Stages `value` under `key`.
     ///
     /// A small value goes into the manifest itself (at most 1 KiB, or 4 KiB for Zarr metadata); a larger one is hashed
-    /// now and its upload begins. `Unavailable` may be about a chunk that was staged before: nothing is lost by it, the value is
-    /// staged all the same, and the commit sends again what did not arrive. When it names scratch space, which large
-    /// sessions need ([`OpenOptions::staged_bytes`](crate::OpenOptions::staged_bytes)), the value is not staged.
+    /// now and its upload begins. Waits while uploads take all of [`OpenOptions::upload_bytes`](crate::OpenOptions::upload_bytes),
+    /// and while staged changes that take more than [`OpenOptions::staged_bytes`](crate::OpenOptions::staged_bytes) are
+    /// being moved to scratch space.
+    ///
+    /// After an error this value is not staged, and everything staged before is intact. `Unavailable` may be about a chunk
+    /// that was staged before and takes the room this one needs: it is kept and sent again by the next call that needs its room, by
+    /// [`flush`](Self::flush) and by the commit. `Unavailable` that names scratch space is about the changes that do not
+    /// fit into memory.
+    ///
+    /// Dropping the future leaves the session as it was; an upload that has begun goes on.
     pub async fn set(&mut self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
         let value = value.into();
         if value.len() <= Entry::inline_limit(key.as_str()) {
-            return self.staged.set(key, Entry::Inline(value));
+            return self.staged.put(key.as_map_key().clone(), Some(Entry::Inline(value))).await;
         }
         let hashed = self.base.repository().chunks().hash(value).await?;
-        self.set_hashed(key, hashed).await
+        self.set_hashed(key, hashed, None).await
     }
 
-    /// Stages a chunk that was hashed elsewhere, for callers that hash many at once.
-    pub(crate) async fn set_hashed(&mut self, key: &Key, hashed: Hashed) -> Result<()> {
+    /// Stages a chunk that was hashed elsewhere, for callers that hash many at once. They may have taken its share of the
+    /// upload budget already.
+    pub(crate) async fn set_hashed(&mut self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<()> {
+        self.staged.make_room().await?;
+        let entry = self.stored(key, hashed, share).await?;
+        // Nothing waits between the beginning of the upload and this.
+        self.staged.insert(key.as_map_key().clone(), Some(entry));
+        Ok(())
+    }
+
+    /// The entry under which `key` would hold a chunk, whose upload has begun if it needs one. Nothing is staged.
+    async fn stored(&mut self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<Entry> {
         let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
         if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
-            let job = self.base.repository().chunks().job(hashed);
-            // Staged first: if an earlier upload is found to have failed, this one still belongs to the session.
-            self.staged.set(key, entry)?;
-            return self.uploads.spawn(job).await;
-        }
-        self.staged.set(key, entry)
-    }
-
-    /// The entry under which `key` would hold `value`, whose upload has begun if it needs one. Nothing is staged.
-    pub(super) async fn stored(&mut self, key: &Key, value: Bytes) -> Result<Entry> {
-        if value.len() <= Entry::inline_limit(key.as_str()) {
-            return Ok(Entry::Inline(value));
-        }
-        let hashed = self.base.repository().chunks().hash(value).await?;
-        let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
-        if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
-            let job = self.base.repository().chunks().job(hashed);
-            self.uploads.spawn(job).await?;
+            let share = match share {
+                Some(share) => {
+                    self.uploads.turn().await;
+                    share
+                }
+                None => self.uploads.reserve(hashed.object_len()).await?,
+            };
+            let (name, job) = (ObjectName::chunk(&hashed.id()), self.base.repository().chunks().job(hashed));
+            self.uploads.send(&name, share, move || {
+                let attempt = job();
+                async move { Ok(attempt.await?) }
+            });
         }
         Ok(entry)
     }
 
+    /// The entry under which `key` would hold `value`, whose upload has begun if it needs one. Nothing is staged.
+    pub(super) async fn stored_value(&mut self, key: &Key, value: Bytes) -> Result<Entry> {
+        if value.len() <= Entry::inline_limit(key.as_str()) {
+            return Ok(Entry::Inline(value));
+        }
+        let hashed = self.base.repository().chunks().hash(value).await?;
+        self.stored(key, hashed, None).await
+    }
+
     /// Stages the removal of `key`. Says whether there is anything to remove.
+    ///
+    /// Where there is nothing, nothing is staged: the commit does not conflict with a writer who creates the key in the
+    /// meantime, and does not delete it.
+    ///
+    /// After an error, or if the future is dropped, the session is as it was.
     pub async fn delete(&mut self, key: &Key) -> Result<bool> {
         let present = match self.staged.lookup(key.as_map_key())? {
             Lookup::Set(_) => true,
             Lookup::Deleted => false,
             Lookup::Untouched => self.base.manifest().find(key.as_str()).await?.is_some(),
         };
-        self.staged.delete(key)?;
+        if present {
+            self.staged.put(key.as_map_key().clone(), None).await?;
+        }
         Ok(present)
     }
 
@@ -80,7 +109,11 @@ impl WriteSession {
         Ok(())
     }
 
-    /// Waits until every chunk staged so far has reached the store.
+    /// Waits until the store has acknowledged every chunk staged so far, after sending again those whose upload failed. Durable after
+    /// the commit.
+    ///
+    /// An error is that of one upload. Nothing is lost by it: the chunks are kept, and the next call sends them again. Dropping
+    /// the future loses nothing either.
     pub async fn flush(&mut self) -> Result<()> {
         self.uploads.finish().await
     }

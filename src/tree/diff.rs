@@ -2,14 +2,13 @@
 
 use std::cmp::Ordering;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use tokio::sync::Semaphore;
 
 use super::blocking;
-use super::files::{Begun, OpenFile, READERS, budget, reserve, walk};
+use super::files::{Begun, OpenFile, READ_BYTES, READERS, held, walk};
 use super::walk::{Found, root};
+use crate::budget::ByteBudget;
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
@@ -55,7 +54,7 @@ impl Snapshot {
         let checked = directory.clone();
         blocking(move || root(&checked)).await?;
         let (found, end) = walk(directory, prefix.clone());
-        let budget = budget();
+        let budget = ByteBudget::new(READ_BYTES);
         let pairs = pairs(self.list(prefix), found);
         let compared = pairs.map(move |pair| {
             let budget = budget.clone();
@@ -71,10 +70,10 @@ impl Snapshot {
     }
 
     /// Compares a value with a file.
-    async fn compare(&self, key: Key, entry: Entry, found: Found, budget: Arc<Semaphore>) -> Result<Option<TreeChange>> {
+    async fn compare(&self, key: Key, entry: Entry, found: Found, budget: ByteBudget) -> Result<Option<TreeChange>> {
         let new = found.size;
         if entry.size() == new {
-            let _permit = reserve(budget, new).await?;
+            let _share = budget.take(held(new)).await?;
             match self.holds(&key, &entry, &found).await {
                 Ok(true) => return Ok(None),
                 Ok(false) => {}

@@ -8,24 +8,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::cache::Facts;
 use super::walk::{Found, Walk};
 use super::{blocking, io_error};
-use crate::chunk::{ChunkStore, Keep, PIECE, STREAM_COST, read_piece};
+use crate::chunk::{ChunkStore, Keep, PIECE, STREAM_COST, object_len, read_piece};
 use crate::error::{Error, Result};
 use crate::key::Prefix;
 
 /// How many files are read and hashed at once.
 pub(super) const READERS: usize = 16;
-/// How many bytes of files are held while they are read and hashed, in KiB. Files of 8 MiB or more are held only in pieces.
-const BUDGET_KIB: u32 = 64 << 10;
-
-/// What may be held at once.
-pub(super) fn budget() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(BUDGET_KIB as usize))
-}
+/// How many bytes of files a comparison holds at once.
+pub(super) const READ_BYTES: u64 = 64 << 20;
 
 /// Walks `directory` on a thread of its own. The files come as a stream, the number of empty directories at
 /// the end.
@@ -47,11 +42,9 @@ pub(super) fn walk(
     (found, end)
 }
 
-/// Waits until a file of `size` bytes may be read.
-pub(super) async fn reserve(budget: Arc<Semaphore>, size: u64) -> Result<OwnedSemaphorePermit> {
-    let held = if size < PIECE as u64 { size } else { STREAM_COST };
-    let kib = u32::try_from(held.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
-    budget.acquire_many_owned(kib).await.map_err(|e| Error::internal("the reading of files was closed").caused_by(e))
+/// How many bytes are held while a file of `size` bytes is read, hashed and stored. One of 8 MiB or more is held only in pieces.
+pub(super) fn held(size: u64) -> u64 {
+    if size < PIECE as u64 { object_len(size) } else { STREAM_COST }
 }
 
 /// A file that is open for reading.

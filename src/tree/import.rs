@@ -3,17 +3,16 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt as _, stream};
 
 use super::cache::{ImportCache, Rows};
 use super::files::{Begun, OpenFile, READERS, walk};
 use super::load::{Content, Loaded, Loader};
+use super::walk::Found;
+use crate::budget::Share;
 use crate::error::Result;
 use crate::key::{Key, Prefix};
 use crate::session::WriteSession;
-
-/// How many staged bytes may be on their way to the store before reading waits for them.
-const UPLOAD_BUDGET: u64 = 256 << 20;
 
 /// What of a directory is staged, and where. The default: every file, its path as the key, and nothing is deleted.
 #[derive(Debug, Clone)]
@@ -130,6 +129,16 @@ pub struct TreeSummary {
     pub empty_directories: u64,
 }
 
+/// How far an import has come.
+#[derive(Default)]
+struct Import {
+    counts: TreeSummary,
+    seen: HashSet<Key>,
+    learned: Rows,
+    /// Files to be read although nothing of them has changed.
+    again: Vec<Found>,
+}
+
 impl WriteSession {
     /// Stages the bytes of one file, pipe or device under `key`, and returns how many there are. A value of 8 MiB or more is never
     /// held in memory: see [`set_reader`](Self::set_reader). For an object store a regular file is read twice instead of copied to
@@ -163,36 +172,19 @@ impl WriteSession {
     /// that changes while it is read is `SourceChanged`. After an error part of the tree is staged: drop the session.
     pub async fn import_tree(&mut self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<TreeSummary> {
         let directory = directory.into();
-        let mut counts = TreeSummary::default();
-        let (mut seen, mut learned) = (HashSet::new(), Rows::new());
         let known = match &options.cache {
             Some(cache) if options.reading == Reading::Changed => cache.rows(directory.clone()).await?,
             _ => Rows::new(),
         };
-        let source = Loader::new(self.base().clone(), known, options.cache.is_some(), options.effect);
+        self.uploads.resume().await;
+        let budget = self.uploads.budget().clone();
+        let source = Loader::new(self.base().clone(), budget, known, options.cache.is_some(), options.effect);
         let (found, walk) = walk(directory.clone(), options.prefix.clone());
-        let loads = found.map(|found| {
-            let source = source.clone();
-            async move { source.load(found?).await }
-        });
-        let mut loads = std::pin::pin!(loads.buffer_unordered(READERS));
-        let mut under_way = 0;
-        while let Some(loaded) = loads.next().await {
-            let loaded = self.against_staged(loaded?, &source).await?;
-            let Loaded { found, content, row, permit } = loaded;
-            let size = self.take(&found.key, content, options.effect, &mut counts).await?;
-            self.base().repository().advance(1, size);
-            learned.extend(row.map(|row| (found.name, row)));
-            if options.leftovers == Leftovers::Delete {
-                seen.insert(found.key);
-            }
-            drop(permit);
-            under_way += size;
-            if under_way > UPLOAD_BUDGET {
-                self.flush().await?;
-                under_way = 0;
-            }
-        }
+        let mut import = Import::default();
+        self.load_all(found, &source, options, &mut import).await?;
+        let again = stream::iter(std::mem::take(&mut import.again)).map(Ok);
+        self.load_all(again, &source.reading_all(), options, &mut import).await?;
+        let Import { mut counts, seen, learned, .. } = import;
         counts.empty_directories = walk.await?;
         if options.leftovers == Leftovers::Delete {
             counts.deleted = self.delete_others(&seen, options).await?;
@@ -203,13 +195,36 @@ impl WriteSession {
         Ok(counts)
     }
 
-    /// Reads a file after all that was skipped for what the base holds, where something else is staged on top of it.
-    async fn against_staged(&self, loaded: Loaded, source: &Loader) -> Result<Loaded> {
-        match &loaded.content {
-            // Outside the budget, which files that wait for their turn may hold.
-            Content::Unchanged(entry) if self.entry(&loaded.found.key).await?.as_ref() != Some(entry) => source.read(loaded.found).await,
-            _ => Ok(loaded),
+    /// Stages the files that are found, some of them at a time.
+    async fn load_all(
+        &mut self,
+        found: impl Stream<Item = Result<Found>> + Send,
+        source: &Loader,
+        options: &TreeOptions,
+        import: &mut Import,
+    ) -> Result<()> {
+        let loads = found.map(|found| {
+            let source = source.clone();
+            async move { source.load(found?).await }
+        });
+        let mut loads = std::pin::pin!(loads.buffer_unordered(READERS));
+        while let Some(loaded) = self.next_or_failure(&mut loads).await? {
+            let Loaded { found, content, row, share } = loaded;
+            if let Content::Unchanged(entry) = &content
+                && self.entry(&found.key).await?.as_ref() != Some(entry)
+            {
+                // Something else is staged on top of what was skipped.
+                import.again.push(found);
+                continue;
+            }
+            let size = self.take(&found.key, content, share, options.effect, &mut import.counts).await?;
+            self.base().repository().advance(1, size);
+            import.learned.extend(row.map(|row| (found.name, row)));
+            if options.leftovers == Leftovers::Delete {
+                import.seen.insert(found.key);
+            }
         }
+        Ok(())
     }
 
     /// Deletes what is below the prefix and not among the keys `seen`; returns how many keys.
@@ -227,7 +242,7 @@ impl WriteSession {
     }
 
     /// Counts one file and stages it if it differs from what is there; returns its length.
-    async fn take(&mut self, key: &Key, content: Content, effect: Effect, counts: &mut TreeSummary) -> Result<u64> {
+    async fn take(&mut self, key: &Key, content: Content, share: Option<Share>, effect: Effect, counts: &mut TreeSummary) -> Result<u64> {
         let entry = content.entry();
         counts.files += 1;
         counts.bytes += entry.size();
@@ -242,8 +257,8 @@ impl WriteSession {
         if effect == Effect::Stage && before.as_ref() != Some(&entry) {
             match content {
                 Content::Inline(bytes) => self.set(key, bytes).await?,
-                Content::Hashed(hashed) => self.set_hashed(key, hashed).await?,
-                Content::Stored(entry) => self.set_stored(key, entry)?,
+                Content::Hashed(hashed) => self.set_hashed(key, hashed, share).await?,
+                Content::Stored(entry) => self.set_stored(key, entry).await?,
                 Content::Unchanged(_) => {}
             }
         }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Effect;
 use super::cache::{Facts, Row, Rows};
-use super::files::{Begun, OpenFile, budget, reserve};
+use super::files::{Begun, OpenFile, held};
 use super::walk::Found;
+use crate::budget::{ByteBudget, Share};
 use crate::chunk::{Hashed, Keep};
 use crate::error::{Error, Result};
 use crate::format::Entry;
@@ -22,8 +22,8 @@ pub(super) struct Loaded {
     pub(super) content: Content,
     /// What may be remembered of it.
     pub(super) row: Option<Row>,
-    /// What it holds of the budget.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// What it holds of the upload budget.
+    pub(super) share: Option<Share>,
 }
 
 /// What is in a file.
@@ -52,7 +52,7 @@ impl Content {
 #[derive(Debug, Clone)]
 pub(super) struct Loader {
     base: Snapshot,
-    budget: Arc<Semaphore>,
+    budget: ByteBudget,
     /// What may be relied on of earlier imports.
     known: Arc<Rows>,
     /// Whether what is read is remembered, which costs a hash of inline values.
@@ -61,22 +61,27 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    pub(super) fn new(base: Snapshot, known: Rows, remembers: bool, effect: Effect) -> Self {
-        Self { base, budget: budget(), known: Arc::new(known), remembers, effect }
+    pub(super) fn new(base: Snapshot, budget: ByteBudget, known: Rows, remembers: bool, effect: Effect) -> Self {
+        Self { base, budget, known: Arc::new(known), remembers, effect }
+    }
+
+    /// The same, but every file is read.
+    pub(super) fn reading_all(&self) -> Self {
+        Self { known: Arc::default(), ..self.clone() }
     }
 
     /// Reads and hashes a file, unless it is known to be unchanged and its content to be what the base has under its key.
     pub(super) async fn load(&self, found: Found) -> Result<Loaded> {
         if let Some((row, entry)) = self.unchanged(&found).await? {
-            return Ok(Loaded { found, content: Content::Unchanged(entry), row: Some(row), permit: None });
+            return Ok(Loaded { found, content: Content::Unchanged(entry), row: Some(row), share: None });
         }
-        let permit = reserve(Arc::clone(&self.budget), found.size).await?;
+        let share = self.budget.take(held(found.size)).await?;
         let loaded = self.read(found).await?;
-        Ok(Loaded { permit: Some(permit), ..loaded })
+        Ok(Loaded { share: Some(share), ..loaded })
     }
 
     /// Reads and hashes a file, whatever is known of it and whatever else is held in memory.
-    pub(super) async fn read(&self, found: Found) -> Result<Loaded> {
+    async fn read(&self, found: Found) -> Result<Loaded> {
         let moment = self.base.repository().clock().now();
         let file = OpenFile::open(&found.path).await?;
         let (content, id, facts) = match file.begin().await? {
@@ -98,7 +103,7 @@ impl Loader {
             }
         };
         let row = facts.zip(id).map(|(facts, id)| Row { facts, id });
-        Ok(Loaded { found, content, row, permit: None })
+        Ok(Loaded { found, content, row, share: None })
     }
 
     /// Hashes a file piece by piece and stores it, unless the base has it under its key or nothing is to be stored.

@@ -358,7 +358,8 @@ async fn nothing_is_believed_of_files_that_others_answer_for() {
         for mut found in found {
             assert!(found.is_local, "the tests run on a local disk");
             found.is_local = is_local;
-            let loaded = Loader::new(base.clone(), rows.clone(), true, Effect::Stage).load(found).await.unwrap();
+            let budget = crate::budget::ByteBudget::new(1 << 20);
+            let loaded = Loader::new(base.clone(), budget, rows.clone(), true, Effect::Stage).load(found).await.unwrap();
             assert_eq!(matches!(loaded.content, Content::Unchanged(_)), is_local);
             assert_eq!(loaded.row.is_some(), is_local, "nor is it remembered");
         }

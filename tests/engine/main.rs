@@ -12,5 +12,6 @@ mod refs;
 mod sessions;
 mod stored;
 mod support;
+mod uploads;
 mod virtuals;
 mod walk;

@@ -176,3 +176,26 @@ async fn everything_can_be_done_in_a_task() {
     let verified = tokio::spawn(task).await.unwrap().unwrap();
     assert_eq!(verified.found, 0);
 }
+
+/// To delete a key that does not exist was a change, which was in conflict with a writer who created the key.
+#[tokio::test]
+async fn deleting_what_is_not_there_stages_nothing() {
+    let world = World::new().await;
+    let tip = world.put("a", "1").await;
+    let mut mine = world.repository.write("main").await.unwrap();
+    assert!(!mine.delete(&key("b")).await.unwrap());
+    assert!(mine.is_unchanged());
+    assert!(mine.delete(&key("a")).await.unwrap());
+    assert!(!mine.delete(&key("a")).await.unwrap(), "it is deleted already");
+    mine.set(&key("c"), "1").await.unwrap();
+    world.put("b", "theirs").await;
+    let merged = mine.commit("what is not there is not deleted").await.unwrap();
+    assert_eq!(merged.get(&key("b")).await.unwrap().unwrap().as_ref(), b"theirs");
+    assert_eq!(merged.get(&key("a")).await.unwrap(), None);
+    // A key that the session itself set first may exist at the tip by the time of the commit.
+    let mut mine = world.repository.write("main").await.unwrap();
+    mine.set(&key("d"), "mine").await.unwrap();
+    assert!(mine.delete(&key("d")).await.unwrap());
+    assert_eq!(mine.get(&key("d")).await.unwrap(), None);
+    assert_ne!(tip.id(), merged.id());
+}

@@ -17,11 +17,13 @@ use source::{Crate, Lexeme, Module};
 /// other only where [`SIBLINGS`] says so.
 const LAYERS: &[(&str, u32)] = &[
     ("blocking", 0),
+    ("budget", 0),
     ("error", 0),
     ("key", 0),
     ("id", 0),
     ("time", 0),
     ("progress", 0),
+    ("seeded", 0),
     ("text", 0),
     ("varint", 0),
     ("backoff", 0),

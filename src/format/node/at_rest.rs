@@ -239,7 +239,7 @@ fn check_files(files: &[FileKey], places: &[u64]) -> Result<(), Misfit> {
     if used < files.len() as u64 {
         return misfit(format!("it lists {} files, and {used} are in use", files.len()));
     }
-    let mut listed = HashSet::with_capacity_and_hasher(files.len(), xxhash_rust::xxh3::Xxh3DefaultBuilder);
+    let mut listed = HashSet::with_capacity_and_hasher(files.len(), crate::seeded::Seeded::default());
     match files.iter().find(|file| !listed.insert(*file)) {
         Some(file) => misfit(format!("it lists file {file} twice")),
         None => Ok(()),

@@ -100,7 +100,7 @@ pub(super) struct FileTable<'a> {
 impl<'a> FileTable<'a> {
     pub(super) fn of(entries: &'a [(MapKey, Entry)]) -> Self {
         let mut table = Self { files: Vec::new(), places: Vec::new() };
-        let mut index: HashMap<&FileKey, usize, _> = HashMap::with_hasher(xxhash_rust::xxh3::Xxh3DefaultBuilder);
+        let mut index: HashMap<&FileKey, usize, _> = HashMap::with_hasher(crate::seeded::Seeded::default());
         let mut last: Option<(&FileKey, usize)> = None;
         for file in entries.iter().filter_map(|(_, entry)| entry.file()) {
             // Neighbours mostly share their file.

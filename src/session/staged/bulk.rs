@@ -1,67 +1,160 @@
-//! Many references at once: written as a run when they come, sorted by nobody if they come in order.
+//! Many references at once: written as runs when they come, and sorted only if they come out of order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Staged;
 use super::run::{Builder, Run, Stored};
+use super::work::taken;
+use crate::blocking::blocking;
 use crate::error::Result;
 use crate::format::FileKey;
-use crate::key::MapKey;
+use crate::key::{MapKey, order};
 use crate::scratch::Scratch;
+use crate::session::columns::{KeyColumn, KeyWriter};
 
-/// References on their way into a session, of which it knows nothing before [`finish`](Self::finish).
-#[derive(Debug, Default)]
+/// References on their way into a session. Nothing of them is staged before [`finish`](Self::finish), so dropping this leaves the
+/// session as it was.
+#[derive(Debug)]
 pub(in crate::session) struct Bulk {
     runs: Vec<Run>,
     /// What they take in memory, in bytes.
     held: usize,
     builder: Builder,
+    /// The key of the last reference.
+    last: Option<String>,
+    stamp: u64,
+    limit: usize,
+    directory: PathBuf,
+    scratch: Option<Scratch>,
+}
+
+/// Some of the references of a call, copied from its columns.
+#[derive(Debug)]
+pub(in crate::session) struct BulkPiece {
+    pub(in crate::session) keys: BulkKeys,
+    /// Which of `files` each points into.
+    pub(in crate::session) url: Vec<u32>,
+    pub(in crate::session) offset: Vec<u64>,
+    pub(in crate::session) length: Vec<u64>,
+    /// The numbers of the files that are in use, by [`Staged::number`].
+    pub(in crate::session) files: Arc<Vec<Option<usize>>>,
+}
+
+/// The keys of a piece: what a [`KeyColumn`] says of them.
+#[derive(Debug)]
+pub(in crate::session) enum BulkKeys {
+    /// Cells of a region, from the one with this number on.
+    Grid {
+        prefix: String,
+        region: Vec<std::ops::Range<u64>>,
+        separator: char,
+        start: usize,
+    },
+    Cells {
+        prefix: String,
+        rank: usize,
+        coordinates: Vec<u64>,
+        separator: char,
+    },
+    /// Keys end to end, and where each ends.
+    Keys {
+        text: String,
+        ends: Vec<usize>,
+    },
+}
+
+impl BulkKeys {
+    /// Lends the keys as a column, and the place in it of the first.
+    fn with<T>(&self, work: impl FnOnce(KeyColumn<'_>, usize) -> T) -> T {
+        match self {
+            Self::Grid { prefix, region, separator, start } => work(KeyColumn::Grid { prefix, region, separator: *separator }, *start),
+            Self::Cells { prefix, rank, coordinates, separator } => {
+                work(KeyColumn::Cells { prefix, rank: *rank, coordinates, separator: *separator }, 0)
+            }
+            Self::Keys { text, ends } => {
+                let starts = std::iter::once(0).chain(ends.iter().copied());
+                let keys: Vec<&str> = starts.zip(ends).map(|(start, end)| text.get(start..*end).unwrap_or_default()).collect();
+                work(KeyColumn::Keys(&keys), 0)
+            }
+        }
+    }
 }
 
 impl Bulk {
-    /// Takes a reference into the file with this number. Its key must follow the last one since [`cut`](Self::cut).
-    pub(in crate::session) fn push(&mut self, staged: &mut Staged, key: &str, file: usize, offset: u64, length: u64) -> Result<()> {
-        self.builder.push(key, &Stored::Virtual { file, offset, length });
-        if self.held + self.builder.held() <= staged.limit / 2 {
-            return Ok(());
-        }
-        let mut scratch = staged.take_scratch()?;
-        let spilled = self.spill(&mut scratch);
-        staged.scratch = Some(scratch);
-        spilled
+    /// Begins; waits until the session's scratch file is free.
+    pub(in crate::session) async fn begin(staged: &mut Staged) -> Result<Self> {
+        let scratch = staged.lend_scratch().await?;
+        let (stamp, limit, directory) = (staged.deleted.stamp(), staged.limit, staged.directory.clone());
+        Ok(Self { runs: Vec::new(), held: 0, builder: Builder::default(), last: None, stamp, limit, directory, scratch })
     }
 
-    fn spill(&mut self, scratch: &mut Scratch) -> Result<()> {
+    /// Takes the references of a piece, on a thread that may block. After an error all references are lost.
+    pub(in crate::session) async fn take(mut self, piece: BulkPiece) -> Result<Self> {
+        blocking("writing references", move || {
+            piece.keys.with(|keys, start| self.push_all(&piece, keys, start))?;
+            Ok(self)
+        })
+        .await
+    }
+
+    fn push_all(&mut self, piece: &BulkPiece, keys: KeyColumn<'_>, start: usize) -> Result<()> {
+        let file = |n: usize| piece.url.get(n - start).and_then(|url| *piece.files.get(usize::try_from(*url).ok()?)?);
+        let mut writer = KeyWriter::new(keys);
+        let all = start..start + piece.url.len();
+        let sorted = keys.sorted(all.clone(), |n| file(*n).is_some());
+        let (first, end) = match &sorted {
+            None => (Some(all.start), all.end.checked_sub(1).filter(|end| *end >= all.start)),
+            Some(places) => (places.first().copied(), places.last().copied()),
+        };
+        let (Some(first), Some(end)) = (first, end) else { return Ok(()) };
+        // What comes in order goes on in the same run.
+        if self.last.as_ref().is_some_and(|last| order::compare(last, writer.key(first)).is_ge()) {
+            self.cut();
+        }
+        let mut push = |n: usize| match (file(n), piece.offset.get(n - start), piece.length.get(n - start)) {
+            (Some(file), Some(&offset), Some(&length)) => self.push(writer.key(n), file, offset, length),
+            _ => Ok(()),
+        };
+        match sorted {
+            None => all.into_iter().try_for_each(&mut push)?,
+            Some(places) => places.into_iter().try_for_each(&mut push)?,
+        }
+        self.last = Some(writer.key(end).to_owned());
+        Ok(())
+    }
+
+    /// Takes one reference, whose key must follow the last one since [`cut`](Self::cut).
+    fn push(&mut self, key: &str, file: usize, offset: u64, length: u64) -> Result<()> {
+        self.builder.push(key, &Stored::Virtual { file, offset, length });
+        if self.held + self.builder.held() <= self.limit / 2 {
+            return Ok(());
+        }
+        let scratch = taken(&mut self.scratch, &self.directory)?;
         self.runs.iter_mut().try_for_each(|run| run.spill(scratch))?;
         self.held = 0;
         self.builder.spill(scratch)
     }
 
-    /// Prepares for references that do not follow the last one.
-    pub(in crate::session) fn cut(&mut self, staged: &Staged) {
-        if let Some(run) = std::mem::take(&mut self.builder).finish(staged.stamp, 0) {
+    fn cut(&mut self) {
+        if let Some(run) = std::mem::take(&mut self.builder).finish(self.stamp, 0) {
             self.held += run.held();
             self.runs.push(run);
         }
     }
 
-    /// Stages everything, later than anything else. After an error nothing of it is staged.
-    pub(in crate::session) fn finish(mut self, staged: &mut Staged) -> Result<()> {
-        self.cut(staged);
-        let mut overridden = Vec::new();
-        for run in &self.runs {
-            let mut cursor = run.cursor();
-            for (key, _) in staged.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())) {
-                if cursor.seek(key.as_str())? && cursor.key == key.as_str() {
-                    overridden.push(key.clone());
-                }
-            }
+    /// Stages everything, later than anything else.
+    pub(in crate::session) fn finish(mut self, staged: &mut Staged) {
+        self.cut();
+        let is_overlapped = |run: &Run| staged.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())).next().is_some();
+        if self.runs.iter().any(is_overlapped) {
+            // What lies in the map counts for more than any run.
+            staged.freeze();
         }
-        for key in &overridden {
-            staged.forget(key);
-        }
+        staged.scratch = self.scratch.or(staged.scratch.take());
         for run in self.runs {
             staged.push(run);
         }
-        Ok(())
     }
 }
 

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
-
 use super::run::Stored;
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
+use crate::seeded::Seeded;
 use crate::time::Timestamp;
 use crate::virtuals::Validator;
 
@@ -59,7 +58,7 @@ impl StagedFile {
 #[derive(Debug, Default)]
 pub(super) struct FileTable {
     files: Vec<FileKey>,
-    places: HashMap<FileKey, usize, Xxh3DefaultBuilder>,
+    places: HashMap<FileKey, usize, Seeded>,
 }
 
 impl FileTable {
@@ -74,12 +73,12 @@ impl FileTable {
     }
 
     /// An entry as runs hold it.
-    pub(super) fn stored(&mut self, entry: Option<&Entry>) -> Stored {
+    pub(super) fn stored(&mut self, entry: Option<Entry>) -> Stored {
         match entry {
             None => Stored::Deleted,
-            Some(Entry::Inline(bytes)) => Stored::Inline(bytes.clone()),
-            Some(Entry::Chunk { id, size }) => Stored::Chunk { id: *id, size: *size },
-            Some(Entry::Virtual { file, offset, length }) => Stored::Virtual { file: self.number(file), offset: *offset, length: *length },
+            Some(Entry::Inline(bytes)) => Stored::Inline(bytes),
+            Some(Entry::Chunk { id, size }) => Stored::Chunk { id, size },
+            Some(Entry::Virtual { file, offset, length }) => Stored::Virtual { file: self.number(&file), offset, length },
         }
     }
 

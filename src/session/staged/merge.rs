@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, btree_map};
 use std::iter::Peekable;
+use std::sync::Arc;
 
+use super::deleted::Mask;
 use super::run::{Cursor, Run, Stored};
 use super::{Lookup, Staged};
 use crate::error::Result;
@@ -51,7 +53,7 @@ impl Eq for Head<'_> {}
 
 impl<'a> Merge<'a> {
     /// Begins at the first key at or after `from`; later runs override earlier ones.
-    pub(super) fn new(runs: &'a [Run], from: &str) -> Result<Self> {
+    pub(super) fn new(runs: &'a [Arc<Run>], from: &str) -> Result<Self> {
         let mut heads = BinaryHeap::with_capacity(runs.len());
         for (age, run) in runs.iter().enumerate() {
             let mut cursor = run.cursor();
@@ -105,33 +107,11 @@ fn advance(mut head: PeekMut<'_, Head<'_>>) -> Result<()> {
     Ok(())
 }
 
-/// Which stamps are deleted where, remembered for the directory that was asked about last.
-#[derive(Default)]
-pub(super) struct Mask {
-    directory: Option<String>,
-    deleted_at: Option<u64>,
-}
-
-impl Mask {
-    /// Whether a prefix delete came after an entry of `key` in a run with this stamp.
-    pub(super) fn hides(&mut self, staged: &Staged, key: &str, stamp: u64) -> bool {
-        if staged.deleted.is_empty() {
-            return false;
-        }
-        let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
-        if self.directory.as_deref() != Some(directory) {
-            self.directory = Some(directory.to_owned());
-            self.deleted_at = staged.deleted_at(key);
-        }
-        self.deleted_at.is_some_and(|deleted| deleted > stamp)
-    }
-}
-
 /// What is staged, one edit for each key, in the order of the keys and in bounded memory.
 pub(crate) struct StagedEdits<'a> {
     staged: &'a Staged,
     below: Option<&'a Prefix>,
-    memory: Peekable<btree_map::Range<'a, MapKey, Option<Entry>>>,
+    memory: Peekable<btree_map::Range<'a, MapKey, Stored>>,
     runs: Merge<'a>,
     mask: Mask,
     /// The edit that [`look`](Self::look) has come to.
@@ -162,8 +142,8 @@ impl<'a> StagedEdits<'a> {
             // What lies in memory is newer than every run.
             let found = if order == Ordering::Greater { None } else { self.memory.next() };
             let (key, entry) = match found {
-                Some((key, entry)) => (key.clone(), entry.clone()),
-                None if self.mask.hides(self.staged, &self.runs.key, self.runs.stamp) => continue,
+                Some((key, stored)) => (key.clone(), self.staged.names.entry(stored)?),
+                None if self.mask.hides(&self.staged.deleted, &self.runs.key, self.runs.stamp) => continue,
                 None => (MapKey::new(self.runs.key.as_str()), self.staged.names.entry(&self.runs.value)?),
             };
             let is_below = self.below.is_none_or(|prefix| prefix.contains(key.as_str()));

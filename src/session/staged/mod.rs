@@ -1,37 +1,48 @@
 //! What a session wants to change: pure data, applied to whatever tip the commit finds.
 //!
-//! The latest changes lie in a map. When they weigh too much they become a *run*, sorted and written small, and runs that
-//! take too much memory go to a scratch file. A reader, and the commit, sees all of them as one sequence in the order of
-//! the keys ([`StagedEdits`]), in which the newest change of a key is the one that counts.
+//! The latest changes lie in a map. When they weigh too much they become a *run*, which is written small, moved to a scratch file
+//! if runs take too much memory, and merged with others ([`work`]): all of it beside the session, which waits only if there is
+//! no room. A reader, and the commit, sees all changes as one sequence in the order of the keys ([`StagedEdits`]), in which the
+//! newest change of a key is the one that counts.
 
 mod bulk;
+mod deleted;
 mod files;
 mod merge;
 mod moves;
 mod run;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::{Container, Entry, FileKey};
-use crate::key::{Key, MapKey, Prefix};
+use crate::key::{MapKey, Prefix};
 use crate::scratch::Scratch;
 
 pub(crate) use files::StagedFile;
 pub(crate) use merge::StagedEdits;
 pub(crate) use moves::Moves;
 
-pub(super) use bulk::Bulk;
+pub(super) use bulk::{Bulk, BulkKeys, BulkPiece};
+use deleted::PrefixDeletes;
 use files::FileTable;
-use merge::{Mask, Merge};
-use run::{Builder, Run};
+use run::{Run, Stored};
+use work::{Done, Work};
 
 /// How many runs of one level become one of the next.
 const FAN_IN: usize = 16;
+
+/// How many runs there may be before a session waits for their merging.
+const MOST_RUNS: usize = 64;
+
+/// How many entries a prefix delete takes out of the map one by one. More of them become a run, which it hides.
+const FEW: usize = 1000;
 
 /// What an entry takes in memory besides its key and inline bytes, roughly: two allocations and its share of the map.
 const ENTRY_WEIGHT: usize = 160;
@@ -39,32 +50,34 @@ const ENTRY_WEIGHT: usize = 160;
 /// Changes in the order of their keys. Later calls override earlier ones.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    /// The latest: set (`Some`) or deleted (`None`), each overriding every run and every prefix in `deleted`.
-    memory: BTreeMap<MapKey, Option<Entry>>,
+    /// The latest, each overriding every run and every prefix delete.
+    memory: BTreeMap<MapKey, Stored>,
     /// What they take, in bytes.
     weight: usize,
     /// Earlier ones, the newest last.
-    runs: Vec<Run>,
+    runs: Vec<Arc<Run>>,
     /// What the runs take in memory, in bytes.
     held: usize,
-    /// How many prefixes have been deleted so far.
-    stamp: u64,
-    /// Prefixes below which everything is deleted that was staged before, or that the tip holds; each with its stamp, which
-    /// tells the runs that came before from those that came after.
-    deleted: BTreeMap<Prefix, u64>,
+    deleted: PrefixDeletes,
     /// Which of the changes are moves.
     moves: Moves,
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
-    /// What runs call files.
+    /// What stored entries call files.
     names: FileTable,
     /// Containers defined or needed here, by name.
     containers: BTreeMap<String, Container>,
-    /// How many bytes may lie in memory, half of it in the map and half in runs.
+    /// How many bytes may lie in memory: a quarter in the map, the rest in runs.
     limit: usize,
     /// Where the rest goes.
     directory: PathBuf,
     scratch: Option<Scratch>,
+    /// The writing and moving of runs that is under way.
+    tidying: Option<Work>,
+    /// The merging of runs that is under way.
+    merging: Option<Work>,
+    /// Whether no work is under way or due for the runs there are.
+    is_tidy: bool,
 }
 
 /// What is staged for a key.
@@ -89,8 +102,7 @@ impl Staged {
             weight: 0,
             runs: Vec::new(),
             held: 0,
-            stamp: 0,
-            deleted: BTreeMap::new(),
+            deleted: PrefixDeletes::default(),
             moves: Moves::default(),
             files: BTreeMap::new(),
             names: FileTable::default(),
@@ -98,6 +110,9 @@ impl Staged {
             limit,
             directory,
             scratch: None,
+            tidying: None,
+            merging: None,
+            is_tidy: true,
         }
     }
 
@@ -112,30 +127,23 @@ impl Staged {
         Self { files, containers, ..Self::new(self.limit, self.directory.clone()) }
     }
 
+    /// Stages an entry, or the deletion of one.
+    ///
     /// `Unavailable` when what is staged already does not fit into memory and there is no scratch space: then nothing is
-    /// staged, and nothing is lost.
-    pub(crate) fn set(&mut self, key: &Key, entry: Entry) -> Result<()> {
-        self.put(key.as_map_key().clone(), Some(entry))
-    }
-
-    /// Fails as [`set`](Self::set) does.
-    pub(crate) fn delete(&mut self, key: &Key) -> Result<()> {
-        self.put(key.as_map_key().clone(), None)
-    }
-
-    /// Stages an entry, or the deletion of one; fails as [`set`](Self::set) does.
-    pub(crate) fn put(&mut self, key: MapKey, entry: Option<Entry>) -> Result<()> {
-        self.make_room()?;
+    /// staged, and nothing is lost. The same holds when the future is dropped.
+    pub(crate) async fn put(&mut self, key: MapKey, entry: Option<Entry>) -> Result<()> {
+        self.make_room().await?;
         self.insert(key, entry);
         Ok(())
     }
 
     /// Stages a change for which there is room.
     pub(super) fn insert(&mut self, key: MapKey, entry: Option<Entry>) {
-        let bare = weight(&key, None);
-        self.weight += bare + inline(entry.as_ref());
-        if let Some(old) = self.memory.insert(key, entry) {
-            self.weight -= bare + inline(old.as_ref());
+        let stored = self.names.stored(entry);
+        let bare = weight(&key, &Stored::Deleted);
+        self.weight += bare + inline(&stored);
+        if let Some(old) = self.memory.insert(key, stored) {
+            self.weight -= bare + inline(&old);
         }
     }
 
@@ -143,18 +151,17 @@ impl Staged {
     pub(crate) fn delete_prefix(&mut self, prefix: &Prefix) {
         let from = (Bound::Included(prefix.as_map_key()), Bound::Unbounded);
         let below = self.memory.range::<MapKey, _>(from).take_while(|(key, _)| prefix.contains(key.as_str()));
-        let doomed: Vec<_> = below.map(|(key, _)| key.clone()).collect();
-        for key in doomed {
-            self.forget(&key);
+        let doomed: Vec<_> = below.take(FEW + 1).map(|(key, _)| key.clone()).collect();
+        if doomed.len() > FEW {
+            self.freeze();
+        } else {
+            for key in &doomed {
+                self.forget(key);
+            }
         }
         // A prefix inside a deleted one says nothing new, unless something was staged in between.
         if self.covering(prefix.as_str()).is_none() || !self.runs.is_empty() {
-            self.stamp += 1;
-            let inner: Vec<_> = self.all_deleted_below(prefix).cloned().collect();
-            for inner in &inner {
-                self.deleted.remove(inner);
-            }
-            self.deleted.insert(prefix.clone(), self.stamp);
+            self.deleted.add(prefix);
         }
     }
 
@@ -168,10 +175,10 @@ impl Staged {
 
     /// What is staged for a key by itself; one that is only below a deleted prefix is `Untouched`.
     pub(crate) fn edit(&self, key: &MapKey) -> Result<Lookup> {
-        if let Some(entry) = self.memory.get(key) {
-            return Ok(entry.clone().into());
+        if let Some(stored) = self.memory.get(key) {
+            return self.names.entry(stored).map(Lookup::from);
         }
-        let deleted = self.deleted_at(key.as_str());
+        let deleted = self.deleted.deleted_at(key.as_str());
         for run in self.runs.iter().rev().take_while(|run| deleted.is_none_or(|deleted| deleted <= run.stamp)) {
             if let Some(found) = run.find(key.as_str())? {
                 return self.names.entry(&found).map(Lookup::from);
@@ -182,19 +189,7 @@ impl Staged {
 
     /// The outermost staged range delete in which `text` lies.
     pub(crate) fn covering<'s>(&'s self, text: &str) -> Option<&'s Prefix> {
-        self.covers(text).next().map(|(prefix, _)| prefix)
-    }
-
-    /// The stamp of the last prefix delete that concerns `text`.
-    fn deleted_at(&self, text: &str) -> Option<u64> {
-        self.covers(text).map(|(_, stamp)| *stamp).max()
-    }
-
-    /// The range deletes in which `text` lies, from the outermost inwards.
-    fn covers<'s>(&'s self, text: &str) -> impl Iterator<Item = (&'s Prefix, &'s u64)> {
-        // Few are staged at once; most sessions have none.
-        let ends = text.match_indices('/').map(|(at, _)| at + 1).filter(|_| !self.deleted.is_empty());
-        std::iter::once(0).chain(ends).filter_map(|end| self.deleted.get_key_value(&Prefix::new(text.get(..end)?).ok()?))
+        self.deleted.covering(text)
     }
 
     /// What is staged, as edits in the order of their keys; those below one prefix if one is named. Prefix deletes are not
@@ -211,17 +206,7 @@ impl Staged {
 
     /// The outermost of those that lie in `whole`, in the order of the maps.
     pub(crate) fn deleted_below(&self, whole: &Prefix) -> Vec<&Prefix> {
-        let mut outermost: Vec<&Prefix> = Vec::new();
-        for prefix in self.all_deleted_below(whole) {
-            if outermost.last().is_none_or(|last| !last.contains(prefix.as_str())) {
-                outermost.push(prefix);
-            }
-        }
-        outermost
-    }
-
-    fn all_deleted_below<'s>(&'s self, whole: &Prefix) -> impl Iterator<Item = &'s Prefix> {
-        self.deleted.range(whole..).map(|(prefix, _)| prefix).take_while(move |prefix| whole.contains(prefix.as_str()))
+        self.deleted.below(whole)
     }
 
     pub(crate) fn moves(&self) -> &Moves {
@@ -301,30 +286,14 @@ impl Staged {
 
     fn forget(&mut self, key: &MapKey) {
         if let Some(old) = self.memory.remove(key) {
-            self.weight -= weight(key, old.as_ref());
+            self.weight -= weight(key, &old);
         }
     }
 
-    /// Moves what is too much for memory out of it; `Unavailable` when there is no room on disk either, and then nothing
-    /// is lost.
-    pub(super) fn make_room(&mut self) -> Result<()> {
-        if self.weight > self.limit / 2 {
-            self.seal();
-        }
-        if self.held > self.limit / 2 {
-            self.spill()?;
-        }
-        self.compact()
-    }
-
-    /// Makes a run of what lies in the map.
-    fn seal(&mut self) {
-        let mut builder = Builder::default();
-        for (key, entry) in std::mem::take(&mut self.memory) {
-            builder.push(key.as_str(), &self.names.stored(entry.as_ref()));
-        }
-        self.weight = 0;
-        if let Some(run) = builder.finish(self.stamp, 0) {
+    /// Makes a run of what lies in the map, older than what is staged from now on.
+    fn freeze(&mut self) {
+        let (entries, held) = (std::mem::take(&mut self.memory), std::mem::take(&mut self.weight));
+        if let Some(run) = Run::of_map(entries, held, self.deleted.stamp()) {
             self.push(run);
         }
     }
@@ -332,74 +301,148 @@ impl Staged {
     /// Adds a run that is newer than every other.
     fn push(&mut self, run: Run) {
         self.held += run.held();
-        match self.runs.last_mut() {
-            // In order, and nothing was deleted in between: it goes on where the last one ended.
-            Some(last) if last.stamp == run.stamp && MapKey::new(last.last()) < MapKey::new(run.first()) => last.append(run),
-            _ => self.runs.push(run),
+        self.is_tidy = false;
+        // In order, and nothing was deleted in between: it goes on where the last one ended.
+        let separate = match self.runs.last_mut().and_then(Arc::get_mut) {
+            Some(last) => last.append(run),
+            None => Some(run),
+        };
+        self.runs.extend(separate.map(Arc::new));
+    }
+
+    /// Makes room for one more change; waits only while changes take more memory than they may.
+    ///
+    /// `Unavailable` when there is no room on disk either, and then nothing is lost. Dropping the future loses nothing.
+    pub(super) async fn make_room(&mut self) -> Result<()> {
+        if self.weight <= self.limit / 4 && self.is_tidy {
+            return Ok(());
         }
-    }
-
-    /// Moves the runs to the scratch file.
-    fn spill(&mut self) -> Result<()> {
-        let mut scratch = self.take_scratch()?;
-        let spilled = self.runs.iter_mut().try_for_each(|run| run.spill(&mut scratch));
-        self.scratch = Some(scratch);
-        self.held = self.runs.iter().map(Run::held).sum();
-        spilled
-    }
-
-    fn take_scratch(&mut self) -> Result<Scratch> {
-        self.scratch.take().map_or_else(|| Scratch::new(&self.directory), Ok)
-    }
-
-    /// Merges runs, so that however many there have been, there are few to read at once.
-    fn compact(&mut self) -> Result<()> {
-        while let Some(level) = self.runs.last().map(|run| run.level) {
-            let first = self.runs.iter().rposition(|run| run.level != level).map_or(0, |at| at + 1);
-            if self.runs.len() - first < FAN_IN {
-                break;
+        let mut failures = 0;
+        loop {
+            while self.is_ready() {
+                failures += u32::from(self.wait().await.is_err());
             }
-            let merged = self.merged(first, level + 1)?;
-            self.runs.truncate(first);
-            self.runs.extend(merged);
-            self.held = self.runs.iter().map(Run::held).sum();
-            // The merged runs lay in it, and it goes with the last of them.
-            self.scratch = None;
+            self.begin_work();
+            if !self.is_full() {
+                return Ok(());
+            }
+            match self.wait().await {
+                // Work that another runtime took with it, or that failed long ago, is tried again.
+                Err(_) if failures == 0 => failures += 1,
+                done => done?,
+            }
         }
+    }
+
+    /// Waits for all work, and for all that becomes due by it.
+    #[cfg(test)]
+    async fn settle(&mut self) {
+        self.begin_work();
+        while self.tidying.is_some() || self.merging.is_some() {
+            self.wait().await.unwrap();
+            self.begin_work();
+        }
+    }
+
+    /// Takes the scratch file for a call that writes many runs.
+    pub(super) async fn lend_scratch(&mut self) -> Result<Option<Scratch>> {
+        while self.tidying.is_some() {
+            self.wait().await?;
+        }
+        Ok(self.scratch.take())
+    }
+
+    /// Whether one more change must wait for work.
+    fn is_full(&self) -> bool {
+        let is_working = self.tidying.is_some() || self.merging.is_some();
+        is_working && (self.weight + self.held > self.limit || self.runs.len() > MOST_RUNS)
+    }
+
+    /// Whether the result of some work is there.
+    fn is_ready(&self) -> bool {
+        [&self.tidying, &self.merging].into_iter().flatten().any(|work| work.job.is_finished())
+    }
+
+    /// Waits for work and puts its runs in their places. After an error the old runs are in place.
+    async fn wait(&mut self) -> Result<()> {
+        let merges = self.merging.as_ref().is_some_and(|work| work.job.is_finished() || self.tidying.is_none());
+        let working = if merges { &mut self.merging } else { &mut self.tidying };
+        let Some(work) = working else { return Ok(()) };
+        let done = (&mut work.job).await;
+        *working = None;
+        let Done { replaced, scratch } = done?;
+        self.scratch = scratch.or(self.scratch.take());
+        for (old, new) in replaced {
+            self.replace(&old, new);
+        }
+        self.held = self.runs.iter().map(|run| run.held()).sum();
         Ok(())
     }
 
-    /// The runs from `first` on as one.
-    fn merged(&self, first: usize, level: u32) -> Result<Option<Run>> {
-        let (mut builder, mut scratch, mut mask) = (Builder::default(), None, Mask::default());
-        let mut merge = Merge::new(self.runs.get(first..).unwrap_or_default(), "")?;
-        while merge.next()? {
-            if mask.hides(self, &merge.key, merge.stamp) {
-                continue;
-            }
-            builder.push(&merge.key, &merge.value);
-            if builder.held() > self.limit / 2 {
-                let scratch = match &mut scratch {
-                    Some(scratch) => scratch,
-                    none => none.insert(Scratch::new(&self.directory)?),
-                };
-                builder.spill(scratch)?;
-            }
+    /// Puts a run in the place of others, which stand one after the other.
+    fn replace(&mut self, old: &[Arc<Run>], new: Option<Run>) {
+        let first = old.first().and_then(|first| self.runs.iter().position(|run| Arc::ptr_eq(run, first)));
+        let Some(first) = first else { return };
+        let before = first.checked_sub(1).and_then(|before| self.runs.get_mut(before)).and_then(Arc::get_mut);
+        let separate = match (before, new) {
+            (Some(before), Some(new)) if before.level >= new.level => before.append(new),
+            (_, new) => new,
+        };
+        self.runs.splice(first..first + old.len(), separate.map(Arc::new));
+    }
+
+    /// Begins the work that is due.
+    fn begin_work(&mut self) {
+        if self.weight > self.limit / 4 {
+            self.freeze();
         }
-        // Every prefix delete so far has been applied.
-        Ok(builder.finish(self.stamp, level))
+        self.begin_tidying();
+        self.begin_merging();
+        self.is_tidy = self.tidying.is_none() && self.merging.is_none();
+    }
+
+    /// Writes runs as blocks, and moves them to scratch space where they take too much memory.
+    fn begin_tidying(&mut self) {
+        if self.tidying.is_some() {
+            return;
+        }
+        let limit = self.limit / 4;
+        let is_merging = |run: &Arc<Run>| self.merging.as_ref().is_some_and(|work| work.holds(run));
+        let in_blocks: usize = self.runs.iter().filter(|run| !run.is_map()).map(|run| run.held()).sum();
+        let is_due = |run: &Arc<Run>| run.is_map() || (in_blocks > limit && run.held() > 0);
+        let due: Vec<_> = self.runs.iter().filter(|run| is_due(run) && !is_merging(run)).cloned().collect();
+        if !due.is_empty() {
+            self.tidying = Some(Work::tidy(due, limit, &self.directory, self.scratch.take()));
+        }
+    }
+
+    /// Merges runs of one level, so that however many there have been, there are few to read at once.
+    fn begin_merging(&mut self) {
+        if self.merging.is_some() {
+            return;
+        }
+        let is_tidied = |run: &Arc<Run>| run.is_map() || self.tidying.as_ref().is_some_and(|work| work.holds(run));
+        let ready = self.runs.iter().position(is_tidied).unwrap_or(self.runs.len());
+        let ready = self.runs.get(..ready).unwrap_or_default();
+        let Some(level) = ready.last().map(|run| run.level) else { return };
+        let first = ready.iter().rposition(|run| run.level != level).map_or(0, |at| at + 1);
+        let group = ready.get(first..).unwrap_or_default();
+        if group.len() >= FAN_IN {
+            let limit = self.limit / 4;
+            self.merging = Some(Work::merge(group.to_vec(), level + 1, self.deleted.clone(), limit, &self.directory));
+        }
     }
 }
 
 /// What an entry takes in memory, roughly.
-fn weight(key: &MapKey, entry: Option<&Entry>) -> usize {
-    key.as_str().len() + ENTRY_WEIGHT + inline(entry)
+fn weight(key: &MapKey, stored: &Stored) -> usize {
+    key.as_str().len() + ENTRY_WEIGHT + inline(stored)
 }
 
 /// The bytes that lie in the entry itself.
-fn inline(entry: Option<&Entry>) -> usize {
-    match entry {
-        Some(Entry::Inline(bytes)) => bytes.len(),
+const fn inline(stored: &Stored) -> usize {
+    match stored {
+        Stored::Inline(bytes) => bytes.len(),
         _ => 0,
     }
 }

@@ -1,16 +1,18 @@
 //! Staged entries in the order of their keys, written small: about ten bytes for a reference beside its neighbours.
 //!
-//! A run is a list of blocks, in memory or in a scratch file. An entry is the length of what its key shares with the one
+//! A run is a list of blocks, in memory or in a scratch file; one that has just been staged is a map until it has been written as
+//! blocks. An entry is the length of what its key shares with the one
 //! before it in the block, the length of the rest, the rest; then a byte for the kind, and what the kind needs. All
 //! numbers are LEB128. The form is private to one process and never kept.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, btree_map};
 
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::id::{BINARY_CID, ChunkId, cid_from_bytes};
-use crate::key::order;
+use crate::key::{MapKey, order};
 use crate::scratch::{Scratch, ScratchPlace};
 use crate::varint;
 
@@ -38,49 +40,100 @@ pub(super) enum Stored {
 /// Entries in the order of their keys, all staged at one moment as far as prefix deletes are concerned.
 #[derive(Debug)]
 pub(super) struct Run {
-    blocks: Vec<Block>,
+    entries: Entries,
     last: String,
     /// How many prefix deletes came before: the later ones delete what lies here.
     pub(super) stamp: u64,
     /// How often its entries have been merged.
     pub(super) level: u32,
+    held: usize,
 }
 
 #[derive(Debug)]
+enum Entries {
+    Map(BTreeMap<MapKey, Stored>),
+    Blocks(Vec<Block>),
+}
+
+#[derive(Debug, Clone)]
 struct Block {
     first: Box<str>,
     data: Data,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Data {
     Memory(Bytes),
     Scratch(ScratchPlace),
 }
 
 impl Run {
+    /// A run of the entries of a map, which take `held` bytes; `None` if there are none.
+    pub(super) fn of_map(entries: BTreeMap<MapKey, Stored>, held: usize, stamp: u64) -> Option<Self> {
+        let last = entries.last_key_value()?.0.as_str().to_owned();
+        Some(Self { entries: Entries::Map(entries), last, stamp, level: 0, held })
+    }
+
     pub(super) fn first(&self) -> &str {
-        self.blocks.first().map_or("", |block| &block.first)
+        match &self.entries {
+            Entries::Map(map) => map.first_key_value().map_or("", |(key, _)| key.as_str()),
+            Entries::Blocks(blocks) => blocks.first().map_or("", |block| &block.first),
+        }
     }
 
     pub(super) fn last(&self) -> &str {
         &self.last
     }
 
-    /// The bytes that lie in memory.
-    pub(super) fn held(&self) -> usize {
-        held(&self.blocks)
+    /// The bytes that lie in memory, roughly.
+    pub(super) const fn held(&self) -> usize {
+        self.held
     }
 
-    /// Moves what lies in memory to `scratch`. After an error the rest is still in memory.
+    /// Whether it is still a map.
+    pub(super) const fn is_map(&self) -> bool {
+        matches!(self.entries, Entries::Map(_))
+    }
+
+    /// The same entries, written as blocks.
+    pub(super) fn in_blocks(&self) -> Self {
+        let blocks = match &self.entries {
+            Entries::Blocks(blocks) => blocks.clone(),
+            Entries::Map(map) => {
+                let mut builder = Builder::default();
+                for (key, value) in map {
+                    builder.push(key.as_str(), value);
+                }
+                builder.end_block();
+                builder.blocks
+            }
+        };
+        let held = held(&blocks);
+        Self { entries: Entries::Blocks(blocks), last: self.last.clone(), stamp: self.stamp, level: self.level, held }
+    }
+
+    /// Moves the blocks that lie in memory to `scratch`. After an error the rest is still in memory.
     pub(super) fn spill(&mut self, scratch: &mut Scratch) -> Result<()> {
-        spill(&mut self.blocks, scratch)
+        let Entries::Blocks(blocks) = &mut self.entries else { return Ok(()) };
+        let spilled = spill(blocks, scratch);
+        self.held = held(blocks);
+        spilled
     }
 
-    /// Appends a run whose keys all come later.
-    pub(super) fn append(&mut self, next: Self) {
-        self.blocks.extend(next.blocks);
-        self.last = next.last;
+    /// Appends a run of blocks whose keys all come later, to one of blocks. Gives it back where that cannot be done.
+    pub(super) fn append(&mut self, next: Self) -> Option<Self> {
+        if self.stamp != next.stamp || order::compare(&self.last, next.first()) != Ordering::Less {
+            return Some(next);
+        }
+        match (&mut self.entries, next.entries) {
+            (Entries::Blocks(blocks), Entries::Blocks(more)) => {
+                blocks.extend(more);
+                self.last = next.last;
+                self.held += next.held;
+                None
+            }
+            (_, entries) => Some(Self { entries, ..next }),
+        }
     }
 
     /// The entry of `key`.
@@ -94,8 +147,11 @@ impl Run {
 
     /// Stands before the first entry.
     pub(super) fn cursor(&self) -> Cursor<'_> {
-        let (data, key, value) = (Bytes::new(), String::new(), Stored::Deleted);
-        Cursor { blocks: &self.blocks, data, is_there: false, key, value, previous: Previous::default() }
+        let source = match &self.entries {
+            Entries::Map(map) => Source::Map { map, rest: map.range::<MapKey, _>(..) },
+            Entries::Blocks(blocks) => Source::Blocks { blocks, data: Bytes::new(), previous: Previous::default() },
+        };
+        Cursor { source, is_there: false, key: String::new(), value: Stored::Deleted }
     }
 }
 
@@ -213,7 +269,8 @@ impl Builder {
     /// The run of all entries, if there is one.
     pub(super) fn finish(mut self, stamp: u64, level: u32) -> Option<Run> {
         self.end_block();
-        (!self.blocks.is_empty()).then_some(Run { blocks: self.blocks, last: self.last, stamp, level })
+        let held = held(&self.blocks);
+        (!self.blocks.is_empty()).then_some(Run { entries: Entries::Blocks(self.blocks), last: self.last, stamp, level, held })
     }
 }
 
@@ -226,36 +283,61 @@ fn shared(a: &str, b: &str) -> usize {
 /// A place in a run, from which its entries are read one after the other.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
-    /// The blocks that have not been begun.
-    blocks: &'a [Block],
-    /// What is left of the one that has.
-    data: Bytes,
+    source: Source<'a>,
     /// Whether the cursor stands on an entry.
     is_there: bool,
     pub(super) key: String,
     pub(super) value: Stored,
-    previous: Previous,
+}
+
+#[derive(Debug)]
+enum Source<'a> {
+    Map {
+        map: &'a BTreeMap<MapKey, Stored>,
+        rest: btree_map::Range<'a, MapKey, Stored>,
+    },
+    Blocks {
+        /// The blocks that have not been begun.
+        blocks: &'a [Block],
+        /// What is left of the one that has.
+        data: Bytes,
+        previous: Previous,
+    },
 }
 
 impl Cursor<'_> {
     /// Goes to the next entry; `false` after the last.
     pub(super) fn advance(&mut self) -> Result<bool> {
-        while self.data.is_empty() {
-            let Some((block, rest)) = self.blocks.split_first() else {
-                self.is_there = false;
-                return Ok(false);
-            };
-            self.data = match &block.data {
-                Data::Memory(bytes) => bytes.clone(),
-                Data::Scratch(place) => place.read()?.into(),
-            };
-            self.blocks = rest;
-            self.key.clear();
-            self.previous = Previous::default();
-        }
-        self.decode().ok_or_else(|| Error::internal("a staged entry cannot be read back"))?;
-        self.is_there = true;
-        Ok(true)
+        self.is_there = match &mut self.source {
+            Source::Map { rest, .. } => match rest.next() {
+                None => false,
+                Some((key, value)) => {
+                    self.key.clear();
+                    self.key.push_str(key.as_str());
+                    self.value = value.clone();
+                    true
+                }
+            },
+            Source::Blocks { blocks, data, previous } => {
+                while data.is_empty() {
+                    let Some((block, rest)) = blocks.split_first() else {
+                        self.is_there = false;
+                        return Ok(false);
+                    };
+                    *data = match &block.data {
+                        Data::Memory(bytes) => bytes.clone(),
+                        Data::Scratch(place) => place.read()?.into(),
+                    };
+                    *blocks = rest;
+                    self.key.clear();
+                    *previous = Previous::default();
+                }
+                let value = decode(data, &mut self.key, previous);
+                self.value = value.ok_or_else(|| Error::internal("a staged entry cannot be read back"))?;
+                true
+            }
+        };
+        Ok(self.is_there)
     }
 
     /// Goes to the first entry at or after `key`, or stays where it is if that is one; `false` when there is none.
@@ -263,10 +345,15 @@ impl Cursor<'_> {
         if self.is_there && order::compare(&self.key, key) != Ordering::Less {
             return Ok(true);
         }
-        let begun = self.blocks.partition_point(|block| order::compare(&block.first, key) != Ordering::Greater);
-        if let Some(skipped) = begun.checked_sub(1) {
-            self.blocks = self.blocks.get(skipped..).unwrap_or_default();
-            self.data = Bytes::new();
+        match &mut self.source {
+            Source::Map { map, rest } => *rest = map.range::<MapKey, _>(MapKey::new(key)..),
+            Source::Blocks { blocks, data, .. } => {
+                let begun = blocks.partition_point(|block| order::compare(&block.first, key) != Ordering::Greater);
+                if let Some(skipped) = begun.checked_sub(1) {
+                    *blocks = blocks.get(skipped..).unwrap_or_default();
+                    *data = Bytes::new();
+                }
+            }
         }
         while self.advance()? {
             if order::compare(&self.key, key) != Ordering::Less {
@@ -275,44 +362,45 @@ impl Cursor<'_> {
         }
         Ok(false)
     }
+}
 
-    fn decode(&mut self) -> Option<()> {
-        let mut rest: &[u8] = &self.data;
-        let number = |rest: &mut &[u8]| usize::try_from(varint::take(rest)?).ok();
-        let (shared, len) = (number(&mut rest)?, number(&mut rest)?);
-        let (text, tail) = rest.split_at_checked(len)?;
-        self.key.get(..shared)?;
-        self.key.truncate(shared);
-        self.key.push_str(std::str::from_utf8(text).ok()?);
-        let (kind, tail) = tail.split_first()?;
-        rest = tail;
-        self.value = match *kind {
-            DELETED => Stored::Deleted,
-            INLINE => {
-                let len = number(&mut rest)?;
-                let (bytes, tail) = rest.split_at_checked(len)?;
-                rest = tail;
-                Stored::Inline(Bytes::copy_from_slice(bytes))
-            }
-            CHUNK => {
-                let (id, tail) = rest.split_at_checked(BINARY_CID)?;
-                rest = tail;
-                Stored::Chunk { id: ChunkId::from_cid(&cid_from_bytes(id).ok()?).ok()?, size: varint::take(&mut rest)? }
-            }
-            kind => {
-                let file = if kind == VIRTUAL { number(&mut rest)? } else { self.previous.file? };
-                let offset = match kind {
-                    VIRTUAL | SAME_FILE => varint::take(&mut rest)?,
-                    NEXT_RANGE => self.previous.end,
-                    _ => return None,
-                };
-                let length = varint::take(&mut rest)?;
-                self.previous = Previous::of(file, offset, length);
-                Stored::Virtual { file, offset, length }
-            }
-        };
-        let used = self.data.len() - rest.len();
-        bytes::Buf::advance(&mut self.data, used);
-        Some(())
-    }
+/// Takes the next entry off `data`: turns `key`, which holds the one before, into its key, and gives its value.
+fn decode(data: &mut Bytes, key: &mut String, previous: &mut Previous) -> Option<Stored> {
+    let mut rest: &[u8] = data;
+    let number = |rest: &mut &[u8]| usize::try_from(varint::take(rest)?).ok();
+    let (shared, len) = (number(&mut rest)?, number(&mut rest)?);
+    let (text, tail) = rest.split_at_checked(len)?;
+    key.get(..shared)?;
+    key.truncate(shared);
+    key.push_str(std::str::from_utf8(text).ok()?);
+    let (kind, tail) = tail.split_first()?;
+    rest = tail;
+    let value = match *kind {
+        DELETED => Stored::Deleted,
+        INLINE => {
+            let len = number(&mut rest)?;
+            let (bytes, tail) = rest.split_at_checked(len)?;
+            rest = tail;
+            Stored::Inline(Bytes::copy_from_slice(bytes))
+        }
+        CHUNK => {
+            let (id, tail) = rest.split_at_checked(BINARY_CID)?;
+            rest = tail;
+            Stored::Chunk { id: ChunkId::from_cid(&cid_from_bytes(id).ok()?).ok()?, size: varint::take(&mut rest)? }
+        }
+        kind => {
+            let file = if kind == VIRTUAL { number(&mut rest)? } else { previous.file? };
+            let offset = match kind {
+                VIRTUAL | SAME_FILE => varint::take(&mut rest)?,
+                NEXT_RANGE => previous.end,
+                _ => return None,
+            };
+            let length = varint::take(&mut rest)?;
+            *previous = Previous::of(file, offset, length);
+            Stored::Virtual { file, offset, length }
+        }
+    };
+    let used = data.len() - rest.len();
+    bytes::Buf::advance(data, used);
+    Some(value)
 }

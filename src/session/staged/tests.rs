@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -10,6 +11,7 @@ use super::run::Stored;
 use super::*;
 use crate::error::ErrorKind;
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
+use crate::key::Key;
 
 fn key(text: &str) -> Key {
     text.parse().unwrap()
@@ -23,15 +25,15 @@ fn staged(limit: usize) -> Staged {
     Staged::new(limit, std::env::temp_dir())
 }
 
-#[test]
-fn a_prefix_delete_covers_what_came_before_and_nothing_that_comes_after() {
+#[tokio::test]
+async fn a_prefix_delete_covers_what_came_before_and_nothing_that_comes_after() {
     for limit in [0, 1 << 20] {
         let mut staged = staged(limit);
         let lookup = |staged: &Staged, text| staged.lookup(key(text).as_map_key()).unwrap();
         let entry = Entry::Inline(Bytes::from_static(b"x"));
-        staged.set(&key("a/b/1"), entry.clone()).unwrap();
+        staged.put(key("a/b/1").into(), Some(entry.clone())).await.unwrap();
         staged.delete_prefix(&prefix("a/b"));
-        staged.set(&key("a/b/2"), entry.clone()).unwrap();
+        staged.put(key("a/b/2").into(), Some(entry.clone())).await.unwrap();
         assert_eq!(lookup(&staged, "a/b/1"), Lookup::Deleted);
         assert_eq!(lookup(&staged, "a/b/2"), Lookup::Set(entry));
         assert_eq!(lookup(&staged, "a/c"), Lookup::Untouched);
@@ -98,26 +100,40 @@ fn random_entry(random: &mut SmallRng) -> Entry {
     }
 }
 
-/// Stages references in the order of their keys, as the calls for many do.
-fn stage_run(random: &mut SmallRng, staged: &mut Staged, model: &mut Model) {
-    let keys: BTreeSet<Key> = (0..random.random_range(1..30)).map(|_| random_key(random)).collect();
-    let mut bulk = Bulk::default();
-    let cut = random.random_range(0..60);
-    for (at, key) in keys.into_iter().enumerate() {
-        let entry = random_virtual(random);
-        let Entry::Virtual { file, offset, length } = &entry else { panic!("{entry:?}") };
-        let number = staged.number(file);
-        if at == cut {
-            bulk.cut(staged);
-            // Before the cut, so that it is the same key again if it came before.
-            bulk.push(staged, "a/3", number, 0, 1).unwrap();
-            model.entries.insert(MapKey::new("a/3"), Some(Entry::Virtual { file: file.clone(), offset: 0, length: 1 }));
-            bulk.cut(staged);
-        }
-        bulk.push(staged, key.as_str(), number, *offset, *length).unwrap();
-        model.entries.insert(key.into(), Some(entry));
+/// References into one piece of columns.
+fn piece(staged: &mut Staged, refs: &[(&str, &FileKey, u64, u64)]) -> BulkPiece {
+    let (mut text, mut ends, mut files) = (String::new(), Vec::new(), Vec::new());
+    for (key, file, ..) in refs {
+        text.push_str(key);
+        ends.push(text.len());
+        files.push(Some(staged.number(file)));
     }
-    bulk.finish(staged).unwrap();
+    BulkPiece {
+        keys: BulkKeys::Keys { text, ends },
+        url: (0..u32::try_from(refs.len()).unwrap()).collect(),
+        offset: refs.iter().map(|(.., offset, _)| *offset).collect(),
+        length: refs.iter().map(|(.., length)| *length).collect(),
+        files: files.into(),
+    }
+}
+
+/// Stages references, as the calls for many do: in any order, the last of equal keys counts.
+async fn stage_run(random: &mut SmallRng, staged: &mut Staged, model: &mut Model) {
+    let mut bulk = Bulk::begin(staged).await.unwrap();
+    for _ in 0..random.random_range(1..4) {
+        let refs: Vec<_> = (0..random.random_range(0..20)).map(|_| (random_key(random), random_virtual(random))).collect();
+        let refs: Vec<_> = refs
+            .iter()
+            .map(|(key, entry)| {
+                let Entry::Virtual { file, offset, length } = entry else { panic!("{entry:?}") };
+                model.entries.insert(key.clone().into(), Some(entry.clone()));
+                (key.as_str(), file, *offset, *length)
+            })
+            .collect();
+        let piece = piece(staged, &refs);
+        bulk = bulk.take(piece).await.unwrap();
+    }
+    bulk.finish(staged);
 }
 
 fn compare(random: &mut SmallRng, staged: &Staged, model: &Model, context: &str) {
@@ -143,10 +159,10 @@ fn compare(random: &mut SmallRng, staged: &Staged, model: &Model, context: &str)
     }
 }
 
-#[test]
-fn staged_changes_are_the_same_wherever_they_lie() {
+#[tokio::test]
+async fn staged_changes_are_the_same_wherever_they_lie() {
     let (mut spilled, mut merged, mut most) = (0, 0, 0);
-    for seed in 0..600 {
+    for seed in 0..200 {
         let mut random = SmallRng::seed_from_u64(seed);
         let limit = [0, 300, 1500, 10_000][random.random_range(0..4)];
         let (mut staged, mut model) = (staged(limit), Model::default());
@@ -154,12 +170,12 @@ fn staged_changes_are_the_same_wherever_they_lie() {
             match random.random_range(0..20) {
                 0..=9 => {
                     let (key, entry) = (random_key(&mut random), random_entry(&mut random));
-                    staged.set(&key, entry.clone()).unwrap();
+                    staged.put(key.clone().into(), Some(entry.clone())).await.unwrap();
                     model.entries.insert(key.into(), Some(entry));
                 }
                 10..=13 => {
                     let key = random_key(&mut random);
-                    staged.delete(&key).unwrap();
+                    staged.put(key.clone().into(), None).await.unwrap();
                     model.entries.insert(key.into(), None);
                 }
                 14 | 15 => {
@@ -167,36 +183,42 @@ fn staged_changes_are_the_same_wherever_they_lie() {
                     staged.delete_prefix(&prefix);
                     model.delete_prefix(&prefix);
                 }
-                _ => stage_run(&mut random, &mut staged, &mut model),
+                _ => stage_run(&mut random, &mut staged, &mut model).await,
             }
-            assert!(staged.weight <= limit / 2 + 1000 && staged.held <= limit / 2 + 1500, "bounded: {} {}", staged.weight, staged.held);
+            assert!(staged.weight + staged.held <= limit + 7000, "bounded: {} {}", staged.weight, staged.held);
             if step % 7 == 0 {
                 compare(&mut random, &staged, &model, &format!("seed {seed}, step {step}, limit {limit}"));
             }
         }
+        staged.settle().await;
+        assert!(staged.weight + staged.held <= limit / 2 + 1000, "bounded: {} {}", staged.weight, staged.held);
         compare(&mut random, &staged, &model, &format!("seed {seed}, limit {limit}, at the end"));
         spilled += usize::from(staged.scratch.is_some());
         merged += usize::from(staged.runs.iter().any(|run| run.level > 0));
         most = most.max(staged.runs.len());
     }
-    assert!(spilled > 100 && merged > 100 && most > FAN_IN && most < 3 * FAN_IN, "{spilled} {merged} {most}");
+    assert!(spilled > 30 && merged > 30 && most > FAN_IN && most < 3 * FAN_IN, "{spilled} {merged} {most}");
 }
 
-#[test]
-fn runs_in_order_are_one_run_that_lies_on_disk_in_blocks() {
+#[tokio::test]
+async fn runs_in_order_are_one_run_that_lies_on_disk_in_blocks() {
     let mut staged = staged(100_000);
     let file = |n: u64| usize::try_from(n / 1000).unwrap();
     let entry = |n: u64| Stored::Virtual { file: file(n), offset: n * 7, length: 7 };
-    for part in 0..20 {
-        let mut bulk = Bulk::default();
-        for n in part * 5000..(part + 1) * 5000 {
-            bulk.push(&mut staged, &format!("air/c/{}/{}", n / 100, n % 100), file(n), n * 7, 7).unwrap();
+    for part in 0..20_u64 {
+        let names: Vec<_> = (0..100).map(|n| FileKey::new("files", [n.to_string().as_str()]).unwrap()).collect();
+        let keys: Vec<_> = (part * 5000..(part + 1) * 5000).map(|n| (n, format!("air/c/{}/{}", n / 100, n % 100))).collect();
+        let refs: Vec<_> = keys.iter().map(|(n, key)| (key.as_str(), &names[file(*n)], n * 7, 7)).collect();
+        let mut bulk = Bulk::begin(&mut staged).await.unwrap();
+        for refs in refs.chunks(1900) {
+            let piece = piece(&mut staged, refs);
+            bulk = bulk.take(piece).await.unwrap();
         }
-        bulk.finish(&mut staged).unwrap();
+        bulk.finish(&mut staged);
     }
-    staged.make_room().unwrap();
+    staged.settle().await;
     assert_eq!(staged.runs.len(), 1);
-    assert_eq!(staged.held, 0, "a hundred thousand references take more than half of the limit");
+    assert!(staged.held <= 25_000, "a hundred thousand references take more than the limit: {}", staged.held);
     let run = &staged.runs[0];
     for n in [0, 1, 99, 100, 4999, 5000, 77_777, 99_999] {
         assert_eq!(run.find(&format!("air/c/{}/{}", n / 100, n % 100)).unwrap(), Some(entry(n)), "{n}");
@@ -213,8 +235,8 @@ fn runs_in_order_are_one_run_that_lies_on_disk_in_blocks() {
     assert_eq!(count, 100_000);
 }
 
-#[test]
-fn without_scratch_space_nothing_is_lost_and_nothing_is_added() {
+#[tokio::test]
+async fn without_scratch_space_nothing_is_lost_and_nothing_is_added() {
     let place = tempfile::tempdir().unwrap();
     let absent = place.path().join("absent");
     let mut staged = Staged::new(2000, absent.clone());
@@ -222,7 +244,7 @@ fn without_scratch_space_nothing_is_lost_and_nothing_is_added() {
     let name = |n: u32| key(&format!("k/{n}"));
     let mut count = 0;
     let error = loop {
-        match staged.set(&name(count), entry.clone()) {
+        match staged.put(name(count).into(), Some(entry.clone())).await {
             Ok(()) => count += 1,
             Err(error) => break error,
         }
@@ -230,14 +252,70 @@ fn without_scratch_space_nothing_is_lost_and_nothing_is_added() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains(absent.to_str().unwrap()), "{error}");
     assert!(count > 10, "{count}");
-    assert_eq!(staged.set(&name(count), entry.clone()).unwrap_err().kind(), ErrorKind::Unavailable, "still");
+    assert_eq!(staged.put(name(count).into(), Some(entry.clone())).await.unwrap_err().kind(), ErrorKind::Unavailable, "still");
     assert_eq!(staged.lookup(name(count).as_map_key()).unwrap(), Lookup::Untouched);
     for n in 0..count {
         assert_eq!(staged.lookup(name(n).as_map_key()).unwrap(), Lookup::Set(entry.clone()), "{n}");
     }
     std::fs::create_dir(&absent).unwrap();
-    staged.set(&name(count), entry.clone()).unwrap();
+    staged.put(name(count).into(), Some(entry.clone())).await.unwrap();
     for n in 0..=count {
+        assert_eq!(staged.lookup(name(n).as_map_key()).unwrap(), Lookup::Set(entry.clone()), "{n}");
+    }
+}
+
+/// The one thread that may block is busy: work that a session makes must wait for it, and must not be done on the executor's thread
+/// instead.
+async fn without_blocking_threads<T>(pending: impl AsyncFnOnce() -> T) -> T {
+    let (release, busy) = std::sync::mpsc::channel::<()>();
+    let holds = tokio::task::spawn_blocking(move || busy.recv().is_err());
+    let result = pending().await;
+    drop(release);
+    assert!(holds.await.unwrap());
+    result
+}
+
+fn one_blocking_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap()
+}
+
+/// Spills and merges were done inside of `set`: one call held the only thread of its runtime for 667 ms.
+#[test]
+fn changes_are_moved_beside_the_executor_and_a_call_that_is_dropped_meanwhile_loses_none() {
+    one_blocking_thread().block_on(async {
+        let mut staged = staged(20_000);
+        let entry = Entry::Inline(Bytes::from_static(b"12345678901234567890"));
+        let name = |n: u32| key(&format!("k/{n}"));
+        let count = without_blocking_threads(async || {
+            let mut count = 0;
+            while staged.put(name(count).into(), Some(entry.clone())).now_or_never().is_some_and(|done| done.is_ok()) {
+                count += 1;
+            }
+            assert!((80..120).contains(&count), "{count} entries of about 200 bytes fill the memory");
+            assert!(staged.put(name(count).into(), Some(entry.clone())).now_or_never().is_none(), "it waits for work");
+            count
+        })
+        .await;
+        staged.put(name(count).into(), Some(entry.clone())).await.unwrap();
+        staged.settle().await;
+        for n in 0..=count {
+            assert_eq!(staged.lookup(name(n).as_map_key()).unwrap(), Lookup::Set(entry.clone()), "{n}");
+        }
+    });
+}
+
+/// Work that was begun on a runtime that ends is begun again.
+#[test]
+fn changes_are_moved_whatever_runtime_a_call_is_made_on() {
+    let mut staged = staged(10_000);
+    let entry = Entry::Inline(Bytes::from_static(b"12345678901234567890"));
+    let name = |n: u32| key(&format!("k/{n}"));
+    for n in 0..500 {
+        let runtime = one_blocking_thread();
+        runtime.block_on(staged.put(name(n).into(), Some(entry.clone()))).unwrap();
+        runtime.shutdown_background();
+    }
+    for n in 0..500 {
         assert_eq!(staged.lookup(name(n).as_map_key()).unwrap(), Lookup::Set(entry.clone()), "{n}");
     }
 }

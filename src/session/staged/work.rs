@@ -1,0 +1,93 @@
+//! The work that staged changes make: sorting them into runs, moving runs to scratch space, merging runs. It is done on
+//! threads that may block, while the session goes on.
+//!
+//! Work reads runs and makes new ones; the old ones stay until the new ones are put in their place. So work that fails, or whose
+//! result is never fetched, loses no change.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::deleted::{Mask, PrefixDeletes};
+use super::merge::Merge;
+use super::run::{Builder, Run};
+use crate::blocking::{Blocking, blocking};
+use crate::error::Result;
+use crate::scratch::Scratch;
+
+/// Runs that stand one after the other, and what takes their place.
+pub(super) type Replacement = (Vec<Arc<Run>>, Option<Run>);
+
+/// What work has made.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) replaced: Vec<Replacement>,
+    /// The scratch file, if more can be written to it.
+    pub(super) scratch: Option<Scratch>,
+}
+
+/// Work under way.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) job: Blocking<Done>,
+    /// The runs that it reads. No other work may replace them.
+    runs: Vec<Arc<Run>>,
+}
+
+impl Work {
+    /// Whether the run is being worked on.
+    pub(super) fn holds(&self, run: &Arc<Run>) -> bool {
+        self.runs.iter().any(|held| Arc::ptr_eq(held, run))
+    }
+
+    /// Begins to write `runs` as blocks, and to move them to scratch space if they take more than `limit` bytes as such.
+    pub(super) fn tidy(runs: Vec<Arc<Run>>, limit: usize, directory: &Path, scratch: Option<Scratch>) -> Self {
+        let (inputs, directory) = (runs.clone(), directory.to_owned());
+        let job = blocking("sorting staged changes", move || {
+            let mut tidied: Vec<Run> = inputs.iter().map(|run| run.in_blocks()).collect();
+            let mut scratch = scratch;
+            if tidied.iter().map(Run::held).sum::<usize>() > limit {
+                let scratch = taken(&mut scratch, &directory)?;
+                tidied.iter_mut().try_for_each(|run| run.spill(scratch))?;
+            }
+            let replaced = inputs.into_iter().zip(tidied).map(|(old, new)| (vec![old], Some(new))).collect();
+            Ok(Done { replaced, scratch })
+        });
+        Self { job, runs }
+    }
+
+    /// Begins to merge `runs`, which stand one after the other, into one of `level`, with at most `limit` bytes of it in memory.
+    /// What `deleted` hides of them is left out.
+    pub(super) fn merge(runs: Vec<Arc<Run>>, level: u32, deleted: PrefixDeletes, limit: usize, directory: &Path) -> Self {
+        let (inputs, directory) = (runs.clone(), directory.to_owned());
+        let job = blocking("merging staged changes", move || {
+            let merged = merged(&inputs, level, &deleted, limit, &directory)?;
+            // The runs lay in an older scratch file, which goes with the last of them.
+            Ok(Done { replaced: vec![(inputs, merged)], scratch: None })
+        });
+        Self { job, runs }
+    }
+}
+
+/// The scratch file, made if there is none yet.
+pub(super) fn taken<'s>(scratch: &'s mut Option<Scratch>, directory: &Path) -> Result<&'s mut Scratch> {
+    match scratch {
+        Some(scratch) => Ok(scratch),
+        none => Ok(none.insert(Scratch::new(directory)?)),
+    }
+}
+
+fn merged(runs: &[Arc<Run>], level: u32, deleted: &PrefixDeletes, limit: usize, directory: &Path) -> Result<Option<Run>> {
+    let (mut builder, mut scratch, mut mask) = (Builder::default(), None, Mask::default());
+    let mut merge = Merge::new(runs, "")?;
+    while merge.next()? {
+        if mask.hides(deleted, &merge.key, merge.stamp) {
+            continue;
+        }
+        builder.push(&merge.key, &merge.value);
+        if builder.held() > limit {
+            builder.spill(taken(&mut scratch, directory)?)?;
+        }
+    }
+    // Every prefix delete so far has been applied.
+    Ok(builder.finish(deleted.stamp(), level))
+}
