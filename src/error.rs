@@ -64,13 +64,26 @@ impl ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    remedy: Option<Box<Remedy>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// One step by which a caller can let the same call succeed, where the library knows it.
+///
+/// Messages do not repeat it, so that each face can name it in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Give the reader this entry, as [`Allow`](crate::Allow) reads it.
+    Allow(String),
+    /// Pin the external file at this URL anew, if the file as it is now is the one that is meant.
+    Repin(String),
 }
 
 impl Error {
     /// Makes an error; `message` is one line in lower case that names the object.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), remedy: None, source: None }
     }
 
     /// Attaches the error that led to this one.
@@ -78,6 +91,18 @@ impl Error {
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Attaches the step that would help.
+    #[must_use]
+    pub(crate) fn remedied_by(mut self, remedy: impl Into<Option<Remedy>>) -> Self {
+        self.remedy = remedy.into().map(Box::new);
+        self
+    }
+
+    /// The step that would let the same call succeed, if the library knows one.
+    pub fn remedy(&self) -> Option<&Remedy> {
+        self.remedy.as_deref()
     }
 
     /// Puts the name of the object, or what was being done, before the message.

@@ -59,6 +59,7 @@ mod key;
 mod maintenance;
 mod map;
 mod objects;
+mod percent;
 mod progress;
 mod refs;
 mod repository;
@@ -80,7 +81,7 @@ mod zarr;
 pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
 pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Pending, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Remedy, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use handle::{CreateOptions, OpenOptions, Repository};
 pub use history::{AsOf, Change, KeyEvent, KeyVersion, LogEntry, Resolved, Revision, Totals};
@@ -92,11 +93,14 @@ pub use maintenance::{
 pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{RefInfo, TagOptions};
-pub use session::{Copied, Existing, KeyColumn, VirtualOptions, VirtualRefs, WriteSession};
+pub use session::{
+    Copied, Existing, KeyColumn, Repinned, StagedChanges, UnpinnedFile, VirtualOptions, VirtualRefs, WhyUnpinned, WriteSession,
+};
 pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, Source};
+pub use text::{is_unprintable, printable, printable_line};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, ImportCache, Leftovers, Reading, TreeChange, TreeOptions, TreeSummary};
-pub use virtuals::{Access, Allow, FileState, Locator, Rebind, Validator, file_url};
+pub use virtuals::{Access, Allow, FileCheck, FileState, Locator, Rebind, Validator, file_url};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::error::{Error, Result};
-use crate::format::{Entry, FileKey, VirtualFile};
+use crate::error::{Error, ErrorKind, Remedy, Result};
+use crate::format::{Entry, FileKey, VirtualFile, limits};
 use crate::map::Edit;
 use crate::seeded::Seeded;
 use crate::session::{Staged, StagedFile};
@@ -48,14 +48,20 @@ pub(super) struct FileEdits {
 /// `SourceChanged` when a staged validator differs from what the map says of a file into which older references
 /// remain.
 pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Deltas) -> Result<FileEdits> {
-    let deltas = deltas.sorted();
-    let keys: Vec<_> = deltas.iter().map(|(file, _)| file.as_map_key().clone()).collect();
+    let repinned = staged.repinned().map(|(file, _)| (file, Delta::default()));
+    let mut all: BTreeMap<_, _> = repinned.collect();
+    all.extend(deltas.all.iter().map(|(file, delta)| (file, *delta)));
+    let keys: Vec<_> = all.keys().map(|file| file.as_map_key().clone()).collect();
     let known = base.file_map().find_many(&keys).await?;
     let mut found = FileEdits::default();
-    for (((file, delta), key), old) in deltas.into_iter().zip(keys).zip(known) {
+    for (((file, delta), key), old) in all.into_iter().zip(keys).zip(known) {
         // A file whose staged references were staged over again, or dropped for another writer's, decides nothing.
-        let is_in_use = delta.added.refs > 0 || delta.again.refs > 0;
-        let new = next_record(file, *delta, old.as_ref(), staged.files().get(file).filter(|_| is_in_use))?;
+        let is_in_use = |known: &&StagedFile| delta.added.refs > 0 || delta.again.refs > 0 || known.by_itself;
+        let known = staged.files().get(file).filter(is_in_use);
+        let new = next_record(file, delta, old.as_ref(), known).map_err(|e| match file.url(&base.commit().containers) {
+            Ok(url) if e.kind() == ErrorKind::SourceChanged => e.remedied_by(Remedy::Repin(url)),
+            _ => e,
+        })?;
         if let (Some(old), Some(VirtualFile { size: Some(size), .. })) = (&old, &new)
             && old.size != Some(*size)
             && old.refs > delta.removed.refs
@@ -109,12 +115,6 @@ impl Deltas {
         let (_, delta) = self.all.get_mut(self.last).expect("it was pushed if it was not there");
         delta
     }
-
-    fn sorted(&self) -> Vec<&(FileKey, Delta)> {
-        let mut all: Vec<_> = self.all.iter().collect();
-        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        all
-    }
 }
 
 /// What the files map says of `file` after the edit; `None` when nothing points into it any more.
@@ -126,7 +126,8 @@ fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: 
     let refs = kept_refs.checked_add(delta.added.refs).ok_or_else(miscounted)?;
     let bytes = kept_bytes
         .checked_add(delta.added.bytes)
-        .ok_or_else(|| Error::invalid(format!("references into {file} add up to more than 2^64 bytes")))?;
+        .filter(|bytes| *bytes <= limits::NUMBER)
+        .ok_or_else(|| Error::invalid(format!("references into {file} add up to more than {} bytes", limits::NUMBER)))?;
     if refs == 0 {
         return Ok(None);
     }
@@ -143,12 +144,12 @@ fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: 
         _ if new.repin => counted(&new.validator),
         Err(why) if older > 0 => {
             return Err(Error::source_changed(format!(
-                "{file} is not the file that {older} older references were pinned to: {why}; replace them all, or repin"
+                "{file} is not the file that {older} older references were pinned to: {why}; replace all of them, or pin the file anew"
             )));
         }
         Err(_) => counted(&new.validator),
-        // Every reference is new, and so is the pin.
-        Ok(()) if older == 0 && is_changed => counted(&new.validator),
+        // Every reference is new, and so is the pin; one that would recognise nothing does not take the place of one that does.
+        Ok(()) if older == 0 && is_changed && (new.validator.is_pinned() || !old.is_pinned()) => counted(&new.validator),
         // What was not known of the file when it was pinned, and is now, is kept from here on.
         Ok(()) => counted(&Validator::of(old).joined(new.validator.clone())),
     })

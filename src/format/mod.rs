@@ -22,7 +22,7 @@ mod file;
 )]
 #[rustfmt::skip]
 mod generated;
-mod limits;
+pub(crate) mod limits;
 mod node;
 mod repo;
 mod snapshot;

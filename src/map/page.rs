@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Shape;
 use super::boundary::{Cutter, Measure};
 use crate::error::{Error, Result};
-use crate::format::{Branch, Child, Leaf, Node, Value};
+use crate::format::{Branch, Child, Leaf, Node, Value, limits};
 use crate::key::MapKey;
 
 /// The weight of a branch entry in the cut rule.
@@ -134,12 +134,13 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Adds a row; `None` when a sum passes 2^64.
+    /// Adds a row; `None` when a sum passes the largest number that a reader accepts, 2^63 - 1.
     fn add<V: Value, R: Row<V>>(self, row: &R) -> Option<Self> {
-        Some(Self { entries: self.entries.checked_add(row.entries())?, bytes: self.bytes.checked_add(row.bytes())? })
+        let sum = |a: u64, b: u64| a.checked_add(b).filter(|sum| *sum <= limits::NUMBER);
+        Some(Self { entries: sum(self.entries, row.entries())?, bytes: sum(self.bytes, row.bytes())? })
     }
 
-    /// The sums over a node; `None` when one passes 2^64.
+    /// The sums over a node; `None` when one passes 2^63 - 1.
     pub(super) fn of<V: Value>(node: &Node<V>) -> Option<Self> {
         match node {
             Node::Leaf(leaf) => leaf.entries.iter().try_fold(Self::default(), Self::add::<V, _>),
@@ -173,12 +174,11 @@ impl<V: Value, R: Row<V>> Page<V, R> {
     }
 
     /// Appends a row, whose key must follow the last one, and returns the node that ends with it, if one does.
-    /// Sums past 2^64 are `Invalid`.
+    /// Sums past 2^63 - 1 are `Invalid`.
     pub(super) fn push(&mut self, row: R) -> Result<Option<Made<V>>> {
-        self.totals = self
-            .totals
-            .add(&row)
-            .ok_or_else(|| Error::invalid(format!("the sizes of the entries up to {:?} add up to more than 2^64 bytes", row.key())))?;
+        self.totals = self.totals.add(&row).ok_or_else(|| {
+            Error::invalid(format!("the sizes of the entries up to {:?} add up to more than {} bytes", row.key(), limits::NUMBER))
+        })?;
         let ends = self.cutter.push(&row.measure());
         self.rows.push(row);
         Ok(if ends { self.end() } else { None })

@@ -4,9 +4,11 @@
 //! [`commit`](WriteSession::commit), and a session that is dropped leaves at most garbage behind.
 
 mod bulk;
+mod changes;
 mod columns;
 mod copy;
 mod read;
+mod repin;
 mod staged;
 mod stream;
 mod virtuals;
@@ -21,11 +23,14 @@ use crate::objects::Uploads;
 use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection};
 use crate::snapshot::Snapshot;
 
+pub use changes::StagedChanges;
 pub use columns::{KeyColumn, VirtualRefs};
 pub use copy::{Copied, Existing};
+pub use repin::Repinned;
+pub use staged::WhyUnpinned;
 pub(crate) use staged::{Lookup, Staged, StagedEdits, StagedFile};
 pub(crate) use virtuals::Naming;
-pub use virtuals::VirtualOptions;
+pub use virtuals::{UnpinnedFile, VirtualOptions};
 
 /// Changes staged on top of the tip of one branch, and not yet committed.
 ///

@@ -28,10 +28,7 @@ impl WriteSession {
         match &entry {
             Entry::Virtual { file, offset, length } => {
                 // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
-                let record = match self.staged.files().get(file) {
-                    Some(staged) => Some(staged.validator.clone().record(0, 0)),
-                    None => self.base.file_map().find(file.as_map_key().as_str()).await?,
-                };
+                let record = self.record_of(file).await?;
                 let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
                 let virtuals = self.base.repository().virtuals();
                 virtuals.read(&self.containers(), file, &record, *offset..*offset + *length, key.as_str()).await.map(Some)
@@ -92,7 +89,14 @@ impl WriteSession {
         for file in plan.files() {
             // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
             match self.staged.files().get(&file) {
-                Some(staged) => drop(known.insert(file, staged.validator.clone().record(0, 0))),
+                Some(staged) => {
+                    let record = staged.validator.clone().record(0, 0);
+                    // What recognises nothing counts only where the base has no record.
+                    if !record.is_pinned() {
+                        unknown.push(file.clone());
+                    }
+                    known.insert(file, record);
+                }
                 None => unknown.push(file),
             }
         }

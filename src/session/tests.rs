@@ -25,17 +25,17 @@ async fn a_dependency_is_checked_in_the_name_of_the_reader() {
     let snapshot = session.commit("one file").await.unwrap();
     let found: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
     let [dependency] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!(snapshot.check_dependency(dependency).await.unwrap(), FileState::Unchanged);
+    assert_eq!(snapshot.check_dependency(dependency).await.unwrap().state(), FileState::Unchanged);
 
     let nobody = Repository::open_storage(storage, OpenOptions::default()).await.unwrap().read("main").await.unwrap();
-    assert_eq!(nobody.check_dependency(dependency).await.unwrap().word(), "denied");
+    assert_eq!(nobody.check_dependency(dependency).await.unwrap().state().word(), "denied");
 
     fs::write(&file, b"0123456789 and more").unwrap();
     let state = snapshot.check_dependency(dependency).await.unwrap();
-    assert_eq!(state.word(), "changed");
-    assert!(state.message().contains("a.nc"), "{}", state.message());
+    assert_eq!(state.state(), FileState::Changed);
+    assert!(state.problem().unwrap().to_string().contains("a.nc"), "{state:?}");
     fs::remove_file(&file).unwrap();
-    assert_eq!(snapshot.check_dependency(dependency).await.unwrap().word(), "missing");
+    assert_eq!(snapshot.check_dependency(dependency).await.unwrap().state().word(), "missing");
 }
 
 /// `format_v1.py tree DIR` calculates the root of a directory from the text of the format alone.

@@ -1,26 +1,39 @@
-//! Staging references into files that others keep.
+//! Staging references into external files.
 
 use std::ops::Range;
 
-use super::{StagedFile, WriteSession};
-use crate::error::{Error, Result};
-use crate::format::{Container, Entry, FileKey};
+use super::{StagedFile, WhyUnpinned, WriteSession};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::key::Key;
 use crate::time::Timestamp;
-use crate::virtuals::{Locator, Lookup, Validator};
+use crate::virtuals::{Locator, Looked, Validator, VirtualLookup};
 
 /// What a caller knows of a file that it points into. The default: nothing, so the file is looked up.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VirtualOptions {
-    /// The state of the file, if the caller has looked it up. Default: it is looked up when its first reference is
-    /// staged; a file in a place that is not allowed counts as "not modified after that moment" instead.
+    /// The state of the file, if the caller has looked it up; `Invalid` unless it passes [`Validator::check`]. Default: the file
+    /// is looked up when its first reference is staged. A file in a place that is not allowed is left
+    /// [unpinned](WriteSession::unpinned): all that is recorded is "not modified after that moment".
     pub validator: Option<Validator>,
     /// When the caller scanned the file for byte ranges. A file that was modified later is `SourceChanged`.
     pub scanned_at: Option<Timestamp>,
     /// Replace what the branch knows of the file, although other references into it remain. Default: `false`, a
     /// validator that differs is `SourceChanged`.
     pub repin: bool,
+}
+
+/// A file of which nothing is recorded that would show a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnpinnedFile {
+    /// Its name inside the repository.
+    pub file: FileKey,
+    /// Where it lies.
+    pub url: String,
+    /// Why nothing is recorded.
+    pub why: WhyUnpinned,
 }
 
 /// Names files by their URLs, as long as the containers stay as they are.
@@ -95,19 +108,45 @@ impl WriteSession {
         options: &VirtualOptions,
     ) -> Result<StagedFile> {
         let repository = self.base.repository();
-        let found = if let Some(validator) = given {
-            Some(validator.clone())
+        let now = repository.clock().now();
+        let (validator, why) = if let Some(validator) = given {
+            validator.check()?;
+            (validator.clone(), WhyUnpinned::NothingTold)
         } else {
-            let lookup = Lookup { scanned_at: options.scanned_at, ..Lookup::at(repository.clock().now()) };
-            repository.virtuals().lookup(containers, file, lookup).await?
+            let lookup = VirtualLookup { scanned_at: options.scanned_at, ..VirtualLookup::at(now) };
+            match repository.virtuals().lookup(containers, file, lookup).await? {
+                Looked::Told(validator) => (validator, WhyUnpinned::NothingTold),
+                // "Not modified since", and of its length only what the branch knows already.
+                Looked::Unasked(why) if why.kind() == ErrorKind::Denied => (Validator::staged_at(now), WhyUnpinned::NotAllowed),
+                Looked::Unasked(_) => (Validator::staged_at(now), WhyUnpinned::NotReadable),
+            }
         };
-        if let Some(validator) = found {
-            return Ok(StagedFile { size: validator.size, validator, repin: options.repin });
+        let mut staged = StagedFile { size: validator.size, validator, repin: options.repin, by_itself: false, unpinned: Some(why) };
+        if staged.validator.is_pinned() {
+            return Ok(StagedFile { unpinned: None, ..staged });
         }
-        // Nobody can ask the file: "not modified since", and of its length only what the branch knows already.
-        let known = self.base.file_map().find(file.as_map_key().as_str()).await?;
-        let validator = Validator::staged_at(repository.clock().now());
-        Ok(StagedFile { validator, size: known.and_then(|record| record.size), repin: options.repin })
+        if let Some(known) = self.base.file_map().find(file.as_map_key().as_str()).await? {
+            staged.size = staged.size.or(known.size);
+            staged.unpinned = staged.unpinned.filter(|_| !known.is_pinned());
+        }
+        Ok(staged)
+    }
+
+    /// The files of staged references that nothing pins: neither what was found out when they were staged nor what the
+    /// branch knows of them. Readers get their bytes only if they accept that, see [`Allow`](crate::Allow).
+    pub fn unpinned(&self) -> Result<Vec<UnpinnedFile>> {
+        let containers = self.containers();
+        let files = self.staged.files().iter().filter_map(|(file, known)| Some((file, known.unpinned?)));
+        files.map(|(file, why)| Ok(UnpinnedFile { file: file.clone(), url: file.url(&containers)?, why })).collect()
+    }
+
+    /// What reads of a file are compared with: what is staged of it, unless that would recognise nothing and the base does.
+    pub(super) async fn record_of(&self, file: &FileKey) -> Result<Option<VirtualFile>> {
+        let staged = self.staged.files().get(file).map(|staged| staged.validator.clone().record(0, 0));
+        match staged {
+            Some(staged) if staged.is_pinned() => Ok(Some(staged)),
+            staged => Ok(self.base.file_map().find(file.as_map_key().as_str()).await?.or(staged)),
+        }
     }
 
     /// The containers as a commit would leave them.

@@ -10,10 +10,11 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::key::{Key, Prefix};
 use crate::map::Span;
-use crate::virtuals::FileState;
+use crate::virtuals::FileCheck;
 
 /// An external file that a snapshot depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dependency {
     /// Its name inside the repository.
     pub file: FileKey,
@@ -84,9 +85,11 @@ impl Snapshot {
     /// Whether an external file is, now, the one that was pinned, as far as this reader may ask.
     ///
     /// Asks the source once; where a digest is locked it is verified, which reads the whole file unless this process has
-    /// done so before. What is wrong with the file is the answer, not an error: `Corrupt` and `Invalid` are for a record
-    /// that makes no sense by itself.
-    pub async fn check_dependency(&self, dependency: &Dependency) -> Result<FileState> {
+    /// done so before. A file that is not pinned is [`Unverifiable`](crate::FileState::Unverifiable) at best. A problem with
+    /// the file is the answer, not an error: `Corrupt` and `Invalid` are for a record that makes no sense by itself.
+    ///
+    /// Changes nothing, so it can be cancelled at any point.
+    pub async fn check_dependency(&self, dependency: &Dependency) -> Result<FileCheck> {
         let Dependency { file, record, .. } = dependency;
         self.repository().virtuals().check(&self.commit().containers, file, record).await
     }

@@ -18,6 +18,8 @@ mod memory;
 mod observe;
 #[cfg(feature = "remote")]
 pub(crate) mod outside;
+#[cfg(feature = "remote")]
+mod tls;
 pub(crate) mod url;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::cloud::place::CloudPlace;
 use super::{CloudOptions, Local, LocalOptions, Memory, Storage};
 use crate::error::{Error, Result};
+use crate::percent;
 
 /// A place that was understood; nothing has been opened yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,8 @@ pub(crate) enum Place {
 impl Place {
     /// Understands a place. A scheme that nobody knows is `Invalid`.
     ///
-    /// Anything without a scheme is a path, taken as it is; only `file:` URLs are percent-decoded.
+    /// Anything without a scheme is a path, taken as it is. A `file:` URL is percent-decoded; where only the literal path
+    /// exists, that one is meant.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         if text.is_empty() {
             return Err(Error::invalid("the place of a repository is empty"));
@@ -102,21 +104,12 @@ fn file_url(text: &str, rest: &str) -> Result<PathBuf> {
     if !path.starts_with('/') {
         return Err(Error::invalid(format!("{text:?} has no absolute path; write file:///path, or the path alone")));
     }
-    let bytes = percent_decode(path).ok_or_else(|| Error::invalid(format!("{text:?} has a % that no two hex digits follow, or %00")))?;
-    Ok(PathBuf::from(OsString::from_vec(bytes)))
-}
-
-/// Decodes `%XX`; `None` when an escape is not whole or hides a NUL byte.
-fn percent_decode(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-    while let Some(byte) = bytes.next() {
-        let byte = if byte == b'%' { digit(bytes.next())? << 4 | digit(bytes.next())? } else { byte };
-        if byte == 0 {
-            return None;
-        }
-        out.push(byte);
+    let bytes = percent::decoded(path);
+    if bytes.contains(&0) {
+        return Err(Error::invalid(format!("{text:?} has a NUL byte, written %00")));
     }
-    Some(out)
+    let (decoded, literal) = (PathBuf::from(OsString::from_vec(bytes.into_owned())), PathBuf::from(path));
+    // A directory whose name really has a `%20` is found under that spelling too.
+    let is_literal = decoded != literal && !decoded.exists() && literal.exists();
+    Ok(if is_literal { literal } else { decoded })
 }

@@ -1,7 +1,8 @@
-//! What a reader allows: nothing, unless said.
+//! What a reader allows: nothing by default.
 //!
-//! A snapshot may point anywhere, and whoever wrote it is not whoever reads it. So a reader names the places from which
-//! bytes may come, and a place is judged where it really is: for `file:` after every symbolic link has been followed.
+//! The writer of a snapshot decides which files it points at, and the reader decides which of them are read: by naming the
+//! places from which bytes may come. A place is judged where it really is: for `file:` after every symbolic link has been
+//! followed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,36 +11,51 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::container::parse_template;
-use super::url::{self, Scheme};
+use super::url::{self, UrlScheme};
 use crate::error::{Error, Result};
+use crate::percent;
 
 /// A place that a reader allows: everything at or below a URL, or for `file:` a directory.
 ///
-/// Compared by whole segments: `file:///data` allows `file:///data/a.nc`, not `file:///database`. Where several entries allow
-/// a URL, the longest one says what goes along.
+/// Compared by whole segments: `file:///data` allows `file:///data/a.nc`, not `file:///database`. A `file:` entry is
+/// percent-decoded: `file:///my%20data` names `/my data`, and also a directory that is really called `my%20data`.
 ///
-/// After a final `=` stand words joined by `+` that say more of a place (not of `file:`): `anonymous`, requests carry no
-/// name, which is so without a word; `env`, they carry the credentials that the environment names; `private`, it may lie
-/// at an address that is not public: of this machine, of a local network; `at:URL`, the entry is about this server only.
+/// After a final `=` stand words joined by `+`:
 ///
-/// Without `at:` both are about the vendor's own server, or the one that the reader's environment names. A server that a
-/// snapshot names in its container (option `endpoint`) is asked without credentials, and only at a public address, unless
-/// an entry names it too: `s3://bucket/sets/=env+at:https://s3.example.org`.
+/// - `anonymous`: requests carry no credentials. This is the default.
+/// - `env`: requests carry the credentials that the environment names.
+/// - `private`: the place may lie at an address that is not public: of this machine, of a local network.
+/// - `at:URL`: the entry is about this server only.
+/// - `unpinned`: bytes of files of which nothing is recorded that would show a change ([`Validator::is_pinned`]) are given
+///   out. Without it reading them is `Unsupported`. This is the only word that `file:` entries take.
+///
+/// Where several entries allow a URL, the longest one decides about credentials and addresses; an entry with no word but
+/// `unpinned` decides neither unless it is the only one. `unpinned` holds wherever one entry says it.
+///
+/// Without `at:`, `env` and `private` are about the vendor's own server, or the one that the reader's environment names. A
+/// server that a snapshot names in its container (option `endpoint`) is asked without credentials, and only at a public
+/// address, unless an entry names it too: `s3://bucket/sets/=env+at:https://s3.example.org`.
+///
+/// [`Validator::is_pinned`]: crate::Validator::is_pinned
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allow {
     /// Without its final `/`.
     prefix: String,
-    scheme: Scheme,
+    scheme: UrlScheme,
     /// Whether requests carry credentials.
     credentials: bool,
     /// Whether addresses that are not public are meant.
     private: bool,
     /// The server that the entry is about; `None`: any, but words count only where no snapshot chose it.
     at: Option<String>,
+    /// Whether files that are not pinned are read.
+    unpinned: bool,
 }
 
-/// What is told of a place behind its URL.
-const WORDS: [&str; 3] = ["anonymous", "env", "private"];
+/// The words that may follow the URL.
+const WORDS: [&str; 4] = ["anonymous", "env", "private", UNPINNED];
+/// The one of them that `file:` entries take.
+const UNPINNED: &str = "unpinned";
 const AT: &str = "at:";
 
 /// A server as two may write it: the case of scheme and host says nothing, that of a path does.
@@ -53,10 +69,20 @@ fn server(url: &str) -> String {
 
 /// Parts the URL from the words behind it. A `=` may be part of a path (`year=2025`), but does not begin a segment.
 fn split_words(text: &str) -> Result<(&str, Vec<&str>)> {
-    let Some((url, words)) = text.rsplit_once('=').filter(|_| !text.starts_with("file:")) else { return Ok((text, Vec::new())) };
+    let Some((url, words)) = text.rsplit_once('=') else { return Ok((text, Vec::new())) };
+    let is_path = text.starts_with("file:");
     let words: Vec<_> = words.split('+').collect();
     if words.iter().all(|word| WORDS.contains(word) || word.starts_with(AT)) {
-        return Ok((url, words));
+        return match words.iter().find(|word| is_path && **word != UNPINNED) {
+            Some(_) => Err(Error::invalid(format!(
+                "allowed place {} is a directory, which takes no word but {UNPINNED}; write a = in its name as %3D",
+                url::shown(text)
+            ))),
+            None => Ok((url, words)),
+        };
+    }
+    if is_path {
+        return Ok((text, Vec::new()));
     }
     if url.ends_with('/') {
         // What stands there may be a secret, so no message repeats it.
@@ -81,7 +107,7 @@ impl FromStr for Allow {
         }
         // A prefix is right if a file below it could be named; `file:///` is the root directory.
         let scheme = url::parse(&format!("{prefix}/x")).map_err(|e| e.context(format!("allowed place {}", url::shown(text))))?.scheme;
-        if scheme != Scheme::File && prefix.contains('?') {
+        if scheme != UrlScheme::File && prefix.contains('?') {
             return Err(Error::invalid(format!("allowed place {} has a query; end it before the ?", url::shown(text))));
         }
         let (credentials, private) = (words.contains(&"env"), words.contains(&"private"));
@@ -89,17 +115,19 @@ impl FromStr for Allow {
             return Err(Error::invalid(format!("allowed place {} is given both anonymous and env; choose one", url::shown(text))));
         }
         let at = words.iter().find_map(|word| word.strip_prefix(AT)).map(server);
-        if at.is_some() && matches!(scheme, Scheme::Http | Scheme::Https) {
+        if at.is_some() && matches!(scheme, UrlScheme::Http | UrlScheme::Https) {
             return Err(Error::invalid(format!("allowed place {} names its server already; leave out at:", url::shown(text))));
         }
-        Ok(Self { prefix: prefix.to_owned(), scheme, credentials, private, at })
+        Ok(Self { prefix: prefix.to_owned(), scheme, credentials, private, at, unpinned: words.contains(&UNPINNED) })
     }
 }
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words =
-            [(self.credentials, "env"), (self.private, "private")].into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned());
+        let words = [(self.credentials, "env"), (self.private, "private"), (self.unpinned, UNPINNED)]
+            .into_iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, word)| word.to_owned());
         let words: Vec<_> = words.chain(self.at.as_ref().map(|at| format!("{AT}{at}"))).collect();
         let equals = if words.is_empty() { "" } else { "=" };
         write!(f, "{}/{equals}{}", self.prefix, words.join("+"))
@@ -107,15 +135,21 @@ impl fmt::Display for Allow {
 }
 
 impl Allow {
-    fn root(&self) -> Option<&Path> {
-        let path = self.prefix.strip_prefix("file://")?;
-        Some(Path::new(if path.is_empty() { "/" } else { path }))
+    /// The directories that a `file:` entry names: percent-decoded, and as it is written where that is another one.
+    fn roots(&self) -> impl Iterator<Item = PathBuf> {
+        let path = self.prefix.strip_prefix("file://");
+        path.map(|path| if path.is_empty() { "/" } else { path }).into_iter().flat_map(url::paths)
+    }
+
+    /// Whether it says nothing of credentials, addresses and servers, but something else.
+    fn only_unpinned(&self) -> bool {
+        self.unpinned && !self.credentials && !self.private && self.at.is_none()
     }
 
     fn permits(&self, url: &str) -> bool {
         url.strip_prefix(self.prefix.as_str()).is_some_and(|rest| match rest.bytes().next() {
             None | Some(b'/') => true,
-            Some(b'?') => matches!(self.scheme, Scheme::Http | Scheme::Https),
+            Some(b'?') => matches!(self.scheme, UrlScheme::Http | UrlScheme::Https),
             Some(_) => false,
         })
     }
@@ -161,7 +195,24 @@ impl Access {
         self
     }
 
-    /// Reads the values of `--allow`.
+    /// Reads a list of entries separated by white space and commas, as the environment variable `FIRN_ALLOW` holds it.
+    ///
+    /// Entries are percent-decoded, so that a place with a space, a comma or a line break in its name can be written:
+    /// `file:///my%20data/`, `s3://bucket/a%2Cb/`. URLs of web servers are kept, because they are sent as they are written.
+    pub fn parse_list(list: &str) -> Result<Vec<Allow>> {
+        let entries = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
+        let decoded = entries.map(|entry| {
+            let is_kept = ["file:", "http:", "https:"].iter().any(|scheme| entry.starts_with(scheme));
+            let text = if is_kept { entry.into() } else { percent::decoded_text(entry) };
+            text.parse().map_err(|e: Error| {
+                let hint = "in a list of allowed places, in which a space is written %20 and a comma %2C";
+                if entry.contains(':') { e } else { e.context(hint) }
+            })
+        });
+        decoded.collect()
+    }
+
+    /// Reads one entry from each text, as the option `--allow` of the command takes it.
     pub fn parse<'a>(prefixes: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         prefixes.into_iter().map(Allow::from_str).collect::<Result<Vec<_>>>().map(Self::new)
     }
@@ -182,7 +233,16 @@ impl Access {
 
     /// Whether a URL that is not a `file:` lies in an allowed place.
     pub(crate) fn permits(&self, url: &str) -> bool {
-        self.allowed.iter().any(|allow| allow.scheme != Scheme::File && allow.permits(url))
+        self.allowed.iter().any(|allow| allow.scheme != UrlScheme::File && allow.permits(url))
+    }
+
+    /// Whether the reader accepts bytes of a file at `url` that is not pinned.
+    pub(crate) fn accepts_unpinned(&self, url: &str) -> bool {
+        let paths: Vec<_> = url.strip_prefix("file://").into_iter().flat_map(url::paths).collect();
+        let is_below = |allow: &Allow| allow.roots().any(|root| paths.iter().any(|path| path.starts_with(&root)));
+        self.allowed
+            .iter()
+            .any(|allow| allow.unpinned && if allow.scheme == UrlScheme::File { is_below(allow) } else { allow.permits(url) })
     }
 
     /// How long a server may keep silent.
@@ -196,9 +256,10 @@ impl Access {
     #[cfg(feature = "remote")]
     pub(crate) fn granted(&self, url: &str, endpoint: Option<&str>) -> Option<crate::storage::outside::Grant> {
         let endpoint = endpoint.map(server);
-        let fits = |allow: &&Allow| allow.scheme != Scheme::File && allow.permits(url) && (allow.at.is_none() || allow.at == endpoint);
-        let entry = self.allowed.iter().filter(fits).max_by_key(|allow| (allow.prefix.len(), allow.at.is_some()))?;
-        // A server that a stranger chose is given nothing that was granted to another.
+        let fits = |allow: &&Allow| allow.scheme != UrlScheme::File && allow.permits(url) && (allow.at.is_none() || allow.at == endpoint);
+        let entry =
+            self.allowed.iter().filter(fits).max_by_key(|allow| (!allow.only_unpinned(), allow.prefix.len(), allow.at.is_some()))?;
+        // A server that the snapshot chose is given nothing that was granted to another one.
         let is_meant = endpoint.is_none() || entry.at.is_some();
         let (credentials, private) = (entry.credentials && is_meant, entry.private && is_meant);
         Some(crate::storage::outside::Grant { credentials, private })
@@ -206,7 +267,7 @@ impl Access {
 
     /// Follows every symbolic link of `path` and says where it really lies, if that is allowed. Blocks on the disk.
     pub(crate) fn reach(&self, path: &Path) -> Result<PathBuf, Unreached> {
-        let named: Vec<&Path> = self.allowed.iter().filter_map(Allow::root).collect();
+        let named: Vec<PathBuf> = self.allowed.iter().flat_map(Allow::roots).collect();
         if named.is_empty() {
             return Err(Unreached::Denied(None));
         }

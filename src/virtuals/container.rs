@@ -1,4 +1,4 @@
-//! What a valid container is, and the automatic ones.
+//! What a valid container is, and the containers that are made automatically.
 //!
 //! A container whose name holds `://` is *automatic*: its name is `scheme://authority` and its template that name and
 //! `/{}`. Such names are reserved for that meaning, so an automatic container can never stand in the way of another.
@@ -6,15 +6,15 @@
 use std::collections::BTreeMap;
 
 use super::template::Template;
-use super::url::{self, Scheme, Url};
+use super::url::{self, Url, UrlScheme};
 use crate::error::{Error, Result};
-use crate::format::Container;
+use crate::format::{Container, limits};
 use crate::text::shown;
 
-/// The longest name of a container, in bytes.
-const MAX_NAME: usize = 256;
-/// The longest template, default or option, in bytes.
-const MAX_TEXT: usize = 4096;
+/// The longest name of a container, a default or an option, in bytes.
+const MAX_NAME: usize = limits::NAME;
+/// The longest template, and the longest value of a default or option, in bytes.
+const MAX_TEXT: usize = limits::TEMPLATE;
 /// The most defaults, and the most options, that a container may have.
 const MAX_PAIRS: usize = 64;
 
@@ -78,7 +78,7 @@ pub(crate) fn parse_template(text: &str, defaults: &BTreeMap<String, String>) ->
     // What a URL may not be, a template may not be either: tried with arguments that are harmless everywhere.
     let sample = template.render(&vec!["x"; template.arity()]).unwrap_or_default();
     let parsed = url::parse(&sample).map_err(|e| e.context(format!("template {}", url::shown(text))))?;
-    if parsed.scheme == Scheme::File && !template.literal_prefix().starts_with("file:///") {
+    if parsed.scheme == UrlScheme::File && !template.literal_prefix().starts_with("file:///") {
         return Err(wrong("must begin with file:/// and an absolute path"));
     }
     Ok(template)
@@ -105,7 +105,7 @@ fn check_pairs(what: &str, pairs: &BTreeMap<String, String>) -> Result<(), Strin
     }
     for (name, value) in pairs {
         let shown = shown(name);
-        if name.is_empty() || name.len().max(value.len()) > MAX_TEXT || name.chars().chain(value.chars()).any(char::is_control) {
+        if name.is_empty() || name.len() > MAX_NAME || value.len() > MAX_TEXT || name.chars().chain(value.chars()).any(char::is_control) {
             return Err(format!("has the {what} {shown:?} that is empty, too long, or has a control character"));
         }
         if url::is_secret_name(name) {

@@ -2,7 +2,7 @@
 
 use sha2::Digest as _;
 
-use super::source::Place;
+use super::source::ExternalPlace;
 use super::validator::hex;
 use crate::error::{Error, Result};
 use crate::id::{Digest, HashAlgorithm};
@@ -43,7 +43,7 @@ impl Digester {
 }
 
 /// Refuses a file that is not of its locked digest.
-pub(super) fn require(place: &Place, found: &Digest, locked: &Digest) -> Result<()> {
+pub(super) fn require(place: &ExternalPlace, found: &Digest, locked: &Digest) -> Result<()> {
     if found == locked {
         return Ok(());
     }

@@ -1,14 +1,17 @@
-//! `file:` places: paths taken literally (nothing is percent-decoded), read on one descriptor between two `fstat`s.
+//! `file:` places, read on one descriptor between two `fstat`s.
+//!
+//! The path of a URL is percent-decoded. Where no such file exists, the path is taken as it is written, for a file whose
+//! name really has a `%20`.
 //!
 //! The answer is right when the file was the recorded one before the read and the same after it. The limits are those
-//! of the recorded facts, see [`validator`](super::validator). A locked digest is verified by one read of the whole file, and the verdict
-//! is kept for as long as the process lives and device, inode, size, date and change time stay the same.
+//! of the recorded facts, see [`validator`](super::validator). A locked digest is verified by one read of the whole file,
+//! and the verdict is kept as long as the process lives and device, inode, size, date and change time stay the same.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,9 +20,10 @@ use quick_cache::sync::Cache;
 
 use super::access::Unreached;
 use super::digest::{self, Digester, REMEMBERED};
-use super::source::{Place, Source};
-use super::validator::{Expected, Stat};
-use crate::error::{Error, Result};
+use super::source::{ExternalPlace, ExternalSource};
+use super::validator::{ExpectedFile, Stat};
+use super::{file_url, url};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
 use crate::time::Timestamp;
 
@@ -37,12 +41,12 @@ struct Identity {
 }
 
 /// The digests of files that this process has read whole.
-type Digests = Cache<(Identity, HashAlgorithm), Digest>;
+type FileDigests = Cache<(Identity, HashAlgorithm), Digest>;
 
 /// Reads files of this machine.
 #[derive(Debug, Clone)]
 pub(crate) struct FileSource {
-    digests: Arc<Digests>,
+    digests: Arc<FileDigests>,
 }
 
 impl FileSource {
@@ -50,48 +54,43 @@ impl FileSource {
         Self { digests: Arc::new(Cache::new(REMEMBERED)) }
     }
 
-    async fn blocking<T: Send + 'static>(&self, place: &Place, work: impl FnOnce(&Opened<'_>) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        place: &ExternalPlace,
+        work: impl FnOnce(&OpenedFile<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (digests, owned) = (Arc::clone(&self.digests), place.clone());
         let done = tokio::task::spawn_blocking(move || {
             let file = open(&owned)?;
-            work(&Opened { file, place: &owned, digests: &digests })
+            work(&OpenedFile { file, place: &owned, digests: &digests })
         });
         done.await.map_err(|e| Error::unavailable(place.says("was not read, because the work was cut off")).caused_by(e))?
     }
 }
 
 #[async_trait]
-impl Source for FileSource {
-    async fn lookup(&self, place: &Place, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
+impl ExternalSource for FileSource {
+    async fn lookup(&self, place: &ExternalPlace, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
         match self.blocking(place, move |opened| opened.lookup(digest)).await {
-            Err(e) if e.kind() == crate::error::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             other => other.map(Some),
         }
     }
 
-    async fn check(&self, place: &Place, expected: &Expected) -> Result<()> {
+    async fn check(&self, place: &ExternalPlace, expected: &ExpectedFile) -> Result<()> {
         let expected = expected.clone();
         self.blocking(place, move |opened| opened.read(0..0, &expected, || ())).await.map(drop)
     }
 
-    async fn read(&self, place: &Place, range: Range<u64>, expected: &Expected) -> Result<Bytes> {
+    async fn read(&self, place: &ExternalPlace, range: Range<u64>, expected: &ExpectedFile) -> Result<Bytes> {
         let expected = expected.clone();
         self.blocking(place, move |opened| opened.read(range, &expected, || ())).await
     }
 }
 
 /// Opens the file of a place if it is allowed, a regular file, and still where its links led.
-pub(super) fn open(place: &Place) -> Result<File> {
-    let named = Path::new(place.url.strip_prefix("file://").unwrap_or(&place.url));
-    let real = match place.access.reach(named) {
-        Ok(real) => real,
-        Err(Unreached::Denied(Some(real))) if real != named => {
-            let directory = real.parent().unwrap_or(&real).to_string_lossy().into_owned();
-            return Err(place.denied(Some(&format!("file://{}/", directory.trim_end_matches('/')))));
-        }
-        Err(Unreached::Denied(_)) => return Err(place.denied(None)),
-        Err(Unreached::Lost(e)) => return Err(lost(place, e)),
-    };
+pub(super) fn open(place: &ExternalPlace) -> Result<File> {
+    let real = find(place)?;
     // Asked before opening: merely opening a device or a pipe can do something.
     regular(place, &real.symlink_metadata().map_err(|e| lost(place, e))?)?;
     let file = open_real(&real).map_err(|e| lost(place, e))?;
@@ -99,15 +98,41 @@ pub(super) fn open(place: &Place) -> Result<File> {
     Ok(file)
 }
 
-fn regular(place: &Place, meta: &std::fs::Metadata) -> Result<()> {
+/// Where the file of a place really lies: by the first of its possible paths at which there is something.
+fn find(place: &ExternalPlace) -> Result<PathBuf> {
+    let mut failed = None;
+    for named in url::paths(place.url.strip_prefix("file://").unwrap_or(&place.url)) {
+        match place.access.reach(&named) {
+            Ok(real) => return Ok(real),
+            Err(Unreached::Denied(Some(real))) if real != named => {
+                let directory = file_url(real.parent().unwrap_or(&real))?;
+                let end = if directory.ends_with('/') { "" } else { "/" };
+                return Err(place.denied(Some(&format!("{directory}{end}"))));
+            }
+            Err(Unreached::Denied(Some(_))) => return Err(place.denied(None)),
+            // That nothing is there tells more than that nothing may be looked for.
+            Err(Unreached::Denied(None)) => failed = failed.or_else(|| Some(place.denied(None))),
+            Err(Unreached::Lost(e)) => {
+                let error = lost(place, e);
+                if error.kind() != ErrorKind::NotFound {
+                    return Err(error);
+                }
+                failed = Some(error);
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| Error::internal("a url has a path")))
+}
+
+fn regular(place: &ExternalPlace, meta: &std::fs::Metadata) -> Result<()> {
     if meta.is_file() {
         return Ok(());
     }
     Err(Error::unavailable(place.says(if meta.is_dir() { "is a directory" } else { "is not a regular file" })))
 }
 
-fn lost(place: &Place, error: io::Error) -> Error {
-    // A name that no file can have, or a directory that is none, means that there is no such file.
+fn lost(place: &ExternalPlace, error: io::Error) -> Error {
+    // A name that is too long for any file, and a file in place of a directory, mean that there is no such file.
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
             Error::not_found(place.says("does not exist")).caused_by(error)
@@ -130,20 +155,20 @@ pub(super) fn open_real(path: &Path) -> io::Result<File> {
 }
 
 /// An open file, for as long as one answer takes.
-pub(super) struct Opened<'a> {
+pub(super) struct OpenedFile<'a> {
     file: File,
-    place: &'a Place,
-    digests: &'a Digests,
+    place: &'a ExternalPlace,
+    digests: &'a FileDigests,
 }
 
 #[cfg(test)]
-impl<'a> Opened<'a> {
-    pub(super) fn new(source: &'a FileSource, place: &'a Place) -> Result<Self> {
+impl<'a> OpenedFile<'a> {
+    pub(super) fn new(source: &'a FileSource, place: &'a ExternalPlace) -> Result<Self> {
         Ok(Self { file: open(place)?, place, digests: &source.digests })
     }
 }
 
-impl Opened<'_> {
+impl OpenedFile<'_> {
     fn unreadable(&self, error: io::Error) -> Error {
         Error::unavailable(self.place.says("cannot be read")).caused_by(error)
     }
@@ -180,7 +205,7 @@ impl Opened<'_> {
     }
 
     /// Reads `range`, running `meanwhile` after the bytes were read and before the file is looked at again.
-    pub(super) fn read(&self, range: Range<u64>, expected: &Expected, meanwhile: impl FnOnce()) -> Result<Bytes> {
+    pub(super) fn read(&self, range: Range<u64>, expected: &ExpectedFile, meanwhile: impl FnOnce()) -> Result<Bytes> {
         let (identity, stat) = self.stat()?;
         expected.compare(&stat).map_err(|difference| self.place.differs(&difference))?;
         if range.end > identity.size {

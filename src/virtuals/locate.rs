@@ -131,28 +131,32 @@ impl FileKey {
 
 /// Where a file lies, with the literal beginning of the template that says so.
 #[derive(Debug)]
-pub(crate) struct Resolved {
+pub(crate) struct ResolvedFile {
     pub(crate) url: String,
     pub(crate) prefix: String,
     /// The options of the container; none where the reader put it elsewhere.
     pub(crate) options: BTreeMap<String, String>,
 }
 
-fn recorded(containers: &[Container], file: &FileKey) -> Result<Resolved> {
+fn recorded(containers: &[Container], file: &FileKey) -> Result<ResolvedFile> {
     let container = container_of(containers, file)?;
     let resolved = container.parsed().and_then(|template| resolve_with(&template, file));
     resolved
-        .map(|resolved| Resolved { options: container.options.clone(), ..resolved })
+        .map(|resolved| ResolvedFile { options: container.options.clone(), ..resolved })
         .map_err(|e| Error::new(ErrorKind::Corrupt, format!("file {file} has no valid url")).caused_by(e))
 }
 
-fn resolve_with(template: &Template, file: &FileKey) -> Result<Resolved> {
+fn resolve_with(template: &Template, file: &FileKey) -> Result<ResolvedFile> {
     let args: Vec<&str> = file.args().collect();
-    Ok(Resolved { url: render(template, file.container(), &args)?, prefix: template.literal_prefix().to_owned(), options: BTreeMap::new() })
+    Ok(ResolvedFile {
+        url: render(template, file.container(), &args)?,
+        prefix: template.literal_prefix().to_owned(),
+        options: BTreeMap::new(),
+    })
 }
 
 /// Where `file` lies for this reader, who may have put its container elsewhere.
-pub(crate) fn resolve_for(access: &Access, containers: &[Container], file: &FileKey) -> Result<Resolved> {
+pub(crate) fn resolve_for(access: &Access, containers: &[Container], file: &FileKey) -> Result<ResolvedFile> {
     let Some(rebind) = access.rebound(file.container()) else {
         return recorded(containers, file);
     };

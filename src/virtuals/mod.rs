@@ -26,6 +26,7 @@ mod tests;
 
 use std::fmt;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,32 +35,50 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
+use crate::percent;
+use crate::text::printable_line;
 use crate::time::Timestamp;
 
 pub use access::{Access, Allow, Rebind};
 pub use locate::Locator;
+pub(crate) use url::is_at_or_below;
 pub use validator::Validator;
+pub(crate) use validator::locked_hash;
 
 use file::FileSource;
-use source::{Place, Source};
-use url::Scheme;
-use validator::Expected;
+use source::{ExternalPlace, ExternalSource};
+use url::UrlScheme;
+use validator::ExpectedFile;
 
-/// The `file:` URL of an absolute path, cleaned of empty and `.` segments; relative paths, `..` and paths that are not UTF-8
-/// are `Invalid`.
+/// The `file:` URL of an absolute path, percent-encoded as other tools write it and without empty and `.` segments; relative
+/// paths and `..` are `Invalid`.
 pub fn file_url(path: &Path) -> Result<String> {
-    let text = path.to_str().ok_or_else(|| Error::invalid(format!("path {} is not UTF-8", path.display())))?;
-    if !text.starts_with('/') {
-        return Err(Error::invalid(format!("path {} is not absolute", url::shown(text))));
+    let shown = || printable_line(&path.display().to_string()).into_owned();
+    if !path.is_absolute() {
+        return Err(Error::invalid(format!("path {} is not absolute", shown())));
     }
-    let segments: Vec<&str> = text.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
-    let url = format!("file:///{}", segments.join("/"));
-    url::parse(&url).map(|_| url.clone())
+    let segments: Vec<&[u8]> =
+        path.as_os_str().as_bytes().split(|b| *b == b'/').filter(|segment| !matches!(*segment, b"" | b".")).collect();
+    if segments.contains(&&b".."[..]) {
+        return Err(Error::invalid(format!("path {} has the segment \"..\"; write the path without it", shown())));
+    }
+    Ok(format!("file:///{}", percent::encoded_path(&segments.join(&b'/'))))
+}
+
+#[cfg(test)]
+impl Looked {
+    /// What was told, if the source was asked.
+    pub(crate) fn told(self) -> Option<Validator> {
+        match self {
+            Self::Told(validator) => Some(validator),
+            Self::Unasked(_) => None,
+        }
+    }
 }
 
 /// What to find out when a file is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lookup {
+pub(crate) struct VirtualLookup {
     /// The present moment: becomes [`Validator::pinned_at`].
     pub(crate) now: Timestamp,
     /// When an importer read the file to find its references; a later change is `SourceChanged`.
@@ -68,66 +87,56 @@ pub(crate) struct Lookup {
     pub(crate) digest: Option<HashAlgorithm>,
 }
 
-impl Lookup {
+impl VirtualLookup {
     /// Only what the source tells for free.
     pub(crate) const fn at(now: Timestamp) -> Self {
         Self { now, scanned_at: None, digest: None }
     }
 }
 
-/// How a file stands to its record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whether a file is the recorded one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileState {
-    /// As recorded, in everything that the source tells.
+    /// It agrees with the record, and both tell enough to recognise it.
     Unchanged,
-    /// Another file by now; says what differs.
-    Changed(String),
+    /// The file at the place is not the recorded one.
+    Changed,
     /// It does not exist.
-    Missing(String),
-    /// Cut short, or not of its locked digest.
-    Corrupt(String),
-    /// Not allowed by this reader, so not asked.
-    Denied(String),
-    /// The source could not be asked.
-    Unreachable(String),
-    /// This build cannot ask or verify it.
-    Unverifiable(String),
+    Missing,
+    /// It is cut short, or does not have its locked digest.
+    Corrupt,
+    /// The reader has not allowed its place, or its server denies it.
+    Denied,
+    /// The source does not answer.
+    Unreachable,
+    /// Nothing is recorded of it that would show a change, its source tells too little, or this build cannot read it.
+    Unverifiable,
 }
 
 impl FileState {
     /// The word for it in output: `unchanged`, `changed`, `missing`, `corrupt`, `denied`, `unreachable`, `unverifiable`.
-    pub const fn word(&self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
-            Self::Changed(_) => "changed",
-            Self::Missing(_) => "missing",
-            Self::Corrupt(_) => "corrupt",
-            Self::Denied(_) => "denied",
-            Self::Unreachable(_) => "unreachable",
-            Self::Unverifiable(_) => "unverifiable",
+            Self::Changed => "changed",
+            Self::Missing => "missing",
+            Self::Corrupt => "corrupt",
+            Self::Denied => "denied",
+            Self::Unreachable => "unreachable",
+            Self::Unverifiable => "unverifiable",
         }
     }
 
-    /// The message that names the file and what is wrong; empty when nothing is.
-    pub fn message(&self) -> &str {
-        match self {
-            Self::Unchanged => "",
-            Self::Changed(m) | Self::Missing(m) | Self::Corrupt(m) | Self::Denied(m) | Self::Unreachable(m) | Self::Unverifiable(m) => m,
-        }
-    }
-
-    fn of(outcome: Result<()>) -> Result<Self> {
-        let Err(error) = outcome else { return Ok(Self::Unchanged) };
-        let message = error.to_string();
-        Ok(match error.kind() {
-            ErrorKind::SourceChanged => Self::Changed(message),
-            ErrorKind::NotFound => Self::Missing(message),
-            ErrorKind::Corrupt => Self::Corrupt(message),
-            ErrorKind::Denied => Self::Denied(message),
-            ErrorKind::Unavailable => Self::Unreachable(message),
-            ErrorKind::Unsupported => Self::Unverifiable(message),
-            _ => return Err(error),
+    fn of(kind: ErrorKind) -> Option<Self> {
+        Some(match kind {
+            ErrorKind::SourceChanged => Self::Changed,
+            ErrorKind::NotFound => Self::Missing,
+            ErrorKind::Corrupt => Self::Corrupt,
+            ErrorKind::Denied => Self::Denied,
+            ErrorKind::Unavailable => Self::Unreachable,
+            ErrorKind::Unsupported => Self::Unverifiable,
+            _ => return None,
         })
     }
 }
@@ -136,6 +145,42 @@ impl fmt::Display for FileState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
+}
+
+/// The answer to whether a file is the recorded one.
+#[derive(Debug)]
+pub struct FileCheck {
+    state: FileState,
+    problem: Option<Error>,
+}
+
+impl FileCheck {
+    /// What became of the file.
+    pub const fn state(&self) -> FileState {
+        self.state
+    }
+
+    /// What differs, or why the file could not be verified; `None` when it is [`Unchanged`](FileState::Unchanged).
+    pub fn problem(&self) -> Option<&Error> {
+        self.problem.as_ref()
+    }
+
+    fn of(outcome: Result<()>) -> Result<Self> {
+        let Err(error) = outcome else { return Ok(Self { state: FileState::Unchanged, problem: None }) };
+        match FileState::of(error.kind()) {
+            Some(state) => Ok(Self { state, problem: Some(error) }),
+            None => Err(error),
+        }
+    }
+}
+
+/// The answer to a [`lookup`](Virtuals::lookup).
+#[derive(Debug)]
+pub(crate) enum Looked {
+    /// What the source tells now.
+    Told(Validator),
+    /// The source was not asked, or denied it: says why.
+    Unasked(Error),
 }
 
 /// Asks and reads external files in the name of one reader. Cheap to clone; any number of calls may run at once.
@@ -167,24 +212,24 @@ impl Virtuals {
 
     /// Asks what the source tells of a file, to pin it.
     ///
-    /// `None` when it cannot be asked, because it is not allowed, this build does not speak its scheme, or the reader put its
-    /// container elsewhere (what a copy says must not be recorded of the original): then [`Validator::staged_at`] is all
-    /// there is. A file that does not exist is `NotFound`; one that was modified after [`Lookup::scanned_at`] is
-    /// `SourceChanged`; a source that does not answer is `Unavailable`.
-    pub(crate) async fn lookup(&self, containers: &[Container], file: &FileKey, lookup: Lookup) -> Result<Option<Validator>> {
+    /// [`Unasked`](Looked::Unasked) when it cannot be asked, because it is not allowed, this build does not speak its scheme,
+    /// or the reader put its container elsewhere (what a copy says must not be recorded of the original): then
+    /// [`Validator::staged_at`] is all there is. A file that does not exist is `NotFound`; one that was modified after
+    /// [`VirtualLookup::scanned_at`] is `SourceChanged`; a source that does not answer is `Unavailable`.
+    pub(crate) async fn lookup(&self, containers: &[Container], file: &FileKey, lookup: VirtualLookup) -> Result<Looked> {
         let (place, rebind) = self.place(containers, file, None)?;
         if rebind.is_some() {
-            return Ok(None);
+            return Ok(Looked::Unasked(Error::unsupported(place.says("is read from another place here, whose dates are not its own"))));
         }
         let source = match self.source(&place) {
             Ok(source) => source,
-            Err(e) if matches!(e.kind(), ErrorKind::Denied | ErrorKind::Unsupported) => return Ok(None),
+            Err(e) if matches!(e.kind(), ErrorKind::Denied | ErrorKind::Unsupported) => return Ok(Looked::Unasked(e)),
             Err(e) => return Err(e),
         };
         let stat = match source.lookup(&place, lookup.digest).await {
             Ok(Some(stat)) => stat,
             Ok(None) => return Err(Error::not_found(place.says("does not exist"))),
-            Err(e) if e.kind() == ErrorKind::Denied => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::Denied => return Ok(Looked::Unasked(e)),
             Err(e) => return Err(e),
         };
         if let (Some(scanned_at), Some(modified)) = (lookup.scanned_at, stat.modified)
@@ -193,14 +238,14 @@ impl Virtuals {
             let why = format!("changed after it was scanned: modified {modified}, scanned {scanned_at}");
             return Err(Error::source_changed(place.says(why)));
         }
-        Ok(Some(Validator::seen(stat, lookup.now)))
+        Ok(Looked::Told(Validator::seen(stat, lookup.now)))
     }
 
     /// Reads exactly `range` of a file for `key`, if the file is still the recorded one.
     ///
     /// `NotFound` absent · `Unavailable` unreachable, or no regular file · `SourceChanged` another file than recorded, or changing
     /// under the read · `Corrupt` shorter than recorded or than the range needs, or not of its locked digest · `Denied` not allowed ·
-    /// `Unsupported` not readable or not verifiable by this build.
+    /// `Unsupported` not readable by this build, or not verifiable: of a file that is not pinned, unless the reader accepts that.
     pub(crate) async fn read(
         &self,
         containers: &[Container],
@@ -214,28 +259,30 @@ impl Virtuals {
         }
         let (place, rebind) = self.place(containers, file, Some(key))?;
         let source = self.source(&place)?;
-        let expected = Expected::of(record, rebind).map_err(|e| unverifiable(&place, &e))?;
+        let expected = ExpectedFile::of(record, rebind).map_err(|e| unverifiable(&place, &e))?;
+        let expected = expected.accepting_unpinned(self.access.accepts_unpinned(&place.url));
         source.read(&place, range, &expected).await
     }
 
     /// Whether a file is as recorded. A locked digest is verified too, which reads the whole file unless this process has done so
-    /// before. Errors only when the record or its container cannot be understood.
-    pub(crate) async fn check(&self, containers: &[Container], file: &FileKey, record: &VirtualFile) -> Result<FileState> {
+    /// before. A file that is not pinned is never `Unchanged`, whatever the reader accepts. Errors only when the record or its
+    /// container cannot be understood.
+    pub(crate) async fn check(&self, containers: &[Container], file: &FileKey, record: &VirtualFile) -> Result<FileCheck> {
         let (place, rebind) = self.place(containers, file, None)?;
         let outcome = async {
             let source = self.source(&place)?;
-            let expected = Expected::of(record, rebind).map_err(|e| unverifiable(&place, &e))?;
+            let expected = ExpectedFile::of(record, rebind).map_err(|e| unverifiable(&place, &e))?;
             source.check(&place, &expected).await
         };
-        FileState::of(outcome.await)
+        FileCheck::of(outcome.await)
     }
 
-    fn place(&self, containers: &[Container], file: &FileKey, key: Option<&str>) -> Result<(Place, Option<&Rebind>)> {
+    fn place(&self, containers: &[Container], file: &FileKey, key: Option<&str>) -> Result<(ExternalPlace, Option<&Rebind>)> {
         let resolved = locate::resolve_for(&self.access, containers, file).map_err(|e| match key {
             Some(key) => e.context(key),
             None => e,
         })?;
-        let place = Place {
+        let place = ExternalPlace {
             key: key.map(str::to_owned),
             container: file.container().to_owned(),
             url: resolved.url,
@@ -247,9 +294,9 @@ impl Virtuals {
     }
 
     /// The source for a place that is not plainly forbidden. Where a `file:` leads is only known to its source.
-    fn source(&self, place: &Place) -> Result<&dyn Source> {
+    fn source(&self, place: &ExternalPlace) -> Result<&dyn ExternalSource> {
         let scheme = url::parse(&place.url)?.scheme;
-        if scheme == Scheme::File {
+        if scheme == UrlScheme::File {
             return Ok(&self.files);
         }
         if !self.access.permits(&place.url) {
@@ -257,19 +304,19 @@ impl Virtuals {
         }
         match scheme {
             #[cfg(feature = "http")]
-            Scheme::Http | Scheme::Https => Ok(&self.remote),
+            UrlScheme::Http | UrlScheme::Https => Ok(&self.remote),
             #[cfg(feature = "aws")]
-            Scheme::S3 => Ok(&self.remote),
+            UrlScheme::S3 => Ok(&self.remote),
             #[cfg(feature = "gcp")]
-            Scheme::Gs => Ok(&self.remote),
+            UrlScheme::Gs => Ok(&self.remote),
             #[cfg(feature = "azure")]
-            Scheme::Az => Ok(&self.remote),
+            UrlScheme::Az => Ok(&self.remote),
             _ => Err(Error::unsupported(place.says(format_args!("has a scheme that this build cannot read: {scheme}")))),
         }
     }
 }
 
 /// Names the file in an error about its record.
-fn unverifiable(place: &Place, error: &Error) -> Error {
+fn unverifiable(place: &ExternalPlace, error: &Error) -> Error {
     Error::new(error.kind(), place.says(error))
 }

@@ -18,13 +18,13 @@ use futures::TryStreamExt as _;
 use quick_cache::sync::Cache;
 
 use super::digest::{self, Digester, REMEMBERED};
-use super::source::{Place, Source};
-use super::url::{self, Scheme};
-use super::validator::{Expected, Stat};
+use super::source::{ExternalPlace, ExternalSource};
+use super::url::{self, UrlScheme};
+use super::validator::{ExpectedFile, Stat};
 use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::id::{Digest, HashAlgorithm};
-use crate::storage::outside::{Answer, Bucket, Buckets, Condition, Facts, Unanswered, Web, What, time_for};
+use crate::storage::outside::{Answer, Bucket, Buckets, Condition, FileFacts, Unanswered, Web, What, time_for};
 
 /// How often an answer may send elsewhere.
 const HOPS: usize = 5;
@@ -35,16 +35,16 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 const CUT_FROM_WHOLE: u64 = 16 << 20;
 
 /// What was known of a file when it was read whole: its URL, at which server, what that told of it, and the hash.
-type Read = (String, BTreeMap<String, String>, Facts, HashAlgorithm);
+type WholeRead = (String, BTreeMap<String, String>, FileFacts, HashAlgorithm);
 
 /// A part of a file, and what the file must be.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
-    place: &'a Place,
+struct RemotePart<'a> {
+    place: &'a ExternalPlace,
     range: &'a Range<u64>,
-    expected: &'a Expected,
+    expected: &'a ExpectedFile,
     /// What the server told when the digest was verified.
-    verified: Option<&'a Facts>,
+    verified: Option<&'a FileFacts>,
 }
 
 /// Reads files of web servers and object stores.
@@ -53,12 +53,12 @@ pub(crate) struct RemoteSource {
     web: Arc<Web>,
     buckets: Arc<Buckets>,
     patience: Duration,
-    digests: Arc<Cache<Read, Digest>>,
+    digests: Arc<Cache<WholeRead, Digest>>,
 }
 
-impl From<Facts> for Stat {
-    fn from(facts: Facts) -> Self {
-        let Facts { size, modified, etag, version } = facts;
+impl From<FileFacts> for Stat {
+    fn from(facts: FileFacts) -> Self {
+        let FileFacts { size, modified, etag, version } = facts;
         Self { size, modified, etag, version, digest: None }
     }
 }
@@ -74,14 +74,14 @@ impl RemoteSource {
         }
     }
 
-    async fn ask(&self, place: &Place, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+    async fn ask(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
         let parts = url::parse(&place.url).map_err(Unanswered::Unasked)?;
         let name = match parts.scheme {
-            Scheme::Http | Scheme::Https => return self.follow(place, what, condition).await,
+            UrlScheme::Http | UrlScheme::Https => return self.follow(place, what, condition).await,
             other => other.name().to_owned(),
         };
         let option = |name: &str| place.options.get(name).cloned();
-        let account = option("account").filter(|_| parts.scheme == Scheme::Az);
+        let account = option("account").filter(|_| parts.scheme == UrlScheme::Az);
         let (endpoint, region) = (option("endpoint"), option("region"));
         let bucket = Bucket { scheme: name, name: parts.authority.to_owned(), endpoint, region, account };
         let Some(grant) = place.access.granted(&place.url, bucket.server().as_deref()) else {
@@ -95,7 +95,7 @@ impl RemoteSource {
     }
 
     /// Asks where the place says, and on where answers send, if that is allowed.
-    async fn follow(&self, place: &Place, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+    async fn follow(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
         let mut at = place.url.clone();
         for _ in 0..=HOPS {
             let Some(grant) = place.access.granted(&at, None) else {
@@ -130,7 +130,7 @@ impl RemoteSource {
     }
 
     /// What the server tells of the recorded version where it still has it and lets us name it, else of the file as it is now.
-    async fn facts(&self, place: &Place, version: Option<&String>) -> Result<Facts, Unanswered> {
+    async fn facts(&self, place: &ExternalPlace, version: Option<&String>) -> Result<FileFacts, Unanswered> {
         if version.is_some() {
             match self.facts_of(place, version).await {
                 Err(Unanswered::Absent | Unanswered::Denied) => {}
@@ -141,13 +141,13 @@ impl RemoteSource {
     }
 
     /// What the server tells. One that does not answer questions without a body is asked for a byte.
-    async fn facts_of(&self, place: &Place, version: Option<&String>) -> Result<Facts, Unanswered> {
+    async fn facts_of(&self, place: &ExternalPlace, version: Option<&String>) -> Result<FileFacts, Unanswered> {
         let none = Condition { version: version.cloned(), ..Condition::default() };
         match self.patiently(|| self.ask(place, What::Facts, &none)).await {
             Ok(answer) => Ok(answer.facts),
             Err(Unanswered::Unable(_) | Unanswered::Denied) => match self.patiently(|| self.ask(place, What::Part(&(0..1)), &none)).await {
                 Ok(answer) => Ok(answer.facts),
-                Err(Unanswered::Short(Some(0))) => Ok(Facts { size: Some(0), ..Facts::default() }),
+                Err(Unanswered::Short(Some(0))) => Ok(FileFacts { size: Some(0), ..FileFacts::default() }),
                 Err(other) => Err(other),
             },
             Err(other) => Err(other),
@@ -155,7 +155,7 @@ impl RemoteSource {
     }
 
     /// The digest of the whole file of which the server tells `facts`.
-    async fn digest(&self, place: &Place, facts: &Facts, hash: HashAlgorithm) -> Result<Digest> {
+    async fn digest(&self, place: &ExternalPlace, facts: &FileFacts, hash: HashAlgorithm) -> Result<Digest> {
         if facts.etag.is_none() && facts.modified.is_none() {
             return Err(Error::unsupported(place.says("cannot be verified: its server tells neither a strong etag nor a date")));
         }
@@ -163,9 +163,12 @@ impl RemoteSource {
             return Err(Error::unsupported(place.says("cannot be verified: its server does not tell its size")));
         };
         let key = (place.url.clone(), place.options.clone(), facts.clone(), hash);
-        if let Some(known) = self.digests.get(&key) {
-            return Ok(known);
-        }
+        // Readers that need the digest at the same time wait for the first of them; if that one fails, the next one reads.
+        self.digests.get_or_insert_async(&key, self.hash_whole(place, facts, size, hash)).await
+    }
+
+    /// Reads the whole file of which the server tells `facts`, and hashes it.
+    async fn hash_whole(&self, place: &ExternalPlace, facts: &FileFacts, size: u64, hash: HashAlgorithm) -> Result<Digest> {
         let condition = Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
         let whole = || async {
             let mut answer = self.ask(place, What::Whole, &condition).await?;
@@ -185,16 +188,15 @@ impl RemoteSource {
             };
             self.in_time(size, reading).await
         };
-        let digest = self.patiently(whole).await.map_err(|e| place.unanswered(e))?;
-        self.digests.insert(key, digest);
-        Ok(digest)
+        self.patiently(whole).await.map_err(|e| place.unanswered(e))
     }
 
-    /// Asks what the server tells of what would be read, holds it against the record, and verifies a locked digest.
-    async fn verified(&self, place: &Place, expected: &Expected) -> Result<Facts> {
+    /// Asks what the server tells of what would be read, compares it with the record as far as both tell, and verifies a locked
+    /// digest.
+    async fn verified(&self, place: &ExternalPlace, expected: &ExpectedFile) -> Result<FileFacts> {
         let version = expected.condition().version;
         let facts = self.facts(place, version.as_ref()).await.map_err(|e| place.unanswered(e))?;
-        expected.compare(&facts.clone().into()).map_err(|difference| place.differs(&difference))?;
+        expected.contradicted(&facts.clone().into()).map_err(|difference| place.differs(&difference))?;
         if let Some(locked) = &expected.digest {
             let found = self.digest(place, &facts, locked.hash()).await?;
             digest::require(place, &found, locked)?;
@@ -203,8 +205,8 @@ impl RemoteSource {
     }
 
     /// Reads `range` from an answer that is about the recorded file.
-    async fn part(&self, asked: Asked<'_>, condition: &Condition) -> Result<Bytes, Unanswered> {
-        let Asked { place, range, expected, verified } = asked;
+    async fn part(&self, asked: RemotePart<'_>, condition: &Condition) -> Result<Bytes, Unanswered> {
+        let RemotePart { place, range, expected, verified } = asked;
         let mut answer = self.ask(place, What::Part(range), condition).await?;
         let unasked = |error| Unanswered::Unasked(error);
         expected.compare(&answer.facts.clone().into()).map_err(|difference| unasked(place.differs(&difference)))?;
@@ -232,7 +234,7 @@ impl RemoteSource {
 }
 
 /// Whether two answers are about one state of a file, as far as both tell.
-fn same(a: &Facts, b: &Facts) -> bool {
+fn same(a: &FileFacts, b: &FileFacts) -> bool {
     fn differ<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
         a.zip(b).is_some_and(|(a, b)| a != b)
     }
@@ -263,8 +265,8 @@ async fn collect(answer: &mut Answer, mut skipped: u64, length: u64) -> Result<B
 }
 
 #[async_trait]
-impl Source for RemoteSource {
-    async fn lookup(&self, place: &Place, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
+impl ExternalSource for RemoteSource {
+    async fn lookup(&self, place: &ExternalPlace, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
         let facts = match self.facts(place, None).await {
             Ok(facts) => facts,
             Err(Unanswered::Absent) => return Ok(None),
@@ -277,11 +279,12 @@ impl Source for RemoteSource {
         Ok(Some(Stat { digest, ..facts.into() }))
     }
 
-    async fn check(&self, place: &Place, expected: &Expected) -> Result<()> {
-        self.verified(place, expected).await.map(drop)
+    async fn check(&self, place: &ExternalPlace, expected: &ExpectedFile) -> Result<()> {
+        let facts = self.verified(place, expected).await?;
+        expected.compare(&facts.into()).map_err(|difference| place.differs(&difference))
     }
 
-    async fn read(&self, place: &Place, range: Range<u64>, expected: &Expected) -> Result<Bytes> {
+    async fn read(&self, place: &ExternalPlace, range: Range<u64>, expected: &ExpectedFile) -> Result<Bytes> {
         if range.is_empty() {
             return self.check(place, expected).await.map(|()| Bytes::new());
         }
@@ -292,7 +295,7 @@ impl Source for RemoteSource {
             condition = Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
             verified = Some(facts);
         }
-        let asked = Asked { place, range: &range, expected, verified: verified.as_ref() };
+        let asked = RemotePart { place, range: &range, expected, verified: verified.as_ref() };
         let answer = match self.patiently(|| self.part(asked, &condition)).await {
             // Some servers deny what holds, so the file is looked at: if it is as recorded, it is read without the condition,
             // and the answer is held against the record like any other.
@@ -309,7 +312,7 @@ impl Source for RemoteSource {
             other => other,
         };
         answer.map_err(|e| match e {
-            Unanswered::Short(Some(size)) => match expected.compare(&Stat { size: Some(size), ..Stat::default() }) {
+            Unanswered::Short(Some(size)) => match expected.contradicted(&Stat { size: Some(size), ..Stat::default() }) {
                 Err(difference) => place.differs(&difference),
                 Ok(()) => place.too_short(&range, Some(size)),
             },
@@ -319,12 +322,15 @@ impl Source for RemoteSource {
     }
 }
 
-impl Place {
+impl ExternalPlace {
     /// What has become of a question that has no answer.
     fn unanswered(&self, unanswered: Unanswered) -> Error {
         match unanswered {
             Unanswered::Absent => Error::not_found(self.says("does not exist")),
-            Unanswered::Changed => Error::source_changed(self.says("changed since it was pinned: its server says that it is another one")),
+            Unanswered::Changed => {
+                let error = Error::source_changed(self.says("changed since it was pinned: its server says that it is another one"));
+                error.remedied_by(Remedy::Repin(url::shown_whole(&self.url)))
+            }
             Unanswered::Short(size) => {
                 let size = size.map_or_else(String::new, |size| format!(": it has {size} bytes"));
                 Error::corrupt(self.says(format_args!("is cut short{size}")))
@@ -334,21 +340,26 @@ impl Place {
             Unanswered::Elsewhere(to) => self.sent_on(&to),
             Unanswered::Unable(why) => Error::unsupported(self.says(format_args!("cannot be read: {why}"))),
             Unanswered::Unasked(error) if error.kind() == ErrorKind::Denied || error.to_string().contains("://") => error,
-            Unanswered::Unasked(error) | Unanswered::Lost(error) => Error::new(error.kind(), self.says(&error)).caused_by(error),
+            Unanswered::Unasked(error) | Unanswered::Lost(error) => {
+                let remedy = error.remedy().cloned();
+                Error::new(error.kind(), self.says(&error)).remedied_by(remedy).caused_by(error)
+            }
         }
     }
 
     /// The refusal of a place to which an answer sent, and which the reader did not allow.
     fn sent_on(&self, to: &str) -> Error {
         let to = directory(to);
-        Error::denied(self.says(format_args!("is sent on to {to} by its server, which is not allowed; add --allow {to}")))
+        let error = Error::denied(self.says(format_args!("is sent on to {to} by its server, which is not allowed")));
+        error.remedied_by(Remedy::Allow(to))
     }
 
     /// The refusal of an address that is not public; `server` is the one that the snapshot chose.
     fn forbidden(&self, at: &str, server: Option<&str>, why: &str) -> Error {
         let at = directory(at);
         let server = server.map_or_else(String::new, |server| format!("+at:{}", url::shown_whole(server)));
-        Error::denied(self.says(format_args!("is not asked, because {why}; if that is meant, add --allow {at}=private{server}")))
+        let error = Error::denied(self.says(format_args!("is not asked, because {why}")));
+        error.remedied_by(Remedy::Allow(format!("{at}=private{server}")))
     }
 }
 

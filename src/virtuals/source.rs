@@ -1,8 +1,8 @@
-//! What every kind of place must be able to do, and how it says that it could not.
+//! What every kind of place must be able to do, and its errors.
 //!
 //! Six things can go wrong with an external file, and each is its own kind, because each has another remedy: it is absent
-//! (`NotFound`), out of reach (`Unavailable`), another one than was committed (`SourceChanged`), damaged (`Corrupt`: cut short, or
-//! not of its digest), not allowed (`Denied`), or impossible to verify here (`Unsupported`).
+//! (`NotFound`), out of reach (`Unavailable`), not the one that was committed (`SourceChanged`), damaged (`Corrupt`: cut short,
+//! or without its digest), not allowed (`Denied`), or impossible to verify here (`Unsupported`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,14 +14,15 @@ use bytes::Bytes;
 
 use super::access::Access;
 use super::url;
-use super::validator::{Difference, Expected, Stat};
-use crate::error::{Error, Result};
+use super::validator::{Difference, ExpectedFile, Stat};
+use crate::error::{Error, Remedy, Result};
 use crate::id::HashAlgorithm;
+use crate::text::printable_line;
 
 /// Where bytes are wanted from, and in whose name. The reader's access goes along because only the source learns where a
 /// place really is: behind links, redirects and names.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct ExternalPlace {
     /// For whom: the key that is read, or nothing where the file itself is the subject.
     pub(crate) key: Option<String>,
     pub(crate) container: String,
@@ -34,7 +35,7 @@ pub(crate) struct Place {
     pub(crate) access: Arc<Access>,
 }
 
-impl Place {
+impl ExternalPlace {
     /// A message about the file, beginning with the key and the URL.
     pub(crate) fn says(&self, what: impl fmt::Display) -> String {
         let url = url::shown(&self.url);
@@ -59,7 +60,9 @@ impl Place {
         let subject = self.key.clone().unwrap_or_else(|| url::shown(&self.url));
         let place = url::shown_whole(really.unwrap_or_else(|| self.directory()));
         let how = if really.is_some() { ", through a symbolic link" } else { "" };
-        Error::denied(format!("{subject} lies in {place} (container {}{how}), which is not allowed; add --allow {place}", self.container))
+        let container = printable_line(&self.container);
+        let error = Error::denied(format!("{subject} lies in {place} (container {container}{how}), which is not allowed"));
+        error.remedied_by(Remedy::Allow(place))
     }
 
     /// The error for a file that ends before the last byte of `range`.
@@ -75,7 +78,14 @@ impl Place {
             Difference::CutShort { was, is } => {
                 Error::corrupt(self.says(format_args!("is cut short: was {was} bytes when pinned, is {is}")))
             }
-            Difference::Changed(why) => Error::source_changed(self.says(format_args!("changed since it was pinned: {why}"))),
+            Difference::Changed(why) => {
+                let error = Error::source_changed(self.says(format_args!("changed since it was pinned: {why}")));
+                error.remedied_by(Remedy::Repin(url::shown_whole(&self.url)))
+            }
+            Difference::Unproven(why) => {
+                let error = Error::unsupported(self.says(format_args!("cannot be verified: {why}")));
+                error.remedied_by(Remedy::Allow(format!("{}=unpinned", url::shown_whole(self.directory()))))
+            }
         }
     }
 }
@@ -84,13 +94,13 @@ impl Place {
 ///
 /// Every method first makes sure that the place is allowed, where it really is.
 #[async_trait]
-pub(crate) trait Source: fmt::Debug + Send + Sync {
+pub(crate) trait ExternalSource: fmt::Debug + Send + Sync {
     /// What the source tells of the file now, with its digest if one is asked for; `None` when it does not exist.
-    async fn lookup(&self, place: &Place, digest: Option<HashAlgorithm>) -> Result<Option<Stat>>;
+    async fn lookup(&self, place: &ExternalPlace, digest: Option<HashAlgorithm>) -> Result<Option<Stat>>;
 
     /// Succeeds if the file is, now, as `expected` in everything that the source tells, and has its digest.
-    async fn check(&self, place: &Place, expected: &Expected) -> Result<()>;
+    async fn check(&self, place: &ExternalPlace, expected: &ExpectedFile) -> Result<()>;
 
     /// Reads exactly `range`, provably of the expected file as far as its validators prove anything.
-    async fn read(&self, place: &Place, range: Range<u64>, expected: &Expected) -> Result<Bytes>;
+    async fn read(&self, place: &ExternalPlace, range: Range<u64>, expected: &ExpectedFile) -> Result<Bytes>;
 }

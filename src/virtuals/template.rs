@@ -16,11 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Template {
     /// The text before the first placeholder.
     head: String,
-    slots: Vec<Slot>,
+    slots: Vec<TemplateSlot>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Slot {
+struct TemplateSlot {
     /// What stands between the braces.
     name: String,
     /// The literal up to the next placeholder or the end; empty only after the last placeholder.
@@ -48,7 +48,7 @@ impl Template {
             }
             match defaults.get(name).filter(|_| !name.is_empty()) {
                 Some(value) => out.push(value),
-                None => out.slots.push(Slot { name: name.to_owned(), tail: String::new() }),
+                None => out.slots.push(TemplateSlot { name: name.to_owned(), tail: String::new() }),
             }
             (rest, after_placeholder) = (tail, true);
         }

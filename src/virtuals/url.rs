@@ -1,17 +1,23 @@
 //! Which URLs may name an external file, and what is too secret to be written down.
 //!
-//! A URL is kept exactly as it was given: nothing is decoded, folded or cleaned up, because two spellings that a
+//! A URL is recorded exactly as it was given: nothing is decoded, folded or cleaned up, because two spellings that a
 //! clean-up would merge may be two objects. What a client would silently change before sending it (`..`, a backslash,
-//! a fragment) is refused instead, so that the place that is checked is the place that is read.
+//! a fragment) is refused instead, so that the place that is checked is the place that is read. The path of a `file:` URL
+//! is percent-decoded when the file is opened ([`paths`]).
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::percent;
+use crate::text::printable_line;
 
-/// The schemes that a repository may point at; this build reads [`File`](Self::File) only.
+/// The schemes that a repository may point at. Builds without the feature of a scheme record it and cannot read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Scheme {
+pub(crate) enum UrlScheme {
     File,
     S3,
     Gs,
@@ -20,7 +26,7 @@ pub(crate) enum Scheme {
     Https,
 }
 
-impl Scheme {
+impl UrlScheme {
     const ALL: [Self; 6] = [Self::File, Self::S3, Self::Gs, Self::Az, Self::Http, Self::Https];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -39,7 +45,7 @@ impl Scheme {
     }
 }
 
-impl fmt::Display for Scheme {
+impl fmt::Display for UrlScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -48,7 +54,7 @@ impl fmt::Display for Scheme {
 /// The parts of a URL that [`parse`] found fit to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Url<'u> {
-    pub(crate) scheme: Scheme,
+    pub(crate) scheme: UrlScheme,
     /// Host and port, or bucket; empty for `file:`.
     pub(crate) authority: &'u str,
     /// The rest, beginning with `/`: a raw path or key, or path and query as they are sent.
@@ -79,8 +85,26 @@ pub(crate) fn shown_whole(text: &str) -> String {
         }
         None => before.to_owned(),
     };
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    clean.chars().map(escaped).collect::<String>() + more
+    printable_line(&clean).into_owned() + more
+}
+
+/// The paths that what follows `file://` in a URL may mean, the likelier first: percent-decoded, as every tool writes paths, and
+/// taken literally, for a file whose name really has a `%20`. One path where both are the same.
+pub(crate) fn paths(text: &str) -> impl Iterator<Item = PathBuf> {
+    let decoded = percent::decoded(text);
+    let is_literal = decoded.as_ref() == text.as_bytes();
+    let decoded = Some(decoded).filter(|decoded| !is_literal && !decoded.contains(&0));
+    let decoded = decoded.map(|decoded| PathBuf::from(OsString::from_vec(decoded.into_owned())));
+    decoded.into_iter().chain(Some(PathBuf::from(text)))
+}
+
+/// Whether `url` is `place` or lies below it, by whole segments; the paths of `file:` URLs are compared decoded.
+pub(crate) fn is_at_or_below(url: &str, place: &str) -> bool {
+    if let (Some(url), Some(place)) = (url.strip_prefix("file://"), place.strip_prefix("file://")) {
+        return paths(place).any(|place| paths(url).any(|path| path.starts_with(&place)));
+    }
+    let rest = url.strip_prefix(place.strip_suffix('/').unwrap_or(place));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Reads a URL that names a file; what cannot be recorded is `Invalid`, with what to write instead.
@@ -98,7 +122,7 @@ pub(crate) fn parse(url: &str) -> Result<Url<'_>> {
         return Err(wrong("holds a user name or password; leave it out, and give it when reading"));
     }
     let parts = Url { scheme, authority, path };
-    if scheme == Scheme::File {
+    if scheme == UrlScheme::File {
         check_file(parts).map_err(|why| wrong(&why))?;
         return Ok(parts);
     }
@@ -109,7 +133,7 @@ pub(crate) fn parse(url: &str) -> Result<Url<'_>> {
     Ok(parts)
 }
 
-fn split_scheme(url: &str) -> Result<(Scheme, &str)> {
+fn split_scheme(url: &str) -> Result<(UrlScheme, &str)> {
     let wrong = |why: String| Error::invalid(format!("{} {why}", shown(url)));
     if url.starts_with('/') {
         return Err(wrong(format!("is a path, not a url; write file://{}", shown(url))));
@@ -121,7 +145,7 @@ fn split_scheme(url: &str) -> Result<(Scheme, &str)> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(wrong("is not a url; write file:/// and the absolute path, or s3://bucket/key".to_owned()));
     };
-    match Scheme::ALL.into_iter().find(|known| known.name() == scheme) {
+    match UrlScheme::ALL.into_iter().find(|known| known.name() == scheme) {
         Some(scheme) => Ok((scheme, rest)),
         None => Err(wrong("has an unknown scheme; use file, s3, gs, az, http or https, in lower case".to_owned())),
     }
@@ -137,7 +161,8 @@ fn check_file(url: Url<'_>) -> Result<(), String> {
     if path.ends_with('/') {
         return Err("ends in /, so it names a directory; name a file".to_owned());
     }
-    match path.split('/').find(|segment| matches!(*segment, "" | "." | "..")) {
+    let decoded = percent::decoded_text(path);
+    match path.split('/').chain(decoded.split('/')).find(|segment| matches!(*segment, "" | "." | "..")) {
         Some(segment) => Err(format!("has the segment {segment:?}; write the absolute path without it")),
         None => Ok(()),
     }
@@ -225,7 +250,7 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
 /// The first secret-looking name among `name=value` pairs parted by `&`, `;`, `?` or `#`.
 pub(crate) fn secret_parameter(text: &str) -> Option<String> {
     text.split(['&', ';', '?', '#']).find_map(|pair| {
-        let name = percent_decoded(pair.split_once('=').map_or(pair, |(name, _)| name).trim());
+        let name = percent::decoded_text(pair.split_once('=').map_or(pair, |(name, _)| name).trim());
         (pair.contains('=') && is_secret_name(&name)).then(|| name.into_owned())
     })
 }
@@ -248,27 +273,4 @@ pub(crate) fn secret_in_value(text: &str) -> Option<&'static str> {
         return Some("a key");
     }
     None
-}
-
-/// `%41` read as `A`; whatever is not valid that way stays as it is.
-fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        match (first, tail) {
-            (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
-                out.push(hex(*high).unwrap_or_default() << 4 | hex(*low).unwrap_or_default());
-                rest = after;
-            }
-            _ => {
-                out.push(first);
-                rest = tail;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }

@@ -1,10 +1,18 @@
 //! How a change of an external file is noticed.
 //!
 //! What a source tells of a file (size, date, `ETag`, version) is recorded when the first reference to it is staged, and
-//! compared before and after every read. This notices whatever the source shows. **It does not notice a change that
-//! leaves size and date as they were** (`touch -r`, or a rewrite within the resolution of the file system's clock): only
-//! a locked digest does. A date that was younger than two seconds at lookup is *racy*: a second write at that time
+//! compared before and after every read. This notices every change that the source shows. **It does not notice a change
+//! that leaves size and date as they were** (`touch -r`, or a rewrite within the resolution of the file system's clock):
+//! only a locked digest does. A date that was younger than two seconds at lookup is *racy*: a second write at that time
 //! may have left the same date.
+//!
+//! A record *pins* a file when it holds a digest, an `ETag`, a version, or size and date together. Every other record
+//! leaves the file *unpinned*: its bytes are given out only to a reader who accepts that by name ([`Allow`](super::Allow),
+//! word `unpinned`). The same holds when a source stops telling what was recorded.
+//!
+//! Values from outside are limited where they enter. A source's answer that the format cannot hold is left out
+//! ([`Stat::bounded`]), since leaving it out loses protection but nothing else. A validator that a caller gives is refused
+//! instead ([`Validator::check`]), because the caller can correct it.
 
 use std::time::Duration;
 
@@ -12,7 +20,7 @@ use cid::multihash::Multihash;
 
 use super::access::Rebind;
 use crate::error::{Error, Result};
-use crate::format::VirtualFile;
+use crate::format::{VirtualFile, limits};
 use crate::id::{Digest, HashAlgorithm};
 use crate::text;
 use crate::time::Timestamp;
@@ -49,13 +57,82 @@ pub struct Validator {
     pub pinned_at: Timestamp,
 }
 
+impl Stat {
+    /// The same without what the format cannot hold, or no server means: an `ETag` or a version that is too long or has
+    /// control characters, a size of 2^63 and more, a date that is not in the years 0 to 9999.
+    fn bounded(self) -> Self {
+        let Self { size, modified, etag, version, digest } = self;
+        Self {
+            size: size.filter(|size| *size <= limits::NUMBER),
+            modified: modified.filter(|date| is_writable(*date)),
+            etag: etag.filter(|etag| check_etag(etag).is_ok()),
+            version: version.filter(|version| check_version(version).is_ok()),
+            digest,
+        }
+    }
+}
+
+/// Whether a date can be written in RFC 3339.
+fn is_writable(date: Timestamp) -> bool {
+    (Timestamp::MIN..=Timestamp::MAX).contains(&date)
+}
+
+fn check_etag(etag: &[u8]) -> Result<(), String> {
+    // RFC 9110: visible characters but the quote, and bytes above ASCII.
+    let is_visible = |b: &u8| matches!(b, 0x21 | 0x23..=0x7e | 0x80..);
+    match etag {
+        [] => Err("is empty".to_owned()),
+        _ if etag.len() > limits::ETAG => Err(format!("has {} bytes; at most {} are allowed", etag.len(), limits::ETAG)),
+        _ if !etag.iter().all(is_visible) => Err("has a quote, a space or a control character".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn check_version(version: &str) -> Result<(), String> {
+    match version.len() {
+        0 => Err("is empty".to_owned()),
+        len if len > limits::FILE_VERSION => Err(format!("has {len} bytes; at most {} are allowed", limits::FILE_VERSION)),
+        _ if version.chars().any(text::is_unprintable) => Err("has a control character".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 impl Validator {
+    /// Refuses, as `Invalid`, what the format cannot hold: a size of 2^63 and more, dates outside the years 0 to 9999, an `ETag`
+    /// that is longer than 256 bytes, still has its quotes or has a space or a control character, a version that is longer
+    /// than 256 bytes or has a control character, and a digest that is not a multihash of at most 64 bytes.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: &str, why: String| Error::invalid(format!("the {what} of the validator {why}"));
+        if let Some(size) = self.size.filter(|size| *size > limits::NUMBER) {
+            return Err(wrong("size", format!("is {size}; at most {} is allowed", limits::NUMBER)));
+        }
+        if [self.modified, Some(self.pinned_at)].into_iter().flatten().any(|date| !is_writable(date)) {
+            return Err(wrong("date", "does not lie in the years 0 to 9999".to_owned()));
+        }
+        self.etag.as_deref().map_or(Ok(()), check_etag).map_err(|why| wrong("etag", why))?;
+        self.version.as_deref().map_or(Ok(()), check_version).map_err(|why| wrong("version", why))?;
+        match self.digest.as_deref() {
+            Some(digest) if digest.len() > limits::FILE_DIGEST || Multihash::<64>::from_bytes(digest).is_err() => {
+                Err(wrong("digest", format!("{} is not a multihash of at most 64 bytes", hex(digest))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it tells another state of the file from this one: it holds a digest, an `ETag`, a version, or size and date
+    /// together. Bytes of a file that is not pinned are given out only to readers who accept that.
+    pub fn is_pinned(&self) -> bool {
+        let Self { size, modified, etag, version, digest, pinned_at: _ } = self;
+        digest.is_some() || etag.is_some() || version.is_some() || (size.is_some() && modified.is_some())
+    }
+
     /// The validator of a file that could not be asked: not modified after `now`.
     pub const fn staged_at(now: Timestamp) -> Self {
         Self { size: None, modified: None, etag: None, version: None, digest: None, pinned_at: now }
     }
 
     pub(crate) fn seen(stat: Stat, now: Timestamp) -> Self {
+        let stat = stat.bounded();
         let digest = stat.digest.map(|digest| multihash(&digest));
         Self { size: stat.size, modified: stat.modified, etag: stat.etag, version: stat.version, digest, pinned_at: now }
     }
@@ -90,8 +167,8 @@ impl Validator {
         let record = Self::of(record);
         differs("size", record.size.as_ref(), self.size.as_ref(), u64::to_string)?;
         differs("modified", record.modified.as_ref(), self.modified.as_ref(), Timestamp::to_string)?;
-        differs("etag", record.etag.as_ref(), self.etag.as_ref(), |etag| String::from_utf8_lossy(etag).escape_debug().to_string())?;
-        differs("version", record.version.as_ref(), self.version.as_ref(), |version| version.escape_debug().to_string())?;
+        differs("etag", record.etag.as_ref(), self.etag.as_ref(), |etag| etag_text(etag))?;
+        differs("version", record.version.as_ref(), self.version.as_ref(), |version| text::printable_line(version).into_owned())?;
         if same_hash(&record, self) {
             differs("digest", record.digest.as_ref(), self.digest.as_ref(), |digest| hex(digest))?;
         }
@@ -103,6 +180,23 @@ impl Validator {
             }
         }
         Ok(())
+    }
+
+    /// What differs from here to `now`, in words and separated by commas; when all else is the same, the moment of pinning.
+    pub(crate) fn differences(&self, now: &Self) -> String {
+        fn one<T: PartialEq>(what: &str, was: Option<&T>, is: Option<&T>, show: impl Fn(&T) -> String) -> Option<String> {
+            let show = |value: Option<&T>| value.map_or_else(|| "unknown".to_owned(), &show);
+            (was != is).then(|| format!("{what} {} → {}", show(was), show(is)))
+        }
+        let all = [
+            one("size", self.size.as_ref(), now.size.as_ref(), u64::to_string),
+            one("modified", self.modified.as_ref(), now.modified.as_ref(), Timestamp::to_string),
+            one("etag", self.etag.as_ref(), now.etag.as_ref(), |etag| etag_text(etag)),
+            one("version", self.version.as_ref(), now.version.as_ref(), |version| text::printable_line(version).into_owned()),
+            one("digest", self.digest.as_ref(), now.digest.as_ref(), |digest| hex(digest)),
+        ];
+        let all: Vec<_> = all.into_iter().flatten().collect();
+        if all.is_empty() { format!("pinned_at {} → {}", self.pinned_at, now.pinned_at) } else { all.join(", ") }
     }
 
     /// What both say of one state of the file; they must agree. What only one of them knows is kept.
@@ -131,10 +225,19 @@ impl Validator {
 }
 
 impl VirtualFile {
+    /// Whether the record tells another state of the file from this one, see [`Validator::is_pinned`].
+    pub fn is_pinned(&self) -> bool {
+        Validator::of(self).is_pinned()
+    }
+
     /// Whether the recorded date was younger than two seconds at lookup: a change at that very time may not show in it.
     pub fn is_racy(&self) -> bool {
         Validator::of(self).is_racy()
     }
+}
+
+fn etag_text(etag: &[u8]) -> String {
+    text::printable_line(&String::from_utf8_lossy(etag)).into_owned()
 }
 
 fn differs<T: PartialEq>(what: &str, was: Option<&T>, is: Option<&T>, show: impl Fn(&T) -> String) -> Result<(), String> {
@@ -156,21 +259,28 @@ fn same_hash(a: &Validator, b: &Validator) -> bool {
 
 /// What a read holds a file against.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Expected {
+pub(crate) struct ExpectedFile {
     pub(crate) known: Validator,
     pub(crate) digest: Option<Digest>,
-    /// The file lies elsewhere than recorded: its dates and names of versions mean nothing.
+    /// The file lies elsewhere than recorded, so its dates, `ETags` and versions are not compared.
     rebound: bool,
+    /// The reader takes bytes of which nothing proves that they are the committed ones.
+    accepts_unpinned: bool,
 }
 
 /// How a file is not the recorded one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Difference {
-    CutShort { was: u64, is: u64 },
+    CutShort {
+        was: u64,
+        is: u64,
+    },
     Changed(String),
+    /// Nothing differs, and nothing that is recorded tells this state of the file from others.
+    Unproven(String),
 }
 
-impl Expected {
+impl ExpectedFile {
     /// Takes what a record asks for; `Unsupported` when that cannot be verified.
     pub(crate) fn of(record: &VirtualFile, rebind: Option<&Rebind>) -> Result<Self> {
         let digest = record.digest.as_deref().map(parse_multihash).transpose()?;
@@ -179,7 +289,12 @@ impl Expected {
                 "cannot be verified in another place, since no digest is locked; accept unverified bytes by name",
             ));
         }
-        Ok(Self { known: Validator::of(record), digest, rebound: rebind.is_some() })
+        Ok(Self { known: Validator::of(record), digest, rebound: rebind.is_some(), accepts_unpinned: false })
+    }
+
+    /// Whether bytes of a file that is not pinned are given out.
+    pub(crate) fn accepting_unpinned(self, accepts_unpinned: bool) -> Self {
+        Self { accepts_unpinned, ..self }
     }
 
     /// Under which condition a server is to give the file out.
@@ -196,8 +311,30 @@ impl Expected {
         }
     }
 
-    /// Holds what the source tells now against the record.
+    /// Compares what the source tells now with the record. Succeeds only if both tell enough to recognise the file, unless
+    /// its digest is verified besides or the reader accepts unpinned files.
     pub(crate) fn compare(&self, now: &Stat) -> Result<(), Difference> {
+        self.contradicted(now)?;
+        if self.digest.is_some() || self.rebound || self.accepts_unpinned || self.recognises(now) {
+            return Ok(());
+        }
+        Err(Difference::Unproven(if self.known.is_pinned() {
+            "its source no longer tells what was recorded of it".to_owned()
+        } else {
+            format!("it was never pinned: nothing is recorded of it that would show a change before {}", self.known.pinned_at)
+        }))
+    }
+
+    /// Whether `now`, which agrees with the record, tells something that only this state of the file has. A date counts without
+    /// the size, which answers with a part of a file may leave out.
+    fn recognises(&self, now: &Stat) -> bool {
+        let (known, now) = (&self.known, now.clone().bounded());
+        let is_dated = known.is_pinned() && known.modified.is_some() && now.modified.is_some();
+        (known.etag.is_some() && now.etag.is_some()) || (known.version.is_some() && now.version.is_some()) || is_dated
+    }
+
+    /// Fails if what the source tells now cannot be of the recorded file.
+    pub(crate) fn contradicted(&self, now: &Stat) -> Result<(), Difference> {
         let known = &self.known;
         if let (Some(was), Some(is)) = (known.size, now.size)
             && is < was
@@ -211,6 +348,11 @@ impl Expected {
         let now = Validator::seen(Stat { digest: None, ..now.clone() }, Timestamp::from_micros(i64::MAX));
         now.agrees_with(&known.clone().record(0, 0)).map_err(Difference::Changed)
     }
+}
+
+/// The hash of a locked digest, if one is locked; `Err` when it is of a kind that cannot be computed here.
+pub(crate) fn locked_hash(known: &Validator) -> Option<Result<HashAlgorithm>> {
+    known.digest.as_deref().map(|digest| parse_multihash(digest).map(|digest| digest.hash()))
 }
 
 /// The multihash of a digest, as a record holds it.

@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use firnline::{Access, Allow, Container, ErrorKind, VirtualOptions, file_url};
+use firnline::{
+    Access, Allow, Container, ErrorKind, FileState, Prefix, Remedy, Timestamp, Validator, VirtualOptions, WhyUnpinned, file_url,
+};
 use futures::TryStreamExt;
 
 use crate::support::{World, conflicts, key};
@@ -120,7 +122,9 @@ async fn a_reader_who_allows_nothing_gets_nothing_and_is_told_what_to_allow() {
     let snapshot = stranger.read("main").await.unwrap();
     let error = snapshot.get(&key("x")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    assert!(error.to_string().contains("add --allow file:///"), "{error}");
+    let Some(Remedy::Allow(place)) = error.remedy() else { panic!("{error:?}") };
+    assert!(url.starts_with(place.as_str()), "{place}");
+    assert!(!error.to_string().contains("--allow"), "the command line is named by the command: {error}");
     let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
     assert_eq!(files[0].url, url, "what a version depends on can be listed all the same");
 }
@@ -355,4 +359,154 @@ async fn a_file_is_not_pinned_to_a_state_that_is_too_short_for_older_references(
         session.commit("long enough").await.unwrap();
         assert!(world.repository.verify(firnline::VerifyScope::Everything).await.unwrap().findings.is_empty());
     }
+}
+
+#[tokio::test]
+async fn references_into_files_that_nothing_pins_are_listed_before_the_commit() {
+    let source = Source::new();
+    let url = source.write("a.nc", b"0123456789", 10);
+    let world = World::new().await;
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.set_virtual(&key("x/1"), "s3://elsewhere/b.nc", 0..5).await.unwrap();
+    let unpinned: Vec<_> = session.unpinned().unwrap().into_iter().map(|file| (file.url, file.why)).collect();
+    assert_eq!(unpinned, [(url.clone(), WhyUnpinned::NotAllowed), ("s3://elsewhere/b.nc".to_owned(), WhyUnpinned::NotAllowed)]);
+    session.commit("two files that nobody looked up").await.unwrap();
+
+    // A reader who may read the file is told before the bytes.
+    let reader = world.reopen(source.access.clone()).await;
+    let snapshot = reader.read("main").await.unwrap();
+    assert_eq!(snapshot.get(&key("x/0")).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
+    assert_eq!(snapshot.check_dependency(&files[0]).await.unwrap().state(), FileState::Unverifiable);
+    let place = format!("{}=unpinned", url.strip_suffix("a.nc").unwrap());
+    let accepting = world.reopen(Access::parse([place.as_str()]).unwrap()).await;
+    assert_eq!(accepting.read("main").await.unwrap().get(&key("x/0")).await.unwrap().unwrap().as_ref(), b"01234");
+
+    // Pinned by somebody who may look, and then never unpinned by one who may not.
+    let mut session = reader.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    assert!(session.unpinned().unwrap().is_empty());
+    session.commit("pinned").await.unwrap();
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 5..10).await.unwrap();
+    assert!(session.unpinned().unwrap().is_empty(), "the branch knows the file");
+    session.commit("another part of it").await.unwrap();
+    let snapshot = reader.read("main").await.unwrap();
+    assert_eq!(snapshot.get(&key("x/0")).await.unwrap().unwrap().as_ref(), b"56789");
+}
+
+#[tokio::test]
+async fn a_validator_that_no_reader_would_accept_is_refused_when_it_is_given() {
+    let world = World::new().await;
+    let now = Timestamp::from_micros(1_700_000_000_000_000);
+    let bare = Validator::staged_at(now);
+    for wrong in [
+        Validator { etag: Some(vec![b'x'; 257]), ..bare.clone() },
+        Validator { etag: Some(b"\"quoted\"".to_vec()), ..bare.clone() },
+        Validator { version: Some("v".repeat(257)), ..bare.clone() },
+        Validator { size: Some(1 << 63), ..bare.clone() },
+        Validator { digest: Some(vec![1, 2, 3]), ..bare.clone() },
+        Validator { modified: Some(Timestamp::from_micros(i64::MAX)), ..bare.clone() },
+    ] {
+        let mut options = VirtualOptions::default();
+        options.validator = Some(wrong);
+        let mut session = world.repository.write("main").await.unwrap();
+        let error = session.set_virtual_with(&key("x"), "s3://b/x", 0..5, &options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert_eq!(session.entry(&key("x")).await.unwrap(), None, "nothing is staged");
+    }
+}
+
+/// Lengths of references into files that nobody looked up are the word of the caller. Their sum is bounded by the format.
+#[tokio::test]
+async fn references_that_add_up_to_more_than_a_node_can_say_are_refused_by_the_commit() {
+    let world = World::new().await;
+    for urls in [["s3://b/x", "s3://b/x"], ["s3://b/x", "s3://b/y"]] {
+        let mut session = world.repository.write("main").await.unwrap();
+        for (n, url) in urls.into_iter().enumerate() {
+            session.set_virtual(&key(&format!("x/{n}")), url, 0..i64::MAX as u64 - 10).await.unwrap();
+        }
+        let error = session.commit("too much").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let snapshot = world.reopen(Access::default()).await.read("main").await.unwrap();
+        assert!(snapshot.list(&Prefix::all()).try_collect::<Vec<_>>().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn repin_by_url_or_prefix_takes_files_as_they_are_and_leaves_references_alone() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let (a, b) = (source.write("a.nc", b"0123456789", 10), source.write("b.nc", b"0123456789", 10));
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &a, 0..5).await.unwrap();
+    session.set_virtual(&key("x/1"), &a, 5..10).await.unwrap();
+    session.set_virtual(&key("y"), &b, 0..5).await.unwrap();
+    let first = session.commit("pinned").await.unwrap();
+    source.write("a.nc", b"abcdefghijk", 5);
+    let error = first.get(&key("x/0")).await.unwrap_err();
+    assert_eq!(error.remedy(), Some(&Remedy::Repin(a.clone())), "{error:?}");
+
+    let mut session = world.repository.write("main").await.unwrap();
+    let directory = a.strip_suffix("/a.nc").unwrap();
+    let repinned = session.repin(&[directory]).await.unwrap();
+    assert_eq!(repinned.iter().map(|file| file.url.as_str()).collect::<Vec<_>>(), [a.as_str()], "b.nc is as it was");
+    assert!(repinned[0].differences().starts_with("size 10 → 11, modified "), "{}", repinned[0].differences());
+    let second = session.commit("repinned").await.unwrap();
+    assert_eq!(second.commit().manifest, first.commit().manifest, "references stay as they are");
+    assert_eq!(second.get(&key("x/1")).await.unwrap().unwrap().as_ref(), b"fghij");
+
+    let mut session = world.repository.write("main").await.unwrap();
+    assert!(session.repin(&[a.as_str()]).await.unwrap().is_empty());
+    assert_eq!(session.commit("nothing to do").await.unwrap().id(), second.id());
+    let mut session = world.repository.write("main").await.unwrap();
+    assert_eq!(session.repin(&["file:///nowhere/"]).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    // A file that is too short for its references now.
+    source.write("a.nc", b"0123456", 3);
+    session.repin(&[a.as_str()]).await.unwrap();
+    let failed = session.commit("cut short").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Invalid, "{failed}");
+}
+
+#[tokio::test]
+async fn repinning_while_another_writer_adds_a_reference_to_the_old_state_conflicts() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"0123456789", 10);
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
+    session.commit("pinned").await.unwrap();
+    let mut theirs = world.repository.write("main").await.unwrap();
+    theirs.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
+    let mut mine = world.repository.write("main").await.unwrap();
+    source.write("a.nc", b"abcdefghijk", 5);
+    mine.repin(&[url.as_str()]).await.unwrap();
+    theirs.commit("another reference").await.unwrap();
+    let failed = mine.commit("repinned").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Conflict, "{failed}");
+}
+
+#[tokio::test]
+async fn what_a_commit_would_change_is_counted_against_its_base() {
+    let world = World::new().await;
+    let mut session = world.repository.write("main").await.unwrap();
+    for n in 0..5 {
+        session.set(&key(&format!("d/{n}")), format!("{n}")).await.unwrap();
+    }
+    session.set(&key("e"), "kept").await.unwrap();
+    session.commit("six keys").await.unwrap();
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set(&key("new"), "1").await.unwrap();
+    session.set(&key("gone"), "1").await.unwrap();
+    session.delete(&key("gone")).await.unwrap();
+    session.set(&key("e"), "kept").await.unwrap();
+    session.delete_prefix(&Prefix::new("d").unwrap());
+    session.set(&key("d/1"), "1").await.unwrap();
+    session.set(&key("d/2"), "other").await.unwrap();
+    session.delete_prefix(&Prefix::new("zz").unwrap());
+    session.set_virtual(&key("v"), "s3://b/x", 0..5).await.unwrap();
+    let changes = session.changes().await.unwrap();
+    assert_eq!((changes.set, changes.pointed, changes.deleted, changes.unchanged), (2, 1, 3, 2));
 }

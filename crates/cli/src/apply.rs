@@ -1,8 +1,8 @@
 //! `firn apply`: many changes, one commit or one for every part.
 //!
-//! Every line of standard input is one operation; they are staged in their order, so that later ones override earlier
-//! ones. Empty lines are passed over. Nothing is committed unless every line is understood and can be staged, except with
-//! `--commit-every`: then an error says which lines are committed, and from which to go on.
+//! Every line of standard input is one operation, a JSON object; they are staged in their order, so that later ones override
+//! earlier ones. Empty lines are passed over. Nothing is committed unless every line is understood and can be staged, except
+//! with `--commit-every`: then an error says which lines are committed, and from which to go on.
 //!
 //! ```json
 //! {"op": "put", "key": "air/zarr.json", "text": "{}"}
@@ -12,7 +12,10 @@
 //! {"op": "delete", "prefix": "old/"}
 //! ```
 //!
-//! Deleting a key that does not exist is an error, deleting an empty prefix is none.
+//! Deleting a key that does not exist is an error; deleting a prefix without keys is not.
+//!
+//! A reference into a file that cannot be looked up, because its place is not allowed, is committed without a pin, and
+//! standard error says so.
 
 use clap::Args;
 use serde::Deserialize;
@@ -23,7 +26,7 @@ use super::args::{CommitArgs, Deletes, Done};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::parts::{Every, Parts};
-use firnline::{Amount, Error, Key, Prefix, Progress, Result, WriteSession};
+use firnline::{Amount, Error, Key, Prefix, Progress, Result, StagedChanges, WriteSession};
 
 /// The longest line, in bytes.
 const MAX_LINE: u64 = 64 << 20;
@@ -69,7 +72,12 @@ enum Operation {
 pub(super) struct Counts {
     put: u64,
     pointed: u64,
+    /// Keys; while a part is staged, operations.
     deleted: u64,
+    /// Keys that were set to what they hold already, where that is counted.
+    unchanged: u64,
+    /// Whether a prefix was deleted, so that operations do not tell how many keys are.
+    prefixes: bool,
 }
 
 impl Apply {
@@ -82,6 +90,8 @@ impl Apply {
             Err(e) => return parts.finish(context, &self.commit.branch, Err(e)),
         };
         if self.commit_every.is_none() {
+            parts.unpinned.tell(context, &session)?;
+            let counts = if self.commit.dry_run || counts.prefixes { Counts::of(&session.changes().await?) } else { counts };
             let done = Done { message: counts.message(), counts: counts.words(), deletes: Deletes::any(counts.deleted) };
             return self.commit.commit(context, session, done).await;
         }
@@ -137,14 +147,21 @@ async fn wait_until(due: Option<Instant>) {
 }
 
 impl Counts {
+    /// What a commit of a session would change.
+    fn of(changes: &StagedChanges) -> Self {
+        let StagedChanges { set, pointed, deleted, unchanged, .. } = *changes;
+        Self { put: set, pointed, deleted, unchanged, prefixes: false }
+    }
+
     /// How many operations are staged.
     pub(super) fn total(&self) -> u64 {
         self.put + self.pointed + self.deleted
     }
 
     pub(super) fn words(&self) -> String {
-        let Self { put, pointed, deleted } = self;
-        format!("{put} put, {pointed} virtual, {deleted} deleted")
+        let Self { put, pointed, deleted, unchanged, .. } = self;
+        let unchanged = if *unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() };
+        format!("{put} put, {pointed} virtual, {deleted} deleted{unchanged}")
     }
 
     pub(super) fn message(&self) -> String {
@@ -180,6 +197,7 @@ impl Counts {
             Operation::DeletePrefix(prefix) => {
                 session.delete_prefix(&prefix);
                 self.deleted += 1;
+                self.prefixes = true;
             }
         }
         Ok(())
@@ -197,7 +215,20 @@ async fn next_line(input: &mut (impl AsyncBufRead + Unpin), number: u64) -> Resu
     Ok((read > 0).then_some(line))
 }
 
+/// Refuses bytes that cannot be a JSON object in UTF-8, with the reason where it is a known one.
+fn check_object(line: &[u8]) -> Result<()> {
+    let wrong = |why: &str| Err(Error::invalid(why));
+    match line {
+        [0xef, 0xbb, 0xbf, ..] => wrong("begins with a byte order mark (BOM); write UTF-8 without one"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => wrong("begins with a byte order mark (BOM) of UTF-16; write UTF-8 without one"),
+        _ if line.trim_ascii_start().first() != Some(&b'{') => wrong("is no operation: an operation is a JSON object"),
+        _ => Ok(()),
+    }
+}
+
 fn parse(line: &[u8]) -> Result<Operation> {
+    // The deserialiser would also take an array of all fields.
+    check_object(line)?;
     let line: Line = serde_json::from_slice(line).map_err(|e| Error::invalid("is no operation").caused_by(e))?;
     let key = |text: Option<String>| Key::new(text.ok_or_else(|| Error::invalid("has no field \"key\""))?);
     match line {
@@ -237,7 +268,7 @@ mod tests {
         assert_eq!(parse(br#"{"op":"put","key":"a","text":"x"}"#).unwrap(), Operation::PutText(key("a"), "x".to_owned()));
         assert_eq!(parse(br#"{"op":"put","key":"a","file":"x"}"#).unwrap(), Operation::PutFile(key("a"), "x".to_owned()));
         assert_eq!(parse(br#"{"op":"delete","prefix":"a/"}"#).unwrap(), Operation::DeletePrefix(Prefix::new("a").unwrap()));
-        let bad: [&[u8]; 10] = [
+        let bad: [&[u8]; 14] = [
             br#"{"op":"put","key":"a"}"#,
             br#"{"op":"put","key":"a","text":"x","file":"y"}"#,
             br#"{"op":"put","text":"x"}"#,
@@ -248,9 +279,15 @@ mod tests {
             br#"{"op":"copy","key":"a"}"#,
             br#"{"op":"put","key":"a","text":"x","mode":1}"#,
             b"[]",
+            // An array in the order of the fields was once taken for the object.
+            br#"["delete","a",null,null,null,null,null,null]"#,
+            b"\xef\xbb\xbf{\"op\":\"delete\",\"key\":\"a\"}",
+            b"\xff\xfe{\0",
+            b"null",
         ];
         for line in bad {
             assert_eq!(parse(line).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{}", String::from_utf8_lossy(line));
         }
+        assert!(parse(bad[11]).unwrap_err().to_string().contains("BOM"));
     }
 }

@@ -14,7 +14,8 @@ const SHOWN: usize = 8;
 
 const REPOSITORY: &str = "The repository: a path, file://, s3://, gs://, az:// or http(s):// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
 const ALLOW: &str = "Read external files below this URL; =env: with the credentials of the environment; =private: also at \
-addresses that are not public; may be repeated [also: FIRN_ALLOW, separated by spaces or commas]";
+addresses that are not public; =unpinned: also files of which nothing is recorded that would show a change; may be repeated \
+[also: FIRN_ALLOW, separated by spaces or commas, which names write as %20 and %2C]";
 
 /// What every verb takes.
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ addresses that are not public; may be repeated [also: FIRN_ALLOW, separated by s
 pub(super) struct Global {
     #[arg(short = 'R', long = "repository", value_name = "URL", global = true, help = REPOSITORY)]
     pub(super) place: Option<String>,
-    #[arg(long, value_name = "URL_PREFIX[=CREDENTIALS]", global = true, help = ALLOW)]
+    #[arg(long, value_name = "URL_PREFIX[=WORDS]", global = true, help = ALLOW)]
     pub(super) allow: Vec<String>,
     /// Write also to a network or FUSE file system, where commits can be lost
     #[arg(long, global = true)]

@@ -4,7 +4,7 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use super::failure::{Stop, Verdict};
+use super::failure::{Stop, Verdict, advised};
 use super::locate::Context;
 use super::output::Show;
 use super::value::Pin;
@@ -28,22 +28,26 @@ impl Deps {
         let repository = context.open_to_read().await?;
         let snapshot = context.snapshot(&repository, &self.revision).await?;
         let found: Vec<Dependency> = snapshot.dependencies().try_collect().await?;
-        let mut rows: Vec<Row> = found.iter().map(Row::of).collect();
+        let mut rows: Vec<DependencyRow> = found.iter().map(DependencyRow::of).collect();
         let mut verdict = Verdict::Fine;
         if self.check {
             let states = stream::iter(&found).map(|file| snapshot.check_dependency(file)).buffered(ASKED);
-            for (row, state) in rows.iter_mut().zip(states.try_collect::<Vec<_>>().await?) {
-                if state != FileState::Unchanged {
+            for (row, check) in rows.iter_mut().zip(states.try_collect::<Vec<_>>().await?) {
+                if check.state() != FileState::Unchanged {
                     verdict = Verdict::Found;
                 }
-                row.detail = Some(state.message().to_owned()).filter(|detail| !detail.is_empty());
-                row.state = Some(state.word());
+                row.detail = check.problem().map(advised);
+                row.state = Some(check.state().word());
             }
         }
         context.out.table(["FILE", "REFS", "BYTES", "SIZE", "MODIFIED", "PINNED", "STATE"], &rows, |row| {
             let known = |known: Option<String>| known.unwrap_or_else(|| "-".to_owned());
-            let racy = if row.pin.racy { "racy" } else { "" };
-            let state = [row.state.unwrap_or(racy), row.detail.as_deref().unwrap_or_default()].join(" ");
+            let known_state = match row.pin {
+                Pin { pinned: false, .. } => "unpinned",
+                Pin { racy: true, .. } => "racy",
+                _ => "",
+            };
+            let state = [row.state.unwrap_or(known_state), row.detail.as_deref().unwrap_or_default()].join(" ");
             let (refs, bytes, size) = (row.refs.to_string(), row.bytes.to_string(), known(row.pin.size.map(|n| n.to_string())));
             [row.url.clone(), refs, bytes, size, known(row.pin.modified.clone()), row.pin.pinned_at.clone(), state.trim().to_owned()]
         })?;
@@ -53,7 +57,7 @@ impl Deps {
 
 /// An external file. What is not known of it is null.
 #[derive(Debug, Serialize)]
-struct Row {
+struct DependencyRow {
     url: String,
     container: String,
     /// The arguments for the container's template.
@@ -72,9 +76,9 @@ struct Row {
     detail: Option<String>,
 }
 
-impl Row {
+impl DependencyRow {
     fn of(found: &Dependency) -> Self {
-        let Dependency { file, url, record } = found;
+        let Dependency { file, url, record, .. } = found;
         Self {
             url: url.clone(),
             container: file.container().to_owned(),
@@ -88,7 +92,7 @@ impl Row {
     }
 }
 
-impl Show for Row {
+impl Show for DependencyRow {
     fn text(&self) -> String {
         self.url.clone()
     }

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::output::{Format, complain, complain_json, printable};
-use firnline::{CommitError, Error, ErrorKind, Pending};
+use super::output::{Format, complain, complain_json};
+use firnline::{CommitError, Error, ErrorKind, Pending, Remedy, printable_line};
 
 /// How a command that did what it was asked ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +80,13 @@ pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode 
         Err(Stop::Failed(error)) => (error, None),
         Err(Stop::Commit(failed)) => (failed.error(), Some(failed)),
     };
-    let message = error.to_string();
+    let message = advised(error);
     let because = causes(error);
     match format {
         Format::Text => {
-            complain(&format!("firn: {}: {}", error.kind().word(), printable(&message)));
+            complain(&format!("firn: {}: {}", error.kind().word(), printable_line(&message)));
             for cause in because {
-                complain(&format!("  because {}", printable(&cause)));
+                complain(&format!("  because {}", printable_line(&cause)));
             }
         }
         Format::Json => {
@@ -103,6 +103,15 @@ pub(super) fn usage(told: &clap::Error) -> ExitCode {
     // Nothing can be done about a stream that cannot be written.
     let _ = told.print();
     ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(USAGE))
+}
+
+/// The message of an error, and the option or command that helps where the library knows a remedy.
+pub(super) fn advised(error: &Error) -> String {
+    match error.remedy() {
+        Some(Remedy::Allow(entry)) => format!("{error}; add --allow {entry}"),
+        Some(Remedy::Repin(url)) => format!("{error}; if the file as it is now is meant, pin it anew with: firn repin {url}"),
+        _ => error.to_string(),
+    }
 }
 
 /// What led to an error, each cause once: many errors print their cause as a part of themselves.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::args::Global;
 use super::output::{Format, Loudness, Output, Show};
 use firnline::storage::NetworkFileSystems;
-use firnline::{Access, Error, OpenOptions, Repository, Result, Revision, Snapshot};
+use firnline::{Access, Allow, Error, OpenOptions, Repository, Result, Revision, Snapshot};
 
 use serde::Serialize;
 
@@ -80,9 +80,12 @@ impl Context {
     }
 
     fn access(&self) -> Result<Access> {
-        let variable = env::var(ALLOW).unwrap_or_default();
-        let from_environment = variable.split([',', ' ', '\t', '\n']).filter(|part| !part.is_empty());
-        Access::parse(self.global.allow.iter().map(String::as_str).chain(from_environment))
+        let given = self.global.allow.iter().map(|entry| entry.parse::<Allow>()).collect::<Result<Vec<_>>>()?;
+        let variable = env::var_os(ALLOW).unwrap_or_default();
+        let variable =
+            variable.to_str().ok_or_else(|| Error::invalid(format!("{ALLOW} is not UTF-8; write its places percent-encoded")))?;
+        let from_environment = Access::parse_list(variable).map_err(|e| e.context(ALLOW))?;
+        Ok(Access::new(given.into_iter().chain(from_environment)))
     }
 }
 

@@ -33,6 +33,7 @@ mod parts;
 mod progress;
 mod put;
 mod refs;
+mod repin;
 mod reset;
 mod rm;
 mod settle;
@@ -40,6 +41,7 @@ mod show;
 mod stat;
 mod stats;
 mod tag;
+mod unpinned;
 mod value;
 mod verify;
 
@@ -116,6 +118,8 @@ enum Verb {
     Moves(moves::Moves),
     /// List the external files that a snapshot depends on.
     Deps(deps::Deps),
+    /// Commit the state in which external files are now, in place of what is recorded of them.
+    Repin(repin::Repin),
     /// Read again and check everything that a snapshot holds.
     Verify(verify::Verify),
     /// Try out what a place does that a repository relies on.
@@ -186,6 +190,7 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Reset(verb) => Box::pin(verb.run(context)).await,
         Verb::Moves(verb) => Box::pin(verb.run(context)).await,
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
+        Verb::Repin(verb) => Box::pin(verb.run(context)).await,
         Verb::Verify(verb) => Box::pin(verb.run(context)).await,
         Verb::Doctor(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::Global;
 use super::failure::{Stop, Verdict};
 use super::progress::Bar;
-use firnline::Error;
+use firnline::{Error, is_unprintable, printable, printable_line};
 
 /// For whom standard output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Output {
         match self.format {
             Format::Text => self.line(&printable(&item.text())),
             Format::Json => {
-                let json = serde_json::to_string(item).map_err(|e| Error::internal("a row cannot be printed").caused_by(e))?;
+                let json = json(item).map_err(|e| Error::internal("a row cannot be printed").caused_by(e))?;
                 self.line(&json)
             }
         }
@@ -103,13 +103,14 @@ impl Output {
         if self.format == Format::Json || rows.is_empty() {
             return rows.iter().try_for_each(|row| self.show(row));
         }
-        let lines: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+        let rows = rows.iter().map(|row| cells(row).map(|cell| printable_line(&cell).into_owned()));
+        let lines: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
         let width = |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
         let widths: Vec<_> = (0..N).map(width).collect();
         for cells in &lines {
             let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
             let line = padded.collect::<Vec<_>>().join("  ");
-            self.line(&printable(line.trim_end()))?;
+            self.line(line.trim_end())?;
         }
         Ok(())
     }
@@ -149,7 +150,7 @@ impl Output {
     /// Says on standard error what everybody must know.
     pub(super) fn say(&self, text: &str) {
         self.aside(|| match self.format {
-            Format::Text => complain(&format!("firn: {}", printable(text))),
+            Format::Text => complain(&format!("firn: {}", printable_line(text))),
             Format::Json => complain_json(&serde_json::json!({ "note": text })),
         });
     }
@@ -157,7 +158,7 @@ impl Output {
     /// Says on standard error something that programs read too.
     pub(super) fn say_item(&self, item: &impl Show) {
         self.aside(|| match self.format {
-            Format::Text => complain(&format!("firn: {}", printable(&item.text()))),
+            Format::Text => complain(&format!("firn: {}", printable_line(&item.text()))),
             Format::Json => complain_json(item),
         });
     }
@@ -187,23 +188,35 @@ pub(super) fn complain(line: &str) {
 
 /// Writes one object to standard error.
 pub(super) fn complain_json(item: &impl Serialize) {
-    if let Ok(json) = serde_json::to_string(item) {
+    if let Ok(json) = json(item) {
         complain(&json);
     }
 }
 
-/// Text with control characters escaped, except line breaks and tabs: what a repository holds was written by others,
-/// and must not drive a terminal.
-pub(super) fn printable(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && !matches!(c, '\n' | '\t') {
-            clean.extend(c.escape_default());
-        } else {
-            clean.push(c);
+/// An object as one line of JSON in which every unprintable character is an escape: the same value to a program, and harmless
+/// to a terminal.
+fn json(item: &impl Serialize) -> serde_json::Result<String> {
+    let mut out = Vec::new();
+    item.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Escaping))?;
+    String::from_utf8(out).map_err(serde::ser::Error::custom)
+}
+
+/// Compact JSON whose strings hold no unprintable character.
+struct Escaping;
+
+impl serde_json::ser::Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unprintable(*c)) {
+            let (before, after) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = after.strip_prefix(c).unwrap_or_default();
         }
+        writer.write_all(rest.as_bytes())
     }
-    clean
 }
 
 /// A count with its noun: `1 file`, `2 files`.
@@ -213,10 +226,22 @@ pub(super) fn count(n: u64, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn text_of_others_cannot_drive_a_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\tc\nd\u{9b}"), "a\\u{1b}[31mb\tc\nd\\u{9b}");
+    proptest! {
+        /// Text from a repository or a server cannot drive a terminal through JSON either, and stays the same text.
+        #[test]
+        fn json_holds_no_unprintable_character_and_the_same_text(
+            text in any::<String>(),
+            hidden in prop::sample::select(vec!['\u{0}', '\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{e0041}', '\n', '"']),
+        ) {
+            let text = format!("{hidden}{text}{hidden}");
+            let line = json(&serde_json::json!({ &text: [&text] })).unwrap();
+            prop_assert!(!line.chars().any(is_unprintable), "{line:?}");
+            let back: serde_json::Value = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!(back[&text][0].as_str(), Some(text.as_str()));
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::args::CommitArgs;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::{Show, count};
+use super::unpinned::UnpinnedPlaces;
 use firnline::{Committed, SnapshotId, WriteSession};
 
 /// When a part is committed.
@@ -56,11 +57,24 @@ pub(super) struct Parts {
     /// Lines whose operations are committed.
     committed: u64,
     deletes: bool,
+    /// Which unpinned files have been told.
+    pub(super) unpinned: UnpinnedPlaces,
 }
 
 impl Parts {
     pub(super) fn new(every: Option<Every>) -> Self {
-        Self { every, base: None, last: None, is_alone: true, lines: 0, started: None, commits: 0, committed: 0, deletes: false }
+        Self {
+            every,
+            base: None,
+            last: None,
+            is_alone: true,
+            lines: 0,
+            started: None,
+            commits: 0,
+            committed: 0,
+            deletes: false,
+            unpinned: UnpinnedPlaces::default(),
+        }
     }
 
     /// Whether a part with these operations is large enough.
@@ -88,6 +102,7 @@ impl Parts {
         if counts.total() == 0 {
             return Ok(());
         }
+        self.unpinned.tell(context, &session)?;
         let options = args.options_of_part(counts.message(), self.commits + 1)?;
         let Committed { snapshot, is_new, settled, .. } = session.commit_settling(options).await?;
         self.committed = self.lines;

@@ -29,7 +29,7 @@ impl Value {
         Ok(Self::with_url(entry, url))
     }
 
-    /// The value of an entry that lies at `url`, if others keep it.
+    /// The value of an entry, with the URL of its file if it is virtual.
     pub(super) fn with_url(entry: &Entry, url: Option<String>) -> Self {
         let (id, offset) = match entry {
             Entry::Inline(_) => (None, None),
@@ -60,6 +60,8 @@ pub(super) struct Pin {
     pub(super) size: Option<u64>,
     pub(super) modified: Option<String>,
     pub(super) pinned_at: String,
+    /// Whether enough is recorded to notice a change.
+    pub(super) pinned: bool,
     /// Whether it had changed so shortly before it was pinned that another change may not show in its date.
     pub(super) racy: bool,
     etag: Option<String>,
@@ -70,12 +72,13 @@ pub(super) struct Pin {
 
 impl Pin {
     pub(super) fn of(validator: Validator) -> Self {
-        let racy = validator.is_racy();
+        let (pinned, racy) = (validator.is_pinned(), validator.is_racy());
         let Validator { size, modified, etag, version, digest, pinned_at } = validator;
         Self {
             size,
             modified: modified.map(|time| time.to_string()),
             pinned_at: pinned_at.to_string(),
+            pinned,
             racy,
             etag: etag.map(|etag| String::from_utf8_lossy(&etag).into_owned()),
             version,
@@ -92,6 +95,7 @@ impl Pin {
         let digest = self.digest.as_ref().map(|digest| format!("digest {digest}"));
         let racy = self.racy.then(|| "racy".to_owned());
         let known = [size, modified, etag, version, digest, racy].into_iter().flatten();
-        known.chain([format!("pinned {}", self.pinned_at)]).collect::<Vec<_>>().join(", ")
+        let since = if self.pinned { "pinned" } else { "not pinned, only known to be unmodified since" };
+        known.chain([format!("{since} {}", self.pinned_at)]).collect::<Vec<_>>().join(", ")
     }
 }

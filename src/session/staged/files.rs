@@ -15,16 +15,43 @@ use crate::virtuals::Validator;
 pub(crate) struct StagedFile {
     /// How its state will be recognised.
     pub(crate) validator: Validator,
-    /// Its length in bytes as far as anybody knows: ranges past it are refused.
+    /// Its length in bytes where it is known: ranges past it are refused.
     pub(crate) size: Option<u64>,
     /// Whether the validator replaces one that the branch already has for the file.
     pub(crate) repin: bool,
+    /// Whether it does so although no reference into the file is staged.
+    pub(crate) by_itself: bool,
+    /// Why neither the validator nor the branch pins the file; `None` when one of them does.
+    pub(crate) unpinned: Option<WhyUnpinned>,
+}
+
+/// Why nothing is recorded of a file that would show a change of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum WhyUnpinned {
+    /// The place is not allowed, so the file was not looked up.
+    NotAllowed,
+    /// This build, or this reader, cannot ask the source.
+    NotReadable,
+    /// The source, or the caller, tells neither a digest, nor an `ETag`, nor a version, nor size and date together.
+    NothingTold,
+}
+
+impl WhyUnpinned {
+    /// The reason in words, as the end of a sentence about the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotAllowed => "its place is not allowed",
+            Self::NotReadable => "it cannot be read here",
+            Self::NothingTold => "its source tells too little",
+        }
+    }
 }
 
 impl StagedFile {
     /// What a record says of a file.
     pub(crate) fn of(record: &VirtualFile) -> Self {
-        Self { validator: Validator::of(record), size: record.size, repin: false }
+        Self { validator: Validator::of(record), size: record.size, repin: false, by_itself: false, unpinned: None }
     }
 
     /// Refuses a range past the end of the file at `url`, and a file that was modified after it was scanned for ranges.
@@ -50,7 +77,8 @@ impl StagedFile {
         let agreed = self.validator.agrees_with(&new.validator.clone().record(0, 0));
         agreed.map_err(|why| Error::source_changed(format!("file {file} changed while it was being staged: {why}")))?;
         let validator = self.validator.clone().joined(new.validator);
-        Ok(Self { validator, size: self.size.or(new.size), repin: self.repin })
+        let unpinned = self.unpinned.and(new.unpinned).filter(|_| !validator.is_pinned());
+        Ok(Self { validator, size: self.size.or(new.size), repin: self.repin, by_itself: self.by_itself, unpinned })
     }
 }
 

@@ -26,6 +26,7 @@ use crate::key::{MapKey, Prefix};
 use crate::scratch::Scratch;
 
 pub(crate) use files::StagedFile;
+pub use files::WhyUnpinned;
 pub(crate) use merge::StagedEdits;
 pub(crate) use moves::Moves;
 
@@ -247,10 +248,15 @@ impl Staged {
         self.files.get(file).map_or(Ok(new.clone()), |old| old.joined(file, new))
     }
 
-    /// The files into which staged entries point; one whose entries were staged over again is no business of the commit.
-    /// Reads everything that is staged.
+    /// The files that are pinned anew by themselves.
+    pub(crate) fn repinned(&self) -> impl Iterator<Item = (&FileKey, &StagedFile)> {
+        self.files.iter().filter(|(_, known)| known.by_itself)
+    }
+
+    /// The files into which staged entries point, and those that are pinned anew by themselves. A file whose entries were
+    /// staged over again is not among them. Reads everything that is staged.
     pub(crate) fn files_in_use(&self) -> Result<BTreeMap<&FileKey, &StagedFile>> {
-        let mut used = BTreeMap::new();
+        let mut used: BTreeMap<_, _> = self.repinned().collect();
         let mut last = None;
         let mut edits = self.edits(None)?;
         while let Some((_, entry)) = edits.next()? {

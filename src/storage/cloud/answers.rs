@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::DateTime;
 use futures::StreamExt as _;
 use http_body::{Body, Frame};
 use object_store::ClientOptions;
@@ -20,6 +19,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::storage::outside::address::{self, PublicOnly};
 use crate::storage::outside::header;
+use crate::storage::tls::{self, Certificates};
 use crate::time::Timestamp;
 
 /// How often a server that is only read is asked when no connection comes about.
@@ -53,8 +53,7 @@ impl Answers {
     }
 
     fn note(&self, date: &str) {
-        if let Ok(date) = DateTime::parse_from_rfc2822(date) {
-            let date = Timestamp::from_micros(date.timestamp_micros());
+        if let Some(date) = header::parse_date(date) {
             *self.dated.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, Instant::now()));
         }
     }
@@ -74,26 +73,21 @@ impl Connector {
     /// A client for `endpoint`, and for whoever gives out credentials unless it `asks_nobody_else`, whose requests may stand
     /// still for `patience`, and go to public addresses only if told so.
     pub(super) fn new(endpoint: Option<&url::Url>, asks_nobody_else: bool, patience: Duration, public_only: bool) -> Result<Self> {
-        // Only the first in a process counts; where an application has chosen a provider, that one stays.
-        let _chosen_already = rustls::crypto::ring::default_provider().install_default();
+        // Without encryption there is nothing to look up among the certificates of the system.
+        let is_plain = endpoint.is_some_and(|endpoint| endpoint.scheme() == "http") && asks_nobody_else;
         let mut client = reqwest::Client::builder()
             .user_agent(concat!("firnline/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .read_timeout(patience);
-        if let Some(endpoint) = endpoint {
-            if endpoint.scheme() == "http" && asks_nobody_else {
-                // Without encryption there is nothing to look up among the certificates of the system.
-                client = client.tls_certs_only([]);
-            }
-            if is_loopback(endpoint) {
-                client = client.no_proxy();
-            }
+        if endpoint.is_some_and(is_loopback) {
+            client = client.no_proxy();
         }
         if public_only {
             // A proxy would connect in our place, and to any address.
             client = client.no_proxy().dns_resolver(Arc::new(PublicOnly));
         }
+        let client = client.tls_backend_preconfigured(tls::config(if is_plain { Certificates::Nothing } else { Certificates::System })?);
         let client = client.build().map_err(|e| Error::unsupported("no HTTP client can be made on this machine").caused_by(e))?;
         Ok(Self { client, answers: Arc::default(), patience, gives_up_early: false })
     }

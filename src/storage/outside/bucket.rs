@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 
-use super::{Answer, Condition, Facts, Grant, Unanswered, What, address, header};
+use super::{Answer, Condition, FileFacts, Grant, Unanswered, What, address, header};
 use crate::error::{Error, Result};
 use crate::storage::cloud::client;
 use crate::storage::cloud::place::CloudPlace;
@@ -74,7 +74,7 @@ impl Buckets {
             options.range = Some(GetRange::Bounded(range.clone()));
         }
         let found = store.get_opts(&path, options).await.map_err(unanswered)?;
-        let facts = Facts {
+        let facts = FileFacts {
             size: Some(found.meta.size),
             modified: Some(Timestamp::from_micros(found.meta.last_modified.timestamp_micros())),
             etag: found.meta.e_tag.as_ref().and_then(|etag| header::strong_etag(etag.as_bytes())),

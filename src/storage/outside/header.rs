@@ -1,20 +1,19 @@
 //! What the headers of requests and answers say.
 
-use chrono::{DateTime, Utc};
+use std::time::{Duration, SystemTime};
 
-use super::Facts;
+use super::FileFacts;
 use crate::time::Timestamp;
 
 /// A moment as a header has it, to the second before it; `None` for years that no header can name.
 pub(super) fn date(moment: Timestamp) -> Option<String> {
-    let seconds = moment.micros().div_euclid(1_000_000);
-    let date = DateTime::<Utc>::from_timestamp(seconds, 0).filter(|_| (0..=253_402_300_799).contains(&seconds))?;
-    Some(date.format("%a, %d %b %Y %H:%M:%S GMT").to_string())
+    let seconds = u64::try_from(moment.micros().div_euclid(1_000_000)).ok().filter(|_| moment <= Timestamp::MAX)?;
+    Some(httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
-pub(super) fn parse_date(text: &str) -> Option<Timestamp> {
-    let date = DateTime::parse_from_rfc2822(text).ok()?;
-    Some(Timestamp::from_micros(date.timestamp_micros()))
+/// The moment that a header names, in any of the three forms of RFC 9110; `None` for what is no date after 1969.
+pub(in crate::storage) fn parse_date(text: &str) -> Option<Timestamp> {
+    httpdate::parse_http_date(text).ok().map(Timestamp::from_system)
 }
 
 /// A strong `ETag` without its quotes; weak ones say nothing of bytes. Some servers leave the quotes out.
@@ -46,9 +45,14 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// What the headers of an answer tell of the file, but its size.
-pub(super) fn facts<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> Facts {
+pub(super) fn facts<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> FileFacts {
     let text = |name: &str| header(name).and_then(|value| std::str::from_utf8(value).ok());
-    Facts { size: None, modified: text("last-modified").and_then(parse_date), etag: header("etag").and_then(strong_etag), version: None }
+    FileFacts {
+        size: None,
+        modified: text("last-modified").and_then(parse_date),
+        etag: header("etag").and_then(strong_etag),
+        version: None,
+    }
 }
 
 #[cfg(test)]
@@ -62,7 +66,12 @@ mod tests {
         assert_eq!(parse_date(&date(moment).unwrap()), Some(Timestamp::from_micros(1_717_200_000_000_000)));
         assert_eq!(date(Timestamp::from_micros(-1)), None);
         assert_eq!(date(Timestamp::from_micros(i64::MAX)), None);
-        assert_eq!(parse_date("yesterday"), None);
+        assert_eq!(parse_date("Saturday, 01-Jun-24 00:00:00 GMT"), Some(Timestamp::from_micros(1_717_200_000_000_000)));
+        for wrong in
+            ["", "yesterday", "0", "Sat, 01 Jun 1924 00:00:00 GMT", "Sat, 01 Jun 12024 00:00:00 GMT", "Sat, 99 Jun 2024 00:00:00 GMT"]
+        {
+            assert_eq!(parse_date(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(crate) struct Condition {
 
 /// What an answer tells of the file besides its bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Facts {
+pub(crate) struct FileFacts {
     pub(crate) size: Option<u64>,
     pub(crate) modified: Option<Timestamp>,
     /// A strong one, without its quotes.
@@ -72,7 +72,7 @@ pub(crate) struct Facts {
 
 /// An answer that is about the file.
 pub(crate) struct Answer {
-    pub(crate) facts: Facts,
+    pub(crate) facts: FileFacts,
     /// Where in the file the first byte of the body lies.
     pub(crate) start: u64,
     /// What is yet to come of the bytes, in order.

@@ -13,6 +13,7 @@ use super::address::{self, PublicOnly};
 use super::{Answer, Condition, Grant, Unanswered, What, header};
 use crate::error::{Error, Result};
 use crate::storage::cloud::answers::{address_in, is_loopback};
+use crate::storage::tls::{self, Certificates};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -66,8 +67,6 @@ impl Web {
         if let Some(client) = slot.get() {
             return Ok(client.clone());
         }
-        // Only the first in a process counts; where an application has chosen a provider, that one stays.
-        let _chosen_already = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
             .user_agent(concat!("firnline/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -75,10 +74,8 @@ impl Web {
             .no_proxy()
             .connect_timeout(CONNECT.min(self.patience))
             .read_timeout(self.patience);
-        if !is_secure {
-            // Without encryption there is nothing to look up among the certificates of the system.
-            builder = builder.tls_certs_only([]);
-        }
+        // Without encryption there is nothing to look up among the certificates of the system.
+        builder = builder.tls_backend_preconfigured(tls::config(if is_secure { Certificates::System } else { Certificates::Nothing })?);
         if !private {
             builder = builder.dns_resolver(std::sync::Arc::new(PublicOnly));
         }

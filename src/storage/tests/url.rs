@@ -47,6 +47,20 @@ fn bytes_that_are_not_utf8_make_a_path_too() {
     assert_eq!(path.as_os_str().as_bytes(), b"/\xff");
 }
 
+/// One rule with external files: decoded, and the literal spelling where only that exists.
+#[test]
+fn a_file_url_is_decoded_unless_only_its_literal_path_exists() {
+    let base = tempfile::tempdir().unwrap();
+    let parsed = |name: &str| Place::parse(&format!("file://{}/{name}", base.path().display())).unwrap();
+    let directory = |name: &str| Place::Directory(base.path().join(name));
+    assert_eq!(parsed("my%20repo"), directory("my repo"), "neither exists yet");
+    std::fs::create_dir(base.path().join("my%20repo")).unwrap();
+    assert_eq!(parsed("my%20repo"), directory("my%20repo"));
+    std::fs::create_dir(base.path().join("my repo")).unwrap();
+    assert_eq!(parsed("my%20repo"), directory("my repo"));
+    assert_eq!(parsed("100%"), directory("100%"));
+}
+
 #[test]
 fn what_is_no_place_says_so() {
     for (text, kind) in [
@@ -71,8 +85,6 @@ fn what_is_no_place_says_so() {
         ("file://", ErrorKind::Invalid),
         ("file:///a?b", ErrorKind::Invalid),
         ("file:///a#b", ErrorKind::Invalid),
-        ("file:///a%2", ErrorKind::Invalid),
-        ("file:///a%zz", ErrorKind::Invalid),
         ("file:///a%00", ErrorKind::Invalid),
     ] {
         let error = Place::parse(text).unwrap_err();

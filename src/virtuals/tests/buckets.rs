@@ -5,7 +5,7 @@ use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
 use crate::storage::outside::Bucket;
-use crate::virtuals::{Access, Locator, Lookup, Virtuals};
+use crate::virtuals::{Access, Locator, VirtualLookup, Virtuals};
 use crate::{Error, ErrorKind, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_micros(1_717_286_400_000_000);
@@ -43,8 +43,8 @@ impl Reader {
     }
 
     async fn look(&self) -> Result<Option<VirtualFile>, Error> {
-        let found = self.virtuals.lookup(&self.containers, &self.file, Lookup::at(NOW)).await?;
-        Ok(found.map(|validator| validator.record(1, 1)))
+        let found = self.virtuals.lookup(&self.containers, &self.file, VirtualLookup::at(NOW)).await?;
+        Ok(found.told().map(|validator| validator.record(1, 1)))
     }
 
     async fn read(&self, record: &VirtualFile) -> Result<Vec<u8>, Error> {
@@ -54,7 +54,7 @@ impl Reader {
     async fn fails(&self, record: &VirtualFile, kind: ErrorKind) -> String {
         let error = self.read(record).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error:?}");
-        error.to_string()
+        super::advised(&error)
     }
 }
 
@@ -157,9 +157,9 @@ async fn the_recorded_version_is_read_for_as_long_as_it_is_there() {
     assert_eq!(kept.read(&record).await.unwrap(), b"4567", "the version that was pinned");
     Reader::of(versioned("v2", &["v2"])).fails(&record, ErrorKind::SourceChanged).await;
     // So is one whose digest is locked: the current one was looked at, found to be another, and the read given up.
-    let locked = Lookup { digest: Some(HashAlgorithm::Sha2_256), ..Lookup::at(NOW) };
+    let locked = VirtualLookup { digest: Some(HashAlgorithm::Sha2_256), ..VirtualLookup::at(NOW) };
     let first = Reader::of(versioned("v1", &["v1"]));
-    let locked = first.virtuals.lookup(&first.containers, &first.file, locked).await.unwrap().unwrap().record(1, 1);
+    let locked = first.virtuals.lookup(&first.containers, &first.file, locked).await.unwrap().told().unwrap().record(1, 1);
     let kept = Reader::of(versioned("v2", &["v1", "v2"]));
     assert_eq!(kept.read(&locked).await.unwrap(), b"4567");
     Reader::of(versioned("v2", &["v2"])).fails(&locked, ErrorKind::SourceChanged).await;

@@ -1,6 +1,7 @@
 #[cfg(feature = "aws")]
 mod buckets;
 mod locating;
+mod pinning;
 mod reading;
 mod refusing;
 #[cfg(any(feature = "http", feature = "aws"))]
@@ -20,4 +21,12 @@ fn container(name: &str, template: &str) -> Container {
 
 fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The message of an error and the place that it says to allow, as a face may put them together.
+pub(super) fn advised(error: &crate::error::Error) -> String {
+    match error.remedy() {
+        Some(crate::error::Remedy::Allow(place)) => format!("{error}; add --allow {place}"),
+        _ => error.to_string(),
+    }
 }

@@ -7,24 +7,24 @@ use std::time::{Duration, SystemTime};
 use super::container;
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
-use crate::virtuals::file::{FileSource, Opened, open_real};
-use crate::virtuals::source::Place;
-use crate::virtuals::validator::{Expected, hex, multihash};
-use crate::virtuals::{Access, FileState, Locator, Lookup, Rebind, Validator, Virtuals, file_url};
-use crate::{Error, ErrorKind, Timestamp};
+use crate::virtuals::file::{FileSource, OpenedFile, open_real};
+use crate::virtuals::source::ExternalPlace;
+use crate::virtuals::validator::{ExpectedFile, hex, multihash};
+use crate::virtuals::{Access, FileState, Locator, Rebind, Validator, VirtualLookup, Virtuals, file_url};
+use crate::{Error, ErrorKind, Remedy, Timestamp};
 
 /// 2024-06-01, and the moment at which everything here is looked up.
-const NOW: Timestamp = Timestamp::from_micros(1_717_200_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp::from_micros(1_717_200_000_000_000);
 const KEY: &str = "air/c/0/0";
 
 /// A directory `data` that is allowed, and beside it one that is not.
-struct Disk {
+pub(super) struct Disk {
     base: tempfile::TempDir,
-    virtuals: Virtuals,
+    pub(super) virtuals: Virtuals,
 }
 
 impl Disk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let base = tempfile::tempdir().unwrap();
         for dir in ["data", "database", "outside"] {
             fs::create_dir(base.path().join(dir)).unwrap();
@@ -33,12 +33,18 @@ impl Disk {
         Self { base, virtuals }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// The same for a reader who also takes bytes of files that are not pinned.
+    pub(super) fn accepting_unpinned(self) -> Self {
+        let place = format!("{}/=unpinned", file_url(&self.path("data")).unwrap());
+        Self { virtuals: Virtuals::new(Access::parse([place.as_str()]).unwrap()), ..self }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.base.path().canonicalize().unwrap().join(name)
     }
 
     /// Writes a file dated a day before [`NOW`].
-    fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
         date(&path, day_before());
@@ -49,29 +55,29 @@ impl Disk {
         named(&self.path(name))
     }
 
-    async fn pin(&self, name: &str) -> VirtualFile {
+    pub(super) async fn pin(&self, name: &str) -> VirtualFile {
         let (containers, file) = self.named(name);
-        self.virtuals.lookup(&containers, &file, Lookup::at(NOW)).await.unwrap().expect("is allowed").record(1, 1)
+        self.virtuals.lookup(&containers, &file, VirtualLookup::at(NOW)).await.unwrap().told().expect("is allowed").record(1, 1)
     }
 
-    async fn pin_with_digest(&self, name: &str, hash: HashAlgorithm) -> VirtualFile {
+    pub(super) async fn pin_with_digest(&self, name: &str, hash: HashAlgorithm) -> VirtualFile {
         let (containers, file) = self.named(name);
-        let lookup = Lookup { digest: Some(hash), ..Lookup::at(NOW) };
-        self.virtuals.lookup(&containers, &file, lookup).await.unwrap().expect("is allowed").record(1, 1)
+        let lookup = VirtualLookup { digest: Some(hash), ..VirtualLookup::at(NOW) };
+        self.virtuals.lookup(&containers, &file, lookup).await.unwrap().told().expect("is allowed").record(1, 1)
     }
 
-    async fn read(&self, name: &str, record: &VirtualFile, range: std::ops::Range<u64>) -> Result<Vec<u8>, Error> {
+    pub(super) async fn read(&self, name: &str, record: &VirtualFile, range: std::ops::Range<u64>) -> Result<Vec<u8>, Error> {
         let (containers, file) = self.named(name);
         self.virtuals.read(&containers, &file, record, range, KEY).await.map(|bytes| bytes.to_vec())
     }
 
-    async fn check(&self, name: &str, record: &VirtualFile) -> FileState {
+    pub(super) async fn check(&self, name: &str, record: &VirtualFile) -> FileState {
         let (containers, file) = self.named(name);
-        self.virtuals.check(&containers, &file, record).await.unwrap()
+        self.virtuals.check(&containers, &file, record).await.unwrap().state()
     }
 
     /// Fails to read with this kind, and says so of this key; returns the message.
-    async fn fails(&self, name: &str, record: &VirtualFile, kind: ErrorKind) -> String {
+    pub(super) async fn fails(&self, name: &str, record: &VirtualFile, kind: ErrorKind) -> String {
         let error = self.read(name, record, 0..4).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().starts_with(KEY), "{error}");
@@ -88,11 +94,11 @@ fn allow(dir: &Path) -> Access {
     Access::parse([format!("file://{}/", dir.canonicalize().unwrap().display()).as_str()]).unwrap()
 }
 
-fn day_before() -> SystemTime {
+pub(super) fn day_before() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(NOW.micros()).unwrap()) - Duration::from_hours(24)
 }
 
-fn date(path: &Path, time: SystemTime) {
+pub(super) fn date(path: &Path, time: SystemTime) {
     fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
@@ -177,6 +183,7 @@ async fn a_file_that_may_not_be_opened_is_out_of_reach() {
 #[tokio::test]
 async fn a_range_past_the_end_is_corrupt_and_costs_no_memory() {
     let disk = Disk::new();
+    let disk = disk.accepting_unpinned();
     disk.write("data/a.nc", b"0123456789");
     let unknown = Validator::staged_at(NOW).record(1, 1);
     for record in [disk.pin("data/a.nc").await, unknown] {
@@ -193,7 +200,7 @@ async fn a_range_past_the_end_is_corrupt_and_costs_no_memory() {
 
 #[tokio::test]
 async fn a_file_that_could_not_be_asked_may_not_be_younger_than_its_pin() {
-    let disk = Disk::new();
+    let disk = Disk::new().accepting_unpinned();
     let path = disk.write("data/a.nc", b"0123456789");
     let record = Validator::staged_at(NOW).record(1, 1);
     assert_eq!(disk.read("data/a.nc", &record, 0..4).await.unwrap(), b"0123");
@@ -248,7 +255,7 @@ async fn a_file_that_changes_under_the_read_is_noticed() {
     let path = disk.write("data/a.nc", b"0123456789");
     let record = disk.pin("data/a.nc").await;
     let locked = disk.pin_with_digest("data/a.nc", HashAlgorithm::Sha2_256).await;
-    let place = Place {
+    let place = ExternalPlace {
         key: Some(KEY.to_owned()),
         container: "file://".to_owned(),
         url: file_url(&path).unwrap(),
@@ -258,7 +265,7 @@ async fn a_file_that_changes_under_the_read_is_noticed() {
     };
     let source = FileSource::new();
     let read = |record: &VirtualFile, meanwhile: &dyn Fn()| {
-        Opened::new(&source, &place).unwrap().read(0..10, &Expected::of(record, None).unwrap(), meanwhile)
+        OpenedFile::new(&source, &place).unwrap().read(0..10, &ExpectedFile::of(record, None).unwrap(), meanwhile)
     };
     assert_eq!(read(&record, &|| ()).unwrap(), b"0123456789".as_slice());
     let later = day_before() + Duration::from_nanos(1);
@@ -294,17 +301,18 @@ async fn nothing_is_allowed_unless_said() {
     let nobody = Virtuals::default();
     let error = nobody.read(&nemo, &file, &record, 0..4, KEY).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    assert_eq!(error.to_string(), format!("{KEY} lies in {place} (container nemo), which is not allowed; add --allow {place}"));
-    assert_eq!(nobody.lookup(&nemo, &file, Lookup::at(NOW)).await.unwrap(), None, "cannot be asked");
+    assert_eq!(error.to_string(), format!("{KEY} lies in {place} (container nemo), which is not allowed"));
+    assert_eq!(error.remedy(), Some(&Remedy::Allow(place.clone())));
+    assert_eq!(nobody.lookup(&nemo, &file, VirtualLookup::at(NOW)).await.unwrap().told(), None, "cannot be asked");
     // What the message says is enough, and no more is given away than the directory of the file.
     assert!(Virtuals::new(Access::parse([place.as_str()]).unwrap()).read(&nemo, &file, &record, 0..4, KEY).await.is_ok());
     let (automatic, file) = disk.named("data/a.nc");
-    let message = nobody.read(&automatic, &file, &record, 0..4, KEY).await.unwrap_err().to_string();
+    let message = super::advised(&nobody.read(&automatic, &file, &record, 0..4, KEY).await.unwrap_err());
     assert!(message.ends_with(&format!("add --allow {place}")), "{message}");
     // A container that is a whole disk is not what one is told to allow, and a name may hold anything.
     disk.write("data/a?b c{}.nc", b"0123456789");
     let (automatic, file) = disk.named("data/a?b c{}.nc");
-    let message = nobody.read(&automatic, &file, &record, 0..4, KEY).await.unwrap_err().to_string();
+    let message = super::advised(&nobody.read(&automatic, &file, &record, 0..4, KEY).await.unwrap_err());
     assert_eq!(message, format!("{KEY} lies in {place} (container file://), which is not allowed; add --allow {place}"));
     // A sibling whose name merely begins alike is another directory.
     disk.write("database/a.nc", b"0123456789");
@@ -363,9 +371,12 @@ async fn other_schemes_are_denied_first_and_unsupported_then() {
         let error = virtuals.read(&set, &file, &record, 0..4, KEY).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         if kind == ErrorKind::Denied {
-            assert_eq!(error.to_string(), format!("{KEY} lies in s3://b/x/ (container c), which is not allowed; add --allow s3://b/x/"));
+            assert_eq!(
+                super::advised(&error),
+                format!("{KEY} lies in s3://b/x/ (container c), which is not allowed; add --allow s3://b/x/")
+            );
         }
-        assert_eq!(virtuals.lookup(&set, &file, Lookup::at(NOW)).await.unwrap(), None);
+        assert_eq!(virtuals.lookup(&set, &file, VirtualLookup::at(NOW)).await.unwrap().told(), None);
     }
 }
 
@@ -374,9 +385,9 @@ async fn a_lookup_says_what_it_found() {
     let disk = Disk::new();
     let path = disk.write("data/a.nc", b"0123456789");
     let (containers, file) = disk.named("data/a.nc");
-    let lookup = |scanned_at| disk.virtuals.lookup(&containers, &file, Lookup { scanned_at, ..Lookup::at(NOW) });
+    let lookup = |scanned_at| disk.virtuals.lookup(&containers, &file, VirtualLookup { scanned_at, ..VirtualLookup::at(NOW) });
     let modified = Timestamp::from_system(day_before());
-    assert!(lookup(Some(modified)).await.unwrap().is_some(), "not after the scan");
+    assert!(lookup(Some(modified)).await.unwrap().told().is_some(), "not after the scan");
     let error = lookup(Some(modified.minus(Duration::from_micros(1)))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SourceChanged);
     assert!(error.to_string().contains("after it was scanned"), "{error}");
@@ -410,7 +421,7 @@ async fn a_container_can_be_put_elsewhere() {
     // A copy is not asked what to record of the original.
     let mut access = allow(&disk.path("data"));
     access.rebind("far", Rebind { template: template.clone(), accept_unverified: true }).unwrap();
-    assert_eq!(Virtuals::new(access).lookup(&set, &file, Lookup::at(NOW)).await.unwrap(), None);
+    assert_eq!(Virtuals::new(access).lookup(&set, &file, VirtualLookup::at(NOW)).await.unwrap().told(), None);
     // It must be allowed like any other place.
     let mut access = Access::default();
     access.rebind("far", Rebind { template: template.clone(), accept_unverified: true }).unwrap();

@@ -5,7 +5,7 @@ use super::container;
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
-use crate::virtuals::{Access, FileState, Locator, Lookup, Virtuals};
+use crate::virtuals::{Access, FileState, Locator, VirtualLookup, Virtuals};
 use crate::{Error, ErrorKind, Timestamp};
 
 /// 2024-06-02, a day after everything here was last changed.
@@ -38,8 +38,8 @@ impl Reader {
     }
 
     async fn look(&self, digest: Option<HashAlgorithm>) -> Result<Option<VirtualFile>, Error> {
-        let lookup = Lookup { digest, ..Lookup::at(NOW) };
-        Ok(self.virtuals.lookup(&self.containers, &self.file, lookup).await?.map(|validator| validator.record(1, 1)))
+        let lookup = VirtualLookup { digest, ..VirtualLookup::at(NOW) };
+        Ok(self.virtuals.lookup(&self.containers, &self.file, lookup).await?.told().map(|validator| validator.record(1, 1)))
     }
 
     async fn read(&self, record: &VirtualFile, range: std::ops::Range<u64>) -> Result<Vec<u8>, Error> {
@@ -50,11 +50,11 @@ impl Reader {
         let error = self.read(record, 4..8).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().starts_with(KEY), "{error}");
-        error.to_string()
+        super::advised(&error)
     }
 
     async fn check(&self, record: &VirtualFile) -> FileState {
-        self.virtuals.check(&self.containers, &self.file, record).await.unwrap()
+        self.virtuals.check(&self.containers, &self.file, record).await.unwrap().state()
     }
 }
 
@@ -149,7 +149,7 @@ async fn every_status_is_the_error_that_says_what_to_do() {
     let containers = vec![container("web", &format!("http://127.0.0.1:{gone}/{{}}"))];
     let access = Access::parse([format!("http://127.0.0.1:{gone}/=private").as_str()]).unwrap();
     let state = Virtuals::new(access).check(&containers, &nobody.file, &record).await.unwrap();
-    assert_eq!(state.word(), "unreachable");
+    assert_eq!(state.state().word(), "unreachable");
 }
 
 #[tokio::test]
@@ -313,7 +313,7 @@ async fn addresses_that_are_not_public_must_be_meant() {
     let containers = vec![container("web", &format!("http://localhost:{port}/{{}}"))];
     let access = Access::parse([format!("http://localhost:{port}/").as_str()]).unwrap();
     let state = Virtuals::new(access).check(&containers, &closed.file, &record).await.unwrap();
-    assert!(state.word() == "denied" && state.message().contains("localhost leads to"), "{state:?}");
+    assert!(state.state() == FileState::Denied && state.problem().unwrap().to_string().contains("localhost leads to"), "{state:?}");
     assert!(closed.server.take().is_empty());
     let nothing = Reader::with(|_| Reply::status(200), |_| Vec::new());
     assert!(nothing.fails(&record, ErrorKind::Denied).await.contains("which is not allowed; add --allow http://127.0.0.1"));
@@ -335,4 +335,64 @@ async fn a_url_is_sent_as_it_is_written_or_not_at_all() {
             Err(e) => assert!(!is_sent && sent.is_empty() && e.kind() == ErrorKind::Unsupported, "{path}: {e}"),
         }
     }
+}
+
+/// Every header as a hostile or broken server may send it. What cannot be recorded is left out, and the file is read as far as
+/// the rest identifies it.
+#[tokio::test]
+async fn headers_that_cannot_be_recorded_are_left_out() {
+    let long = format!("\"{}\"", "x".repeat(257));
+    for etag in [long.as_str(), "\"\"", "\"a b\"", "\"a\tb\"", "W/\"weak\""] {
+        let reader = honest(Shown { etag: etag.to_owned(), ..Shown::new(CONTENT) });
+        let record = reader.look(None).await.unwrap().unwrap();
+        assert_eq!((record.etag.as_ref(), record.size), (None, Some(20)), "{etag}");
+        assert!(record.check().is_ok() && record.is_pinned(), "{record:?}");
+        assert_eq!(reader.read(&record, 4..8).await.unwrap(), b"4567");
+    }
+    for modified in ["", "0", "Thu, 01 Jan 1920 00:00:00 GMT", "Fri, 31 Dec 99999 23:59:59 GMT", "yesterday"] {
+        let reader = Reader::of({
+            let shown = Shown { etag: String::new(), modified: modified.to_owned(), ..Shown::new(CONTENT) };
+            move |request| shown.unconditionally(request)
+        });
+        let record = reader.look(None).await.unwrap().unwrap();
+        assert_eq!((record.modified, record.is_pinned()), (None, false), "{modified}");
+        reader.fails(&record, ErrorKind::Unsupported).await;
+    }
+    for length in ["-1", "18446744073709551615", "99999999999999999999999", "ten"] {
+        let reader = Reader::of(move |request| match Shown::new(CONTENT).answer(request) {
+            Reply::Answer(status, mut headers, body) if request.method == "HEAD" => {
+                headers.push(("content-length", length.to_owned()));
+                Reply::Answer(status, headers, body)
+            }
+            other => other,
+        });
+        // A client may refuse such an answer as a whole; nothing is recorded then.
+        if let Ok(Some(record)) = reader.look(None).await {
+            assert!(record.check().is_ok() && record.size.is_none_or(|size| size < 1 << 63), "{length}: {record:?}");
+        }
+    }
+}
+
+/// Readers of one file that needed its digest at the same time each read all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_locked_digest_is_computed_once_for_readers_at_the_same_time() {
+    let reader = Reader::of(|request| {
+        // Long enough for all readers to be there.
+        if request.method == "GET" && request.range().is_none() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Shown::new(CONTENT).answer(request)
+    });
+    let record = reader.look(Some(HashAlgorithm::Sha2_256)).await.unwrap().unwrap();
+    assert!(record.digest.is_some());
+    // Another reader, who knows no digest yet.
+    let access = Access::parse([format!("{}=private", reader.server.url("/data/")).as_str()]).unwrap();
+    let fresh = Reader { virtuals: Virtuals::new(access), ..reader };
+    fresh.server.take();
+    let reads = (0..8).map(|n| fresh.read(&record, n..n + 4));
+    for (n, read) in futures::future::join_all(reads).await.into_iter().enumerate() {
+        assert_eq!(read.unwrap(), &CONTENT[n..n + 4]);
+    }
+    let whole = fresh.server.take().into_iter().filter(|request| request.method == "GET" && request.range().is_none()).count();
+    assert_eq!(whole, 1, "the whole file was read once");
 }

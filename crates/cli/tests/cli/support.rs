@@ -68,7 +68,15 @@ impl Sandbox {
 
     /// Runs it with something on standard input.
     pub(crate) fn firn_with(&self, args: &[&str], input: impl AsRef<[u8]>) -> Run {
-        let mut child = self.command("repo").args(args).stdin(Stdio::piped()).spawn().unwrap();
+        let mut command = self.command("repo");
+        command.args(args);
+        self.run_with(command, input)
+    }
+
+    /// Runs a command with something on standard input.
+    #[expect(clippy::unused_self, reason = "it reads beside its siblings")]
+    pub(crate) fn run_with(&self, mut command: Command, input: impl AsRef<[u8]>) -> Run {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         // The program may end before it has read everything.
         let _ = child.stdin.take().unwrap().write_all(input.as_ref());
         Run::of(child.wait_with_output().unwrap())

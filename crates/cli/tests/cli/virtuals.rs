@@ -118,7 +118,8 @@ fn a_change_under_the_same_size_and_date_is_not_noticed() {
 fn deps_lists_every_file_once() {
     let pointing = Pointing::new();
     let line = pointing.sandbox.firn(&["deps", "--json"]).ok();
-    let names = ["url", "container", "args", "refs", "bytes", "size", "modified", "pinned_at", "racy", "etag", "version", "digest"];
+    let names =
+        ["url", "container", "args", "refs", "bytes", "size", "modified", "pinned_at", "pinned", "racy", "etag", "version", "digest"];
     assert_eq!(fields(&line), names);
     let row: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(row["url"], format!("{}air.nc", pointing.allow));
@@ -147,7 +148,7 @@ fn references_that_cannot_be_right_are_refused_when_they_are_staged() {
     assert!(apply(3, line("absent.nc", 0)).contains("absent.nc"));
     let secret = json!({ "op": "virtual", "key": "x", "url": "https://me:secret@example.org/x", "offset": 0, "length": 1 });
     assert!(!apply(9, secret.to_string()).contains("secret"), "no secret is recorded, and none is printed");
-    // Where the file may not be asked nobody knows, and it is taken at its word.
+    // A file that may not be asked is taken on the caller's word, and the command says so.
     pointing.sandbox.firn_with(&["apply"], line("absent.nc", 0)).ok();
     pointing.sandbox.firn(&["cat", "main", "x"]).fails(5);
     pointing.sandbox.firn(&["cat", "main", "x", "--allow", &pointing.allow]).fails(3);
@@ -168,4 +169,153 @@ fn deps_check_says_what_became_of_each_file() {
     assert!(row["detail"].as_str().unwrap().contains("size 10000 → 10001"), "{row}");
     fs::remove_file(pointing.file()).unwrap();
     assert_eq!(state(check(&["--allow", &pointing.allow])).1["state"], "missing");
+}
+
+/// `apply` could not look at the file, recorded nothing of it and said nothing; a restored backup of another size and an older
+/// date was then read without a word.
+#[test]
+fn references_that_cannot_be_pinned_are_said_at_once_and_read_only_on_request() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("src/d", "AAAABBBBCCCC");
+    date(&file, yesterday());
+    let place = format!("file://{}/", sandbox.text("src"));
+    let lines: Vec<_> = (0..3)
+        .map(|n| json!({ "op": "virtual", "key": format!("k/{n}"), "url": format!("{place}d{}", ["", "?", "+"][n]), "offset": 4, "length": 4 }))
+        .map(|line| line.to_string())
+        .collect();
+    let run = sandbox.firn_with(&["apply"], lines.join("\n"));
+    assert_eq!((run.status, run.err.lines().count()), (0, 1), "one line for the place: {}", run.err);
+    assert!(run.err.starts_with(&format!("firn: 3 files in {place} are not pinned, because its place is not allowed")), "{}", run.err);
+    assert!(run.err.contains(&format!("--allow {place}=unpinned")), "{}", run.err);
+
+    sandbox.write("src/d", "aaaabbbbccccdddd");
+    date(&file, yesterday() - Duration::from_hours(48));
+    let allow = ["--allow", &place];
+    let err = sandbox.firn(&[&["cat", "main", "k/0"], &allow[..]].concat()).fails(10);
+    assert!(err.contains("was never pinned") && err.contains(&format!("; add --allow {place}=unpinned")), "{err}");
+    let run = sandbox.firn(&[&["deps", "--check", "--json"], &allow[..]].concat());
+    let row: serde_json::Value = serde_json::from_slice(run.out.split(|b| *b == b'\n').next().unwrap()).unwrap();
+    assert_eq!((run.status, &row["state"], &row["pinned"]), (1, &json!("unverifiable"), &json!(false)));
+    assert!(sandbox.firn(&["deps"]).ok().contains(" unpinned"));
+    let accepting = format!("{place}=unpinned");
+    assert_eq!(sandbox.firn(&["cat", "main", "k/0", "--allow", &accepting]).ok(), "bbbb");
+
+    let run = sandbox.firn_with(&["apply", "--commit-every", "1", "--json"], lines.join("\n"));
+    let told: Vec<_> = run.err.lines().filter(|line| line.contains("unpinned")).collect();
+    assert_eq!(told.len(), 1, "a place is told once: {}", run.err);
+    let told: serde_json::Value = serde_json::from_str(told[0]).unwrap();
+    assert_eq!((&told["unpinned"]["place"], &told["unpinned"]["files"]), (&json!(place), &json!(1)));
+    // Pinned now, nothing is said.
+    sandbox.write("src/d?", "1");
+    let run = sandbox.firn_with(&[&["apply"], &allow[..]].concat(), &lines[0]);
+    assert_eq!((run.status, run.err.as_str()), (0, ""));
+    assert_eq!(sandbox.firn(&[&["cat", "main", "k/0"], &allow[..]].concat()).ok(), "bbbb");
+}
+
+/// The error named a verb that did not exist.
+#[test]
+fn repin_commits_the_file_as_it_is_and_is_named_by_the_error() {
+    let pointing = Pointing::new();
+    fs::write(pointing.file(), noise(8, 10_001)).unwrap();
+    let url = format!("{}air.nc", pointing.allow);
+    let err = pointing.cat().fails(6);
+    assert!(err.contains(&format!("pin it anew with: firn repin {url}")), "{err}");
+    let repin = |options: &[&str]| pointing.sandbox.firn(&[&["repin", &pointing.allow, "--allow", &pointing.allow], options].concat());
+    let before = pointing.sandbox.state();
+    let run = repin(&["--dry-run"]);
+    assert!(run.err.contains(&format!("{url}: size 10000 → 10001, modified ")) && run.err.contains("1 file repinned"), "{}", run.err);
+    assert_eq!(run.ok(), "");
+    assert_eq!(pointing.sandbox.state(), before);
+    let id = repin(&["-m", "the file was corrected"]).ok();
+    assert_eq!(pointing.sandbox.firn(&["log", "--json"]).rows()[0]["id"], id);
+    assert!(pointing.cat().out == noise(8, 10_001)[100..4100]);
+    assert_eq!(repin(&[]).ok(), id, "nothing changed, nothing was committed");
+    assert!(pointing.sandbox.firn(&["repin", &url]).fails(5).contains("; add --allow "));
+    pointing.sandbox.firn(&["repin", "file:///nowhere/", "--allow", &pointing.allow]).fails(3);
+    pointing.sandbox.firn(&["repin"]).fails(2);
+}
+
+/// A space in `FIRN_ALLOW` separates places, so a directory with one could not be named.
+#[test]
+fn the_environment_can_allow_a_directory_with_any_name() {
+    let sandbox = Sandbox::new();
+    for (n, name) in ["my data", "a,b", "line\nbreak", "100%"].into_iter().enumerate() {
+        let file = sandbox.write(&format!("{name}/f"), "hello");
+        date(&file, yesterday());
+        let url = firnline::file_url(&file).unwrap();
+        let place = url.strip_suffix('f').unwrap();
+        let line = json!({ "op": "virtual", "key": format!("k/{n}"), "url": url, "offset": 0, "length": 5 });
+        let run = |args: &[&str], input: String| {
+            let mut command = sandbox.command("repo");
+            command.args(args).env("FIRN_ALLOW", format!("file:///nowhere/ ,\n{place}"));
+            sandbox.run_with(command, input)
+        };
+        run(&["apply"], line.to_string()).ok();
+        assert_eq!(run(&["cat", "main", &format!("k/{n}")], String::new()).ok(), "hello", "{name:?}");
+    }
+    let mut command = sandbox.command("repo");
+    command.args(["log"]).env("FIRN_ALLOW", "file:///my data/");
+    let err = Run::of(command.output().unwrap()).fails(9);
+    assert!(err.contains("FIRN_ALLOW") && err.contains("%20"), "{err}");
+}
+
+/// The URI that `pathlib` writes for a path with a space pointed at nothing.
+#[test]
+fn file_urls_are_read_as_other_tools_write_them() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("my data/100%/f", "hello");
+    date(&file, yesterday());
+    let base = sandbox.text("repo").trim_end_matches("/repo").to_owned();
+    sandbox.firn(&["init", "-R", &format!("file://{base}/my%20repo")]).ok();
+    assert!(sandbox.path("my repo").is_dir());
+    let literal = format!("file://{}", sandbox.text("my data/100%/f"));
+    let allow = format!("file://{base}/my%20data/");
+    for (n, url) in [firnline::file_url(&file).unwrap(), literal].into_iter().enumerate() {
+        let line = json!({ "op": "virtual", "key": format!("k/{n}"), "url": url, "offset": 0, "length": 5 });
+        sandbox.firn_with(&["apply", "-R", &sandbox.text("my repo"), "--allow", &allow], line.to_string()).ok();
+        let run = sandbox.firn(&["cat", "main", &format!("k/{n}"), "-R", &sandbox.text("my repo"), "--allow", &allow]);
+        assert_eq!(run.ok(), "hello", "{url}");
+    }
+}
+
+/// Text of a repository wrote escape sequences of eight bits, and reordered the line around it.
+#[test]
+fn no_verb_lets_text_of_a_repository_drive_the_terminal() {
+    let sandbox = Sandbox::new();
+    let bad = "\u{202e}gnp\u{9b}31m\u{7f}\u{2066}\u{200b}\u{feff}";
+    let line = json!({ "op": "put", "key": "a\u{202e}\u{200b}b", "text": "x" });
+    sandbox.firn_with(&["apply", "-m", &format!("message {bad}"), "--author", bad, "--meta", &format!("k={bad}")], line.to_string()).ok();
+    let reference = json!({ "op": "virtual", "key": "v", "url": "file:///data/\u{202e}\u{200b}x", "offset": 0, "length": 5 });
+    let told = sandbox.firn_with(&["apply"], reference.to_string());
+    assert!(!told.err.chars().any(|c| firnline::is_unprintable(c) && c != '\n'), "{:?}", told.err);
+    for verb in [
+        &["log"][..],
+        &["show"],
+        &["show", "main~1"],
+        &["ls"],
+        &["ls", "-l"],
+        &["deps"],
+        &["deps", "--check"],
+        &["stat", "main", "v"],
+        &["history", "a\u{202e}\u{200b}b"],
+        &["diff", "main~2", "main"],
+        &["cat", "main", "v"],
+        &["cat", "main", "\u{202e}absent\u{9c}"],
+        &["repin", "file:///\u{202e}x"],
+        &["verify"],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let run = sandbox.firn(&[verb, json].concat());
+            for text in [String::from_utf8(run.out).unwrap(), run.err] {
+                let hidden: Vec<_> = text.chars().filter(|c| firnline::is_unprintable(*c) && *c != '\n').collect();
+                assert!(hidden.is_empty(), "{verb:?} {json:?} prints {hidden:?}: {text:?}");
+                if !json.is_empty() {
+                    for line in text.lines() {
+                        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{verb:?}: {e}: {line}"));
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(sandbox.firn(&["ls", "--json"]).rows()[0]["name"], "a\u{202e}\u{200b}b", "the same text to a program");
 }

@@ -249,3 +249,35 @@ fn conflicts_are_named_or_settled_as_told() {
     assert!(run.err.contains(&format!("undo with: firn reset main {}", before.as_str().unwrap())), "{}", run.err);
     sandbox.refused(2, || sandbox.firn_with(&["put", "-", "k", "--on-conflict", "mine"], "v"));
 }
+
+/// A JSON array with the fields in their order was taken for an operation, and a byte order mark was called anything but that.
+#[test]
+fn an_operation_is_a_json_object_in_utf_8() {
+    let sandbox = Sandbox::new();
+    sandbox.put("k", "1");
+    let array = br#"["delete","k",null,null,null,null,null,null]"#;
+    assert!(sandbox.refused(9, || sandbox.firn_with(&["apply"], array)).contains("line 1: is no operation: an operation is a JSON object"));
+    let with_mark = b"\xef\xbb\xbf{\"op\":\"delete\",\"key\":\"k\"}";
+    assert!(sandbox.refused(9, || sandbox.firn_with(&["apply"], with_mark)).contains("byte order mark"));
+    let utf16 = b"\xff\xfe{\0\"\0";
+    assert!(sandbox.refused(9, || sandbox.firn_with(&["apply"], utf16)).contains("byte order mark (BOM) of UTF-16"));
+}
+
+/// A deleted prefix counted as one key, whether it had five or none.
+#[test]
+fn a_dry_run_of_apply_counts_what_would_change() {
+    let sandbox = Sandbox::new();
+    for n in 0..5 {
+        sandbox.put(&format!("d/{n}"), &n.to_string());
+    }
+    let dry = |lines: &str| sandbox.firn_with(&["apply", "--dry-run"], lines).err;
+    assert!(dry(r#"{"op":"delete","prefix":"d/"}"#).contains(" 0 put, 0 virtual, 5 deleted"));
+    assert!(dry(r#"{"op":"delete","prefix":"zz/"}"#).contains(" 0 put, 0 virtual, 0 deleted"));
+    let same = dry("{\"op\":\"put\",\"key\":\"d/1\",\"text\":\"1\"}\n{\"op\":\"put\",\"key\":\"d/2\",\"text\":\"x\"}");
+    assert!(same.contains(" 1 put, 0 virtual, 0 deleted, 1 unchanged"), "{same}");
+    let both = dry("{\"op\":\"put\",\"key\":\"new\",\"text\":\"1\"}\n{\"op\":\"delete\",\"key\":\"new\"}");
+    assert!(both.contains(" 0 put, 0 virtual, 0 deleted"), "{both}");
+    // And the commit says the same.
+    let done = sandbox.firn_with(&["apply", "-v"], r#"{"op":"delete","prefix":"d/"}"#);
+    assert!(done.err.contains("0 put, 0 virtual, 5 deleted"), "{}", done.err);
+}

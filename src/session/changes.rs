@@ -1,0 +1,79 @@
+//! Counting what a commit would change.
+
+use super::WriteSession;
+use super::staged::{Lookup, Staged, StagedEdits};
+use crate::error::Result;
+use crate::format::Entry;
+use crate::key::MapKey;
+use crate::map::Span;
+
+/// How many keys are looked up together.
+const BATCH: usize = 2048;
+
+/// What a commit of a session would do to the keys of its base.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StagedChanges {
+    /// Keys that get another value, which is stored in the repository.
+    pub set: u64,
+    /// Keys that get another reference into an external file.
+    pub pointed: u64,
+    /// Keys that are removed.
+    pub deleted: u64,
+    /// Keys that are set to what they hold already.
+    pub unchanged: u64,
+}
+
+impl StagedChanges {
+    fn see(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
+        match (old, new) {
+            (None, None) => {}
+            (Some(_), None) => self.deleted += 1,
+            (Some(old), Some(new)) if old == new => self.unchanged += 1,
+            (_, Some(Entry::Virtual { .. })) => self.pointed += 1,
+            (_, Some(Entry::Inline(_) | Entry::Chunk { .. })) => self.set += 1,
+        }
+    }
+}
+
+impl WriteSession {
+    /// Counts what a commit would change of the snapshot on which the session is based. A key that was set and deleted again
+    /// is not counted.
+    ///
+    /// Costs one look for each staged key, and a walk over the keys below each deleted prefix. Changes nothing, so it can be
+    /// cancelled at any point.
+    pub async fn changes(&self) -> Result<StagedChanges> {
+        let mut counts = StagedChanges::default();
+        let mut edits = self.staged.edits(None)?;
+        loop {
+            let (keys, entries) = next_batch(&mut edits)?;
+            if keys.is_empty() {
+                break;
+            }
+            let base = self.base.manifest().find_many(&keys).await?;
+            for (old, new) in base.iter().zip(&entries) {
+                counts.see(old.as_ref(), new.as_ref());
+            }
+        }
+        for prefix in Staged::deleted(&self.staged) {
+            let mut below = self.base.manifest().scan(Span::prefix(prefix));
+            while let Some((key, _)) = below.next().await? {
+                if self.staged.edit(&key)? == Lookup::Untouched {
+                    counts.deleted += 1;
+                }
+            }
+        }
+        Ok(counts)
+    }
+}
+
+fn next_batch(edits: &mut StagedEdits<'_>) -> Result<(Vec<MapKey>, Vec<Option<Entry>>)> {
+    let (mut keys, mut entries) = (Vec::new(), Vec::new());
+    while keys.len() < BATCH
+        && let Some((key, entry)) = edits.next()?
+    {
+        keys.push(key);
+        entries.push(entry);
+    }
+    Ok((keys, entries))
+}

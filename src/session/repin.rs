@@ -1,0 +1,110 @@
+//! Pinning files anew: what their sources tell now takes the place of what the branch knows of them.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{StagedFile, WriteSession};
+use crate::error::{Error, Result};
+use crate::format::FileKey;
+use crate::id::HashAlgorithm;
+use crate::snapshot::Dependency;
+use crate::virtuals::{Looked, Validator, VirtualLookup, is_at_or_below, locked_hash};
+
+/// How many files are looked up at once.
+const CONCURRENT: usize = 16;
+
+/// A file that was pinned anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repinned {
+    /// Its name inside the repository.
+    pub file: FileKey,
+    /// Where it lies.
+    pub url: String,
+    /// What the branch knows of it.
+    pub before: Validator,
+    /// What its source tells now.
+    pub after: Validator,
+}
+
+impl Repinned {
+    /// What differs, in words: `size 10 → 12, modified … → …`. Where all that is known is the same: `pinned_at … → …`.
+    pub fn differences(&self) -> String {
+        self.before.differences(&self.after)
+    }
+}
+
+impl WriteSession {
+    /// Looks up the files at `places` anew, and stages what their sources tell now in place of what the branch knows of them.
+    /// References stay as they are. Returns the files that are staged: those that changed, and those that could be pinned
+    /// better than they are (racy dates, files that were not pinned).
+    ///
+    /// Each place is the URL of a file or of a directory above it (whole segments). A place at or below which the branch
+    /// depends on no file is `NotFound`, as is a file that does not exist; a file that is not allowed is `Denied`; one whose
+    /// source tells too little to pin it is `Unsupported`. After an error nothing is staged. The commit is `Invalid` when a
+    /// file has become too short for a reference into it.
+    ///
+    /// Costs a walk over all files of the branch and one question for each that is named. Files with a locked digest are
+    /// read whole. Can be cancelled: then nothing is staged.
+    pub async fn repin(&mut self, places: &[&str]) -> Result<Vec<Repinned>> {
+        let named = self.files_at(places).await?;
+        let mut found = BTreeMap::new();
+        let mut lookups = stream::iter(named.iter().map(|file| self.looked_up_anew(file))).buffered(CONCURRENT);
+        while let Some(repinned) = lookups.try_next().await? {
+            if repinned.is_better() {
+                found.insert(repinned.file.clone(), repinned);
+            }
+        }
+        drop(lookups);
+        for (file, repinned) in &found {
+            let validator = repinned.after.clone();
+            let staged = StagedFile { size: validator.size, validator, repin: true, by_itself: true, unpinned: None };
+            self.staged.set_file(file.clone(), staged);
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// The files of the branch at or below `places`.
+    async fn files_at(&self, places: &[&str]) -> Result<Vec<Dependency>> {
+        let mut is_used = vec![false; places.len()];
+        let (mut named, mut all) = (Vec::new(), std::pin::pin!(self.base.dependencies()));
+        while let Some(file) = all.try_next().await? {
+            let mut is_named = false;
+            for (place, is_used) in places.iter().zip(&mut is_used) {
+                if is_at_or_below(&file.url, place) {
+                    (*is_used, is_named) = (true, true);
+                }
+            }
+            if is_named {
+                named.push(file);
+            }
+        }
+        match places.iter().zip(is_used).find(|(_, is_used)| !is_used) {
+            Some((place, _)) => Err(Error::not_found(format!("{} depends on no file at or below {place:?}", self.branch))),
+            None => Ok(named),
+        }
+    }
+
+    async fn looked_up_anew(&self, file: &Dependency) -> Result<Repinned> {
+        let repository = self.base.repository();
+        let before = Validator::of(&file.record);
+        let digest = locked_hash(&before).map(|hash| hash.unwrap_or(HashAlgorithm::Sha2_256));
+        let lookup = VirtualLookup { digest, ..VirtualLookup::at(repository.clock().now()) };
+        match repository.virtuals().lookup(&self.base.commit().containers, &file.file, lookup).await? {
+            Looked::Unasked(why) => Err(why),
+            Looked::Told(after) if !after.is_pinned() => Err(Error::unsupported(format!(
+                "{} cannot be pinned: its source tells neither an etag, nor a version, nor size and date",
+                crate::text::printable_line(&file.url)
+            ))),
+            Looked::Told(after) => Ok(Repinned { file: file.file.clone(), url: file.url.clone(), before, after }),
+        }
+    }
+}
+
+impl Repinned {
+    fn is_better(&self) -> bool {
+        let of = |v: &Validator| (v.size, v.modified, v.etag.clone(), v.version.clone(), v.digest.clone());
+        of(&self.before) != of(&self.after) || (self.before.is_racy() && !self.after.is_racy())
+    }
+}
