@@ -14,6 +14,12 @@ pub(crate) fn hostile_cases() -> u64 {
     count("FIRN_HOSTILE_CASES", 20_000, 1_000_000)
 }
 
+/// Cases for a property that a whole run tries `whole` times.
+pub(crate) fn property_cases(whole: u32) -> u32 {
+    let percent = u32::try_from(count("FIRN_PROPERTY_PERCENT", 10, 100)).unwrap();
+    (whole * percent).div_ceil(100)
+}
+
 /// Where fixtures of others lie that are not part of the project, if they are here.
 pub(crate) fn shared() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");

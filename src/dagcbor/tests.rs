@@ -155,7 +155,7 @@ fn walking_item_by_item_agrees_with_the_library() {
         &[0, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x20, 0x38, 0x39, 0x3b, 0x41, 0x58, 0x61, 0x78, 0x80, 0x81, 0x82, 0x98, 0xf6, 0xff];
     let link = unhex("d82a582500015512205891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
     let (mut good, mut bad) = (0, 0);
-    let cases = crate::testing::count("FIRN_PROPERTY_CASES", 30_000, 300_000);
+    let cases = crate::testing::property_cases(300_000);
     for _ in 0..cases {
         let mut bytes = Vec::new();
         for _ in 0..rng.random_range(1..8) {

@@ -73,7 +73,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #![proptest_config(ProptestConfig::with_cases(crate::testing::property_cases(20_000)))]
         #[test]
         fn comparing_is_comparing_encodings(a in "[0-9a/.:;é!]{0,14}|[0-9]{0,40}", b in "[0-9a/.:;é!]{0,14}|[0-9]{0,40}", cut in 0usize..14) {
             // Half of the pairs share a beginning, where the runs of digits meet.

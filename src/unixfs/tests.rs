@@ -190,7 +190,7 @@ fn a_walk_follows_the_links() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::testing::property_cases(2000)))]
     #[test]
     fn the_largest_layouts_do_not_overflow(size in LEAF + 1..=super::MAX_SIZE) {
         let layout = Layout::of(size).unwrap();

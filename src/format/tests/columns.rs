@@ -135,7 +135,7 @@ fn survives<V: Value>(node: &Node<V>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::testing::property_cases(2_000)))]
 
     #[test]
     fn any_strings_come_back(strings in texts()) {

@@ -117,7 +117,7 @@ fn a_snapshot_that_names_nonsense_is_corrupt() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5_000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::testing::property_cases(5_000)))]
 
     #[test]
     fn the_index_finds_what_trying_every_container_finds(

@@ -97,7 +97,7 @@ fn some_split(template: &[(&str, bool)], text: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::testing::property_cases(20_000)))]
 
     #[test]
     fn rendered_arguments_come_back_or_are_refused(
