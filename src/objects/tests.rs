@@ -135,7 +135,7 @@ fn a_node_is_read_without_a_runtime() {
     assert_eq!(*futures::executor::block_on(load(&objects, id)).unwrap(), node());
 }
 
-/// A node that its own reader refuses was uploaded, and then made its branch unreadable for ever: a server's ETag of 257 bytes was enough.
+/// A node that its own reader refuses was uploaded, and then made its branch unreadable for ever: a server's `ETag` of 257 bytes was enough.
 #[tokio::test]
 async fn a_node_that_its_reader_would_refuse_is_not_uploaded() {
     let (storage, objects) = objects(1 << 20);

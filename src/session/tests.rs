@@ -79,8 +79,9 @@ fn many_references_are_written_beside_the_executor() {
         let count = 300_000;
         let (url, offset, length): (Vec<u32>, Vec<u64>, Vec<u64>) = (vec![0; count], (0..count as u64).collect(), vec![1; count]);
         let validator = [Some(crate::Validator::staged_at(crate::Timestamp::from_micros(1)))];
+        let steps = 0..count as u64;
         let refs = crate::VirtualRefs {
-            keys: crate::KeyColumn::Grid { prefix: "a/c/", region: &[0..count as u64], separator: '/' },
+            keys: crate::KeyColumn::Grid { prefix: "a/c/", region: std::slice::from_ref(&steps), separator: '/' },
             urls: &["https://example.org/a.nc"],
             url: &url,
             offset: &offset,

@@ -1,7 +1,6 @@
 //! Uploads: nothing that was staged is lost before it is committed, and only so many bytes are under way.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use firnline::storage::fault::{Fault, Faulty, Operation};
-use firnline::storage::{Expected, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
+use firnline::storage::{Expected, Extent, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
 use firnline::{CreateOptions, ErrorKind, Key, OpenOptions, Repository, TreeOptions, VerifyScope, WriteSession};
 use futures::FutureExt as _;
 use futures::stream::BoxStream;
@@ -162,8 +161,8 @@ impl fmt::Display for Peak {
 
 #[async_trait]
 impl Storage for Peak {
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> firnline::Result<Option<Bytes>> {
-        self.inner.get(name, range).await
+    async fn get(&self, name: &ObjectName, extent: Extent) -> firnline::Result<Option<Bytes>> {
+        self.inner.get(name, extent).await
     }
 
     async fn put(&self, name: &ObjectName, parts: &[Bytes]) -> firnline::Result<()> {
