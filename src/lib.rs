@@ -41,6 +41,11 @@
 //! | depend | `snapshot.dependencies()` | `snapshot/read` → `map/scan` |
 //! | export | `snapshot.export_car(out)` | `car/export` → `car/walk` → `objects/read` → `chunk/read` → `carfile/writer` |
 
+#[cfg(not(unix))]
+compile_error!(
+    "firnline needs a Unix system (Linux, macOS, a BSD): repositories on local disk rely on its file locks and on syncing directories"
+);
+
 mod backoff;
 mod blocking;
 mod budget;

@@ -49,7 +49,7 @@ pub(crate) enum Settled {
 
 /// One replace on its way to its end.
 #[derive(Debug)]
-struct Change<'a> {
+struct Replacement<'a> {
     name: &'a Ref,
     register: &'a RegisterName,
     before: Option<&'a RefState>,
@@ -66,7 +66,7 @@ struct Change<'a> {
 
 /// What comes next.
 #[expect(clippy::large_enum_variant, reason = "one for each request, and none is kept")]
-enum Step {
+enum SettleStep {
     /// Ask the store what became of the replace.
     Ask,
     /// Wait, and go on from the beginning.
@@ -92,13 +92,13 @@ impl Refs {
         self.require_agreeing_clocks(name)?;
         let register = &name.register();
         let mut change =
-            Change { name, register, before, value: next.encode(), is_due: true, in_doubt: false, rejected: None, trouble: None };
+            Replacement { name, register, before, value: next.encode(), is_due: true, in_doubt: false, rejected: None, trouble: None };
         for attempt in 0..self.patience.attempts {
-            let mut step = if change.is_due { self.send(&mut change).await } else { Step::Ask };
-            if matches!(step, Step::Ask) {
+            let mut step = if change.is_due { self.send(&mut change).await } else { SettleStep::Ask };
+            if matches!(step, SettleStep::Ask) {
                 step = self.ask(&mut change, &landed).await;
             }
-            if let Step::End(result) = step {
+            if let SettleStep::End(result) = step {
                 return result;
             }
             tracing::warn!(%register, attempt, "a replace was not answered with success");
@@ -108,17 +108,17 @@ impl Refs {
     }
 
     /// Sends the replace.
-    async fn send(&self, change: &mut Change<'_>) -> Step {
+    async fn send(&self, change: &mut Replacement<'_>) -> SettleStep {
         let expected = change.before.map_or(Expected::Absent, RefState::expected);
         match self.storage.replace(change.register, &expected, change.value.clone()).await {
-            Replaced::Done(_) => return Step::End(Ok(Settled::Won)),
+            Replaced::Done(_) => return SettleStep::End(Ok(Settled::Won)),
             Replaced::NotSent(error) if change.in_doubt => change.trouble = Some(error),
             // Nothing of this change is on its way. Waiting helps only where nothing has waited already, as for a lock.
             Replaced::NotSent(error) if error.kind() == ErrorKind::Unavailable => {
                 change.trouble = Some(error);
-                return Step::Wait;
+                return SettleStep::Wait;
             }
-            Replaced::NotSent(error) => return Step::End(Err(error)),
+            Replaced::NotSent(error) => return SettleStep::End(Err(error)),
             Replaced::Refused => change.in_doubt = true,
             Replaced::Rejected(error) => change.rejected = Some(error),
             Replaced::Unanswered(error) => {
@@ -127,15 +127,15 @@ impl Refs {
             }
         }
         change.is_due = false;
-        Step::Ask
+        SettleStep::Ask
     }
 
     /// Reads the ref to find out what became of the replace.
     async fn ask<F: Future<Output = Result<bool>> + Send>(
         &self,
-        change: &mut Change<'_>,
+        change: &mut Replacement<'_>,
         landed: &(impl Fn(RefRecord) -> F + Send + Sync),
-    ) -> Step {
+    ) -> SettleStep {
         let register = change.register;
         let now = match self.storage.load(register).await {
             Ok(now) => now,
@@ -146,19 +146,19 @@ impl Refs {
         }
         let Some(now) = now else {
             let message = format!("{register} was removed by something other than this program");
-            return Step::End(Err(Error::corrupt(message)));
+            return SettleStep::End(Err(Error::corrupt(message)));
         };
         let record = match RefRecord::decode(&now.value, register.as_str()) {
             Ok(record) => record,
             // Another writer wrote what this build cannot read, perhaps on top of ours. Asking again does not help.
             Err(error) => {
                 change.trouble = Some(error);
-                return Step::End(Err(change.give_up()));
+                return SettleStep::End(Err(change.give_up()));
             }
         };
         match landed(record.clone()).await {
-            Ok(true) => Step::End(Ok(Settled::Won)),
-            Ok(false) => Step::End(Ok(Settled::Lost(Some(RefState { record, version: now.version })))),
+            Ok(true) => SettleStep::End(Ok(Settled::Won)),
+            Ok(false) => SettleStep::End(Ok(Settled::Lost(Some(RefState { record, version: now.version })))),
             Err(error) => change.later(error),
         }
     }
@@ -178,21 +178,21 @@ impl Refs {
     }
 }
 
-impl Change<'_> {
+impl Replacement<'_> {
     /// What follows when the ref is still as it was before.
-    fn unchanged(&mut self) -> Step {
+    fn unchanged(&mut self) -> SettleStep {
         self.is_due = true;
         match self.rejected.take() {
             // Every replace was answered, and none was done.
-            Some(error) if !self.in_doubt => Step::End(Err(error)),
-            _ => Step::Wait,
+            Some(error) if !self.in_doubt => SettleStep::End(Err(error)),
+            _ => SettleStep::Wait,
         }
     }
 
     /// What follows when the ref could not be read.
-    fn later(&mut self, error: Error) -> Step {
+    fn later(&mut self, error: Error) -> SettleStep {
         self.trouble = Some(error);
-        Step::Wait
+        SettleStep::Wait
     }
 
     /// The error of a change after which the store is asked no more.

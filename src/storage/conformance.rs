@@ -312,7 +312,7 @@ async fn increments_are_not_lost(storage: &Arc<dyn Storage>) {
     );
 }
 
-/// Adds so many words to a register, trying again whenever somebody else was faster. A replace that may or may not have
+/// Adds so many words to a register, trying again whenever another writer was faster. A replace that may or may not have
 /// happened is looked for among the words: some stores answer so to writers that meet.
 pub(super) async fn append(store: &dyn Storage, name: &RegisterName, who: &str, times: u64) -> Result<()> {
     for turn in 0..times {

@@ -1,10 +1,10 @@
-//! What a store does, as tried out: for whoever wonders whether it can hold a repository.
+//! Tries out whether a store can hold a repository.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::cloud::CloudOptions;
-use super::url::Place;
+use super::url::StoragePlace;
 use super::{Local, LocalOptions};
 use crate::error::{Error, Result};
 use crate::time::Clock;
@@ -13,6 +13,7 @@ pub use super::local::lock_once;
 
 /// Whether a store does what a repository needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Health {
     /// It does.
     Good,
@@ -35,6 +36,7 @@ impl Health {
 
 /// One property of a store as it was observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Observation {
     /// `answers`, `conditions`, `ranges`, `listing`, `clock`; of a directory `directory`, `file system`, `locks`, `rename`, `sync`.
     pub property: &'static str,
@@ -73,7 +75,8 @@ pub type OtherProcess = Box<dyn Fn(&Path) -> Result<bool> + Send>;
 /// Tries out what a repository at `place` would rely on. Writes only scratch names, and removes them; a directory that
 /// does not exist is not made, its nearest parent is tried instead.
 ///
-/// What is wrong with the store is an observation; an error is what is wrong with the question.
+/// What is wrong with the store is an observation; an error is what is wrong with the question. Dropping the future may leave
+/// scratch names behind, which nothing reads.
 pub async fn examine(
     place: &str,
     local: LocalOptions,
@@ -81,14 +84,14 @@ pub async fn examine(
     clock: Arc<dyn Clock>,
     other: OtherProcess,
 ) -> Result<Vec<Observation>> {
-    match Place::parse(place)? {
-        Place::Directory(path) => Local::open(path, local)?.examine(other).await,
-        Place::Memory => Err(Error::invalid("a store in memory is new every time; there is nothing to find out about it")),
+    match StoragePlace::parse(place)? {
+        StoragePlace::Directory(path) => Local::open(path, local)?.examine(other).await,
+        StoragePlace::Memory => Err(Error::invalid("a store in memory is new every time; there is nothing to find out about it")),
         #[cfg(feature = "remote")]
-        Place::Cloud(place) => Ok(super::Cloud::at(place, cloud)?.examine(&*clock).await),
+        StoragePlace::Cloud(place) => Ok(super::Cloud::at(place, cloud)?.examine(&*clock).await),
         // Says which feature is missing.
         #[cfg(not(feature = "remote"))]
-        lacking @ Place::Cloud(_) => {
+        lacking @ StoragePlace::Cloud(_) => {
             drop(clock);
             lacking.open(local, cloud).map(|_| Vec::new())
         }

@@ -93,7 +93,7 @@ impl RegisterName {
         Self("gc/state.json".to_owned())
     }
 
-    /// A name that nobody else uses, to try out what a store does; removed again by whoever did.
+    /// A unique name, to try out what a store does; the caller removes it.
     #[cfg(feature = "remote")]
     pub(crate) fn scratch() -> Self {
         Self(format!("gc/scratch-{}.json", unique()))

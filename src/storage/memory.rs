@@ -18,7 +18,7 @@ use crate::time::{Clock, SystemClock, Timestamp};
 
 /// Bytes with their names.
 #[cfg(any(test, feature = "testing"))]
-type Named = Vec<(String, Bytes)>;
+type NamedBytes = Vec<(String, Bytes)>;
 
 /// A store in memory. A clone is another handle on the same store; it is freed with the last one.
 #[derive(Clone)]
@@ -29,14 +29,14 @@ pub struct Memory {
 
 #[derive(Default)]
 struct Contents {
-    objects: BTreeMap<String, Stored>,
-    registers: BTreeMap<String, Stored>,
+    objects: BTreeMap<String, MemoryValue>,
+    registers: BTreeMap<String, MemoryValue>,
     /// Counts the replaces of all registers, so that no version ever comes back.
     replaces: u64,
 }
 
 #[derive(Clone)]
-struct Stored {
+struct MemoryValue {
     bytes: Bytes,
     modified: Timestamp,
     version: u64,
@@ -55,9 +55,9 @@ impl Memory {
 
     #[cfg(any(test, feature = "testing"))]
     /// Everything that is stored: objects, then registers, each in the order of their names.
-    pub(super) fn contents(&self) -> (Named, Named) {
+    pub(super) fn contents(&self) -> (NamedBytes, NamedBytes) {
         let contents = self.lock();
-        let copy = |map: &BTreeMap<String, Stored>| map.iter().map(|(name, stored)| (name.clone(), stored.bytes.clone())).collect();
+        let copy = |map: &BTreeMap<String, MemoryValue>| map.iter().map(|(name, stored)| (name.clone(), stored.bytes.clone())).collect();
         (copy(&contents.objects), copy(&contents.registers))
     }
 
@@ -76,7 +76,7 @@ impl Memory {
     /// Stores an object under a name that a listing gave.
     pub(super) fn insert_object(&self, name: String, bytes: Bytes) {
         let modified = self.clock.now();
-        self.lock().objects.insert(name, Stored { bytes, modified, version: 0 });
+        self.lock().objects.insert(name, MemoryValue { bytes, modified, version: 0 });
     }
 
     #[cfg(any(test, feature = "testing"))]
@@ -86,7 +86,7 @@ impl Memory {
         let mut contents = self.lock();
         contents.replaces += 1;
         let version = contents.replaces;
-        contents.registers.insert(name, Stored { bytes, modified, version });
+        contents.registers.insert(name, MemoryValue { bytes, modified, version });
         version_of(version)
     }
 
@@ -181,7 +181,7 @@ impl Storage for Memory {
         }
         contents.replaces += 1;
         let version = contents.replaces;
-        contents.registers.insert(name.as_str().to_owned(), Stored { bytes: value, modified, version });
+        contents.registers.insert(name.as_str().to_owned(), MemoryValue { bytes: value, modified, version });
         Replaced::Done(version_of(version))
     }
 

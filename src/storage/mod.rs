@@ -130,7 +130,11 @@ pub enum Replaced {
 
 /// A place that holds objects and registers.
 ///
-/// Absence is `None`, never an error. Every error names the object; `Unavailable` means that trying again may help.
+/// Absence is `None`, never an error. Every error names the object or register; those of kind `Unavailable` and `Locked` say
+/// that the same call may succeed later ([`Error::is_retryable`]).
+///
+/// Every future may be dropped. Dropping one that reads changes nothing. After one that writes was dropped, the object or
+/// register may have been written or not, or may be later; a put may be repeated, and a register is read back.
 #[async_trait]
 pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     /// Reads an object, or a part of it; `None` when it does not exist.

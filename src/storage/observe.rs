@@ -95,14 +95,14 @@ impl Counters {
 
 /// Counts an object that is written piece by piece as one that is put: sent when it gets its name.
 #[derive(Debug)]
-struct Counting {
+struct CountingWriter {
     inner: Box<dyn ObjectWriter>,
     counters: Arc<Counters>,
     length: usize,
 }
 
 #[async_trait]
-impl ObjectWriter for Counting {
+impl ObjectWriter for CountingWriter {
     async fn write(&mut self, piece: Bytes) -> Result<()> {
         self.length += piece.len();
         self.inner.write(piece).await
@@ -181,7 +181,7 @@ impl Storage for Observed {
 
     fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
         let inner = self.inner.writer()?;
-        Some(Box::new(Counting { inner, counters: Arc::clone(&self.counters), length: 0 }))
+        Some(Box::new(CountingWriter { inner, counters: Arc::clone(&self.counters), length: 0 }))
     }
 
     async fn barrier(&self) -> Result<()> {

@@ -10,9 +10,9 @@ use super::{CloudOptions, Local, LocalOptions, Memory, Storage};
 use crate::error::{Error, Result};
 use crate::percent;
 
-/// A place that was understood; nothing has been opened yet.
+/// A parsed place; nothing has been opened yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum StoragePlace {
     /// A directory on local disk, which need not exist.
     Directory(PathBuf),
     /// A new, empty store in memory.
@@ -21,8 +21,8 @@ pub(crate) enum Place {
     Cloud(CloudPlace),
 }
 
-impl Place {
-    /// Understands a place. A scheme that nobody knows is `Invalid`.
+impl StoragePlace {
+    /// Parses a place. An unknown scheme is `Invalid`.
     ///
     /// Anything without a scheme is a path, taken as it is. A `file:` URL is percent-decoded; where only the literal path
     /// exists, that one is meant.
@@ -63,9 +63,9 @@ impl Place {
 /// [`CloudOptions`] says which settings and credentials object stores take from the environment.
 ///
 /// Schemes are `Unsupported` when this build lacks them (features `aws`, `gcp`, `azure`, `http`; `cloud` is all of them) and
-/// `Invalid` when nobody knows them. `Denied` when a store needs credentials and none are named.
+/// `Invalid` when they are unknown. `Denied` when a store needs credentials and none are named.
 pub fn open(place: &str, local: LocalOptions, cloud: &CloudOptions) -> Result<Arc<dyn Storage>> {
-    Place::parse(place)?.open(local, cloud)
+    StoragePlace::parse(place)?.open(local, cloud)
 }
 
 #[cfg(feature = "remote")]

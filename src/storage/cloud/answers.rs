@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -59,6 +59,18 @@ impl Answers {
     }
 }
 
+/// Goes with one request and learns the status of its answer. The client that sends it tells statuses only in the text of its
+/// errors, on which nothing may depend that decides whether a commit happened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AnswerStatus(Arc<AtomicU16>);
+
+impl AnswerStatus {
+    /// The status of the last answer; `None` when there was none.
+    pub(super) fn get(&self) -> Option<u16> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|status| *status != 0)
+    }
+}
+
 /// Makes the HTTP client of a store: one pool of connections, no redirects, every answer seen.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -70,11 +82,11 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// A client for `endpoint`, and for whoever gives out credentials unless it `asks_nobody_else`, whose requests may stand
+    /// A client for `endpoint` and, unless `fetches_nothing`, for the servers that give out credentials, whose requests may stand
     /// still for `patience`, and go to public addresses only if told so.
-    pub(super) fn new(endpoint: Option<&url::Url>, asks_nobody_else: bool, patience: Duration, public_only: bool) -> Result<Self> {
+    pub(super) fn new(endpoint: Option<&url::Url>, fetches_nothing: bool, patience: Duration, public_only: bool) -> Result<Self> {
         // Without encryption there is nothing to look up among the certificates of the system.
-        let is_plain = endpoint.is_some_and(|endpoint| endpoint.scheme() == "http") && asks_nobody_else;
+        let is_plain = endpoint.is_some_and(|endpoint| endpoint.scheme() == "http") && fetches_nothing;
         let mut client = reqwest::Client::builder()
             .user_agent(concat!("firnline/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -131,7 +143,7 @@ impl HttpConnector for Connector {
 }
 
 /// The client, watched. The client above it sets memory aside for whatever length an
-/// answer announces, reads errors to their end, and panics where a URL cannot be asked: none of that reaches it.
+/// answer announces, reads errors to their end, and panics where a URL cannot be asked, so such answers and URLs are kept from it.
 #[derive(Debug)]
 struct Watched(Connector);
 
@@ -141,13 +153,17 @@ impl HttpService for Watched {
         let Connector { answers, patience, .. } = &self.0;
         url::Url::parse(&request.uri().to_string()).map_err(|e| HttpError::new(HttpErrorKind::Unknown, e))?;
         let limit = if is_for_an_object(&request) { u64::MAX } else { LONGEST_PAGE };
+        let told = request.extensions().get::<AnswerStatus>().cloned();
         let response = self.0.send(request).await.map_err(final_refusal)?;
+        if let Some(AnswerStatus(status)) = told {
+            status.store(response.status().as_u16(), Ordering::Relaxed);
+        }
         if let Some(date) = response.headers().get("date").and_then(|value| value.to_str().ok()) {
             answers.note(date);
         }
         let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
         if response.status().as_u16() == 206 && range.is_some_and(|range| header::content_range(range).is_none()) {
-            return Err(HttpError::new(HttpErrorKind::Decode, Unfit("a part that is none")));
+            return Err(HttpError::new(HttpErrorKind::Decode, Unfit("a Content-Range that cannot be read")));
         }
         let is_success = response.status().is_success();
         let (parts, body) = response.into_parts();

@@ -1,4 +1,4 @@
-//! Clients of object stores, made from a place, settings and credentials that somebody named.
+//! Makes clients of object stores from a place, settings and credentials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use url::Url;
 
 use super::answers::{Answers, Connector, address_in, is_loopback};
 use super::options::{CloudOptions, Credentials, Variables};
-use super::place::{CloudPlace, Scheme};
+use super::place::{CloudPlace, StoreScheme};
 use crate::error::{Error, Result};
 
 /// A bucket that can be asked.
@@ -38,21 +38,21 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
             vendor.credentials_shown
         )));
     }
-    let asks_nobody_else = match access {
+    let fetches_nothing = match access {
         Credentials::Anonymous => true,
         Credentials::Named => vendor.fetches_nothing(&options.variables),
         Credentials::Machine => false,
     };
-    let connector = Connector::new(endpoint.as_ref(), asks_nobody_else, options.patience, options.public_only)?;
-    let connector = if place.scheme == Scheme::Http { connector.giving_up_early() } else { connector };
+    let connector = Connector::new(endpoint.as_ref(), fetches_nothing, options.patience, options.public_only)?;
+    let connector = if place.scheme == StoreScheme::Http { connector.giving_up_early() } else { connector };
     let answers = connector.answers();
     let make = |retries: RetryConfig| {
-        let plan = Plan { place, vendor: &vendor, variables: &options.variables, access, retries, connector: connector.clone() };
+        let plan = ClientPlan { place, vendor: &vendor, variables: &options.variables, access, retries, connector: connector.clone() };
         match place.scheme {
-            Scheme::S3 => s3(&plan),
-            Scheme::Gs => gs(&plan),
-            Scheme::Az => az(&plan, endpoint.as_ref()),
-            Scheme::Http => web(&plan),
+            StoreScheme::S3 => s3(&plan),
+            StoreScheme::Gs => gs(&plan),
+            StoreScheme::Az => az(&plan, endpoint.as_ref()),
+            StoreScheme::Http => web(&plan),
         }
     };
     let backoff = BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: Duration::from_secs(5), base: 2. };
@@ -69,7 +69,7 @@ pub(crate) fn endpoint_address(place: &CloudPlace, options: &CloudOptions) -> Re
 
 /// What all builders are given.
 #[cfg_attr(not(any(feature = "aws", feature = "azure", feature = "gcp")), expect(dead_code, reason = "a web server has no settings"))]
-struct Plan<'a> {
+struct ClientPlan<'a> {
     place: &'a CloudPlace,
     vendor: &'a Vendor,
     variables: &'a Variables,
@@ -94,12 +94,12 @@ struct Vendor {
 }
 
 impl Vendor {
-    fn of(scheme: Scheme) -> Self {
+    fn of(scheme: StoreScheme) -> Self {
         match scheme {
-            Scheme::S3 => AMAZON,
-            Scheme::Gs => GOOGLE,
-            Scheme::Az => AZURE,
-            Scheme::Http => WEB,
+            StoreScheme::S3 => AMAZON,
+            StoreScheme::Gs => GOOGLE,
+            StoreScheme::Az => AZURE,
+            StoreScheme::Http => WEB,
         }
     }
 
@@ -196,13 +196,13 @@ fn from_variables(variables: &Variables) -> Result<Credentials> {
         None | Some("named") => Ok(Credentials::Named),
         Some("anonymous") => Ok(Credentials::Anonymous),
         Some("machine") => Ok(Credentials::Machine),
-        Some(_) => Err(Error::invalid("FIRN_CREDENTIALS is none of named, anonymous, machine")),
+        Some(_) => Err(Error::invalid("FIRN_CREDENTIALS must be named, anonymous or machine")),
     }
 }
 
 /// The server that is named instead of the vendor's own; for a web server, the place itself.
 fn endpoint(place: &CloudPlace, vendor: &Vendor, variables: &Variables) -> Result<Option<Url>> {
-    if place.scheme == Scheme::Http {
+    if place.scheme == StoreScheme::Http {
         let url = Url::parse(&place.bucket);
         return url.map(Some).map_err(|e| Error::invalid("a place on a web server is no URL").caused_by(e));
     }
@@ -222,7 +222,11 @@ fn endpoint(place: &CloudPlace, vendor: &Vendor, variables: &Variables) -> Resul
 
 /// Turns the set variables of a vendor into settings of a builder, each by its own name in lower case.
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-fn apply<B, K: std::str::FromStr<Err = object_store::Error>>(plan: &Plan<'_>, builder: B, set: impl Fn(B, K, &str) -> B) -> Result<B> {
+fn apply<B, K: std::str::FromStr<Err = object_store::Error>>(
+    plan: &ClientPlan<'_>,
+    builder: B,
+    set: impl Fn(B, K, &str) -> B,
+) -> Result<B> {
     let credentials = if plan.access == Credentials::Anonymous { &[][..] } else { plan.vendor.credentials };
     plan.vendor.settings.iter().chain(credentials).try_fold(builder, |builder, name| {
         let Some(value) = plan.variables.get(name) else { return Ok(builder) };
@@ -232,7 +236,7 @@ fn apply<B, K: std::str::FromStr<Err = object_store::Error>>(plan: &Plan<'_>, bu
 }
 
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "http"))]
-fn built<S: ObjectStore>(plan: &Plan<'_>, store: object_store::Result<S>) -> Result<Arc<dyn ObjectStore>> {
+fn built<S: ObjectStore>(plan: &ClientPlan<'_>, store: object_store::Result<S>) -> Result<Arc<dyn ObjectStore>> {
     let store = store.map_err(|e| Error::invalid(format!("{} cannot be reached as its settings say", plan.place)).caused_by(e))?;
     Ok(Arc::new(store))
 }
@@ -243,7 +247,7 @@ fn lacking(scheme: &str, feature: &str) -> Error {
 }
 
 #[cfg(feature = "aws")]
-fn s3(plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
+fn s3(plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
     use object_store::aws::{AmazonS3Builder, AwsCredential};
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&plan.place.bucket)
@@ -252,21 +256,21 @@ fn s3(plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
         .with_http_connector(plan.connector.clone());
     builder = apply(plan, builder, |b, key, value| b.with_config(key, value))?;
     if plan.access == Credentials::Anonymous {
-        // A provider besides the flag, so that nobody is asked for credentials that are then not used.
-        let nobody = AwsCredential { key_id: String::new(), secret_key: String::new(), token: None };
-        let nobody = object_store::StaticCredentialProvider::new(nobody);
-        builder = builder.with_skip_signature(true).with_credentials(Arc::new(nobody));
+        // A provider besides the flag, so that no server is asked for credentials that are then not used.
+        let empty = AwsCredential { key_id: String::new(), secret_key: String::new(), token: None };
+        let empty = object_store::StaticCredentialProvider::new(empty);
+        builder = builder.with_skip_signature(true).with_credentials(Arc::new(empty));
     }
     built(plan, builder.build())
 }
 
 #[cfg(not(feature = "aws"))]
-fn s3(_plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
+fn s3(_plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
     Err(lacking("s3", "aws"))
 }
 
 #[cfg(feature = "gcp")]
-fn gs(plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
+fn gs(plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
     use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(&plan.place.bucket)
@@ -274,19 +278,19 @@ fn gs(plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
         .with_http_connector(plan.connector.clone());
     builder = apply(plan, builder, |b, key, value| b.with_config(key, value))?;
     if plan.access == Credentials::Anonymous {
-        let nobody = object_store::StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
-        builder = builder.with_skip_signature(true).with_credentials(Arc::new(nobody));
+        let empty = object_store::StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
+        builder = builder.with_skip_signature(true).with_credentials(Arc::new(empty));
     }
     built(plan, builder.build())
 }
 
 #[cfg(not(feature = "gcp"))]
-fn gs(_plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
+fn gs(_plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
     Err(lacking("gs", "gcp"))
 }
 
 #[cfg(feature = "azure")]
-fn az(plan: &Plan<'_>, endpoint: Option<&Url>) -> Result<Arc<dyn ObjectStore>> {
+fn az(plan: &ClientPlan<'_>, endpoint: Option<&Url>) -> Result<Arc<dyn ObjectStore>> {
     use object_store::azure::{AzureCredential, MicrosoftAzureBuilder};
     if plan.variables.get("AZURE_STORAGE_ACCOUNT_NAME").is_none() {
         return Err(Error::invalid(format!("{} does not say whose container it is; set AZURE_STORAGE_ACCOUNT_NAME", plan.place)));
@@ -300,19 +304,19 @@ fn az(plan: &Plan<'_>, endpoint: Option<&Url>) -> Result<Arc<dyn ObjectStore>> {
         builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/').to_owned());
     }
     if plan.access == Credentials::Anonymous {
-        let nobody = object_store::StaticCredentialProvider::new(AzureCredential::BearerToken(String::new()));
-        builder = builder.with_skip_signature(true).with_credentials(Arc::new(nobody));
+        let empty = object_store::StaticCredentialProvider::new(AzureCredential::BearerToken(String::new()));
+        builder = builder.with_skip_signature(true).with_credentials(Arc::new(empty));
     }
     built(plan, builder.build())
 }
 
 #[cfg(not(feature = "azure"))]
-fn az(_plan: &Plan<'_>, _endpoint: Option<&Url>) -> Result<Arc<dyn ObjectStore>> {
+fn az(_plan: &ClientPlan<'_>, _endpoint: Option<&Url>) -> Result<Arc<dyn ObjectStore>> {
     Err(lacking("az", "azure"))
 }
 
 #[cfg(feature = "http")]
-fn web(plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
+fn web(plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
     let builder = object_store::http::HttpBuilder::new()
         .with_url(&plan.place.bucket)
         .with_retry(plan.retries.clone())
@@ -321,7 +325,7 @@ fn web(plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
 }
 
 #[cfg(not(feature = "http"))]
-fn web(_plan: &Plan<'_>) -> Result<Arc<dyn ObjectStore>> {
+fn web(_plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
     Err(lacking("http", "http"))
 }
 

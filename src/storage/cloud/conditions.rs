@@ -1,7 +1,7 @@
 //! Whether a store honours conditions on writes: found out once for a handle, before its first write.
 //!
 //! A store that answers them with success whatever is there would let two writers overwrite each other's commits, and
-//! nothing but trying tells which stores do. So a scratch register, whose name nobody else uses, is created twice, replaced
+//! which stores do so can only be found out by trying. So a scratch register with a unique name is created twice, replaced
 //! with its present version and then with its former one. The second and the last must be refused.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 
-use super::place::Scheme;
+use super::place::StoreScheme;
 use super::store::Cloud;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ pub(super) struct Conditions {
 }
 
 /// What one attempt found out.
-enum Found {
+enum FoundConditions {
     /// All as it must be.
     Honoured(Conditions),
     /// The store is no place for registers, because of this.
@@ -46,8 +46,8 @@ impl Cloud {
                 let _ignored = tokio::time::timeout(self.register_deadline, self.connection.once.delete(&path)).await;
             }
             match found {
-                Ok(Found::Honoured(conditions)) => return Ok(conditions),
-                Ok(Found::Not(why)) => {
+                Ok(FoundConditions::Honoured(conditions)) => return Ok(conditions),
+                Ok(FoundConditions::Not(why)) => {
                     return Err(Error::unsupported(format!(
                         "{self} cannot be written to: its store {why}, so two writers could overwrite each other; it can be read"
                     )));
@@ -59,27 +59,27 @@ impl Cloud {
         Err(Error::internal("an endless loop ended"))
     }
 
-    async fn try_conditions(&self, name: &RegisterName) -> Result<Found> {
+    async fn try_conditions(&self, name: &RegisterName) -> Result<FoundConditions> {
         let send = |expected, value: &'static [u8], quotes| self.try_condition(name, expected, value, quotes);
         let Some(first) = send(Expected::Absent, b"1", true).await? else {
             return Err(Error::unavailable(format!("{self}: {name} is new, and the store refuses to create it")));
         };
         if send(Expected::Absent, b"2", true).await?.is_some() {
-            return Ok(Found::Not("creates what exists already (it ignores If-None-Match)"));
+            return Ok(FoundConditions::Not("creates what exists already (it ignores If-None-Match)"));
         }
-        let forms: &[bool] = if self.place.scheme == Scheme::S3 { &[true, false] } else { &[true] };
+        let forms: &[bool] = if self.place.scheme == StoreScheme::S3 { &[true, false] } else { &[true] };
         let present = Expected::Is(first);
         for quotes in forms.iter().copied() {
             let Some(second) = send(present.clone(), b"3", quotes).await? else { continue };
             let changed = Expected::Is(second) != present;
             let stale = send(present.clone(), b"4", quotes).await?;
             return Ok(match stale {
-                None if changed => Found::Honoured(Conditions { quotes }),
-                None => Found::Not("gives two values the same version"),
-                Some(_) => Found::Not("replaces what has changed meanwhile (it ignores If-Match)"),
+                None if changed => FoundConditions::Honoured(Conditions { quotes }),
+                None => FoundConditions::Not("gives two values the same version"),
+                Some(_) => FoundConditions::Not("replaces what has changed meanwhile (it ignores If-Match)"),
             });
         }
-        Ok(Found::Not("refuses to replace what has not changed"))
+        Ok(FoundConditions::Not("refuses to replace what has not changed"))
     }
 
     /// The new version, or `None` when the condition did not hold.

@@ -5,7 +5,7 @@ use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 
 use super::conditions::Conditions;
-use super::place::Scheme;
+use super::place::StoreScheme;
 use super::store::Cloud;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::doctor::Observation;
@@ -25,7 +25,7 @@ impl Cloud {
         };
         let holds = if found.is_some() { "it holds a repository" } else { "it holds no repository" };
         let mut seen = vec![Observation::good("answers", holds)];
-        let conditions = if self.place.scheme == Scheme::Http {
+        let conditions = if self.place.scheme == StoreScheme::Http {
             seen.push(Observation::unknown("conditions", "a web server is only read"));
             None
         } else {
@@ -48,7 +48,7 @@ impl Cloud {
             (false, None) => Observation::unknown("ranges", "there is nothing to read a part of"),
         });
         seen.push(match (self.place.scheme, written) {
-            (Scheme::Http, _) => Observation::unknown("listing", "a web server does not list; revisions are named in full"),
+            (StoreScheme::Http, _) => Observation::unknown("listing", "a web server does not list; revisions are named in full"),
             (_, true) => Observation::of("listing", self.listing(scratch.as_str()).await),
             (_, false) => Observation::of("listing", self.listed("refs/").await.map(|n| format!("{n} refs"))),
         });
@@ -64,8 +64,8 @@ impl Cloud {
 
     fn honoured(&self, conditions: Conditions) -> String {
         let form = match self.place.scheme {
-            Scheme::S3 if conditions.quotes => ", which compares tags in quotes",
-            Scheme::S3 => ", which compares tags without quotes",
+            StoreScheme::S3 if conditions.quotes => ", which compares tags in quotes",
+            StoreScheme::S3 => ", which compares tags without quotes",
             _ => "",
         };
         format!("what exists is not created again, and what has changed is not replaced{form}")

@@ -3,7 +3,7 @@
 //! - An *object* is one PUT, or a multipart upload that becomes visible with its last request. An answered put is durable,
 //!   so a [`barrier`](Storage::barrier) has nothing to do.
 //! - A *register* is always one single PUT with a condition (`If-None-Match: *`, `If-Match` or a generation), sent exactly
-//!   once: this layer never repeats it, and whoever wants to know what became of one without an answer reads it back.
+//!   once: this layer never repeats it. The caller reads back what became of one without an answer.
 //! - The first write through a handle finds out whether the store honours conditions, and in which form, at a scratch name
 //!   of its own ([`conditions`]). A store that ignores them is refused for writing and can be read.
 //! - No suffix ranges, and no range past the end on purpose: lengths are known. Every answer is checked against its length.

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore as _, ObjectStoreExt as _, PutPayload};
 
-use super::place::Scheme;
+use super::place::StoreScheme;
 use super::store::Cloud;
 use crate::error::{Error, Result};
 use crate::storage::outside::time_for;
@@ -73,7 +73,7 @@ impl Cloud {
             if first.len() as u64 >= length {
                 return Ok(first);
             }
-            // Nothing is set aside for what the answer claims to be: that is what somebody else says.
+            // No memory is set aside for the claimed length, which the server may have made up.
             let mut whole = BytesMut::from(first);
             while (whole.len() as u64) <= length
                 && let Some(next) = stream.try_next().await?
@@ -160,7 +160,7 @@ impl Cloud {
     }
 
     pub(super) fn list_objects<'a>(&'a self, prefix: &str) -> BoxStream<'a, Result<ObjectMeta>> {
-        if self.place.scheme == Scheme::Http {
+        if self.place.scheme == StoreScheme::Http {
             let error = Error::unsupported(format!("{self} cannot be listed: a web server does not tell what it has; name the revision"));
             return futures::stream::iter([Err(error)]).boxed();
         }

@@ -12,12 +12,12 @@ const KEPT: &[&str] = &["AWS_", "AZURE_", "GOOGLE_", "FIRN_"];
 #[non_exhaustive]
 pub enum Credentials {
     /// What the variables of the store's vendor name; `Denied` where they name nothing. Nothing else is looked for: no file
-    /// in a home directory, no address that hands out credentials to whoever runs on a machine.
+    /// in a home directory, no address that gives credentials to the programs of a machine.
     #[default]
     Named,
     /// Requests are not signed.
     Anonymous,
-    /// What the machine gives to whoever runs on it (the instance metadata service), where the variables name nothing.
+    /// What the machine gives to its programs (the instance metadata service), where the variables name nothing.
     Machine,
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// A protocol, by the scheme of its URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Scheme {
+pub(crate) enum StoreScheme {
     /// `s3:`
     S3,
     /// `gs:`
@@ -20,7 +20,7 @@ pub(crate) enum Scheme {
 /// A prefix in a bucket or container, or what lies below a URL of a web server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CloudPlace {
-    pub(crate) scheme: Scheme,
+    pub(crate) scheme: StoreScheme,
     /// The bucket or container; of a web server the whole URL, exactly as it will be sent, without a slash at its end.
     pub(crate) bucket: String,
     /// What every key begins with, followed by a slash; empty for the whole bucket. Raw: `%20` are three characters.
@@ -31,9 +31,9 @@ impl CloudPlace {
     /// Reads what follows the scheme `scheme` (in lower case); `None` when that is no scheme of a store.
     pub(crate) fn parse(scheme: &str, rest: &str) -> Option<Result<Self>> {
         Some(match scheme {
-            "s3" => in_bucket(Scheme::S3, scheme, rest),
-            "gs" => in_bucket(Scheme::Gs, scheme, rest),
-            "az" => in_bucket(Scheme::Az, scheme, rest),
+            "s3" => in_bucket(StoreScheme::S3, scheme, rest),
+            "gs" => in_bucket(StoreScheme::Gs, scheme, rest),
+            "az" => in_bucket(StoreScheme::Az, scheme, rest),
             "http" | "https" => web(scheme, rest),
             _ => return None,
         })
@@ -46,7 +46,7 @@ impl CloudPlace {
     }
 }
 
-fn in_bucket(kind: Scheme, scheme: &str, rest: &str) -> Result<CloudPlace> {
+fn in_bucket(kind: StoreScheme, scheme: &str, rest: &str) -> Result<CloudPlace> {
     let wrong = |why: &str| Error::invalid(format!("a place in a bucket is written {scheme}://BUCKET/PREFIX; {why}"));
     let rest = rest.strip_prefix("//").ok_or_else(|| wrong("two slashes follow the colon"))?;
     if rest.chars().any(char::is_control) {
@@ -79,16 +79,16 @@ fn web(scheme: &str, rest: &str) -> Result<CloudPlace> {
         return Err(wrong("it has a host, and no user before it"));
     }
     let url = format!("{scheme}://{}", rest.trim_end_matches('/'));
-    Ok(CloudPlace { scheme: Scheme::Http, bucket: url, prefix: String::new() })
+    Ok(CloudPlace { scheme: StoreScheme::Http, bucket: url, prefix: String::new() })
 }
 
 impl fmt::Display for CloudPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
-            Scheme::S3 => "s3",
-            Scheme::Gs => "gs",
-            Scheme::Az => "az",
-            Scheme::Http => return f.write_str(&self.bucket),
+            StoreScheme::S3 => "s3",
+            StoreScheme::Gs => "gs",
+            StoreScheme::Az => "az",
+            StoreScheme::Http => return f.write_str(&self.bucket),
         };
         write!(f, "{scheme}://{}", self.bucket)?;
         if self.prefix.is_empty() { Ok(()) } else { write!(f, "/{}", self.prefix) }

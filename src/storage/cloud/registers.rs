@@ -4,8 +4,9 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, UpdateVersion};
 
+use super::answers::AnswerStatus;
 use super::conditions::Conditions;
-use super::place::Scheme;
+use super::place::StoreScheme;
 use super::store::Cloud;
 use super::trouble::Told;
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ impl Cloud {
             let version = match self.version(tag, generation) {
                 Some(version) => version,
                 // A server that names no versions is only read, where a value can stand for itself.
-                None if self.place.scheme == Scheme::Http => Version(value.clone()),
+                None if self.place.scheme == StoreScheme::Http => Version(value.clone()),
                 None => return Err(self.unversioned(name)),
             };
             Ok(Some(Versioned { value, version }))
@@ -46,7 +47,9 @@ impl Cloud {
             Ok(request) => request,
             Err(error) => return Replaced::NotSent(error),
         };
-        let options = PutOptions { mode, ..PutOptions::default() };
+        let status = AnswerStatus::default();
+        let mut options = PutOptions { mode, ..PutOptions::default() };
+        options.extensions.insert(status.clone());
         let put = self.connection.once.put_opts(&path, PutPayload::from_bytes(value), options);
         let Ok(answer) = tokio::time::timeout(self.register_deadline, put).await else {
             let error = format!("{self}: {name}: no answer to its replacement within {:?}", self.register_deadline);
@@ -60,7 +63,7 @@ impl Cloud {
             Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } | StoreError::NotModified { .. }) => Replaced::Refused,
             // What does not exist does not have the version that was expected.
             Err(e) if Self::is_absence(&e) && matches!(expected, Expected::Is(_)) => Replaced::Refused,
-            Err(e) => self.not_replaced(name, e),
+            Err(e) => self.not_replaced(name, status.get(), e),
         }
     }
 
@@ -73,18 +76,16 @@ impl Cloud {
         Ok((self.path(name)?, mode))
     }
 
-    /// What a failure that says nothing of the condition tells about a PUT.
-    fn not_replaced(&self, name: &str, error: StoreError) -> Replaced {
-        let told = Told::by(&error);
+    /// What a failure that says nothing of the condition tells about a PUT, with the status of its answer.
+    fn not_replaced(&self, name: &str, status: Option<u16>, error: StoreError) -> Replaced {
         let what = format!("{name} cannot be replaced");
-        if told.not_connected {
+        if status.is_none() && Told::by(&error).not_connected {
             return Replaced::NotSent(self.trouble(&what, error));
         }
-        match told.status {
+        match status {
             // A server that is overloaded, or that asks another one, may have passed the request on before it answered.
             Some(408 | 425 | 429 | 500 | 502..=599) => Replaced::Unanswered(self.trouble(&what, error)),
             Some(_) => Replaced::Rejected(self.trouble(&what, error)),
-            None if told.sent_on => Replaced::Rejected(self.trouble(&what, error)),
             // Whatever it looks like: without an answer nothing says that it was not applied.
             None => {
                 let error = Error::unavailable(format!("{self}: {name}: its replacement was given no whole answer")).caused_by(error);
@@ -97,9 +98,9 @@ impl Cloud {
     /// want them and others do not.
     fn version(&self, tag: Option<String>, generation: Option<String>) -> Option<Version> {
         let text = match self.place.scheme {
-            Scheme::Gs => generation?,
-            Scheme::S3 => tag?.trim_matches('"').to_owned(),
-            Scheme::Az | Scheme::Http => tag?,
+            StoreScheme::Gs => generation?,
+            StoreScheme::S3 => tag?.trim_matches('"').to_owned(),
+            StoreScheme::Az | StoreScheme::Http => tag?,
         };
         (!text.is_empty()).then(|| Version(text.into()))
     }
@@ -108,9 +109,9 @@ impl Cloud {
         let text = std::str::from_utf8(&version.0);
         let text = text.map_err(|e| Error::invalid(format!("{self}: {name}: the version of another store")).caused_by(e))?;
         Ok(match self.place.scheme {
-            Scheme::Gs => UpdateVersion { e_tag: None, version: Some(text.to_owned()) },
-            Scheme::S3 if conditions.quotes => UpdateVersion { e_tag: Some(format!("\"{text}\"")), version: None },
-            Scheme::S3 | Scheme::Az | Scheme::Http => UpdateVersion { e_tag: Some(text.to_owned()), version: None },
+            StoreScheme::Gs => UpdateVersion { e_tag: None, version: Some(text.to_owned()) },
+            StoreScheme::S3 if conditions.quotes => UpdateVersion { e_tag: Some(format!("\"{text}\"")), version: None },
+            StoreScheme::S3 | StoreScheme::Az | StoreScheme::Http => UpdateVersion { e_tag: Some(text.to_owned()), version: None },
         })
     }
 

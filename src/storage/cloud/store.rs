@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use super::client::{Connection, connect};
 use super::conditions::Conditions;
 use super::options::CloudOptions;
-use super::place::{CloudPlace, Scheme};
+use super::place::{CloudPlace, StoreScheme};
 use crate::error::{Error, Result};
 use crate::storage::url::split_scheme;
 use crate::storage::{Expected, Extent, ObjectMeta, ObjectName, ObjectSource, RegisterName, Replaced, Storage, Versioned};
@@ -35,7 +35,7 @@ impl Cloud {
     /// a bucket or its credentials shows at the first request.
     ///
     /// `Unsupported` when this build lacks the scheme, `Denied` when credentials are needed and none are named,
-    /// `Invalid` when the place or a setting is no such thing.
+    /// `Invalid` when the place or a setting cannot be parsed.
     pub fn open(place: &str, options: &CloudOptions) -> Result<Self> {
         let parsed = split_scheme(place).and_then(|(scheme, rest)| CloudPlace::parse(&scheme.to_ascii_lowercase(), rest));
         let place =
@@ -66,7 +66,7 @@ impl Cloud {
 
     /// Refuses to write where that cannot be done safely, before anything is sent that others could see.
     pub(super) async fn conditions(&self) -> Result<&Conditions> {
-        if self.place.scheme == Scheme::Http {
+        if self.place.scheme == StoreScheme::Http {
             return Err(Error::unsupported(format!("{self} is read-only: a web server takes no conditional writes")));
         }
         self.conditions.get_or_try_init(|| self.find_conditions()).await

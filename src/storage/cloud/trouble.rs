@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::answers::NotConnected;
-use super::place::Scheme;
+use super::place::StoreScheme;
 use super::store::Cloud;
 use crate::error::Error;
 
@@ -64,7 +64,7 @@ impl Cloud {
             }
             Some(401 | 403) => {
                 let hint = match self.place.scheme {
-                    Scheme::Http => "the server denies it",
+                    StoreScheme::Http => "the server denies it",
                     _ => {
                         "the store denies it; check the credentials and what they allow (without the right to list, some stores deny also what does not exist)"
                     }
@@ -73,7 +73,7 @@ impl Cloud {
             }
             Some(301 | 302 | 303 | 307 | 308) => {
                 let hint = match self.place.scheme {
-                    Scheme::S3 => "the bucket lies in another region; set AWS_REGION",
+                    StoreScheme::S3 => "the bucket lies in another region; set AWS_REGION",
                     _ => "the answer sends elsewhere, which is not followed; name the final URL",
                 };
                 Error::invalid(format!("{self}: {what}: {hint}"))

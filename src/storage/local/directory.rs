@@ -74,7 +74,7 @@ impl Disk {
         if self.identity.get().is_some_and(|(device, _)| *device != meta.dev()) {
             self.directories.several_file_systems.store(true, Ordering::Release);
         }
-        // Pending first, known second: whoever finds the directory known can rely on its name being pending.
+        // In this order: a thread that finds the directory known relies on its name being pending.
         lock(&self.unsynced).directories.extend(parents);
         lock(&self.directories.for_objects).extend(missing);
         Ok(())
@@ -114,7 +114,7 @@ impl Disk {
 
     /// Creates those directories, outermost first, and returns the ones that hold their names.
     ///
-    /// All of them count, also where the directory was already there: whoever created it may not have synced its name.
+    /// All of them count, also where the directory was already there: its creator may not have synced its name.
     fn make(&self, name: &str, chain: &[PathBuf]) -> Result<Vec<PathBuf>> {
         if self.directories.root.get().is_none() {
             self.check_file_system()?;
@@ -145,7 +145,7 @@ impl Disk {
         self.open_directory(directory)?.map_or(Ok(()), |open| self.sync_names(&open))
     }
 
-    /// Syncs an open directory. Some network file systems cannot; who trusts them, trusts them in this too.
+    /// Syncs an open directory. Some network file systems cannot; where they are trusted, that is no error.
     pub(super) fn sync_names(&self, directory: &File) -> io::Result<()> {
         match directory.sync_all() {
             Err(e)

@@ -20,15 +20,15 @@ pub fn lock_once(path: &Path) -> Result<bool> {
 }
 
 /// Removes what was tried out, whatever became of it.
-struct Scratch(PathBuf);
+struct ScratchDirectory(PathBuf);
 
-impl Scratch {
+impl ScratchDirectory {
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDirectory {
     fn drop(&mut self) {
         // What cannot be removed is a directory that no listing shows.
         let _ignored = fs::remove_dir_all(&self.0);
@@ -47,7 +47,7 @@ impl Disk {
         let there = self.root.ancestors().find(|path| path.is_dir()).unwrap_or(&self.root);
         let mut seen = vec![Observation::good("directory", self.where_it_is(there))];
         seen.push(Observation::of("file system", self.check_file_system().map(|()| "it is a local one, or trusted".to_owned())));
-        let scratch = Scratch(there.join(format!(".~doctor-{}", unique())));
+        let scratch = ScratchDirectory(there.join(format!(".~doctor-{}", unique())));
         if let Err(e) = fs::create_dir(&scratch.0) {
             seen.push(Observation::bad("writing", format!("{} cannot be written to: {e}", there.display())));
             return seen;
@@ -66,7 +66,7 @@ impl Disk {
         }
     }
 
-    fn syncs(&self, scratch: &Scratch) -> std::io::Result<String> {
+    fn syncs(&self, scratch: &ScratchDirectory) -> std::io::Result<String> {
         let file = Temporary::write(&scratch.0, &[Bytes::from_static(b"x")])?;
         file.sync()?;
         self.sync_directory(&scratch.0)?;
@@ -75,7 +75,7 @@ impl Disk {
 }
 
 /// A lock that this process holds must keep another one out, and no longer than it is held.
-fn locks(scratch: &Scratch, other: &OtherProcess) -> Result<String> {
+fn locks(scratch: &ScratchDirectory, other: &OtherProcess) -> Result<String> {
     let path = scratch.path("lock");
     let held = try_lock(&path).map_err(|e| Error::unsupported("files cannot be locked").caused_by(e))?;
     if held.is_none() {
@@ -92,7 +92,7 @@ fn locks(scratch: &Scratch, other: &OtherProcess) -> Result<String> {
     }
 }
 
-fn renames(scratch: &Scratch) -> std::io::Result<String> {
+fn renames(scratch: &ScratchDirectory) -> std::io::Result<String> {
     let name = scratch.path("name");
     let write = |text: &'static [u8]| Temporary::write(&scratch.0, &[Bytes::from_static(text)]);
     let wrong = |what: &str| Err(std::io::Error::other(what.to_owned()));

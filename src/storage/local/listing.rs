@@ -24,7 +24,7 @@ const BATCH: usize = 1024;
 /// A thread finds some names at a time and ends before they are read: a thread that waited for its reader would hold one of
 /// the runtime's threads for blocking work, which the reader may need for what it does with each name.
 pub(super) fn list(disk: Arc<Disk>, prefix: String) -> BoxStream<'static, Result<ObjectMeta>> {
-    let walk = Walk::new(disk, prefix);
+    let walk = ListingWalk::new(disk, prefix);
     let batches = stream::try_unfold(walk, |mut walk| async move {
         let work = blocking("a listing", move || {
             let found = walk.next_batch();
@@ -38,7 +38,7 @@ pub(super) fn list(disk: Arc<Disk>, prefix: String) -> BoxStream<'static, Result
 }
 
 /// A walk through a directory and what lies below it.
-struct Walk {
+struct ListingWalk {
     disk: Arc<Disk>,
     prefix: String,
     /// Directories that have not been begun, by their names from the root.
@@ -49,7 +49,7 @@ struct Walk {
     begun: bool,
 }
 
-impl Walk {
+impl ListingWalk {
     fn new(disk: Arc<Disk>, prefix: String) -> Self {
         let start = prefix.rsplit_once('/').map_or("", |(directory, _)| directory);
         let locks = start.strip_prefix(LOCKS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -84,16 +84,16 @@ impl Walk {
                 continue;
             };
             match entry.and_then(|entry| look_at(&entry, directory)) {
-                Ok(Some((name, Found::Directory))) => {
+                Ok(Some((name, ListedAs::Directory))) => {
                     let below = format!("{name}/");
                     if name != LOCKS && (below.starts_with(&self.prefix) || self.prefix.starts_with(&below)) {
                         self.directories.push(name);
                     }
                 }
-                Ok(Some((name, Found::File { size, modified }))) if name.starts_with(&self.prefix) => {
+                Ok(Some((name, ListedAs::File { size, modified }))) if name.starts_with(&self.prefix) => {
                     found.push(Ok(ObjectMeta { name, size, modified }));
                 }
-                Ok(Some((_, Found::File { .. })) | None) => {}
+                Ok(Some((_, ListedAs::File { .. })) | None) => {}
                 Err(e) => found.push(Err(self.disk.unlisted(directory, e))),
             }
         }
@@ -119,7 +119,7 @@ impl Disk {
 }
 
 /// What has a name in a directory.
-enum Found {
+enum ListedAs {
     Directory,
     File { size: u64, modified: Timestamp },
 }
@@ -127,12 +127,12 @@ enum Found {
 /// The name and kind of an entry; `None` for what is no object: temporaries, sockets and the like, names that are not
 /// UTF-8, and what vanished in the meantime. A symbolic link to a file is shown as a file, so that reading it says what is
 /// wrong; one to a directory is an error, since whatever lies behind it is not listed.
-fn look_at(entry: &DirEntry, directory: &str) -> io::Result<Option<(String, Found)>> {
+fn look_at(entry: &DirEntry, directory: &str) -> io::Result<Option<(String, ListedAs)>> {
     let file_name = entry.file_name();
     let Some(file_name) = file_name.to_str().filter(|name| !is_temporary(name)) else { return Ok(None) };
     let name = if directory.is_empty() { file_name.to_owned() } else { format!("{directory}/{file_name}") };
     if entry.file_type()?.is_dir() {
-        return Ok(Some((name, Found::Directory)));
+        return Ok(Some((name, ListedAs::Directory)));
     }
     let path: PathBuf = entry.path();
     let meta = match fs::symlink_metadata(&path) {
@@ -144,9 +144,9 @@ fn look_at(entry: &DirEntry, directory: &str) -> io::Result<Option<(String, Foun
         return Err(rustix::io::Errno::LOOP.into());
     }
     let found = if meta.is_dir() {
-        Found::Directory
+        ListedAs::Directory
     } else if meta.is_file() || meta.is_symlink() {
-        Found::File { size: meta.len(), modified: Timestamp::from_system(meta.modified()?) }
+        ListedAs::File { size: meta.len(), modified: Timestamp::from_system(meta.modified()?) }
     } else {
         return Ok(None);
     };

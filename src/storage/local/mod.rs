@@ -113,7 +113,7 @@ impl LocalOptions {
 ///
 /// When a sync fails, what it covered may be lost although the system keeps showing it, and a second sync would
 /// wrongly succeed. Therefore the handle keeps failing its barriers until those objects have been put again, which
-/// writes new files. Whoever no longer holds the bytes opens the directory anew and starts over.
+/// writes new files. A caller that no longer holds the bytes opens the directory anew and starts over.
 #[derive(Clone)]
 pub struct Local {
     pub(super) disk: Arc<Disk>,
@@ -242,7 +242,7 @@ impl Storage for Local {
     }
 
     fn writer(&self) -> Option<Box<dyn ObjectWriter>> {
-        Some(Box::new(writer::Writer::new(Arc::clone(&self.disk))))
+        Some(Box::new(writer::LocalWriter::new(Arc::clone(&self.disk))))
     }
 
     async fn barrier(&self) -> Result<()> {

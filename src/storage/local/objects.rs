@@ -17,7 +17,7 @@ use crate::storage::{Extent, check_extent};
 const COMPARED: usize = 256 << 10;
 
 /// What was found where an object is to be written.
-enum Existing {
+enum ExistingFile {
     /// Nothing.
     Absent,
     /// The same bytes, which have been written over it again.
@@ -73,7 +73,7 @@ impl Disk {
         self.directory_for_object(name, directory)?;
         let mut written = write();
         if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-            // Somebody removed a directory that this handle has seen: make sure of all of them again.
+            // A directory that this handle has seen was removed: make sure of all of them again.
             self.directories.forget();
             self.directory_for_object(name, directory)?;
             written = write();
@@ -83,16 +83,16 @@ impl Disk {
 
     fn write(&self, path: &Path, directory: &Path, parts: &[Bytes]) -> io::Result<File> {
         let doubtful = lock(&self.unsynced).doubtful.contains(path);
-        let mut existing = if doubtful { Existing::Other } else { refresh(path, parts)? };
-        if matches!(existing, Existing::Absent) {
+        let mut existing = if doubtful { ExistingFile::Other } else { refresh(path, parts)? };
+        if matches!(existing, ExistingFile::Absent) {
             match Temporary::write(directory, parts)?.rename_to_new(path)? {
                 Ok(file) => return Ok(file),
-                Err(_somebody_was_faster) => existing = refresh(path, parts)?,
+                Err(_another_was_faster) => existing = refresh(path, parts)?,
             }
         }
         match existing {
-            Existing::Refreshed(file) => Ok(file),
-            Existing::Absent | Existing::Other => {
+            ExistingFile::Refreshed(file) => Ok(file),
+            ExistingFile::Absent | ExistingFile::Other => {
                 let temporary = Temporary::write(directory, parts)?;
                 // What lies here may be durable and needed by others, so it is exchanged only for something durable.
                 temporary.sync()?;
@@ -120,26 +120,26 @@ pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 
 /// Writes an object over itself, so that the next sync carries it to the disk whatever became of earlier ones.
 /// The bytes are the same, so readers notice nothing.
-fn refresh(path: &Path, parts: &[Bytes]) -> io::Result<Existing> {
+fn refresh(path: &Path, parts: &[Bytes]) -> io::Result<ExistingFile> {
     use io::ErrorKind::{NotFound, PermissionDenied};
     let file = match open(path, OpenOptions::new().read(true).write(true)) {
         Ok(file) => file,
-        Err(e) if e.kind() == NotFound => return Ok(Existing::Absent),
+        Err(e) if e.kind() == NotFound => return Ok(ExistingFile::Absent),
         // Another user's file may still be replaced, by who may write to the directory. So may a link, which is not followed.
-        Err(e) if e.kind() == PermissionDenied || is_link(&e) => return Ok(Existing::Other),
+        Err(e) if e.kind() == PermissionDenied || is_link(&e) => return Ok(ExistingFile::Other),
         Err(e) => return Err(e),
     };
     let meta = file.metadata()?;
     let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
     if !meta.is_file() || meta.len() != total || !holds(&file, parts)? {
-        return Ok(Existing::Other);
+        return Ok(ExistingFile::Other);
     }
     let mut offset = 0;
     for part in parts {
         file.write_all_at(part, offset)?;
         offset += part.len() as u64;
     }
-    Ok(Existing::Refreshed(file))
+    Ok(ExistingFile::Refreshed(file))
 }
 
 /// Whether a file begins with `parts`.

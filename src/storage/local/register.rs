@@ -196,7 +196,7 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
         Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => return Err(io::ErrorKind::Unsupported.into()),
         Err(e) => return Err(e.into()),
     }
-    // Nobody of ours removes a lock file. Should somebody else have: a lock on a file without a name protects nothing.
+    // This program never removes a lock file. If it was removed all the same, a lock on the file without a name protects nothing.
     let (held, named) = (file.metadata()?, fs::symlink_metadata(path));
     if !held.is_file() {
         return Err(io::Error::other("it is not a file"));

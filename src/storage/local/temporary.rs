@@ -11,12 +11,12 @@ use crate::storage::layout::unique;
 /// How the name of every temporary begins. `~` occurs in the name of no object and no register.
 const MARK: &str = ".~";
 
-/// Whether a file or directory is a temporary, which is nobody's object.
+/// Whether a file or directory is a temporary, which is no object.
 pub(super) fn is_temporary(file_name: &str) -> bool {
     file_name.starts_with(MARK)
 }
 
-/// A file with all its content under a name that nobody looks for. Removed on drop unless it was given its name.
+/// A file under a name that no reader looks for. Removed on drop unless it was given its name.
 pub(super) struct Temporary {
     path: PathBuf,
     file: Option<File>,
@@ -65,7 +65,7 @@ impl Temporary {
         Ok(self.file.take().expect("a temporary ends once"))
     }
 
-    /// Gives the file its name if nobody has it; otherwise hands the temporary back.
+    /// Gives the file its name if no other file has it; otherwise hands the temporary back.
     pub(super) fn rename_to_new(mut self, to: &Path) -> io::Result<Result<File, Self>> {
         match rename_to_new(&self.path, to) {
             Ok(()) => Ok(Ok(self.file.take().expect("a temporary ends once"))),

@@ -22,24 +22,24 @@ use crate::storage::{ObjectName, ObjectWriter, check_range, layout};
 const UNNAMED: &str = "a new object";
 
 /// Writes one object. A piece is written while the caller makes the next one.
-pub(super) struct Writer {
+pub(super) struct LocalWriter {
     disk: Arc<Disk>,
-    state: State,
+    state: WriterState,
     length: u64,
-    place: Arc<Place>,
-    /// Whether there may be a file at the place that nobody else removes.
+    place: Arc<WriterPlace>,
+    /// Whether there may be a file at the place that only this writer removes.
     begun: bool,
 }
 
 /// Where an object grows. The writer knows it too, since the thread that writes a piece goes on when the writer is gone, and may be
 /// cut off with the process before it removes anything.
-struct Place {
+struct WriterPlace {
     path: PathBuf,
     /// The writer is gone: what is here is in vain.
     abandoned: AtomicBool,
 }
 
-enum State {
+enum WriterState {
     /// There is no file yet.
     New,
     /// A piece is being written.
@@ -56,31 +56,31 @@ struct Growing {
     failures: u64,
 }
 
-impl Writer {
+impl LocalWriter {
     pub(super) fn new(disk: Arc<Disk>) -> Self {
         let path = Temporary::path_in(&disk.nursery());
-        let place = Arc::new(Place { path, abandoned: AtomicBool::new(false) });
-        Self { disk, state: State::New, length: 0, place, begun: false }
+        let place = Arc::new(WriterPlace { path, abandoned: AtomicBool::new(false) });
+        Self { disk, state: WriterState::New, length: 0, place, begun: false }
     }
 
     /// What a thread needs that goes on with the file, or begins it.
-    fn going_on(&mut self) -> (Arc<Disk>, Arc<Place>) {
+    fn going_on(&mut self) -> (Arc<Disk>, Arc<WriterPlace>) {
         self.begun = true;
         (Arc::clone(&self.disk), Arc::clone(&self.place))
     }
 
     /// Waits for the piece under way. The state is lost until the caller sets it again.
     async fn settled(&mut self) -> Result<Option<Growing>> {
-        match std::mem::replace(&mut self.state, State::Lost) {
-            State::New => Ok(None),
-            State::Idle(growing) => Ok(Some(growing)),
-            State::Writing(task) => task.await.map_err(|e| not_finished(UNNAMED, e))?.map(Some),
-            State::Lost => Err(Error::invalid(format!("{UNNAMED}: nothing can be written after an error"))),
+        match std::mem::replace(&mut self.state, WriterState::Lost) {
+            WriterState::New => Ok(None),
+            WriterState::Idle(growing) => Ok(Some(growing)),
+            WriterState::Writing(task) => task.await.map_err(|e| not_finished(UNNAMED, e))?.map(Some),
+            WriterState::Lost => Err(Error::invalid(format!("{UNNAMED}: nothing can be written after an error"))),
         }
     }
 }
 
-impl Drop for Writer {
+impl Drop for LocalWriter {
     fn drop(&mut self) {
         if !self.begun {
             return;
@@ -92,7 +92,7 @@ impl Drop for Writer {
     }
 }
 
-impl Place {
+impl WriterPlace {
     fn require_wanted(&self) -> Result<()> {
         if self.abandoned.load(Ordering::SeqCst) {
             return Err(Error::unavailable(format!("{UNNAMED}: its writer was dropped")));
@@ -108,7 +108,7 @@ impl Disk {
     }
 
     /// Makes the file that an object grows in.
-    fn begin(&self, place: &Place) -> Result<Growing> {
+    fn begin(&self, place: &WriterPlace) -> Result<Growing> {
         place.require_wanted()?;
         self.relieve()?;
         let failures = lock(&self.unsynced).failures;
@@ -146,12 +146,12 @@ impl Disk {
 }
 
 #[async_trait]
-impl ObjectWriter for Writer {
+impl ObjectWriter for LocalWriter {
     async fn write(&mut self, piece: Bytes) -> Result<()> {
         let growing = self.settled().await?;
         let ((disk, place), offset) = (self.going_on(), self.length);
         self.length += piece.len() as u64;
-        self.state = State::Writing(tokio::task::spawn_blocking(move || {
+        self.state = WriterState::Writing(tokio::task::spawn_blocking(move || {
             let growing = match growing {
                 Some(growing) => growing,
                 None => disk.begin(&place)?,
@@ -165,7 +165,7 @@ impl ObjectWriter for Writer {
     async fn read(&mut self, range: Range<u64>) -> Result<Bytes> {
         let range = check_range(UNNAMED, self.length, range)?;
         let Some(growing) = self.settled().await? else {
-            self.state = State::New;
+            self.state = WriterState::New;
             return Ok(Bytes::new());
         };
         let disk = Arc::clone(&self.disk);
@@ -178,7 +178,7 @@ impl ObjectWriter for Writer {
             Ok::<_, Error>((Bytes::from(bytes), growing))
         });
         let (bytes, growing) = read.await.map_err(|e| not_finished(UNNAMED, e))??;
-        self.state = State::Idle(growing);
+        self.state = WriterState::Idle(growing);
         Ok(bytes)
     }
 
@@ -199,7 +199,7 @@ impl ObjectWriter for Writer {
     }
 }
 
-impl fmt::Debug for Writer {
+impl fmt::Debug for LocalWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "writer({}, {} bytes)", self.disk.root.display(), self.length)
     }

@@ -1,13 +1,13 @@
 use std::path::PathBuf;
 
 use crate::ErrorKind;
-use crate::storage::cloud::place::{CloudPlace, Scheme};
-use crate::storage::url::Place;
+use crate::storage::cloud::place::{CloudPlace, StoreScheme};
+use crate::storage::url::StoragePlace;
 use crate::storage::{CloudOptions, LocalOptions, open};
 
 #[test]
 fn places_are_understood() {
-    let directory = |path: &str| Place::Directory(PathBuf::from(path));
+    let directory = |path: &str| StoragePlace::Directory(PathBuf::from(path));
     for (text, place) in [
         ("repo", directory("repo")),
         ("/a b/c%20d", directory("/a b/c%20d")),
@@ -18,32 +18,32 @@ fn places_are_understood() {
         ("FILE://localhost/a", directory("/a")),
         ("file:/a%2Fb", directory("/a/b")),
         ("file:///", directory("/")),
-        ("memory:", Place::Memory),
-        ("memory://", Place::Memory),
+        ("memory:", StoragePlace::Memory),
+        ("memory://", StoragePlace::Memory),
     ] {
-        assert_eq!(Place::parse(text).unwrap(), place, "{text}");
+        assert_eq!(StoragePlace::parse(text).unwrap(), place, "{text}");
     }
 }
 
 #[test]
 fn places_in_object_stores_are_understood() {
     for (text, scheme, bucket, prefix, shown) in [
-        ("s3://bucket/a prefix/%20/", Scheme::S3, "bucket", "a prefix/%20", "s3://bucket/a prefix/%20"),
-        ("GS://b.c_d-e", Scheme::Gs, "b.c_d-e", "", "gs://b.c_d-e"),
-        ("az://c/", Scheme::Az, "c", "", "az://c"),
-        ("https://host:8/a%20b/", Scheme::Http, "https://host:8/a%20b", "", "https://host:8/a%20b"),
-        ("http://host", Scheme::Http, "http://host", "", "http://host"),
+        ("s3://bucket/a prefix/%20/", StoreScheme::S3, "bucket", "a prefix/%20", "s3://bucket/a prefix/%20"),
+        ("GS://b.c_d-e", StoreScheme::Gs, "b.c_d-e", "", "gs://b.c_d-e"),
+        ("az://c/", StoreScheme::Az, "c", "", "az://c"),
+        ("https://host:8/a%20b/", StoreScheme::Http, "https://host:8/a%20b", "", "https://host:8/a%20b"),
+        ("http://host", StoreScheme::Http, "http://host", "", "http://host"),
     ] {
         let place = CloudPlace { scheme, bucket: bucket.to_owned(), prefix: prefix.to_owned() };
         assert_eq!(place.to_string(), shown);
-        assert_eq!(Place::parse(text).unwrap(), Place::Cloud(place), "{text}");
+        assert_eq!(StoragePlace::parse(text).unwrap(), StoragePlace::Cloud(place), "{text}");
     }
 }
 
 #[test]
 fn bytes_that_are_not_utf8_make_a_path_too() {
     use std::os::unix::ffi::OsStrExt as _;
-    let Place::Directory(path) = Place::parse("file:///%ff").unwrap() else { unreachable!() };
+    let StoragePlace::Directory(path) = StoragePlace::parse("file:///%ff").unwrap() else { unreachable!() };
     assert_eq!(path.as_os_str().as_bytes(), b"/\xff");
 }
 
@@ -87,7 +87,7 @@ fn what_is_no_place_says_so() {
         ("file:///a#b", ErrorKind::Invalid),
         ("file:///a%00", ErrorKind::Invalid),
     ] {
-        let error = Place::parse(text).unwrap_err();
+        let error = StoragePlace::parse(text).unwrap_err();
         assert_eq!(error.kind(), kind, "{text}: {error}");
         assert!(!error.to_string().contains("secret") && !error.to_string().contains('\n'), "{error}");
     }

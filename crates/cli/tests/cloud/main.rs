@@ -4,6 +4,7 @@
 
 mod doctor;
 mod endpoints;
+mod gateway;
 #[expect(dead_code, reason = "how often cases must come up holds for more histories than are played here")]
 #[path = "../../../../tests/model/history.rs"]
 mod history;

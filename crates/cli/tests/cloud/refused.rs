@@ -186,3 +186,14 @@ async fn anonymous_requests_are_not_signed() {
     repository.read("main").await.unwrap();
     assert!(store.clock().is_some());
 }
+
+/// A refused connection was tried again for as long as a request may take.
+#[tokio::test]
+async fn a_web_server_that_refuses_connections_is_given_up_at_once() {
+    let port = bound().local_addr().unwrap().port();
+    let started = std::time::Instant::now();
+    let error = Repository::open_with(&format!("http://127.0.0.1:{port}/data"), OpenOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.is_retryable() && error.to_string().contains("connection"), "{error}");
+    assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+}

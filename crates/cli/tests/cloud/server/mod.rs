@@ -4,8 +4,8 @@
 pub(crate) mod http;
 mod objects;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use firnline::{Clock as _, SystemClock, Timestamp};
 use tokio::io::AsyncWriteExt as _;
@@ -29,6 +29,17 @@ pub(crate) struct World {
     pub(crate) objects: Objects,
     /// How wrong its clock is, in microseconds.
     pub(crate) skew: AtomicI64,
+    /// What a gateway before it does to each replace of a ref, in order; the last goes on for ever.
+    gateway: Mutex<Vec<Meddling>>,
+}
+
+/// What a gateway does to a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Meddling {
+    /// Whether it passes the request on.
+    pub(crate) applied: bool,
+    /// The status that it answers with, whatever the server said; `None`: it cuts the connection.
+    pub(crate) status: Option<u16>,
 }
 
 impl Server {
@@ -40,7 +51,7 @@ impl Server {
     pub(crate) fn start_with(dialect: Dialect, kept: Promise) -> Self {
         let listener = bound();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let world = Arc::new(World { objects: Objects::new(dialect, kept), skew: AtomicI64::new(0) });
+        let world = Arc::new(World { objects: Objects::new(dialect, kept), skew: AtomicI64::new(0), gateway: Mutex::default() });
         let mut running = JoinSet::new();
         let shared = Arc::clone(&world);
         running.spawn(async move {
@@ -68,7 +79,7 @@ async fn serve(stream: TcpStream, world: Arc<World>) {
     stream.set_nodelay(true).unwrap();
     let mut stream = tokio::io::BufStream::new(stream);
     while let Ok(Some(request)) = http::read_request(&mut stream).await {
-        let response = world.answer(&request);
+        let Some(response) = world.answer(&request) else { break };
         let bytes = response.encode(request.method == "HEAD");
         if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
             break;
@@ -81,8 +92,29 @@ impl World {
         Timestamp::from_micros(SystemClock.now().micros() + self.skew.load(Ordering::Relaxed))
     }
 
-    fn answer(&self, request: &Request) -> Response {
+    /// From now on a gateway meddles with replaces of refs.
+    pub(crate) fn meddle(&self, script: &[Meddling]) {
+        *self.gateway.lock().unwrap() = script.to_vec();
+    }
+
+    /// `None`: nothing is answered.
+    fn answer(&self, request: &Request) -> Option<Response> {
         let now = self.now();
-        self.objects.answer(request, now).with("date", &http::date(now))
+        let date = http::date(now);
+        if request.method == "PUT" && request.path.contains("/refs/") {
+            let mut script = self.gateway.lock().unwrap();
+            let next = script.first().copied();
+            if script.len() > 1 {
+                script.remove(0);
+            }
+            if let Some(Meddling { applied, status }) = next {
+                if applied {
+                    self.objects.answer(request, now);
+                }
+                let body = "<?xml version=\"1.0\"?><Error><Code>Gateway</Code><Message>so it says</Message></Error>";
+                return status.map(|status| Response::new(status, body).with("date", &date));
+            }
+        }
+        Some(self.objects.answer(request, now).with("date", &date))
     }
 }
