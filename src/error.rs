@@ -60,9 +60,38 @@ impl ErrorKind {
     }
 }
 
+/// What an error is about, more precisely than its [`ErrorKind`], for callers that offer a remedy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorDetail {
+    /// The place holds no repository.
+    NoRepository,
+    /// The place holds refs or snapshots, but no `repo.json`.
+    LostConfig {
+        /// The hash of the snapshots, such as `sha2-256`; `None` when there is no snapshot.
+        hash: Option<&'static str>,
+    },
+    /// The record of a ref, or the snapshot that it points at, cannot be read.
+    UnreadableRef {
+        /// The ref as it is printed: `branch main`, `tag v1`.
+        reference: String,
+    },
+    /// The last event of a branch is stamped more than 10 minutes after this machine's clock.
+    FutureBranch {
+        /// The name of the branch.
+        branch: String,
+    },
+    /// A snapshot is stamped more than 10 minutes after this machine's clock.
+    FutureSnapshot {
+        /// The snapshot's id.
+        id: String,
+    },
+}
+
 /// An error with its [`ErrorKind`], a message of one line that names the object, and the error that caused it.
 pub struct Error {
     kind: ErrorKind,
+    detail: Option<Box<ErrorDetail>>,
     message: String,
     remedy: Option<Box<Remedy>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -83,7 +112,7 @@ pub enum Remedy {
 impl Error {
     /// Makes an error; `message` is one line in lower case that names the object.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), remedy: None, source: None }
+        Self { kind, detail: None, message: message.into(), remedy: None, source: None }
     }
 
     /// Attaches the error that led to this one.
@@ -103,6 +132,18 @@ impl Error {
     /// The step that would let the same call succeed, if the library knows one.
     pub fn remedy(&self) -> Option<&Remedy> {
         self.remedy.as_deref()
+    }
+
+    /// Attaches what the error is about.
+    #[must_use]
+    pub fn about(mut self, detail: ErrorDetail) -> Self {
+        self.detail = Some(Box::new(detail));
+        self
+    }
+
+    /// What the error is about, where that is known more precisely than its kind.
+    pub fn detail(&self) -> Option<&ErrorDetail> {
+        self.detail.as_deref()
     }
 
     /// Puts the name of the object, or what was being done, before the message.

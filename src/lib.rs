@@ -86,10 +86,10 @@ mod zarr;
 pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
 pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Pending, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};
-pub use error::{Error, ErrorKind, Remedy, Result};
+pub use error::{Error, ErrorDetail, ErrorKind, Remedy, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use handle::{CreateOptions, OpenOptions, Repository};
-pub use history::{AsOf, Change, KeyEvent, KeyVersion, LogEntry, Resolved, Revision, Totals};
+pub use history::{AsOf, Change, FoundIn, KeyEvent, KeyVersion, LogEntry, ReadableSnapshot, Resolved, Revision, Totals};
 pub use id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{

@@ -41,7 +41,19 @@ fn horizon_is_kept(next: &Commit, parent: &Snapshot) -> Result<(), String> {
     Err(format!("has a history back to {}, its parent back to {}", shown(next.since), shown(parent.since)))
 }
 
-const PUBLISH: &[Check] = &[time_runs_forward, follows_the_tip, places_only_grow, containers_are_sorted, horizon_is_kept];
+/// Every id in a repository has the repository's hash.
+fn hashes_are_not_mixed(next: &Commit, parent: &Snapshot) -> Result<(), String> {
+    let hash = parent.repository().hash();
+    let nodes = [next.manifest, next.files, next.history].map(|id| (id.digest().hash(), id.to_string()));
+    let parents = next.parents.iter().map(|id| (id.digest().hash(), id.to_string()));
+    match nodes.into_iter().chain(parents).find(|(other, _)| *other != hash) {
+        None => Ok(()),
+        Some((other, id)) => Err(format!("names {id} of hash {other} in a repository of hash {hash}")),
+    }
+}
+
+const PUBLISH: &[Check] =
+    &[hashes_are_not_mixed, time_runs_forward, follows_the_tip, places_only_grow, containers_are_sorted, horizon_is_kept];
 
 /// Refuses a commit that breaks a rule: always a bug of this crate.
 pub(super) fn check(next: &Commit, parent: &Snapshot) -> Result<()> {

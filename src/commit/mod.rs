@@ -21,7 +21,7 @@ use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
-pub(crate) use prepare::{FUTURE, with_roots};
+pub(crate) use prepare::with_roots;
 pub use publish::Settlement;
 pub(crate) use recount::{Wrong, recount};
 

@@ -2,23 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::draft::Draft;
 use super::{CommitOptions, invariants};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorDetail, Result};
 use crate::format::{Commit, Node, Roots, SnapshotObject};
 use crate::history::{Behind, Line};
 use crate::id::{NodeId, SnapshotId};
 use crate::map::NodeSource;
 use crate::objects::{CachedValue, Objects, Uploads};
-use crate::refs::Ref;
+use crate::refs::{Ref, future_limit};
 use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
-
-/// A ref whose last event lies further in our future than this is refused: one clock is wrong.
-pub(crate) const FUTURE: Duration = Duration::from_mins(10);
 
 /// Everything a commit needs is durable, but no branch points at it yet.
 #[derive(Debug)]
@@ -76,14 +72,15 @@ impl WriteSession {
 }
 
 fn require_not_in_future(branch: &Ref, last: Timestamp, now: Timestamp) -> Result<()> {
-    if last <= now.plus(FUTURE) {
+    if last <= future_limit(now) {
         return Ok(());
     }
-    Err(Error::invalid(format!(
+    let error = Error::invalid(format!(
         "{branch} was last changed at {last}, more than 10 minutes after this machine's {now}; \
-         set the clock right, or go on from before: firn branch NAME {}@now",
+         set the clock that is wrong, or reset the branch to {}@now",
         branch.name
-    )))
+    ));
+    Err(error.about(ErrorDetail::FutureBranch { branch: branch.name.to_string() }))
 }
 
 /// The commit that makes `draft` the child of `parent`.

@@ -52,10 +52,7 @@ impl WriteSession {
             Ok(Settled::Lost(None)) => Err(Error::internal("a ref that was read has never existed").into()),
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
                 let pending = Pending { branch: self.branch.name.clone(), id, time: commit.time, expected };
-                let error = Error::outcome_unknown(format!(
-                    "{error}; whether {id} was committed is told by: firn settle {} {id}",
-                    self.branch.name
-                ));
+                let error = error.context(format!("whether snapshot {id} was committed to {} is not known", self.branch));
                 Err(Failed { error, pending: Some(pending) })
             }
             Err(error) => Err(error.into()),

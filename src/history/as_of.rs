@@ -3,12 +3,16 @@
 //! i = the last move not later than T: none means that the ref did not exist yet, one that deleted it that it did
 //! not exist then. `start` is where it led, `end` where the ref stood when move i + 1 came, or stands now. The answer
 //! is the latest commit of `end`'s line not later than T, but nothing older than `start`.
+//!
+//! Moves are ordered by their sequence numbers, and "last" is meant in that order. Their times grow with them, except that
+//! a move after one that a wrong clock stamped in the future carries the present time again. Such a stamp then counts for
+//! nothing: at every time until the present the answer is what it was before, and afterwards the later move decides.
 
 use super::ancestry::Line;
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
 use crate::objects::Objects;
-use crate::refs::{Ref, RefRecord, Refs};
+use crate::refs::{MoveOp, Ref, RefRecord, Refs, future_limit};
 use crate::time::Timestamp;
 
 /// The snapshot that a ref showed at a moment.
@@ -23,9 +27,12 @@ pub struct AsOf {
 /// Answers for a ref; `NotFound` says when it was created or deleted if it did not exist at `time`.
 pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &RefRecord, time: Timestamp, now: Timestamp) -> Result<AsOf> {
     let moves = refs.moves_back_to(record, |m| m.time <= time).await?;
-    let next = moves.partition_point(|m| m.time <= time);
-    let Some(last) = next.checked_sub(1).and_then(|i| moves.get(i)) else {
+    let Some((index, last)) = moves.iter().enumerate().rfind(|(_, m)| m.time <= time) else {
         return Err(match moves.first() {
+            Some(first) if first.op == MoveOp::Repair => Error::not_found(format!(
+                "what {name} showed at {time} is not known: its record was damaged and was replaced at {}",
+                first.time
+            )),
             Some(first) => Error::not_found(format!("{name} was created at {}, after {time}", first.time)),
             None => Error::not_found(format!("{name} does not exist")),
         });
@@ -33,9 +40,17 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
     let Some(start) = last.to else {
         return Err(Error::not_found(format!("{name} was deleted at {}", last.time)));
     };
-    let end = moves.get(next).map_or(record.tip, |m| m.from);
-    let end = end.ok_or_else(|| Error::corrupt(format!("{name} has a move at {time} that came from nowhere")))?;
-    let is_final = time <= now && refs.last_event(record).await?.is_some_and(|last| time <= last);
+    let end = moves.get(index + 1).map_or(record.tip, |m| m.from);
+    let Some(end) = end else {
+        return Err(match moves.get(index + 1) {
+            Some(next) if next.op == MoveOp::Repair => Error::not_found(format!(
+                "what {name} showed at {time} is not known: its record was damaged and was replaced at {}",
+                next.time
+            )),
+            _ => Error::corrupt(format!("{name} has a move at {time} that came from nowhere")),
+        });
+    };
+    let is_final = time <= now && time <= last_sure_event(refs, objects, record, now).await?;
 
     let end_commit = objects.commit(&end).await?;
     if end_commit.time <= time {
@@ -52,4 +67,18 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
         _ => start,
     };
     Ok(AsOf { id, is_final })
+}
+
+/// The last event of a ref that no later move can come before: one that is not stamped in the future.
+async fn last_sure_event(refs: &Refs, objects: &Objects, record: &RefRecord, now: Timestamp) -> Result<Timestamp> {
+    let limit = future_limit(now);
+    let mut last = refs.last_event_until(record, limit).await?.unwrap_or(Timestamp::MIN);
+    if let Some(tip) = record.tip
+        && let Ok(commit) = objects.commit(&tip).await
+        && commit.time > limit
+        && let Ok(Some((time, _))) = (Line { objects, id: tip, commit: &commit }).floor(limit).await
+    {
+        last = last.max(time);
+    }
+    Ok(last)
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::Commit;
 use crate::handle::Repository;
 use crate::id::{SnapshotId, parse_cid};
-use crate::refs::{Ref, RefKind, RefName, RefRecord};
+use crate::refs::{Ref, RefKind, RefName, RefRecord, is_like_an_id, unreadable, unreadable_tip};
 use crate::snapshot::Snapshot;
 use crate::storage::layout;
 use crate::time::{Timestamp, parse_time};
@@ -70,7 +70,7 @@ impl Repository {
         let mut is_final = None;
         for step in &revision.steps {
             let id = match step {
-                Step::Back(n) => self.load(place.tip()?, None).await?.line(self.objects()).back(*n).await?,
+                Step::Back(n) => self.load_place(&place, None).await?.line(self.objects()).back(*n).await?,
                 Step::At(time) => {
                     let now = self.clock().now();
                     let answer = self.at(&place, parse_time(time, now)?, now).await?;
@@ -81,7 +81,15 @@ impl Repository {
             };
             place = Place::Snapshot(id);
         }
-        self.load(place.tip()?, is_final).await
+        self.load_place(&place, is_final).await
+    }
+
+    async fn load_place(&self, place: &Place, is_final: Option<bool>) -> Result<Resolved> {
+        let loaded = self.load(place.tip()?, is_final).await;
+        match place {
+            Place::Ref(name, _) => loaded.map_err(|e| unreadable_tip(name, e)),
+            Place::Snapshot(_) => loaded,
+        }
     }
 
     async fn load(&self, id: SnapshotId, is_final: Option<bool>) -> Result<Resolved> {
@@ -124,16 +132,21 @@ impl Repository {
 
     /// A ref that exists or existed: what it showed in its time can be asked even after it was deleted.
     async fn locate_ref(&self, name: &Ref) -> Result<Place> {
-        match self.refs().try_read(name).await? {
+        match self.refs().try_read(name).await.map_err(|e| unreadable(name, e))? {
             Some(state) if state.record.tip.is_some() || !state.record.moves.is_empty() => Ok(Place::Ref(name.clone(), state.record)),
             _ => Err(gone(name)),
         }
     }
 
     async fn locate_name(&self, text: &str) -> Result<Place> {
+        // Never a ref, so that no ref changes what the beginning of an id means.
+        if is_like_an_id(text) {
+            return self.locate_prefix(text).await;
+        }
         if let Ok(name) = RefName::new(text) {
             let (branch, tag) = (Ref::branch(name.clone()), Ref::tag(name));
-            let (as_branch, as_tag) = futures::try_join!(self.refs().try_read(&branch), self.refs().try_read(&tag))?;
+            let read = async |name: &Ref| self.refs().try_read(name).await.map_err(|e| unreadable(name, e));
+            let (as_branch, as_tag) = futures::try_join!(read(&branch), read(&tag))?;
             let live = |s: &Option<crate::refs::RefState>| s.as_ref().is_some_and(|s| s.record.tip.is_some());
             match (as_branch, as_tag) {
                 (b, t) if live(&b) && live(&t) => {
@@ -158,7 +171,9 @@ impl Repository {
         let listed: Vec<_> = self.storage().list(&format!("{folder}{text}")).try_collect().await?;
         let found: Vec<_> = listed.iter().filter_map(|meta| meta.name.strip_prefix(&folder)).collect();
         match found.as_slice() {
-            [] => Err(Error::not_found(format!("no snapshot of this repository begins with {text}"))),
+            [] => Err(Error::not_found(format!(
+                "no snapshot of this repository begins with {text}; a branch or tag of that name is written branch:{text} or tag:{text}"
+            ))),
             [one] => Ok(Place::Snapshot(SnapshotId::from_cid(&parse_cid(one)?)?)),
             [first, second, ..] => {
                 Err(Error::invalid(format!("{text} is the beginning of several snapshots, such as {first} and {second}")))

@@ -68,6 +68,14 @@ impl Objects {
         if let Some(commit) = self.caches.commits.get(id) {
             return Ok(Some(commit));
         }
+        if id.digest().hash() != self.hash {
+            return Err(Error::unsupported(format!(
+                "snapshot {id} has ids of hash {}; {} has {}, and hashes are never mixed",
+                id.digest().hash(),
+                self.storage,
+                self.hash
+            )));
+        }
         let Some(object) = self.read_snapshot(id).await? else { return Ok(None) };
         let SnapshotObject { commit, roots } = object;
         // The small roots came along and were verified with the rest: the next step needs no request for them.

@@ -7,6 +7,7 @@ mod gc_state;
 mod moves;
 mod name;
 mod record;
+mod salvage;
 mod settle;
 mod verbs;
 
@@ -14,21 +15,25 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorDetail, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::objects::Objects;
-use crate::storage::{Expected, RegisterName, Storage, Version, layout};
-use crate::time::{Clock, Timestamp};
+use crate::storage::{Expected, RegisterName, Storage, Version, Versioned, layout};
+use crate::time::{Clock, FUTURE, Timestamp};
 
 pub(crate) use gc_state::require_no_collection;
+pub(crate) use name::is_like_an_id;
 pub use name::{Ref, RefKind, RefName};
 pub(crate) use record::RefRecord;
 pub use record::{Move, MoveOp, TagInfo};
 pub(crate) use settle::{Patience, Settled};
 pub(crate) use verbs::MoveTo;
 
-/// How many refs are read at once when they are listed.
-const READS: usize = 32;
+/// How many refs, or snapshots that they name, are read at once.
+pub(crate) const READS: usize = 32;
+
+/// The branch that every repository begins with. Its register is never removed.
+pub(crate) const MAIN: &str = "main";
 
 /// A ref as it was read: its value and the version that a replace must name.
 #[derive(Debug, Clone)]
@@ -42,6 +47,15 @@ impl RefState {
     pub(crate) fn expected(&self) -> Expected {
         Expected::Is(self.version.clone())
     }
+}
+
+/// A ref that is about to be changed.
+#[derive(Debug)]
+pub(crate) struct Changeable {
+    /// What was read; for a damaged record, what replaces it (see [`RefRecord::salvaged`]).
+    pub(crate) state: RefState,
+    /// Whether the record could not be decoded.
+    pub(crate) is_damaged: bool,
 }
 
 /// The refs of one repository.
@@ -63,6 +77,32 @@ impl Refs {
         self.read_register(&name.register()).await
     }
 
+    /// Reads a ref in order to change it, also when its record is damaged; `None` when there has never been one.
+    ///
+    /// A record that this build cannot read because it is of a newer version is an error of kind `Unsupported`.
+    pub(crate) async fn read_to_change(&self, name: &Ref) -> Result<Option<Changeable>> {
+        let register = name.register();
+        let Some(Versioned { value, version }) = self.storage.load(&register).await? else { return Ok(None) };
+        match RefRecord::decode(&value, register.as_str()) {
+            Ok(record) => Ok(Some(Changeable { state: RefState { record, version }, is_damaged: false })),
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                let now = self.clock.now();
+                let mut record = RefRecord::salvaged(&value, self.storage.clock().map_or(now, |theirs| now.max(theirs)));
+                // Only a snapshot that can be read proves that its id was not damaged as well.
+                if let Some(tip) = record.tip
+                    && let Err(e) = self.objects.commit(&tip).await
+                {
+                    if !is_unreadable(&e) {
+                        return Err(e);
+                    }
+                    record.tip = None;
+                }
+                Ok(Some(Changeable { state: RefState { record, version }, is_damaged: true }))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// Reads a ref that exists: neither deleted nor only begun.
     pub(crate) async fn read(&self, name: &Ref) -> Result<(RefState, SnapshotId)> {
         let state = self.try_read(name).await?;
@@ -79,8 +119,8 @@ impl Refs {
         Ok(Some(RefState { record, version: found.version }))
     }
 
-    /// Reads every ref of a kind, tombstones included, sorted by name.
-    pub(crate) async fn list(&self, kind: RefKind) -> Result<Vec<(RefName, RefState)>> {
+    /// The names of every ref of a kind that has ever been made, sorted. Reads no ref.
+    pub(crate) async fn names(&self, kind: RefKind) -> Result<Vec<RefName>> {
         let folder = match kind {
             RefKind::Branch => layout::BRANCHES,
             RefKind::Tag => layout::TAGS,
@@ -88,30 +128,77 @@ impl Refs {
         let names = self.storage.list(folder).try_collect::<Vec<_>>().await?;
         let names = names.iter().filter_map(|meta| meta.name.strip_prefix(folder)?.strip_suffix(layout::REF_SUFFIX));
         // What is no ref name was not put there by us.
-        let names: Vec<_> = names.filter_map(|name| RefName::new(name).ok()).collect();
-        let reads = futures::stream::iter(names).map(|name| async move {
-            let state = self.try_read(&Ref { kind, name: name.clone() }).await?;
-            Ok::<_, Error>(state.map(|s| (name, s)))
-        });
-        let mut found: Vec<_> = reads.buffer_unordered(READS).try_filter_map(|x| async { Ok(x) }).try_collect().await?;
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(found)
+        let mut names: Vec<_> = names.filter_map(|name| RefName::new(name).ok()).collect();
+        names.sort();
+        Ok(names)
     }
 
-    /// The last thing that happened to a ref: its last move or the commit it points at.
+    /// Reads every ref of a kind, tombstones included, sorted by name; many at a time.
+    ///
+    /// A ref that cannot be read is listed with its error. Fails when the store cannot be asked.
+    pub(crate) async fn list(&self, kind: RefKind) -> Result<Vec<(RefName, Result<RefState>)>> {
+        let reads = futures::stream::iter(self.names(kind).await?).map(|name| async move {
+            let reference = Ref { kind, name };
+            match self.try_read(&reference).await {
+                Ok(state) => Ok(state.map(|state| (reference.name, Ok(state)))),
+                Err(e) if is_unreadable(&e) => {
+                    let e = e.context(&reference);
+                    Ok(Some((reference.name, Err(e))))
+                }
+                Err(e) => Err(e),
+            }
+        });
+        reads.buffered(READS).try_filter_map(|x| async { Ok(x) }).try_collect().await
+    }
+
+    /// When the ref was last changed: the later of its last move and the commit it points at.
     pub(crate) async fn last_event(&self, record: &RefRecord) -> Result<Option<Timestamp>> {
         let moved = record.moves.last().map(|m| m.time);
-        let tip = match record.tip {
-            // A tip that is lost tells no time, but its ref must still be movable away from it.
-            Some(tip) => match self.objects.commit(&tip).await {
-                Ok(commit) => Some(commit.time),
-                Err(e) if e.is_damage() => None,
-                Err(e) => return Err(e),
-            },
-            None => None,
-        };
-        Ok(moved.max(tip))
+        Ok(moved.max(self.tip_time(record).await?))
     }
+
+    /// Like [`last_event`](Self::last_event), without moves and commits that are stamped after `limit`.
+    pub(crate) async fn last_event_until(&self, record: &RefRecord, limit: Timestamp) -> Result<Option<Timestamp>> {
+        let moved = record.moves.iter().rev().map(|m| m.time).find(|time| *time <= limit);
+        Ok(moved.max(self.tip_time(record).await?.filter(|time| *time <= limit)))
+    }
+
+    async fn tip_time(&self, record: &RefRecord) -> Result<Option<Timestamp>> {
+        let Some(tip) = record.tip else { return Ok(None) };
+        match self.objects.commit(&tip).await {
+            Ok(commit) => Ok(Some(commit.time)),
+            // A tip that cannot be read tells no time, but its ref must still be movable away from it.
+            Err(e) if is_unreadable(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// Whether the error says that something stored is lost, damaged or of a newer version: the store itself can be asked.
+pub(crate) fn is_unreadable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported)
+}
+
+/// Says of which ref the record could not be read.
+pub(crate) fn unreadable(name: &Ref, error: Error) -> Error {
+    if is_unreadable(&error) {
+        return error.about(ErrorDetail::UnreadableRef { reference: name.to_string() });
+    }
+    error
+}
+
+/// Says of which ref the tip could not be read. A tip that does not exist is damage, not a wrong request.
+pub(crate) fn unreadable_tip(name: &Ref, error: Error) -> Error {
+    let error = error.context(format!("{name} points at a snapshot that cannot be read"));
+    match error.kind() {
+        ErrorKind::NotFound => unreadable(name, Error::corrupt(error.to_string())),
+        _ => unreadable(name, error),
+    }
+}
+
+/// The latest time that is not wrong by this machine's clock.
+pub(crate) fn future_limit(now: Timestamp) -> Timestamp {
+    now.plus(FUTURE)
 }
 
 /// Refuses a ref that a garbage collector of a newer release has touched.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::id::Cid;
 use crate::storage::RegisterName;
@@ -13,9 +15,24 @@ pub(crate) const MAX_REF_NAME: usize = 128;
 /// A valid name for a branch or a tag: `[A-Za-z0-9][A-Za-z0-9._/-]*`, at most 128 bytes.
 ///
 /// No segment is empty or begins with a dot, none but the last ends in `.json` (a file system would confuse it with
-/// a ref's own file), the name does not end in `.lock`, and it is not a CID.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// a ref's own file), the name does not end in `.lock`, and it is not a CID. No new ref gets a name that could be the
+/// beginning of a snapshot's id.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RefName(String);
+
+/// How the ids of all snapshots begin, by hash: sha2-256, blake3.
+const ID_BEGINNINGS: [&str; 2] = ["bafyrei", "bafyr4i"];
+/// The length of the shortest text that is read as the beginning of a snapshot's id.
+const SHORTEST_ID: usize = 13;
+
+/// Whether a revision reads `text` as the beginning of a snapshot's id, and therefore never as the name of a ref.
+pub(crate) fn is_like_an_id(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.len() >= SHORTEST_ID
+        && lower.bytes().all(|b| b.is_ascii_alphanumeric())
+        && ID_BEGINNINGS.iter().any(|beginning| lower.starts_with(beginning))
+}
 
 impl RefName {
     /// Parses `text`; the error names it and what is wrong with it.
@@ -47,6 +64,14 @@ impl RefName {
         Ok(Self(text.to_owned()))
     }
 
+    /// Refuses a name for a new ref that a revision would read as the beginning of a snapshot's id.
+    pub(crate) fn require_unlike_an_id(&self) -> Result<()> {
+        if is_like_an_id(&self.0) {
+            return Err(Error::invalid(format!("ref name {self} could be read as the beginning of a snapshot's id; choose another name")));
+        }
+        Ok(())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -57,6 +82,25 @@ impl FromStr for RefName {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         Self::new(text)
+    }
+}
+
+impl AsRef<str> for RefName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RefName {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        Self::new(&text)
+    }
+}
+
+impl From<RefName> for String {
+    fn from(name: RefName) -> Self {
+        name.0
     }
 }
 

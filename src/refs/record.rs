@@ -12,6 +12,9 @@ use crate::time::Timestamp;
 /// The version of the record that this build reads and writes.
 const VERSION: u32 = 1;
 
+/// The largest sequence number that is read: one that leaves room for more replaces than will ever be made.
+pub(super) const LARGEST_SEQ: u64 = 1 << 62;
+
 /// What a ref says. Every write raises `seq`, so that its bytes never repeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +68,8 @@ pub enum MoveOp {
     Reset,
     /// A CAR file was imported under it.
     Import,
+    /// Its record was damaged and was replaced. What the ref showed before is not known.
+    Repair,
 }
 
 impl MoveOp {
@@ -75,6 +80,7 @@ impl MoveOp {
             Self::Delete => "delete",
             Self::Reset => "reset",
             Self::Import => "import",
+            Self::Repair => "repair",
         }
     }
 }
@@ -124,7 +130,11 @@ impl RefRecord {
         if v != VERSION {
             return Err(Error::unsupported(format!("{what} has version {v}; this build knows {VERSION}")));
         }
-        serde_json::from_slice(bytes).map_err(corrupt)
+        let record: Self = serde_json::from_slice(bytes).map_err(corrupt)?;
+        if record.seq > LARGEST_SEQ {
+            return Err(Error::corrupt(format!("{what} is not a valid ref: its sequence number {} is too large", record.seq)));
+        }
+        Ok(record)
     }
 }
 
@@ -179,9 +189,15 @@ mod tests {
         let text = String::from_utf8(record().encode().to_vec()).unwrap();
         let newer = text.replace("\"v\": 1", "\"v\": 2").replace("\"seq\"", "\"sequence\"");
         assert_eq!(RefRecord::decode(newer.as_bytes(), "x").unwrap_err().kind(), crate::ErrorKind::Unsupported);
-        for bad in
-            ["", "{}", "null", &text.replace("\"epoch\": 0,", ""), &text.replace("bafy", "bafk"), &text.replace("\"older\"", "\"elder\"")]
-        {
+        for bad in [
+            "",
+            "{}",
+            "null",
+            &text.replace("\"epoch\": 0,", ""),
+            &text.replace("bafy", "bafk"),
+            &text.replace("\"older\"", "\"elder\""),
+            &text.replace("\"seq\": 3", &format!("\"seq\": {}", u64::MAX)),
+        ] {
             assert_eq!(RefRecord::decode(bad.as_bytes(), "x").unwrap_err().kind(), crate::ErrorKind::Corrupt, "{bad}");
         }
     }

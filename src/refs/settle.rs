@@ -172,7 +172,7 @@ impl Refs {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "{name} was not changed: this machine's clock says {ours}, and that of {} {theirs}, more than 5 minutes apart; set the one that is wrong",
+            "{name} was not changed: this machine's clock says {ours}, and that of {} {theirs}, more than a minute apart; set the one that is wrong",
             self.storage
         )))
     }

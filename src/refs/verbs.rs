@@ -1,6 +1,9 @@
 //! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
 
-use super::{Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, require_known_epoch, require_no_collection};
+use super::{
+    Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, future_limit, require_known_epoch, require_no_collection,
+    unreadable,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::time::Timestamp;
@@ -27,9 +30,10 @@ impl Refs {
     /// In two writes, with the state of garbage collection read in between: after the first the collector's list of
     /// refs holds the name, after the second readers see it. A crash between them leaves an invisible placeholder.
     pub(crate) async fn create(&self, name: &Ref, to: MoveTo) -> Result<Move> {
+        name.name.require_unlike_an_id()?;
         self.require_unlike_others(name).await?;
         for attempt in 0..ATTEMPTS {
-            let before = match self.try_read(name).await? {
+            let before = match self.try_read(name).await.map_err(|e| unreadable(name, e))? {
                 Some(state) => state,
                 None => match self.place(name).await? {
                     Some(state) => state,
@@ -59,6 +63,8 @@ impl Refs {
     }
 
     /// Points an existing ref elsewhere, or deletes it. `check` may refuse what the ref is at the moment.
+    ///
+    /// A ref whose record is damaged is replaced, and the move is recorded as a repair.
     pub(crate) async fn change<F: Future<Output = Result<()>> + Send>(
         &self,
         name: &Ref,
@@ -66,7 +72,15 @@ impl Refs {
         check: impl Fn() -> F + Send + Sync,
     ) -> Result<Move> {
         for attempt in 0..ATTEMPTS {
-            let (before, _) = self.read(name).await?;
+            let mut to = to.clone();
+            let before = match self.read_to_change(name).await? {
+                Some(Changeable { state, is_damaged: true }) => {
+                    to.op = MoveOp::Repair;
+                    state
+                }
+                Some(Changeable { state, .. }) if state.record.tip.is_some() => state,
+                _ => return Err(Error::not_found(format!("{name} does not exist"))),
+            };
             require_no_collection(&*self.storage).await?;
             check().await?;
             if let Some(done) = self.try_move(name, &before, &to).await? {
@@ -80,8 +94,11 @@ impl Refs {
     /// One attempt; `None` when somebody else changed the ref first.
     async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo) -> Result<Option<Move>> {
         require_known_epoch(name, &before.record)?;
-        let last = self.last_event(&before.record).await?;
-        let time = self.clock.now().max(to.not_before).max(last.map_or(Timestamp::MIN, Timestamp::next));
+        let now = self.clock.now();
+        // A stamp far in the future was made by a clock that was wrong. The ref must be movable away from it to the
+        // present, and that changes no answer about the past: at every time until now the ref showed what came before.
+        let last = self.last_event_until(&before.record, future_limit(now)).await?;
+        let time = now.max(to.not_before).max(last.map_or(Timestamp::MIN, Timestamp::next));
         let mut next = before.record.successor();
         let done = Move { seq: next.seq, time, from: before.record.tip, to: to.to, op: to.op };
         next.tip = to.to;
@@ -102,7 +119,7 @@ impl Refs {
     /// Refuses a name that differs from an existing one only in case: some file systems take them for one.
     async fn require_unlike_others(&self, name: &Ref) -> Result<()> {
         let lower = name.name.as_str().to_ascii_lowercase();
-        for (other, _) in self.list(name.kind).await? {
+        for other in self.names(name.kind).await? {
             if other != name.name && other.as_str().to_ascii_lowercase() == lower {
                 return Err(Error::invalid(format!("{name} differs only in case from {other}, which exists or existed")));
             }

@@ -1,23 +1,22 @@
 //! Making a repository: `repo.json`, an empty root snapshot, and `main` on it.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 
-use futures::stream;
+use futures::{TryStreamExt, stream};
 
 use crate::commit::with_roots;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorDetail, Result};
 use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
 use crate::handle::{CreateOptions, OpenOptions, Repository};
+use crate::id::{HashAlgorithm, SnapshotId};
 use crate::key::MapKey;
 use crate::map::build;
 use crate::objects::Uploads;
-use crate::refs::{MoveOp, MoveTo, Ref, Refs};
-use crate::storage::{self, Expected, RegisterName, Replaced, Storage};
+use crate::refs::{MAIN, MoveOp, MoveTo, Ref, RefKind, Refs, is_unreadable};
+use crate::storage::{self, Expected, RegisterName, Replaced, Storage, layout};
 use crate::time::{Clock, Timestamp};
-
-/// The branch that every repository begins with.
-pub(crate) const MAIN: &str = "main";
 
 /// A clock that stands still.
 #[derive(Debug)]
@@ -26,6 +25,51 @@ struct Stopped(Timestamp);
 impl Clock for Stopped {
     fn now(&self) -> Timestamp {
         self.0
+    }
+}
+
+/// Reads `repo.json`; `None` when it does not exist and nothing else says that there is a repository.
+pub(super) async fn load_config(storage: &Arc<dyn Storage>) -> Result<Option<RepoConfig>> {
+    let register = RegisterName::repo();
+    let load = async || match storage.load(&register).await? {
+        Some(found) => RepoConfig::decode(&found.value).map(Some).map_err(|e| e.context(storage)),
+        None => Ok(None),
+    };
+    if let Some(config) = load().await? {
+        return Ok(Some(config));
+    }
+    let Some(error) = lost_config(storage).await? else { return Ok(None) };
+    // The repository may have been made in between.
+    load().await?.map(Some).ok_or(error)
+}
+
+/// The error of a store that holds refs or snapshots, none of which is ever written before `repo.json`.
+async fn lost_config(storage: &Arc<dyn Storage>) -> Result<Option<Error>> {
+    let mut refs = storage.list(layout::REFS).try_filter(|meta| ready(meta.name.ends_with(layout::REF_SUFFIX)));
+    let mut snapshots = storage.list(layout::SNAPSHOTS).try_filter_map(|meta| {
+        let name = meta.name.rsplit('/').next().unwrap_or_default();
+        ready(Ok(name.parse::<SnapshotId>().ok()))
+    });
+    let (a_ref, snapshot) = futures::try_join!(refs.try_next(), snapshots.try_next())?;
+    if a_ref.is_none() && snapshot.is_none() {
+        return Ok(None);
+    }
+    let hash = snapshot.map(|id| id.digest().hash().name());
+    let told = hash.map_or(String::new(), |hash| format!(" (the hash of its snapshots is {hash})"));
+    let error = Error::conflict(format!("{storage} holds refs or snapshots of a repository whose repo.json was lost{told}; restore it"));
+    Ok(Some(error.about(ErrorDetail::LostConfig { hash })))
+}
+
+/// Writes `repo.json`, or reads that of another process that was first.
+async fn place_config(storage: &Arc<dyn Storage>, options: &CreateOptions) -> Result<RepoConfig> {
+    let register = RegisterName::repo();
+    let config = RepoConfig { hash: options.hash, created: options.open.clock.now() };
+    match storage.replace(&register, &Expected::Absent, config.encode().into()).await {
+        Replaced::Done(_) => Ok(config),
+        Replaced::NotSent(error) => Err(error),
+        // What lies there now counts, whatever the answer was; if that is nothing, this changed nothing that readers see.
+        Replaced::Refused => written_by_any(&**storage, &register, Error::unavailable(format!("{register} cannot be written"))).await,
+        Replaced::Rejected(error) | Replaced::Unanswered(error) => written_by_any(&**storage, &register, error).await,
     }
 }
 
@@ -50,34 +94,50 @@ impl Repository {
 
     /// Makes a repository in any store that passes [`storage::conformance`].
     ///
-    /// A crash on the way leaves either no repository, or one whose `main` is made by calling this again.
+    /// `Conflict` when the store holds a repository already, or refs or snapshots whose `repo.json` was lost; `Invalid`
+    /// when it holds a repository of another hash whose creation was interrupted. A refused call writes nothing.
+    ///
+    /// A crash on the way, or dropping the future, leaves either no repository, or one whose `main` is made by calling
+    /// this again with the same hash.
     pub async fn create_storage(storage: Arc<dyn Storage>, options: CreateOptions) -> Result<Self> {
-        let register = RegisterName::repo();
-        let config = if let Some(found) = storage.load(&register).await? {
-            RepoConfig::decode(&found.value)?
-        } else {
-            let config = RepoConfig { hash: options.hash, created: options.open.clock.now() };
-            // Losing this race is no harm: whoever won made a repository here, and `main` decides the rest.
-            match storage.replace(&register, &Expected::Absent, config.encode().into()).await {
-                Replaced::Done(_) => config,
-                Replaced::NotSent(error) => return Err(error),
-                // What lies there now counts, whatever the answer was; if that is nothing, this changed nothing that readers see.
-                Replaced::Refused => {
-                    written_by_any(&*storage, &register, Error::unavailable(format!("{register} cannot be written"))).await?
-                }
-                Replaced::Rejected(error) | Replaced::Unanswered(error) => written_by_any(&*storage, &register, error).await?,
-            }
+        let config = match load_config(&storage).await? {
+            Some(config) => config,
+            None => place_config(&storage, &options).await?,
         };
+        let asked = options.hash;
         let repository = Self::assemble(storage, config, options.open);
+        repository.require_unfinished(asked).await?;
         repository.create_main().await?;
         Ok(repository)
     }
 
+    /// Refuses a place whose repository is whole, or is not what was asked for.
+    async fn require_unfinished(&self, asked: HashAlgorithm) -> Result<()> {
+        let place = self.storage();
+        let main = Ref::branch(MAIN.parse()?);
+        let is_made = match self.refs().try_read(&main).await {
+            Ok(state) => state.is_some_and(|state| !state.record.moves.is_empty()),
+            Err(e) if is_unreadable(&e) => true,
+            Err(e) => return Err(e),
+        };
+        if is_made {
+            return Err(Error::conflict(format!("{place} holds a repository already")));
+        }
+        let (branches, tags) = futures::try_join!(self.refs().names(RefKind::Branch), self.refs().names(RefKind::Tag))?;
+        if branches.iter().any(|name| name.as_str() != MAIN) || !tags.is_empty() {
+            return Err(Error::conflict(format!("{place} holds a repository already, whose branch main was lost")));
+        }
+        let found = self.hash();
+        if found != asked {
+            return Err(Error::invalid(format!(
+                "{place} holds a repository of hash {found} whose creation was interrupted; finish it with that hash, not with {asked}"
+            )));
+        }
+        Ok(())
+    }
+
     async fn create_main(&self) -> Result<()> {
         let main = Ref::branch(MAIN.parse()?);
-        if self.refs().try_read(&main).await?.is_some_and(|state| !state.record.moves.is_empty()) {
-            return Err(Error::conflict(format!("{} holds a repository already", self.storage())));
-        }
         let objects = self.objects();
         let shape = objects.shape();
         let mut uploads = Uploads::new(objects);

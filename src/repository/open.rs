@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::format::RepoConfig;
+use super::create::load_config;
+use crate::error::{Error, ErrorDetail, Result};
 use crate::handle::{OpenOptions, Repository};
-use crate::storage::{self, RegisterName, Storage};
+use crate::storage::{self, Storage};
 
 impl Repository {
     /// Opens the repository at `place`: a path, `file://…`, `memory:`, or the URL of an object store (see [`storage::open`]).
     ///
     /// Settings and credentials of object stores are taken from the environment variables of this process
-    /// ([`OpenOptions::from_environment`]). `NotFound` when there is none, `Unsupported` when a newer release made it. Dropping
-    /// the future changes nothing.
+    /// ([`OpenOptions::from_environment`]). `NotFound` when there is none, `Conflict` when its `repo.json` was lost,
+    /// `Unsupported` when a newer release made it. Dropping the future changes nothing.
     pub async fn open(place: &str) -> Result<Self> {
         Self::open_with(place, OpenOptions::from_environment()).await
     }
@@ -24,10 +24,10 @@ impl Repository {
 
     /// Opens the repository in any store that passes [`storage::conformance`].
     pub async fn open_storage(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self> {
-        let register = RegisterName::repo();
-        let found = storage.load(&register).await?;
-        let found = found.ok_or_else(|| Error::not_found(format!("{storage} holds no repository; make one with: firn init")))?;
-        let config = RepoConfig::decode(&found.value).map_err(|e| e.context(format!("{storage}: {register}")))?;
+        let config = load_config(&storage).await?.ok_or_else(|| {
+            let error = Error::not_found(format!("{storage} holds no repository"));
+            error.about(ErrorDetail::NoRepository)
+        })?;
         Ok(Self::assemble(storage, config, options))
     }
 }

@@ -1,25 +1,35 @@
 //! Branches and tags, as the repository offers them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use futures::{StreamExt, TryStreamExt};
+
+use crate::error::{Error, ErrorDetail, Result};
 use crate::handle::Repository;
+use crate::history::{Kept, Line};
 use crate::id::SnapshotId;
-use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo};
+use crate::map::Span;
+use crate::refs::{
+    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefState, TagInfo, future_limit, is_unreadable, unreadable, unreadable_tip,
+};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 /// A branch or a tag as a listing shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RefInfo {
     /// Its name.
     pub name: RefName,
-    /// The snapshot it points at.
-    pub tip: SnapshotId,
-    /// When that snapshot was committed.
-    pub time: Timestamp,
+    /// The snapshot it points at; `None` when its record cannot be read.
+    pub tip: Option<SnapshotId>,
+    /// When that snapshot was committed; `None` when it cannot be read.
+    pub time: Option<Timestamp>,
     /// What a tag says of itself.
     pub tag: Option<TagInfo>,
+    /// Why its record or its snapshot cannot be read. A damaged branch can be reset or deleted, a damaged tag deleted.
+    pub damage: Option<Arc<Error>>,
 }
 
 /// What a tag says of itself. A plain string is a message.
@@ -41,25 +51,52 @@ impl<T: Into<String>> From<T> for TagOptions {
 }
 
 impl Repository {
-    /// The branches that exist, by name.
+    /// The branches that exist, by name. A branch that cannot be read is listed with [`RefInfo::damage`].
     pub async fn branches(&self) -> Result<Vec<RefInfo>> {
         self.list_refs(RefKind::Branch).await
     }
 
-    /// The tags that exist, by name.
+    /// The tags that exist, by name. A tag that cannot be read is listed with [`RefInfo::damage`].
     pub async fn tags(&self) -> Result<Vec<RefInfo>> {
         self.list_refs(RefKind::Tag).await
     }
 
+    /// One branch or tag as a listing shows it; `NotFound` when it does not exist.
+    pub async fn ref_info(&self, name: &Ref) -> Result<RefInfo> {
+        let state = match self.refs().try_read(name).await {
+            Ok(state) => Ok(state.ok_or_else(|| Error::not_found(format!("{name} does not exist")))?),
+            Err(e) if is_unreadable(&e) => Err(e),
+            Err(e) => return Err(e),
+        };
+        let info = self.inform(name.kind, name.name.clone(), state).await?;
+        info.ok_or_else(|| Error::not_found(format!("{name} does not exist")))
+    }
+
     async fn list_refs(&self, kind: RefKind) -> Result<Vec<RefInfo>> {
-        let mut found = Vec::new();
-        for (name, state) in self.refs().list(kind).await? {
-            if let Some(tip) = state.record.tip {
-                let time = self.objects().commit(&tip).await.map_err(|e| e.context(&name))?.time;
-                found.push(RefInfo { name, tip, time, tag: state.record.about });
+        let refs = futures::stream::iter(self.refs().list(kind).await?);
+        let infos = refs.map(|(name, state)| self.inform(kind, name, state)).buffered(READS);
+        infos.try_filter_map(|info| async { Ok(info) }).try_collect().await
+    }
+
+    /// What a listing shows of a ref; `None` when it was deleted, or its creation has only begun.
+    async fn inform(&self, kind: RefKind, name: RefName, state: Result<RefState>) -> Result<Option<RefInfo>> {
+        let reference = Ref { kind, name: name.clone() };
+        let mut info = RefInfo { name, tip: None, time: None, tag: None, damage: None };
+        let record = match state {
+            Ok(state) => state.record,
+            Err(e) => {
+                info.damage = Some(Arc::new(unreadable(&reference, e)));
+                return Ok(Some(info));
             }
+        };
+        let Some(tip) = record.tip else { return Ok(None) };
+        (info.tip, info.tag) = (Some(tip), record.about);
+        match self.objects().commit(&tip).await {
+            Ok(commit) => info.time = Some(commit.time),
+            Err(e) if is_unreadable(&e) => info.damage = Some(Arc::new(unreadable_tip(&reference, e))),
+            Err(e) => return Err(e.context(reference)),
         }
-        Ok(found)
+        Ok(Some(info))
     }
 
     /// The recorded moves of a ref, oldest first: everything that happened to it but plain commits.
@@ -68,13 +105,19 @@ impl Repository {
         self.refs().moves_back_to(&state.record, |_| false).await
     }
 
-    /// Makes a branch at `target`; `Conflict` when it exists.
+    /// Makes a branch at `target`.
+    ///
+    /// `Conflict` when it exists. `Invalid` when the name could be read as the beginning of a snapshot's id, when
+    /// another branch differs from it only in case, when no branch or tag keeps `target`, and when `target` is stamped
+    /// more than 10 minutes after this machine's clock.
+    ///
+    /// Dropping the future cancels the call: the branch then exists or does not, which [`ref_info`](Self::ref_info) tells.
     pub async fn create_branch(&self, name: &RefName, target: &Snapshot) -> Result<Move> {
         let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about: None, not_before: target.commit().time };
         self.create_ref(&Ref::branch(name.clone()), target, create).await
     }
 
-    /// Makes a tag at `target`; `Conflict` when it exists.
+    /// Makes a tag at `target`. Fails, and is cancelled, as [`create_branch`](Self::create_branch) is.
     pub async fn create_tag(&self, name: &RefName, target: &Snapshot, options: impl Into<TagOptions>) -> Result<Move> {
         let TagOptions { message, author, meta } = options.into();
         let time = self.clock().now().max(target.commit().time);
@@ -85,23 +128,35 @@ impl Repository {
 
     async fn create_ref(&self, name: &Ref, target: &Snapshot, create: MoveTo) -> Result<Move> {
         self.require_writable()?;
+        self.require_present(target)?;
         self.require_rooted(target).await?;
         self.refs().create(name, create).await
     }
 
-    /// Points a branch elsewhere. What it showed until now stays readable at its times, and can be reset to.
+    /// Points a branch at `target`. What it showed until now stays readable at its times, and can be reset to.
+    ///
+    /// Works also when the branch's record or tip is damaged. A damaged record is replaced; what the branch showed before
+    /// is then no longer known, and the move is recorded as [`MoveOp::Repair`].
+    /// `Invalid` when no branch or tag keeps `target`, and when `target` is stamped more than 10 minutes after this machine's
+    /// clock. While a ref or a snapshot that one names is damaged, `target` may have been kept by that one: then it is enough
+    /// that every node of `target` can be read.
+    ///
+    /// Dropping the future cancels the call: the branch has then moved or has not, which [`moves`](Self::moves) tells.
     pub async fn reset(&self, branch: &RefName, target: &Snapshot) -> Result<Move> {
         self.require_writable()?;
+        self.require_present(target)?;
         let to = MoveTo { to: Some(target.id()), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN };
         self.refs().change(&Ref::branch(branch.clone()), to, || self.require_rooted(target)).await
     }
 
-    /// Deletes a branch. What it showed until now stays readable at its times.
+    /// Deletes a branch, also a damaged one. What it showed until now stays readable at its times.
+    ///
+    /// Dropping the future cancels the call: the branch is then deleted or is not, which [`moves`](Self::moves) tells.
     pub async fn delete_branch(&self, name: &RefName) -> Result<Move> {
         self.delete_ref(&Ref::branch(name.clone())).await
     }
 
-    /// Deletes a tag.
+    /// Deletes a tag, also a damaged one. Cancelled as [`delete_branch`](Self::delete_branch) is.
     pub async fn delete_tag(&self, name: &RefName) -> Result<Move> {
         self.delete_ref(&Ref::tag(name.clone())).await
     }
@@ -113,13 +168,44 @@ impl Repository {
     }
 
     /// Refuses a target that no ref keeps: a later collection could delete it while a ref is being pointed at it.
-    ///
-    /// Kept is what a ref points at, what its moves came from and led to, and everything before those.
     async fn require_rooted(&self, target: &Snapshot) -> Result<()> {
         let id = target.id();
-        if self.keeps(id, target.commit().time).await? {
+        match self.kept(id, target.commit().time).await? {
+            Kept::Yes => Ok(()),
+            Kept::No => {
+                Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
+            }
+            // A damaged ref may keep it. What was published is whole, so whatever is not whole was never kept by a ref.
+            Kept::Unknown => target.require_readable_nodes().await.map_err(|e| e.context(format!("snapshot {id} is not whole"))),
+        }
+    }
+
+    /// Refuses a target that would stop every commit on its branch until its time has come.
+    fn require_present(&self, target: &Snapshot) -> Result<()> {
+        let (id, time, now) = (target.id(), target.commit().time, self.clock().now());
+        if time <= future_limit(now) {
             return Ok(());
         }
-        Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
+        let error = Error::invalid(format!(
+            "snapshot {id} is stamped {time}, more than 10 minutes after this machine's {now}; \
+             set the clock that is wrong, or choose the last snapshot from before"
+        ));
+        Err(error.about(ErrorDetail::FutureSnapshot { id: id.to_string() }))
+    }
+}
+
+impl Snapshot {
+    /// Reads every node of the snapshot's maps.
+    async fn require_readable_nodes(&self) -> Result<()> {
+        let mut manifest = self.manifest().scan(Span::all());
+        while manifest.next().await?.is_some() {}
+        let mut files = self.file_map().scan(Span::all());
+        while files.next().await?.is_some() {}
+        let line = Line::of(self);
+        if !line.is_shallow().await? {
+            let mut history = line.history().scan(Span::all());
+            while history.next().await?.is_some() {}
+        }
+        Ok(())
     }
 }

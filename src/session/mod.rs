@@ -20,7 +20,7 @@ mod tests;
 use crate::error::Result;
 use crate::handle::Repository;
 use crate::objects::Uploads;
-use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection};
+use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection, unreadable, unreadable_tip};
 use crate::snapshot::Snapshot;
 
 pub use changes::StagedChanges;
@@ -79,10 +79,11 @@ impl Repository {
         let branch = Ref::branch(branch.parse()?);
         self.require_writable()?;
         // In parallel: writers pay for the coming collector with one request and no round trip.
-        let (found, ()) = futures::try_join!(self.refs().read(&branch), require_no_collection(&**self.storage()))?;
+        let read = async { self.refs().read(&branch).await.map_err(|e| unreadable(&branch, e)) };
+        let (found, ()) = futures::try_join!(read, require_no_collection(&**self.storage()))?;
         let (state, tip) = found;
         require_known_epoch(&branch, &state.record)?;
-        let commit = self.objects().commit(&tip).await?;
+        let commit = self.objects().commit(&tip).await.map_err(|e| unreadable_tip(&branch, e))?;
         let base = Snapshot::new(self.clone(), tip, commit);
         let staged = self.empty_staging();
         Ok(WriteSession { branch, base, state, staged, uploads: Uploads::new(self.objects()), naming: None })

@@ -24,6 +24,8 @@ pub struct ObjectName(String);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RegisterName(String);
 
+/// Where branches and tags lie.
+pub(crate) const REFS: &str = "refs/";
 /// Where branches lie.
 pub(crate) const BRANCHES: &str = "refs/branches/";
 /// Where chunks lie.

@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 
 pub use parse::parse_time;
 
-/// How far this machine's clock may be from a store's before nothing that it would stamp is written there.
-pub(crate) const SKEW: Duration = Duration::from_mins(5);
+/// The largest difference between this machine's clock and a store's with which a ref is still written there.
+pub(crate) const SKEW: Duration = Duration::from_mins(1);
+
+/// A time further ahead of this machine's clock than this was stamped by a clock that is wrong, or ours is wrong.
+pub(crate) const FUTURE: Duration = Duration::from_mins(10);
 
 /// A moment: microseconds since 1970-01-01T00:00:00Z, which may be negative.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

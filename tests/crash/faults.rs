@@ -356,7 +356,7 @@ impl<'s> Caller<'s> {
             firnline::RefKind::Branch => self.clear.branches().await.unwrap(),
             firnline::RefKind::Tag => self.clear.tags().await.unwrap(),
         };
-        refs.into_iter().find(|info| info.name == name.name).map(|info| info.tip)
+        refs.into_iter().find(|info| info.name == name.name).and_then(|info| info.tip)
     }
 
     /// Reads everything anew, past every cache.

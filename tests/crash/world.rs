@@ -159,8 +159,8 @@ pub(crate) struct Found {
 /// `names` are the refs that may have existed; live ones that are not among them are a mistake.
 pub(crate) async fn read_everything(repository: &Repository, names: &[Ref]) -> Found {
     let mut found = Found::default();
-    let branches = repository.branches().await.unwrap().into_iter().map(|info| (Ref::branch(info.name), info.tip));
-    let tags = repository.tags().await.unwrap().into_iter().map(|info| (Ref::tag(info.name), info.tip));
+    let branches = repository.branches().await.unwrap().into_iter().map(|info| (Ref::branch(info.name), info.tip.unwrap()));
+    let tags = repository.tags().await.unwrap().into_iter().map(|info| (Ref::tag(info.name), info.tip.unwrap()));
     found.tips = branches.chain(tags).collect();
     for live in found.tips.keys() {
         assert!(names.contains(live), "{live} exists, and nobody made it");

@@ -9,6 +9,7 @@ mod copies;
 mod many;
 mod progress;
 mod refs;
+mod repair;
 mod sessions;
 mod stored;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use firnline::{ErrorKind, MoveOp, Ref, RefName, TagOptions, Timestamp};
+use firnline::{ErrorDetail, ErrorKind, MoveOp, Ref, RefName, TagOptions, Timestamp};
 
 use crate::support::{World, key};
 
@@ -20,7 +20,7 @@ async fn a_tag_says_who_made_it_when_and_why() {
     world.repository.create_tag(&name("v1"), &snapshot, options).await.unwrap();
     let tags = world.repository.tags().await.unwrap();
     let about = tags[0].tag.as_ref().unwrap();
-    assert_eq!((tags[0].tip, about.message.as_str(), about.author.as_deref()), (snapshot.id(), "the release", Some("Ada")));
+    assert_eq!((tags[0].tip, about.message.as_str(), about.author.as_deref()), (Some(snapshot.id()), "the release", Some("Ada")));
     assert_eq!(about.meta["doi"], "10.5072/x");
     let again = world.repository.create_tag(&name("v1"), &snapshot, "again").await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Conflict);
@@ -107,14 +107,95 @@ async fn a_branch_from_the_future_is_refused_with_a_way_out() {
     session.set(&key("a"), "3").await.unwrap();
     let failed = session.commit("late").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Invalid);
-    assert!(failed.to_string().contains("firn branch NAME main@now"), "{failed}");
+    assert!(failed.to_string().contains("reset the branch to main@now"), "{failed}");
+    assert_eq!(failed.error().detail(), Some(&ErrorDetail::FutureBranch { branch: "main".to_owned() }));
     // The way out works.
     let before = world.repository.read("main@now").await.unwrap();
     assert_eq!(before.id(), good.id());
-    world.repository.create_branch(&name("again"), &before).await.unwrap();
-    let mut session = world.repository.write("again").await.unwrap();
+    world.repository.reset(&name("main"), &before).await.unwrap();
+    world.put("a", "3").await;
+}
+
+/// A branch that is reset onto a commit from the future would refuse every commit until then, and so would one made there.
+#[tokio::test]
+async fn no_ref_is_pointed_at_a_commit_from_the_future() {
+    let world = World::new().await;
+    let good = world.put("a", "1").await;
+    world.repository.create_branch(&name("healthy"), &good).await.unwrap();
+    world.clock.advance(Duration::from_hours(1));
+    let ahead = world.put("a", "2").await;
+    world.clock.set(good.commit().time.plus(Duration::from_mins(1)));
+    let repository = &world.repository;
+    let refused = [
+        repository.reset(&name("healthy"), &ahead).await,
+        repository.create_branch(&name("new"), &ahead).await,
+        repository.create_tag(&name("new"), &ahead, "").await,
+    ];
+    for error in refused.map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert_eq!(error.detail(), Some(&ErrorDetail::FutureSnapshot { id: ahead.id().to_string() }));
+    }
+    let mut session = repository.write("healthy").await.unwrap();
     session.set(&key("a"), "3").await.unwrap();
     session.commit("on time").await.unwrap();
+    // Up to ten minutes is what clocks may differ by.
+    world.clock.set(ahead.commit().time.minus(Duration::from_mins(9)));
+    repository.reset(&name("healthy"), &ahead).await.unwrap();
+}
+
+/// Leaving a commit or a move from the future changes no answer about the time until then, and the branch can be used again.
+#[tokio::test]
+async fn a_branch_from_the_future_is_used_again_without_changing_the_past() {
+    for is_moved_in_future in [false, true] {
+        let world = World::new().await;
+        let repository = &world.repository;
+        let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
+        let (main, present) = (name("main"), two.commit().time);
+        world.clock.advance(Duration::from_hours(24 * 365));
+        world.put("a", "3").await;
+        if is_moved_in_future {
+            repository.delete_branch(&main).await.unwrap();
+            repository.create_branch(&main, &one).await.unwrap();
+        }
+        world.clock.set(present.plus(Duration::from_mins(5)));
+        let times = [one.commit().time, present, present.plus(Duration::from_mins(4))];
+        let mut before = Vec::new();
+        for time in times {
+            before.push(repository.as_of(&main, time).await.unwrap().id);
+        }
+        assert_eq!(before, [one.id(), two.id(), two.id()]);
+        assert!(!repository.as_of(&main, times[2]).await.unwrap().is_final, "a move may still come before a stamp from the future");
+
+        world.clock.advance(Duration::from_secs(1));
+        let deleted = repository.delete_branch(&main).await.unwrap();
+        assert_eq!(repository.as_of(&main, deleted.time).await.unwrap_err().kind(), ErrorKind::NotFound);
+        repository.create_branch(&main, &one).await.unwrap();
+        let four = world.put("a", "4").await;
+        for (time, id) in times.into_iter().zip(before).chain([(four.commit().time, four.id())]) {
+            assert_eq!(repository.as_of(&main, time).await.unwrap().id, id, "{is_moved_in_future}, at {time}");
+        }
+        assert_eq!(repository.read(&format!("main@{}", four.commit().time)).await.unwrap().id(), four.id());
+    }
+}
+
+/// A branch with the name of a short id would change silently what that id means in every script.
+#[tokio::test]
+async fn a_short_id_always_means_a_snapshot() {
+    let world = World::new().await;
+    let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
+    let id = one.id().to_string();
+    let short = id.get(..13).unwrap();
+    for text in [short, &short.to_uppercase(), id.get(..20).unwrap()] {
+        let error = match text.parse::<RefName>() {
+            Ok(name) => world.repository.create_branch(&name, &two).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{text}: {error}");
+    }
+    for fine in ["bafyrei", "bafyreiabcde", "bafyreiabc/defghij", "bafy-reiabcdefgh", "releases2024and2025"] {
+        world.repository.create_tag(&name(fine), &two, "").await.unwrap();
+        assert_eq!(world.repository.read(fine).await.unwrap().id(), two.id(), "{fine}");
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::refs::RefRow;
-use firnline::RefName;
+use super::refs::{RefRow, deleted, place};
+use firnline::{Ref, RefName};
 
 #[derive(Debug, Args)]
 pub(super) struct Branch {
@@ -14,7 +14,7 @@ pub(super) struct Branch {
     /// Where it begins
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
-    /// Delete it; what it showed stays readable at its times
+    /// Delete it, also when it is damaged; what it showed stays readable at its times
     #[arg(short, long, requires = "name")]
     delete: bool,
     /// Only say what would be deleted
@@ -32,22 +32,20 @@ impl Branch {
             context.out.line(&target.id().to_string())?;
             return Ok(Verdict::Fine);
         }
-        let tip = repository.read(&format!("branch:{name}")).await?.id();
+        let reference = Ref::branch(name.clone());
+        let before = repository.ref_info(&reference).await?;
         if self.dry_run {
-            context.out.say(&format!("would delete branch {name} at {tip}"));
+            context.out.say(&format!("would delete {reference} at {}", place(&before)));
             return Ok(Verdict::Fine);
         }
         let moved = repository.delete_branch(&name).await?;
-        let tip = moved.from.unwrap_or(tip);
-        context.out.line(&tip.to_string())?;
-        context.out.say(&format!("deleted branch {name}; undo with: firn branch {name} {tip}"));
-        Ok(Verdict::Fine)
+        deleted(context, &reference, &before, &moved, "")
     }
 }
 
 async fn list(context: &mut Context) -> Result<Verdict, Stop> {
     let branches = context.open_to_read().await?.branches().await?;
     let rows: Vec<_> = branches.iter().map(RefRow::branch).collect();
-    context.out.table(["BRANCH", "SNAPSHOT", "TIME"], &rows, |row| [row.name.clone(), row.id.clone(), row.time.clone()])?;
+    context.out.table(["BRANCH", "SNAPSHOT", "TIME"], &rows, |row| [row.name.clone(), row.snapshot(), row.when()])?;
     Ok(Verdict::Fine)
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::output::{Format, complain, complain_json};
-use firnline::{CommitError, Error, ErrorKind, Pending, Remedy, printable_line};
+use firnline::{CommitError, Error, ErrorDetail, ErrorKind, Pending, Remedy, printable_line};
 
 /// How a command that did what it was asked ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,17 +82,21 @@ pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode 
     };
     let message = advised(error);
     let because = causes(error);
+    let help = remedies(error, commit.and_then(|failed| failed.pending()));
     match format {
         Format::Text => {
             complain(&format!("firn: {}: {}", error.kind().word(), printable_line(&message)));
             for cause in because {
                 complain(&format!("  because {}", printable_line(&cause)));
             }
+            for step in help {
+                complain(&format!("  {}", printable_line(&step)));
+            }
         }
         Format::Json => {
             let conflicts = commit.map_or(&[][..], |failed| failed.conflicts()).iter().map(ToString::to_string).collect();
             let pending = commit.and_then(|failed| failed.pending()).map(PendingRow::of);
-            complain_json(&Report { error: Told { kind: error.kind().word(), message: &message, because, conflicts, pending } });
+            complain_json(&Report { error: Told { kind: error.kind().word(), message: &message, because, help, conflicts, pending } });
         }
     }
     ExitCode::from(status(error.kind()))
@@ -129,6 +133,37 @@ fn causes(error: &Error) -> Vec<String> {
     said
 }
 
+/// What to do next, in terms of this command: the library does not know its verbs.
+fn remedies(error: &Error, pending: Option<&Pending>) -> Vec<String> {
+    if let Some(Pending { branch, id, .. }) = pending {
+        return vec![format!("whether it was committed is told by: firn settle {branch} {id}")];
+    }
+    match error.detail() {
+        Some(ErrorDetail::NoRepository) => vec!["make one with: firn init".to_owned()],
+        Some(ErrorDetail::LostConfig { hash }) => {
+            let hash = hash.unwrap_or("sha2-256");
+            let config = format!(r#"{{"readme": "", "format": 1, "hash": "{hash}", "created": "1970-01-01T00:00:00Z"}}"#);
+            vec![format!("without a copy of repo.json, write it with this content: {config}")]
+        }
+        Some(ErrorDetail::UnreadableRef { reference }) => match reference.split_once(' ') {
+            Some(("tag", name)) => vec![
+                format!("snapshots that can be read are listed by: firn snapshots tag:{name}"),
+                format!("the tag is deleted by: firn tag -d {name}"),
+            ],
+            Some((_, name)) => vec![
+                format!("snapshots that can be read are listed by: firn snapshots {name}"),
+                format!("the branch is pointed at one of them by: firn reset {name} SNAPSHOT"),
+            ],
+            None => Vec::new(),
+        },
+        Some(ErrorDetail::FutureBranch { branch }) => {
+            vec![format!("if this machine's clock is right, go on from before with: firn reset {branch} branch:{branch}@now")]
+        }
+        Some(ErrorDetail::FutureSnapshot { id }) => vec![format!("the last snapshot from before is: {id}@now")],
+        _ => Vec::new(),
+    }
+}
+
 #[derive(Serialize)]
 struct Report<'a> {
     error: Told<'a>,
@@ -139,6 +174,9 @@ struct Told<'a> {
     kind: &'a str,
     message: &'a str,
     because: Vec<String>,
+    /// What to do next, as command lines with a word before each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    help: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conflicts: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -38,6 +38,7 @@ mod reset;
 mod rm;
 mod settle;
 mod show;
+mod snapshots;
 mod stat;
 mod stats;
 mod tag;
@@ -116,6 +117,8 @@ enum Verb {
     Reset(reset::Reset),
     /// List what happened to a branch besides commits.
     Moves(moves::Moves),
+    /// List the snapshots of a branch that can be read, latest first, also when the branch is damaged.
+    Snapshots(snapshots::Snapshots),
     /// List the external files that a snapshot depends on.
     Deps(deps::Deps),
     /// Commit the state in which external files are now, in place of what is recorded of them.
@@ -189,6 +192,7 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Tag(verb) => Box::pin(verb.run(context)).await,
         Verb::Reset(verb) => Box::pin(verb.run(context)).await,
         Verb::Moves(verb) => Box::pin(verb.run(context)).await,
+        Verb::Snapshots(verb) => Box::pin(verb.run(context)).await,
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
         Verb::Repin(verb) => Box::pin(verb.run(context)).await,
         Verb::Verify(verb) => Box::pin(verb.run(context)).await,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::Show;
-use firnline::{Move, Ref};
+use firnline::{Move, Ref, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Moves {
@@ -17,10 +17,7 @@ pub(super) struct Moves {
 
 impl Moves {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
-        let name = match self.branch.strip_prefix("tag:") {
-            Some(tag) => Ref::tag(tag.parse()?),
-            None => Ref::branch(self.branch.strip_prefix("branch:").unwrap_or(&self.branch).parse()?),
-        };
+        let name = named(&self.branch)?;
         let repository = context.open_to_read().await?;
         let rows: Vec<_> = repository.moves(&name).await?.iter().map(Row::of).collect();
         context.out.table(["SEQ", "TIME", "WHAT", "FROM", "TO"], &rows, |row| {
@@ -31,11 +28,19 @@ impl Moves {
     }
 }
 
+/// The ref that an argument names: a branch, or `tag:NAME`.
+pub(super) fn named(text: &str) -> Result<Ref> {
+    Ok(match text.strip_prefix("tag:") {
+        Some(tag) => Ref::tag(tag.parse()?),
+        None => Ref::branch(text.strip_prefix("branch:").unwrap_or(text).parse()?),
+    })
+}
+
 #[derive(Debug, Serialize)]
 struct Row {
     seq: u64,
     time: String,
-    /// `create`, `delete`, `reset` or `import`.
+    /// `create`, `delete`, `reset`, `import` or `repair`.
     op: &'static str,
     /// Null where the ref did not exist.
     from: Option<String>,

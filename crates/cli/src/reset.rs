@@ -4,11 +4,12 @@ use clap::Args;
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use firnline::RefName;
+use super::refs::place;
+use firnline::{Ref, RefName};
 
 #[derive(Debug, Args)]
 pub(super) struct Reset {
-    /// The branch to move
+    /// The branch to move, also when it is damaged
     branch: RefName,
     /// Where to
     #[arg(value_name = "REV")]
@@ -23,15 +24,17 @@ impl Reset {
         let Self { branch, revision, dry_run } = self;
         let repository = context.open_to_write().await?;
         let target = context.snapshot(&repository, &revision).await?;
-        let before = repository.read(&format!("branch:{branch}")).await?.id();
+        let before = repository.ref_info(&Ref::branch(branch.clone())).await?;
         if dry_run {
-            context.out.say(&format!("would move {branch} from {before} to {}", target.id()));
+            context.out.say(&format!("would move {branch} from {} to {}", place(&before), target.id()));
             return Ok(Verdict::Fine);
         }
         let moved = repository.reset(&branch, &target).await?;
         context.out.line(&target.id().to_string())?;
-        let before = moved.from.unwrap_or(before);
-        context.out.say(&format!("moved {branch} from {before}; undo with: firn reset {branch} {before}"));
+        match moved.from.filter(|_| before.damage.is_none()) {
+            Some(from) => context.out.say(&format!("moved {branch} from {from}; undo with: firn reset {branch} {from}")),
+            None => context.out.say(&format!("moved {branch} from {}; check it with: firn verify {branch}", place(&before))),
+        }
         Ok(Verdict::Fine)
     }
 }

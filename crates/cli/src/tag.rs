@@ -7,8 +7,8 @@ use clap::Args;
 use super::args::{fields, key_value};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::refs::RefRow;
-use firnline::{RefName, Repository, TagInfo, TagOptions};
+use super::refs::{RefRow, deleted, place};
+use firnline::{Ref, RefName, Repository, TagInfo, TagOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Tag {
@@ -26,7 +26,7 @@ pub(super) struct Tag {
     /// A field of the tag; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, requires = "name", conflicts_with = "delete")]
     meta: Vec<(String, String)>,
-    /// Delete it
+    /// Delete it, also when it is damaged
     #[arg(short, long, requires = "name")]
     delete: bool,
     /// Only say what would be deleted
@@ -52,18 +52,15 @@ impl Tag {
 }
 
 async fn delete(context: &mut Context, repository: &Repository, name: &RefName, dry_run: bool) -> Result<Verdict, Stop> {
-    let tip = repository.read(&format!("tag:{name}")).await?.id();
+    let reference = Ref::tag(name.clone());
+    let before = repository.ref_info(&reference).await?;
     if dry_run {
-        context.out.say(&format!("would delete tag {name} at {tip}"));
+        context.out.say(&format!("would delete {reference} at {}", place(&before)));
         return Ok(Verdict::Fine);
     }
-    let about = repository.tags().await?.into_iter().find(|tag| tag.name == *name).and_then(|tag| tag.tag);
+    let again = before.tag.as_ref().map(arguments).unwrap_or_default();
     let moved = repository.delete_tag(name).await?;
-    let tip = moved.from.unwrap_or(tip);
-    context.out.line(&tip.to_string())?;
-    let again = about.map(|about| arguments(&about)).unwrap_or_default();
-    context.out.say(&format!("deleted tag {name}; undo with: firn tag {name} {tip}{again}"));
-    Ok(Verdict::Fine)
+    deleted(context, &reference, &before, &moved, &again)
 }
 
 /// The arguments that make a tag say the same again.
@@ -89,7 +86,7 @@ fn quoted(text: &str) -> String {
 async fn list(context: &mut Context) -> Result<Verdict, Stop> {
     let tags = context.open_to_read().await?.tags().await?;
     let rows: Vec<_> = tags.iter().map(RefRow::tag).collect();
-    let cells = |row: &RefRow| [row.name.clone(), row.id.clone(), row.time.clone(), row.summary()];
+    let cells = |row: &RefRow| [row.name.clone(), row.snapshot(), row.when(), row.summary()];
     context.out.table(["TAG", "SNAPSHOT", "TIME", "MESSAGE"], &rows, cells)?;
     Ok(Verdict::Fine)
 }

@@ -18,11 +18,10 @@ use std::collections::BTreeMap;
 use tokio::io::AsyncRead;
 
 use crate::carfile::CarReader;
-use crate::commit::FUTURE;
 use crate::error::{Error, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
-use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, require_no_collection};
+use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, future_limit, require_no_collection};
 use crate::time::Timestamp;
 
 use ahead::Ahead;
@@ -124,7 +123,7 @@ impl Repository {
         }
         let version = blocks.finish(reader.position()).await?;
         let (time, now) = (version.commit.time, self.clock().now());
-        if time > now.plus(FUTURE) {
+        if time > future_limit(now) {
             return Err(Error::invalid(format!(
                 "version {root} is stamped {time}, more than 10 minutes after this machine's {now}; pointing {name} at it would stop every commit there"
             )));

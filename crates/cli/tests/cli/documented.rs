@@ -174,6 +174,7 @@ fn the_fields_are_those_of_real_output() {
         &["branch"],
         &["tag"],
         &["moves", "main"],
+        &["snapshots"],
         &["deps"],
         &["deps", "--check"],
         &["deps", "--check", "--allow", &allow],
@@ -216,6 +217,13 @@ fn the_fields_are_those_of_real_output() {
         fs::remove_file(sandbox.path("repo/chunks").join(object)).unwrap();
     }
     printed.take("verify", firn(&["verify", "old"]).out);
+
+    // A ref whose record is damaged.
+    for (verb, file) in [("branch", "branches/main"), ("tag", "tags/old")] {
+        sandbox.write(&format!("repo/refs/{file}.json"), "damaged");
+        printed.take(verb, firn(&[verb]).out);
+    }
+    printed.take("standard error: error", firn(&["ls"]).err);
     printed.check();
 }
 

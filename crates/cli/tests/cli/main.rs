@@ -17,6 +17,7 @@ mod reading;
 mod refs;
 #[cfg(feature = "http")]
 mod remote;
+mod repair;
 mod revisions;
 mod trees;
 mod virtuals;
