@@ -6,7 +6,7 @@
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> firnline::Result<()> {
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use firnline::{Key, Repository};
 //!
 //! let repository = Repository::create("memory:").await?;
@@ -35,7 +35,7 @@
 //! | set | `session.set(key, bytes)` | `session/write` → `chunk/split` → `chunk/write` → `session/staged` |
 //! | point | `session.set_virtual(key, url, range)` | `session/virtuals` → `virtuals/locate` → `session/staged` |
 //! | point at many | `session.set_virtual_many(refs, options)` | `session/bulk` → `session/columns` → `virtuals/locate` → `session/staged/bulk` |
-//! | commit | `session.commit(message)` | `commit/mod` → `commit/draft` → `map/edit` → `commit/counts` → `commit/prepare` → `commit/invariants` → `commit/publish` → `refs/settle` |
+//! | commit | `session.commit(message)` | `commit/publish` → `commit/prepare` → `commit/draft` → `map/edit` → `commit/counts` → `commit/invariants` → `refs/settle` |
 //! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → `conflict/nodes` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
 //! | depend | `snapshot.dependencies()` | `snapshot/read` → `map/scan` |
@@ -84,7 +84,7 @@ mod virtuals;
 mod zarr;
 
 pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
-pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Pending, Settlement};
+pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Prepared, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use error::{Error, ErrorDetail, ErrorKind, Remedy, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
@@ -99,7 +99,8 @@ pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{RefInfo, TagOptions};
 pub use session::{
-    Copied, Existing, KeyColumn, Repinned, StagedChanges, UnpinnedFile, VirtualOptions, VirtualRefs, WhyUnpinned, WriteSession,
+    Copied, Existing, KeyColumn, Pending, PublishHandle, PublishState, Repinned, StagedChanges, UnpinnedFile, VirtualOptions, VirtualRefs,
+    WhyUnpinned, WriteSession,
 };
 pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, Source};
 pub use text::{is_unprintable, printable, printable_line};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::{CommitOptions, invariants};
+use super::{CommitOptions, EmptyCommit, invariants};
 use crate::error::{Error, ErrorDetail, Result};
 use crate::format::{Commit, Node, Roots, SnapshotObject};
 use crate::history::{Behind, Line};
@@ -16,12 +16,11 @@ use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
-/// Everything a commit needs is durable, but no branch points at it yet.
+/// A snapshot that is durable together with everything it needs.
 #[derive(Debug)]
-#[must_use = "call `publish` to make the commit visible"]
-pub(crate) struct Prepared {
-    pub(crate) id: SnapshotId,
-    pub(crate) commit: Commit,
+pub(super) struct Written {
+    pub(super) id: SnapshotId,
+    pub(super) commit: Commit,
 }
 
 /// When, why and by whom.
@@ -34,16 +33,21 @@ pub(crate) struct Stamp {
 }
 
 impl WriteSession {
-    /// Writes the snapshot on top of the session's base, waits for every upload, and passes the barrier.
-    pub(super) async fn prepare(&mut self, draft: Draft, options: &CommitOptions) -> Result<Prepared> {
+    /// Writes the snapshot on top of the session's base, waits for every upload, and passes the barrier; `None` when
+    /// nothing changed and no commit is to be made.
+    pub(super) async fn write_snapshot(&mut self, options: &CommitOptions) -> Result<Option<Written>> {
+        let draft = self.draft().await?;
+        if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.commit()) {
+            return Ok(None);
+        }
         let time = self.next_time().await?;
         let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
         let commit = child_of(&self.base, draft, stamp, &mut self.uploads).await?;
         invariants::check(&commit, &self.base)?;
-        self.upload(commit).await
+        self.upload(commit).await.map(Some)
     }
 
-    async fn upload(&mut self, commit: Commit) -> Result<Prepared> {
+    async fn upload(&mut self, commit: Commit) -> Result<Written> {
         let objects = self.base.repository().objects();
         commit.check()?;
         let id = commit.id(objects.hash());
@@ -51,13 +55,13 @@ impl WriteSession {
         self.uploads.snapshot(id, &object).await?;
         self.uploads.finish().await?;
         objects.storage().barrier().await?;
-        Ok(Prepared { id, commit })
+        Ok(Written { id, commit })
     }
 
     /// Stamps a prepared commit anew: too long has passed since it was stamped.
-    pub(super) async fn restamp(&mut self, mut prepared: Prepared) -> Result<Prepared> {
-        prepared.commit.time = self.next_time().await?;
-        self.upload(prepared.commit).await
+    pub(super) async fn restamp(&mut self, mut written: Written) -> Result<Written> {
+        written.commit.time = self.next_time().await?;
+        self.upload(written.commit).await
     }
 
     /// The time of the next commit: now, but later than every parent and than the last event of the branch.

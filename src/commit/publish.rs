@@ -1,103 +1,195 @@
-//! The only step that others can observe: one conditional replace of the branch.
+//! The step that readers can observe: one conditional replace of the branch, again after every lost race.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::prepare::Prepared;
-use super::{Attempt, Failed, Pending};
+use super::failed::CommitError;
+use super::prepare::Written;
+use super::settle::holds;
+use super::{ATTEMPTS, CommitOptions, Committed};
+use crate::conflict::{self, Conflicts, Rebased};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handle::Repository;
-use crate::history::Line;
 use crate::id::SnapshotId;
-use crate::objects::Objects;
-use crate::refs::{Ref, RefName, RefRecord, Refs, Settled, require_known_epoch};
-use crate::session::WriteSession;
+use crate::refs::{RefRecord, RefState, Settled, require_known_epoch};
+use crate::session::{Pending, PublishHandle, PublishState, WriteSession};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 /// A commit that waited longer than this between its stamp and its publication is stamped anew.
 const RESTAMP_AFTER: Duration = Duration::from_mins(1);
 
-/// What became of a commit whose outcome was unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settlement {
-    /// It is in the history of its branch, or was moved away by a recorded move.
-    Committed,
-    /// It never happened, and cannot happen any more.
-    Lost,
+/// A commit whose snapshot is durable and that no reader sees yet.
+///
+/// Dropping it leaves unreferenced objects in the store, and the branch as it is.
+#[derive(Debug)]
+#[must_use = "no reader sees the commit before `publish`"]
+pub struct Prepared {
+    session: WriteSession,
+    options: CommitOptions,
+    /// `None` when nothing changed and no commit is to be made.
+    written: Option<Written>,
+}
+
+impl Prepared {
+    /// The snapshot that [`publish`](Self::publish) sends first. It becomes another if the branch has moved, or if the
+    /// commit waits for more than a minute: [`handle`](Self::handle) tells the one that was sent last.
+    ///
+    /// When nothing changed, the tip of the session.
+    pub fn id(&self) -> SnapshotId {
+        self.written.as_ref().map_or(self.session.base().id(), |written| written.id)
+    }
+
+    /// When that snapshot is stamped.
+    pub fn time(&self) -> Timestamp {
+        self.written.as_ref().map_or(self.session.base().commit().time, |written| written.commit.time)
+    }
+
+    /// The snapshot on which the changes were staged: the parent of the new one.
+    pub fn base(&self) -> &Snapshot {
+        self.session.base()
+    }
+
+    /// Whether there is anything to publish. `false` when nothing changed and
+    /// [`EmptyCommit::Skip`](crate::EmptyCommit::Skip) holds.
+    pub fn is_new(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Tells how far the publication has come, also after its future was dropped.
+    pub fn handle(&self) -> PublishHandle {
+        self.session.publish_handle()
+    }
+
+    /// Gives the session back, to stage more.
+    pub fn into_session(self) -> WriteSession {
+        self.session
+    }
+
+    /// Replaces the tip of the branch by the prepared snapshot.
+    ///
+    /// If the branch has moved, the changes are applied to its new tip, prepared and sent again. If both sides changed the
+    /// same things, the call fails with `Conflict`, or resolves it as [`CommitOptions::on_conflict`] says. Every error
+    /// carries the session; what a policy dropped from it before a later error stays dropped. After `OutcomeUnknown` the
+    /// error also carries what has to be [settled](crate::Repository::settle).
+    ///
+    /// Dropping the future cancels the publication and drops the session. If no replace was sent by then, nothing was
+    /// published; otherwise the outcome is not known. [`handle`](Self::handle), taken before, tells which, and the id.
+    pub async fn publish(self) -> Result<Committed, Box<CommitError>> {
+        let Self { mut session, options, mut written } = self;
+        let mut settled = Conflicts::default();
+        for attempt in 0..ATTEMPTS {
+            let Some(ready) = written else {
+                return Ok(Committed { snapshot: session.base, is_new: false, settled: settled.into_list() });
+            };
+            let moved = match Box::pin(session.replace_tip(ready)).await {
+                Ok(Sent::Committed(snapshot)) => return Ok(Committed { snapshot, is_new: true, settled: settled.into_list() }),
+                Ok(Sent::Lost(state)) => state,
+                Err((error, pending)) => return Err(CommitError::sent(error, pending, session)),
+            };
+            tracing::debug!(branch = %session.branch, attempt, "the branch moved; rebasing");
+            match Box::pin(session.follow(moved, attempt, &options)).await {
+                Ok(Rebased::Moved(more)) => settled.extend(more),
+                Ok(Rebased::Refused(conflicts)) => return Err(CommitError::refused(conflicts, session)),
+                Err(error) => return Err(CommitError::new(error, session)),
+            }
+            written = match Box::pin(session.write_snapshot(&options)).await {
+                Ok(written) => written,
+                Err(error) => return Err(CommitError::new(error, session)),
+            };
+        }
+        let error = Error::unavailable(format!("{} moved {ATTEMPTS} times while this commit was made; try again", session.branch));
+        Err(CommitError::new(error, session))
+    }
+}
+
+/// The answer to one replace.
+#[expect(clippy::large_enum_variant, reason = "one for each attempt, and none is kept")]
+enum Sent {
+    Committed(Snapshot),
+    /// Another writer was first.
+    Lost(RefState),
 }
 
 impl WriteSession {
-    pub(super) async fn publish(&mut self, prepared: Prepared) -> Result<Attempt, Failed> {
-        let repository = self.base.repository().clone();
-        let mut prepared = prepared;
-        if repository.clock().now().since(prepared.commit.time) > RESTAMP_AFTER {
-            prepared = self.restamp(prepared).await?;
+    /// Makes the staged changes durable as a snapshot that no reader sees yet.
+    ///
+    /// Fails as [`commit`](Self::commit) does, except for conflicts, which only publishing meets. Every error carries the
+    /// session. Dropping the future cancels the call and drops the session; it leaves unreferenced objects in the store.
+    pub async fn prepare(mut self, options: impl Into<CommitOptions>) -> Result<Prepared, Box<CommitError>> {
+        let options = options.into();
+        match Box::pin(self.write_snapshot(&options)).await {
+            Ok(written) => Ok(Prepared { session: self, options, written }),
+            Err(error) => Err(CommitError::new(error, self)),
         }
-        let Prepared { id, commit } = prepared;
-        require_known_epoch(&self.branch, &self.state.record)?;
+    }
+
+    /// Publishes the staged changes as one snapshot on the session's branch, and returns it.
+    ///
+    /// [Prepares](Self::prepare) the snapshot and [publishes](Prepared::publish) it. Nothing staged: nothing is committed,
+    /// and the snapshot at the tip of the session is returned.
+    ///
+    /// Dropping the future cancels the commit and drops the session. [`publish_handle`](Self::publish_handle), taken
+    /// before, tells whether the commit may have been published, and its id.
+    pub async fn commit(self, options: impl Into<CommitOptions>) -> Result<Snapshot, Box<CommitError>> {
+        self.commit_settling(options).await.map(|committed| committed.snapshot)
+    }
+
+    /// Like [`commit`](Self::commit), and tells which conflicts were resolved.
+    pub async fn commit_settling(self, options: impl Into<CommitOptions>) -> Result<Committed, Box<CommitError>> {
+        // Boxed, so that callers do not carry the state of both on their stack.
+        let prepared = Box::pin(self.prepare(options)).await?;
+        Box::pin(prepared.publish()).await
+    }
+
+    /// Waits a little and moves the session onto the tip that the branch has then.
+    ///
+    /// It waits first and reads again: a writer that rebased onto the tip of before the pause would lose to every faster
+    /// one for as long as there are any.
+    async fn follow(&mut self, moved: RefState, attempt: u32, options: &CommitOptions) -> Result<Rebased> {
+        let repository = self.base.repository().clone();
+        repository.pause_after_lost_race(attempt).await;
+        let now = repository.refs().try_read(&self.branch).await?.unwrap_or(moved);
+        conflict::rebase(self, now, options.on_conflict).await
+    }
+
+    /// Sends one replace of the branch and finds out what became of it.
+    async fn replace_tip(&mut self, written: Written) -> Result<Sent, (Error, Option<Pending>)> {
+        let written = self.current(written).await.map_err(|error| (error, None))?;
+        let repository = self.base.repository().clone();
+        let Written { id, commit } = written;
         let mut next = self.state.record.successor();
         next.tip = Some(id);
-        let expected = self.state.record.seq;
-        let (refs, objects, time) = (repository.refs(), repository.objects(), commit.time);
+        let (expected, time) = (self.state.record.seq, commit.time);
+        let (refs, objects) = (repository.refs(), repository.objects());
         let landed = |now: RefRecord| async move { holds(refs, objects, &now, id, time, expected).await };
-        match repository.refs().replace_settled(&self.branch, Some(&self.state), &next, landed).await {
+        let pending = Pending { branch: self.branch.name.clone(), id, time, expected };
+        self.publishing.set(PublishState::Sent(pending.clone()));
+        let sent = refs.replace_settled(&self.branch, Some(&self.state), &next, landed).await;
+        match sent {
             Ok(Settled::Won) => {
+                self.publishing.set(PublishState::Committed(id));
                 let commit = Arc::new(commit);
                 // The next session of this handle begins at this tip, and needs no request to know it.
                 objects.keep_commit(id, &commit);
-                Ok(Attempt::Committed(Snapshot::new(repository.clone(), id, commit)))
+                return Ok(Sent::Committed(Snapshot::new(repository.clone(), id, commit)));
             }
-            Ok(Settled::Lost(Some(state))) => Ok(Attempt::Moved(state)),
-            Ok(Settled::Lost(None)) => Err(Error::internal("a ref that was read has never existed").into()),
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
-                let pending = Pending { branch: self.branch.name.clone(), id, time: commit.time, expected };
-                let error = error.context(format!("whether snapshot {id} was committed to {} is not known", self.branch));
-                Err(Failed { error, pending: Some(pending) })
+                let error = error.context(format!("whether snapshot {id} was committed is not known"));
+                return Err((error, Some(pending)));
             }
-            Err(error) => Err(error.into()),
+            _ => self.publishing.set(PublishState::NotSent),
+        }
+        match sent {
+            Ok(Settled::Lost(Some(state))) => Ok(Sent::Lost(state)),
+            Ok(_) => Err((Error::internal("a ref that was read has never existed"), None)),
+            Err(error) => Err((error, None)),
         }
     }
-}
 
-/// Whether a ref holds `id`, or held it after sequence number `since`: its tip is it or descends from it, or a newer
-/// move came from it or from a descendant.
-async fn holds(refs: &Refs, objects: &Objects, record: &RefRecord, id: SnapshotId, time: Timestamp, since: u64) -> Result<bool> {
-    let moves = refs.moves_back_to(record, |m| m.seq <= since).await?;
-    let left = moves.iter().filter(|m| m.seq > since).filter_map(|m| m.from);
-    for end in record.tip.into_iter().chain(left) {
-        let commit = objects.commit(&end).await?;
-        if (Line { objects, id: end, commit: &commit }).contains(id, time).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-impl Repository {
-    /// Finds out what became of a commit whose outcome was unknown, and makes the answer definite.
-    ///
-    /// If the branch does not hold the snapshot, it is replaced by itself with a higher sequence number, so that a
-    /// request still on its way can never succeed. `NotFound` when the snapshot itself never arrived in the
-    /// repository (then nothing can have been committed).
-    pub async fn settle(&self, branch: &RefName, id: SnapshotId) -> Result<Settlement> {
-        let name = Ref::branch(branch.clone());
-        let time = self.objects().commit(&id).await?.time;
-        self.require_writable()?;
-        for attempt in 0..super::ATTEMPTS {
-            let before = self.refs().try_read(&name).await?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))?;
-            require_known_epoch(&name, &before.record)?;
-            if holds(self.refs(), self.objects(), &before.record, id, time, 0).await? {
-                return Ok(Settlement::Committed);
-            }
-            let burnt = before.record.successor();
-            // A replace of a ref by itself leaves no trace but its number; whoever wrote a higher one has burnt it too.
-            let landed = |now: RefRecord| futures::future::ready(Ok(now.seq == burnt.seq && now == burnt));
-            if let Settled::Won = self.refs().replace_settled(&name, Some(&before), &burnt, landed).await? {
-                return Ok(Settlement::Lost);
-            }
-            self.pause_after_lost_race(attempt).await;
-        }
-        Err(Error::unavailable(format!("{name} changes too fast to settle {id}")))
+    /// The snapshot to send: stamped anew if it has waited for too long.
+    async fn current(&mut self, written: Written) -> Result<Written> {
+        require_known_epoch(&self.branch, &self.state.record)?;
+        let waited = self.base.repository().clock().now().since(written.commit.time);
+        if waited > RESTAMP_AFTER { self.restamp(written).await } else { Ok(written) }
     }
 }

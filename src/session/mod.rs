@@ -7,6 +7,7 @@ mod bulk;
 mod changes;
 mod columns;
 mod copy;
+mod publishing;
 mod read;
 mod repin;
 mod staged;
@@ -26,6 +27,7 @@ use crate::snapshot::Snapshot;
 pub use changes::StagedChanges;
 pub use columns::{KeyColumn, VirtualRefs};
 pub use copy::{Copied, Existing};
+pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
 pub use staged::WhyUnpinned;
 pub(crate) use staged::{Lookup, Staged, StagedEdits, StagedFile};
@@ -47,6 +49,8 @@ pub struct WriteSession {
     pub(crate) staged: Staged,
     /// Chunks on their way to the store.
     pub(crate) uploads: Uploads,
+    /// Tells callers how far a commit of this session has come.
+    pub(crate) publishing: PublishHandle,
     /// Finds containers for URLs; made when first needed, and again when the containers change.
     pub(crate) naming: Option<Naming>,
 }
@@ -60,6 +64,13 @@ impl WriteSession {
     /// The branch that a commit will advance.
     pub fn branch(&self) -> &RefName {
         &self.branch.name
+    }
+
+    /// Tells how far the publication of this session has come, also after the future that commits was dropped.
+    ///
+    /// Take it before the call of [`commit`](Self::commit).
+    pub fn publish_handle(&self) -> PublishHandle {
+        self.publishing.clone()
     }
 
     /// Whether a commit would have nothing to write.
@@ -86,6 +97,14 @@ impl Repository {
         let commit = self.objects().commit(&tip).await.map_err(|e| unreadable_tip(&branch, e))?;
         let base = Snapshot::new(self.clone(), tip, commit);
         let staged = self.empty_staging();
-        Ok(WriteSession { branch, base, state, staged, uploads: Uploads::new(self.objects()), naming: None })
+        Ok(WriteSession {
+            branch,
+            base,
+            state,
+            staged,
+            uploads: Uploads::new(self.objects()),
+            naming: None,
+            publishing: PublishHandle::default(),
+        })
     }
 }

@@ -44,7 +44,7 @@ impl Directory {
     async fn commit(&self, to: &str, what: &str) -> Result<firnline::Snapshot, Error> {
         let mut session = self.repository.write(to).await?;
         session.set(&key(what), vec![1; 2_000]).await?;
-        Ok(session.commit(what).await?)
+        session.commit(what).await.map_err(|failed| failed.into_error())
     }
 
     /// A handle through which `plan` sees every request.

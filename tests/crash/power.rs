@@ -379,7 +379,7 @@ impl<'s> Life<'s> {
                 sent = InFlight::Commit(pending.clone(), tree.clone());
             }
         }
-        match self.lit(committed, sent)? {
+        match self.lit(committed.map_err(|failed| failed.into_error()), sent)? {
             Ok(made) if self.model.trees.contains_key(&made.id()) => {
                 assert!(made.id() == base || Some(made.id()) == tip, "seed {}: nothing changed", self.seed);
             }

@@ -145,7 +145,7 @@ async fn everything_can_be_done_in_a_task() {
         session.get(&key("a")).await?;
         session.get_many(&[key("a"), key("c")]).await?;
         session.list(&Prefix::all()).await?;
-        let snapshot = session.commit("from a task").await?;
+        let snapshot = session.commit("from a task").await.map_err(|failed| failed.into_error())?;
         snapshot.get_many(&[key("a"), key("c")]).await?;
         snapshot.get_ranges(&[(key("a"), 0..4)]).await?;
         repository.create_branch(&"other".parse()?, &snapshot).await?;
@@ -166,7 +166,7 @@ async fn everything_can_be_done_in_a_task() {
         let source = snapshot.find_named("a").await?;
         session.copy_from(&snapshot, &source, "m/a", Existing::Refuse).await?;
         session.rename("m", "n", Existing::Replace).await?;
-        let snapshot = session.commit("named anew").await?;
+        let snapshot = session.commit("named anew").await.map_err(|failed| failed.into_error())?;
         snapshot.content_id(&Prefix::new("n")?).await?;
         let mut car = Vec::new();
         snapshot.export_car(&mut car).await?;

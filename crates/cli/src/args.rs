@@ -82,7 +82,7 @@ impl CommitArgs {
             return Ok(Verdict::Fine);
         }
         let options = self.options(done.message)?;
-        let Committed { snapshot, is_new, settled, .. } = session.commit_settling(options).await?;
+        let Committed { snapshot, is_new, settled, .. } = context.commit(session, options).await?;
         context.out.line(&snapshot.id().to_string())?;
         self.tell_settled(context, &settled);
         if !is_new {

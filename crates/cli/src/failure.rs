@@ -35,8 +35,8 @@ pub(super) enum Stop {
     Commit(Box<CommitError>),
     /// Whoever read standard output has enough.
     ClosedPipe,
-    /// By the user.
-    Interrupted,
+    /// By the user; with the commit that may have been published all the same.
+    Interrupted(Option<Pending>),
 }
 
 impl From<Error> for Stop {
@@ -76,7 +76,12 @@ pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode 
     let (error, commit) = match outcome {
         Ok(Verdict::Fine) | Err(Stop::ClosedPipe) => return ExitCode::SUCCESS,
         Ok(Verdict::Found) => return ExitCode::from(1),
-        Err(Stop::Interrupted) => return ExitCode::from(INTERRUPTED),
+        Err(Stop::Interrupted(pending)) => {
+            if let Some(pending) = pending {
+                tell_interrupted(pending, format);
+            }
+            return ExitCode::from(INTERRUPTED);
+        }
         Err(Stop::Failed(error)) => (error, None),
         Err(Stop::Commit(failed)) => (failed.error(), Some(failed)),
     };
@@ -133,10 +138,32 @@ fn causes(error: &Error) -> Vec<String> {
     said
 }
 
+/// Says what may have been published when the command was interrupted.
+fn tell_interrupted(pending: &Pending, format: Format) {
+    let message = format!("a commit to branch {} was sent when the command was interrupted", pending.branch);
+    let help = vec![settled_by(pending)];
+    match format {
+        Format::Text => {
+            complain(&format!("firn: interrupted: {message}"));
+            for step in &help {
+                complain(&format!("  {step}"));
+            }
+        }
+        Format::Json => {
+            let (because, conflicts, pending) = (Vec::new(), Vec::new(), Some(PendingRow::of(pending)));
+            complain_json(&Report { error: Told { kind: "interrupted", message: &message, because, help, conflicts, pending } });
+        }
+    }
+}
+
+fn settled_by(pending: &Pending) -> String {
+    format!("whether it was committed is told by: firn settle {} {}", pending.branch, pending.id)
+}
+
 /// What to do next, in terms of this command: the library does not know its verbs.
 fn remedies(error: &Error, pending: Option<&Pending>) -> Vec<String> {
-    if let Some(Pending { branch, id, .. }) = pending {
-        return vec![format!("whether it was committed is told by: firn settle {branch} {id}")];
+    if let Some(pending) = pending {
+        return vec![settled_by(pending)];
     }
     match error.detail() {
         Some(ErrorDetail::NoRepository) => vec!["make one with: firn init".to_owned()],
@@ -194,7 +221,7 @@ struct PendingRow {
 
 impl PendingRow {
     fn of(pending: &Pending) -> Self {
-        let Pending { branch, id, time, expected } = pending;
+        let Pending { branch, id, time, expected, .. } = pending;
         Self { branch: branch.to_string(), id: id.to_string(), time: time.to_string(), expected: *expected }
     }
 }

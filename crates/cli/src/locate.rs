@@ -2,12 +2,15 @@
 
 use std::env;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::args::Global;
 use super::output::{Format, Loudness, Output, Show};
 use firnline::storage::NetworkFileSystems;
-use firnline::{Access, Allow, Error, OpenOptions, Repository, Result, Revision, Snapshot};
+use firnline::{
+    Access, Allow, CommitError, CommitOptions, Committed, Error, OpenOptions, Pending, PublishHandle, Repository, Result, Revision,
+    Snapshot, WriteSession,
+};
 
 use serde::Serialize;
 
@@ -21,13 +24,36 @@ const MARK: &str = "repo.json";
 pub(super) struct Context {
     global: Global,
     pub(super) out: Output,
+    publishing: Publishing,
+}
+
+/// The commit that is being published, for whoever ends the command before it is done.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Publishing(Arc<Mutex<Option<PublishHandle>>>);
+
+impl Publishing {
+    /// The commit that may have been published, if one was sent and its outcome is not known.
+    pub(super) fn pending(&self) -> Option<Pending> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.pending()
+    }
 }
 
 impl Context {
     pub(super) fn new(global: Global) -> Self {
         let format = if global.json { Format::Json } else { Format::Text };
         let out = Output::new(format, Loudness::of(&global));
-        Self { global, out }
+        Self { global, out, publishing: Publishing::default() }
+    }
+
+    /// What is told of a commit when the command is interrupted.
+    pub(super) fn publishing(&self) -> Publishing {
+        self.publishing.clone()
+    }
+
+    /// Prepares and publishes what is staged; an interruption tells what may have been published.
+    pub(super) async fn commit(&self, session: WriteSession, options: CommitOptions) -> Result<Committed, Box<CommitError>> {
+        *self.publishing.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.publish_handle());
+        Box::pin(session.commit_settling(options)).await
     }
 
     /// Opens the repository for a verb that changes nothing.

@@ -71,7 +71,7 @@ REV is a branch, a tag, a snapshot id or its first 13 characters, with ~N (N com
 TIME is 2025-03-01, 2025-03-01T12:00:00Z, now, 36h or '2 days ago'. branch:x and tag:x where a name is both.
 
 Exit status: 0 ok, 1 found something, 2 usage, 3 not found, 4 conflict, 5 denied, 6 source changed, 7 corrupt,
-8 unavailable, 9 invalid, 10 unsupported, 11 outcome unknown, 70 internal.";
+8 unavailable, 9 invalid, 10 unsupported, 11 outcome unknown, 70 internal, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -160,9 +160,10 @@ async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(told) => return failure::usage(&told),
     };
     let mut context = Context::new(cli.global);
+    let publishing = context.publishing();
     let outcome = tokio::select! {
         done = dispatch(cli.verb, &mut context) => done,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+        Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted(publishing.pending())),
     };
     let outcome = context.out.finish(outcome);
     failure::exit(&outcome, context.out.format())

@@ -104,7 +104,7 @@ impl Parts {
         }
         self.unpinned.tell(context, &session)?;
         let options = args.options_of_part(counts.message(), self.commits + 1)?;
-        let Committed { snapshot, is_new, settled, .. } = session.commit_settling(options).await?;
+        let Committed { snapshot, is_new, settled, .. } = context.commit(session, options).await?;
         self.committed = self.lines;
         args.tell_settled(context, &settled);
         if is_new {

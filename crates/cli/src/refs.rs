@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::output::{Show, printable};
-use firnline::{Move, Ref, RefInfo};
+use super::output::Show;
+use firnline::{Move, Ref, RefInfo, printable_line};
 
 /// A branch or a tag.
 #[derive(Debug, Serialize)]
@@ -55,7 +55,7 @@ impl RefRow {
     pub(super) fn when(&self) -> String {
         match (&self.time, &self.damage) {
             (Some(time), _) => time.clone(),
-            (None, Some(damage)) => format!("DAMAGED: {}", printable(damage)),
+            (None, Some(damage)) => format!("DAMAGED: {}", printable_line(damage)),
             (None, None) => "-".to_owned(),
         }
     }

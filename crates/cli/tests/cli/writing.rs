@@ -1,8 +1,10 @@
 //! Verbs that commit.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::support::{Run, Sandbox, noise};
+use crate::support::{Run, Sandbox, noise, tree};
 
 #[test]
 fn put_prints_the_id_and_nothing_else() {
@@ -280,4 +282,30 @@ fn a_dry_run_of_apply_counts_what_would_change() {
     // And the commit says the same.
     let done = sandbox.firn_with(&["apply", "-v"], r#"{"op":"delete","prefix":"d/"}"#);
     assert!(done.err.contains("0 put, 0 virtual, 5 deleted"), "{}", done.err);
+}
+
+/// Ctrl-C after the replace was sent used to leave a user without the id of a commit that may have been published.
+#[test]
+fn an_interrupted_commit_names_the_id_to_settle() {
+    let sandbox = Sandbox::new();
+    sandbox.put("k", "1");
+    // Holding the lock of the branch holds its replace back.
+    let path = sandbox.path("repo/refs/.lock/branches/main.json");
+    let lock = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let child = sandbox.command("repo").args(["rm", "k"]).spawn().unwrap();
+    // Its snapshot is there before the replace is sent.
+    while tree(&sandbox.path("repo/snapshots")).len() < 3 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let run = Run::of(child.wait_with_output().unwrap());
+    drop(lock);
+    let err = run.fails(130);
+    let advice = err.split_once("is told by: firn ").unwrap().1.trim().to_owned();
+    assert!(advice.starts_with("settle main bafyrei"), "{err}");
+    let told = sandbox.firn(&advice.split(' ').collect::<Vec<_>>());
+    assert_eq!((told.status, String::from_utf8(told.out).unwrap().as_str()), (1, "lost\n"), "{}", told.err);
 }

@@ -1,0 +1,62 @@
+//! What became of a commit whose outcome was unknown.
+
+use crate::error::{Error, Result};
+use crate::handle::Repository;
+use crate::history::Line;
+use crate::id::SnapshotId;
+use crate::objects::Objects;
+use crate::refs::{Ref, RefName, RefRecord, Refs, Settled, require_known_epoch};
+use crate::time::Timestamp;
+
+/// What became of a commit whose outcome was unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// It is in the history of its branch, or was moved away by a recorded move.
+    Committed,
+    /// It never happened, and cannot happen any more.
+    Lost,
+}
+
+/// Whether a ref holds `id`, or held it after sequence number `since`: its tip is it or descends from it, or a newer
+/// move came from it or from a descendant.
+pub(super) async fn holds(refs: &Refs, objects: &Objects, record: &RefRecord, id: SnapshotId, time: Timestamp, since: u64) -> Result<bool> {
+    let moves = refs.moves_back_to(record, |m| m.seq <= since).await?;
+    let left = moves.iter().filter(|m| m.seq > since).filter_map(|m| m.from);
+    for end in record.tip.into_iter().chain(left) {
+        let commit = objects.commit(&end).await?;
+        if (Line { objects, id: end, commit: &commit }).contains(id, time).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Repository {
+    /// Finds out what became of a commit whose outcome was unknown, and makes the answer definite.
+    ///
+    /// If the branch does not hold the snapshot, it is replaced by itself with a higher sequence number, so that a
+    /// request still on its way can never succeed. `NotFound` when the snapshot itself never arrived in the
+    /// repository (then nothing can have been committed).
+    ///
+    /// Dropping the future cancels the call; it can be made again.
+    pub async fn settle(&self, branch: &RefName, id: SnapshotId) -> Result<Settlement> {
+        let name = Ref::branch(branch.clone());
+        let time = self.objects().commit(&id).await?.time;
+        self.require_writable()?;
+        for attempt in 0..super::ATTEMPTS {
+            let before = self.refs().try_read(&name).await?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))?;
+            require_known_epoch(&name, &before.record)?;
+            if holds(self.refs(), self.objects(), &before.record, id, time, 0).await? {
+                return Ok(Settlement::Committed);
+            }
+            let burnt = before.record.successor();
+            // A replace of a ref by itself leaves no trace but its number; whoever wrote a higher one has burnt it too.
+            let landed = |now: RefRecord| futures::future::ready(Ok(now.seq == burnt.seq && now == burnt));
+            if let Settled::Won = self.refs().replace_settled(&name, Some(&before), &burnt, landed).await? {
+                return Ok(Settlement::Lost);
+            }
+            self.pause_after_lost_race(attempt).await;
+        }
+        Err(Error::unavailable(format!("{name} changes too fast to settle {id}")))
+    }
+}
