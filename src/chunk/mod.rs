@@ -24,6 +24,7 @@
 //! against their parents up to the id.
 
 mod batch;
+mod check;
 mod import;
 mod pieces;
 mod read;

@@ -24,24 +24,28 @@ impl ChunkStore {
     pub(crate) fn pieces(&self, id: ChunkId, size: u64, range: Range<u64>) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
         let chunks = self.clone();
         let begun = async move {
-            let is_short = cut(range.clone()).nth(1).is_none();
-            let tree = if is_short { None } else { chunks.tree(&id, size).await?.map(Arc::new) };
-            let reads = cut(range).map(move |piece| {
-                let (chunks, tree) = (chunks.clone(), tree.clone());
-                async move {
-                    match tree {
-                        Some(tree) => chunks.payload_of(&tree, piece).await,
-                        None => chunks.read_range(&id, size, piece).await,
-                    }
-                }
-            });
-            Ok::<_, Error>(stream::iter(reads).buffered(AHEAD))
+            let is_one = cut(range.clone()).nth(1).is_none();
+            let tree = if is_one { None } else { chunks.tree(&id, size).await?.map(Arc::new) };
+            Ok::<_, Error>(match tree {
+                Some(tree) => chunks.pieces_of(tree, range).boxed(),
+                None => stream::once(async move { chunks.read_range(&id, size, range).await }).boxed(),
+            })
         };
         stream::once(begun).try_flatten()
     }
 
+    /// The same of the chunk with this tree.
+    pub(super) fn pieces_of(&self, tree: Arc<Tree>, range: Range<u64>) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
+        let chunks = self.clone();
+        let reads = cut(range).map(move |piece| {
+            let (chunks, tree) = (chunks.clone(), Arc::clone(&tree));
+            async move { chunks.payload_of(&tree, piece).await }
+        });
+        stream::iter(reads).buffered(AHEAD)
+    }
+
     /// The bytes in `range` of the chunk with this tree, by one read of the leaves they lie in.
-    pub(super) async fn payload_of(&self, tree: &Tree, range: Range<u64>) -> Result<Bytes> {
+    async fn payload_of(&self, tree: &Tree, range: Range<u64>) -> Result<Bytes> {
         let id = tree.root();
         let first = range.start / LEAF;
         let aligned = first * LEAF..range.end.next_multiple_of(LEAF).min(tree.layout().size());

@@ -156,7 +156,7 @@ fn missing(id: &ChunkId) -> Error {
 }
 
 /// Names the chunk.
-fn in_chunk(id: &ChunkId, e: Error) -> Error {
+pub(super) fn in_chunk(id: &ChunkId, e: Error) -> Error {
     match e.kind() {
         ErrorKind::Corrupt => e.context(format!("chunk {id} is damaged")),
         _ => e.context(format!("chunk {id}")),

@@ -18,6 +18,7 @@ use super::read::check_leaves;
 use super::split::digests_of;
 use super::write::interior_parts;
 use super::{ChunkStore, Hashed};
+use crate::blocking::blocking;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Digest, HashAlgorithm};
 use crate::scratch;
@@ -145,7 +146,7 @@ impl Kept {
             Keep::Writer(writer) => Self::Writer(writer),
             Keep::File(file) => Self::File(file),
             Keep::Scratch(directory) => {
-                let (file, directory) = on_file(move || Ok((scratch::file(&directory)?, directory))).await?;
+                let (file, directory) = blocking("work on a file", move || Ok((scratch::file(&directory)?, directory))).await?;
                 Self::Scratch(Arc::new(file), directory)
             }
         })
@@ -158,7 +159,7 @@ impl Kept {
             Self::Writer(writer) => writer.write(piece).await,
             Self::Scratch(file, directory) => {
                 let (file, directory) = (Arc::clone(file), directory.clone());
-                on_file(move || file.write_all_at(&piece, offset).map_err(|e| scratch::failed(&directory, e))).await
+                blocking("work on a file", move || file.write_all_at(&piece, offset).map_err(|e| scratch::failed(&directory, e))).await
             }
         }
     }
@@ -232,7 +233,7 @@ impl ChunkSource {
         };
         let (file, start) = (Arc::clone(&self.file), aligned.start);
         let len = usize::try_from(aligned.end - start).map_err(|_| changed())?;
-        let read = on_file(move || {
+        let read = blocking("work on a file", move || {
             let mut bytes = Vec::new();
             let no_memory = |e| Error::unavailable(format!("there is no memory for {len} bytes of a value")).caused_by(e);
             bytes.try_reserve_exact(len).map_err(no_memory)?;
@@ -253,10 +254,4 @@ impl ChunkSource {
     fn hash(&self) -> HashAlgorithm {
         self.tree.root().digest().hash()
     }
-}
-
-/// Does file work on a thread that may block.
-async fn on_file<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::internal("work on a file did not run to its end").caused_by(e))?
 }

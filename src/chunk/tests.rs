@@ -560,3 +560,29 @@ async fn pieces_of_a_chunk_read_its_tree_once_and_notice_damage() {
     }
     assert_eq!(pieces.try_next().await.unwrap_err().kind(), ErrorKind::Corrupt);
 }
+
+/// `verify` read a chunk whole, in the memory that it takes.
+#[tokio::test]
+async fn a_large_chunk_is_checked_by_ranges_to_the_last_byte() {
+    let (stored, chunks) = sha();
+    let len = 2 * PIECE as u64 + 5;
+    let (id, _) = write(&chunks, payload(len)).await.unwrap();
+    let whole = stored.object(&id);
+    let gets = || stored.gets.load(Ordering::Relaxed);
+    let before = gets();
+    chunks.check(&id, len).await.unwrap();
+    assert_eq!(gets() - before, 1 + 3, "tree and trailer, and each piece; what lies behind the end is refused");
+    let end = whole.len();
+    for at in [0, PIECE + 1, len as usize - 1, len as usize, len as usize + 300, end - 45, end - 1] {
+        let mut bad = whole.to_vec();
+        bad[at] ^= 1;
+        stored.damage(&id, bad.into());
+        assert_eq!(chunks.check(&id, len).await.unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
+    }
+    for bad in [whole.slice(..end - 1), [&whole[..], b"x"].concat().into()] {
+        stored.damage(&id, bad);
+        assert_eq!(chunks.check(&id, len).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+    stored.map.lock().unwrap().clear();
+    assert_eq!(chunks.check(&id, len).await.unwrap_err().kind(), ErrorKind::NotFound);
+}

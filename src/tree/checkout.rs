@@ -12,6 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 
 use super::{blocking, io_error};
+use crate::blocking::drop_elsewhere;
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
@@ -318,11 +319,8 @@ impl Drop for Staging {
     fn drop(&mut self) {
         self.root.given_up.store(true, Ordering::Release);
         let Some(debris) = self.debris.take() else { return };
-        match tokio::runtime::Handle::try_current() {
-            // If the runtime ends before a thread takes it on, it is removed by the thread that drops it.
-            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(debris))),
-            Err(_) => drop(debris),
-        }
+        // If the runtime ends before a thread takes it on, it is removed by the thread that drops it.
+        drop_elsewhere(debris);
     }
 }
 

@@ -36,9 +36,6 @@ fn io_error(path: &Path, what: impl fmt::Display, error: io::Error) -> Error {
 }
 
 /// Runs blocking file work on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> crate::Result<T> + Send + 'static) -> crate::Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(e) => Err(Error::internal("work on a file did not run to its end").caused_by(e)),
-    }
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> crate::Result<T> + Send + 'static) -> crate::blocking::Blocking<T> {
+    crate::blocking::blocking("work on a file", work)
 }

@@ -17,16 +17,17 @@ use firnline::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A directory is told from a revision by the way it is written: /x, ./x, ../x or x/. A bare name is a directory if no revision
-has it. It is compared with what a checkout would write: sizes first, then bytes. Exit status 1: something differs.")]
+A name with a slash at its start or end (/x, ./x, ../x, x/), . and .. are directories. Any other name is a revision, or a directory
+if no revision has that name. With a directory alone, main is compared with it. A directory is compared with the files that
+a checkout would write: first sizes, then bytes. Exit status: 0 if nothing differs, 1 if something does.")]
 pub(super) struct Diff {
-    /// The older snapshot; main, if only a directory is given
+    /// The older snapshot [main if only a directory is given]
     #[arg(value_name = "REV")]
     old: String,
     /// The newer snapshot, or a directory
     #[arg(value_name = "REV|DIR")]
     new: Option<String>,
-    /// Only keys below this prefix, which the paths of a directory lack
+    /// Compare only keys below this prefix; file names do not include it
     #[arg(long, default_value = "")]
     prefix: String,
     /// Count keys by array and directory instead of listing them
@@ -40,7 +41,7 @@ enum Newer {
     Directory(PathBuf),
 }
 
-/// What a bare name means when no revision is asked for.
+/// The revision that a directory is compared with when none is given.
 const OLDEST: &str = "main";
 
 impl Diff {
@@ -54,7 +55,9 @@ impl Diff {
         let newer = side(context, &repository, new).await?;
         let older = match (newer, &self.new) {
             (Newer::Snapshot(_), None) => {
-                let why = format!("{new} is no directory; name two revisions, or a revision and a directory");
+                let why = format!(
+                    "{new} is a revision; compare it with another one, or with a directory: firn diff {new} REV, firn diff {new} ./DIR"
+                );
                 return Err(Error::invalid(why).into());
             }
             (newer, _) => (side(context, &repository, old).await?, newer),
@@ -122,10 +125,12 @@ async fn side(context: &Context, repository: &Repository, text: &str) -> Result<
     }
     let is_directory = Path::new(text).is_dir();
     match context.snapshot(repository, text).await {
-        Ok(_) if is_directory => {
-            Err(Error::invalid(format!("{text} is both a revision and a directory; write ./{text} or branch:{text}")).into())
+        Ok(snapshot) => {
+            if is_directory {
+                context.out.note(&format!("{text} is taken as the revision; the directory of that name is ./{text}"));
+            }
+            Ok(Newer::Snapshot(snapshot))
         }
-        Ok(snapshot) => Ok(Newer::Snapshot(snapshot)),
         Err(e) if is_directory && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(Newer::Directory(path)),
         Err(e) => Err(e.into()),
     }

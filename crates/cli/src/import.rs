@@ -48,7 +48,8 @@ impl Import {
         if found.empty_directories > 0 {
             context.out.say(&format!("{} not stored: only files are", empty(found.empty_directories)));
         }
-        let done = Done { message: format!("import {shown}"), counts: counts(&found), deletes: Deletes::any(found.deleted) };
+        let done =
+            Done { message: format!("import {shown}"), counts: counts(&found), deletes: Deletes::any(found.deleted + found.changed) };
         let is_dry = self.commit.dry_run;
         let verdict = self.commit.commit(context, session, done).await?;
         if let (Some(cache), false) = (&options.cache, is_dry)

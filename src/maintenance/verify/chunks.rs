@@ -1,4 +1,4 @@
-//! Chunks: each read whole and hashed once, however many keys and versions hold it.
+//! Chunks: each read and hashed, as a rule once, however many keys and versions hold it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, SemaphorePermit};
 
 use super::finding::{Finding, FindingKind};
 use super::{READ_MIB, Verifier, is_damage, lock};
-use crate::chunk::Sized;
+use crate::chunk::{STREAM_COST, Sized};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, SnapshotId};
 use crate::key::MapKey;
@@ -22,6 +22,8 @@ const SMALL: u64 = 64 << 10;
 const TOGETHER: usize = 256;
 /// How many larger chunks of one leaf are looked at at once.
 const WIDE: usize = 16;
+/// So many good chunks are remembered at least, and twice as many at most: about 30 MB.
+const REMEMBERED: usize = 1 << 18;
 
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
@@ -30,12 +32,36 @@ pub(super) struct Chunks {
     bytes: AtomicU64,
 }
 
+/// What is known of chunks. Bounded: of the chunks that were checked long ago it forgets the good ones, so that one that is named again
+/// after hundreds of thousands of others is read again.
 #[derive(Debug, Default)]
 struct Book {
-    done: HashSet<Sized>,
-    /// The findings about those that are not as they should be.
+    recent: HashSet<Sized>,
+    older: HashSet<Sized>,
+    /// The findings about those that are not as they should be, as long as findings are kept.
     bad: HashMap<Sized, usize>,
     busy: HashMap<Sized, Arc<OnceCell<Option<usize>>>>,
+}
+
+impl Book {
+    /// Whether a chunk is known to have been checked.
+    fn knows(&self, chunk: &Sized) -> bool {
+        self.bad.contains_key(chunk) || self.recent.contains(chunk) || self.older.contains(chunk)
+    }
+
+    fn keep(&mut self, chunk: Sized, found: Option<usize>) {
+        self.busy.remove(&chunk);
+        if let Some(at) = found {
+            if at != usize::MAX {
+                self.bad.insert(chunk, at);
+            }
+            return;
+        }
+        if self.recent.len() >= REMEMBERED {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(chunk);
+    }
 }
 
 impl Chunks {
@@ -66,7 +92,7 @@ impl Verifier<'_> {
     async fn read_together(&self, group: &[(MapKey, ChunkId, u64)]) -> Result<Vec<Option<Result<Bytes>>>> {
         let wanted: Vec<Option<Sized>> = {
             let book = lock(&self.chunks.book);
-            group.iter().map(|(_, id, size)| Some((*id, *size)).filter(|chunk| !book.done.contains(chunk))).collect()
+            group.iter().map(|(_, id, size)| Some((*id, *size)).filter(|chunk| !book.knows(chunk))).collect()
         };
         let asked: Vec<Sized> = wanted.iter().flatten().copied().collect();
         let _permit = self.permit(asked.iter().map(|(_, size)| size).sum()).await?;
@@ -87,16 +113,13 @@ impl Verifier<'_> {
     async fn chunk_once(&self, chunk: Sized, read: Option<Result<Bytes>>) -> Result<Option<usize>> {
         let cell = {
             let mut book = lock(&self.chunks.book);
-            if book.done.contains(&chunk) {
+            if book.knows(&chunk) {
                 return Ok(book.bad.get(&chunk).copied());
             }
             book.busy.entry(chunk).or_default().clone()
         };
         let found = *cell.get_or_try_init(|| self.judge_chunk(chunk, read)).await?;
-        let mut book = lock(&self.chunks.book);
-        book.busy.remove(&chunk);
-        book.done.insert(chunk);
-        book.bad.extend(found.map(|at| (chunk, at)));
+        lock(&self.chunks.book).keep(chunk, found);
         Ok(found)
     }
 
@@ -107,17 +130,17 @@ impl Verifier<'_> {
     }
 
     async fn judge_chunk(&self, (id, size): Sized, read: Option<Result<Bytes>>) -> Result<Option<usize>> {
-        let read = if let Some(read) = read {
-            read
+        let checked = if let Some(read) = read {
+            read.map(drop)
         } else {
-            let _permit = self.permit(size).await?;
-            self.repository.chunks().read(&id, size).await
+            let _permit = self.permit(size.min(STREAM_COST)).await?;
+            self.repository.chunks().check(&id, size).await
         };
-        let (kind, error) = match read {
-            Ok(bytes) => {
+        let (kind, error) = match checked {
+            Ok(()) => {
                 self.chunks.count.fetch_add(1, Ordering::Relaxed);
-                self.chunks.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                self.repository.advance(1, bytes.len() as u64);
+                self.chunks.bytes.fetch_add(size, Ordering::Relaxed);
+                self.repository.advance(1, size);
                 return Ok(None);
             }
             Err(e) if e.kind() == ErrorKind::NotFound => (FindingKind::Missing, e),

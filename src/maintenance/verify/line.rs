@@ -1,9 +1,12 @@
 //! The history of a commit: exactly the first-parent line behind it.
 
+use std::sync::Arc;
+
 use futures::stream;
 
 use super::finding::{Finding, FindingKind};
 use super::reach::Versions;
+use super::tree::Record;
 use super::{Verifier, is_damage};
 use crate::error::Result;
 use crate::format::{Commit, HistoryEntry};
@@ -26,18 +29,34 @@ enum LineJudgement {
 /// How many keys a finding names.
 const SHOWN: usize = 5;
 
+/// The history of a version as it was read.
+pub(super) struct ReadLine {
+    /// Whether the version was imported without what came before it.
+    is_marked: bool,
+    /// `None` where the history did not come with it.
+    record: Option<Arc<Record>>,
+}
+
 impl Verifier<'_> {
-    /// Checks the history of a version whose parents have been checked.
-    pub(super) async fn check_line(&self, versions: &mut Versions, id: SnapshotId) -> Result<()> {
-        let Some(commit) = versions.commits.get(&id).cloned() else { return Ok(()) };
+    /// Reads the history of a version.
+    pub(super) async fn read_line(&self, id: SnapshotId, commit: &Commit) -> Result<ReadLine> {
         let storage = self.repository.storage();
         let is_marked = storage.get(&ObjectName::shallow(&id), Extent::Range(0..0)).await?.is_some();
         if is_marked && storage.get(&ObjectName::node(MapKind::History, &commit.history), Extent::Range(0..0)).await?.is_none() {
-            versions.shallow.insert(id);
-            return Ok(());
+            return Ok(ReadLine { is_marked, record: None });
         }
         let record = self.map::<HistoryEntry>(id, commit.history).await?;
-        let judged = if record.findings.is_empty() { self.compare_line(versions, &commit).await } else { Ok(LineJudgement::Unknown) };
+        Ok(ReadLine { is_marked, record: Some(record) })
+    }
+
+    /// Checks the history of a version, which has been read, as have been checked those of its parents.
+    pub(super) async fn check_line(&self, versions: &mut Versions, id: SnapshotId, commit: &Commit, line: ReadLine) -> Result<()> {
+        let ReadLine { is_marked, record } = line;
+        let Some(record) = record else {
+            versions.shallow.insert(id);
+            return Ok(());
+        };
+        let judged = if record.findings.is_empty() { self.compare_line(versions, commit).await } else { Ok(LineJudgement::Unknown) };
         let judged = match judged {
             Ok(judged) => judged,
             Err(e) if is_damage(e.kind()) => LineJudgement::Wrong { message: e.to_string(), keys: Vec::new() },

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures::TryStreamExt;
+use futures::stream::{self, FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::finding::{Finding, FindingKind};
 use super::{Verifier, is_damage};
@@ -16,6 +17,9 @@ use crate::map::{Map, Span};
 use crate::refs::{Ref, RefKind, RefName};
 use crate::storage::{Extent, ObjectName, layout};
 use crate::time::Timestamp;
+
+/// How many refs or snapshots are read at once.
+const WIDE: usize = 32;
 
 /// A version to look at, and the one that names it; `None`: a ref or the caller.
 type Named = (SnapshotId, Option<SnapshotId>);
@@ -30,6 +34,15 @@ pub(super) struct Versions {
     pub(super) unsure: HashSet<SnapshotId>,
     /// The findings about snapshots that could not be read.
     lost: HashMap<SnapshotId, usize>,
+}
+
+/// What came of a snapshot that something names.
+enum Opened {
+    /// It was read, and what its history lists, if that was looked at.
+    Here(Arc<Commit>, Vec<Named>),
+    Lost(Finding),
+    /// It is absent, and was not imported with the child that names it.
+    NotImported,
 }
 
 impl Versions {
@@ -48,36 +61,39 @@ impl Versions {
 impl Verifier<'_> {
     /// What the refs keep: tips, and where their moves came from and led to.
     pub(super) async fn ref_roots(&self) -> Result<Vec<Named>> {
-        let mut roots = Vec::new();
+        let mut names = Vec::new();
         for (kind, folder) in [(RefKind::Branch, layout::BRANCHES), (RefKind::Tag, layout::TAGS)] {
-            let listed: Vec<_> = self.repository.storage().list(folder).try_collect().await?;
-            for meta in listed {
+            let mut listed = self.repository.storage().list(folder);
+            while let Some(meta) = listed.try_next().await? {
                 let name = meta.name.strip_prefix(folder).and_then(|name| name.strip_suffix(layout::REF_SUFFIX));
-                // What is no ref name was not put there by us.
+                // A file whose name is no ref name was not written by this program.
                 if let Some(Ok(name)) = name.map(RefName::new) {
-                    self.ref_root(&Ref { kind, name }, &mut roots).await?;
+                    names.push(Ref { kind, name });
                 }
             }
         }
+        let reads: Vec<_> = names.iter().map(|name| self.ref_root(name).boxed()).collect();
+        let mut roots: Vec<Named> = stream::iter(reads).buffer_unordered(WIDE).try_concat().await?;
         roots.sort_unstable();
         roots.dedup();
         Ok(roots)
     }
 
-    async fn ref_root(&self, name: &Ref, roots: &mut Vec<Named>) -> Result<()> {
+    /// What one ref keeps.
+    async fn ref_root(&self, name: &Ref) -> Result<Vec<Named>> {
         let register = name.register();
         let refs = self.repository.refs();
         let record = match refs.try_read(name).await {
             Ok(Some(state)) => state.record,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(Vec::new()),
             Err(e) if is_damage(e.kind()) => {
                 self.findings.add(Finding::new(FindingKind::Corrupt, &register, e.to_string()));
-                return Ok(());
+                return Ok(Vec::new());
             }
             Err(e) => return Err(e),
         };
         self.refs_read.fetch_add(1, Ordering::Relaxed);
-        roots.extend(record.tip.map(|tip| (tip, None)));
+        let tip = record.tip;
         let moves = match refs.moves_back_to(&record, |_| false).await {
             Ok(moves) => moves,
             Err(e) if is_damage(e.kind()) => {
@@ -86,8 +102,8 @@ impl Verifier<'_> {
             }
             Err(e) => return Err(e),
         };
-        roots.extend(moves.iter().flat_map(|m| [m.from, m.to]).flatten().map(|id| (id, None)));
-        Ok(())
+        let shown = moves.iter().flat_map(|m| [m.from, m.to]);
+        Ok(shown.chain([tip]).flatten().map(|id| (id, None)).collect())
     }
 
     /// The chain of earlier moves is broken; the message names the block.
@@ -104,30 +120,58 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Reads `roots` and everything behind them: parents, and whatever their histories list.
+    /// Reads `roots` and everything behind them: parents, and whatever their histories list. Many snapshots are read at once.
     pub(super) async fn reach(&self, roots: &[Named]) -> Result<Versions> {
         let mut versions = Versions::default();
         let mut todo: Vec<Named> = roots.to_vec();
-        while let Some((id, child)) = todo.pop() {
-            if versions.commits.contains_key(&id) {
-                continue;
-            }
-            if let Some(at) = versions.lost.get(&id) {
-                self.findings.reach(*at, child.unwrap_or(id));
-                continue;
-            }
-            if let Some(commit) = self.read_snapshot(&mut versions, id, child).await? {
-                todo.extend(commit.parents.iter().map(|parent| (*parent, Some(id))));
-                if child.is_none() {
-                    todo.extend(self.listed(id, &commit).await?);
+        let (mut asked, mut again) = (HashSet::new(), Vec::<Named>::new());
+        let mut reads = FuturesUnordered::new();
+        loop {
+            while reads.len() < WIDE
+                && let Some((id, child)) = todo.pop()
+            {
+                if asked.insert(id) {
+                    let named_by = child.and_then(|child| versions.commits.get(&child).cloned());
+                    reads.push(self.open(id, child, named_by).boxed());
+                } else if let Some(at) = versions.lost.get(&id) {
+                    self.findings.reach(*at, child.unwrap_or(id));
+                } else if !versions.commits.contains_key(&id) {
+                    // It is being read.
+                    again.push((id, child));
                 }
-                versions.commits.insert(id, commit.into());
             }
+            let Some((id, child, opened)) = reads.try_next().await? else { return Ok(versions) };
+            match opened {
+                Opened::Here(commit, listed) => {
+                    todo.extend(commit.parents.iter().map(|parent| (*parent, Some(id))));
+                    todo.extend(listed);
+                    versions.commits.insert(id, commit);
+                }
+                Opened::Lost(finding) => {
+                    let at = self.findings.add(finding.version(child.unwrap_or(id)));
+                    versions.lost.insert(id, at);
+                }
+                // Whether it is a loss to another child is not known.
+                Opened::NotImported => drop(asked.remove(&id)),
+            }
+            todo.extend(again.extract_if(.., |named| named.0 == id));
         }
-        Ok(versions)
     }
 
-    async fn read_snapshot(&self, versions: &mut Versions, id: SnapshotId, child: Option<SnapshotId>) -> Result<Option<Commit>> {
+    async fn open(
+        &self,
+        id: SnapshotId,
+        child: Option<SnapshotId>,
+        named_by: Option<Arc<Commit>>,
+    ) -> Result<(SnapshotId, Option<SnapshotId>, Opened)> {
+        let mut opened = self.read_snapshot(id, child, named_by).await?;
+        if let (Opened::Here(commit, listed), None) = (&mut opened, child) {
+            *listed = self.listed(id, commit).await?;
+        }
+        Ok((id, child, opened))
+    }
+
+    async fn read_snapshot(&self, id: SnapshotId, child: Option<SnapshotId>, named_by: Option<Arc<Commit>>) -> Result<Opened> {
         let name = ObjectName::snapshot(&id);
         let found = match self.repository.storage().get(&name, Extent::Whole { at_most: MOST_SNAPSHOT }).await {
             // It is not even of a length that it can have.
@@ -136,30 +180,27 @@ impl Verifier<'_> {
         };
         let (kind, message) = if let Some(bytes) = found {
             match bytes.and_then(|bytes| SnapshotObject::decode_verified(&bytes, id)) {
-                Ok(object) => return Ok(Some(object.commit)),
+                Ok(object) => return Ok(Opened::Here(object.commit.into(), Vec::new())),
                 Err(e) if is_damage(e.kind()) => (FindingKind::Corrupt, e.to_string()),
                 Err(e) => return Err(e),
             }
         } else {
-            if let Some(child) = child
-                && self.was_left_out(versions, id, child).await?
+            if let (Some(child), Some(commit)) = (child, &named_by)
+                && self.was_left_out(id, child, commit).await?
             {
-                return Ok(None);
+                return Ok(Opened::NotImported);
             }
             let named = child.map_or_else(|| "a ref names it".to_owned(), |child| format!("{child} follows it"));
             (FindingKind::Missing, format!("snapshot {id} does not exist, though {named}"))
         };
-        let at = self.findings.add(Finding::new(kind, name, message).version(child.unwrap_or(id)));
-        versions.lost.insert(id, at);
-        Ok(None)
+        Ok(Opened::Lost(Finding::new(kind, name, message)))
     }
 
     /// Whether an absent snapshot was not imported with `child`, which names it: then it is not lost.
-    async fn was_left_out(&self, versions: &Versions, id: SnapshotId, child: SnapshotId) -> Result<bool> {
+    async fn was_left_out(&self, id: SnapshotId, child: SnapshotId, commit: &Commit) -> Result<bool> {
         if self.repository.storage().get(&ObjectName::shallow(&child), Extent::Range(0..0)).await?.is_none() {
             return Ok(false);
         }
-        let Some(commit) = versions.commits.get(&child) else { return Ok(false) };
         if commit.parents.iter().skip(1).any(|parent| *parent == id) {
             return Ok(true);
         }

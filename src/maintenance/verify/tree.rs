@@ -83,15 +83,18 @@ impl Verifier<'_> {
 
     fn subtree<V: Holding>(&self, version: SnapshotId, id: NodeId) -> BoxFuture<'_, Result<Arc<Record>>> {
         Box::pin(async move {
-            let known = lock(&self.nodes).get(&(V::KIND, id)).cloned();
-            if let Some(known) = known {
-                for at in &known.findings {
+            let cell = Arc::clone(lock(&self.nodes).entry((V::KIND, id)).or_default());
+            let mut is_new = false;
+            let read = async {
+                is_new = true;
+                self.read_node::<V>(version, id).await.map(Arc::new)
+            };
+            let record = Arc::clone(cell.get_or_try_init(|| read).await?);
+            if !is_new {
+                for at in &record.findings {
                     self.findings.reach(*at, version);
                 }
-                return Ok(known);
             }
-            let record = Arc::new(self.read_node::<V>(version, id).await?);
-            lock(&self.nodes).insert((V::KIND, id), record.clone());
             Ok(record)
         })
     }

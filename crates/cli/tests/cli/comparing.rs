@@ -86,16 +86,32 @@ fn diff_tells_directories_from_revisions() {
     let sandbox = imported();
     sandbox.write("repo/dev/x", "x");
     let err = sandbox.firn(&["diff", "main"]).fails(9);
-    assert!(err.contains("is no directory"), "{err}");
+    assert!(err.contains("main is a revision; compare it with another one"), "{err}");
     assert_eq!(sandbox.firn(&["diff", "dev"]).status, 1, "no revision has that name");
     sandbox.firn(&["branch", "dev"]).ok();
-    assert!(sandbox.firn(&["diff", "main", "dev"]).fails(9).contains("both a revision and a directory"));
+    let run = sandbox.firn(&["diff", "main", "dev", "-v"]);
+    assert!(run.err.contains("dev is taken as the revision; the directory of that name is ./dev"), "{}", run.err);
+    assert_eq!(run.ok(), "", "a revision has that name");
+    assert!(sandbox.firn(&["diff", "dev"]).fails(9).contains("dev is a revision"));
     assert_eq!(sandbox.firn(&["diff", "main", "branch:dev"]).ok(), "");
     assert_eq!(sandbox.firn(&["diff", "main", "./dev"]).status, 1);
     assert!(sandbox.firn(&["diff", "./dev", "main"]).fails(9).contains("can only be the newer side"));
     sandbox.firn(&["diff", "./absent"]).fails(3);
     sandbox.firn(&["diff", "main", "absent"]).fails(3);
     sandbox.firn(&["diff", "./repo.json"]).fails(9);
+}
+
+/// `diff ./main` failed beside a directory called main, because `main` alone was taken to mean both.
+#[test]
+fn a_directory_named_like_a_branch_is_compared_with_it() {
+    let sandbox = imported();
+    sandbox.firn(&["checkout", "main", "main"]).ok();
+    for args in [&["diff", "./main"][..], &["diff", "main", "./main"], &["diff", "main/"], &["diff", "main", "main"]] {
+        assert_eq!(sandbox.firn(args).ok(), "", "{args:?}");
+    }
+    sandbox.put("k", "v");
+    assert_eq!(brief(&found(sandbox.firn(&["diff", "./main", "--json"]))), [("removed", "k")]);
+    assert_eq!(brief(&found(sandbox.firn(&["diff", "main~1", "main", "--json"]))), [("added", "k")]);
 }
 
 #[test]
