@@ -15,8 +15,8 @@ impl WriteSession {
     /// 24 MiB of memory: directly into a repository on local disk; for an object store through scratch space on local disk
     /// ([`OpenOptions::scratch`](crate::OpenOptions::scratch)), because a store has to know the id before the bytes.
     ///
-    /// Waits for room as [`set`](Self::set) does. Nothing is staged when the call fails or is cancelled; what was stored already stays as unreferenced garbage. `Unavailable`
-    /// when the reader fails, and when there is no room on the disk or in memory.
+    /// Waits for room as [`set`](Self::set) does. Nothing is staged when the call fails or is cancelled; what was stored already stays
+    /// as unreferenced garbage. `Unavailable` when the reader fails, and when there is no room on the disk or in memory.
     pub async fn set_reader<R: AsyncRead + Send + Unpin>(&mut self, key: &Key, mut reader: R) -> Result<u64> {
         let head = read_piece(&mut reader).await.map_err(|e| e.context(key))?;
         if head.len() < PIECE {

@@ -14,9 +14,9 @@ pub(super) struct Checkout {
     /// The snapshot
     #[arg(value_name = "REV")]
     revision: String,
-    /// Where to: an absent or an empty directory
+    /// The directory to write into: absent, or empty (it then keeps its mode and owner)
     directory: PathBuf,
-    /// Only what lies below this prefix, which the paths then lack
+    /// Write only keys below this prefix; file names do not include it
     #[arg(long, default_value = "")]
     prefix: String,
 }

@@ -18,10 +18,10 @@ pub(super) struct Import {
     /// Put the keys below this prefix
     #[arg(long, default_value = "")]
     prefix: String,
-    /// Delete the keys below the prefix that the directory does not have
+    /// Delete keys below the prefix for which the directory has no file
     #[arg(long)]
     mirror: bool,
-    /// Read every file, also those that have not changed since the last import by their size, dates and inode
+    /// Read every file, even if its size, dates and inode say that it is unchanged since the last import
     #[arg(long)]
     checksum: bool,
     #[command(flatten)]

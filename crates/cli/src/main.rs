@@ -49,6 +49,7 @@ mod verify;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -144,21 +145,36 @@ fn main() -> ExitCode {
             return ExitCode::from(8);
         }
     };
-    let status = runtime.block_on(run(std::env::args_os()));
-    // A read of standard input that nobody waits for must not hold up the end.
-    runtime.shutdown_background();
+    let (status, end) = runtime.block_on(run(std::env::args_os()));
+    match end {
+        // A read of standard input that nobody waits for must not hold up the end.
+        End::AtOnce => runtime.shutdown_background(),
+        End::Tidy => runtime.shutdown_timeout(TIDYING),
+    }
     status
+}
+
+/// How long the removal of an interrupted checkout may take.
+const TIDYING: Duration = Duration::from_secs(10);
+
+/// How the process ends.
+enum End {
+    /// Whatever threads are still doing.
+    AtOnce,
+    /// When threads have removed what an interrupted checkout wrote.
+    Tidy,
 }
 
 /// Runs one command line, `args` beginning with the name of the program, and returns its exit status.
 ///
 /// Needs a tokio runtime that can block. Everything is written to the standard streams of the process.
-async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+async fn run(args: impl IntoIterator<Item = OsString>) -> (ExitCode, End) {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         // Usage errors, and also `--help` and `--version`, which are none.
-        Err(told) => return failure::usage(&told),
+        Err(told) => return (failure::usage(&told), End::AtOnce),
     };
+    let end = if matches!(cli.verb, Verb::Checkout(_)) { End::Tidy } else { End::AtOnce };
     let mut context = Context::new(cli.global);
     let publishing = context.publishing();
     let outcome = tokio::select! {
@@ -166,7 +182,7 @@ async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted(publishing.pending())),
     };
     let outcome = context.out.finish(outcome);
-    failure::exit(&outcome, context.out.format())
+    (failure::exit(&outcome, context.out.format()), end)
 }
 
 async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {

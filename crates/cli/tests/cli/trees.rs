@@ -173,3 +173,81 @@ fn a_checkout_that_cannot_be_whole_is_not_at_all() {
     assert!(!sandbox.path("rotten").exists());
     assert!(fs::read_dir(sandbox.path("")).unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with('.')), "no leftovers");
 }
+
+/// A mount point, the working directory and a directory of a group could not be filled: a checkout replaced the directory by another,
+/// which needs the right to write beside it, and lost its mode.
+#[test]
+fn checkout_fills_the_empty_directory_that_is_there() {
+    use std::os::unix::fs::MetadataExt as _;
+    let sandbox = Sandbox::new();
+    sandbox.put("a", "x");
+    sandbox.put("d/b", "y");
+    let place = sandbox.mkdir("parent/shared");
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o2770)).unwrap();
+    let before = fs::metadata(&place).unwrap();
+    // Nothing may be made beside it.
+    fs::set_permissions(sandbox.path("parent"), fs::Permissions::from_mode(0o555)).unwrap();
+    let mut command = sandbox.command("parent/shared");
+    let run = Run::of(command.args(["-R", &sandbox.text("repo"), "checkout", "main", "."]).output().unwrap());
+    fs::set_permissions(sandbox.path("parent"), fs::Permissions::from_mode(0o755)).unwrap();
+    run.ok();
+    let after = fs::metadata(&place).unwrap();
+    assert_eq!((after.ino(), after.mode()), (before.ino(), before.mode()), "it is the same directory");
+    assert_eq!(tree(&place), [("a".to_owned(), b"x".to_vec()), ("d/b".to_owned(), b"y".to_vec())]);
+
+    // What cannot be whole leaves the directory empty.
+    sandbox.put("a/b", "a is a file");
+    let empty = sandbox.mkdir("empty");
+    sandbox.firn(&["checkout", "main", &sandbox.text("empty")]).fails(9);
+    assert_eq!(fs::read_dir(empty).unwrap().count(), 0);
+}
+
+/// `put` said of a pipe that it had changed while it was read.
+#[test]
+fn a_value_can_come_from_a_pipe() {
+    let sandbox = Sandbox::new();
+    let pipe = sandbox.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for len in [5, 9_000_000] {
+        let (to, bytes) = (pipe.clone(), noise(3, len));
+        let writer = std::thread::spawn(move || fs::write(to, bytes).unwrap());
+        sandbox.firn(&["put", pipe.to_str().unwrap(), "k"]).ok();
+        writer.join().unwrap();
+        let run = sandbox.firn(&["cat", "main", "k"]);
+        assert!(run.out == noise(3, len), "{}", run.err);
+    }
+    // In a directory it is no file of the data.
+    sandbox.write("in/file", "x");
+    fs::rename(&pipe, sandbox.path("in/pipe")).unwrap();
+    let err = sandbox.refused(9, || sandbox.firn(&["import", &sandbox.text("in")]));
+    assert!(err.contains("in/pipe is neither a file nor a directory"), "{err}");
+}
+
+/// A value of 900 MB took 1.9 GB of memory: each verb held it as a whole. Here a value is larger than all the memory that the
+/// process may have.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_a_value() {
+    let sandbox = Sandbox::new();
+    let large = fs::File::create(sandbox.mkdir("in").join("large")).unwrap();
+    large.set_len(400 << 20).unwrap();
+    let (file, directory) = (sandbox.text("in/large"), sandbox.text("in"));
+    let lines: [&[&str]; 6] = [
+        &["import", &directory],
+        &["verify"],
+        &["diff", "main", &directory],
+        &["put", &file, "other"],
+        &["put", "-", "third"],
+        &["cat", "main", "large"],
+    ];
+    for args in lines {
+        let mut command = std::process::Command::new("sh");
+        // Resident memory cannot be limited, so it is measured; data segments can.
+        let script = r#"ulimit -d 300000; exec "$@""#;
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_firn")]).args(args).current_dir(sandbox.path("repo"));
+        command.env_remove("FIRN_REPO").env("XDG_CACHE_HOME", sandbox.path("cache"));
+        command.stdin(if args.contains(&"-") { fs::File::open(&file).unwrap().into() } else { std::process::Stdio::null() });
+        let output = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+}
