@@ -63,7 +63,7 @@ async fn commit(repository: &Repository, source: &Path) -> Done<(Snapshot, Snaps
         session.set(&key(&format!("air/model/c/{chunk}"))?, field(chunk)).await?;
     }
     let first = session.commit("model output").await?;
-    say(format!("   {}  {}  native chunks", first.id(), first.commit().time))?;
+    say(format!("   {}  {}  native chunks", first.id(), first.record().time))?;
 
     let mut session = repository.write("main").await?;
     let url = file_url(source)?;
@@ -73,7 +73,7 @@ async fn commit(repository: &Repository, source: &Path) -> Done<(Snapshot, Snaps
     }
     session.set(&key("air/model/c/0")?, field(100)).await?;
     let last = session.commit("observations, and a corrected first chunk").await?;
-    say(format!("   {}  {}  virtual chunks", last.id(), last.commit().time))?;
+    say(format!("   {}  {}  virtual chunks", last.id(), last.record().time))?;
 
     let read = last.get(&key("air/observed/c/7")?).await?.ok_or("the chunk is not there")?;
     prove("a virtual chunk reads as the bytes of its file", read == archive().get(28_100..32_100).unwrap_or_default())?;
@@ -84,7 +84,7 @@ async fn commit(repository: &Repository, source: &Path) -> Done<(Snapshot, Snaps
 async fn travel(repository: &Repository, first: &Snapshot, last: &Snapshot, place: &Path) -> Done {
     say("\n2. check out by time")?;
     let at = |time: Timestamp| async move { repository.read(&format!("main@{time}")).await };
-    let time = last.commit().time;
+    let time = last.record().time;
     prove("main@TIME of a commit is that commit", at(time).await?.id() == last.id())?;
     let before = at(Timestamp::from_micros(time.micros() - 1)).await?;
     prove("one microsecond earlier it is the one before", before.id() == first.id())?;

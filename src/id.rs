@@ -141,14 +141,48 @@ pub(crate) fn parse_cid(text: &str) -> Result<Cid> {
 /// Reads a binary CID that must fill `bytes` exactly.
 pub(crate) fn cid_from_bytes(bytes: &[u8]) -> Result<Cid> {
     let mut rest = bytes;
-    let cid = Cid::read_bytes(&mut rest).map_err(|e| Error::corrupt("bytes that should be a CID are none").caused_by(e))?;
+    let cid = Cid::read_bytes(&mut rest).map_err(|e| Error::corrupt("a binary CID is invalid").caused_by(e))?;
     if rest.is_empty() { Ok(cid) } else { Err(Error::corrupt(format!("{} bytes follow the CID {cid}", rest.len()))) }
+}
+
+/// Reads an id as the text of its CID; serde does so too.
+macro_rules! text_of_cid {
+    ($name:ident) => {
+        impl FromStr for $name {
+            type Err = Error;
+
+            /// Reads the CID in any multibase; `Invalid` if the text is not a CID.
+            fn from_str(text: &str) -> Result<Self> {
+                Self::from_cid(&parse_cid(text)?)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+            fn try_from(text: String) -> Result<Self> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+
+        impl From<$name> for Cid {
+            fn from(id: $name) -> Self {
+                id.cid()
+            }
+        }
+    };
 }
 
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(Digest);
 
         impl $name {
@@ -186,14 +220,7 @@ macro_rules! id_type {
             }
         }
 
-        impl FromStr for $name {
-            type Err = Error;
-
-            /// Reads the CID in any multibase; `Invalid` if the text is not a CID.
-            fn from_str(text: &str) -> Result<Self> {
-                Self::from_cid(&parse_cid(text)?)
-            }
-        }
+        text_of_cid!($name);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,7 +275,8 @@ pub enum ChunkForm {
 }
 
 /// Names a stored chunk by its bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ChunkId {
     form: ChunkForm,
     digest: Digest,
@@ -299,6 +327,8 @@ impl ChunkId {
     }
 }
 
+text_of_cid!(ChunkId);
+
 impl fmt::Display for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.cid(), f)
@@ -326,6 +356,17 @@ mod tests {
         // `ipfs block put` of an empty raw block, as every tool prints it.
         let empty = ChunkId::new(ChunkForm::Raw, HashAlgorithm::Sha2_256.digest(b""));
         assert_eq!(empty.to_string(), "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku");
+    }
+
+    #[test]
+    fn ids_go_through_serde_as_the_text_of_their_cids() {
+        let (snapshot, node) = (SnapshotId::of(HashAlgorithm::Blake3, b"commit"), NodeId::of(HashAlgorithm::Sha2_256, b"node"));
+        let chunk = ChunkId::new(ChunkForm::Raw, HashAlgorithm::Sha2_256.digest(b""));
+        let told = serde_json::to_string(&(snapshot, node, chunk)).unwrap();
+        assert_eq!(told, format!(r#"["{snapshot}","{node}","{chunk}"]"#));
+        assert_eq!(serde_json::from_str::<(SnapshotId, NodeId, ChunkId)>(&told).unwrap(), (snapshot, node, chunk));
+        assert!(serde_json::from_str::<SnapshotId>(&format!(r#""{chunk}""#)).is_err(), "a chunk is no snapshot");
+        assert_eq!(chunk.to_string().parse::<ChunkId>().unwrap(), chunk);
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! session.set(&Key::new("air/zarr.json")?, r#"{"zarr_format":3,"node_type":"group"}"#).await?;
 //! let january = session.commit("January").await?;
 //!
-//! let then = repository.read(&format!("main@{}", january.commit().time)).await?;
+//! let then = repository.read(&format!("main@{}", january.record().time)).await?;
 //! assert_eq!(then.id(), january.id());
 //! # Ok(())
 //! # }
@@ -106,7 +106,7 @@ pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, 
 pub use text::{is_unprintable, printable, printable_line};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{CheckedOut, CheckoutOptions, Effect, ImportCache, Leftovers, Reading, TreeChange, TreeOptions, TreeSummary};
-pub use virtuals::{Access, Allow, FileCheck, FileState, Locator, Rebind, Validator, file_url};
+pub use virtuals::{Access, Allow, FileCheck, FileState, Located, Locator, Rebind, Validator, file_url};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

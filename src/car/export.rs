@@ -12,6 +12,7 @@ use crate::snapshot::Snapshot;
 
 /// What a CAR file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CarSummary {
     /// The only root: the commit.
     pub root: SnapshotId,
@@ -62,7 +63,7 @@ impl Snapshot {
     }
 
     fn car_walk(&self) -> Walk {
-        Walk::new(self.repository().objects(), self.repository().chunks(), self.id(), self.commit())
+        Walk::new(self.repository().objects(), self.repository().chunks(), self.id(), self.record())
     }
 }
 

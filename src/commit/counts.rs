@@ -58,7 +58,7 @@ pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Delta
         // A file whose staged references were staged over again, or dropped for another writer's, decides nothing.
         let is_in_use = |known: &&StagedFile| delta.added.refs > 0 || delta.again.refs > 0 || known.by_itself;
         let known = staged.files().get(file).filter(is_in_use);
-        let new = next_record(file, delta, old.as_ref(), known).map_err(|e| match file.url(&base.commit().containers) {
+        let new = next_record(file, delta, old.as_ref(), known).map_err(|e| match file.url(&base.record().containers) {
             Ok(url) if e.kind() == ErrorKind::SourceChanged => e.remedied_by(Remedy::Repin(url)),
             _ => e,
         })?;

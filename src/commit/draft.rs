@@ -121,14 +121,14 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
     }
     let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
     let needed = staged.needed_containers(&deltas.containers());
-    let containers = Staged::merge_containers(&base.commit().containers, needed.iter().copied());
-    let is_redefined = |c: &Container| base.commit().containers.iter().any(|before| before.name == c.name && before != c);
+    let containers = Staged::merge_containers(&base.record().containers, needed.iter().copied());
+    let is_redefined = |c: &Container| base.record().containers.iter().any(|before| before.name == c.name && before != c);
     let redefined: BTreeSet<_> = needed.iter().filter(|c| is_redefined(c)).map(|c| c.name.as_str()).collect();
     if !redefined.is_empty() {
         uploads.finish().await?;
         require_places(base, files, &containers, &redefined).await?;
     }
-    let mut places: BTreeSet<_> = base.commit().places.iter().cloned().collect();
+    let mut places: BTreeSet<_> = base.record().places.iter().cloned().collect();
     for container in needed {
         places.insert(container.place()?);
     }

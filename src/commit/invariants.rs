@@ -9,7 +9,7 @@ type Check = fn(next: &Commit, parent: &Snapshot) -> Result<(), String>;
 
 /// The history map orders by time, so a child is strictly later than its parent.
 fn time_runs_forward(next: &Commit, parent: &Snapshot) -> Result<(), String> {
-    let before = parent.commit().time;
+    let before = parent.record().time;
     if next.time > before { Ok(()) } else { Err(format!("is stamped {}, its parent {before}", next.time)) }
 }
 
@@ -20,7 +20,7 @@ fn follows_the_tip(next: &Commit, parent: &Snapshot) -> Result<(), String> {
 
 /// What a line has ever pointed at stays known.
 fn places_only_grow(next: &Commit, parent: &Snapshot) -> Result<(), String> {
-    match parent.commit().places.iter().find(|place| !next.places.contains(place)) {
+    match parent.record().places.iter().find(|place| !next.places.contains(place)) {
         None => Ok(()),
         Some(place) => Err(format!("forgets the place {place}")),
     }
@@ -33,7 +33,7 @@ fn containers_are_sorted(next: &Commit, _: &Snapshot) -> Result<(), String> {
 
 /// A child's history reaches back as far as its parent's, or begins with the parent.
 fn horizon_is_kept(next: &Commit, parent: &Snapshot) -> Result<(), String> {
-    let parent = parent.commit();
+    let parent = parent.record();
     if next.since == parent.since || next.since == Some(parent.time) {
         return Ok(());
     }

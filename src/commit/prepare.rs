@@ -37,7 +37,7 @@ impl WriteSession {
     /// nothing changed and no commit is to be made.
     pub(super) async fn write_snapshot(&mut self, options: &CommitOptions) -> Result<Option<Written>> {
         let draft = self.draft().await?;
-        if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.commit()) {
+        if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.record()) {
             return Ok(None);
         }
         let time = self.next_time().await?;
@@ -68,7 +68,7 @@ impl WriteSession {
     async fn next_time(&self) -> Result<Timestamp> {
         let repository = self.base.repository();
         let last = repository.refs().last_event(&self.state.record).await?;
-        let last = last.map_or(self.base.commit().time, |last| last.max(self.base.commit().time));
+        let last = last.map_or(self.base.record().time, |last| last.max(self.base.record().time));
         let now = repository.clock().now();
         require_not_in_future(&self.branch, last, now)?;
         Ok(now.max(last.next()))

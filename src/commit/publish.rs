@@ -41,7 +41,7 @@ impl Prepared {
 
     /// When that snapshot is stamped.
     pub fn time(&self) -> Timestamp {
-        self.written.as_ref().map_or(self.session.base().commit().time, |written| written.commit.time)
+        self.written.as_ref().map_or(self.session.base().record().time, |written| written.commit.time)
     }
 
     /// The snapshot on which the changes were staged: the parent of the new one.

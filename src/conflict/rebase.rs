@@ -56,7 +56,7 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: On
 async fn in_manifest(session: &WriteSession, tip: &Snapshot, policy: OnConflict) -> Result<(Conflicts, Wholes, Added)> {
     let sides = Sides { staged: &session.staged, base: &session.base, tip };
     let (mut found, mut wholes, mut ours) = (Conflicts::default(), Wholes::default(), OurDocuments::default());
-    let (mut added, base_containers, tip_containers) = (Added::default(), &session.base.commit().containers, &tip.commit().containers);
+    let (mut added, base_containers, tip_containers) = (Added::default(), &session.base.record().containers, &tip.record().containers);
     let (base_manifest, tip_manifest) = (session.base.manifest(), tip.manifest());
     let mut theirs = base_manifest.diff(&tip_manifest).await?;
     let mut edits = session.staged.edits(None)?;
@@ -91,7 +91,7 @@ async fn in_manifest(session: &WriteSession, tip: &Snapshot, policy: OnConflict)
 /// Containers and external files about which the sides disagree, if `staged` is what is staged.
 async fn in_references(session: &WriteSession, staged: &Staged, added: &Added, tip: &Snapshot) -> Result<Conflicts> {
     let mut found = Conflicts::default();
-    let (base_containers, tip_containers) = (&session.base.commit().containers, &tip.commit().containers);
+    let (base_containers, tip_containers) = (&session.base.record().containers, &tip.record().containers);
     let in_use = staged.files_in_use()?;
     found.containers(staged, &in_use, base_containers, tip_containers);
     for name in &added.redefined {

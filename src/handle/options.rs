@@ -63,6 +63,34 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
+    /// Reaches object stores as `cloud` says.
+    #[must_use]
+    pub fn cloud(mut self, cloud: CloudOptions) -> Self {
+        self.cloud = cloud;
+        self
+    }
+
+    /// Keeps at most about `bytes` of decoded nodes in memory.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Keeps at most about `bytes` of staged changes in memory for each session.
+    #[must_use]
+    pub fn staged_bytes(mut self, bytes: usize) -> Self {
+        self.staged_bytes = bytes;
+        self
+    }
+
+    /// Puts scratch files into `directory`.
+    #[must_use]
+    pub fn scratch(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.scratch = Some(directory.into());
+        self
+    }
+
     /// The default with the settings and credentials of object stores that the environment variables of this process name, as
     /// [`CloudOptions`] lists them.
     pub fn from_environment() -> Self {

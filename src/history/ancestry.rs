@@ -50,7 +50,7 @@ pub(crate) struct Line<'a> {
 impl<'a> Line<'a> {
     /// The line of a snapshot.
     pub(crate) fn of(snapshot: &'a Snapshot) -> Self {
-        Line { objects: snapshot.repository().objects(), id: snapshot.id(), commit: snapshot.commit() }
+        Line { objects: snapshot.repository().objects(), id: snapshot.id(), commit: snapshot.record() }
     }
 
     /// Whether the commit was imported without its history.

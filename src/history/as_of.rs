@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 
 /// The snapshot that a ref showed at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AsOf {
     /// The snapshot.
     pub id: SnapshotId,

@@ -55,7 +55,7 @@ impl Snapshot {
             Err(Error::unsupported(format!("snapshots with ids of {} and of {} cannot be compared", hash.name(), other.name())))
         };
         let whole = *prefix == Prefix::all();
-        let containers = if whole { containers(&self.commit().containers, &newer.commit().containers) } else { Vec::new() };
+        let containers = if whole { containers(&self.record().containers, &newer.record().containers) } else { Vec::new() };
         let files = stream::iter(whole.then(|| changes(self.file_map(), newer.file_map(), Span::all()))).flatten();
         let files = files.try_filter_map(|change| async move {
             Ok(match (change.old, change.new) {

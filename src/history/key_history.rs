@@ -16,6 +16,7 @@ const AHEAD: usize = 8;
 
 /// A commit that changed what a key holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KeyVersion {
     /// The snapshot.
     pub id: SnapshotId,
@@ -73,7 +74,7 @@ impl State {
         let entry = then.entry(key).await?;
         let (mut url, mut file) = (None, None);
         if let Some(name) = entry.as_ref().and_then(Entry::file) {
-            url = Some(name.url(&then.commit().containers)?);
+            url = Some(name.url(&then.record().containers)?);
             file = then.file_map().find(name.as_map_key().as_str()).await?;
         }
         Ok(Self { at, entry, url, file })

@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 
 /// One commit as the log shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogEntry {
     /// The snapshot.
     pub id: SnapshotId,
@@ -26,7 +27,7 @@ impl Snapshot {
     ///
     /// Ends with an error of kind `NotFound` where a shallow repository does not know what came before.
     pub fn log(&self) -> impl Stream<Item = Result<LogEntry>> + '_ {
-        let line = Line { objects: self.repository().objects(), id: self.id(), commit: self.commit() };
+        let line = Line { objects: self.repository().objects(), id: self.id(), commit: self.record() };
         let this = LogEntry { id: line.id, time: line.commit.time, summary: line.commit.summary().to_owned() };
         let first = stream::iter([Ok(this)]);
         let rest = stream::try_unfold((line, None), |(line, scan)| async move {

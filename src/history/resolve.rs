@@ -22,6 +22,7 @@ const DISTINCT: usize = 6;
 
 /// What a revision turned out to mean.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Resolved {
     /// The snapshot.
     pub id: SnapshotId,

@@ -4,8 +4,9 @@ pub(crate) mod order;
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::text::shown;
@@ -21,7 +22,7 @@ pub(crate) const MAX_KEY: usize = 1024;
 pub struct MapKey(Arc<str>);
 
 impl MapKey {
-    /// Takes any string as it is. Which strings a map admits is the business of whoever fills it.
+    /// Takes any string as it is. The caller checks which strings its map admits.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
@@ -50,17 +51,63 @@ impl fmt::Display for MapKey {
     }
 }
 
+impl AsRef<str> for MapKey {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl fmt::Debug for MapKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)
     }
 }
 
+/// The conversions of a name that is parsed once: to and from text, for serde as a string.
+macro_rules! string_like {
+    ($name:ident, $parse:expr) => {
+        impl std::str::FromStr for $name {
+            type Err = $crate::error::Error;
+            fn from_str(text: &str) -> $crate::error::Result<Self> {
+                $parse(text)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = $crate::error::Error;
+            fn try_from(text: &str) -> $crate::error::Result<Self> {
+                $parse(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $crate::error::Error;
+            fn try_from(text: String) -> $crate::error::Result<Self> {
+                $parse(text.as_str())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.as_str().to_owned()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+    };
+}
+pub(crate) use string_like;
+
 /// The key of a value: 1 to 1,024 bytes of UTF-8, segments joined by `/`; no empty, `.` or `..` segment, no
 /// control character.
 ///
-/// Parsed once; whoever holds a `Key` need not check it again.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A `Key` is checked when it is made, and never again.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Key(MapKey);
 
 impl Key {
@@ -94,12 +141,7 @@ impl From<Key> for MapKey {
     }
 }
 
-impl FromStr for Key {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        Self::new(text)
-    }
-}
+string_like!(Key, Key::new);
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,8 +158,24 @@ impl fmt::Debug for Key {
 /// A directory of keys: empty (everything), or a key followed by `/`.
 ///
 /// All keys below a prefix are neighbours in the order of the maps.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Prefix(MapKey);
+
+string_like!(Prefix, Prefix::new);
+
+/// As [`Prefix::as_str`]: empty, or ending in `/`.
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
 
 impl Prefix {
     /// The prefix of all keys.
@@ -197,6 +255,17 @@ mod tests {
         for good in ["a", "zarr.json", "a/c/0/0", "temp °C/0", ".zgroup", "a/...", &"k".repeat(1024)] {
             assert_eq!(Key::new(good).unwrap().as_str(), good);
         }
+    }
+
+    #[test]
+    fn keys_and_prefixes_go_through_serde_as_checked_text() {
+        let told = serde_json::to_string(&(Key::new("a/b").unwrap(), Prefix::new("a").unwrap())).unwrap();
+        assert_eq!(told, r#"["a/b","a/"]"#);
+        let (key, prefix): (Key, Prefix) = serde_json::from_str(&told).unwrap();
+        assert_eq!((key.as_ref(), prefix.to_string().as_str()), ("a/b", "a/"));
+        assert!(serde_json::from_str::<Key>(r#""a//b""#).is_err());
+        assert_eq!("a/".parse::<Prefix>().unwrap(), prefix);
+        assert_eq!(Key::try_from("a/b".to_owned()).unwrap(), key);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::snapshot::Snapshot;
 
 /// How many keys of a group differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ChangeCounts {
     /// Keys that only the newer side has.
     pub added: u64,
@@ -24,6 +25,7 @@ pub struct ChangeCounts {
 
 /// The changes in one array or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GroupChanges {
     /// What they lie in.
     pub group: Group,

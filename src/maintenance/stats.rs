@@ -18,6 +18,7 @@ use crate::snapshot::{EntryKind, Snapshot};
 
 /// How many keys there are of some kind, and how large their values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct KeyCounts {
     /// Keys.
     pub keys: u64,
@@ -34,6 +35,7 @@ impl KeyCounts {
 
 /// How a map is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct MapStats {
     /// Its entries.
     pub entries: u64,
@@ -82,7 +84,7 @@ impl Snapshot {
         let mut arrays = Arrays::of([self]);
         let mut counted = BTreeMap::<Prefix, KeyCounts>::new();
         let (mut kinds, mut other) = (BTreeMap::<EntryKind, KeyCounts>::new(), KeyCounts::default());
-        let mut entries = std::pin::pin!(Map::<Entry, _>::new(&source, self.commit().manifest).scan(Span::all()).into_stream());
+        let mut entries = std::pin::pin!(Map::<Entry, _>::new(&source, self.record().manifest).scan(Span::all()).into_stream());
         while let Some((key, entry)) = entries.try_next().await? {
             kinds.entry(entry.kind()).or_default().add(&entry);
             match arrays.group_of(&Key::new(key.as_str())?).await? {
@@ -91,10 +93,10 @@ impl Snapshot {
             }
         }
         let manifest = source.taken(kinds.values().map(|counts| counts.keys).sum());
-        let files = measure::<VirtualFile>(objects, self.commit().files).await?;
+        let files = measure::<VirtualFile>(objects, self.record().files).await?;
         let is_known = !Line::of(self).is_shallow().await?;
-        let history = if is_known { measure::<HistoryEntry>(objects, self.commit().history).await? } else { MapStats::default() };
-        let containers = self.commit().containers.len() as u64;
+        let history = if is_known { measure::<HistoryEntry>(objects, self.record().history).await? } else { MapStats::default() };
+        let containers = self.record().containers.len() as u64;
         Ok(Stats { kinds, arrays: counted.into_iter().collect(), other, manifest, files, history, containers })
     }
 }

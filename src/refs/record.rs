@@ -40,6 +40,7 @@ pub(crate) struct RefRecord {
 /// A change of a ref that is not a plain commit onto its tip.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Move {
     /// The ref's sequence number that the move wrote.
     pub seq: u64,
@@ -88,6 +89,7 @@ impl MoveOp {
 /// What a tag says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TagInfo {
     /// Why the tag was made, for people.
     pub message: String,

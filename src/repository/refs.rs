@@ -113,14 +113,14 @@ impl Repository {
     ///
     /// Dropping the future cancels the call: the branch then exists or does not, which [`ref_info`](Self::ref_info) tells.
     pub async fn create_branch(&self, name: &RefName, target: &Snapshot) -> Result<Move> {
-        let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about: None, not_before: target.commit().time };
+        let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about: None, not_before: target.record().time };
         self.create_ref(&Ref::branch(name.clone()), target, create).await
     }
 
     /// Makes a tag at `target`. Fails, and is cancelled, as [`create_branch`](Self::create_branch) is.
     pub async fn create_tag(&self, name: &RefName, target: &Snapshot, options: impl Into<TagOptions>) -> Result<Move> {
         let TagOptions { message, author, meta } = options.into();
-        let time = self.clock().now().max(target.commit().time);
+        let time = self.clock().now().max(target.record().time);
         let about = Some(TagInfo { message, time, author, meta });
         let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about, not_before: time };
         self.create_ref(&Ref::tag(name.clone()), target, create).await
@@ -170,7 +170,7 @@ impl Repository {
     /// Refuses a target that no ref keeps: a later collection could delete it while a ref is being pointed at it.
     async fn require_rooted(&self, target: &Snapshot) -> Result<()> {
         let id = target.id();
-        match self.kept(id, target.commit().time).await? {
+        match self.kept(id, target.record().time).await? {
             Kept::Yes => Ok(()),
             Kept::No => {
                 Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
@@ -182,7 +182,7 @@ impl Repository {
 
     /// Refuses a target that would stop every commit on its branch until its time has come.
     fn require_present(&self, target: &Snapshot) -> Result<()> {
-        let (id, time, now) = (target.id(), target.commit().time, self.clock().now());
+        let (id, time, now) = (target.id(), target.record().time, self.clock().now());
         if time <= future_limit(now) {
             return Ok(());
         }

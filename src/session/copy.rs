@@ -130,7 +130,7 @@ impl WriteSession {
         if !repository.is_same(from.repository()) {
             return Err(Error::invalid(format!("snapshot {} was opened from another repository than the session", from.id())));
         }
-        if from.id() == self.base.id() || repository.keeps(from.id(), from.commit().time).await? {
+        if from.id() == self.base.id() || repository.keeps(from.id(), from.record().time).await? {
             return Ok(());
         }
         Err(Error::invalid(format!(
@@ -258,7 +258,7 @@ impl Plan {
     async fn take_files(&mut self, from: &Snapshot) -> Result<()> {
         self.take_files_but(from, &BTreeMap::new()).await?;
         let used: BTreeSet<_> = self.files.iter().map(|(file, _)| file.container()).collect();
-        let mut defined: BTreeMap<_, _> = from.commit().containers.iter().map(|c| (c.name.as_str(), c)).collect();
+        let mut defined: BTreeMap<_, _> = from.record().containers.iter().map(|c| (c.name.as_str(), c)).collect();
         defined.retain(|name, _| used.contains(name));
         self.containers = defined.into_values().cloned().collect();
         Ok(())

@@ -91,7 +91,7 @@ impl WriteSession {
         let before = Validator::of(&file.record);
         let digest = locked_hash(&before).map(|hash| hash.unwrap_or(HashAlgorithm::Sha2_256));
         let lookup = VirtualLookup { digest, ..VirtualLookup::at(repository.clock().now()) };
-        match repository.virtuals().lookup(&self.base.commit().containers, &file.file, lookup).await? {
+        match repository.virtuals().lookup(&self.base.record().containers, &file.file, lookup).await? {
             Looked::Unasked(why) => Err(why),
             Looked::Told(after) if !after.is_pinned() => Err(Error::unsupported(format!(
                 "{} cannot be pinned: its source tells neither an etag, nor a version, nor size and date",

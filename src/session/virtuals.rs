@@ -151,6 +151,6 @@ impl WriteSession {
 
     /// The containers as a commit would leave them.
     pub(crate) fn containers(&self) -> Vec<Container> {
-        self.staged.containers_over(&self.base.commit().containers)
+        self.staged.containers_over(&self.base.record().containers)
     }
 }

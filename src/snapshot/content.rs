@@ -17,7 +17,7 @@ impl Snapshot {
     /// costs nothing; else everything below is read once, in the memory of a few nodes. `NotFound` when there is nothing.
     pub async fn content_id(&self, prefix: &Prefix) -> Result<NodeId> {
         if *prefix == Prefix::all() {
-            return Ok(self.commit().manifest);
+            return Ok(self.record().manifest);
         }
         let inside = prefix.as_str().len();
         let entries = self.list(prefix).map_ok(|(key, entry)| (MapKey::new(key.as_str().get(inside..).unwrap_or_default()), entry));

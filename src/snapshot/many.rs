@@ -56,7 +56,7 @@ impl Snapshot {
     async fn read_parts(&self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
         let plan = ReadPlan::of(parts)?;
         let records = self.records(plan.files()).await?;
-        PartReader { snapshot: self, containers: &self.commit().containers, records }.run(plan).await
+        PartReader { snapshot: self, containers: &self.record().containers, records }.run(plan).await
     }
 
     /// The records of files, which must be sorted.

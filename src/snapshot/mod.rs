@@ -36,8 +36,8 @@ impl Snapshot {
         self.id
     }
 
-    /// Everything the commit says.
-    pub fn commit(&self) -> &Commit {
+    /// The stored record: time, message, author, parents, containers.
+    pub fn record(&self) -> &Commit {
         &self.commit
     }
 

@@ -53,6 +53,7 @@ pub struct Origin {
 
 /// The file in which others keep a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Source {
     /// Where it lies, by the template of its container.
     pub url: String,
@@ -85,7 +86,7 @@ impl Snapshot {
     pub async fn origin(&self, key: &Key) -> Result<Option<Origin>> {
         let Some(entry) = self.entry(key).await? else { return Ok(None) };
         let Some(file) = entry.file() else { return Ok(Some(Origin { entry, source: None })) };
-        let containers = &self.commit().containers;
+        let containers = &self.record().containers;
         let url = file.url(containers)?;
         let container = containers.iter().find(|c| c.name == file.container()).cloned();
         let record = self.file_map().find(file.as_map_key().as_str()).await?;

@@ -59,7 +59,7 @@ impl Snapshot {
                 let record = self.file_map().find(file.as_map_key().as_str()).await?;
                 let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
                 let range = offset + range.start..offset + range.end;
-                self.repository().virtuals().read(&self.commit().containers, file, &record, range, key.as_str()).await
+                self.repository().virtuals().read(&self.record().containers, file, &record, range, key.as_str()).await
             }
         }
     }
@@ -77,7 +77,7 @@ impl Snapshot {
         let entries = self.file_map().scan(Span::all()).into_stream();
         entries.and_then(move |(key, record)| async move {
             let file = FileKey::from_map_key(&key)?;
-            let url = file.url(&self.commit().containers)?;
+            let url = file.url(&self.record().containers)?;
             Ok(Dependency { file, url, record })
         })
     }
@@ -91,7 +91,7 @@ impl Snapshot {
     /// Changes nothing, so it can be cancelled at any point.
     pub async fn check_dependency(&self, dependency: &Dependency) -> Result<FileCheck> {
         let Dependency { file, record, .. } = dependency;
-        self.repository().virtuals().check(&self.commit().containers, file, record).await
+        self.repository().virtuals().check(&self.record().containers, file, record).await
     }
 
     /// The entries directly below `prefix`: keys, and directories as prefixes, without reading what lies in them.

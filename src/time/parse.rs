@@ -1,5 +1,7 @@
 //! Reading the times that people write: RFC 3339, a bare date, `now`, `36h`, `2 days ago`.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 use super::Timestamp;
@@ -15,17 +17,43 @@ pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
     if trimmed == "now" {
         return Ok(now);
     }
-    let time = rfc3339(trimmed).or_else(|| date(trimmed)).or_else(|| span(trimmed, now));
-    if let Some(time) = time.filter(|t| (Timestamp::MIN..=Timestamp::MAX).contains(t)) {
-        return Ok(time);
+    match span(trimmed, now).filter(is_printable) {
+        Some(time) => Ok(time),
+        None => absolute(text).ok_or_else(|| refused(text, "2025-03-01, 2025-03-01T12:00:00Z, now, 36h or \"2 days ago\"")),
     }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    /// Reads RFC 3339 with an offset, or a bare date (its first moment in UTC). Times that depend on the present, such as `36h`,
+    /// are read by [`parse_time`].
+    fn from_str(text: &str) -> Result<Self> {
+        absolute(text).ok_or_else(|| refused(text, "2025-03-01 or 2025-03-01T12:00:00Z"))
+    }
+}
+
+/// Whether a moment prints as RFC 3339.
+fn is_printable(time: &Timestamp) -> bool {
+    (Timestamp::MIN..=Timestamp::MAX).contains(time)
+}
+
+/// Reads a moment that does not depend on the present.
+fn absolute(text: &str) -> Option<Timestamp> {
+    let trimmed = text.trim();
+    rfc3339(trimmed).or_else(|| date(trimmed)).filter(is_printable)
+}
+
+/// The error about a text that is no time; `forms` are examples of what is.
+fn refused(text: &str, forms: &str) -> Error {
+    let trimmed = text.trim();
     if ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
         .iter()
         .any(|form| NaiveDateTime::parse_from_str(trimmed, form).is_ok())
     {
-        return Err(Error::invalid(format!("time {text:?} has no offset; add one, as in {trimmed}Z or {trimmed}+02:00")));
+        return Error::invalid(format!("time {text:?} has no offset; add one, as in {trimmed}Z or {trimmed}+02:00"));
     }
-    Err(Error::invalid(format!("time {text:?} is not understood; write 2025-03-01, 2025-03-01T12:00:00Z, now, 36h or \"2 days ago\"")))
+    Error::invalid(format!("time {text:?} is not understood; write {forms}"))
 }
 
 fn rfc3339(text: &str) -> Option<Timestamp> {

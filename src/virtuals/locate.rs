@@ -16,6 +16,7 @@ use crate::format::{Container, FileKey};
 
 /// Where a URL belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Located {
     /// The name of the file inside the repository.
     pub file: FileKey,

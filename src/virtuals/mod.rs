@@ -40,7 +40,7 @@ use crate::text::printable_line;
 use crate::time::Timestamp;
 
 pub use access::{Access, Allow, Rebind};
-pub use locate::Locator;
+pub use locate::{Located, Locator};
 pub(crate) use url::is_at_or_below;
 pub use validator::Validator;
 pub(crate) use validator::locked_hash;

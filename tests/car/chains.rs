@@ -17,7 +17,7 @@ async fn hop(from: &Repository, name: &str, to: &Repository) -> Snapshot {
     let mut session = to.write(name).await.unwrap();
     session.set(&key("hop"), exported.id().to_string().into_bytes()).await.unwrap();
     let next = session.commit("a hop").await.unwrap();
-    assert_eq!(next.commit().parents, [exported.id()]);
+    assert_eq!(next.record().parents, [exported.id()]);
     assert_eq!(to.verify(VerifyScope::Everything).await.unwrap().findings, []);
     next
 }

@@ -57,7 +57,7 @@ async fn a_version_goes_to_an_empty_repository_and_on_from_there() {
         assert!(imported.is_shallow);
 
         let copy = target.read("copy/of").await.unwrap();
-        assert_eq!(copy.commit(), exported.commit());
+        assert_eq!(copy.record(), exported.record());
         assert_eq!(contents(&copy).await, contents(&exported).await);
         let files: Vec<_> = copy.dependencies().try_collect().await.unwrap();
         let there: Vec<_> = exported.dependencies().try_collect().await.unwrap();
@@ -77,12 +77,12 @@ async fn a_version_goes_to_an_empty_repository_and_on_from_there() {
         session.set(&key("new"), bytes(4, 5000)).await.unwrap();
         session.delete(&key("v/3")).await.unwrap();
         let next = session.commit("third").await.unwrap();
-        assert_eq!(next.commit().since, Some(exported.commit().time));
-        assert_eq!(next.commit().parents, [exported.id()]);
+        assert_eq!(next.record().since, Some(exported.record().time));
+        assert_eq!(next.record().parents, [exported.id()]);
         let mut session = target.write("copy/of").await.unwrap();
         session.set(&key("newer"), b"x".to_vec()).await.unwrap();
         let last = session.commit(CommitOptions::from("fourth")).await.unwrap();
-        assert_eq!(last.commit().since, Some(exported.commit().time));
+        assert_eq!(last.record().since, Some(exported.record().time));
         let log: Vec<_> = last.log().collect().await;
         let ids: Vec<Option<SnapshotId>> = log.iter().map(|entry| entry.as_ref().ok().map(|entry| entry.id)).collect();
         assert_eq!(ids, [Some(last.id()), Some(next.id()), Some(exported.id()), None]);

@@ -404,7 +404,7 @@ async fn f4_only_what_was_read_from_the_ref_is_linked_unwritten() {
     let mut session = repository.write("other").await.unwrap();
     session.set(&key("elsewhere"), vec![1; 2_000]).await.unwrap();
     let same = session.commit("elsewhere").await.unwrap();
-    assert_eq!(same.commit().manifest, made.commit().manifest);
+    assert_eq!(same.record().manifest, made.record().manifest);
     let puts = puts.lock().unwrap().clone();
     for folder in ["chunks/", "manifests/", "snapshots/", "history/"] {
         assert!(puts.iter().any(|at| at.starts_with(folder)), "{folder} in {puts:?}");
@@ -435,7 +435,7 @@ async fn f5_a_rebase_writes_what_the_new_tip_lacks() {
     for folder in ["manifests/", "history/", "snapshots/"] {
         assert!(second.iter().any(|at| at.starts_with(folder)), "{folder} after the rebase: {puts:?}");
     }
-    let manifest = made.commit().manifest.to_string();
+    let manifest = made.record().manifest.to_string();
     assert!(second.iter().any(|at| at.ends_with(&manifest)), "the root of the rebased commit is written: {puts:?}");
 }
 

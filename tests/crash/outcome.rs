@@ -128,7 +128,7 @@ async fn a_lost_answer_is_settled_whatever_happened_meanwhile() {
                 Fault::None
             });
             let made = session.await.commit("ours").await.unwrap_or_else(|e| panic!("{meanwhile:?}: {e:?}"));
-            assert_eq!(made.commit().parents, [stage.before], "{meanwhile:?}");
+            assert_eq!(made.record().parents, [stage.before], "{meanwhile:?}");
             assert_eq!(stage.others.settle(&name("main"), made.id()).await.unwrap(), Settlement::Committed, "{meanwhile:?}");
             match meanwhile {
                 Meanwhile::Nothing => assert_eq!(stage.summaries().await, ["first", "ours"]),
@@ -286,7 +286,7 @@ async fn f6_settlement_carries_the_expected_version() {
     let created = stage.others.moves(&branch("main")).await.unwrap()[0].seq;
     assert_eq!(pending.expected, created + 1, "the commit was sent on top of the first one, which followed the creation");
     assert_eq!(pending.branch, name("main"));
-    assert_eq!(stage.others.read(&pending.id.to_string()).await.unwrap().commit().time, pending.time);
+    assert_eq!(stage.others.read(&pending.id.to_string()).await.unwrap().record().time, pending.time);
     assert_eq!(stage.others.settle(&pending.branch, pending.id).await.unwrap(), Settlement::Lost);
     assert_eq!(stage.others.read("main").await.unwrap().id(), stage.before);
     // The next move shows how far the number has come: one burn, one reset.

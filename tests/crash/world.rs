@@ -121,7 +121,7 @@ pub(crate) async fn read_whole(snapshot: &Snapshot) -> Tree {
     let listed: Vec<_> = snapshot.list(&Prefix::all()).try_collect().await.unwrap_or_else(|e| panic!("{}: {e:?}", snapshot.id()));
     for (key, entry) in listed {
         let value = if let Entry::Virtual { file, offset, length } = entry {
-            let url = file.url(&snapshot.commit().containers).unwrap();
+            let url = file.url(&snapshot.record().containers).unwrap();
             let count = files.entry(url.clone()).or_default();
             *count = (count.0 + 1, count.1 + length);
             Value::Virtual { url: url.leak(), offset, length }
@@ -177,7 +177,7 @@ pub(crate) async fn read_everything(repository: &Repository, names: &[Ref]) -> F
                 found.held.entry(name.clone()).or_default().insert(entry.id);
                 if let btree_map::Entry::Vacant(tree) = found.trees.entry(entry.id) {
                     let snapshot = repository.read(&entry.id.to_string()).await.unwrap();
-                    assert_eq!(snapshot.commit().time, entry.time, "the history knows the time of {}", entry.id);
+                    assert_eq!(snapshot.record().time, entry.time, "the history knows the time of {}", entry.id);
                     tree.insert(read_whole(&snapshot).await);
                 }
             }

@@ -107,8 +107,8 @@ async fn many_references_are_what_one_after_the_other_are() {
         assert_eq!(all.len(), want.len(), "limit {limit}, form {form}");
         assert_eq!(all.iter().zip(&want).find(|(a, b)| a != b), None, "limit {limit}, form {form}");
         let (one, many) = (one.commit("one").await.unwrap(), many.commit("many").await.unwrap());
-        assert_eq!(many.commit().manifest, one.commit().manifest, "limit {limit}, form {form}");
-        assert_eq!(many.commit().containers, one.commit().containers);
+        assert_eq!(many.record().manifest, one.record().manifest, "limit {limit}, form {form}");
+        assert_eq!(many.record().containers, one.record().containers);
         let counts = |files: Vec<firnline::Dependency>| {
             files.into_iter().map(|file| (file.url, file.record.refs, file.record.bytes)).collect::<Vec<_>>()
         };
@@ -151,7 +151,7 @@ async fn columns_that_do_not_fit_together_stage_nothing() {
         assert_eq!(error.kind(), kind, "{message}: {error}");
         assert!(error.to_string().contains(message), "{message}: {error}");
         assert!(session.list(&Prefix::all()).await.unwrap().is_empty(), "{message}");
-        assert_eq!(session.commit("nothing").await.unwrap().commit().files, world.repository.read("main").await.unwrap().commit().files);
+        assert_eq!(session.commit("nothing").await.unwrap().record().files, world.repository.read("main").await.unwrap().record().files);
     }
     let mut session = world.repository.write("main").await.unwrap();
     // The third file was modified after the first.
@@ -177,7 +177,7 @@ async fn many_values_are_what_one_after_the_other_are() {
     let mut many = tight(3000, None).await.write("main").await.unwrap();
     many.set_many(values()).await.unwrap();
     let (one, many) = (one.commit("one").await.unwrap(), many.commit("many").await.unwrap());
-    assert_eq!(many.commit().manifest, one.commit().manifest);
+    assert_eq!(many.record().manifest, one.record().manifest);
     assert_eq!(many.get(&key("v/1")).await.unwrap().unwrap(), vec![0; 40 * 251]);
 }
 

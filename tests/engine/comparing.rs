@@ -209,7 +209,7 @@ async fn content_ids_do_not_depend_on_the_name() {
     let world = World::new().await;
     let snapshot = zarr(&world).await;
     let id = snapshot.content_id(&prefix("air")).await.unwrap();
-    assert_eq!(snapshot.content_id(&Prefix::all()).await.unwrap(), snapshot.commit().manifest);
+    assert_eq!(snapshot.content_id(&Prefix::all()).await.unwrap(), snapshot.record().manifest);
     let other = World::new().await;
     let mut session = other.repository.write("main").await.unwrap();
     for (name, entry) in entries(&snapshot, &prefix("air")).await {
@@ -222,7 +222,7 @@ async fn content_ids_do_not_depend_on_the_name() {
     }
     let elsewhere = session.commit("under another name").await.unwrap();
     assert_eq!(elsewhere.content_id(&prefix("9/elsewhere")).await.unwrap(), id);
-    assert_ne!(elsewhere.commit().manifest, snapshot.commit().manifest);
+    assert_ne!(elsewhere.record().manifest, snapshot.record().manifest);
     assert_eq!(snapshot.content_id(&prefix("none")).await.unwrap_err().kind(), ErrorKind::NotFound);
 
     // What `ipfs block put` gives one byte, "x".

@@ -77,7 +77,7 @@ async fn a_copy_over_itself_restores_an_older_version() {
     assert!(session.is_unchanged());
     assert!(session.copy_from(&old, &below("a"), "a", Existing::Replace).await.unwrap().replaced);
     let restored = session.commit("restored").await.unwrap();
-    assert_eq!((restored.commit().manifest, restored.commit().files), (old.commit().manifest, old.commit().files));
+    assert_eq!((restored.record().manifest, restored.record().files), (old.record().manifest, old.record().files));
 }
 
 #[tokio::test]
@@ -103,11 +103,11 @@ async fn a_move_out_of_its_own_destination_keeps_only_what_moved() {
     assert_eq!(session.rename("a/c", "a", Existing::Refuse).await.unwrap_err().kind(), ErrorKind::Invalid);
     session.rename("a/c", "a", Existing::Replace).await.unwrap();
     let new = session.commit("up").await.unwrap();
-    assert_eq!(new.commit().manifest, {
+    assert_eq!(new.record().manifest, {
         let mut again = world.repository.write("main").await.unwrap();
         again.delete_prefix(&Prefix::all());
         again.copy_from(&old, &below("a/c"), "a", Existing::Refuse).await.unwrap();
-        again.commit("the same").await.unwrap().commit().manifest
+        again.commit("the same").await.unwrap().record().manifest
     });
 }
 
@@ -192,8 +192,8 @@ async fn containers_come_along_or_conflict() {
     let mut session = session(&world).await;
     session.copy_from(&side, &below("a"), "b", Existing::Refuse).await.unwrap();
     let copied = session.commit("copied").await.unwrap();
-    assert_eq!(copied.commit().containers, side.commit().containers);
-    assert_eq!(copied.commit().places, side.commit().places);
+    assert_eq!(copied.record().containers, side.record().containers);
+    assert_eq!(copied.record().places, side.record().places);
     assert_eq!(records(&copied).await, records(&side).await);
 
     let mut session = world.repository.write("main").await.unwrap();

@@ -49,7 +49,7 @@ async fn a_prepared_commit_is_durable_and_seen_by_no_reader() {
     let others = world.reopen(firnline::Access::default()).await;
     assert_eq!(others.read("main").await.unwrap().id(), before.id());
     let written = others.read(&prepared.id().to_string()).await.unwrap();
-    assert_eq!((written.commit().time, written.commit().parents.as_slice()), (prepared.time(), &[before.id()][..]));
+    assert_eq!((written.record().time, written.record().parents.as_slice()), (prepared.time(), &[before.id()][..]));
     let (id, handle) = (prepared.id(), prepared.handle());
     let committed = prepared.publish().await.unwrap();
     assert_eq!((committed.snapshot.id(), committed.is_new), (id, true));
@@ -63,7 +63,7 @@ async fn nothing_staged_prepares_the_tip() {
     let tip = world.put("a", "1").await;
     let prepared = world.repository.write("main").await.unwrap().prepare("nothing").await.unwrap();
     assert!(!prepared.is_new());
-    assert_eq!((prepared.id(), prepared.time()), (tip.id(), tip.commit().time));
+    assert_eq!((prepared.id(), prepared.time()), (tip.id(), tip.record().time));
     let committed = prepared.publish().await.unwrap();
     assert_eq!((committed.snapshot.id(), committed.is_new), (tip.id(), false));
 }
@@ -110,7 +110,7 @@ async fn the_handle_tells_the_id_that_was_sent_last() {
     let pending = handle.pending().expect("a replace was sent");
     assert_ne!(pending.id, first);
     let sent = world.repository.read(&pending.id.to_string()).await.unwrap();
-    assert_eq!(sent.commit().parents, [theirs.id()]);
+    assert_eq!(sent.record().parents, [theirs.id()]);
     assert_eq!(world.repository.settle(&pending.branch, pending.id).await.unwrap(), Settlement::Lost);
 }
 

@@ -41,7 +41,7 @@ async fn revisions_find_what_they_name() {
     let repository = &world.repository;
     repository.create_tag(&name("one"), &one, "").await.unwrap();
     let text = one.id().to_string();
-    for revision in ["main~1", "main~", "tag:one", "one", &text, text.get(..13).unwrap(), &format!("main@{}", one.commit().time)] {
+    for revision in ["main~1", "main~", "tag:one", "one", &text, text.get(..13).unwrap(), &format!("main@{}", one.record().time)] {
         assert_eq!(repository.read(revision).await.unwrap().id(), one.id(), "{revision}");
     }
     // The CID in another base is the same CID.
@@ -68,7 +68,7 @@ async fn what_a_reader_saw_survives_a_reset_and_a_deletion() {
     let deleted = repository.delete_branch(&name("main")).await.unwrap();
     let before = repository.as_of(&name("main"), Timestamp::from_micros(deleted.time.micros() - 1)).await.unwrap();
     assert_eq!((before.id, before.is_final), (one.id(), true));
-    let earlier = repository.as_of(&name("main"), two.commit().time).await.unwrap();
+    let earlier = repository.as_of(&name("main"), two.record().time).await.unwrap();
     assert_eq!((earlier.id, earlier.is_final), (two.id(), true));
     let error = repository.as_of(&name("main"), deleted.time).await.unwrap_err();
     assert_eq!(error.to_string(), format!("branch main was deleted at {}", deleted.time));
@@ -102,7 +102,7 @@ async fn a_branch_from_the_future_is_refused_with_a_way_out() {
     let good = world.put("a", "1").await;
     world.clock.advance(Duration::from_hours(1));
     world.put("a", "2").await;
-    world.clock.set(good.commit().time.plus(Duration::from_mins(1)));
+    world.clock.set(good.record().time.plus(Duration::from_mins(1)));
     let mut session = world.repository.write("main").await.unwrap();
     session.set(&key("a"), "3").await.unwrap();
     let failed = session.commit("late").await.unwrap_err();
@@ -124,7 +124,7 @@ async fn no_ref_is_pointed_at_a_commit_from_the_future() {
     world.repository.create_branch(&name("healthy"), &good).await.unwrap();
     world.clock.advance(Duration::from_hours(1));
     let ahead = world.put("a", "2").await;
-    world.clock.set(good.commit().time.plus(Duration::from_mins(1)));
+    world.clock.set(good.record().time.plus(Duration::from_mins(1)));
     let repository = &world.repository;
     let refused = [
         repository.reset(&name("healthy"), &ahead).await,
@@ -139,7 +139,7 @@ async fn no_ref_is_pointed_at_a_commit_from_the_future() {
     session.set(&key("a"), "3").await.unwrap();
     session.commit("on time").await.unwrap();
     // Up to ten minutes is what clocks may differ by.
-    world.clock.set(ahead.commit().time.minus(Duration::from_mins(9)));
+    world.clock.set(ahead.record().time.minus(Duration::from_mins(9)));
     repository.reset(&name("healthy"), &ahead).await.unwrap();
 }
 
@@ -150,7 +150,7 @@ async fn a_branch_from_the_future_is_used_again_without_changing_the_past() {
         let world = World::new().await;
         let repository = &world.repository;
         let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
-        let (main, present) = (name("main"), two.commit().time);
+        let (main, present) = (name("main"), two.record().time);
         world.clock.advance(Duration::from_hours(24 * 365));
         world.put("a", "3").await;
         if is_moved_in_future {
@@ -158,7 +158,7 @@ async fn a_branch_from_the_future_is_used_again_without_changing_the_past() {
             repository.create_branch(&main, &one).await.unwrap();
         }
         world.clock.set(present.plus(Duration::from_mins(5)));
-        let times = [one.commit().time, present, present.plus(Duration::from_mins(4))];
+        let times = [one.record().time, present, present.plus(Duration::from_mins(4))];
         let mut before = Vec::new();
         for time in times {
             before.push(repository.as_of(&main, time).await.unwrap().id);
@@ -171,10 +171,10 @@ async fn a_branch_from_the_future_is_used_again_without_changing_the_past() {
         assert_eq!(repository.as_of(&main, deleted.time).await.unwrap_err().kind(), ErrorKind::NotFound);
         repository.create_branch(&main, &one).await.unwrap();
         let four = world.put("a", "4").await;
-        for (time, id) in times.into_iter().zip(before).chain([(four.commit().time, four.id())]) {
+        for (time, id) in times.into_iter().zip(before).chain([(four.record().time, four.id())]) {
             assert_eq!(repository.as_of(&main, time).await.unwrap().id, id, "{is_moved_in_future}, at {time}");
         }
-        assert_eq!(repository.read(&format!("main@{}", four.commit().time)).await.unwrap().id(), four.id());
+        assert_eq!(repository.read(&format!("main@{}", four.record().time)).await.unwrap().id(), four.id());
     }
 }
 
@@ -215,7 +215,7 @@ async fn going_back_from_a_ref_is_never_final() {
     let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
     world.repository.create_tag(&name("t"), &two, "").await.unwrap();
     let resolve = async |text: &str| world.repository.resolve(&text.parse().unwrap()).await.unwrap();
-    let time = two.commit().time;
+    let time = two.record().time;
     for (text, id, is_final) in [
         (format!("main@{time}"), two.id(), Some(true)),
         (format!("main~1@{time}"), one.id(), Some(false)),

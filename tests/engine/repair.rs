@@ -190,7 +190,7 @@ async fn no_branch_is_pointed_at_half_a_snapshot() {
     overwrite(&disk.snapshot(disk.commits[2]), Vec::clear);
     let repository = disk.open().await;
     let target = repository.read_snapshot_id(disk.commits[1]).await;
-    let manifest = target.commit().manifest.to_string();
+    let manifest = target.record().manifest.to_string();
     overwrite(&disk.path("manifests").join(&manifest[8..10]).join(&manifest), Vec::clear);
     // Past the copy of the root that the snapshot object carries.
     let mut options = OpenOptions::default();

@@ -16,7 +16,7 @@ async fn a_commit_carries_what_its_options_say() {
     let long = format!("{}é tail\nbody", "x".repeat(71));
     let options = CommitOptions::from(long.clone()).author("Ada").meta("run", "7");
     let snapshot = session.commit(options).await.unwrap();
-    let commit = snapshot.commit();
+    let commit = snapshot.record();
     assert_eq!((commit.message.as_str(), commit.author.as_deref(), commit.meta["run"].as_str()), (long.as_str(), Some("Ada"), "7"));
     assert_eq!(commit.summary(), "x".repeat(71), "cut at a character, not inside one");
     assert_eq!(commit.parents.len(), 1);
@@ -35,7 +35,7 @@ async fn nothing_staged_is_nothing_committed_unless_asked_for() {
     let session = world.repository.write("main").await.unwrap();
     let marker = session.commit(CommitOptions::from("marker").allow_empty()).await.unwrap();
     assert_ne!(marker.id(), tip.id());
-    assert_eq!(marker.commit().manifest, tip.commit().manifest);
+    assert_eq!(marker.record().manifest, tip.record().manifest);
 }
 
 #[tokio::test]
@@ -95,11 +95,11 @@ async fn a_commit_that_waited_is_stamped_anew_and_later_than_what_it_follows() {
     // The other writer's clock is ahead by some minutes; ours still commits, strictly later.
     world.clock.advance(Duration::from_mins(5));
     let ahead = world.put("a", "2").await;
-    world.clock.set(first.commit().time);
+    world.clock.set(first.record().time);
     let mut session = world.repository.write("main").await.unwrap();
     session.set(&key("a"), "3").await.unwrap();
     let behind = session.commit("behind").await.unwrap();
-    assert_eq!(behind.commit().time, ahead.commit().time.next());
+    assert_eq!(behind.record().time, ahead.record().time.next());
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn everything_can_be_done_in_a_task() {
         snapshot.get_ranges(&[(key("a"), 0..4)]).await?;
         repository.create_branch(&"other".parse()?, &snapshot).await?;
         repository.reset(&"other".parse()?, &repository.read("main~1").await?).await?;
-        repository.as_of(&"main".parse()?, snapshot.commit().time).await?;
+        repository.as_of(&"main".parse()?, snapshot.record().time).await?;
         snapshot.children(&Prefix::all()).await?;
         snapshot.dependencies().try_collect::<Vec<_>>().await?;
         snapshot.log().try_collect::<Vec<_>>().await?;

@@ -143,9 +143,9 @@ async fn containers_are_kept_and_disagreements_about_them_conflict() {
     session.set_virtual(&key("x/0"), "file:///badc/2025/01.nc", 0..10).await.unwrap();
     session.set_virtual(&key("x/1"), "file:///elsewhere/1.nc", 0..10).await.unwrap();
     let snapshot = session.commit("two places").await.unwrap();
-    let names: Vec<_> = snapshot.commit().containers.iter().map(|c| c.name.as_str()).collect();
+    let names: Vec<_> = snapshot.record().containers.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["file://", "nemo"]);
-    assert_eq!(snapshot.commit().places, ["file:///badc/{year}/{month}.nc", "file:///{}"]);
+    assert_eq!(snapshot.record().places, ["file:///badc/{year}/{month}.nc", "file:///{}"]);
     let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
     let nemo = files.iter().find(|d| d.file.container() == "nemo").unwrap();
     assert_eq!(nemo.file.args().collect::<Vec<_>>(), ["2025", "01"]);
@@ -454,7 +454,7 @@ async fn repin_by_url_or_prefix_takes_files_as_they_are_and_leaves_references_al
     assert_eq!(repinned.iter().map(|file| file.url.as_str()).collect::<Vec<_>>(), [a.as_str()], "b.nc is as it was");
     assert!(repinned[0].differences().starts_with("size 10 → 11, modified "), "{}", repinned[0].differences());
     let second = session.commit("repinned").await.unwrap();
-    assert_eq!(second.commit().manifest, first.commit().manifest, "references stay as they are");
+    assert_eq!(second.record().manifest, first.record().manifest, "references stay as they are");
     assert_eq!(second.get(&key("x/1")).await.unwrap().unwrap().as_ref(), b"fghij");
 
     let mut session = world.repository.write("main").await.unwrap();

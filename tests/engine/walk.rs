@@ -29,7 +29,7 @@ async fn open_commit_travel_depend_export() {
     session.delete(&key("air/c/0")).await.unwrap();
     session.commit("February").await.unwrap();
 
-    let then = repository.read(&format!("main@{}", first.commit().time)).await.unwrap();
+    let then = repository.read(&format!("main@{}", first.record().time)).await.unwrap();
     assert_eq!(then.id(), first.id());
     assert_eq!(then.get(&key("air/c/0")).await.unwrap().unwrap(), vec![7; 5000]);
     assert_eq!(then.get(&key("air/c/1")).await.unwrap().unwrap().as_ref(), b"2345");

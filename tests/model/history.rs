@@ -182,7 +182,7 @@ impl<'s> History<'s> {
 
     fn learn(&mut self, snapshot: &Snapshot, tree: Tree, mut line: Vec<SnapshotId>) {
         line.push(snapshot.id());
-        self.commits.insert(snapshot.id(), Commit { tree, time: snapshot.commit().time, line });
+        self.commits.insert(snapshot.id(), Commit { tree, time: snapshot.record().time, line });
     }
 
     async fn step(&mut self, restless: bool) {
@@ -362,7 +362,7 @@ impl<'s> History<'s> {
         if tip != base {
             count(&self.coverage.rebased);
         }
-        let time = snapshot.commit().time;
+        let time = snapshot.record().time;
         assert!(self.branches[branch].last().is_some_and(|last| last < time), "seed {}: time runs forward", self.seed);
         self.learn(&snapshot, tree, tip_commit.line);
         self.branches[branch].events.push((time, Some(snapshot.id())));

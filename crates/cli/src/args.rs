@@ -90,7 +90,7 @@ impl CommitArgs {
             return Ok(Verdict::Fine);
         }
         context.out.note(&done.counts);
-        if let (Deletes::Some, Some(parent)) = (done.deletes, snapshot.commit().parents.first()) {
+        if let (Deletes::Some, Some(parent)) = (done.deletes, snapshot.record().parents.first()) {
             context.out.say(&format!("undo with: firn reset {} {parent}", self.branch));
         }
         Ok(Verdict::Fine)

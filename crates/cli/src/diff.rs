@@ -79,7 +79,7 @@ impl Diff {
             let row = match &change {
                 Change::Key { key, old: before, new: after } => {
                     let shown = |entry: &Option<Entry>, at: &Snapshot| {
-                        entry.as_ref().map(|entry| Value::of(entry, &at.commit().containers)).transpose()
+                        entry.as_ref().map(|entry| Value::of(entry, &at.record().containers)).transpose()
                     };
                     report.key(context, key, shown(before, old)?, shown(after, new)?).await?;
                     continue;
@@ -90,7 +90,7 @@ impl Diff {
                 }
                 Change::File { file, old: before, new: after } => {
                     let shown = |record| Some(Side::Pin(Pin::of(Validator::of(record))));
-                    Row::of("file", file.url(&new.commit().containers)?, shown(before), shown(after))
+                    Row::of("file", file.url(&new.record().containers)?, shown(before), shown(after))
                 }
                 other => return Err(Error::unsupported(format!("a change that this version of the command cannot show: {other:?}")).into()),
             };
@@ -105,7 +105,7 @@ impl Diff {
         while let Some(change) = changes.try_next().await? {
             match change {
                 TreeChange::Key { key, old: before, new } => {
-                    let before = before.map(|entry| Value::of(&entry, &old.commit().containers)).transpose()?;
+                    let before = before.map(|entry| Value::of(&entry, &old.record().containers)).transpose()?;
                     report.key(context, &key, before, new.map(Value::file)).await?;
                 }
                 TreeChange::Odd(error) => report.row(context, &Row::odd(&error))?,

@@ -57,7 +57,7 @@ pub(super) struct VersionRow {
 
 impl VersionRow {
     pub(super) fn of(version: KeyVersion) -> Self {
-        let KeyVersion { id, time, summary, event, entry, url } = version;
+        let KeyVersion { id, time, summary, event, entry, url, .. } = version;
         let value = entry.map(|entry| Value::with_url(&entry, url));
         Self { id: id.to_string(), time: time.to_string(), event: event.word(), value, summary }
     }

@@ -81,7 +81,7 @@ impl Row {
     }
 
     fn key(snapshot: &Snapshot, key: &Key, entry: &Entry, style: Style) -> Result<Self> {
-        Ok(Self { name: key.as_str().to_owned(), value: Value::of(entry, &snapshot.commit().containers)?, style })
+        Ok(Self { name: key.as_str().to_owned(), value: Value::of(entry, &snapshot.record().containers)?, style })
     }
 }
 

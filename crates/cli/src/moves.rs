@@ -49,7 +49,7 @@ struct Row {
 
 impl Row {
     fn of(moved: &Move) -> Self {
-        let Move { seq, time, from, to, op } = moved;
+        let Move { seq, time, from, to, op, .. } = moved;
         let (from, to) = (from.map(|id| id.to_string()), to.map(|id| id.to_string()));
         Self { seq: *seq, time: time.to_string(), op: op.word(), from, to }
     }

@@ -108,7 +108,7 @@ impl Parts {
         self.committed = self.lines;
         args.tell_settled(context, &settled);
         if is_new {
-            let parent = snapshot.commit().parents.first().copied();
+            let parent = snapshot.record().parents.first().copied();
             self.base = self.base.or(parent);
             self.is_alone &= self.last.is_none() || self.last == parent;
             self.last = Some(snapshot.id());

@@ -83,7 +83,7 @@ impl ContainerRow {
 
 impl Document {
     fn of(snapshot: &Snapshot, totals: Totals) -> Self {
-        let commit = snapshot.commit();
+        let commit = snapshot.record();
         Self {
             id: snapshot.id().to_string(),
             time: commit.time.to_string(),

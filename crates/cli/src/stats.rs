@@ -79,7 +79,7 @@ impl CountsRow {
 
 impl MapRow {
     fn of(map: MapStats) -> Self {
-        let MapStats { entries, nodes, depth, stored } = map;
+        let MapStats { entries, nodes, depth, stored, .. } = map;
         Self { entries, nodes, depth, stored, stored_per_entry: map.stored_per_entry() }
     }
 

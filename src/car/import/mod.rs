@@ -48,6 +48,7 @@ impl ImportTarget {
 
 /// A version that was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Imported {
     /// The version, under the id that it had where it was exported.
     pub id: SnapshotId,

@@ -57,7 +57,7 @@ async fn limits_are_kept() {
         assert_eq!(import(&file, limits).await.unwrap_err().kind(), ErrorKind::Unsupported);
     }
     // The root last: everything has to be held until then.
-    let root = crate::carfile::section_len(&snapshot.id().cid(), snapshot.commit().canonical().len() as u64);
+    let root = crate::carfile::section_len(&snapshot.id().cid(), snapshot.record().canonical().len() as u64);
     let head = crate::carfile::header_len(&[snapshot.id().cid()]).unwrap();
     let (head, root) = (usize::try_from(head).unwrap(), usize::try_from(root).unwrap());
     let turned = [&file[..head], &file[head + root..], &file[head..head + root]].concat();

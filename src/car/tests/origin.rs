@@ -47,7 +47,7 @@ async fn car(snapshot: &Snapshot) -> Vec<u8> {
 
 /// The file of `snapshot` with another commit at its root.
 async fn forged(snapshot: &Snapshot, change: impl FnOnce(&mut Commit)) -> (SnapshotId, Vec<u8>) {
-    let mut commit = snapshot.commit().clone();
+    let mut commit = snapshot.record().clone();
     change(&mut commit);
     let id = commit.id(HashAlgorithm::Sha2_256);
     let mut blocks = blocks_of(&car(snapshot).await).await;
@@ -104,7 +104,7 @@ async fn goes_on(target: &Repository, id: SnapshotId) {
     let mut session = target.write("x").await.unwrap();
     session.set(&Key::new("more").unwrap(), b"x".to_vec()).await.unwrap();
     let child = session.commit("on top").await.unwrap();
-    assert_eq!(child.commit().parents, [id]);
+    assert_eq!(child.record().parents, [id]);
     assert_eq!(target.verify(VerifyScope::Everything).await.unwrap().findings, []);
 }
 
@@ -112,8 +112,8 @@ async fn goes_on(target: &Repository, id: SnapshotId) {
 async fn claims_that_contradict_each_other_are_refused_everywhere() {
     let line = line().await;
     let last = &line[3];
-    let empty_map = line[0].repository().read("main~4").await.unwrap().commit().history;
-    let is_file = last.commit().files;
+    let empty_map = line[0].repository().read("main~4").await.unwrap().record().history;
+    let is_file = last.record().files;
     let cases: [(&str, Forgery); 8] = [
         ("a part of another of its maps", Box::new(|commit| commit.history = commit.manifest)),
         ("a part of another of its maps", Box::new(move |commit| commit.history = is_file)),
@@ -143,7 +143,7 @@ async fn claims_that_contradict_each_other_are_refused_everywhere() {
 async fn claims_that_a_parent_disproves_are_refused_where_it_is_and_kept_as_shallow_elsewhere() {
     let line = line().await;
     let last = &line[3];
-    let commits: Vec<Commit> = line.iter().map(|snapshot| snapshot.commit().clone()).collect();
+    let commits: Vec<Commit> = line.iter().map(|snapshot| snapshot.record().clone()).collect();
     let ids: Vec<SnapshotId> = line.iter().map(Snapshot::id).collect();
     let (before, behind, first) = (commits[2].clone(), ids[1], commits[0].clone());
     let nowhere = NodeId::of(HashAlgorithm::Sha2_256, b"no node");
@@ -250,7 +250,7 @@ async fn a_history_that_begins_with_the_parent_is_proved_by_the_parent() {
     let mut session = other.write("x").await.unwrap();
     session.set(&Key::new("other").unwrap(), b"x".to_vec()).await.unwrap();
     let child = session.commit("on top").await.unwrap();
-    assert_eq!(Behind::of(child.commit()).since, Some(line[3].commit().time));
+    assert_eq!(Behind::of(child.record()).since, Some(line[3].record().time));
     let source = line[3].repository();
     let back = source.import_car(car(&child).await.as_slice(), branch("x")).await.unwrap();
     assert!(!back.is_shallow);

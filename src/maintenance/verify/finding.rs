@@ -50,6 +50,7 @@ impl FindingKind {
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// What sort of thing.
     pub kind: FindingKind,

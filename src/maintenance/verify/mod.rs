@@ -54,6 +54,7 @@ pub enum VerifyScope {
 
 /// What a verification saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verified {
     /// What is wrong, in no particular order; at most 10,000. None: everything reached is as it should be.
     pub findings: Vec<Finding>,

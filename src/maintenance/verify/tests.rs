@@ -42,7 +42,7 @@ async fn forged(base: &Snapshot, change: impl AsyncFnOnce(&mut Commit, &mut Uplo
     let repository = base.repository();
     let objects = repository.objects();
     let mut uploads = Uploads::new(objects);
-    let mut commit = base.commit().clone();
+    let mut commit = base.record().clone();
     let behind = Line::of(base).extended(&mut uploads).await.unwrap();
     (commit.history, commit.since) = (behind.root, behind.since);
     commit.parents = vec![base.id()];
@@ -106,7 +106,7 @@ async fn files_that_are_miscounted_are_found() {
         let found = findings(&forged).await;
         assert_eq!(found.len(), 1, "{found:#?}");
         assert_eq!(found[0].kind, FindingKind::Miscounted);
-        assert!(found[0].object.starts_with("files/") && found[0].object.ends_with(&forged.commit().files.to_string()));
+        assert!(found[0].object.starts_with("files/") && found[0].object.ends_with(&forged.record().files.to_string()));
         assert!(found[0].keys.iter().all(|key| key.starts_with("v/")) && !found[0].keys.is_empty());
         assert_eq!(found[0].versions, [forged.id()]);
         import_refuses(&forged).await;
@@ -163,8 +163,8 @@ async fn a_history_that_is_not_the_line_is_found() {
             let edits = match case {
                 // A commit too many, one too few, and another summary.
                 0 => [(time(commit, 5_000_000), Some(stranger.clone()))],
-                1 => [(time(base.commit(), 0), None)],
-                _ => [(time(base.commit(), 0), Some(HistoryEntry { id: base.id(), summary: "other".to_owned() }))],
+                1 => [(time(base.record(), 0), None)],
+                _ => [(time(base.record(), 0), Some(HistoryEntry { id: base.id(), summary: "other".to_owned() }))],
             };
             let map = Map::<HistoryEntry, _>::new(objects, commit.history);
             commit.history = map.edit(&edits, objects.shape(), uploads).await.unwrap().root;
@@ -173,7 +173,7 @@ async fn a_history_that_is_not_the_line_is_found() {
         let found = findings(&forged).await;
         let history: Vec<_> = found.iter().filter(|f| f.kind == FindingKind::History).collect();
         assert_eq!(history.len(), 1, "case {case}: {found:#?}");
-        assert!(history[0].object.ends_with(&forged.commit().history.to_string()));
+        assert!(history[0].object.ends_with(&forged.record().history.to_string()));
         assert_eq!(history[0].versions, [forged.id()]);
         // Only the stranger is also missing itself.
         let others: Vec<_> = found.iter().filter(|f| f.kind != FindingKind::History).collect();
