@@ -4,20 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::distinct::Name;
 use crate::chunk::ChunkStore;
 use crate::error::{Error, Result};
-use crate::format::{Child, Commit, Entry, Node, VirtualFile};
+use crate::format::{Commit, Entry, Node, VirtualFile};
 use crate::id::{ChunkForm, ChunkId, Cid, NodeId, SnapshotId};
-use crate::map::NodeSource;
+use crate::map;
 use crate::objects::{CachedValue, Objects};
 use crate::unixfs::{Step, Tree};
-
-/// How many leaves of a map are loaded ahead.
-const AHEAD: usize = 16;
 
 /// A block that the walk met, not yet read if it is payload.
 #[derive(Debug, Clone)]
@@ -143,61 +138,18 @@ impl Cursor {
     }
 }
 
-/// What a parent says of a node: nothing of a root.
-type Announced = Option<(u8, Child)>;
-type Loaded<V> = Result<(NodeId, Announced, Arc<Node<V>>)>;
-
-/// The nodes of one map, parents before children, leaves loaded ahead.
-struct Nodes<V: CachedValue> {
-    objects: Objects,
-    /// Nodes to visit after those ahead, the next last.
-    stack: Vec<(NodeId, Announced)>,
-    /// Leaves of one branch, being loaded or waiting for that.
-    leaves: VecDeque<(NodeId, Announced)>,
-    ahead: FuturesOrdered<BoxFuture<'static, Loaded<V>>>,
-}
+/// The nodes of one map, parents before children, loaded ahead.
+struct Nodes<V: CachedValue>(map::Walk<'static, V, Objects>);
 
 impl<V: CachedValue> Nodes<V> {
     fn new(objects: &Objects, root: NodeId) -> Self {
-        Self { objects: objects.clone(), stack: vec![(root, None)], leaves: VecDeque::new(), ahead: FuturesOrdered::new() }
+        Self(map::Walk::shared(Arc::new(objects.clone()), root).eager())
     }
 
     async fn next(&mut self) -> Result<Option<(NodeId, Arc<Node<V>>)>> {
-        self.pump();
-        let (id, announced, node) = if let Some(loaded) = self.ahead.next().await {
-            loaded?
-        } else {
-            let Some((id, announced)) = self.stack.pop() else { return Ok(None) };
-            load(self.objects.clone(), id, announced).await?
-        };
-        // A node that hashes right may still be nonsense: without this, one could lead around for ever.
-        if let Some((level, child)) = announced
-            && (node.level() != level || node.last_key() != Some(&child.last))
-        {
-            return Err(Error::corrupt(format!("{} node {id} is not the one that its parent announces", V::KIND)));
-        }
-        if let Node::Branch(branch) = &*node {
-            let level =
-                branch.level.checked_sub(1).ok_or_else(|| Error::corrupt(format!("{} node {id} is a branch of level 0", V::KIND)))?;
-            let children = branch.children.iter().map(|child| (child.id, Some((level, child.clone()))));
-            if level == 0 {
-                self.leaves.extend(children);
-            } else {
-                self.stack.extend(children.rev());
-            }
-        }
-        Ok(Some((id, node)))
-    }
-
-    fn pump(&mut self) {
-        while self.ahead.len() < AHEAD {
-            let Some((id, announced)) = self.leaves.pop_front() else { return };
-            self.ahead.push_back(Box::pin(load(self.objects.clone(), id, announced)));
+        match self.0.next().await {
+            Some(visit) => visit.node.map(|node| Some((visit.id, node))),
+            None => Ok(None),
         }
     }
-}
-
-async fn load<V: CachedValue>(objects: Objects, id: NodeId, announced: Announced) -> Loaded<V> {
-    let node = NodeSource::<V>::load(&objects, id).await?;
-    Ok((id, announced, node))
 }

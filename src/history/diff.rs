@@ -3,9 +3,11 @@
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, Result};
-use crate::format::{Container, Entry, FileKey, Value, VirtualFile};
+use crate::format::{Commit, Container, Entry, FileKey, VirtualFile};
+use crate::id::NodeId;
 use crate::key::{Key, Prefix};
-use crate::map::{self, Map, NodeSource, Span};
+use crate::map::{self, Diff, Span};
+use crate::objects::CachedValue;
 use crate::snapshot::Snapshot;
 use crate::virtuals::Validator;
 
@@ -47,7 +49,7 @@ impl Snapshot {
     ///
     /// Below a `prefix` other than [`Prefix::all`] only keys are compared. Costs as many reads as there are nodes that only one
     /// side has. The snapshots may come from two repositories: `Unsupported` when those do not have the same hash.
-    pub fn diff<'a>(&'a self, newer: &'a Self, prefix: &Prefix) -> impl Stream<Item = Result<Change>> + Send + use<'a> {
+    pub fn diff(&self, newer: &Self, prefix: &Prefix) -> impl Stream<Item = Result<Change>> + Send + use<> {
         let (hash, other) = (self.repository().hash(), newer.repository().hash());
         let judged = if hash == other {
             Ok(())
@@ -56,7 +58,7 @@ impl Snapshot {
         };
         let whole = *prefix == Prefix::all();
         let containers = if whole { containers(&self.record().containers, &newer.record().containers) } else { Vec::new() };
-        let files = stream::iter(whole.then(|| changes(self.file_map(), newer.file_map(), Span::all()))).flatten();
+        let files = stream::iter(whole.then(|| changes(self, newer, |of| of.files, Span::all()))).flatten();
         let files = files.try_filter_map(|change| async move {
             Ok(match (change.old, change.new) {
                 (Some(old), Some(new)) if is_other_state(&old, &new) => {
@@ -66,7 +68,7 @@ impl Snapshot {
                 _ => None,
             })
         });
-        let keys = changes(self.manifest(), newer.manifest(), Span::prefix(prefix));
+        let keys = changes(self, newer, |of| of.manifest, Span::prefix(prefix));
         let keys = keys.and_then(|map::Change { key, old, new }| async move { Ok(Change::Key { key: Key::new(key.as_str())?, old, new }) });
         let all = stream::iter(containers.into_iter().map(Ok)).chain(files).chain(keys);
         stream::once(async move { judged.map(|()| all) }).try_flatten()
@@ -74,17 +76,20 @@ impl Snapshot {
 }
 
 /// The changes from one map to another; nothing is read before the first is asked for.
-fn changes<'a, V, S>(old: Map<'a, V, S>, new: Map<'a, V, S>, span: Span) -> impl Stream<Item = Result<map::Change<V>>> + Send + 'a
-where
-    V: Value,
-    S: NodeSource<V>,
-{
+fn changes<V: CachedValue>(
+    old: &Snapshot,
+    new: &Snapshot,
+    root: fn(&Commit) -> NodeId,
+    span: Span,
+) -> impl Stream<Item = Result<map::Change<V>>> + Send + use<V> {
+    let side = |snapshot: &Snapshot| (snapshot.nodes(), root(snapshot.record()));
+    let sides = (side(old), side(new), span);
     stream::try_unfold(None, move |open| {
-        let span = span.clone();
+        let (old, new, span) = sides.clone();
         async move {
             let mut diff = match open {
                 Some(diff) => diff,
-                None => old.diff_in(&new, span).await?,
+                None => Diff::shared(old, new, span).await?,
             };
             Ok(diff.next().await?.map(|change| (change, Some(diff))))
         }

@@ -1,5 +1,7 @@
 //! What became of one key: the commits that changed it, latest first.
 
+use std::sync::Arc;
+
 use futures::{Stream, StreamExt, stream};
 
 use super::diff::is_other_state;
@@ -104,8 +106,12 @@ impl Snapshot {
     /// Costs one snapshot for each commit, and of its manifest what it does not share with its neighbours on the way to the
     /// key; nothing is read before it is asked for. Ends with an error of kind `NotFound` where a shallow repository does not
     /// know what came before. Empty when the key has never existed.
-    pub fn key_history<'a>(&'a self, key: &'a Key) -> impl Stream<Item = Result<KeyVersion>> + Send + use<'a> {
-        let states = self.log().map(move |at| async move { State::read(self, at?, key).await });
+    pub fn key_history(&self, key: &Key) -> impl Stream<Item = Result<KeyVersion>> + Send + use<> {
+        let of = Arc::new((self.clone(), key.clone()));
+        let states = self.log().map(move |at| {
+            let of = of.clone();
+            async move { State::read(&of.0, at?, &of.1).await }
+        });
         let states = states.buffered(AHEAD).map(Some).chain(stream::iter([None]));
         let versions = states.scan(None, |newer: &mut Option<State>, older| {
             let told = match (newer.take(), older) {

@@ -5,8 +5,9 @@ use futures::stream;
 
 use super::ancestry::{Line, parse_history_key};
 use crate::error::{Error, Result};
+use crate::format::HistoryEntry;
 use crate::id::SnapshotId;
-use crate::map::Span;
+use crate::map::{Scan, Span};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
@@ -26,23 +27,23 @@ impl Snapshot {
     /// This commit and its ancestors on the first-parent line, latest first.
     ///
     /// Ends with an error of kind `NotFound` where a shallow repository does not know what came before.
-    pub fn log(&self) -> impl Stream<Item = Result<LogEntry>> + '_ {
-        let line = Line { objects: self.repository().objects(), id: self.id(), commit: self.record() };
-        let this = LogEntry { id: line.id, time: line.commit.time, summary: line.commit.summary().to_owned() };
+    /// The stream keeps what it needs.
+    pub fn log(&self) -> impl Stream<Item = Result<LogEntry>> + Send + use<> {
+        let this = LogEntry { id: self.id(), time: self.record().time, summary: self.record().summary().to_owned() };
         let first = stream::iter([Ok(this)]);
-        let rest = stream::try_unfold((line, None), |(line, scan)| async move {
-            let mut scan = if let Some(scan) = scan {
+        let rest = stream::try_unfold((self.clone(), None), |(snapshot, scan)| async move {
+            let mut scan: Scan<'_, HistoryEntry, _> = if let Some(scan) = scan {
                 scan
             } else {
-                line.require_history().await?;
-                line.history().scan_back(Span::all())
+                Line::of(&snapshot).require_history().await?;
+                Scan::shared_back(snapshot.nodes(), snapshot.record().history, Span::all())
             };
             match scan.next().await? {
                 Some((key, entry)) => {
                     let entry = LogEntry { id: entry.id, time: parse_history_key(&key)?, summary: entry.summary };
-                    Ok::<_, Error>(Some((entry, (line, Some(scan)))))
+                    Ok::<_, Error>(Some((entry, (snapshot, Some(scan)))))
                 }
-                None => line.require_known(Timestamp::MIN).map(|()| None),
+                None => Line::of(&snapshot).require_known(Timestamp::MIN).map(|()| None),
             }
         });
         futures::StreamExt::chain(first, rest)

@@ -4,7 +4,7 @@
 //! at every boundary, so if every node ends where it must, the whole is what building it anew would give.
 
 use super::boundary::Cutter;
-use super::load::{self, Due};
+use super::load::{self, Due, NodeHandle};
 use super::page::{Row, Totals};
 use super::span::Span;
 use super::walk::Walk;
@@ -33,7 +33,7 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
     /// Loads every node and checks it, 16 at a time. What lies below a node that cannot be loaded is not reached. An
     /// error that is neither `Corrupt` nor `NotFound` ends the check.
     pub(crate) async fn check(&self, shape: Shape) -> Result<Checked> {
-        let mut walk = Walk::<V, S>::new(self.source, self.root, Span::all(), false).eager();
+        let mut walk = Walk::<V, S>::new(NodeHandle::Borrowed(self.source), self.root, Span::all(), false).eager();
         let mut checked = Checked::default();
         while let Some(visit) = walk.next().await {
             checked.nodes += 1;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, future};
 
-use super::load::{CONCURRENT, Due};
+use super::load::{self, CONCURRENT, Due, NodeHandle};
 use super::{Map, NodeSource, Span};
 use crate::error::Result;
 use crate::format::{Child, Node, Value};
@@ -28,6 +28,17 @@ pub(crate) struct Change<V> {
     pub new: Option<V>,
 }
 
+impl<V: Value> Diff<'static, V> {
+    /// The changes inside `span` that lead from the map `old` to the map `new`, each with its source, which the diff keeps.
+    pub(crate) async fn shared<S>(old: (Arc<S>, NodeId), new: (Arc<S>, NodeId), span: Span) -> Result<Self>
+    where
+        S: NodeSource<V> + 'static,
+    {
+        let held = |(source, id)| (NodeHandle::Shared(source), id);
+        Diff::of(held(old), held(new), span).await
+    }
+}
+
 impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
     /// The changes that lead from this map to `newer`, which may lie in another source.
     ///
@@ -39,11 +50,20 @@ impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
 
     /// The changes inside `span`; what lies outside of it is not loaded.
     pub(crate) async fn diff_in<T: NodeSource<V>>(&self, newer: &Map<'a, V, T>, span: Span) -> Result<Diff<'a, V>> {
-        if self.root == newer.root {
+        Diff::of((NodeHandle::Borrowed(self.source), self.root), (NodeHandle::Borrowed(newer.source), newer.root), span).await
+    }
+}
+
+impl<'a, V: Value> Diff<'a, V> {
+    async fn of<S, T>(old: (NodeHandle<'a, S>, NodeId), new: (NodeHandle<'a, T>, NodeId), span: Span) -> Result<Self>
+    where
+        S: NodeSource<V>,
+        T: NodeSource<V>,
+    {
+        if old.1 == new.1 {
             return Ok(Diff { old: Side::none(), new: Side::none(), span });
         }
-        let (old, new) = future::try_join(self.load_root(), newer.load_root()).await?;
-        let (mut old, mut new) = (Front::of(self.source, self.root, old), Front::of(newer.source, newer.root, new));
+        let (mut old, mut new) = future::try_join(Front::open_root(old), Front::open_root(new)).await?;
         while old.level > new.level {
             old.open(&span).await?;
         }
@@ -106,7 +126,7 @@ impl<V: Value> Diff<'_, V> {
 
 /// The nodes of one level of one map that the other map may lack.
 struct Front<'a, V, S> {
-    source: &'a S,
+    source: NodeHandle<'a, S>,
     level: u8,
     spots: Vec<Spot<V>>,
 }
@@ -128,16 +148,17 @@ impl<V: Value> Spot<V> {
 }
 
 impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
-    fn of(source: &'a S, id: NodeId, root: Arc<Node<V>>) -> Self {
+    async fn open_root((source, id): (NodeHandle<'a, S>, NodeId)) -> Result<Self> {
+        let root = load::root(&*source, id).await?;
         let level = root.level();
         let last = root.last_key().cloned().unwrap_or_else(|| MapKey::new(""));
         let due = Due { child: Child { last, id, entries: 0, bytes: 0 }, level, low: None };
-        Self { source, level, spots: vec![Spot { due, node: Some(root) }] }
+        Ok(Self { source, level, spots: vec![Spot { due, node: Some(root) }] })
     }
 
     /// Replaces the nodes by those of their children that may hold keys of `span`.
     async fn open(&mut self, span: &Span) -> Result<()> {
-        let source = self.source;
+        let source = &*self.source;
         let loads = std::mem::take(&mut self.spots).into_iter().map(|spot| spot.load(source));
         let mut loads = stream::iter(loads).buffered(CONCURRENT);
         while let Some(loaded) = loads.next().await {
@@ -154,7 +175,10 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
 
     fn into_side(self) -> Side<'a, V> {
         let source = self.source;
-        let loads = self.spots.into_iter().map(move |spot| async move { Ok(spot.load(source).await?.1) });
+        let loads = self.spots.into_iter().map(move |spot| {
+            let source = source.clone();
+            async move { Ok(spot.load(&*source).await?.1) }
+        });
         Side { leaves: stream::iter(loads).buffered(CONCURRENT).boxed(), leaf: None, at: 0 }
     }
 }

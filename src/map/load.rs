@@ -3,7 +3,7 @@
 //! A source checks a node against its id. That it fits where a parent points to it is checked here, so that a node
 //! that is whole but nonsensical gives `Corrupt` and never an endless walk.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -20,6 +20,34 @@ pub(super) const CONCURRENT: usize = 16;
 
 /// The highest level that a map of fewer than 2^64 entries can have.
 const MAX_LEVEL: u8 = 64;
+
+/// A source that is borrowed, or shared, so that what reads from it can outlive the place where it began.
+#[derive(Debug)]
+pub(crate) enum NodeHandle<'a, S> {
+    /// Lives longer than the reader.
+    Borrowed(&'a S),
+    /// Kept by the reader.
+    Shared(Arc<S>),
+}
+
+impl<S> Clone for NodeHandle<'_, S> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Borrowed(source) => Self::Borrowed(source),
+            Self::Shared(source) => Self::Shared(Arc::clone(source)),
+        }
+    }
+}
+
+impl<S> Deref for NodeHandle<'_, S> {
+    type Target = S;
+    fn deref(&self) -> &S {
+        match self {
+            Self::Borrowed(source) => source,
+            Self::Shared(source) => source,
+        }
+    }
+}
 
 /// A node that a parent announces.
 #[derive(Debug, Clone)]

@@ -37,6 +37,7 @@ pub(crate) use edit::{Edit, Edits};
 pub(crate) use page::Totals;
 pub(crate) use scan::Scan;
 pub(crate) use span::Span;
+pub(crate) use walk::Walk;
 
 /// The constants of the cut rule. Those of format v1 are stored nowhere and tuned by nobody; tests inject others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,12 +105,6 @@ impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
     /// The map with this root; nothing is loaded yet.
     pub(crate) const fn new(source: &'a S, root: NodeId) -> Self {
         Self { source, root, value: PhantomData }
-    }
-
-    /// The root.
-    #[expect(dead_code, reason = "comparing versions will ask for it")]
-    pub(crate) const fn root(&self) -> NodeId {
-        self.root
     }
 
     /// How many entries the map holds and the sum of their sizes. Loads the root only.

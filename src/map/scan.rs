@@ -5,23 +5,25 @@ use std::sync::Arc;
 
 use futures::{Stream, stream};
 
+use super::load::NodeHandle;
 use super::span::{Edge, Span};
 use super::walk::Walk;
 use super::{Map, NodeSource};
 use crate::error::Result;
 use crate::format::{Leaf, Node, Value};
+use crate::id::NodeId;
 use crate::key::{MapKey, Prefix};
 
 impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
     /// The entries of `span` in order. Nothing is loaded before the first is asked for; from then on leaves are loaded
     /// ahead, the more the further the scan gets, at most 16.
     pub(crate) fn scan(&self, span: Span) -> Scan<'a, V, S> {
-        Scan::new(Walk::new(self.source, self.root, span, false), false)
+        Scan::new(Walk::new(NodeHandle::Borrowed(self.source), self.root, span, false), false)
     }
 
     /// The entries of `span` from the last to the first, loaded ahead as by [`scan`](Self::scan).
     pub(crate) fn scan_back(&self, span: Span) -> Scan<'a, V, S> {
-        Scan::new(Walk::new(self.source, self.root, span, true), true)
+        Scan::new(Walk::new(NodeHandle::Borrowed(self.source), self.root, span, true), true)
     }
 }
 
@@ -32,6 +34,18 @@ pub(crate) struct Scan<'a, V: Value, S> {
     /// The leaf being read, and which of its entries are left.
     leaf: Option<Arc<Node<V>>>,
     left: Range<usize>,
+}
+
+impl<V: Value, S: NodeSource<V> + 'static> Scan<'static, V, S> {
+    /// The entries of `span` of the map with this root, from a source that the scan keeps; otherwise as [`Map::scan`].
+    pub(crate) fn shared(source: Arc<S>, root: NodeId, span: Span) -> Self {
+        Self::new(Walk::new(NodeHandle::Shared(source), root, span, false), false)
+    }
+
+    /// As [`shared`](Self::shared), from the last entry to the first.
+    pub(crate) fn shared_back(source: Arc<S>, root: NodeId, span: Span) -> Self {
+        Self::new(Walk::new(NodeHandle::Shared(source), root, span, true), true)
+    }
 }
 
 impl<'a, V: Value, S: NodeSource<V>> Scan<'a, V, S> {

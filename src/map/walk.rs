@@ -13,7 +13,7 @@ use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 
 use super::NodeSource;
-use super::load::{self, CONCURRENT, Due};
+use super::load::{self, CONCURRENT, Due, NodeHandle};
 use super::span::{Edge, Span};
 use crate::error::Result;
 use crate::format::{Node, Value};
@@ -21,20 +21,20 @@ use crate::id::NodeId;
 use crate::key::MapKey;
 
 /// A node as the walk meets it.
-pub(super) struct Visit<V> {
+pub(crate) struct Visit<V> {
     /// Its id.
-    pub(super) id: NodeId,
+    pub(crate) id: NodeId,
     /// What its parent says of it; `None` for the root.
     pub(super) due: Option<Due>,
     /// Whether it is the last of its level.
     pub(super) is_last: bool,
     /// The node, which is what its parent says by level, first and last key; or why it could not be loaded.
-    pub(super) node: Result<Arc<Node<V>>>,
+    pub(crate) node: Result<Arc<Node<V>>>,
 }
 
-/// Visits the nodes that may hold keys of a span.
-pub(super) struct Walk<'a, V: Value, S> {
-    source: &'a S,
+/// Visits the nodes that may hold keys of a span, a node as often as it is linked.
+pub(crate) struct Walk<'a, V: Value, S> {
+    source: NodeHandle<'a, S>,
     span: Span,
     is_backward: bool,
     /// How many nodes of the queue are loaded ahead.
@@ -68,10 +68,17 @@ struct Spot {
     is_last: bool,
 }
 
+impl<V: Value, S: NodeSource<V> + 'static> Walk<'static, V, S> {
+    /// Visits every node of a map in a source that the walk keeps.
+    pub(crate) fn shared(source: Arc<S>, root: NodeId) -> Self {
+        Self::new(NodeHandle::Shared(source), root, Span::all(), false)
+    }
+}
+
 impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
     /// Begins at the root. The number of loads ahead grows from one as leaves are taken, so that a short walk loads
     /// little; [`eager`](Self::eager) lifts that.
-    pub(super) fn new(source: &'a S, root: NodeId, span: Span, is_backward: bool) -> Self {
+    pub(super) fn new(source: NodeHandle<'a, S>, root: NodeId, span: Span, is_backward: bool) -> Self {
         let mut walk =
             Self { source, span, is_backward, window: 1, queue: VecDeque::new(), flights: FuturesUnordered::new(), next_ticket: 0 };
         let slot = walk.launch(Spot { id: root, due: None, is_last: true });
@@ -80,7 +87,7 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
     }
 
     /// Loads as many nodes ahead as are allowed from the start.
-    pub(super) fn eager(mut self) -> Self {
+    pub(crate) fn eager(mut self) -> Self {
         self.window = CONCURRENT;
         self
     }
@@ -91,7 +98,7 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
     }
 
     /// The next node.
-    pub(super) async fn next(&mut self) -> Option<Visit<V>> {
+    pub(crate) async fn next(&mut self) -> Option<Visit<V>> {
         loop {
             self.pump();
             match self.queue.pop_front()? {
@@ -167,7 +174,7 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
     }
 
     fn launch(&mut self, spot: Spot) -> Slot<V> {
-        let (ticket, source, id) = (self.next_ticket, self.source, spot.id);
+        let (ticket, source, id) = (self.next_ticket, self.source.clone(), spot.id);
         self.next_ticket += 1;
         let (abort, registration) = AbortHandle::new_pair();
         let load = async move { (ticket, source.load(id).await) };

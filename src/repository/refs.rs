@@ -50,6 +50,22 @@ impl<T: Into<String>> From<T> for TagOptions {
     }
 }
 
+impl TagOptions {
+    /// Names the author.
+    #[must_use]
+    pub fn author(mut self, author: impl Into<String>) -> Self {
+        self.author = Some(author.into());
+        self
+    }
+
+    /// Adds a field.
+    #[must_use]
+    pub fn meta(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.meta.insert(name.into(), value.into());
+        self
+    }
+}
+
 impl Repository {
     /// The branches that exist, by name. A branch that cannot be read is listed with [`RefInfo::damage`].
     pub async fn branches(&self) -> Result<Vec<RefInfo>> {

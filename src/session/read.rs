@@ -1,16 +1,18 @@
 //! Reading what a session would commit: values and keys of its base, under its own changes.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::WriteSession;
-use super::staged::Lookup;
-use crate::error::{Error, Result};
+use super::staged::{Lookup, StagedEdits};
+use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{Key, MapKey, Prefix};
-use crate::map::Span;
-use crate::snapshot::{PartReader, ReadPlan};
+use crate::map::{Scan, Span};
+use crate::objects::Objects;
+use crate::snapshot::{Asked, Child, PartReader, ReadPlan};
 
 impl WriteSession {
     /// What is stored under `key` as a commit would leave it, without reading it.
@@ -22,51 +24,8 @@ impl WriteSession {
         }
     }
 
-    /// The value of `key` as a commit would leave it.
-    pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
-        let Some(entry) = self.entry(key).await? else { return Ok(None) };
-        match &entry {
-            Entry::Virtual { file, offset, length } => {
-                // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
-                let record = self.record_of(file).await?;
-                let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
-                let virtuals = self.base.repository().virtuals();
-                virtuals.read(&self.containers(), file, &record, *offset..*offset + *length, key.as_str()).await.map(Some)
-            }
-            Entry::Inline(_) => self.base.value_of(key, &entry, None).await.map(Some),
-            Entry::Chunk { .. } => {
-                // The upload may still be under way.
-                self.uploads.finish().await?;
-                self.base.value_of(key, &entry, None).await.map(Some)
-            }
-        }
-    }
-
-    /// Every key below `prefix` as a commit would leave it, in the order of the maps.
-    pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(Key, Entry)>> {
-        let mut found = Vec::new();
-        let mut keep = |key: &MapKey, entry| Key::new(key.as_str()).map(|key| found.push((key, entry)));
-        let mut staged = self.staged.edits(Some(prefix))?;
-        let mut edit = staged.next()?;
-        let mut below = self.base.manifest().scan(Span::prefix(prefix));
-        while let Some((key, entry)) = below.next().await? {
-            while let Some((earlier, new)) = edit.take_if(|(staged, _)| *staged < key) {
-                new.map_or(Ok(()), |new| keep(&earlier, new))?;
-                edit = staged.next()?;
-            }
-            if edit.as_ref().is_none_or(|(staged, _)| *staged != key) && self.staged.covering(key.as_str()).is_none() {
-                keep(&key, entry)?;
-            }
-        }
-        while let Some((key, new)) = edit {
-            new.map_or(Ok(()), |new| keep(&key, new))?;
-            edit = staged.next()?;
-        }
-        Ok(found)
-    }
-
-    /// The value of each of `keys` as a commit would leave it, in their order, as by [`Snapshot::get_many`].
-    pub async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+    /// What is stored under each of `keys` as a commit would leave it, in their order.
+    pub async fn entries(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
         let (mut entries, mut untouched) = (Vec::with_capacity(keys.len()), Vec::new());
         for key in keys {
             entries.push(match self.staged.lookup(key.as_map_key())? {
@@ -79,15 +38,47 @@ impl WriteSession {
             });
         }
         let mut below = self.base.entries(&untouched).await?.into_iter();
-        let entries: Vec<_> = entries.into_iter().map(|staged| staged.unwrap_or_else(|| below.next().flatten())).collect();
-        if entries.iter().any(|entry| matches!(entry, Some(Entry::Chunk { .. }))) {
+        Ok(entries.into_iter().map(|staged| staged.unwrap_or_else(|| below.next().flatten())).collect())
+    }
+
+    /// The value of `key` as a commit would leave it; `None` when there is none.
+    pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
+        let entry = self.entry(key).await?;
+        self.read_one(key, entry, None).await
+    }
+
+    /// The bytes `range` of the value of `key` as a commit would leave it; `Invalid` when they lie past its end.
+    pub async fn get_range(&mut self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
+        let entry = self.entry(key).await?;
+        self.read_one(key, entry, Some(range)).await
+    }
+
+    /// The value of each of `keys` as a commit would leave it, in their order, as by [`Snapshot::get_many`].
+    pub async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let entries = self.entries(keys).await?;
+        self.read_parts(keys.iter().zip(entries).map(|(key, entry)| (key, entry, None)).collect()).await
+    }
+
+    /// The bytes of each part as a commit would leave them, as by [`Snapshot::get_ranges`].
+    pub async fn get_ranges(&mut self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        let keys: Vec<_> = parts.iter().map(|(key, _)| key.clone()).collect();
+        let entries = self.entries(&keys).await?;
+        self.read_parts(parts.iter().zip(entries).map(|((key, range), entry)| (key, entry, Some(range.clone()))).collect()).await
+    }
+
+    async fn read_one(&mut self, key: &Key, entry: Option<Entry>, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+        Ok(self.read_parts(vec![(key, entry, range)]).await?.pop().flatten())
+    }
+
+    async fn read_parts(&mut self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
+        if parts.iter().any(|(_, entry, _)| matches!(entry, Some(Entry::Chunk { .. }))) {
             // The upload may still be under way.
             self.uploads.finish().await?;
         }
-        let plan = ReadPlan::of(keys.iter().zip(entries).map(|(key, entry)| (key, entry, None)).collect())?;
+        let plan = ReadPlan::of(parts)?;
         let (mut known, mut unknown) = (HashMap::new(), Vec::new());
         for file in plan.files() {
-            // What is staged of the file counts for the entries of the base as well: a commit would leave them so.
+            // The staged state of a file holds for the entries of the base as well: a commit would leave them so.
             match self.staged.files().get(&file) {
                 Some(staged) => {
                     let record = staged.validator.clone().record(0, 0);
@@ -103,5 +94,86 @@ impl WriteSession {
         known.extend(self.base.records(unknown).await?);
         let containers = self.containers();
         PartReader { snapshot: &self.base, containers: &containers, records: known }.run(plan).await
+    }
+
+    /// Every key below `prefix` as a commit would leave it, in the order of the maps.
+    pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(Key, Entry)>> {
+        let mut merged = Merged::open(self, prefix).await?;
+        let mut found = Vec::new();
+        while let Some((key, entry)) = merged.next().await? {
+            found.push((Key::new(key.as_str())?, entry));
+        }
+        Ok(found)
+    }
+
+    /// The entries directly below `prefix` as a commit would leave them, as by [`Snapshot::children`].
+    pub async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
+        let mut merged = Merged::open(self, prefix).await?;
+        let mut found = Vec::new();
+        while let Some((key, entry)) = merged.next().await? {
+            let child = Child::of(prefix, &key, entry)?;
+            if let Child::Directory(directory) = &child {
+                merged.skip(directory).await?;
+            }
+            found.push(child);
+        }
+        Ok(found)
+    }
+}
+
+/// The entries of the base below a prefix, under the staged changes.
+struct Merged<'s> {
+    session: &'s WriteSession,
+    edits: StagedEdits<'s>,
+    edit: Option<(MapKey, Option<Entry>)>,
+    base: Scan<'s, Entry, Objects>,
+    below: Option<(MapKey, Entry)>,
+}
+
+impl<'s> Merged<'s> {
+    async fn open(session: &'s WriteSession, prefix: &'s Prefix) -> Result<Self> {
+        let mut edits = session.staged.edits(Some(prefix))?;
+        let edit = edits.next()?;
+        let mut base = session.base.manifest().scan(Span::prefix(prefix));
+        let below = base.next().await?;
+        Ok(Self { session, edits, edit, base, below })
+    }
+
+    /// Goes on behind everything below `directory`, of the base without reading it.
+    async fn skip(&mut self, directory: &Prefix) -> Result<()> {
+        while self.edit.as_ref().is_some_and(|(staged, _)| directory.contains(staged.as_str())) {
+            self.edit = self.edits.next()?;
+        }
+        if self.below.as_ref().is_some_and(|(below, _)| directory.contains(below.as_str())) {
+            self.base.skip(directory);
+            self.below = self.base.next().await?;
+        }
+        Ok(())
+    }
+
+    /// The next entry that a commit would leave.
+    async fn next(&mut self) -> Result<Option<(MapKey, Entry)>> {
+        loop {
+            let is_edit = match (&self.edit, &self.below) {
+                (Some((staged, _)), Some((below, _))) => staged <= below,
+                (edit, _) => edit.is_some(),
+            };
+            if !is_edit {
+                let Some((key, entry)) = self.below.take() else { return Ok(None) };
+                self.below = self.base.next().await?;
+                if self.session.staged.covering(key.as_str()).is_none() {
+                    return Ok(Some((key, entry)));
+                }
+                continue;
+            }
+            let Some((key, entry)) = self.edit.take() else { return Ok(None) };
+            self.edit = self.edits.next()?;
+            if self.below.as_ref().is_some_and(|(below, _)| *below == key) {
+                self.below = self.base.next().await?;
+            }
+            if let Some(entry) = entry {
+                return Ok(Some((key, entry)));
+            }
+        }
     }
 }

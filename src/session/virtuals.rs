@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{StagedFile, WhyUnpinned, WriteSession};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Container, Entry, FileKey, VirtualFile};
+use crate::format::{Container, Entry, FileKey};
 use crate::key::Key;
 use crate::time::Timestamp;
 use crate::virtuals::{Locator, Looked, Validator, VirtualLookup};
@@ -22,6 +22,29 @@ pub struct VirtualOptions {
     /// Replace what the branch knows of the file, although other references into it remain. Default: `false`, a
     /// validator that differs is `SourceChanged`.
     pub repin: bool,
+}
+
+impl VirtualOptions {
+    /// Says what state of the file the caller has looked up.
+    #[must_use]
+    pub fn validator(mut self, validator: Validator) -> Self {
+        self.validator = Some(validator);
+        self
+    }
+
+    /// Says when the caller scanned the file for byte ranges.
+    #[must_use]
+    pub fn scanned_at(mut self, time: Timestamp) -> Self {
+        self.scanned_at = Some(time);
+        self
+    }
+
+    /// Replaces what the branch knows of the file.
+    #[must_use]
+    pub fn repin(mut self) -> Self {
+        self.repin = true;
+        self
+    }
 }
 
 /// A file of which nothing is recorded that would show a change.
@@ -138,15 +161,6 @@ impl WriteSession {
         let containers = self.containers();
         let files = self.staged.files().iter().filter_map(|(file, known)| Some((file, known.unpinned?)));
         files.map(|(file, why)| Ok(UnpinnedFile { file: file.clone(), url: file.url(&containers)?, why })).collect()
-    }
-
-    /// What reads of a file are compared with: what is staged of it, unless that would recognise nothing and the base does.
-    pub(super) async fn record_of(&self, file: &FileKey) -> Result<Option<VirtualFile>> {
-        let staged = self.staged.files().get(file).map(|staged| staged.validator.clone().record(0, 0));
-        match staged {
-            Some(staged) if staged.is_pinned() => Ok(Some(staged)),
-            staged => Ok(self.base.file_map().find(file.as_map_key().as_str()).await?.or(staged)),
-        }
     }
 
     /// The containers as a commit would leave them.

@@ -14,7 +14,7 @@ use crate::id::SnapshotId;
 use crate::map::Map;
 use crate::objects::Objects;
 
-pub(crate) use many::{PartReader, ReadPlan};
+pub(crate) use many::{Asked, PartReader, ReadPlan};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub use read::{Child, Dependency};
 
@@ -44,6 +44,11 @@ impl Snapshot {
     /// The repository it was read from.
     pub fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// The nodes of its maps, for readers that outlive this handle.
+    pub(crate) fn nodes(&self) -> Arc<Objects> {
+        Arc::new(self.repository.objects().clone())
     }
 
     pub(crate) fn manifest(&self) -> Map<'_, Entry, Objects> {

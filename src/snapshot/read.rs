@@ -8,8 +8,8 @@ use futures::{Stream, TryStreamExt};
 use super::Snapshot;
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
-use crate::key::{Key, Prefix};
-use crate::map::Span;
+use crate::key::{Key, MapKey, Prefix};
+use crate::map::{Scan, Span};
 use crate::virtuals::FileCheck;
 
 /// An external file that a snapshot depends on.
@@ -65,20 +65,22 @@ impl Snapshot {
     }
 
     /// Everything below `prefix`, in the order of the maps: digit runs as numbers.
-    pub fn list(&self, prefix: &Prefix) -> impl Stream<Item = Result<(Key, Entry)>> + '_ {
-        let entries = self.manifest().scan(Span::prefix(prefix)).into_stream();
+    ///
+    /// The stream keeps what it needs, and reads nothing before the first entry is asked for. It ends after an error.
+    pub fn list(&self, prefix: &Prefix) -> impl Stream<Item = Result<(Key, Entry)>> + Send + use<> {
+        let entries = Scan::shared(self.nodes(), self.record().manifest, Span::prefix(prefix)).into_stream();
         entries.and_then(|(key, entry)| async move { Ok((Key::new(key.as_str())?, entry)) })
     }
 
     /// Every external file that this snapshot depends on, from the virtual-file manifest alone.
     ///
-    /// Costs as many reads as the files fill nodes, however many references there are.
-    pub fn dependencies(&self) -> impl Stream<Item = Result<Dependency>> + '_ {
-        let entries = self.file_map().scan(Span::all()).into_stream();
-        entries.and_then(move |(key, record)| async move {
-            let file = FileKey::from_map_key(&key)?;
-            let url = file.url(&self.record().containers)?;
-            Ok(Dependency { file, url, record })
+    /// Costs as many reads as the files fill nodes, however many references there are. The stream keeps what it needs.
+    pub fn dependencies(&self) -> impl Stream<Item = Result<Dependency>> + Send + use<> {
+        let entries = Scan::shared(self.nodes(), self.record().files, Span::all()).into_stream();
+        let snapshot = self.clone();
+        entries.and_then(move |(key, record)| {
+            let url = FileKey::from_map_key(&key).and_then(|file| Ok((file.url(&snapshot.record().containers)?, file)));
+            async move { url.map(|(url, file)| Dependency { file, url, record }) }
         })
     }
 
@@ -99,15 +101,11 @@ impl Snapshot {
         let mut scan = self.manifest().scan(Span::prefix(prefix));
         let mut found = Vec::new();
         while let Some((key, entry)) = scan.next().await? {
-            let rest = key.as_str().get(prefix.as_str().len()..).unwrap_or_default();
-            match rest.split_once('/') {
-                None => found.push(Child::Key(Key::new(key.as_str())?, entry)),
-                Some((name, _)) => {
-                    let directory = Prefix::new(&format!("{}{name}", prefix.as_str()))?;
-                    scan.skip(&directory);
-                    found.push(Child::Directory(directory));
-                }
+            let child = Child::of(prefix, &key, entry)?;
+            if let Child::Directory(directory) = &child {
+                scan.skip(directory);
             }
+            found.push(child);
         }
         Ok(found)
     }
@@ -137,4 +135,15 @@ pub enum Child {
     Key(Key, Entry),
     /// Something below which there are keys.
     Directory(Prefix),
+}
+
+impl Child {
+    /// What a key below `prefix` is, seen from there: the key itself, or the directory on the way to it.
+    pub(crate) fn of(prefix: &Prefix, key: &MapKey, entry: Entry) -> Result<Self> {
+        let rest = key.as_str().get(prefix.as_str().len()..).unwrap_or_default();
+        match rest.split_once('/') {
+            None => Ok(Self::Key(Key::new(key.as_str())?, entry)),
+            Some((name, _)) => Ok(Self::Directory(Prefix::new(&format!("{}{name}", prefix.as_str()))?)),
+        }
+    }
 }

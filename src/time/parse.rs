@@ -17,7 +17,7 @@ pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
     if trimmed == "now" {
         return Ok(now);
     }
-    match span(trimmed, now).filter(is_printable) {
+    match span(trimmed, now).filter(|time| is_printable(*time)) {
         Some(time) => Ok(time),
         None => absolute(text).ok_or_else(|| refused(text, "2025-03-01, 2025-03-01T12:00:00Z, now, 36h or \"2 days ago\"")),
     }
@@ -34,14 +34,14 @@ impl FromStr for Timestamp {
 }
 
 /// Whether a moment prints as RFC 3339.
-fn is_printable(time: &Timestamp) -> bool {
-    (Timestamp::MIN..=Timestamp::MAX).contains(time)
+fn is_printable(time: Timestamp) -> bool {
+    (Timestamp::MIN..=Timestamp::MAX).contains(&time)
 }
 
 /// Reads a moment that does not depend on the present.
 fn absolute(text: &str) -> Option<Timestamp> {
     let trimmed = text.trim();
-    rfc3339(trimmed).or_else(|| date(trimmed)).filter(is_printable)
+    rfc3339(trimmed).or_else(|| date(trimmed)).filter(|time| is_printable(*time))
 }
 
 /// The error about a text that is no time; `forms` are examples of what is.

@@ -19,6 +19,12 @@ const MAX_TEXT: usize = limits::TEMPLATE;
 const MAX_PAIRS: usize = 64;
 
 impl Container {
+    /// A container without defaults and options, which are fields. [`check`](Self::check) tells whether it is valid;
+    /// [`WriteSession::set_container`](crate::WriteSession::set_container) checks it too.
+    pub fn new(name: impl Into<String>, template: impl Into<String>) -> Self {
+        Self { name: name.into(), template: template.into(), defaults: BTreeMap::new(), options: BTreeMap::new() }
+    }
+
     /// Checks everything that a container must be before it is recorded; the error (`Invalid`) names it.
     ///
     /// Refused are names that are empty, longer than 256 bytes, with control characters or white space at an end; templates

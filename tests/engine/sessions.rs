@@ -199,3 +199,69 @@ async fn deleting_what_is_not_there_stages_nothing() {
     assert_eq!(mine.get(&key("d")).await.unwrap(), None);
     assert_ne!(tip.id(), merged.id());
 }
+
+/// Sessions could read whole values and list keys only; ranges and children had to wait for the commit.
+#[tokio::test]
+async fn a_session_reads_all_that_the_snapshot_of_its_commit_reads() {
+    let world = World::new().await;
+    let mut session = world.repository.write("main").await.unwrap();
+    for name in ["a/x", "a/gone/0", "a/gone/1", "a/kept/0", "a/kept/10", "a/kept/9", "b/0", "top"] {
+        session.set(&key(name), format!("base of {name}")).await.unwrap();
+    }
+    session.commit("base").await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+
+    let mut session = world.repository.write("main").await.unwrap();
+    session.delete_prefix(&Prefix::new("a/gone").unwrap());
+    session.delete(&key("a/kept/9")).await.unwrap();
+    session.set(&key("a/kept/10"), vec![7; 5000]).await.unwrap();
+    session.set(&key("a/new/deep/0"), "new").await.unwrap();
+    session.set(&key("a/kept/2"), "between").await.unwrap();
+    session.delete(&key("b/0")).await.unwrap();
+
+    let parts = [(key("a/kept/10"), 10..20), (key("a/kept/0"), 0..4), (key("a/gone/0"), 0..1), (key("a/kept/10"), 4990..5000)];
+    let keys: Vec<_> = parts.iter().map(|(key, _)| key.clone()).collect();
+    let prefixes = ["", "a", "a/kept", "a/gone", "a/new", "b"].map(|text| Prefix::new(text).unwrap());
+    let ranges = session.get_ranges(&parts).await.unwrap();
+    let one = session.get_range(&key("a/kept/10"), 0..3).await.unwrap();
+    let (entries, many) = (session.entries(&keys).await.unwrap(), session.get_many(&keys).await.unwrap());
+    let mut children = Vec::new();
+    for prefix in &prefixes {
+        children.push((session.children(prefix).await.unwrap(), session.list(prefix).await.unwrap()));
+    }
+    let past = session.get_range(&key("a/kept/10"), 0..5001).await.unwrap_err();
+    assert_eq!(past.kind(), ErrorKind::Invalid);
+
+    let snapshot = session.commit("changes").await.unwrap();
+    assert_eq!(ranges, snapshot.get_ranges(&parts).await.unwrap());
+    assert_eq!((one.as_deref(), ranges[0].as_deref()), (Some(&[7; 3][..]), Some(&[7; 10][..])));
+    assert_eq!(entries, snapshot.entries(&keys).await.unwrap());
+    assert_eq!(many, snapshot.get_many(&keys).await.unwrap());
+    for (prefix, (children, list)) in prefixes.iter().zip(children) {
+        assert_eq!(children, snapshot.children(prefix).await.unwrap(), "{prefix}");
+        assert_eq!(list, snapshot.list(prefix).try_collect::<Vec<_>>().await.unwrap(), "{prefix}");
+    }
+    assert_eq!(snapshot.children(&prefixes[1]).await.unwrap().len(), 3, "a/kept/, a/new/ and a/x");
+}
+
+/// Streams borrowed their snapshot, so none could be returned from a function or given to a task.
+#[tokio::test]
+async fn streams_outlive_the_snapshot_and_go_to_other_tasks() {
+    async fn kept<T>(stream: impl futures::Stream<Item = firnline::Result<T>> + Send + 'static) -> usize {
+        stream.try_fold(0, |n, _| async move { Ok(n + 1) }).await.unwrap()
+    }
+    let world = World::new().await;
+    let first = world.put("a/0", "1").await;
+    let second = world.put("a/1", "2").await;
+    let prefix = Prefix::new("a").unwrap();
+    let tasks = [
+        tokio::spawn(kept(second.list(&prefix))),
+        tokio::spawn(kept(second.dependencies())),
+        tokio::spawn(kept(second.log())),
+        tokio::spawn(kept(second.key_history(&key("a/1")))),
+        tokio::spawn(kept(first.diff(&second, &prefix))),
+    ];
+    drop((first, second));
+    let counts = futures::future::try_join_all(tasks).await.unwrap();
+    assert_eq!(counts, [2, 0, 3, 1, 1]);
+}
