@@ -1,12 +1,13 @@
 //! Names of branches and tags.
 
 use std::fmt;
-use std::str::FromStr;
+use std::str::FromStr as _;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::id::Cid;
+use crate::key::string_like;
 use crate::storage::RegisterName;
 
 /// The longest name of a ref, in bytes.
@@ -78,31 +79,7 @@ impl RefName {
     }
 }
 
-impl FromStr for RefName {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        Self::new(text)
-    }
-}
-
-impl AsRef<str> for RefName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for RefName {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        Self::new(&text)
-    }
-}
-
-impl From<RefName> for String {
-    fn from(name: RefName) -> Self {
-        name.0
-    }
-}
+string_like!(RefName, RefName::new);
 
 impl fmt::Display for RefName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
