@@ -51,8 +51,8 @@ fn bytes_that_are_not_utf8_make_a_path_too() {
 #[test]
 fn a_file_url_is_decoded_unless_only_its_literal_path_exists() {
     let base = tempfile::tempdir().unwrap();
-    let parsed = |name: &str| Place::parse(&format!("file://{}/{name}", base.path().display())).unwrap();
-    let directory = |name: &str| Place::Directory(base.path().join(name));
+    let parsed = |name: &str| StoragePlace::parse(&format!("file://{}/{name}", base.path().display())).unwrap();
+    let directory = |name: &str| StoragePlace::Directory(base.path().join(name));
     assert_eq!(parsed("my%20repo"), directory("my repo"), "neither exists yet");
     std::fs::create_dir(base.path().join("my%20repo")).unwrap();
     assert_eq!(parsed("my%20repo"), directory("my%20repo"));
