@@ -14,6 +14,7 @@ mod documented;
 mod locating;
 mod progress;
 mod reading;
+mod readme;
 mod refs;
 #[cfg(feature = "http")]
 mod remote;
