@@ -40,6 +40,18 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The kind of what the operating system refused: a missing permission, a full disk, a name that cannot be used; else
+    /// [`Unavailable`](Self::Unavailable). What does not exist depends on what was asked for, so the caller looks at that first.
+    pub fn of_system(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        match error.kind() {
+            Io::StorageFull | Io::QuotaExceeded => Self::StorageFull,
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::NoPermission,
+            Io::NotADirectory | Io::IsADirectory | Io::InvalidFilename => Self::Invalid,
+            _ => Self::Unavailable,
+        }
+    }
+
     /// The word in which messages and JSON name this kind.
     pub const fn word(self) -> &'static str {
         match self {

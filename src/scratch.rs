@@ -8,7 +8,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::blocking::drop_elsewhere;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Makes a file without a name in `directory`, so that it goes when the process goes. `Unavailable` names the directory.
 #[expect(clippy::disallowed_methods, reason = "the name of a scratch file is gone at once and decides nothing")]
@@ -25,7 +25,11 @@ pub(crate) fn file(directory: &Path) -> Result<File> {
 /// What went wrong in `directory`, and what to do about it.
 pub(crate) fn failed(directory: &Path, e: std::io::Error) -> Error {
     let place = directory.display();
-    Error::unavailable(format!("scratch space in {place} failed; make room there, or set TMPDIR to a directory with room")).caused_by(e)
+    Error::new(
+        ErrorKind::of_system(&e),
+        format!("scratch space in {place} failed; make room there, or set TMPDIR to a directory with room"),
+    )
+    .caused_by(e)
 }
 
 /// A file without a name. Closing it deletes what was written to it, which takes long where that is much, so that is done on

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::Cid;
 use crate::varint;
 
@@ -87,5 +87,5 @@ impl<W: AsyncWrite + Send + Unpin> CarWriter<W> {
 }
 
 fn failed(offset: u64, e: std::io::Error) -> Error {
-    Error::unavailable(format!("writing the CAR file failed at byte {offset}")).caused_by(e)
+    Error::new(ErrorKind::of_system(&e), format!("writing the CAR file failed at byte {offset}")).caused_by(e)
 }

@@ -29,8 +29,7 @@ pub use import::{Effect, Leftovers, Reading, TreeOptions, TreeSummary};
 fn io_error(path: &Path, what: impl fmt::Display, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::InvalidFilename | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => ErrorKind::Invalid,
-        _ => ErrorKind::Unavailable,
+        _ => ErrorKind::of_system(&error),
     };
     Error::new(kind, format!("{} {what}", path.display())).caused_by(error)
 }

@@ -164,8 +164,8 @@ fn is_closed_pipe(error: &Error) -> bool {
 fn trouble(file: &Path, what: &str, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => ErrorKind::Invalid,
-        _ => ErrorKind::Unavailable,
+        io::ErrorKind::AlreadyExists => ErrorKind::Invalid,
+        _ => ErrorKind::of_system(&error),
     };
     Error::new(kind, format!("{} {what}", file.display())).caused_by(error)
 }

@@ -17,16 +17,17 @@ pub(super) fn is_link(error: &io::Error) -> bool {
 impl Disk {
     /// An error of the system while doing `what` (`be read`) with the object or directory `name`.
     pub(in crate::storage) fn trouble(&self, name: &str, what: &str, error: io::Error) -> Error {
-        let (kind, why) = match error.kind() {
-            Io::StorageFull => (ErrorKind::StorageFull, ": the disk is full"),
-            Io::QuotaExceeded => (ErrorKind::StorageFull, ": the disk quota is used up"),
-            Io::ReadOnlyFilesystem => (ErrorKind::NoPermission, ": the file system is mounted read-only"),
-            Io::PermissionDenied => (ErrorKind::NoPermission, ": this process lacks the permission"),
-            Io::NotADirectory => (ErrorKind::Invalid, ": a file lies where a directory is needed"),
-            Io::IsADirectory => (ErrorKind::Invalid, ": a directory lies where a file is needed"),
-            Io::InvalidFilename => (ErrorKind::Invalid, ": the name is too long for the file system"),
-            _ if is_link(&error) => (ErrorKind::Corrupt, LINK),
-            _ => (ErrorKind::Unavailable, ""),
+        let kind = if is_link(&error) { ErrorKind::Corrupt } else { ErrorKind::of_system(&error) };
+        let why = match error.kind() {
+            Io::StorageFull => ": the disk is full",
+            Io::QuotaExceeded => ": the disk quota is used up",
+            Io::ReadOnlyFilesystem => ": the file system is mounted read-only",
+            Io::PermissionDenied => ": this process lacks the permission",
+            Io::NotADirectory => ": a file lies where a directory is needed",
+            Io::IsADirectory => ": a directory lies where a file is needed",
+            Io::InvalidFilename => ": the name is too long for the file system",
+            _ if is_link(&error) => LINK,
+            _ => "",
         };
         Error::new(kind, format!("{name} in {} cannot {what}{why}", self.root.display())).caused_by(error)
     }
