@@ -1,18 +1,24 @@
 //! Reading what a session would commit: values and keys of its base, under its own changes.
+//!
+//! No call changes what is staged. Dropping a future cancels its reads and loses nothing.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 
 use super::WriteSession;
 use super::staged::{Lookup, StagedEdits};
-use crate::error::Result;
-use crate::format::Entry;
+use crate::chunk::cut;
+use crate::error::{Error, Result};
+use crate::format::{Entry, FileKey, VirtualFile};
 use crate::key::{Key, MapKey, Prefix};
 use crate::map::{Scan, Span};
 use crate::objects::Objects;
-use crate::snapshot::{Asked, Child, PartReader, ReadPlan};
+use crate::snapshot::{Asked, Child, PartReader, ReadPlan, within};
 
 impl WriteSession {
     /// What is stored under `key` as a commit would leave it, without reading it.
@@ -76,8 +82,40 @@ impl WriteSession {
             self.uploads.finish().await?;
         }
         let plan = ReadPlan::of(parts)?;
+        let records = self.records(plan.files()).await?;
+        let containers = self.containers();
+        PartReader { snapshot: &self.base, containers: &containers, records }.run(plan).await
+    }
+
+    /// The value of `key` as a commit would leave it, or the bytes `range` of it, in pieces, as by
+    /// [`Snapshot::stream`](crate::Snapshot::stream).
+    ///
+    /// The stream gives the value as it is now, whatever is staged later, and may be read after the session has gone. Of a staged
+    /// chunk the upload is awaited first, and its error is an error of this call: nothing is lost by it.
+    pub async fn stream(&mut self, key: &Key, range: Option<Range<u64>>) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let entry = self.entry(key).await?.ok_or_else(|| Error::not_found(format!("{key} is not on {}", self.branch)))?;
+        let range = within(key, &entry, range)?;
+        let Entry::Virtual { file, offset, .. } = &entry else {
+            if matches!(entry, Entry::Chunk { .. }) {
+                self.uploads.finish().await?;
+            }
+            return Ok(self.base.pieces_of(key, entry, range));
+        };
+        let record = self.records(vec![file.clone()]).await?.remove(file);
+        let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
+        let read = Arc::new((self.base.repository().clone(), self.containers(), file.clone(), record, key.clone()));
+        let pieces = stream::iter(cut(offset + range.start..offset + range.end)).zip(stream::repeat(read));
+        let reads = pieces.then(|(piece, read)| async move {
+            let (repository, containers, file, record, key) = &*read;
+            repository.virtuals().read(containers, file, record, piece, key.as_str()).await
+        });
+        Ok(reads.boxed())
+    }
+
+    /// What is known of files, which must be sorted.
+    async fn records(&self, files: Vec<FileKey>) -> Result<HashMap<FileKey, VirtualFile>> {
         let (mut known, mut unknown) = (HashMap::new(), Vec::new());
-        for file in plan.files() {
+        for file in files {
             // The staged state of a file holds for the entries of the base as well: a commit would leave them so.
             match self.staged.files().get(&file) {
                 Some(staged) => {
@@ -92,8 +130,7 @@ impl WriteSession {
             }
         }
         known.extend(self.base.records(unknown).await?);
-        let containers = self.containers();
-        PartReader { snapshot: &self.base, containers: &containers, records: known }.run(plan).await
+        Ok(known)
     }
 
     /// Every key below `prefix` as a commit would leave it, in the order of the maps.

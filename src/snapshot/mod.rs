@@ -16,6 +16,7 @@ use crate::objects::Objects;
 
 pub(crate) use many::{Asked, PartReader, ReadPlan};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
+pub(crate) use read::within;
 pub use read::{Child, Dependency};
 
 /// One stored state of a repository, together with the repository it was read from. Cheap to clone.

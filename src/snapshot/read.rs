@@ -112,7 +112,7 @@ impl Snapshot {
 }
 
 /// The bytes of the value of `key` that are asked for: all, or a range that must lie inside.
-pub(super) fn within(key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Range<u64>> {
+pub(crate) fn within(key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Range<u64>> {
     let size = entry.size();
     match range.unwrap_or(0..size) {
         range if range.start > range.end || range.end > size => {

@@ -265,3 +265,29 @@ async fn streams_outlive_the_snapshot_and_go_to_other_tasks() {
     let counts = futures::future::try_join_all(tasks).await.unwrap();
     assert_eq!(counts, [2, 0, 3, 1, 1]);
 }
+
+/// A session could not stream a value: one larger than memory had to wait for the commit.
+#[tokio::test]
+async fn a_session_streams_what_it_would_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().canonicalize().unwrap().join("a.nc");
+    std::fs::write(&file, b"0123456789").unwrap();
+    let url = firnline::file_url(&file).unwrap();
+    let world = World::allowing(firnline::Access::parse([url.trim_end_matches("a.nc")]).unwrap()).await;
+    world.put("below", "base").await;
+    let mut session = world.repository.write("main").await.unwrap();
+    session.set(&key("large"), vec![7; 9 << 20]).await.unwrap();
+    session.set(&key("small"), "staged").await.unwrap();
+    session.set_virtual(&key("v/0"), &url, 2..8).await.unwrap();
+    for (name, expected) in [("below", "ase"), ("small", "tag"), ("v/0", "345")] {
+        let pieces: Vec<_> = session.stream(&key(name), Some(1..4)).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(pieces.concat(), expected.as_bytes(), "{name}");
+    }
+    assert_eq!(session.stream(&key("v/0"), Some(1..7)).await.err().unwrap().kind(), ErrorKind::Invalid);
+    assert_eq!(session.stream(&key("none"), None).await.err().unwrap().kind(), ErrorKind::NotFound);
+    let large = session.stream(&key("large"), None).await.unwrap();
+    session.delete(&key("large")).await.unwrap();
+    drop(session);
+    let sizes = tokio::spawn(large.map_ok(|piece| piece.len()).try_collect::<Vec<_>>());
+    assert_eq!(sizes.await.unwrap().unwrap(), [8 << 20, 1 << 20]);
+}
