@@ -17,7 +17,7 @@
 //! ```
 //!
 //! All numbers are little-endian. For this kind P decides I, N and every length, so a reader that knows P from the
-//! manifest finds leaves and nodes without reading the trailer (lengths and tail). The trailer is for whoever finds the object without
+//! manifest finds leaves and nodes without reading the trailer (lengths and tail). The trailer serves a reader that finds the object without
 //! a manifest, and leaves room for other kinds. A whole read checks it, byte for byte.
 //!
 //! Nothing leaves a read unverified: a raw block is hashed, leaves are checked against their nodes, and nodes

@@ -1,11 +1,11 @@
-//! Reads under way, shared by everybody who wants the same node.
+//! Reads of nodes under way: readers that want the same node at the same time share one read.
 //!
-//! A read runs in a task of its own, so that it gets on whoever of those that wait for it is being polled: a scan that holds a
-//! node half loaded, and is not asked for its next entry, must not stop the lookup that waits for the same node. When
-//! nobody waits any more, the read is cut off. An error goes to all who waited, and to nobody who comes later.
+//! A read runs in a task of its own, so it makes progress whichever of its readers is polled: a scan that holds a node half loaded,
+//! and is not asked for its next entry, must not stop a lookup that waits for the same node. The read is cancelled when no
+//! reader waits for it any more. An error goes to the readers that waited, and is not kept for later ones.
 //!
-//! Only those on one runtime share a read: the task gets on as long as that runtime is driven, which those on another cannot
-//! count on. Whoever waits without a runtime, or finds the task cut off with its runtime, reads by itself.
+//! Only readers on one runtime share a read, because its task makes progress only while that runtime runs. A reader without a
+//! runtime, or whose task was cancelled with its runtime, reads by itself.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;

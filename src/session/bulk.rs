@@ -41,8 +41,10 @@ impl WriteSession {
     /// comes in the order of the maps, and no memory but what is counted in
     /// [`staged_bytes`](crate::OpenOptions::staged_bytes).
     ///
-    /// `Invalid` when columns differ in length, name a URL that is not there, or give a key that is none or a range past 2^63.
-    /// Whatever the error, no reference is staged.
+    /// The references are copied, sorted and written on a thread that may block, so the executor's thread stays free.
+    ///
+    /// `Invalid` when columns differ in length, point past the table of URLs, or give an invalid key or a range past 2^63. After
+    /// an error, or if the future is dropped, no reference is staged.
     pub async fn set_virtual_many(&mut self, refs: &VirtualRefs<'_>, options: &VirtualOptions) -> Result<()> {
         let count = check_lengths(refs)?;
         refs.keys.check().await?;
@@ -202,7 +204,7 @@ fn check_lengths(refs: &VirtualRefs<'_>) -> Result<usize> {
     Ok(count)
 }
 
-/// What of each URL is in use; `Invalid` for a URL that is not in the table and for a range that is none.
+/// What of each URL is in use; `Invalid` for a URL that is not in the table and for an invalid range.
 async fn find_targets(refs: &VirtualRefs<'_>) -> Result<Vec<Option<Target>>> {
     let mut targets: Vec<Option<Target>> = refs.urls.iter().map(|_| None).collect();
     for (n, ((url, offset), length)) in refs.url.iter().zip(refs.offset).zip(refs.length).enumerate() {
@@ -216,7 +218,7 @@ async fn find_targets(refs: &VirtualRefs<'_>) -> Result<Vec<Option<Target>>> {
             return Err(Error::invalid(format!("{} points into url {url} of {}", key_at(refs, n), refs.urls.len())));
         };
         let Some(end) = offset.checked_add(*length).filter(|end| i64::try_from(*end).is_ok()) else {
-            return Err(Error::invalid(format!("{}: {length} bytes from {offset} are no range", key_at(refs, n))));
+            return Err(Error::invalid(format!("{}: {length} bytes from {offset} are an invalid range", key_at(refs, n))));
         };
         match target {
             Some(target) if target.end >= end => {}

@@ -53,7 +53,7 @@ impl WriteSession {
     /// References into files take what is pinned of those files with them, and their containers: `Conflict` when the session has a
     /// container of that name with another definition. `NotFound` when the source does not exist, `Invalid` when something lies
     /// at the destination and `existing` does not say to replace it, or when nothing keeps `from`, so that what it holds cannot
-    /// be relied on. An error leaves the session's keys as they were.
+    /// be relied on. After an error, or if the future is dropped, the session's keys are as they were.
     pub async fn copy_from(&mut self, from: &Snapshot, source: &KeyOrPrefix, to: &str, existing: Existing) -> Result<Copied> {
         self.require_kept(from).await?;
         let mut plan = match source {
@@ -89,7 +89,7 @@ impl WriteSession {
     ///
     /// `NotFound` and `Invalid` as for [`copy_from`](Self::copy_from). What others put below a moved prefix until the commit is
     /// a conflict, and a commit that drops what was staged at either end for what the other side did there drops the whole
-    /// move. An error leaves the session's keys as they were.
+    /// move. After an error, or if the future is dropped, the session's keys are as they were.
     pub async fn rename(&mut self, source: &str, to: &str, existing: Existing) -> Result<Copied> {
         if source.trim_end_matches('/') == to.trim_end_matches('/') {
             // A move that only adds or drops the slash would delete what it moves.

@@ -1,7 +1,7 @@
 //! Staging changes on top of a snapshot.
 //!
-//! A [`WriteSession`] belongs to one branch: its changes are seen by nobody else until
-//! [`commit`](WriteSession::commit), and a session that is dropped leaves at most garbage behind.
+//! A [`WriteSession`] belongs to one branch. Other readers and writers see its changes only after
+//! [`commit`](WriteSession::commit). Dropping a session cancels its uploads; objects that were written stay as unreferenced garbage.
 
 mod bulk;
 mod changes;

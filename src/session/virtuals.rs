@@ -72,6 +72,8 @@ impl WriteSession {
     ///
     /// The container whose template fits best names the file; if none does, an automatic one is made. Where the
     /// place is allowed the file is looked up once: a missing one is `NotFound`, a range past its end `Invalid`.
+    ///
+    /// After an error, or if the future is dropped, the reference is not staged.
     pub async fn set_virtual(&mut self, key: &Key, url: &str, range: Range<u64>) -> Result<()> {
         self.set_virtual_with(key, url, range, &VirtualOptions::default()).await
     }

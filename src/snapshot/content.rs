@@ -30,14 +30,14 @@ impl Snapshot {
 
     /// The content id of the value of `key`: the one that any IPFS node gives these bytes. `None` when there is no such key.
     ///
-    /// A value that others keep has none here, which is `Unsupported`: nobody has hashed its bytes.
+    /// Returns `Unsupported` for virtual values, whose bytes have never been hashed.
     pub async fn value_id(&self, key: &Key) -> Result<Option<ChunkId>> {
         match self.entry(key).await? {
             None => Ok(None),
             Some(Entry::Chunk { id, .. }) => Ok(Some(id)),
             Some(Entry::Inline(bytes)) => Ok(Some(self.repository().chunks().hash(bytes).await?.id())),
             Some(Entry::Virtual { .. }) => Err(Error::unsupported(format!(
-                "{key} is a reference into a file that others keep, so its bytes have no id here; that of a prefix tells the references apart"
+                "{key} is a virtual value, whose bytes have never been hashed; the content id of a prefix tells references apart"
             ))),
         }
     }

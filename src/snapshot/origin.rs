@@ -15,7 +15,7 @@ pub enum EntryKind {
     Inline,
     /// As a chunk of this repository.
     Chunk,
-    /// As a range of a file that others keep.
+    /// As a range of an external file.
     Virtual,
 }
 
@@ -47,11 +47,11 @@ impl Entry {
 pub struct Origin {
     /// What is stored under the key.
     pub entry: Entry,
-    /// If others keep the value: where and in what state.
+    /// Where a virtual value lies, and in what state its file was pinned.
     pub source: Option<Source>,
 }
 
-/// The file in which others keep a value.
+/// The external file in which a virtual value lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Source {

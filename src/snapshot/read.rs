@@ -46,7 +46,7 @@ impl Snapshot {
         }
     }
 
-    /// Reads a value: verified against its id, or, where others keep it, against what is known of the file.
+    /// Reads a value: verified against its id, or, if it is virtual, against what is known of its file.
     pub(crate) async fn value_of(&self, key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
         let range = within(key, entry, range)?;
         match entry {

@@ -117,7 +117,7 @@ impl FileTable {
             Stored::Inline(bytes) => Entry::Inline(bytes.clone()),
             Stored::Chunk { id, size } => Entry::Chunk { id: *id, size: *size },
             Stored::Virtual { file, offset, length } => {
-                let file = self.files.get(*file).ok_or_else(|| Error::internal("a staged reference names a file that nobody knows"))?;
+                let file = self.files.get(*file).ok_or_else(|| Error::internal("a staged reference names an unknown file"))?;
                 Entry::Virtual { file: file.clone(), offset: *offset, length: *length }
             }
         }))
