@@ -29,22 +29,25 @@ impl Clock for Stopped {
 }
 
 /// Reads `repo.json`; `None` when it does not exist and nothing else says that there is a repository.
-pub(super) async fn load_config(storage: &Arc<dyn Storage>) -> Result<Option<RepoConfig>> {
-    let register = RegisterName::repo();
-    let load = async || match storage.load(&register).await? {
-        Some(found) => RepoConfig::decode(&found.value).map(Some).map_err(|e| e.context(storage)),
-        None => Ok(None),
-    };
-    if let Some(config) = load().await? {
+async fn load_config(storage: &Arc<dyn Storage>) -> Result<Option<RepoConfig>> {
+    if let Some(config) = read_config(storage).await? {
         return Ok(Some(config));
     }
     let Some(error) = lost_config(storage).await? else { return Ok(None) };
     // The repository may have been made in between.
-    load().await?.map(Some).ok_or(error)
+    read_config(storage).await?.map(Some).ok_or(error)
+}
+
+/// Reads `repo.json`; `None` when it does not exist.
+pub(super) async fn read_config(storage: &Arc<dyn Storage>) -> Result<Option<RepoConfig>> {
+    match storage.load(&RegisterName::repo()).await? {
+        Some(found) => RepoConfig::decode(&found.value).map(Some).map_err(|e| e.context(storage)),
+        None => Ok(None),
+    }
 }
 
 /// The error of a store that holds refs or snapshots, none of which is ever written before `repo.json`.
-async fn lost_config(storage: &Arc<dyn Storage>) -> Result<Option<Error>> {
+pub(super) async fn lost_config(storage: &Arc<dyn Storage>) -> Result<Option<Error>> {
     let mut refs = storage.list(layout::REFS).try_filter(|meta| ready(meta.name.ends_with(layout::REF_SUFFIX)));
     let mut snapshots = storage.list(layout::SNAPSHOTS).try_filter_map(|meta| {
         let name = meta.name.rsplit('/').next().unwrap_or_default();

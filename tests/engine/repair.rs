@@ -215,6 +215,8 @@ async fn a_refused_creation_writes_nothing() {
         assert!(error.to_string().contains("blake3"), "{error}");
     }
     assert_eq!(files(folder.path()), before);
+    let reader = Repository::open_with(place, OpenOptions::default().read_only()).await.unwrap();
+    assert_eq!(reader.read("main").await.unwrap().get(&key("k")).await.unwrap().unwrap(), "1");
 }
 
 /// Nothing else in a directory is taken for a lost repository.
