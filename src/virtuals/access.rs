@@ -27,7 +27,8 @@ use crate::percent;
 /// - `private`: the place may lie at an address that is not public: of this machine, of a local network.
 /// - `at:URL`: the entry is about this server only.
 /// - `unpinned`: bytes of files of which nothing is recorded that would show a change ([`Validator::is_pinned`]) are given
-///   out. Without it reading them is `Unsupported`. This is the only word that `file:` entries take.
+///   out. Without it reading them is `Unsupported`, except for local files whose change time shows that they were not touched
+///   since they were referred to. This is the only word that `file:` entries take.
 ///
 /// Where several entries allow a URL, the longest one decides about credentials and addresses; an entry with no word but
 /// `unpinned` decides neither unless it is the only one. `unpinned` holds wherever one entry says it.

@@ -3,6 +3,9 @@
 //! The path of a URL is percent-decoded. Where no such file exists, the path is taken as it is written, for a file whose
 //! name really has a `%20`.
 //!
+//! A file that was never pinned is read if its change time shows that it was not touched since it was referred to: the change
+//! time moves with every write, rename and change of attributes, and cannot be set back.
+//!
 //! The answer is right when the file was the recorded one before the read and the same after it. The limits are those
 //! of the recorded facts, see [`validator`](super::validator). A locked digest is verified by one read of the whole file,
 //! and the verdict is kept as long as the process lives and device, inode, size, date and change time stay the same.
@@ -21,7 +24,7 @@ use quick_cache::sync::Cache;
 use super::access::Unreached;
 use super::digest::{self, Digester, REMEMBERED};
 use super::source::{ExternalPlace, ExternalSource};
-use super::validator::{ExpectedFile, Stat};
+use super::validator::{Difference, ExpectedFile, Stat};
 use super::{file_url, url};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
@@ -38,6 +41,14 @@ struct Identity {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+}
+
+impl Identity {
+    /// Whether the file was last changed, in content, name or attributes, at `moment` or before.
+    fn is_untouched_since(&self, moment: Timestamp) -> bool {
+        let (seconds, nanos) = self.changed;
+        i128::from(seconds) * 1_000_000_000 + i128::from(nanos) <= i128::from(moment.micros()) * 1000
+    }
 }
 
 /// The digests of files that this process has read whole.
@@ -79,7 +90,12 @@ impl ExternalSource for FileSource {
 
     async fn check(&self, place: &ExternalPlace, expected: &ExpectedFile) -> Result<()> {
         let expected = expected.clone();
-        self.blocking(place, move |opened| opened.read(0..0, &expected, || ())).await.map(drop)
+        let check = move |opened: &OpenedFile<'_>| {
+            let (_, stat) = opened.stat()?;
+            expected.compare(&stat).map_err(|difference| opened.place.differs(&difference))?;
+            opened.read(0..0, &expected, || ()).map(drop)
+        };
+        self.blocking(place, check).await
     }
 
     async fn read(&self, place: &ExternalPlace, range: Range<u64>, expected: &ExpectedFile) -> Result<Bytes> {
@@ -207,7 +223,12 @@ impl OpenedFile<'_> {
     /// Reads `range`, running `meanwhile` after the bytes were read and before the file is looked at again.
     pub(super) fn read(&self, range: Range<u64>, expected: &ExpectedFile, meanwhile: impl FnOnce()) -> Result<Bytes> {
         let (identity, stat) = self.stat()?;
-        expected.compare(&stat).map_err(|difference| self.place.differs(&difference))?;
+        let is_untouched = match expected.compare(&stat) {
+            Ok(()) => false,
+            // Its change time, which cannot be set back, proves the one thing that is recorded.
+            Err(Difference::Unproven(_)) if expected.untouched_since().is_some_and(|pinned| identity.is_untouched_since(pinned)) => true,
+            Err(difference) => return Err(self.place.differs(&difference)),
+        };
         if range.end > identity.size {
             return Err(self.place.too_short(&range, Some(identity.size)));
         }
@@ -216,7 +237,7 @@ impl OpenedFile<'_> {
         }
         let bytes = self.bytes(&range)?;
         meanwhile();
-        self.unmoved(&identity, expected.digest.is_some())?;
+        self.unmoved(&identity, is_untouched || expected.digest.is_some())?;
         match bytes {
             Some(bytes) => Ok(bytes),
             None => Err(self.place.too_short(&range, Some(self.stat()?.0.size))),

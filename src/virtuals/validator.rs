@@ -325,6 +325,11 @@ impl ExpectedFile {
         }))
     }
 
+    /// The moment since which a file that is not pinned must be untouched.
+    pub(crate) fn untouched_since(&self) -> Option<Timestamp> {
+        Some(self.known.pinned_at).filter(|_| !self.known.is_pinned())
+    }
+
     /// Whether `now`, which agrees with the record, tells something that only this state of the file has. A date counts without
     /// the size, which answers with a part of a file may leave out.
     fn recognises(&self, now: &Stat) -> bool {

@@ -9,7 +9,7 @@ use super::reading::{Disk, NOW, date, day_before};
 use crate::id::{Digest, HashAlgorithm};
 use crate::virtuals::validator::{Stat, multihash};
 use crate::virtuals::{Access, Allow, FileState, Locator, Validator, Virtuals, file_url};
-use crate::{ErrorKind, Remedy, Timestamp};
+use crate::{Clock as _, ErrorKind, Remedy, SystemClock, Timestamp};
 
 /// A file was restored from a backup with another size and an older date than when it was committed. Nothing had been
 /// recorded of it, because its place was not allowed then, and its bytes were given out without a word.
@@ -34,6 +34,23 @@ async fn bytes_of_a_file_that_was_never_pinned_are_given_out_only_to_a_reader_wh
     assert_eq!(disk.check("data/a.nc", &record).await, FileState::Changed);
     fs::remove_file(&path).unwrap();
     assert_eq!(disk.check("data/a.nc", &record).await, FileState::Missing);
+}
+
+/// On a local disk the change time proves what little is recorded: it moves with every write, rename and `touch`.
+#[tokio::test]
+async fn a_local_file_that_nobody_touched_since_it_was_referred_to_is_read() {
+    let disk = Disk::new();
+    let path = disk.write("data/a.nc", b"0123456789");
+    let now = SystemClock.now().plus(Duration::from_millis(20));
+    let record = Validator::staged_at(now).record(1, 1);
+    assert_eq!(disk.read("data/a.nc", &record, 0..4).await.unwrap(), b"0123");
+    assert_eq!(disk.check("data/a.nc", &record).await, FileState::Unverifiable, "a check promises nothing");
+    // Another file of an older date takes its place.
+    std::thread::sleep(Duration::from_millis(60));
+    let other = disk.write("data/b.nc", b"another one");
+    date(&other, day_before() - Duration::from_hours(48));
+    fs::rename(&other, &path).unwrap();
+    disk.fails("data/a.nc", &record, ErrorKind::Unsupported).await;
 }
 
 #[tokio::test]
