@@ -31,10 +31,10 @@ pub(super) struct Global {
     /// Print JSON: a list as one object a line
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Print counts on standard error although it is no terminal
+    /// Print counts on standard error even if it is not a terminal
     #[arg(short, long, global = true)]
     pub(super) verbose: bool,
-    /// Print neither counts nor progress
+    /// Print no counts and no progress
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
 }
@@ -42,25 +42,25 @@ pub(super) struct Global {
 /// What every verb that commits takes.
 #[derive(Debug, Args)]
 pub(super) struct CommitArgs {
-    /// What was done and why [default: the command in short]
+    /// The commit message [default: a summary of the command]
     #[arg(short, long)]
     message: Option<String>,
     /// The branch to commit to
     #[arg(long, value_name = "BRANCH", default_value = "main")]
     pub(super) branch: String,
-    /// Who did it
+    /// The author of the commit
     #[arg(long)]
     author: Option<String>,
-    /// Commit although nothing changes
+    /// Make a commit even if nothing changes
     #[arg(long)]
     allow_empty: bool,
-    /// A field of the commit; may be repeated
+    /// Add a metadata field to the commit; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     meta: Vec<(String, String)>,
-    /// Whose changes win where another writer changed the same key or array [default: neither's, the commit fails]
+    /// How to resolve conflicts with another writer [default: fail with status 4]
     #[arg(long, value_name = "WHOSE")]
     on_conflict: Option<Whose>,
-    /// Only say what would change
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
@@ -68,9 +68,9 @@ pub(super) struct CommitArgs {
 /// Who wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Whose {
-    /// What is staged here replaces what the other writer did
+    /// Keep the changes of this command
     Ours,
-    /// What the other writer did stays, and what is staged here against it is dropped
+    /// Keep the changes of the other writer, and drop those of this command that conflict with them
     Theirs,
 }
 

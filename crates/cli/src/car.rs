@@ -31,7 +31,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Export {
-    /// The snapshot
+    /// The revision to export
     #[arg(value_name = "REV")]
     revision: String,
     /// The file to make, which must not exist; - is standard output

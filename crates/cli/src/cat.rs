@@ -9,7 +9,7 @@ use firnline::{Entry, Error, Key};
 
 #[derive(Debug, Args)]
 pub(super) struct Cat {
-    /// The snapshot
+    /// The revision to read
     #[arg(value_name = "REV")]
     revision: String,
     /// The key of the value
@@ -17,7 +17,7 @@ pub(super) struct Cat {
     /// Skip this many bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
-    /// Print only this many bytes [default: up to the end]
+    /// Print at most this many bytes [default: to the end]
     #[arg(long, value_name = "BYTES")]
     length: Option<u64>,
 }

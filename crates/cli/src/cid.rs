@@ -10,10 +10,10 @@ use firnline::{Error, KeyOrPrefix};
 
 #[derive(Debug, Args)]
 pub(super) struct ContentId {
-    /// The snapshot
+    /// The revision to read
     #[arg(value_name = "REV")]
     revision: String,
-    /// A key, or a prefix: with a final / it is never taken for a key
+    /// A key or a prefix; a name that ends in / is always a prefix
     #[arg(value_name = "PREFIX|KEY", default_value = "")]
     name: String,
 }

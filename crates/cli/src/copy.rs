@@ -10,16 +10,16 @@ use firnline::{Copied, Existing};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-SRC and DST are keys or prefixes: SRC is a key if there is one of that name and it does not end in /. What is before the last
-colon of SRC is the revision; a key that has a colon is named with --from REV. No chunks are copied.")]
+SRC is a key if such a key exists and the name does not end in /; otherwise it is a prefix, and DST too. The text before the last
+colon of SRC is the revision; for a key with a colon in its name use --from REV. No chunk is read or written.")]
 pub(super) struct Cp {
-    /// What to copy [without REV: from the branch]
+    /// The key or prefix to copy, from a revision [default REV: the branch committed to]
     #[arg(value_name = "[REV:]SRC")]
     source: String,
-    /// The other name
+    /// The key or prefix to copy to
     #[arg(value_name = "DST")]
     destination: String,
-    /// The revision of SRC, which is then not looked at for a colon
+    /// The revision to copy from; SRC is then taken as it is, colons included
     #[arg(long, value_name = "REV")]
     from: Option<String>,
     #[command(flatten)]
@@ -29,12 +29,12 @@ pub(super) struct Cp {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "SRC and DST are keys or prefixes: SRC is a key if there is one of that name and it does not end in /.")]
+#[command(after_help = "SRC is a key if such a key exists and the name does not end in /; otherwise it is a prefix, and DST too.")]
 pub(super) struct Mv {
-    /// What to move
+    /// The key or prefix to move
     #[arg(value_name = "SRC")]
     source: String,
-    /// The new name
+    /// The key or prefix to move to
     #[arg(value_name = "DST")]
     destination: String,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(super) struct Mv {
 
 #[derive(Debug, Args)]
 struct Over {
-    /// Delete what lies at or below DST first [without: refuse]
+    /// Delete the keys at or below DST first [default: fail if there are any]
     #[arg(long)]
     overwrite: bool,
 }

@@ -12,7 +12,7 @@ use firnline::{Dependency, FileState, Validator};
 
 #[derive(Debug, Args)]
 pub(super) struct Deps {
-    /// The snapshot
+    /// The revision to read
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
     /// Ask every file whether it is what was pinned; exit with 1 if one is not, or cannot be asked

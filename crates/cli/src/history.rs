@@ -14,10 +14,10 @@ use firnline::{Error, Key, KeyVersion};
 pub(super) struct History {
     /// The key
     key: String,
-    /// The snapshot to begin with
+    /// The revision to begin with
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
-    /// Print only this many
+    /// Print at most this many rows
     #[arg(short = 'n', value_name = "N")]
     limit: Option<u64>,
 }

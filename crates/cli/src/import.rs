@@ -13,7 +13,7 @@ use firnline::{ImportCache, Prefix, TreeOptions, TreeSummary};
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The directory; the path of a file below it is its key
+    /// The directory to import; the path of a file below it becomes its key
     directory: PathBuf,
     /// Put the keys below this prefix
     #[arg(long, default_value = "")]

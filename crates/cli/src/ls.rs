@@ -12,16 +12,16 @@ use firnline::{Child, Entry, Error, Key, Prefix, Result, Snapshot};
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {
-    /// The snapshot
+    /// The revision to read
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
-    /// List what lies below this prefix
+    /// The prefix to list
     #[arg(default_value = "")]
     prefix: String,
-    /// List every key below, not only the next level
+    /// List all keys below the prefix, not only the next level
     #[arg(short, long)]
     recursive: bool,
-    /// Print sizes and kinds too
+    /// Print the kind and size of each value
     #[arg(short, long)]
     long: bool,
 }

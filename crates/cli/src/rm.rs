@@ -13,7 +13,7 @@ pub(super) struct Rm {
     /// Keys to delete
     #[arg(value_name = "KEY", required_unless_present = "prefixes")]
     keys: Vec<String>,
-    /// Delete everything below this prefix; may be repeated
+    /// Delete all keys below this prefix; may be repeated
     #[arg(short = 'r', long = "prefix", value_name = "PREFIX")]
     prefixes: Vec<String>,
     #[command(flatten)]

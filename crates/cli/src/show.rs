@@ -12,7 +12,7 @@ use firnline::{Container, Snapshot, Totals};
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The snapshot
+    /// The revision to read
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
 }

@@ -14,12 +14,12 @@ use firnline::{Entry, Error, Key, Origin, Source, Validator};
 
 #[derive(Debug, Args)]
 pub(super) struct Stat {
-    /// The snapshot
+    /// The revision to read
     #[arg(value_name = "REV")]
     revision: String,
     /// The key of the value
     key: String,
-    /// Find the commit that changed it last, which may read all commits since
+    /// Find the last commit that changed the key; this may read every commit since then
     #[arg(long)]
     last_change: bool,
 }

@@ -12,7 +12,7 @@ use firnline::{KeyCounts, MapStats, Snapshot};
 
 #[derive(Debug, Args)]
 pub(super) struct Stats {
-    /// The snapshot
+    /// The revision to read
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
 }

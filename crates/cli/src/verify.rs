@@ -10,10 +10,10 @@ use firnline::{Finding, Verified, VerifyScope};
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// The snapshot
+    /// The revision to read
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
-    /// Verify every version that any branch or tag shows, has shown or leads back to, and the refs themselves
+    /// Verify all branches and tags, with every version that they show, have shown or descend from
     #[arg(long, conflicts_with = "revision")]
     all: bool,
 }
