@@ -418,11 +418,16 @@ async fn a_chunk_that_did_not_arrive_is_sent_again() {
     let (memory, clock) = (Memory::new(), Ticking::new());
     let clear = Repository::create_storage(Arc::new(memory.clone()), CreateOptions::from(clock.options())).await.unwrap();
     // Every seventh upload of a chunk fails, for the first hundred.
-    let uploads = AtomicU64::new(0);
+    let (uploads, lost) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
+    let counted = lost.clone();
     let storage = Faulty::new(Arc::new(memory), move |call| {
         let is_chunk = call.name.starts_with("chunks/");
         let number = if is_chunk { uploads.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        if is_chunk && number % 7 == 3 && number < 100 { Fault::Before } else { Fault::None }
+        if is_chunk && number % 7 == 3 && number < 100 {
+            counted.fetch_add(1, Ordering::Relaxed);
+            return Fault::Before;
+        }
+        Fault::None
     });
     let repository = clock.open(Arc::new(storage)).await;
     let mut session = repository.write("main").await.unwrap();
@@ -448,7 +453,7 @@ async fn a_chunk_that_did_not_arrive_is_sent_again() {
             }
         }
     };
-    assert!(refused > 0);
+    assert!(lost.load(Ordering::Relaxed) > 5, "chunks did not arrive");
     let seen = clear.read(&made.id().to_string()).await.unwrap();
     for n in 0..200_u32 {
         let found = seen.get(&key(&format!("c/{n}"))).await.unwrap_or_else(|e| panic!("chunk {n}: {e:?}"));

@@ -13,7 +13,7 @@ use firnline::{CreateOptions, ErrorKind, Pending, Ref, Repository, Settlement, S
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::world::{Change, Found, Ticking, Tree, Value, applied, branch, log, name, read_everything, read_whole};
+use super::world::{Change, Found, Ticking, Tree, Value, applied, branch, log, name, read_everything, read_whole, staged};
 
 /// How many histories a whole run cuts off.
 const SEEDS: u64 = 1_000;
@@ -341,14 +341,15 @@ impl<'s> Life<'s> {
         let mut changes = Vec::new();
         for _ in 0..self.random.random_range(1..4) {
             let change = self.change();
-            let staged = change.stage(&mut engine).await;
-            self.lit(staged, InFlight::Nothing)?.unwrap();
+            let outcome = change.stage(&mut engine).await;
+            self.lit(outcome, InFlight::Nothing)?.unwrap();
             changes.push(change);
         }
         // So that the power goes during a call that somebody waits for.
         let flushed = engine.flush().await;
         self.lit(flushed, InFlight::Nothing)?.unwrap();
         let base = engine.base().id();
+        let changes = staged(&self.model.trees[&base], changes);
         self.open.push(Open { engine, changes, base });
         Ok(())
     }

@@ -89,6 +89,17 @@ impl Change {
     }
 }
 
+/// The changes that a session on `base` stages: to delete what is not there is none.
+pub(crate) fn staged(base: &Tree, changes: Vec<Change>) -> Vec<Change> {
+    let mut tree = base.clone();
+    let mut stages = |change: &Change| {
+        let stages = !matches!(change, Change::Delete(key) if !tree.contains_key(*key));
+        change.apply(&mut tree);
+        stages
+    };
+    changes.into_iter().filter(|change| stages(change)).collect()
+}
+
 /// The tree that `changes` make of `tree`.
 pub(crate) fn applied(tree: &Tree, changes: &[Change]) -> Tree {
     let mut tree = tree.clone();

@@ -243,8 +243,12 @@ impl<'s> History<'s> {
                     open.model.explicit.insert(text.to_owned(), Some(Value::Virtual { url, offset, length }));
                 }
                 7 | 8 => {
-                    open.engine.delete(&key).await.unwrap();
-                    open.model.explicit.insert(text.to_owned(), None);
+                    // Where there is nothing to delete, nothing is staged.
+                    let is_there = open.model.apply(&self.commits[&open.base].tree).contains_key(text);
+                    assert_eq!(open.engine.delete(&key).await.unwrap(), is_there, "seed {}: {text}", self.seed);
+                    if is_there {
+                        open.model.explicit.insert(text.to_owned(), None);
+                    }
                 }
                 _ => {
                     let prefix = PREFIXES[self.random.random_range(0..PREFIXES.len())];
