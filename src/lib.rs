@@ -83,7 +83,7 @@ mod varint;
 mod virtuals;
 mod zarr;
 
-pub use car::{CarPlan, CarSummary, ImportTarget, Imported};
+pub use car::{CarPlan, CarSummary, ImportOptions, ImportTarget, Imported};
 pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Prepared, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use error::{Error, ErrorDetail, ErrorKind, Remedy, Result};

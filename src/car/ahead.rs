@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use super::walk::{Link, Source};
+use super::walk::{Link, LinkSource};
 use crate::carfile::Sections;
 use crate::chunk::{ChunkStore, Sized};
 use crate::error::{Error, Result};
@@ -21,19 +21,19 @@ const BATCHES: usize = 6;
 
 /// Blocks that are read together.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct BlockBatch {
     links: Vec<Link>,
     bytes: u64,
 }
 
 /// Consecutive blocks that one read brings.
-enum Run {
+enum BlockRun {
     Here(Bytes),
     Chunks(Vec<Sized>),
     Leaves(Arc<Tree>, std::ops::Range<u64>),
 }
 
-impl Batch {
+impl BlockBatch {
     pub(super) fn push(&mut self, link: Link) {
         self.bytes += link.len;
         self.links.push(link);
@@ -52,9 +52,9 @@ impl Batch {
         };
         for run in runs(&self.links) {
             match run {
-                Run::Here(bytes) => put(bytes)?,
-                Run::Chunks(together) => chunks.read_many(&together).await.into_iter().try_for_each(|data| put(data?))?,
-                Run::Leaves(tree, range) => chunks.leaves_of(&tree, range).await?.into_iter().try_for_each(&mut put)?,
+                BlockRun::Here(bytes) => put(bytes)?,
+                BlockRun::Chunks(together) => chunks.read_many(&together).await.into_iter().try_for_each(|data| put(data?))?,
+                BlockRun::Leaves(tree, range) => chunks.leaves_of(&tree, range).await?.into_iter().try_for_each(&mut put)?,
             }
         }
         Ok(sections)
@@ -62,15 +62,17 @@ impl Batch {
 }
 
 /// Joins neighbours that one read can bring.
-fn runs(links: &[Link]) -> Vec<Run> {
+fn runs(links: &[Link]) -> Vec<BlockRun> {
     let mut runs = Vec::new();
     for link in links {
         match (&link.source, runs.last_mut()) {
-            (Source::Bytes(bytes), _) => runs.push(Run::Here(bytes.clone())),
-            (Source::Chunk(id, size), Some(Run::Chunks(together))) => together.push((*id, *size)),
-            (Source::Chunk(id, size), _) => runs.push(Run::Chunks(vec![(*id, *size)])),
-            (Source::Leaf(tree, index), Some(Run::Leaves(of, range))) if Arc::ptr_eq(tree, of) && range.end == *index => range.end += 1,
-            (Source::Leaf(tree, index), _) => runs.push(Run::Leaves(tree.clone(), *index..*index + 1)),
+            (LinkSource::Bytes(bytes), _) => runs.push(BlockRun::Here(bytes.clone())),
+            (LinkSource::Chunk(id, size), Some(BlockRun::Chunks(together))) => together.push((*id, *size)),
+            (LinkSource::Chunk(id, size), _) => runs.push(BlockRun::Chunks(vec![(*id, *size)])),
+            (LinkSource::Leaf(tree, index), Some(BlockRun::Leaves(of, range))) if Arc::ptr_eq(tree, of) && range.end == *index => {
+                range.end += 1;
+            }
+            (LinkSource::Leaf(tree, index), _) => runs.push(BlockRun::Leaves(tree.clone(), *index..*index + 1)),
         }
     }
     runs
@@ -78,13 +80,13 @@ fn runs(links: &[Link]) -> Vec<Run> {
 
 /// Batches that are being read, in the order of the file.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
+pub(super) struct BlockReads {
     under_way: VecDeque<JoinHandle<Result<Sections>>>,
     /// What earlier batches were in, for later ones.
     spare: Vec<Sections>,
 }
 
-impl Ahead {
+impl BlockReads {
     pub(super) fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
@@ -94,7 +96,7 @@ impl Ahead {
     }
 
     /// Begins to read a batch, on a task of its own: it goes on while the one before is being written.
-    pub(super) fn start(&mut self, batch: Batch, chunks: ChunkStore) {
+    pub(super) fn start(&mut self, batch: BlockBatch, chunks: ChunkStore) {
         let sections = self.spare.pop().unwrap_or_default();
         self.under_way.push_back(tokio::spawn(batch.read(chunks, sections)));
     }
@@ -112,7 +114,7 @@ impl Ahead {
     }
 }
 
-impl Drop for Ahead {
+impl Drop for BlockReads {
     fn drop(&mut self) {
         self.under_way.iter().for_each(JoinHandle::abort);
     }

@@ -7,7 +7,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::id::BINARY_CID;
 use crate::scratch;
@@ -15,21 +17,20 @@ use crate::scratch;
 /// How many names are kept in memory before they become a run.
 pub(super) const LIMIT: usize = 1_000_000;
 
-/// Length of a name with its place in the sequence and its size.
-const RECORD: usize = BINARY_CID + 8 + 4;
-
 /// A binary CID.
 pub(super) type Name = [u8; BINARY_CID];
 
 /// A name, its place in the sequence, and what it counts if it is the first.
-type Record = (Name, u64, u32);
+type NameRecord = (Name, u64, u32);
 
 /// Takes the names in sequence.
 #[derive(Debug)]
 pub(super) struct Distinct {
     limit: usize,
+    /// Where scratch files are made.
+    directory: PathBuf,
     count: u64,
-    names: Vec<Record>,
+    names: Vec<NameRecord>,
     runs: Vec<File>,
 }
 
@@ -61,9 +62,9 @@ impl Firsts {
 }
 
 impl Distinct {
-    /// Keeps at most `limit` names in memory.
-    pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, count: 0, names: Vec::new(), runs: Vec::new() }
+    /// Keeps at most `limit` names in memory, and the rest in scratch files in `directory`.
+    pub(super) const fn new(limit: usize, directory: PathBuf) -> Self {
+        Self { limit, directory, count: 0, names: Vec::new(), runs: Vec::new() }
     }
 
     /// Takes the next name, which counts `size` if it is the first. Cheap; when it says `true`, [`spill`](Self::spill) is due.
@@ -75,17 +76,18 @@ impl Distinct {
 
     /// Writes what is in memory to a scratch file, off the runtime's threads.
     pub(super) async fn spill(self) -> Result<Self> {
-        blocking(move || self.spill_here()).await
+        blocking("spilling names of blocks", move || self.spill_here()).await
     }
 
     /// Merges everything, off the runtime's threads.
     pub(super) async fn finish(self) -> Result<Firsts> {
-        blocking(move || self.merge()).await
+        blocking("merging names of blocks", move || self.merge()).await
     }
 
     fn spill_here(mut self) -> Result<Self> {
         self.names.sort_unstable();
-        let mut run = BufWriter::new(scratch::file(&std::env::temp_dir())?);
+        let failed = |e| scratch::failed(&self.directory, e);
+        let mut run = BufWriter::new(scratch::file(&self.directory)?);
         for (name, place, size) in self.names.drain(..) {
             let record = [name.as_slice(), &place.to_be_bytes(), &size.to_be_bytes()].concat();
             run.write_all(&record).map_err(failed)?;
@@ -102,7 +104,7 @@ impl Distinct {
         let mut firsts = Firsts { bits: vec![0; words], count: 0, size: 0 };
         self.names.sort_unstable();
         let mut last = None;
-        let mut take = |(name, place, size): Record| {
+        let mut take = |(name, place, size): NameRecord| {
             if last != Some(name) {
                 firsts.set(place, size);
                 last = Some(name);
@@ -112,6 +114,7 @@ impl Distinct {
             self.names.into_iter().for_each(take);
             return Ok(firsts);
         }
+        let next_record = |run: &mut BufReader<File>| read_record(run).map_err(|e| scratch::failed(&self.directory, e));
         let mut memory = self.names.into_iter();
         let mut runs: Vec<_> = self.runs.into_iter().map(BufReader::new).collect();
         let mut heap = BinaryHeap::new();
@@ -131,27 +134,17 @@ impl Distinct {
     }
 }
 
-fn next_record(run: &mut impl Read) -> Result<Option<Record>> {
-    let mut record = [0; RECORD];
-    match run.read_exact(&mut record) {
+/// The next record of a run; `None` at its end.
+fn read_record(run: &mut impl Read) -> std::io::Result<Option<NameRecord>> {
+    let (mut name, mut place, mut size) = ([0; BINARY_CID], [0; 8], [0; 4]);
+    match run.read_exact(&mut name) {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
-        Err(e) => return Err(failed(e)),
+        Err(e) => return Err(e),
     }
-    let short = || Error::internal("a scratch record has another length");
-    let (name, rest) = record.split_first_chunk::<BINARY_CID>().ok_or_else(short)?;
-    let (place, size) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-    let size = size.first_chunk::<4>().ok_or_else(short)?;
-    Ok(Some((*name, u64::from_be_bytes(*place), u32::from_be_bytes(*size))))
-}
-
-fn failed(e: std::io::Error) -> Error {
-    scratch::failed(&std::env::temp_dir(), e)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::internal("the work on scratch space did not run to its end").caused_by(e))?
+    run.read_exact(&mut place)?;
+    run.read_exact(&mut size)?;
+    Ok(Some((name, u64::from_be_bytes(place), u32::from_be_bytes(size))))
 }
 
 #[cfg(test)]
@@ -174,7 +167,7 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         let expected: Vec<bool> = names.iter().map(|name| seen.insert(*name)).collect();
         for limit in [7, 100, 4999, 5000, 10_000] {
-            let mut distinct = Distinct::new(limit);
+            let mut distinct = Distinct::new(limit, std::env::temp_dir());
             for name in &names {
                 if distinct.push(*name, 3) {
                     distinct = distinct.spill().await.unwrap();

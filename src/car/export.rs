@@ -1,10 +1,13 @@
 //! Writing a version as a CAR file: first everything is counted, then payload is read.
 
+use std::sync::Arc;
+
 use tokio::io::AsyncWrite;
 
-use super::ahead::{Ahead, Batch};
+use super::ahead::{BlockBatch, BlockReads};
 use super::distinct::{Distinct, Firsts, LIMIT};
-use super::walk::Walk;
+use super::trees::ChunkTrees;
+use super::walk::CarWalk;
 use crate::carfile::{self, CarWriter};
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
@@ -22,33 +25,39 @@ pub struct CarSummary {
     pub bytes: u64,
 }
 
-/// A CAR file that has been laid out and not yet written: every offset follows from it.
+/// The layout of a CAR file that has not been written yet.
 #[derive(Debug)]
 pub struct CarPlan {
     snapshot: Snapshot,
     firsts: Firsts,
+    trees: Arc<ChunkTrees>,
     summary: CarSummary,
 }
 
 impl Snapshot {
-    /// Writes this version as a CAR file of version 1, the same bytes on every run and machine.
+    /// Writes this version as a CAR file of version 1: the same bytes on every run and machine.
     ///
-    /// The root is the commit; chunks are included, virtual data stays a reference, history is left out. The file is worthless if this fails.
-    /// `out` is flushed, not shut down. Nothing is refused for its size, also not what [`import_car`](crate::Repository::import_car) refuses:
-    /// chunks of more than 4 GiB, more than 2^25 blocks, chunks that repeat their leaves without end.
+    /// The root is the commit. Chunks are included, virtual data stays a reference, and the history is left out. `out` is flushed, not shut
+    /// down. Versions of any size are written, also those that [`import_car`](crate::Repository::import_car) refuses for their size.
+    ///
+    /// `Unavailable`, naming the offset, when writing fails; `NotFound` or `Corrupt` when an object is missing or damaged. After an error, and when the
+    /// future is dropped, `out` holds a part of the file, which is of no use.
     pub async fn export_car<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
         self.plan_car().await?.write(out).await
     }
 
-    /// Lays out the CAR file of this version without reading any payload: its length is known before its first byte is written.
+    /// Lays out the CAR file of this version without reading the bytes of chunks, so that its length is known before it is written.
+    ///
+    /// Names of blocks beyond a million go to scratch files ([`OpenOptions::scratch`](crate::OpenOptions::scratch)). Dropping the future has no effect.
     pub async fn plan_car(&self) -> Result<CarPlan> {
         self.plan_car_within(LIMIT).await
     }
 
     /// Plans with at most `limit` names of blocks in memory.
     pub(super) async fn plan_car_within(&self, limit: usize) -> Result<CarPlan> {
-        let mut distinct = Distinct::new(limit);
-        let mut walk = self.car_walk();
+        let mut distinct = Distinct::new(limit, self.repository().scratch());
+        let trees = Arc::<ChunkTrees>::default();
+        let mut walk = self.car_walk(&trees);
         while let Some(link) = walk.next().await? {
             let section = u32::try_from(carfile::section_len(&link.cid, link.len));
             let section = section.map_err(|e| Error::corrupt(format!("block {} is too long for a CAR file", link.cid)).caused_by(e))?;
@@ -59,11 +68,11 @@ impl Snapshot {
         let firsts = distinct.finish().await?;
         let bytes = carfile::header_len(&[self.id().cid()])? + firsts.size;
         let summary = CarSummary { root: self.id(), blocks: firsts.count, bytes };
-        Ok(CarPlan { snapshot: self.clone(), firsts, summary })
+        Ok(CarPlan { snapshot: self.clone(), firsts, trees, summary })
     }
 
-    fn car_walk(&self) -> Walk {
-        Walk::new(self.repository().objects(), self.repository().chunks(), self.id(), self.record())
+    fn car_walk(&self, trees: &Arc<ChunkTrees>) -> CarWalk {
+        CarWalk::new(self.repository().objects(), self.repository().chunks(), trees, self.id(), self.record())
     }
 }
 
@@ -73,16 +82,16 @@ impl CarPlan {
         self.summary
     }
 
-    /// Writes the file. Chunks are read and verified a bounded number of bytes ahead, whatever their sizes.
+    /// Writes the file, as [`Snapshot::export_car`] does. Chunks are read and verified a bounded number of bytes ahead, whatever their sizes.
     pub async fn write<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
         let mut writer = CarWriter::start(out, &[self.summary.root.cid()]).await?;
         let repository = self.snapshot.repository();
         repository.expect(self.summary.blocks, self.firsts.size);
-        let (mut walk, mut place) = (self.snapshot.car_walk(), 0);
-        let (mut ahead, mut is_more, mut blocks) = (Ahead::default(), true, 0);
+        let (mut walk, mut place) = (self.snapshot.car_walk(&self.trees), 0);
+        let (mut ahead, mut is_more, mut blocks) = (BlockReads::default(), true, 0);
         while is_more || !ahead.is_empty() {
             while is_more && ahead.has_room() {
-                let mut batch = Batch::default();
+                let mut batch = BlockBatch::default();
                 while is_more && !batch.is_full() {
                     match walk.next().await? {
                         Some(link) if self.firsts.holds(place) => batch.push(link),

@@ -9,10 +9,11 @@ mod ahead;
 mod distinct;
 mod export;
 mod import;
+mod trees;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use export::{CarPlan, CarSummary};
-pub use import::{ImportTarget, Imported};
+pub use import::{ImportOptions, ImportTarget, Imported};

@@ -34,17 +34,17 @@ pub(super) struct Guard<R> {
     inner: R,
     /// Where the data must end, if the file says it.
     end: Option<u64>,
-    state: State,
+    state: GuardState,
     position: Arc<Mutex<Position>>,
 }
 
 #[derive(Debug)]
-enum State {
+enum GuardState {
     Length(varint::Decoder),
     Body { left: u64 },
 }
 
-/// A handle on the position of a guard that somebody else owns.
+/// A handle on the position of a guard that `iroh-car` owns.
 #[derive(Debug)]
 pub(super) struct Watch(Arc<Mutex<Position>>);
 
@@ -58,14 +58,14 @@ impl<R: AsyncRead + Unpin> Guard<R> {
     /// Watches `inner`, whose first byte is at `offset` of the file, and which must end at `end` where that is known.
     pub(super) fn new(inner: R, offset: u64, end: Option<u64>) -> (Self, Watch) {
         let position = Arc::new(Mutex::new(Position { offset, section: offset, body: 0, failure: None }));
-        let guard = Self { inner, end, state: State::Length(varint::Decoder::default()), position: position.clone() };
+        let guard = Self { inner, end, state: GuardState::Length(varint::Decoder::default()), position: position.clone() };
         (guard, Watch(position))
     }
 
     fn ended(&self, at: &Position) -> Result<(), Error> {
         let Position { offset, section, .. } = at;
         match &self.state {
-            State::Length(decoder) if decoder.is_empty() => match self.end {
+            GuardState::Length(decoder) if decoder.is_empty() => match self.end {
                 Some(end) if *offset != end => Err(Error::corrupt(format!(
                     "the CAR file is truncated: it ends at byte {offset}, though its header says that data goes to byte {end}"
                 ))),
@@ -78,20 +78,20 @@ impl<R: AsyncRead + Unpin> Guard<R> {
     /// Judges bytes that have just been read: one byte of a length, or a part of a section.
     fn took(&mut self, bytes: &[u8], at: &mut Position) -> Result<(), Error> {
         match &mut self.state {
-            State::Body { left } => {
+            GuardState::Body { left } => {
                 *left -= bytes.len() as u64;
                 if *left == 0 {
-                    self.state = State::Length(varint::Decoder::default());
+                    self.state = GuardState::Length(varint::Decoder::default());
                 }
             }
-            State::Length(decoder) => {
+            GuardState::Length(decoder) => {
                 if decoder.is_empty() {
                     at.section = at.offset;
                 }
                 for &byte in bytes {
                     if let Some(left) = length(decoder, byte, at.section)? {
                         at.body = left;
-                        self.state = State::Body { left };
+                        self.state = GuardState::Body { left };
                         break;
                     }
                 }
@@ -122,8 +122,8 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
         let this = self.get_mut();
         // Never past the end of what is being read, so that every byte is judged before the next is asked for.
         let most = match this.state {
-            State::Length(_) => 1,
-            State::Body { left } => usize::try_from(left).unwrap_or(usize::MAX),
+            GuardState::Length(_) => 1,
+            GuardState::Body { left } => usize::try_from(left).unwrap_or(usize::MAX),
         };
         let most = most.min(out.remaining());
         if most == 0 {

@@ -1,12 +1,13 @@
 //! CAR files: a header with roots, then sections, each a CID and the block that hashes to it.
 //!
-//! Written: version 1. Read: version 1, and the version 1 inside version 2 (whose index is not used). What is read is cut into
-//! sections by `iroh-car`; it checks no hashes, knows no version 2 and takes a truncated file for a whole one, so [`guard`] watches the
-//! framing below it and [`reader`] the blocks above it. Every error names the offset in the file.
+//! Written: version 1. Read: version 1, and the version 1 inside version 2 (whose index is not used). Every error names the offset in the file.
 //!
-//! What framing cannot see: whether all blocks are there. A file cut between two sections reads as a shorter file (in
-//! version 2 the header tells), and a CID's codec, or a root, is covered by no hash. Whoever imports follows the links from the
-//! roots and notices both.
+//! `iroh-car` cuts the file into sections. It checks no hashes, does not know version 2, and reads a truncated file as a complete one. So
+//! [`guard`] checks lengths and the end of the file below it, and [`reader`] reads headers and checks blocks above it.
+//! `docs/decisions/0036` says why it stays.
+//!
+//! The framing does not tell whether all blocks are there: a file that is cut between two sections reads as a shorter file (in version 2 the
+//! header tells), and no hash covers a CID's codec or a root. An import follows the links from the roots and finds both.
 
 mod guard;
 mod header;
@@ -21,7 +22,7 @@ use crate::id::Cid;
 use crate::varint;
 
 pub(crate) use header::section_len as header_len;
-pub(crate) use reader::{Block, CarReader, Section};
+pub(crate) use reader::{CarBlock, CarReader, Section};
 pub(crate) use writer::{CarWriter, Sections};
 
 /// The longest block, in bytes: what other implementations move between each other.

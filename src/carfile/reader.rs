@@ -14,7 +14,7 @@ use super::{MAX_BLOCK, MAX_HEADER, header, v2};
 
 /// A block whose bytes hash to its CID.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Block {
+pub(crate) struct CarBlock {
     /// The CID, as the file has it: version 0 or 1.
     pub cid: Cid,
     /// At most 2 MiB.
@@ -23,9 +23,9 @@ pub(crate) struct Block {
     pub offset: u64,
 }
 
-/// A block as the file has it: nobody has held its bytes against its CID.
+/// A block as the file has it, whose bytes have not been compared with its CID.
 #[derive(Debug)]
-pub(crate) struct Section(Block);
+pub(crate) struct Section(CarBlock);
 
 impl Section {
     /// How many bytes it has.
@@ -35,19 +35,24 @@ impl Section {
 
     /// The block, if its bytes hash to its CID: `Corrupt`, naming the offset, when they do not; `Unsupported` for a hash that is
     /// neither sha2-256 nor blake3 with 32 bytes.
-    pub(crate) fn verify(self) -> Result<Block> {
+    pub(crate) fn verify(self) -> Result<CarBlock> {
         let Self(block) = self;
         verify(&block.cid, &block.data).map_err(|e| e.context(format!("the CAR section at byte {}", block.offset)))?;
         Ok(block)
     }
 }
 
-type Source<R> = Chain<Cursor<Vec<u8>>, Take<BufReader<R>>>;
+type CarSource<R> = Chain<Cursor<Vec<u8>>, Take<BufReader<Peeked<R>>>>;
+/// The first bytes of a file, which have been looked at, and the rest.
+type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// How compressed files begin. No CAR file does: its second byte begins a map.
+const COMPRESSED: [(&[u8], &str); 4] = [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2")];
 
 /// Reads sections in order. Holds one section and a buffer of 64 KiB, whatever the file says.
 #[derive(Debug)]
 pub(crate) struct CarReader<R> {
-    sections: iroh_car::CarReader<Guard<Source<R>>>,
+    sections: iroh_car::CarReader<Guard<CarSource<R>>>,
     watch: Watch,
     roots: Vec<Cid>,
     failed: bool,
@@ -56,9 +61,9 @@ pub(crate) struct CarReader<R> {
 impl<R: AsyncRead + Unpin> CarReader<R> {
     /// Reads the header, of version 1 or 2.
     ///
-    /// `Corrupt` when it is damaged, cut, or longer than 64 KiB; `Unsupported` for another version.
+    /// `Corrupt` when it is damaged, cut, or longer than 64 KiB; `Unsupported` for another version; `Invalid` for a compressed file.
     pub(crate) async fn open(reader: R) -> Result<Self> {
-        let mut reader = BufReader::with_capacity(64 << 10, reader);
+        let mut reader = BufReader::with_capacity(64 << 10, peek(reader).await?);
         let mut head = read_header(&mut reader, 0).await?;
         let (mut start, mut size) = (0, None);
         if head == v2::PRAGMA {
@@ -135,7 +140,7 @@ impl<R: AsyncRead + Unpin> CarReader<R> {
             let message = format!("block {cid} at byte {offset} has {} bytes; at most {MAX_BLOCK} are allowed", data.len());
             return Err(Error::corrupt(message));
         }
-        Ok(Section(Block { cid, data: data.into(), offset }))
+        Ok(Section(CarBlock { cid, data: data.into(), offset }))
     }
 }
 
@@ -165,6 +170,18 @@ fn failure(watch: &Watch, e: iroh_car::Error) -> Error {
     let mut at = watch.lock();
     let section = at.section;
     at.failure.take().unwrap_or_else(|| Error::corrupt(format!("the CAR section at byte {section} does not begin with a CID")).caused_by(e))
+}
+
+/// Looks at the first bytes: `Invalid` when they are those of a compressed file.
+async fn peek<R: AsyncRead + Unpin>(mut reader: R) -> Result<Peeked<R>> {
+    let mut begin = Vec::new();
+    let longest = COMPRESSED.iter().map(|(magic, _)| magic.len()).max().unwrap_or_default();
+    let read = (&mut reader).take(longest as u64).read_to_end(&mut begin).await;
+    read.map_err(|e| Error::unavailable(format!("reading the CAR file failed after byte {}", begin.len())).caused_by(e))?;
+    match COMPRESSED.iter().find(|(magic, _)| begin.starts_with(magic)) {
+        Some((_, name)) => Err(Error::invalid(format!("not a CAR file: it is compressed with {name}; decompress it first"))),
+        None => Ok(Cursor::new(begin).chain(reader)),
+    }
 }
 
 /// The bytes of a header at `start`, without their length.

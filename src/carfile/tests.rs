@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use super::reader::verify;
-use super::{Block, CarReader, CarWriter, MAX_BLOCK, Section, Sections, header_len, section_len};
+use super::{CarBlock, CarReader, CarWriter, MAX_BLOCK, Section, Sections, header_len, section_len};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, Cid, HashAlgorithm, NodeId, parse_cid};
 use crate::varint;
@@ -64,7 +64,7 @@ fn section(cid: &Cid, data: &[u8]) -> Result<Sections> {
 }
 
 /// The next block, verified.
-async fn next<R: AsyncRead + Unpin>(reader: &mut CarReader<R>) -> Result<Option<Block>> {
+async fn next<R: AsyncRead + Unpin>(reader: &mut CarReader<R>) -> Result<Option<CarBlock>> {
     reader.next_section().await?.map(Section::verify).transpose()
 }
 

@@ -21,7 +21,7 @@ const HEADER_END: u64 = 51;
 
 /// Where the version 1 file lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Inner {
+pub(super) struct InnerCar {
     /// Its first byte, from the end of the header.
     pub skip: u64,
     /// Its length.
@@ -29,7 +29,7 @@ pub(super) struct Inner {
 }
 
 /// Reads the header after the pragma; `Corrupt` when its parts overlap, `Unsupported` for unknown characteristics.
-pub(super) fn decode(bytes: &[u8; HEADER]) -> Result<Inner> {
+pub(super) fn decode(bytes: &[u8; HEADER]) -> Result<InnerCar> {
     let (characteristics, numbers) = bytes.split_at(16);
     let mut numbers = numbers.as_chunks::<8>().0.iter().map(|n| u64::from_le_bytes(*n));
     let mut next = || numbers.next().unwrap_or_default();
@@ -45,5 +45,5 @@ pub(super) fn decode(bytes: &[u8; HEADER]) -> Result<Inner> {
     if index != 0 && index < end {
         return Err(Error::corrupt(format!("the CAR header says that the index at byte {index} lies inside the data, at byte 43")));
     }
-    Ok(Inner { skip: offset - HEADER_END, size })
+    Ok(InnerCar { skip: offset - HEADER_END, size })
 }

@@ -8,7 +8,7 @@ use crate::varint;
 
 use super::{MAX_BLOCK, header};
 
-/// Sections end to end, made by whoever has the blocks and written by one [`CarWriter`]. The same blocks give the same bytes.
+/// Sections end to end, made where the blocks are and written by a [`CarWriter`]. The same blocks give the same bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Sections {
     bytes: Vec<u8>,

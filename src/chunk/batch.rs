@@ -13,7 +13,7 @@ use crate::unixfs::{LEAF, Tree};
 use super::read::{check, check_leaves, whole};
 use super::split::{INLINE, digests_of};
 use super::write::object_parts;
-use super::{ChunkStore, Hashed, Plan};
+use super::{ChunkPlan, ChunkStore, Hashed};
 
 /// A chunk and how many bytes its entry gives it.
 pub(crate) type Sized = (ChunkId, u64);
@@ -22,7 +22,7 @@ impl ChunkStore {
     /// Reads whole chunks and verifies them, as [`read`](Self::read) does: an answer for each, in order. Those of one block are read
     /// together. All of them are in memory at once, so the caller bounds them.
     pub(crate) async fn read_many(&self, chunks: &[Sized]) -> Vec<Result<Bytes>> {
-        let is_block = |chunk: &&Sized| matches!(Plan::of(&chunk.0, chunk.1), Ok(Plan::Raw));
+        let is_block = |chunk: &&Sized| matches!(ChunkPlan::of(&chunk.0, chunk.1), Ok(ChunkPlan::Raw));
         let blocks: Vec<Sized> = chunks.iter().filter(is_block).copied().collect();
         let wanted: Vec<_> = blocks.iter().map(|(id, size)| (ObjectName::chunk(id), *size)).collect();
         let found = self.storage.get_many(&wanted).await;
@@ -58,7 +58,7 @@ impl ChunkStore {
     }
 }
 
-/// Holds what was found against the ids, off the runtime's threads where it is much.
+/// Compares what was found with the ids: much of it on a thread that may block.
 async fn verified(chunks: Vec<Sized>, found: Vec<Result<Option<Bytes>>>) -> Vec<Result<Bytes>> {
     let bytes: usize = found.iter().flatten().flatten().map(Bytes::len).sum();
     let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.0).collect();

@@ -6,7 +6,7 @@ use futures::TryStreamExt as _;
 
 use super::read::in_chunk;
 use super::write::trailer;
-use super::{ChunkStore, PIECE, Plan, trailer_len};
+use super::{ChunkPlan, ChunkStore, PIECE, trailer_len};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ChunkId;
 use crate::storage::{Extent, ObjectName};
@@ -16,9 +16,9 @@ impl ChunkStore {
     /// Reads every byte of the object of a chunk and verifies it, as [`read`](Self::read) does. A chunk of more than 8 MiB is read by
     /// ranges: its tree and trailer, then pieces of 8 MiB, two at a time.
     pub(crate) async fn check(&self, id: &ChunkId, size: u64) -> Result<()> {
-        let layout = match Plan::of(id, size)? {
-            Plan::Tree(layout) if size > PIECE as u64 => layout,
-            Plan::Tree(_) | Plan::Raw => return self.read(id, size).await.map(drop),
+        let layout = match ChunkPlan::of(id, size)? {
+            ChunkPlan::Tree(layout) if size > PIECE as u64 => layout,
+            ChunkPlan::Tree(_) | ChunkPlan::Raw => return self.read(id, size).await.map(drop),
         };
         let interior = layout.interior_len();
         let end = size + interior + trailer_len(layout.nodes());

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest};
 use crate::storage::{ObjectName, ObjectWriter};
-use crate::unixfs::{self, LEAF, Shape, Tree};
+use crate::unixfs::{self, FileShape, LEAF, Tree};
 
 use super::write::interior_parts;
-use super::{ChunkStore, Hashed, Plan};
+use super::{ChunkPlan, ChunkStore, Hashed};
 
 /// Puts one chunk of more than one block together from its blocks in depth-first order, the root first.
 ///
@@ -23,15 +23,15 @@ pub(crate) struct Assembler {
     id: ChunkId,
     size: u64,
     /// What is still to come, the next last; at most 1,024 for each level.
-    stack: Vec<(ChunkId, Shape)>,
+    stack: Vec<(ChunkId, FileShape)>,
     leaves: Vec<Digest>,
     nodes: HashMap<ChunkId, Bytes>,
-    payload: Payload,
+    payload: ChunkPayload,
 }
 
 /// Where the leaves are that have come.
 #[derive(Debug)]
-enum Payload {
+enum ChunkPayload {
     None,
     Stored(Box<dyn ObjectWriter>),
     Held(Vec<Bytes>),
@@ -43,11 +43,11 @@ impl ChunkStore {
     ///
     /// A few blocks can say that they make up a huge file by being linked many times: the caller decides which sizes it accepts.
     pub(crate) fn assemble(&self, id: ChunkId, size: u64) -> Result<Assembler> {
-        let Plan::Tree(layout) = Plan::of(&id, size)? else {
+        let ChunkPlan::Tree(layout) = ChunkPlan::of(&id, size)? else {
             return Err(Error::internal(format!("chunk {id} is one block, which needs no assembling")));
         };
         let stack = vec![(id, layout.root())];
-        Ok(Assembler { chunks: self.clone(), id, size, stack, leaves: Vec::new(), nodes: HashMap::new(), payload: Payload::None })
+        Ok(Assembler { chunks: self.clone(), id, size, stack, leaves: Vec::new(), nodes: HashMap::new(), payload: ChunkPayload::None })
     }
 }
 
@@ -64,7 +64,7 @@ impl Assembler {
 
     /// Whether a part of the chunk is in the store or held for it.
     pub(crate) const fn has_begun(&self) -> bool {
-        !matches!(self.payload, Payload::None)
+        !matches!(self.payload, ChunkPayload::None)
     }
 
     /// How many bytes of interior nodes have come, all of which are in memory.
@@ -75,8 +75,8 @@ impl Assembler {
     /// How many bytes of payload are in memory.
     pub(crate) fn held(&self) -> u64 {
         match &self.payload {
-            Payload::None | Payload::Stored(_) => 0,
-            Payload::Held(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
+            ChunkPayload::None | ChunkPayload::Stored(_) => 0,
+            ChunkPayload::Held(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
         }
     }
 
@@ -101,14 +101,14 @@ impl Assembler {
         }
         if !self.has_begun() {
             self.payload = match self.chunks.storage.writer() {
-                Some(writer) => Payload::Stored(writer),
-                None => Payload::Held(Vec::new()),
+                Some(writer) => ChunkPayload::Stored(writer),
+                None => ChunkPayload::Held(Vec::new()),
             };
         }
         match &mut self.payload {
-            Payload::Stored(writer) => writer.write(bytes).await.map_err(|e| e.context(format!("chunk {}", self.id)))?,
-            Payload::Held(pieces) => pieces.push(bytes),
-            Payload::None => {}
+            ChunkPayload::Stored(writer) => writer.write(bytes).await.map_err(|e| e.context(format!("chunk {}", self.id)))?,
+            ChunkPayload::Held(pieces) => pieces.push(bytes),
+            ChunkPayload::None => {}
         }
         self.stack.pop();
         self.leaves.push(digest);
@@ -120,9 +120,9 @@ impl Assembler {
         let lost = |id| Error::internal(format!("chunk {id} has lost its block {block}"));
         let Some(index) = index else { return self.nodes.get(block).cloned().ok_or_else(|| lost(self.id)) };
         let bytes = match &mut self.payload {
-            Payload::None => return Err(lost(self.id)),
-            Payload::Stored(writer) => writer.read(index * LEAF..((index + 1) * LEAF).min(self.size)).await?,
-            Payload::Held(pieces) => {
+            ChunkPayload::None => return Err(lost(self.id)),
+            ChunkPayload::Stored(writer) => writer.read(index * LEAF..((index + 1) * LEAF).min(self.size)).await?,
+            ChunkPayload::Held(pieces) => {
                 let at = usize::try_from(index).unwrap_or(usize::MAX);
                 pieces.get(at).cloned().ok_or_else(|| lost(self.id))?
             }
@@ -145,9 +145,9 @@ impl Assembler {
         let tree = Tree::of(self.id.digest().hash(), self.size, self.leaves)?;
         debug_assert_eq!(tree.root(), self.id, "every node was checked to have its only encoding");
         match self.payload {
-            Payload::None => Err(Error::internal(format!("chunk {} has no leaves", self.id))),
-            Payload::Held(pieces) => self.chunks.put(&Hashed::from_tree(tree, pieces)).await,
-            Payload::Stored(mut writer) => {
+            ChunkPayload::None => Err(Error::internal(format!("chunk {} has no leaves", self.id))),
+            ChunkPayload::Held(pieces) => self.chunks.put(&Hashed::from_tree(tree, pieces)).await,
+            ChunkPayload::Stored(mut writer) => {
                 writer.write(interior_parts(&tree).concat().into()).await?;
                 writer.finish(&ObjectName::chunk(&self.id)).await
             }

@@ -69,14 +69,14 @@ const fn trailer_len(nodes: u64) -> u64 {
 
 /// Where the parts of a chunk's object lie.
 #[derive(Debug)]
-enum Plan {
+enum ChunkPlan {
     /// The object is the block.
     Raw,
     /// Payload, interior nodes, trailer.
     Tree(Layout),
 }
 
-impl Plan {
+impl ChunkPlan {
     /// Lays out chunk `id` of `size` bytes; `Corrupt` when no chunk of this form has that size.
     fn of(id: &ChunkId, size: u64) -> Result<Self> {
         match (id.form(), size) {

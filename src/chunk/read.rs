@@ -11,16 +11,16 @@ use crate::unixfs::{LEAF, Layout, Tree};
 
 use super::split::{digests_of, leaf_digests};
 use super::write::trailer;
-use super::{ChunkStore, Plan, trailer_len};
+use super::{ChunkPlan, ChunkStore, trailer_len};
 
 impl ChunkStore {
     /// Reads a whole chunk, whose entry says that it has `size` bytes.
     ///
     /// `NotFound` when it is not there; `Corrupt` when its object has another length, or any byte of it is wrong.
     pub(crate) async fn read(&self, id: &ChunkId, size: u64) -> Result<Bytes> {
-        match Plan::of(id, size)? {
-            Plan::Raw => self.read_raw(id, size).await,
-            Plan::Tree(layout) => self.read_tree(id, &layout).await,
+        match ChunkPlan::of(id, size)? {
+            ChunkPlan::Raw => self.read_raw(id, size).await,
+            ChunkPlan::Tree(layout) => self.read_tree(id, &layout).await,
         }
     }
 
@@ -30,13 +30,13 @@ impl ChunkStore {
         if range.start > range.end || range.end > size {
             return Err(Error::invalid(format!("bytes {}..{} do not lie in chunk {id} of {size} bytes", range.start, range.end)));
         }
-        let plan = Plan::of(id, size)?;
+        let plan = ChunkPlan::of(id, size)?;
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         let layout = match plan {
-            Plan::Raw => return Ok(self.read_raw(id, size).await?.slice(to_memory(range)?)),
-            Plan::Tree(layout) => layout,
+            ChunkPlan::Raw => return Ok(self.read_raw(id, size).await?.slice(to_memory(range)?)),
+            ChunkPlan::Tree(layout) => layout,
         };
         let first = range.start / LEAF;
         let aligned = first * LEAF..range.end.next_multiple_of(LEAF).min(size);
@@ -56,7 +56,7 @@ impl ChunkStore {
 
     /// The tree of a chunk above 1 MiB, checked up to its id and read without the payload; `None` for one raw block.
     pub(crate) async fn tree(&self, id: &ChunkId, size: u64) -> Result<Option<Tree>> {
-        let Plan::Tree(layout) = Plan::of(id, size)? else { return Ok(None) };
+        let ChunkPlan::Tree(layout) = ChunkPlan::of(id, size)? else { return Ok(None) };
         let interior = self.fetch_part(id, size..size + layout.interior_len()).await?;
         Tree::read(id, size, &interior).map(Some).map_err(|e| in_chunk(id, e))
     }
@@ -68,16 +68,16 @@ impl ChunkStore {
         Ok(tree.iter().flat_map(Tree::nodes).map(|node| (node.id.cid(), node.bytes.clone())).collect())
     }
 
-    /// Leaf `index` of a chunk, checked. For one leaf; whoever wants many gets the [`tree`](Self::tree) once and
-    /// calls [`leaves_of`](Self::leaves_of).
+    /// Leaf `index` of a chunk, checked. For one leaf; for many, get the [`tree`](Self::tree) once and
+    /// call [`leaves_of`](Self::leaves_of).
     pub(crate) async fn leaf(&self, id: &ChunkId, size: u64, index: u64) -> Result<Bytes> {
         let start = index.saturating_mul(LEAF).min(size);
         if start == size && (index, size) != (0, 0) {
             return Err(Error::invalid(format!("chunk {id} of {size} bytes has no leaf {index}")));
         }
-        match Plan::of(id, size)? {
-            Plan::Raw => self.read_raw(id, size).await,
-            Plan::Tree(_) => self.read_range(id, size, start..(start + LEAF).min(size)).await,
+        match ChunkPlan::of(id, size)? {
+            ChunkPlan::Raw => self.read_raw(id, size).await,
+            ChunkPlan::Tree(_) => self.read_range(id, size, start..(start + LEAF).min(size)).await,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm};
 use crate::unixfs::{LEAF, Layout, MAX_SIZE, Tree};
 
-use super::{Plan, trailer_len};
+use super::{ChunkPlan, trailer_len};
 
 /// Payloads above this many bytes are hashed by several threads.
 const PARALLEL: usize = 4 << 20;
@@ -46,8 +46,8 @@ impl Hashed {
     /// no chunk of one block, or they are not as many.
     pub(crate) fn from_block(id: ChunkId, size: u64, bytes: Bytes) -> Result<Self> {
         debug_assert_eq!(id.digest().hash().digest(&bytes), *id.digest(), "the caller verifies chunk {id}");
-        match Plan::of(&id, size)? {
-            Plan::Raw if bytes.len() as u64 == size => Ok(Self::raw(*id.digest(), bytes)),
+        match ChunkPlan::of(&id, size)? {
+            ChunkPlan::Raw if bytes.len() as u64 == size => Ok(Self::raw(*id.digest(), bytes)),
             _ => Err(Error::corrupt(format!("chunk {id} has {} bytes, not {size}", bytes.len()))),
         }
     }

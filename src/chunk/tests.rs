@@ -23,7 +23,7 @@ use super::{ChunkStore, Hashed, Keep, PIECE, StreamedChunk, read_piece};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 use crate::storage::{Expected, Extent, Local, LocalOptions, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned};
-use crate::unixfs::{LEAF, Step, Tree};
+use crate::unixfs::{LEAF, Tree, TreeStep};
 
 /// Objects in a map; counts requests, how many of them ran at once, and bytes. Can pretend that each begins with many zeros.
 #[derive(Debug, Default)]
@@ -311,8 +311,8 @@ async fn blocks(source: &ChunkStore, id: &ChunkId, len: u64) -> Vec<Bytes> {
     let mut blocks = Vec::new();
     for step in tree.depth_first() {
         blocks.push(match step {
-            Step::Node(n) => tree.nodes()[n].bytes.clone(),
-            Step::Leaf(n) => {
+            TreeStep::Node(n) => tree.nodes()[n].bytes.clone(),
+            TreeStep::Leaf(n) => {
                 let [leaf] = &source.leaves_of(&tree, n..n + 1).await.unwrap()[..] else { panic!("one leaf was asked for") };
                 assert_eq!(*leaf, source.leaf(id, len, n).await.unwrap());
                 leaf.clone()

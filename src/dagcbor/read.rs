@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 
-/// What was expected and is not there. Whoever knows the object's name puts it before.
+/// What was expected and is not there. The caller adds the object's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {at}: {wrong}")]
 pub(crate) struct Malformed {

@@ -29,8 +29,8 @@ pub struct OpenOptions {
     /// `set`, the calls for many values, imports and the commit wait for room, so fewer bytes bound memory and slow uploads down. A
     /// value larger than the budget is uploaded alone. At most 64 objects are uploaded at once, whatever their size.
     pub upload_bytes: u64,
-    /// The directory of scratch files, which have no names and go with the session. Default: `TMPDIR`, else `/tmp`. Where that
-    /// is memory (tmpfs), nothing is gained by it.
+    /// The directory of scratch files, of sessions and of CAR exports. They have no names, and go with the session or the export.
+    /// Default: `TMPDIR`, else `/tmp`. Where that is memory (tmpfs), nothing is gained by it.
     pub scratch: Option<PathBuf>,
     /// The clock that stamps commits and moves. Default: the operating system's.
     pub clock: Arc<dyn Clock>,

@@ -106,8 +106,8 @@ fn containers(old: &[Container], new: &[Container]) -> Vec<Change> {
     changes.filter(|change| !matches!(change, Change::Container { old, new, .. } if old == new)).collect()
 }
 
-/// Whether two records pin different states of a file. Counts are no state, and neither is when it was looked up, but where the
-/// source tells no date: then that is the validator.
+/// Whether two records pin different states of a file. Counts are ignored. The time of the lookup is ignored too, unless
+/// the source tells no date: then that time is the validator.
 pub(super) fn is_other_state(old: &VirtualFile, new: &VirtualFile) -> bool {
     let state = |record: &VirtualFile| {
         let state = Validator::of(record);

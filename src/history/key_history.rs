@@ -62,14 +62,14 @@ impl KeyEvent {
 
 /// What one commit of the line holds under the key.
 #[derive(Debug)]
-struct State {
+struct KeyState {
     at: LogEntry,
     entry: Option<Entry>,
     url: Option<String>,
     file: Option<VirtualFile>,
 }
 
-impl State {
+impl KeyState {
     async fn read(snapshot: &Snapshot, at: LogEntry, key: &Key) -> Result<Self> {
         let commit = snapshot.repository().objects().commit(&at.id).await?;
         let then = Snapshot::new(snapshot.repository().clone(), at.id, commit);
@@ -110,10 +110,10 @@ impl Snapshot {
         let of = Arc::new((self.clone(), key.clone()));
         let states = self.log().map(move |at| {
             let of = of.clone();
-            async move { State::read(&of.0, at?, &of.1).await }
+            async move { KeyState::read(&of.0, at?, &of.1).await }
         });
         let states = states.buffered(AHEAD).map(Some).chain(stream::iter([None]));
-        let versions = states.scan(None, |newer: &mut Option<State>, older| {
+        let versions = states.scan(None, |newer: &mut Option<KeyState>, older| {
             let told = match (newer.take(), older) {
                 (Some(state), Some(Ok(older))) => {
                     let event = state.event_after(&older);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 
 use super::as_of::{AsOf, as_of};
-use super::revision::{Base, Revision, Step};
+use super::revision::{Base, Revision, RevisionStep};
 use crate::error::{Error, Result};
 use crate::format::Commit;
 use crate::handle::Repository;
@@ -34,12 +34,12 @@ pub struct Resolved {
 
 /// Where the steps of a revision have led so far.
 #[expect(clippy::large_enum_variant, reason = "one for each revision that is resolved, and none is kept")]
-enum Place {
+enum ResolvedPlace {
     Ref(Ref, RefRecord),
     Snapshot(SnapshotId),
 }
 
-impl Place {
+impl ResolvedPlace {
     fn tip(&self) -> Result<SnapshotId> {
         match self {
             Self::Ref(name, record) => record.tip.ok_or_else(|| gone(name)),
@@ -67,29 +67,29 @@ impl Repository {
     pub async fn resolve(&self, revision: &Revision) -> Result<Resolved> {
         let mut place = self.locate(&revision.base).await?;
         // A CID stands still; a ref does not, and neither does what is found by going back from one.
-        let mut stands = matches!(place, Place::Snapshot(_));
+        let mut stands = matches!(place, ResolvedPlace::Snapshot(_));
         let mut is_final = None;
         for step in &revision.steps {
             let id = match step {
-                Step::Back(n) => self.load_place(&place, None).await?.line(self.objects()).back(*n).await?,
-                Step::At(time) => {
+                RevisionStep::Back(n) => self.load_place(&place, None).await?.line(self.objects()).back(*n).await?,
+                RevisionStep::At(time) => {
                     let now = self.clock().now();
                     let answer = self.at(&place, parse_time(time, now)?, now).await?;
-                    stands = answer.is_final && (stands || matches!(place, Place::Ref(..)));
+                    stands = answer.is_final && (stands || matches!(place, ResolvedPlace::Ref(..)));
                     is_final = Some(stands);
                     answer.id
                 }
             };
-            place = Place::Snapshot(id);
+            place = ResolvedPlace::Snapshot(id);
         }
         self.load_place(&place, is_final).await
     }
 
-    async fn load_place(&self, place: &Place, is_final: Option<bool>) -> Result<Resolved> {
+    async fn load_place(&self, place: &ResolvedPlace, is_final: Option<bool>) -> Result<Resolved> {
         let loaded = self.load(place.tip()?, is_final).await;
         match place {
-            Place::Ref(name, _) => loaded.map_err(|e| unreadable_tip(name, e)),
-            Place::Snapshot(_) => loaded,
+            ResolvedPlace::Ref(name, _) => loaded.map_err(|e| unreadable_tip(name, e)),
+            ResolvedPlace::Snapshot(_) => loaded,
         }
     }
 
@@ -105,15 +105,15 @@ impl Repository {
         self.at(&place, time, self.clock().now()).await
     }
 
-    async fn at(&self, place: &Place, time: Timestamp, now: Timestamp) -> Result<AsOf> {
+    async fn at(&self, place: &ResolvedPlace, time: Timestamp, now: Timestamp) -> Result<AsOf> {
         let (id, is_final) = match place {
-            Place::Ref(name, record) if name.kind == RefKind::Branch => {
+            ResolvedPlace::Ref(name, record) if name.kind == RefKind::Branch => {
                 return as_of(self.refs(), self.objects(), name, record, time, now).await;
             }
             // A tag shows the line that it stands on. It may be deleted and made anew elsewhere, so nothing that it
             // answers is final; what a CID answers always is.
-            Place::Ref(name, record) => (record.tip.ok_or_else(|| gone(name))?, false),
-            Place::Snapshot(id) => (*id, true),
+            ResolvedPlace::Ref(name, record) => (record.tip.ok_or_else(|| gone(name))?, false),
+            ResolvedPlace::Snapshot(id) => (*id, true),
         };
         let end = self.load(id, None).await?;
         match end.line(self.objects()).floor(time).await? {
@@ -122,9 +122,9 @@ impl Repository {
         }
     }
 
-    async fn locate(&self, base: &Base) -> Result<Place> {
+    async fn locate(&self, base: &Base) -> Result<ResolvedPlace> {
         match base {
-            Base::Snapshot(id) => Ok(Place::Snapshot(*id)),
+            Base::Snapshot(id) => Ok(ResolvedPlace::Snapshot(*id)),
             Base::Branch(name) => self.locate_ref(&Ref::branch(name.clone())).await,
             Base::Tag(name) => self.locate_ref(&Ref::tag(name.clone())).await,
             Base::Name(text) => self.locate_name(text).await,
@@ -132,14 +132,16 @@ impl Repository {
     }
 
     /// A ref that exists or existed: what it showed in its time can be asked even after it was deleted.
-    async fn locate_ref(&self, name: &Ref) -> Result<Place> {
+    async fn locate_ref(&self, name: &Ref) -> Result<ResolvedPlace> {
         match self.refs().try_read(name).await.map_err(|e| unreadable(name, e))? {
-            Some(state) if state.record.tip.is_some() || !state.record.moves.is_empty() => Ok(Place::Ref(name.clone(), state.record)),
+            Some(state) if state.record.tip.is_some() || !state.record.moves.is_empty() => {
+                Ok(ResolvedPlace::Ref(name.clone(), state.record))
+            }
             _ => Err(gone(name)),
         }
     }
 
-    async fn locate_name(&self, text: &str) -> Result<Place> {
+    async fn locate_name(&self, text: &str) -> Result<ResolvedPlace> {
         // Never a ref, so that no ref changes what the beginning of an id means.
         if is_like_an_id(text) {
             return self.locate_prefix(text).await;
@@ -153,8 +155,8 @@ impl Repository {
                 (b, t) if live(&b) && live(&t) => {
                     return Err(Error::invalid(format!("{text} is both a branch and a tag; write branch:{text} or tag:{text}")));
                 }
-                (_, Some(t)) if t.record.tip.is_some() => return Ok(Place::Ref(tag, t.record)),
-                (Some(b), _) if !b.record.moves.is_empty() => return Ok(Place::Ref(branch, b.record)),
+                (_, Some(t)) if t.record.tip.is_some() => return Ok(ResolvedPlace::Ref(tag, t.record)),
+                (Some(b), _) if !b.record.moves.is_empty() => return Ok(ResolvedPlace::Ref(branch, b.record)),
                 _ => {}
             }
         }
@@ -162,7 +164,7 @@ impl Repository {
     }
 
     /// The one snapshot whose CID begins with `text`.
-    async fn locate_prefix(&self, text: &str) -> Result<Place> {
+    async fn locate_prefix(&self, text: &str) -> Result<ResolvedPlace> {
         let text = text.to_ascii_lowercase();
         let long_enough = text.len() >= COMMON + DISTINCT && text.bytes().all(|b| b.is_ascii_alphanumeric());
         let Some(shard) = text.get(8..10).filter(|_| long_enough) else {
@@ -175,7 +177,7 @@ impl Repository {
             [] => Err(Error::not_found(format!(
                 "no snapshot of this repository begins with {text}; a branch or tag of that name is written branch:{text} or tag:{text}"
             ))),
-            [one] => Ok(Place::Snapshot(SnapshotId::from_cid(&parse_cid(one)?)?)),
+            [one] => Ok(ResolvedPlace::Snapshot(SnapshotId::from_cid(&parse_cid(one)?)?)),
             [first, second, ..] => {
                 Err(Error::invalid(format!("{text} is the beginning of several snapshots, such as {first} and {second}")))
             }

@@ -12,7 +12,7 @@ use crate::refs::RefName;
 pub struct Revision {
     text: String,
     pub(super) base: Base,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<RevisionStep>,
 }
 
 /// Where a revision begins.
@@ -30,7 +30,7 @@ pub(super) enum Base {
 
 /// A step back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum RevisionStep {
     /// `~N`: N commits back on the first-parent line.
     Back(u64),
     /// `@TIME`: as it was then. Kept as text, since `now` and `2d` depend on the clock.
@@ -50,11 +50,11 @@ impl FromStr for Revision {
             let end = tail.find(['~', '@']).unwrap_or(tail.len());
             let (argument, next) = tail.split_at(end);
             steps.push(match mark {
-                '~' if argument.is_empty() => Step::Back(1),
-                '~' => Step::Back(
+                '~' if argument.is_empty() => RevisionStep::Back(1),
+                '~' => RevisionStep::Back(
                     argument.parse().map_err(|_| Error::invalid(format!("revision {text:?}: {argument:?} is not a number of commits")))?,
                 ),
-                _ => Step::At(argument.to_owned()),
+                _ => RevisionStep::At(argument.to_owned()),
             });
             rest = next;
         }
@@ -98,8 +98,8 @@ mod tests {
     fn steps_are_read_from_left_to_right() {
         let revision: Revision = "main@2025-03-01T00:00:00-02:00~3~@2 days ago".parse().unwrap();
         assert_eq!(revision.base, Base::Name("main".to_owned()));
-        let at = |t: &str| Step::At(t.to_owned());
-        assert_eq!(revision.steps, [at("2025-03-01T00:00:00-02:00"), Step::Back(3), Step::Back(1), at("2 days ago")]);
+        let at = |t: &str| RevisionStep::At(t.to_owned());
+        assert_eq!(revision.steps, [at("2025-03-01T00:00:00-02:00"), RevisionStep::Back(3), RevisionStep::Back(1), at("2 days ago")]);
         assert_eq!(revision.to_string(), "main@2025-03-01T00:00:00-02:00~3~@2 days ago");
     }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm};
 use crate::varint;
 
-use super::layout::Shape;
+use super::layout::FileShape;
 
 /// Field 2 of a node, length-delimited: a link.
 const LINK: u8 = 0x12;
@@ -25,12 +25,12 @@ const BLOCK_SIZE: u8 = 0x20;
 const DIGEST_IN_LINK: u64 = 6;
 
 /// What the children of a node of this shape are.
-pub(super) const fn child_form(shape: Shape) -> ChunkForm {
+pub(super) const fn child_form(shape: FileShape) -> ChunkForm {
     if shape.height <= 1 { ChunkForm::Raw } else { ChunkForm::UnixFs }
 }
 
 /// The node of this shape with these children, of which there must be as many as the shape has.
-pub(super) fn encode(shape: Shape, children: &[Digest]) -> Vec<u8> {
+pub(super) fn encode(shape: FileShape, children: &[Digest]) -> Vec<u8> {
     debug_assert_eq!(children.len() as u64, shape.children());
     let mut out = Vec::with_capacity(usize::try_from(shape.encoded_len()).unwrap_or(0));
     for (child, digest) in shape.each_child().zip(children) {
@@ -55,8 +55,8 @@ pub(super) fn encode(shape: Shape, children: &[Digest]) -> Vec<u8> {
 }
 
 /// The digests of the children of a node that must have this shape; bytes that [`encode`] would not write are
-/// `Unsupported`, because the caller has checked their digest: somebody meant them so.
-pub(super) fn decode(shape: Shape, hash: HashAlgorithm, bytes: &[u8]) -> Result<Vec<Digest>> {
+/// `Unsupported`, because the caller has checked their digest: they were written so on purpose.
+pub(super) fn decode(shape: FileShape, hash: HashAlgorithm, bytes: &[u8]) -> Result<Vec<Digest>> {
     let foreign = || Error::unsupported("a node of the file is not one of profile unixfs-v1-2025");
     if bytes.len() as u64 != shape.encoded_len() {
         return Err(foreign());
@@ -75,7 +75,7 @@ pub(super) fn decode(shape: Shape, hash: HashAlgorithm, bytes: &[u8]) -> Result<
 }
 
 /// The children of a node that must have this shape, in order: what each is and what it covers. Checked as [`decode`] does.
-pub(crate) fn children(shape: Shape, hash: HashAlgorithm, bytes: &[u8]) -> Result<Vec<(ChunkId, Shape)>> {
+pub(crate) fn children(shape: FileShape, hash: HashAlgorithm, bytes: &[u8]) -> Result<Vec<(ChunkId, FileShape)>> {
     let digests = decode(shape, hash, bytes)?;
     let form = child_form(shape);
     Ok(digests.into_iter().map(|digest| ChunkId::new(form, digest)).zip(shape.each_child()).collect())

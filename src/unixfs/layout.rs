@@ -20,14 +20,14 @@ const fn span(height: u32) -> u64 {
 
 /// What is known of a node before any digest is: its height and how many bytes of the file lie below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct FileShape {
     /// 0 for a leaf, 1 for a node over leaves.
     pub height: u32,
     /// Bytes of the file below, at least 1.
     pub size: u64,
 }
 
-impl Shape {
+impl FileShape {
     /// How many children a node has.
     pub(crate) const fn children(self) -> u64 {
         if self.height == 0 { 0 } else { self.size.div_ceil(span(self.height - 1)) }
@@ -90,13 +90,13 @@ pub(crate) struct Level {
     pub count: u64,
     /// Where the first lies, in bytes from the beginning of all nodes.
     pub offset: u64,
-    full: Shape,
-    last: Shape,
+    full: FileShape,
+    last: FileShape,
 }
 
 impl Level {
     /// The shape of node `index`.
-    pub(crate) const fn shape(&self, index: u64) -> Shape {
+    pub(crate) const fn shape(&self, index: u64) -> FileShape {
         if index + 1 == self.count { self.last } else { self.full }
     }
 
@@ -128,8 +128,8 @@ impl Layout {
             height += 1;
             let full = span(height);
             let count = size.div_ceil(full);
-            let last = Shape { height, size: size - (count - 1) * full };
-            let full = if count == 1 { last } else { Shape { height, size: full } };
+            let last = FileShape { height, size: size - (count - 1) * full };
+            let full = if count == 1 { last } else { FileShape { height, size: full } };
             let level = Level { count, offset, full, last };
             offset = level.end();
             levels.push(level);
@@ -168,7 +168,7 @@ impl Layout {
     }
 
     /// The shape of the root.
-    pub(crate) fn root(&self) -> Shape {
+    pub(crate) fn root(&self) -> FileShape {
         self.levels.last().expect("a layout has at least one level").last
     }
 }

@@ -15,5 +15,5 @@ mod tree;
 mod tests;
 
 pub(crate) use file::children;
-pub(crate) use layout::{LEAF, Layout, MAX_SIZE, Shape};
-pub(crate) use tree::{Step, Tree};
+pub(crate) use layout::{FileShape, LEAF, Layout, MAX_SIZE};
+pub(crate) use tree::{Tree, TreeStep};

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::file::{child_form, decode, encode};
-use super::layout::{LEAF, Layout, Shape, WIDTH};
-use super::{Step, Tree, children};
+use super::layout::{FileShape, LEAF, Layout, WIDTH};
+use super::{Tree, TreeStep, children};
 use crate::ErrorKind;
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm};
 
@@ -177,12 +177,12 @@ fn a_walk_follows_the_links() {
         for step in tree.depth_first() {
             let (want, shape) = stack.pop().unwrap();
             match step {
-                Step::Node(n) => {
+                TreeStep::Node(n) => {
                     let node = &tree.nodes()[n];
                     assert_eq!(node.id, want);
                     stack.extend(children(shape, SHA, &node.bytes).unwrap().into_iter().rev());
                 }
-                Step::Leaf(n) => assert_eq!(ChunkId::new(ChunkForm::Raw, tree.leaves()[n as usize]), want),
+                TreeStep::Leaf(n) => assert_eq!(ChunkId::new(ChunkForm::Raw, tree.leaves()[n as usize]), want),
             }
         }
         assert!(stack.is_empty());
@@ -203,7 +203,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), size in 1u64..5 << 20) {
-        let _ = decode(Shape { height: 1, size }, SHA, &bytes);
+        let _ = decode(FileShape { height: 1, size }, SHA, &bytes);
         let _ = Tree::read(&ChunkId::new(ChunkForm::UnixFs, SHA.digest(&bytes)), size, &bytes.into());
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Tree {
 
 /// A block of a file, as a walk in depth-first order meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum TreeStep {
     /// An interior node: its place in [`Tree::nodes`].
     Node(usize),
     /// A leaf: its index in the file.
@@ -112,7 +112,7 @@ impl Tree {
 
     /// All blocks in depth-first order, the root first: the order of a CAR file. The same content in two places of the file
     /// appears twice.
-    pub(crate) fn depth_first(&self) -> Vec<Step> {
+    pub(crate) fn depth_first(&self) -> Vec<TreeStep> {
         let mut steps = Vec::with_capacity(self.leaves.len() + self.nodes.len());
         let first: Vec<u64> = self
             .layout
@@ -127,11 +127,11 @@ impl Tree {
         let mut stack = vec![(self.layout.levels().len(), 0)];
         while let Some((height, index)) = stack.pop() {
             let Some(level) = height.checked_sub(1).and_then(|h| self.layout.levels().get(h)) else {
-                steps.push(Step::Leaf(index));
+                steps.push(TreeStep::Leaf(index));
                 continue;
             };
             let before = first.get(height - 1).copied().unwrap_or_default();
-            steps.push(Step::Node(usize::try_from(before + index).expect("the nodes are in memory")));
+            steps.push(TreeStep::Node(usize::try_from(before + index).expect("the nodes are in memory")));
             let children = index * super::layout::WIDTH..index * super::layout::WIDTH + level.shape(index).children();
             stack.extend(children.rev().map(|child| (height - 1, child)));
         }

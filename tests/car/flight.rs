@@ -114,3 +114,23 @@ async fn export_and_import_hold_a_bounded_number_of_bytes() {
     assert_eq!(copy.get(&key("b")).await.unwrap(), exported.get(&key("b")).await.unwrap());
     assert_eq!(target.verify(firnline::VerifyScope::Everything).await.unwrap().findings, []);
 }
+
+/// The trees of large chunks were read one after another, for the plan and then again for the writing, and once for each key.
+#[tokio::test]
+async fn the_tree_of_a_large_chunk_is_read_once() {
+    let store = Arc::new(Observed::new(Arc::new(firnline::storage::Memory::new())));
+    let repository = Repository::create_storage(store.clone(), CreateOptions::from(options())).await.unwrap();
+    let mut session = repository.write("main").await.unwrap();
+    for i in 0..20 {
+        let value = bytes(i, MIB + 1 + usize::from(i));
+        session.set(&key(&format!("a/{i}")), value.clone()).await.unwrap();
+        session.set(&key(&format!("b/{i}")), value).await.unwrap();
+    }
+    let snapshot = session.commit("large").await.unwrap();
+    let before = store.counts();
+    let plan = snapshot.plan_car().await.unwrap();
+    let planned = store.counts().since(&before).gets;
+    assert_eq!(planned, 20, "one request for each tree; the nodes are in the cache");
+    plan.write(&mut tokio::io::sink()).await.unwrap();
+    assert_eq!(store.counts().since(&before).gets - planned, 20, "one request for the two leaves of each chunk");
+}

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, BufReader, BufWriter};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::count;
-use firnline::{CarSummary, Error, ErrorKind, ImportTarget, RefName, Result, Snapshot};
+use firnline::{CarSummary, Error, ErrorKind, ImportOptions, ImportTarget, RefName, Result, Snapshot};
 
 /// How much is read or written at once, in bytes.
 const BUFFER: usize = 1 << 20;
@@ -44,6 +44,9 @@ struct Import {
     file: PathBuf,
     #[command(flatten)]
     target: Target,
+    /// How many bytes the chunks of the version may have together [default: 16 times the length of the file, at least 256 MiB]
+    #[arg(long, value_name = "BYTES")]
+    max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -89,15 +92,25 @@ impl Import {
             (None, Some(tag)) => (ImportTarget::Tag(tag.clone()), tag),
             (None, None) => return Err(Error::internal("neither a branch nor a tag is named").into()),
         };
+        let mut options = ImportOptions::default();
+        options.max_bytes = self.max_bytes;
         let reader: Box<dyn AsyncRead + Unpin + Send> = if is_dash(&self.file) {
             Box::new(tokio::io::stdin())
         } else {
-            Box::new(File::open(&self.file).await.map_err(|e| trouble(&self.file, "cannot be read", e))?)
+            let failed = |e| trouble(&self.file, "cannot be read", e);
+            let file = File::open(&self.file).await.map_err(failed)?;
+            let metadata = file.metadata().await.map_err(failed)?;
+            // A pipe has no length.
+            options.file_len = metadata.is_file().then_some(metadata.len());
+            Box::new(file)
         };
         let repository = context.open_to_write().await?;
-        let imported = repository.import_car(BufReader::with_capacity(BUFFER, reader), target).await?;
+        let imported = repository.import_car_with(BufReader::with_capacity(BUFFER, reader), target, options).await?;
         context.out.line(&imported.id.to_string())?;
         context.out.note(&format!("{} in {}", count(imported.blocks, "block"), count(imported.bytes, "byte")));
+        if imported.unlinked > 0 {
+            context.out.say(&format!("left out {} that are not a part of the version", count(imported.unlinked, "block")));
+        }
         if imported.is_shallow {
             context.out.note("what came before this version is not in this repository: its log ends with it");
         }
@@ -131,7 +144,7 @@ async fn export_to(snapshot: &Snapshot, file: &Path) -> Result<CarSummary> {
     let failed = |e| trouble(file, "cannot be written", e);
     out.flush().await.map_err(failed)?;
     out.get_ref().sync_all().await.map_err(failed)?;
-    // A link, unlike a rename, never takes the place of a file that somebody made meanwhile.
+    // A link, unlike a rename, never replaces a file that was made meanwhile.
     tokio::fs::hard_link(&cleanup.0, file).await.map_err(failed)?;
     Ok(written)
 }

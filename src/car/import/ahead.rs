@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 use tokio::io::AsyncRead;
 use tokio::task::JoinHandle;
 
-use crate::carfile::{Block, CarReader, Section};
+use crate::carfile::{CarBlock, CarReader, Section};
 use crate::error::{Error, Result};
 
 /// How many bytes of blocks are hashed together, about: little enough to spread large blocks over the processors.
@@ -18,31 +18,31 @@ const BATCHES: usize = 4;
 
 /// Blocks that are good, up to the first that is not.
 #[derive(Debug)]
-struct Checked {
-    blocks: Vec<Block>,
+struct HashedBatch {
+    blocks: Vec<CarBlock>,
     wrong: Result<()>,
 }
 
 /// Reads ahead. Holds [`BATCHES`] batches and one that is being taken.
 #[derive(Debug)]
-pub(super) struct Ahead<R> {
+pub(super) struct SectionsAhead<R> {
     reader: CarReader<R>,
-    under_way: VecDeque<JoinHandle<Checked>>,
-    ready: IntoIter<Block>,
+    under_way: VecDeque<JoinHandle<HashedBatch>>,
+    ready: IntoIter<CarBlock>,
     /// What comes after the blocks that are ready.
     wrong: Result<()>,
     /// Why nothing more is read: the file has ended, or its framing is broken.
     ended: Option<Result<()>>,
 }
 
-impl<R: AsyncRead + Unpin> Ahead<R> {
+impl<R: AsyncRead + Unpin> SectionsAhead<R> {
     pub(super) fn new(reader: CarReader<R>) -> Self {
         Self { reader, under_way: VecDeque::new(), ready: Vec::new().into_iter(), wrong: Ok(()), ended: None }
     }
 
     /// The next block; `None` at the end of the file. Of several errors the first in the file is the one that is told. After an
     /// error there is nothing more to ask for.
-    pub(super) async fn next(&mut self) -> Result<Option<Block>> {
+    pub(super) async fn next(&mut self) -> Result<Option<CarBlock>> {
         loop {
             if let Some(block) = self.ready.next() {
                 return Ok(Some(block));
@@ -82,8 +82,8 @@ impl<R: AsyncRead + Unpin> Ahead<R> {
     }
 }
 
-fn verify(sections: Vec<Section>) -> Checked {
+fn verify(sections: Vec<Section>) -> HashedBatch {
     let mut blocks = Vec::with_capacity(sections.len());
     let wrong = sections.into_iter().try_for_each(|section| section.verify().map(|block| blocks.push(block)));
-    Checked { blocks, wrong }
+    HashedBatch { blocks, wrong }
 }

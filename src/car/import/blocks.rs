@@ -1,4 +1,4 @@
-//! The blocks of a version as they arrive, verified by the reader, each held against whatever links it.
+//! The blocks of a version as they arrive, verified by the reader, each checked against the links to it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Limits;
-use super::chunks::Trees;
+use super::chunks::OpenTrees;
 use super::puts::Puts;
 use crate::car::distinct::Name;
-use crate::carfile::Block;
+use crate::carfile::CarBlock;
 use crate::chunk::Hashed;
 use crate::error::{Error, Result};
-use crate::format::{Commit, Entry, Node, VirtualFile};
+use crate::format::{Commit, Entry, Leaf, Node, VirtualFile};
 use crate::handle::Repository;
-use crate::id::{BINARY_CID, ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId, cid_from_bytes};
+use crate::id::{ChunkForm, ChunkId, Cid, HashAlgorithm, MapKind, NodeId, SnapshotId, cid_from_bytes};
 use crate::map::NodeSink;
 use crate::objects::Uploads;
 
@@ -33,7 +33,7 @@ pub(super) enum Role {
 
 /// Where the bytes of a block are that has arrived.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum BlockPlace {
     /// Stored as a snapshot or a node, and never asked for again.
     Object,
     /// Stored as a chunk of this many bytes.
@@ -47,14 +47,14 @@ pub(super) enum Place {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Known {
     pub(super) role: Option<Role>,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<BlockPlace>,
 }
 
 impl Known {
     /// Whether the block is where its role wants it.
     const fn is_settled(&self) -> bool {
         match (self.role, self.place) {
-            (None, _) | (Some(Role::Chunk(_)), Some(Place::Chunk(_))) => true,
+            (None, _) | (Some(Role::Chunk(_)), Some(BlockPlace::Chunk(_))) => true,
             (Some(Role::Chunk(_)), _) => false,
             (Some(_), place) => place.is_some(),
         }
@@ -83,19 +83,25 @@ pub(super) struct Blocks<'r> {
     offset: u64,
     /// How far the file has been taken, in bytes.
     taken: u64,
+    /// Bytes of the chunks that were linked, each once.
+    declared: u64,
     /// Bytes of leaves that went into trees, each as often as it was linked.
     assembled: u64,
+    /// Blocks that no version can hold.
+    foreign: u64,
     /// Held blocks that something asks for now.
     ready: Vec<Name>,
-    pub(super) trees: Trees,
+    pub(super) trees: OpenTrees,
     root: SnapshotId,
     commit: Option<Commit>,
 }
 
 /// A version of which every block has arrived.
-pub(super) struct Version {
+pub(super) struct CarVersion {
     pub(super) id: SnapshotId,
     pub(super) commit: Commit,
+    /// How many other blocks were in the file.
+    pub(super) unlinked: u64,
 }
 
 impl<'r> Blocks<'r> {
@@ -111,9 +117,11 @@ impl<'r> Blocks<'r> {
             held_bytes: 0,
             offset: 0,
             taken: 0,
+            declared: 0,
             assembled: 0,
+            foreign: 0,
             ready: Vec::new(),
-            trees: Trees::default(),
+            trees: OpenTrees::default(),
             root,
             commit: None,
         }
@@ -124,12 +132,16 @@ impl<'r> Blocks<'r> {
     }
 
     /// Takes the next block of the file, and everything held that it links.
-    pub(super) async fn take(&mut self, block: Block) -> Result<()> {
-        let Block { cid, data, offset } = block;
-        let name = name_of(&cid).map_err(|e| e.context(format!("the CAR section at byte {offset}")))?;
-        let arrived = self.known.get(&name).is_some_and(|known| known.place.is_some());
-        if arrived || self.held.contains_key(&name) {
-            return Err(Error::corrupt(format!("block {cid} at byte {offset} is in the CAR file twice")));
+    pub(super) async fn take(&mut self, block: CarBlock) -> Result<()> {
+        let CarBlock { cid, data, offset } = block;
+        let Some(name) = name_of(&cid) else {
+            self.foreign += 1;
+            return Ok(());
+        };
+        // The format of the file allows a block to be there twice. Both hash to the CID, so both are the same.
+        if self.held.contains_key(&name) || self.known.get(&name).is_some_and(|known| known.place.is_some()) {
+            self.taken = offset + data.len() as u64;
+            return Ok(());
         }
         let len = data.len() as u64;
         (self.offset, self.taken) = (offset, offset + len);
@@ -176,17 +188,42 @@ impl<'r> Blocks<'r> {
         Ok(())
     }
 
-    /// Counts a leaf that is about to be written, before it is: a few blocks that are linked again and again can say that they make up
-    /// more than any disk holds.
+    /// Counts a leaf that is about to be written, before it is.
     pub(super) fn count_leaf(&mut self, len: u64) -> Result<()> {
         self.assembled += len;
-        let most = self.limits.assembled.saturating_add(self.taken.saturating_mul(self.limits.repeats));
-        if self.assembled <= most {
+        self.require_total(self.assembled)
+    }
+
+    /// Counts the chunks that a node links, before any of them is written.
+    fn declare(&mut self, leaf: &Leaf<Entry>) -> Result<()> {
+        let mut new = HashMap::new();
+        for (_, entry) in &leaf.entries {
+            if let Entry::Chunk { id, size } = entry
+                && self.known.get(&id.to_bytes()).is_none_or(|known| known.role.is_none())
+            {
+                new.insert(*id, *size);
+            }
+        }
+        self.declared = new.values().fold(self.declared, |sum, size| sum.saturating_add(*size));
+        // While the limit grows with the file, chunks may be announced long before their blocks come.
+        if self.limits.bytes(self.taken).1 { self.require_total(self.declared) } else { Ok(()) }
+    }
+
+    /// Refuses chunks of `total` bytes if that is more than the limit.
+    fn require_total(&self, total: u64) -> Result<()> {
+        let (most, is_final) = self.limits.bytes(self.taken);
+        if total <= most {
             return Ok(());
         }
-        Err(Error::unsupported(format!(
-            "up to byte {} the CAR file makes chunks of more than {most} bytes out of {} bytes, by linking the same blocks again and again",
-            self.offset, self.taken
+        let file = match self.limits.file_len {
+            Some(len) => format!("a file of {len} bytes"),
+            None if is_final => "this import".to_owned(),
+            None => format!("the first {} bytes of a file", self.taken),
+        };
+        Err(Error::invalid(format!(
+            "up to byte {} the CAR file describes chunks of {} bytes; at most {most} are allowed for {file} (option max_bytes)",
+            self.offset,
+            total.max(self.declared)
         )))
     }
 
@@ -218,7 +255,7 @@ impl<'r> Blocks<'r> {
 
     fn take_commit(&mut self, name: Name, data: &Bytes) -> Result<()> {
         let commit = Commit::decode_canonical(data, self.hash())?;
-        self.arrived(name, Place::Object);
+        self.arrived(name, BlockPlace::Object);
         self.link(commit.files.to_bytes(), Role::Node(MapKind::Files))?;
         self.link(commit.manifest.to_bytes(), Role::Node(MapKind::Manifest))?;
         self.commit = Some(commit);
@@ -229,7 +266,7 @@ impl<'r> Blocks<'r> {
         let node = Arc::new(Node::<VirtualFile>::decode_canonical(data, self.hash())?);
         let id = NodeId::from_cid(&cid_from_bytes(&name)?)?;
         self.uploads.store(id, node.clone()).await?;
-        self.arrived(name, Place::Object);
+        self.arrived(name, BlockPlace::Object);
         self.link_children(&node)
     }
 
@@ -237,9 +274,10 @@ impl<'r> Blocks<'r> {
         let node = Arc::new(Node::<Entry>::decode_canonical(data, self.hash())?);
         let id = NodeId::from_cid(&cid_from_bytes(&name)?)?;
         self.uploads.store(id, node.clone()).await?;
-        self.arrived(name, Place::Object);
+        self.arrived(name, BlockPlace::Object);
         self.link_children(&node)?;
         if let Node::Leaf(leaf) = &*node {
+            self.declare(leaf)?;
             for (key, entry) in &leaf.entries {
                 if let Entry::Chunk { id, size } = entry {
                     self.link_chunk(*id, *size).await.map_err(|e| e.context(key))?;
@@ -304,11 +342,11 @@ impl<'r> Blocks<'r> {
     pub(super) async fn take_chunk(&mut self, name: Name, size: u64, data: Bytes) -> Result<()> {
         let id = ChunkId::from_cid(&cid_from_bytes(&name)?)?;
         self.puts.push(Hashed::from_block(id, size, data)?).await?;
-        self.arrived(name, Place::Chunk(size));
+        self.arrived(name, BlockPlace::Chunk(size));
         Ok(())
     }
 
-    pub(super) fn arrived(&mut self, name: Name, place: Place) {
+    pub(super) fn arrived(&mut self, name: Name, place: BlockPlace) {
         self.known.entry(name).or_default().place = Some(place);
     }
 
@@ -319,12 +357,8 @@ impl<'r> Blocks<'r> {
         Some(held.data)
     }
 
-    /// Ends the file, `end` bytes long: nothing may be missing, and nothing left over.
-    pub(super) async fn finish(mut self, end: u64) -> Result<Version> {
-        if let Some((name, held)) = self.held.iter().min_by_key(|(_, held)| held.offset) {
-            let cid = cid_from_bytes(name)?;
-            return Err(Error::corrupt(format!("block {cid} at byte {} is linked from nowhere in the CAR file", held.offset)));
-        }
+    /// Ends the file, `end` bytes long: no linked block may be missing.
+    pub(super) async fn finish(mut self, end: u64) -> Result<CarVersion> {
         let linked = self.known.iter().filter(|(_, known)| !known.is_settled()).map(|(name, _)| *name);
         let missing: Vec<Name> = linked.chain(self.trees.waiting()).collect();
         if let Some(first) = missing.iter().min() {
@@ -343,12 +377,11 @@ impl<'r> Blocks<'r> {
         }
         self.uploads.finish().await?;
         self.puts.finish().await?;
-        Ok(Version { id: self.root, commit })
+        Ok(CarVersion { id: self.root, commit, unlinked: self.foreign + self.held.len() as u64 })
     }
 }
 
-fn name_of(cid: &Cid) -> Result<Name> {
-    let bytes = cid.to_bytes();
-    let name = <[u8; BINARY_CID]>::try_from(bytes);
-    name.map_err(|_| Error::unsupported(format!("block {cid} is of a kind that no version holds")))
+/// The binary CID; `None` for a CID that has another length than those that a version links.
+fn name_of(cid: &Cid) -> Option<Name> {
+    cid.to_bytes().try_into().ok()
 }

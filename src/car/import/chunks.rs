@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::blocks::{Blocks, Place, Role};
+use super::blocks::{BlockPlace, Blocks, Role};
 use crate::car::distinct::Name;
 use crate::chunk::Assembler;
 use crate::error::{Error, Result};
@@ -15,8 +15,8 @@ const INTERIOR: u64 = 1 << 20;
 
 /// The trees of a version, complete or not.
 #[derive(Debug, Default)]
-pub(super) struct Trees {
-    all: Vec<Tree>,
+pub(super) struct OpenTrees {
+    all: Vec<OpenTree>,
     /// Which trees go on with a block that has not arrived.
     waiting: HashMap<Name, Vec<usize>>,
     /// Trees that have some of their leaves and not all.
@@ -28,15 +28,15 @@ pub(super) struct Trees {
 }
 
 #[derive(Debug)]
-struct Tree {
+struct OpenTree {
     id: ChunkId,
     size: u64,
     assembler: Option<Assembler>,
 }
 
-impl Trees {
+impl OpenTrees {
     pub(super) fn add(&mut self, id: ChunkId, size: u64, assembler: Assembler) -> usize {
-        self.all.push(Tree { id, size, assembler: Some(assembler) });
+        self.all.push(OpenTree { id, size, assembler: Some(assembler) });
         self.all.len() - 1
     }
 
@@ -103,7 +103,7 @@ impl Blocks<'_> {
                 self.trees.open.insert(at);
             }
             let known = self.known.entry(name).or_default();
-            known.place.get_or_insert(leaf.map_or(Place::Interior(at), |leaf| Place::Leaf(at, leaf)));
+            known.place.get_or_insert(leaf.map_or(BlockPlace::Interior(at), |leaf| BlockPlace::Leaf(at, leaf)));
             self.require_room()?;
         }
     }
@@ -136,13 +136,13 @@ impl Blocks<'_> {
         let id = ChunkId::from_cid(&cid_from_bytes(&name)?)?;
         let lost = || Error::internal(format!("block {id} arrived and is nowhere"));
         let (at, index) = match self.known.get(&name).and_then(|known| known.place) {
-            Some(Place::Chunk(size)) => {
+            Some(BlockPlace::Chunk(size)) => {
                 self.puts.finish().await?;
                 return self.repository.chunks().read(&id, size).await;
             }
-            Some(Place::Leaf(at, index)) => (at, Some(index)),
-            Some(Place::Interior(at)) => (at, None),
-            Some(Place::Object) | None => return Err(lost()),
+            Some(BlockPlace::Leaf(at, index)) => (at, Some(index)),
+            Some(BlockPlace::Interior(at)) => (at, None),
+            Some(BlockPlace::Object) | None => return Err(lost()),
         };
         let tree = self.trees.all.get_mut(at).ok_or_else(lost)?;
         if let Some(assembler) = tree.assembler.as_mut() {

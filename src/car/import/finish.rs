@@ -1,7 +1,7 @@
 //! The checks of a version as a whole, and the last objects that it needs in this repository.
 
-use super::blocks::Version;
-use super::origin::Origin;
+use super::blocks::CarVersion;
+use super::origin::ImportOrigin;
 use crate::commit::recount;
 use crate::error::{Error, Result};
 use crate::format::{Entry, Roots, SnapshotObject, Value, VirtualFile};
@@ -14,7 +14,7 @@ use crate::storage::ObjectName;
 impl Repository {
     /// Checks a version whose blocks are all stored, stores the rest of it, and makes everything durable. Returns whether it is
     /// shallow.
-    pub(super) async fn complete(&self, version: &Version) -> Result<bool> {
+    pub(super) async fn complete(&self, version: &CarVersion) -> Result<bool> {
         let commit = &version.commit;
         check_map::<VirtualFile>(self.objects(), commit.files).await?;
         check_map::<Entry>(self.objects(), commit.manifest).await?;
@@ -29,7 +29,7 @@ impl Repository {
         let roots = Roots { manifest: Some(objects.load(commit.manifest).await?), files: Some(objects.load(commit.files).await?), history };
         uploads.snapshot(version.id, &SnapshotObject { commit: commit.clone(), roots }).await?;
         uploads.finish().await?;
-        if origin != Origin::WHOLE {
+        if origin != ImportOrigin::WHOLE {
             self.storage().put(&ObjectName::shallow(&version.id), &[]).await?;
         }
         self.storage().barrier().await?;

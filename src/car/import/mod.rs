@@ -1,9 +1,9 @@
 //! Reading a version from a CAR file: every byte is verified before a branch or a tag shows any of it.
 //!
-//! 1. Blocks are taken as they come. [`ahead`] checks hashes, some blocks ahead; [`blocks`] checks that each block is linked from the root and is what its
-//!    place demands, and puts it into the store, where it is garbage until the end.
-//! 2. When the file ends nothing may be missing or left over. The maps are checked as wholes, and the counts of the
-//!    virtual-file manifest against the manifest.
+//! 1. Blocks are taken as they come. [`ahead`] checks hashes, some blocks ahead; [`blocks`] checks that each block that is linked from the
+//!    root is of the kind and size that its link demands, and puts it into the store, where it is unreferenced until the end.
+//! 2. When the file ends no linked block may be missing. The maps are checked as wholes, and the counts of the virtual-file manifest against
+//!    the manifest. [`origin`] checks what the commit says of the commits before it.
 //! 3. Everything is made durable. Last the branch or tag is pointed at the commit.
 
 mod ahead;
@@ -24,14 +24,15 @@ use crate::id::SnapshotId;
 use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, future_limit, require_no_collection};
 use crate::time::Timestamp;
 
-use ahead::Ahead;
+use ahead::SectionsAhead;
 use blocks::Blocks;
 
 /// What an import names the version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImportTarget {
-    /// A branch: made if there is none, otherwise pointed at the version; what it showed before stays readable at its times.
+    /// A branch. It is created if it does not exist, else it is pointed at the version, and what it showed before stays readable at its
+    /// times.
     Branch(RefName),
     /// A tag, which must not exist.
     Tag(RefName),
@@ -54,12 +55,45 @@ pub struct Imported {
     pub id: SnapshotId,
     /// What now points at it, and since when.
     pub moved: Move,
-    /// How many blocks the file held.
+    /// How many blocks the file held, repeated ones as often as they are in it.
     pub blocks: u64,
+    /// How many different blocks of the file are not a part of the version. They were verified and left out.
+    pub unlinked: u64,
     /// How long the file was, in bytes.
     pub bytes: u64,
-    /// Whether what came before the version is not in this repository: its log ends with it.
+    /// Whether the commits before the version are not in this repository, or not proved to be its own: its log ends with it.
     pub is_shallow: bool,
+}
+
+/// How a version is imported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    /// How many bytes the chunks of the version may have together, equal chunks counted once. Default: 16 times the length of the file, but
+    /// at least 256 MiB.
+    ///
+    /// A few blocks can describe chunks of any size, because a chunk may link one block many times: a file of 1 MB can describe 64 GB of zeros.
+    /// Raise this for files that are known to hold such data.
+    pub max_bytes: Option<u64>,
+    /// The length of the file in bytes. Default: not known; then the default limit grows with the bytes that have been read, and a file beyond it
+    /// is refused later, after as many bytes as the limit allows have been written.
+    pub file_len: Option<u64>,
+}
+
+impl ImportOptions {
+    /// Sets how many bytes the chunks of the version may have together.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the length of the file.
+    #[must_use]
+    pub const fn file_len(mut self, bytes: u64) -> Self {
+        self.file_len = Some(bytes);
+        self
+    }
 }
 
 /// How much a file may ask of memory and disk.
@@ -67,12 +101,16 @@ pub struct Imported {
 pub(super) struct Limits {
     /// Bytes of blocks that came before anything linked them.
     pub(super) held: u64,
-    /// Bytes of one chunk. A few blocks can say that they make up a huge one, which would then be written.
+    /// Bytes of one chunk: stores that take objects whole have it in memory.
     pub(super) chunk: u64,
-    /// Bytes of all chunks of several blocks together, beyond what [`repeats`](Self::repeats) grants.
-    pub(super) assembled: u64,
-    /// How many bytes of such chunks each byte of the file may become, since equal leaves are in it once.
-    pub(super) repeats: u64,
+    /// Bytes of all chunks together; `None`: by [`least`](Self::least) and [`multiple`](Self::multiple).
+    pub(super) total: Option<u64>,
+    /// How many bytes of chunks are allowed whatever the length of the file.
+    pub(super) least: u64,
+    /// How many bytes of chunks each byte of the file may become.
+    pub(super) multiple: u64,
+    /// The length of the file, if it is known.
+    pub(super) file_len: Option<u64>,
     /// Chunks of several blocks that have begun and not ended, which take a file each.
     pub(super) open: usize,
     /// How many blocks there may be; each takes about 100 bytes.
@@ -81,25 +119,55 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { held: 64 << 20, chunk: 4 << 30, assembled: 64 << 30, repeats: 256, open: 64, blocks: 1 << 25 }
+        Self { held: 64 << 20, chunk: 4 << 30, total: None, least: 256 << 20, multiple: 16, file_len: None, open: 64, blocks: 1 << 25 }
+    }
+}
+
+impl Limits {
+    fn of(options: ImportOptions) -> Self {
+        Self { total: options.max_bytes, file_len: options.file_len, ..Self::default() }
+    }
+
+    /// How many bytes of chunks a file may have of which `taken` bytes have been read, and whether that is final.
+    pub(super) fn bytes(&self, taken: u64) -> (u64, bool) {
+        let is_final = self.total.is_some() || self.file_len.is_some();
+        let by_length = self.file_len.unwrap_or(taken).saturating_mul(self.multiple).max(self.least);
+        (self.total.unwrap_or(by_length), is_final)
     }
 }
 
 impl Repository {
+    /// Imports the version in a CAR file of version 1 or 2, and points a branch or a tag at it: [`import_car_with`](Self::import_car_with)
+    /// with default options.
+    pub async fn import_car<R: AsyncRead + Unpin + Send>(&self, reader: R, target: ImportTarget) -> Result<Imported> {
+        self.import_car_with(reader, target, ImportOptions::default()).await
+    }
+
     /// Imports the version in a CAR file of version 1 or 2, and points a branch or a tag at it.
     ///
-    /// All of the file is verified first. `Corrupt`, naming the offset where there is one, when it is truncated or damaged, when
-    /// a block is missing, there twice or linked by nothing, or when the maps are not canonical; `Unsupported` for several roots, for a version
-    /// of another hash or format, and for an order of blocks that would need more than 64 MiB of memory to sort out, or that begins more than
-    /// 64 chunks of several blocks before it ends one; `Conflict` when the tag exists.
+    /// All of the file is verified first. Blocks may come in any order and more than once. Blocks that are not a part of the version are
+    /// verified, counted and left out.
     ///
-    /// Some files are `Unsupported` although they are whole, and [`export_car`](crate::Snapshot::export_car) writes such files: those with
-    /// a chunk of more than 4 GiB, those that have or link more than 2^25 blocks, and those whose chunks of several blocks
-    /// repeat their leaves so often that together they are longer than 64 GiB and 256 times the file up to there.
+    /// # Errors
     ///
-    /// After an error no branch or tag has changed; what was written is garbage.
-    pub async fn import_car<R: AsyncRead + Unpin + Send>(&self, reader: R, target: ImportTarget) -> Result<Imported> {
-        self.import_car_within(reader, target, Limits::default()).await
+    /// After an error no branch or tag has changed. Objects that were written stay as unreferenced garbage.
+    ///
+    /// - `Corrupt`, naming the offset where there is one: the file is truncated or damaged, a block is missing, the maps are not canonical, or the
+    ///   commit contradicts itself or a parent that is in this repository.
+    /// - `Invalid`: the file is compressed, its chunks are larger than [`ImportOptions::max_bytes`] allows, or the version is stamped in the future.
+    /// - `Unsupported`: several roots, a version of another hash or format, an order of blocks that would need more than 64 MiB of memory to sort
+    ///   out or begins more than 64 chunks of several blocks before it ends one, a chunk of more than 4 GiB, or more than 2^25 blocks.
+    /// - `Conflict`: the tag exists.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future before it is ready leaves unreferenced garbage. If it was dropped while the branch or the tag was being replaced, that may
+    /// still have happened: read the branch or the tag to find out.
+    pub async fn import_car_with<R>(&self, reader: R, target: ImportTarget, options: ImportOptions) -> Result<Imported>
+    where
+        R: AsyncRead + Unpin + Send,
+    {
+        self.import_car_within(reader, target, Limits::of(options)).await
     }
 
     pub(super) async fn import_car_within<R>(&self, reader: R, target: ImportTarget, limits: Limits) -> Result<Imported>
@@ -115,7 +183,7 @@ impl Repository {
         let reader = CarReader::open(reader).await?;
         let root = self.only_root(&reader)?;
         let mut blocks = Blocks::new(self, root, limits);
-        let (mut reader, mut count, mut told) = (Ahead::new(reader), 0, 0);
+        let (mut reader, mut count, mut told) = (SectionsAhead::new(reader), 0, 0);
         while let Some(block) = reader.next().await? {
             blocks.take(block).await?;
             count += 1;
@@ -131,7 +199,7 @@ impl Repository {
         }
         let is_shallow = self.complete(&version).await?;
         let moved = self.point(&name, root, version.commit.time).await?;
-        Ok(Imported { id: root, moved, blocks: count, bytes: reader.position(), is_shallow })
+        Ok(Imported { id: root, moved, blocks: count, unlinked: version.unlinked, bytes: reader.position(), is_shallow })
     }
 
     fn only_root<R: AsyncRead + Unpin>(&self, reader: &CarReader<R>) -> Result<SnapshotId> {
@@ -150,7 +218,7 @@ impl Repository {
         Ok(id)
     }
 
-    /// Points `name` at the version: the only step that others can see.
+    /// Points `name` at the version: the only step that readers can see.
     async fn point(&self, name: &Ref, id: SnapshotId, time: Timestamp) -> Result<Move> {
         let about = match name.kind {
             RefKind::Branch => None,

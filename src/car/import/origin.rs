@@ -16,14 +16,14 @@ use crate::objects::Uploads;
 
 /// What this repository has of the line behind an imported version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct ImportOrigin {
     /// The history map, proved to be the line of the first parent.
     pub(super) has_history: bool,
     /// All parents.
     pub(super) has_parents: bool,
 }
 
-impl Origin {
+impl ImportOrigin {
     /// Nothing is missing.
     pub(super) const WHOLE: Self = Self { has_history: true, has_parents: true };
 }
@@ -33,10 +33,10 @@ impl Repository {
     ///
     /// `Corrupt` when the claims contradict each other or the parents that are here. A history is stored only behind a parent that a
     /// branch or a tag keeps, so that nothing is linked that a garbage collection may delete.
-    pub(super) async fn prove_origin(&self, commit: &Commit, uploads: &mut Uploads) -> Result<Origin> {
+    pub(super) async fn prove_origin(&self, commit: &Commit, uploads: &mut Uploads) -> Result<ImportOrigin> {
         self.check_claims(commit).await?;
-        let Some((first, others)) = commit.parents.split_first() else { return Ok(Origin::WHOLE) };
-        let mut origin = Origin { has_history: false, has_parents: true };
+        let Some((first, others)) = commit.parents.split_first() else { return Ok(ImportOrigin::WHOLE) };
+        let mut origin = ImportOrigin { has_history: false, has_parents: true };
         for id in others {
             match self.parent(id).await? {
                 Some(parent) => require_earlier(&parent, commit)?,

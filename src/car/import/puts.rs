@@ -12,7 +12,7 @@ const BATCH_CHUNKS: usize = 1024;
 /// How many batches are on their way.
 const BATCHES: usize = 4;
 
-/// Gathers chunks and sends them. An error is final: whoever gets one gives up what it was storing.
+/// Gathers chunks and sends them. After an error some of the chunks are not stored, and it cannot be used any more.
 #[derive(Debug)]
 pub(super) struct Puts {
     chunks: ChunkStore,

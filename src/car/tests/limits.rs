@@ -1,9 +1,12 @@
 //! The limits of an import and of a plan, with other values than callers can set.
 
+use std::sync::Arc;
+
 use super::{blocks_of, empty, joined};
-use crate::car::ImportTarget;
 use crate::car::import::Limits;
+use crate::car::{ImportOptions, ImportTarget};
 use crate::error::ErrorKind;
+use crate::handle::{CreateOptions, OpenOptions, Repository};
 use crate::key::Key;
 use crate::snapshot::Snapshot;
 
@@ -34,6 +37,24 @@ async fn runs_on_disk_give_the_same_file() {
         assert_eq!(plan.write(&mut file).await.unwrap(), summary);
         assert!(file == whole, "limit {limit}");
     }
+}
+
+/// The option was ignored: names of blocks were spilled to `TMPDIR` whatever it said.
+#[tokio::test]
+async fn names_of_blocks_are_spilled_where_the_options_say() {
+    let place = tempfile::tempdir().unwrap();
+    let absent = place.path().join("absent");
+    let mut open = OpenOptions::default().without_pauses();
+    open.scratch = Some(absent.clone());
+    let storage = Arc::new(crate::storage::Memory::new());
+    let repository = Repository::create_storage(storage, CreateOptions::from(open)).await.unwrap();
+    let snapshot = repository.read("main").await.unwrap();
+    snapshot.plan_car_within(1000).await.unwrap();
+    let error = snapshot.plan_car_within(1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains(absent.to_str().unwrap()), "{error}");
+    std::fs::create_dir(&absent).unwrap();
+    snapshot.plan_car_within(1).await.unwrap();
 }
 
 async fn import(file: &[u8], limits: Limits) -> crate::Result<()> {
@@ -115,24 +136,41 @@ async fn no_block_begins_more_chunks_than_may_be_open() {
     let turned = joined(snapshot.id(), &blocks).await;
     import(&turned, Limits::default()).await.unwrap();
     // Every chunk that is begun takes a leaf; there is room for three of them.
-    let limits = Limits { open: 2, assembled: 3 << 20, repeats: 0, ..Limits::default() };
+    let limits = Limits { open: 2, least: 3 << 20, multiple: 0, ..Limits::default() };
     let error = import(&turned, limits).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("more than 2 chunks"), "{error}");
 }
 
-/// A leaf is in a file once, and a chunk may link it as often as it likes: a file of a megabyte filled a disk with terabytes,
-/// each chunk of them below the limit, and was taken for good.
+/// A leaf is in a file once, and a chunk may link it as often as it likes: a file of 1.3 MB wrote 4 GB, and could write 64 GiB.
 #[tokio::test]
-async fn what_becomes_of_repeated_leaves_is_bounded() {
+async fn the_bytes_of_all_chunks_are_bounded() {
     let (_snapshot, file) = zeros((0..8).map(|i| (4 << 20) + i)).await;
-    let limits = Limits { repeats: 1, ..Limits::default() };
-    import(&file, Limits { assembled: 32 << 20, ..limits }).await.unwrap();
-    import(&file, Limits { assembled: 0, repeats: 33, ..limits }).await.unwrap();
-    let error = import(&file, Limits { assembled: 16 << 20, ..limits }).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("up to byte"), "{error}");
-    // What repeats nothing needs no room beyond its own length, wherever in the file the limit is looked at.
+    let total: u64 = (0..8).map(|i| (4 << 20) + i + 4).sum();
+    let limits = Limits { multiple: 0, least: 0, ..Limits::default() };
+    // Known before anything is written: the limit of the caller, and that of the file's length.
+    let len = file.len() as u64;
+    let known = Limits { multiple: 1 << 20, file_len: Some(len), ..limits };
+    import(&file, Limits { total: Some(total), ..limits }).await.unwrap();
+    import(&file, known).await.unwrap();
+    import(&file, Limits { least: total, ..Limits { multiple: 1, ..known } }).await.unwrap();
+    for limits in [Limits { total: Some(total - 1), ..limits }, Limits { total: Some(total - 1), ..known }, Limits { multiple: 1, ..known }]
+    {
+        let error = import(&file, limits).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let most = limits.total.unwrap_or(len);
+        for part in [format!("describes chunks of {total} bytes"), format!("at most {most} are allowed"), "max_bytes".to_owned()] {
+            assert!(error.to_string().contains(&part), "{error}");
+        }
+    }
+    // Not known: what has been read counts.
+    import(&file, Limits { multiple: 34, ..limits }).await.unwrap();
+    import(&file, Limits { least: total, ..limits }).await.unwrap();
+    let error = import(&file, Limits { multiple: 2, least: 16 << 20, ..limits }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains(&format!("describes chunks of {total} bytes")), "{error}");
+
+    // Chunks that repeat nothing need no room beyond the file's length, wherever in the file the limit is looked at.
     let repository = empty().await;
     let mut session = repository.write("main").await.unwrap();
     for i in 0..3_u8 {
@@ -141,5 +179,26 @@ async fn what_becomes_of_repeated_leaves_is_bounded() {
     }
     let mut file = Vec::new();
     session.commit("data").await.unwrap().export_car(&mut file).await.unwrap();
-    import(&file, Limits { assembled: 0, ..limits }).await.unwrap();
+    import(&file, Limits { multiple: 1, ..limits }).await.unwrap();
+    import(&file, Limits { multiple: 1, file_len: Some(file.len() as u64), ..limits }).await.unwrap();
+}
+
+/// Nothing of a chunk is written when the node that links it says that it is too large.
+#[tokio::test]
+async fn chunks_that_are_too_large_are_not_begun() {
+    let (_snapshot, file) = zeros(std::iter::once(300 << 20)).await;
+    let storage = Arc::new(crate::storage::Observed::new(Arc::new(crate::storage::Memory::new())));
+    let create = CreateOptions::from(OpenOptions::default().without_pauses());
+    let target = Repository::create_storage(storage.clone(), create).await.unwrap();
+    let before = storage.counts().bytes_written;
+    let name = || ImportTarget::Branch("x".parse().unwrap());
+    let options = ImportOptions::default().file_len(file.len() as u64);
+    let error = target.import_car_with(file.as_slice(), name(), options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.to_string().contains(&format!("at most {} are allowed", 256 << 20)), "{error}");
+    assert!(storage.counts().bytes_written - before < 4096);
+    // A stream has no known length, and is refused when it has made as much of what came.
+    assert_eq!(target.import_car(file.as_slice(), name()).await.unwrap_err().kind(), ErrorKind::Invalid);
+    let options = options.max_bytes(301 << 20);
+    target.import_car_with(file.as_slice(), name(), options).await.unwrap();
 }

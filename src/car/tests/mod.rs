@@ -5,7 +5,7 @@ mod origin;
 
 use std::sync::Arc;
 
-use crate::carfile::{Block, CarReader, CarWriter, Sections};
+use crate::carfile::{CarBlock, CarReader, CarWriter, Sections};
 use crate::handle::{CreateOptions, OpenOptions, Repository};
 use crate::id::SnapshotId;
 use crate::storage::Memory;
@@ -15,7 +15,7 @@ async fn empty() -> Repository {
     Repository::create_storage(Arc::new(Memory::new()), create).await.unwrap()
 }
 
-async fn blocks_of(file: &[u8]) -> Vec<Block> {
+async fn blocks_of(file: &[u8]) -> Vec<CarBlock> {
     let mut reader = CarReader::open(file).await.unwrap();
     let mut blocks = Vec::new();
     while let Some(section) = reader.next_section().await.unwrap() {
@@ -25,7 +25,7 @@ async fn blocks_of(file: &[u8]) -> Vec<Block> {
 }
 
 /// A CAR file with this root and these blocks.
-async fn joined(root: SnapshotId, blocks: &[Block]) -> Vec<u8> {
+async fn joined(root: SnapshotId, blocks: &[CarBlock]) -> Vec<u8> {
     let mut sections = Sections::default();
     for block in blocks {
         sections.push(&block.cid, &block.data).unwrap();
