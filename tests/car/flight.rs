@@ -132,5 +132,7 @@ async fn the_tree_of_a_large_chunk_is_read_once() {
     let planned = store.counts().since(&before).gets;
     assert_eq!(planned, 20, "one request for each tree; the nodes are in the cache");
     plan.write(&mut tokio::io::sink()).await.unwrap();
-    assert_eq!(store.counts().since(&before).gets - planned, 20, "one request for the two leaves of each chunk");
+    // A batch holds 1 MiB, so the two leaves of a chunk come by at most two requests; no tree is asked for again.
+    let written = store.counts().since(&before).gets - planned;
+    assert!((20..=40).contains(&written), "{written} requests for the 40 leaves of 20 chunks");
 }

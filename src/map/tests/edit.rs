@@ -322,7 +322,7 @@ fn sizes_past_the_counter_are_invalid() {
     let entry = |length| Entry::Virtual { file: file.clone(), offset: 0, length };
     let key = |k: &str| MapKey::new(k);
     let mut sink = Taken::new();
-    let entries = || vec![Ok((key("a"), entry(u64::MAX))), Ok((key("b"), entry(1)))];
+    let entries = || vec![Ok((key("a"), entry(i64::MAX.unsigned_abs()))), Ok((key("b"), entry(1)))];
     assert_eq!(block(build(futures::stream::iter(entries()), shape, &mut sink)).unwrap_err().kind(), ErrorKind::Invalid);
     let store = Store::<Entry>::new();
     let built = block(build(futures::stream::iter(entries().into_iter().take(1)), shape, &mut sink)).unwrap();

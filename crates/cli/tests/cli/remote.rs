@@ -54,7 +54,7 @@ fn a_token_goes_to_the_place_it_was_given_for_and_not_where_that_sends() {
     let url = server.url("/data/air.nc");
     point(&sandbox, &url, "https://example.org/");
     let token = [("FIRN_HTTP_TOKEN", "hunter2")];
-    let (here, there) = (format!("{}=env+private", server.url("/data/")), format!("{}=private", other.url("/data/")));
+    let (here, there) = (format!("{}=env+private+unpinned", server.url("/data/")), format!("{}=private", other.url("/data/")));
     let err = cat(&sandbox, &[&here], &token).fails(5);
     assert!(err.contains("is sent on to") && !err.contains("hunter2"), "{err}");
     assert!(other.take().is_empty());
@@ -73,11 +73,11 @@ fn keys_sign_requests_to_the_server_the_reader_names() {
     point(&sandbox, "s3://bucket/data/air.nc", "https://example.org/");
     let endpoint = server.url("");
     let keys = [("AWS_ACCESS_KEY_ID", "somebody"), ("AWS_SECRET_ACCESS_KEY", "hunter2"), ("AWS_ENDPOINT_URL", endpoint.as_str())];
-    assert_eq!(cat(&sandbox, &["s3://bucket/data/=env+private"], &keys).ok(), "4567");
+    assert_eq!(cat(&sandbox, &["s3://bucket/data/=env+private+unpinned"], &keys).ok(), "4567");
     let asked = server.take();
     assert!(asked.iter().all(|asked| asked.header("authorization").unwrap().contains("Credential=somebody/")), "{asked:?}");
-    assert_eq!(cat(&sandbox, &["s3://bucket/data/=private"], &keys).ok(), "4567");
+    assert_eq!(cat(&sandbox, &["s3://bucket/data/=private+unpinned"], &keys).ok(), "4567");
     assert!(server.take().iter().all(|asked| asked.header("authorization").is_none()));
-    let err = cat(&sandbox, &["s3://bucket/data/=env+private"], &keys[2..]).fails(5);
+    let err = cat(&sandbox, &["s3://bucket/data/=env+private+unpinned"], &keys[2..]).fails(5);
     assert!(err.contains("AWS_ACCESS_KEY_ID"), "{err}");
 }
