@@ -43,7 +43,7 @@ pub(crate) struct Decoder {
 
 /// Why bytes are no number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Malformed {
+pub(crate) enum MalformedVarint {
     /// More than 63 bits, which no multiformats number has.
     TooLong,
     /// The last byte adds nothing.
@@ -57,15 +57,15 @@ impl Decoder {
     }
 
     /// Takes the next byte; `Some` when it was the last.
-    pub(crate) fn push(&mut self, byte: u8) -> Result<Option<u64>, Malformed> {
+    pub(crate) fn push(&mut self, byte: u8) -> Result<Option<u64>, MalformedVarint> {
         if self.bits >= 63 {
-            return Err(Malformed::TooLong);
+            return Err(MalformedVarint::TooLong);
         }
         self.value |= u64::from(byte & 0x7f) << self.bits;
         self.bits += 7;
         match byte {
             0x80.. => Ok(None),
-            0 if self.bits > 7 => Err(Malformed::NotMinimal),
+            0 if self.bits > 7 => Err(MalformedVarint::NotMinimal),
             _ => Ok(Some(self.value)),
         }
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::error::Error;
-use crate::varint::{self, Malformed};
+use crate::varint::{self, MalformedVarint};
 
 use super::{MAX_BLOCK, MAX_CID};
 
@@ -110,8 +110,8 @@ fn length(decoder: &mut varint::Decoder, byte: u8, section: u64) -> Result<Optio
         Ok(Some(len)) => {
             Err(Error::corrupt(format!("the CAR section at byte {section} says it has {len} bytes; 1 to {MAX_SECTION} are allowed")))
         }
-        Err(Malformed::TooLong) => Err(Error::corrupt(format!("the length of the CAR section at byte {section} is too long"))),
-        Err(Malformed::NotMinimal) => {
+        Err(MalformedVarint::TooLong) => Err(Error::corrupt(format!("the length of the CAR section at byte {section} is too long"))),
+        Err(MalformedVarint::NotMinimal) => {
             Err(Error::corrupt(format!("the length of the CAR section at byte {section} is not in its shortest form")))
         }
     }

@@ -47,12 +47,12 @@ pub(crate) enum Keep {
 #[derive(Debug)]
 pub(crate) struct StreamedChunk {
     tree: Tree,
-    kept: Kept,
+    kept: KeptBytes,
 }
 
 /// Where the payload of a streamed chunk is.
 #[derive(Debug)]
-enum Kept {
+enum KeptBytes {
     Nowhere,
     Writer(Box<dyn ObjectWriter>),
     File(Arc<File>),
@@ -77,7 +77,7 @@ impl ChunkStore {
     where
         R: AsyncRead + Send + Unpin,
     {
-        let mut kept = Kept::begin(keep).await?;
+        let mut kept = KeptBytes::begin(keep).await?;
         let (mut leaves, mut size, mut piece) = (Vec::new(), 0, head);
         loop {
             let is_last = piece.len() < PIECE;
@@ -102,13 +102,13 @@ impl ChunkStore {
         let name = ObjectName::chunk(&tree.root());
         let tail: Bytes = interior_parts(&tree).concat().into();
         let source = match kept {
-            Kept::Nowhere => return Err(Error::internal(format!("{name} was hashed and not kept"))),
-            Kept::Writer(mut writer) => {
+            KeptBytes::Nowhere => return Err(Error::internal(format!("{name} was hashed and not kept"))),
+            KeptBytes::Writer(mut writer) => {
                 writer.write(tail).await?;
                 return writer.finish(&name).await;
             }
-            Kept::File(file) => ChunkSource { tree, tail, file, scratch: None },
-            Kept::Scratch(file, directory) => ChunkSource { tree, tail, file, scratch: Some(directory) },
+            KeptBytes::File(file) => ChunkSource { tree, tail, file, scratch: None },
+            KeptBytes::Scratch(file, directory) => ChunkSource { tree, tail, file, scratch: Some(directory) },
         };
         self.storage.put_from(&name, &source).await
     }
@@ -139,7 +139,7 @@ impl StreamedChunk {
     }
 }
 
-impl Kept {
+impl KeptBytes {
     async fn begin(keep: Keep) -> Result<Self> {
         Ok(match keep {
             Keep::Nothing => Self::Nowhere,

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, FileKey, VirtualFile};
 use crate::id::NodeId;
 use crate::key::MapKey;
-use crate::map::{Change, Map, Span};
+use crate::map::{Map, MapChange, Span};
 use crate::objects::{CachedValue, Objects};
 
 /// How many keys a finding names.
@@ -76,7 +76,7 @@ pub(crate) async fn recount(objects: &Objects, old: Option<&Commit>, new: &Commi
     let mut wrong = Vec::new();
     let mut is_resized = false;
     let mut changes = Changes::<VirtualFile>::of(objects, old.map(|old| old.files), new.files).await?;
-    while let Some(Change { key, old: before, new: after }) = changes.next().await? {
+    while let Some(MapChange { key, old: before, new: after }) = changes.next().await? {
         let file = FileKey::from_map_key(&key)?;
         let tally = tallies.remove(&file).unwrap_or_default();
         is_resized |= before.as_ref().is_some_and(|before| after.as_ref().is_some_and(|after| after.size != before.size));
@@ -166,10 +166,10 @@ impl<'a, V: CachedValue> Changes<'a, V> {
         })
     }
 
-    async fn next(&mut self) -> Result<Option<Change<V>>, Error> {
+    async fn next(&mut self) -> Result<Option<MapChange<V>>, Error> {
         match self {
             Self::Diff(diff) => diff.next().await,
-            Self::Scan(scan) => Ok(scan.next().await?.map(|(key, value)| Change { key, old: None, new: Some(value) })),
+            Self::Scan(scan) => Ok(scan.next().await?.map(|(key, value)| MapChange { key, old: None, new: Some(value) })),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Conflict, ConflictKind};
 use crate::error::Error;
 use crate::format::{Container, Entry, FileKey, VirtualFile};
-use crate::map::Change;
+use crate::map::MapChange;
 use crate::session::{Lookup, Staged, StagedFile, WriteSession};
 use crate::virtuals::Validator;
 
@@ -102,7 +102,7 @@ impl Conflicts {
     }
 
     /// Notes a key that the other side changed, if `ours`, what is staged here, has another outcome; says whether it has.
-    pub(super) fn key(&mut self, ours: &Lookup, theirs: &Change<Entry>) -> bool {
+    pub(super) fn key(&mut self, ours: &Lookup, theirs: &MapChange<Entry>) -> bool {
         let differs = differs(ours, theirs.new.as_ref());
         if differs {
             self.add(ConflictKind::Key, theirs.key.as_str().to_owned(), None);

@@ -10,10 +10,10 @@ use super::{Conflict, ConflictKind};
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{MapKey, Prefix};
-use crate::map::{Change, Span};
+use crate::map::{MapChange, Span};
 use crate::session::{Lookup, Staged};
 use crate::snapshot::Snapshot;
-use crate::zarr::{self, Node, Restructured};
+use crate::zarr::{self, Restructured, ZarrNode};
 
 /// The longest document that is read, in bytes. A longer one counts as one that does not parse.
 const MAX_DOCUMENT: u64 = 64 << 20;
@@ -51,18 +51,18 @@ fn done(entry: Option<&Entry>) -> &'static str {
 
 impl Sides<'_> {
     /// What the document `entry` under `key` says. One in an external file is not read: a commit does not wait for others.
-    pub(super) async fn document(&self, key: &MapKey, entry: Option<&Entry>) -> Result<Option<Node>> {
+    pub(super) async fn document(&self, key: &MapKey, entry: Option<&Entry>) -> Result<Option<ZarrNode>> {
         let Some(entry) = entry else { return Ok(None) };
         if entry.file().is_some() || entry.size() > MAX_DOCUMENT {
-            return Ok(Some(Node::Unreadable));
+            return Ok(Some(ZarrNode::Unreadable));
         }
         let key = crate::key::Key::new(key.as_str())?;
         let bytes = self.base.value_of(&key, entry, None).await?;
-        Ok(Some(Node::parse(key.as_str(), &bytes)))
+        Ok(Some(ZarrNode::parse(key.as_str(), &bytes)))
     }
 
     /// What the other side's change of a document means for what is staged below its directory.
-    pub(super) async fn under_their_document(&self, ours: &Lookup, change: &Change<Entry>) -> Result<Option<NodeConflict>> {
+    pub(super) async fn under_their_document(&self, ours: &Lookup, change: &MapChange<Entry>) -> Result<Option<NodeConflict>> {
         let (directory, _) = zarr::split(change.key.as_str());
         let prefix = Prefix::new(directory)?;
         // Staged here as well: then the document itself is the conflict, or there is none.
@@ -139,7 +139,7 @@ impl Sides<'_> {
             let document = MapKey::new(format!("{directory}zarr.json"));
             let entry = self.tip.manifest().find(document.as_str()).await?;
             if let Some(node) = self.document(&document, entry.as_ref()).await? {
-                let Node::Array(structure) = node else { return Ok(None) };
+                let ZarrNode::Array(structure) = node else { return Ok(None) };
                 let name = directory.trim_end_matches('/');
                 return Ok(structure
                     .shard()
@@ -168,7 +168,7 @@ struct Directory {
 
 impl OurDocuments {
     /// The nodes whose documents are staged here in a way that does not go together with a change of the other side.
-    pub(super) async fn above(&mut self, sides: Sides<'_>, ours: &Lookup, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
+    pub(super) async fn above(&mut self, sides: Sides<'_>, ours: &Lookup, change: &MapChange<Entry>) -> Result<Vec<NodeConflict>> {
         let key = change.key.as_str();
         self.above.retain(|directory| key.starts_with(&directory.path));
         for path in zarr::directories(key).skip(self.above.len()) {
@@ -190,7 +190,7 @@ impl OurDocuments {
 }
 
 impl Directory {
-    async fn against(&mut self, sides: Sides<'_>, ours: &Lookup, change: &Change<Entry>) -> Result<Vec<NodeConflict>> {
+    async fn against(&mut self, sides: Sides<'_>, ours: &Lookup, change: &MapChange<Entry>) -> Result<Vec<NodeConflict>> {
         // Staged here to the same end, or deleted on both sides: nothing is lost.
         let is_settled = *ours != Lookup::Untouched && !differs(ours, change.new.as_ref());
         if is_settled || self.documents.contains(&change.key) {

@@ -7,7 +7,7 @@ use super::nodes::Sides;
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
-use crate::map::Change;
+use crate::map::MapChange;
 use crate::session::{Lookup, Staged, StagedFile};
 use crate::snapshot::{KeyOrPrefix, Snapshot};
 use crate::zarr;
@@ -27,7 +27,7 @@ impl Wholes {
 
     /// What a key in conflict takes along: its array, if it is a document on whose meaning the sides differ, the staged
     /// deletion in which it lies, and the staged move.
-    pub(super) async fn add_key(&mut self, sides: Sides<'_>, ours: &Lookup, change: &Change<Entry>) -> Result<()> {
+    pub(super) async fn add_key(&mut self, sides: Sides<'_>, ours: &Lookup, change: &MapChange<Entry>) -> Result<()> {
         let key = &change.key;
         if zarr::is_node_document(key.as_str()) {
             let ours = match ours {
@@ -107,7 +107,7 @@ impl Wholes {
         }
         let (before, now) = (base.manifest(), tip.manifest());
         let mut theirs = before.diff(&now).await?;
-        while let Some(Change { key, old, .. }) = theirs.next().await? {
+        while let Some(MapChange { key, old, .. }) = theirs.next().await? {
             if !hold(&self.prefixes, key.as_str()) || staged.lookup(&key)? != Lookup::Untouched {
                 continue;
             }

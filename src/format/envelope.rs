@@ -94,14 +94,14 @@ impl fmt::Display for Kind {
 
 /// What [`open`] found inside.
 #[derive(Debug)]
-pub(super) struct Opened<'a> {
+pub(super) struct OpenedEnvelope<'a> {
     /// What lies beside the frame.
     pub(super) beside: &'a [u8],
     /// What the frame holds.
     pub(super) body: Cow<'a, [u8]>,
 }
 
-impl Opened<'_> {
+impl OpenedEnvelope<'_> {
     /// What lies beside the frame, where that is digests and nothing else.
     pub(super) fn digests(&self) -> Result<&[[u8; DIGEST]]> {
         let whole = || Error::corrupt(format!("the {} bytes beside its frame are not whole digests", self.beside.len()));
@@ -153,7 +153,7 @@ fn checksum(head: &[u8], beside: &[u8], frame: &[u8]) -> u64 {
 }
 
 /// Takes an envelope of `kind` apart. Nothing is allocated before every length has been checked.
-pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<Opened<'_>> {
+pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<OpenedEnvelope<'_>> {
     let truncated = || Error::corrupt(format!("{} bytes are too few for an envelope", bytes.len()));
     let (header, rest) = bytes.split_first_chunk::<HEADER>().ok_or_else(truncated)?;
     let (head, stored_sum) = header.split_last_chunk::<8>().ok_or_else(truncated)?;
@@ -188,7 +188,7 @@ pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<Opened<'_>> {
     }
     let as_it_is = frame.len() == decoded;
     let body = if as_it_is { Cow::Borrowed(frame) } else { Cow::Owned(decompress(frame, decoded)?) };
-    Ok(Opened { beside, body })
+    Ok(OpenedEnvelope { beside, body })
 }
 
 fn decompress(frame: &[u8], decoded: usize) -> Result<Vec<u8>> {

@@ -36,7 +36,7 @@ pub(crate) const MOST_SNAPSHOT: u64 = envelope::Kind::Snapshot.most_stored();
 pub(crate) const MOST_NODE: u64 = envelope::Kind::Node(crate::id::MapKind::Manifest).most_stored();
 
 pub use file::{FileKey, VirtualFile};
-pub(crate) use node::{Branch, Child, Leaf, Node, Value};
+pub(crate) use node::{Branch, Leaf, Node, NodeChild, Value};
 pub use node::{Entry, HistoryEntry};
 pub(crate) use repo::RepoConfig;
 pub use snapshot::{Commit, Container};

@@ -22,7 +22,7 @@ pub(crate) struct RepoConfig {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct RepoRecord {
     readme: String,
     format: u64,
     hash: String,
@@ -39,7 +39,7 @@ impl RepoConfig {
     /// The bytes of `repo.json`.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let record =
-            Record { readme: README.to_owned(), format: FORMAT, hash: self.hash.name().to_owned(), created: self.created.to_string() };
+            RepoRecord { readme: README.to_owned(), format: FORMAT, hash: self.hash.name().to_owned(), created: self.created.to_string() };
         let mut bytes = serde_json::to_vec_pretty(&record).expect("four plain fields are always JSON");
         bytes.push(b'\n');
         bytes
@@ -60,7 +60,7 @@ impl RepoConfig {
         if probe.format != FORMAT {
             return Err(Error::unsupported(format!("format {}; this build knows {FORMAT}", probe.format)));
         }
-        let record: Record = serde_json::from_slice(bytes).map_err(malformed)?;
+        let record: RepoRecord = serde_json::from_slice(bytes).map_err(malformed)?;
         let hash = record.hash.parse()?;
         let created = chrono::DateTime::parse_from_rfc3339(&record.created)
             .map_err(|e| Error::corrupt(format!("its date {:?} is not RFC 3339", record.created)).caused_by(e))?;

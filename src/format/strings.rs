@@ -13,7 +13,7 @@ use super::limits;
 
 /// A walk through strings.
 #[derive(Default)]
-struct Walk {
+struct StringWalk {
     string: Vec<u8>,
     runs: Vec<Range<usize>>,
     /// For each run, where it turns.
@@ -30,7 +30,7 @@ struct Turn {
     first: Vec<u8>,
 }
 
-impl Walk {
+impl StringWalk {
     /// Foretells the next string. One that is too long for any map is left unfinished, but longer than the limit.
     fn foretell(&mut self) {
         let turned = |run: &Range<usize>, turn: &Turn| !turn.last.is_empty() && part(&self.string, run.clone()) == turn.last;
@@ -126,7 +126,7 @@ fn count_up(digits: &[u8], out: &mut Vec<u8>) {
 /// Writes strings, of which the reader has to know how many there are.
 pub(super) fn write<'s>(out: &mut ColumnWriter, strings: impl IntoIterator<Item = &'s str>) {
     let (mut skipped, mut shared, mut lengths, mut rests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut walk, mut foretold) = (Walk::default(), 0_u64);
+    let (mut walk, mut foretold) = (StringWalk::default(), 0_u64);
     for string in strings.into_iter().map(str::as_bytes) {
         walk.foretell();
         if walk.next == string {
@@ -160,7 +160,7 @@ pub(super) fn read(
     let spelt = input.count(count, what)?;
     let (skipped, shared, lengths) = (input.column(spelt, what)?, input.column(spelt, what)?, input.column(spelt, what)?);
     let mut rests = Slices(input.bytes(sum(lengths.iter().copied()), what)?);
-    let (mut walk, mut left, mut total) = (Walk::default(), count, 0);
+    let (mut walk, mut left, mut total) = (StringWalk::default(), count, 0);
     let mut give = |string: &[u8]| {
         total += string.len();
         if string.len() > MAX_FILE_KEY || total > limits::NODE {

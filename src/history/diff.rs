@@ -69,7 +69,8 @@ impl Snapshot {
             })
         });
         let keys = changes(self, newer, |of| of.manifest, Span::prefix(prefix));
-        let keys = keys.and_then(|map::Change { key, old, new }| async move { Ok(Change::Key { key: Key::new(key.as_str())?, old, new }) });
+        let keys =
+            keys.and_then(|map::MapChange { key, old, new }| async move { Ok(Change::Key { key: Key::new(key.as_str())?, old, new }) });
         let all = stream::iter(containers.into_iter().map(Ok)).chain(files).chain(keys);
         stream::once(async move { judged.map(|()| all) }).try_flatten()
     }
@@ -81,7 +82,7 @@ fn changes<V: CachedValue>(
     new: &Snapshot,
     root: fn(&Commit) -> NodeId,
     span: Span,
-) -> impl Stream<Item = Result<map::Change<V>>> + Send + use<V> {
+) -> impl Stream<Item = Result<map::MapChange<V>>> + Send + use<V> {
     let side = |snapshot: &Snapshot| (snapshot.nodes(), root(snapshot.record()));
     let sides = (side(old), side(new), span);
     stream::try_unfold(None, move |open| {

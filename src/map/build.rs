@@ -3,10 +3,10 @@
 use futures::{Stream, StreamExt};
 use std::pin::pin;
 
-use super::page::{Page, Row, Totals};
+use super::page::{MapTotals, Page, Row};
 use super::{NodeSink, Shape};
 use crate::error::{Error, Result};
-use crate::format::{Child, Leaf, Node, Value};
+use crate::format::{Leaf, Node, NodeChild, Value};
 use crate::id::NodeId;
 use crate::key::MapKey;
 
@@ -16,7 +16,7 @@ pub(crate) struct Built {
     /// The root.
     pub root: NodeId,
     /// What the map holds.
-    pub totals: Totals,
+    pub totals: MapTotals,
 }
 
 /// Takes entries in the order of their keys and hands nodes to a sink as they are cut, children before parents.
@@ -57,14 +57,14 @@ impl<'k, V: Value, K: NodeSink<V>> Builder<'k, V, K> {
     pub(crate) async fn finish(mut self) -> Result<Built> {
         if self.last.is_none() {
             let root = store_empty(self.shape, self.sink).await?;
-            return Ok(Built { root, totals: Totals::default() });
+            return Ok(Built { root, totals: MapTotals::default() });
         }
         if let Some((child, node)) = self.leaf.end() {
             self.sink.store(child.id, node).await?;
             self.upper.push(child, self.sink).await?;
         }
         let root = self.upper.finish(self.sink).await?;
-        Ok(Built { root: root.id, totals: Totals { entries: root.entries, bytes: root.bytes } })
+        Ok(Built { root: root.id, totals: MapTotals { entries: root.entries, bytes: root.bytes } })
     }
 }
 
@@ -101,7 +101,7 @@ pub(super) struct Upper<V: Value> {
 
 /// A level that has not ended.
 struct Open<V: Value> {
-    page: Page<V, Child>,
+    page: Page<V, NodeChild>,
     /// Whether a node of this level was cut: then the level above exists.
     cut: bool,
 }
@@ -113,12 +113,12 @@ impl<V: Value> Upper<V> {
     }
 
     /// Takes the next node of the base level.
-    pub(super) async fn push<K: NodeSink<V>>(&mut self, child: Child, sink: &mut K) -> Result<()> {
+    pub(super) async fn push<K: NodeSink<V>>(&mut self, child: NodeChild, sink: &mut K) -> Result<()> {
         self.push_at(0, child, sink).await
     }
 
     /// Ends every level and returns the root. At least one node must have been pushed.
-    pub(super) async fn finish<K: NodeSink<V>>(mut self, sink: &mut K) -> Result<Child> {
+    pub(super) async fn finish<K: NodeSink<V>>(mut self, sink: &mut K) -> Result<NodeChild> {
         let mut at = 0;
         loop {
             let open = self.levels.get_mut(at).ok_or_else(|| Error::internal("a map without nodes has no root"))?;
@@ -134,7 +134,7 @@ impl<V: Value> Upper<V> {
         }
     }
 
-    async fn push_at<K: NodeSink<V>>(&mut self, mut at: usize, mut child: Child, sink: &mut K) -> Result<()> {
+    async fn push_at<K: NodeSink<V>>(&mut self, mut at: usize, mut child: NodeChild, sink: &mut K) -> Result<()> {
         loop {
             if at == self.levels.len() {
                 let level = u8::try_from(at + 1 + usize::from(self.base)).map_err(|_| Error::internal("a map of 255 levels"))?;

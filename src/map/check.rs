@@ -5,7 +5,7 @@
 
 use super::boundary::Cutter;
 use super::load::{self, Due, NodeHandle};
-use super::page::{Row, Totals};
+use super::page::{MapTotals, Row};
 use super::span::Span;
 use super::walk::Walk;
 use super::{Map, NodeSource, Shape};
@@ -22,7 +22,7 @@ pub(crate) struct Checked {
     /// How many nodes were reached, with those that could not be loaded.
     pub nodes: u64,
     /// What the leaves that could be loaded hold.
-    pub totals: Totals,
+    pub totals: MapTotals,
     /// What is wrong, in the order of the walk: at most 1,000 errors, `Corrupt` or `NotFound`, each naming its node.
     pub findings: Vec<Error>,
     /// How many findings there were in all. Zero: the map is canonical.
@@ -40,7 +40,7 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
             let error = match visit.node {
                 Ok(node) => {
                     if let Node::Leaf(_) = &*node {
-                        let sums = Totals::of(&node).unwrap_or_default();
+                        let sums = MapTotals::of(&node).unwrap_or_default();
                         checked.totals.entries = checked.totals.entries.saturating_add(sums.entries);
                         checked.totals.bytes = checked.totals.bytes.saturating_add(sums.bytes);
                     }
@@ -64,7 +64,7 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Judged {
     /// What it says that it and everything below it hold.
-    pub totals: Totals,
+    pub totals: MapTotals,
     /// Whether the cut rule ends a node after its last row.
     pub is_cut: bool,
 }

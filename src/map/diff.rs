@@ -13,13 +13,13 @@ use futures::{StreamExt, future};
 use super::load::{self, CONCURRENT, Due, NodeHandle};
 use super::{Map, NodeSource, Span};
 use crate::error::Result;
-use crate::format::{Child, Node, Value};
+use crate::format::{Node, NodeChild, Value};
 use crate::id::NodeId;
 use crate::key::MapKey;
 
 /// A key whose value differs; at least one side has one.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Change<V> {
+pub(crate) struct MapChange<V> {
     /// The key.
     pub key: MapKey,
     /// The value in the older map.
@@ -89,7 +89,7 @@ pub(crate) struct Diff<'a, V> {
 
 impl<V: Value> Diff<'_, V> {
     /// The next change; `None` after the last.
-    pub(crate) async fn next(&mut self) -> Result<Option<Change<V>>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<MapChange<V>>> {
         loop {
             let change = self.next_of_leaves().await?;
             // A leaf may reach beyond the span at either end.
@@ -99,7 +99,7 @@ impl<V: Value> Diff<'_, V> {
         }
     }
 
-    async fn next_of_leaves(&mut self) -> Result<Option<Change<V>>> {
+    async fn next_of_leaves(&mut self) -> Result<Option<MapChange<V>>> {
         loop {
             if self.old.peek().is_none() || self.new.peek().is_none() {
                 future::try_join(self.old.fill(), self.new.fill()).await?;
@@ -115,9 +115,9 @@ impl<V: Value> Diff<'_, V> {
             match (old, new) {
                 (Some((_, old)), Some((_, new))) if old == new => {}
                 (Some((key, old)), new) => {
-                    return Ok(Some(Change { key: key.clone(), old: Some(old.clone()), new: new.map(|(_, v)| v.clone()) }));
+                    return Ok(Some(MapChange { key: key.clone(), old: Some(old.clone()), new: new.map(|(_, v)| v.clone()) }));
                 }
-                (None, Some((key, new))) => return Ok(Some(Change { key: key.clone(), old: None, new: Some(new.clone()) })),
+                (None, Some((key, new))) => return Ok(Some(MapChange { key: key.clone(), old: None, new: Some(new.clone()) })),
                 (None, None) => return Ok(None),
             }
         }
@@ -128,16 +128,16 @@ impl<V: Value> Diff<'_, V> {
 struct Front<'a, V, S> {
     source: NodeHandle<'a, S>,
     level: u8,
-    spots: Vec<Spot<V>>,
+    spots: Vec<DiffSpot<V>>,
 }
 
-struct Spot<V> {
+struct DiffSpot<V> {
     due: Due,
     /// The node, if it is loaded already: the root.
     node: Option<Arc<Node<V>>>,
 }
 
-impl<V: Value> Spot<V> {
+impl<V: Value> DiffSpot<V> {
     async fn load<S: NodeSource<V>>(self, source: &S) -> Result<(Option<MapKey>, Arc<Node<V>>)> {
         let node = match self.node {
             Some(node) => node,
@@ -152,8 +152,8 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
         let root = load::root(&*source, id).await?;
         let level = root.level();
         let last = root.last_key().cloned().unwrap_or_else(|| MapKey::new(""));
-        let due = Due { child: Child { last, id, entries: 0, bytes: 0 }, level, low: None };
-        Ok(Self { source, level, spots: vec![Spot { due, node: Some(root) }] })
+        let due = Due { child: NodeChild { last, id, entries: 0, bytes: 0 }, level, low: None };
+        Ok(Self { source, level, spots: vec![DiffSpot { due, node: Some(root) }] })
     }
 
     /// Replaces the nodes by those of their children that may hold keys of `span`.
@@ -166,7 +166,7 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
             if let Node::Branch(branch) = &*node {
                 let dues = (0..branch.children.len()).filter_map(|at| Due::of(branch, at, low.as_ref()));
                 let dues = dues.filter(|due| !span.misses(due.low.as_ref(), &due.child.last));
-                self.spots.extend(dues.map(|due| Spot { due, node: None }));
+                self.spots.extend(dues.map(|due| DiffSpot { due, node: None }));
             }
         }
         self.level = self.level.saturating_sub(1);
@@ -184,7 +184,7 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
 }
 
 /// Strikes out the nodes that are on both sides.
-fn strike<V>(old: &mut Vec<Spot<V>>, new: &mut Vec<Spot<V>>) {
+fn strike<V>(old: &mut Vec<DiffSpot<V>>, new: &mut Vec<DiffSpot<V>>) {
     let ids: HashSet<NodeId> = old.iter().map(|spot| spot.due.child.id).collect();
     let mut shared = HashSet::new();
     new.retain(|spot| {

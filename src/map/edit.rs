@@ -11,10 +11,10 @@ mod old;
 use std::cmp::Ordering;
 
 use super::build::{Built, Upper, store_empty};
-use super::page::{Made, Page, Row, Totals};
+use super::page::{Made, MapTotals, Page, Row};
 use super::{Map, NodeSink, NodeSource, Shape};
 use crate::error::{Error, Result};
-use crate::format::{Child, Value};
+use crate::format::{NodeChild, Value};
 use crate::id::NodeId;
 use crate::key::MapKey;
 use feed::Feed;
@@ -28,7 +28,7 @@ pub(crate) struct Edited<V> {
     /// The root: the same that building the resulting entries anew would give.
     pub root: NodeId,
     /// What the map holds now.
-    pub totals: Totals,
+    pub totals: MapTotals,
     /// What was under each key of the batch before.
     pub replaced: Vec<Option<V>>,
 }
@@ -61,7 +61,7 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
         let before = Built { root: self.root, totals: old.totals() };
         let outcome = Pass::<V, (MapKey, V), _, _>::new(shape, 0, edits, seen).run(&mut old, sink).await?;
         Ok(match raise(&mut old, shape, outcome, sink).await? {
-            Some(root) => Built { root: root.id, totals: Totals { entries: root.entries, bytes: root.bytes } },
+            Some(root) => Built { root: root.id, totals: MapTotals { entries: root.entries, bytes: root.bytes } },
             None => before,
         })
     }
@@ -72,14 +72,14 @@ enum Outcome {
     /// It has no rows any more: the map is empty.
     Empty,
     /// It has become this one node: the root.
-    Root(Child),
+    Root(NodeChild),
     /// It would hold this row only. The child, an old node of the level below, is the root, unless it has a single child
     /// itself.
-    Only(Child),
+    Only(NodeChild),
     /// The old top level has become these nodes, two or more.
-    Top(Vec<Child>),
+    Top(Vec<NodeChild>),
     /// What changes in the level above; nothing when the map is as it was.
-    Above(Vec<Edit<Child>>),
+    Above(Vec<Edit<NodeChild>>),
 }
 
 /// Carries what changed among the leaves up to the root; `None` when nothing did.
@@ -88,13 +88,13 @@ async fn raise<V: Value, S: NodeSource<V>, K: NodeSink<V>>(
     shape: Shape,
     mut outcome: Outcome,
     sink: &mut K,
-) -> Result<Option<Child>> {
+) -> Result<Option<NodeChild>> {
     let mut level = 0_u8;
     loop {
         match outcome {
             Outcome::Empty => {
                 let id = store_empty(shape, sink).await?;
-                return Ok(Some(Child { last: MapKey::new(""), id, entries: 0, bytes: 0 }));
+                return Ok(Some(NodeChild { last: MapKey::new(""), id, entries: 0, bytes: 0 }));
             }
             Outcome::Root(child) => return Ok(Some(child)),
             Outcome::Only(child) => return old.collapse(child, level.saturating_sub(1)).await.map(Some),
@@ -108,8 +108,8 @@ async fn raise<V: Value, S: NodeSource<V>, K: NodeSink<V>>(
             Outcome::Above(edits) if edits.is_empty() => return Ok(None),
             Outcome::Above(edits) => {
                 level += 1;
-                let unseen = |_: &MapKey, _: Option<&Child>, _: Option<&Child>| Ok(());
-                outcome = Pass::<V, Child, _, _>::new(shape, level, edits, unseen).run(old, sink).await?;
+                let unseen = |_: &MapKey, _: Option<&NodeChild>, _: Option<&NodeChild>| Ok(());
+                outcome = Pass::<V, NodeChild, _, _>::new(shape, level, edits, unseen).run(old, sink).await?;
             }
         }
     }
@@ -123,9 +123,9 @@ struct Pass<V: Value, R: Row<V>, E, F> {
     /// Is told of every edit.
     seen: F,
     /// The old nodes whose rows were cut anew.
-    gone: Vec<Child>,
+    gone: Vec<NodeChild>,
     /// The nodes that they became.
-    made: Vec<Child>,
+    made: Vec<NodeChild>,
 }
 
 impl<V, R, E, F> Pass<V, R, E, F>
@@ -241,7 +241,7 @@ where
 }
 
 /// The edits that turn the old nodes of a level into the new ones: none for a node that is in both.
-fn net(gone: &[Child], made: &[Child]) -> Vec<Edit<Child>> {
+fn net(gone: &[NodeChild], made: &[NodeChild]) -> Vec<Edit<NodeChild>> {
     let (mut gone, mut made) = (gone.iter().peekable(), made.iter().peekable());
     let mut edits = Vec::new();
     loop {
@@ -253,7 +253,7 @@ fn net(gone: &[Child], made: &[Child]) -> Vec<Edit<Child>> {
         };
         let old = if order == Ordering::Greater { None } else { gone.next() };
         let new = if order == Ordering::Less { None } else { made.next() };
-        if let Some(Child { last, .. }) = new.or(old).filter(|_| old != new) {
+        if let Some(NodeChild { last, .. }) = new.or(old).filter(|_| old != new) {
             edits.push((last.clone(), new.cloned()));
         }
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 
-use super::page::Totals;
+use super::page::MapTotals;
 use super::{NodeSource, build::first_disorder};
 use crate::error::{Error, Result};
-use crate::format::{Branch, Child, Node, Value};
+use crate::format::{Branch, Node, NodeChild, Value};
 use crate::id::NodeId;
 use crate::key::MapKey;
 
@@ -53,7 +53,7 @@ impl<S> Deref for NodeHandle<'_, S> {
 #[derive(Debug, Clone)]
 pub(super) struct Due {
     /// What the parent says of it.
-    pub(super) child: Child,
+    pub(super) child: NodeChild,
     /// Its level.
     pub(super) level: u8,
     /// The last key to the left of it: every key below is greater.
@@ -82,7 +82,12 @@ pub(super) async fn root<V: Value, S: NodeSource<V>>(source: &S, id: NodeId) -> 
 }
 
 /// Loads a child of a node of level `level + 1`; all its keys must be greater than `low`.
-pub(super) async fn child<V: Value, S: NodeSource<V>>(source: &S, child: &Child, level: u8, low: Option<&MapKey>) -> Result<Arc<Node<V>>> {
+pub(super) async fn child<V: Value, S: NodeSource<V>>(
+    source: &S,
+    child: &NodeChild,
+    level: u8,
+    low: Option<&MapKey>,
+) -> Result<Arc<Node<V>>> {
     let node = source.load(child.id).await?;
     admit(&node, child, level, low)?;
     Ok(node)
@@ -102,7 +107,7 @@ pub(super) fn admit_root<V: Value>(id: NodeId, node: &Node<V>) -> Result<()> {
 }
 
 /// Refuses a node that is not what its parent announces, by level, first and last key.
-pub(super) fn admit<V: Value>(node: &Node<V>, child: &Child, level: u8, low: Option<&MapKey>) -> Result<()> {
+pub(super) fn admit<V: Value>(node: &Node<V>, child: &NodeChild, level: u8, low: Option<&MapKey>) -> Result<()> {
     let id = child.id;
     let is_branch = matches!(node, Node::Branch(_));
     if node.level() != level || is_branch != (level > 0) {
@@ -123,7 +128,7 @@ pub(super) fn admit<V: Value>(node: &Node<V>, child: &Child, level: u8, low: Opt
 }
 
 /// Refuses a node whose rows are out of order or whose sums are not what the parent says: what an edit relies on.
-pub(super) fn admit_fully<V: Value>(node: &Node<V>, child: &Child) -> Result<()> {
+pub(super) fn admit_fully<V: Value>(node: &Node<V>, child: &NodeChild) -> Result<()> {
     let totals = admit_rows(child.id, node)?;
     if (totals.entries, totals.bytes) == (child.entries, child.bytes) {
         return Ok(());
@@ -135,7 +140,7 @@ pub(super) fn admit_fully<V: Value>(node: &Node<V>, child: &Child) -> Result<()>
 }
 
 /// Refuses a node whose rows are out of order, and sums it up.
-pub(super) fn admit_rows<V: Value>(id: NodeId, node: &Node<V>) -> Result<Totals> {
+pub(super) fn admit_rows<V: Value>(id: NodeId, node: &Node<V>) -> Result<MapTotals> {
     let disorder = match node {
         Node::Leaf(leaf) => first_disorder::<V, _>(&leaf.entries).map(|(key, _)| key),
         Node::Branch(branch) => first_disorder::<V, _>(&branch.children).map(|c| &c.last),
@@ -147,8 +152,8 @@ pub(super) fn admit_rows<V: Value>(id: NodeId, node: &Node<V>) -> Result<Totals>
 }
 
 /// The sums over a node; `Corrupt` when one passes 2^64.
-pub(super) fn sums<V: Value>(id: NodeId, node: &Node<V>) -> Result<Totals> {
-    Totals::of(node).ok_or_else(|| Error::corrupt(format!("node {id} has sums past 2^64")))
+pub(super) fn sums<V: Value>(id: NodeId, node: &Node<V>) -> Result<MapTotals> {
+    MapTotals::of(node).ok_or_else(|| Error::corrupt(format!("node {id} has sums past 2^64")))
 }
 
 /// The first key in a leaf, the first child's last key in a branch.

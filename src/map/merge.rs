@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use futures::future;
 
-use super::diff::Change;
+use super::diff::MapChange;
 use super::edit::Edited;
 use super::{Map, NodeSink, NodeSource, Shape};
 use crate::error::Result;
@@ -26,7 +26,7 @@ pub(crate) struct Clash<V> {
 
 /// What a merge would do.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Plan<V> {
+pub(crate) struct MergePlan<V> {
     /// What they changed and we did not: a batch to edit ours by.
     pub changes: Vec<(MapKey, Option<V>)>,
     /// What both changed differently.
@@ -45,10 +45,10 @@ pub(crate) struct Merged<V> {
 impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
     /// Compares what `ours` and `theirs` changed since this map, their base. Changes to the same value agree. Loads
     /// what the two diffs load, and stores nothing.
-    pub(crate) async fn plan_merge(&self, ours: &Self, theirs: &Self) -> Result<Plan<V>> {
+    pub(crate) async fn plan_merge(&self, ours: &Self, theirs: &Self) -> Result<MergePlan<V>> {
         let (mut we, mut they) = future::try_join(self.diff(ours), self.diff(theirs)).await?;
         let (mut mine, mut other) = future::try_join(we.next(), they.next()).await?;
-        let mut plan = Plan { changes: Vec::new(), clashes: Vec::new() };
+        let mut plan = MergePlan { changes: Vec::new(), clashes: Vec::new() };
         while let Some(change) = other.take() {
             let order = mine.as_ref().map_or(Ordering::Greater, |m| m.key.cmp(&change.key));
             match order {
@@ -58,7 +58,7 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
                 }
                 Ordering::Greater => plan.changes.push((change.key, change.new)),
                 Ordering::Equal => {
-                    if let Some(Change { new: ours, .. }) = mine.take().filter(|mine| mine.new != change.new) {
+                    if let Some(MapChange { new: ours, .. }) = mine.take().filter(|mine| mine.new != change.new) {
                         plan.clashes.push(Clash { key: change.key, base: change.old, ours, theirs: change.new });
                     }
                     mine = we.next().await?;
@@ -71,7 +71,7 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
 
     /// Applies to `ours` what `theirs` changed since this map, their base, except where they clash.
     pub(crate) async fn merge<K: NodeSink<V>>(&self, ours: &Self, theirs: &Self, shape: Shape, sink: &mut K) -> Result<Merged<V>> {
-        let Plan { changes, clashes } = self.plan_merge(ours, theirs).await?;
+        let MergePlan { changes, clashes } = self.plan_merge(ours, theirs).await?;
         let edited = ours.edit(&changes, shape, sink).await?;
         Ok(Merged { edited, clashes })
     }

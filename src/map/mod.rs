@@ -32,9 +32,9 @@ use crate::id::{HashAlgorithm, NodeId};
 
 pub(crate) use build::build;
 pub(crate) use check::judge;
-pub(crate) use diff::{Change, Diff};
+pub(crate) use diff::{Diff, MapChange};
 pub(crate) use edit::{Edit, Edits};
-pub(crate) use page::Totals;
+pub(crate) use page::MapTotals;
 pub(crate) use scan::Scan;
 pub(crate) use span::Span;
 pub(crate) use walk::Walk;
@@ -108,7 +108,7 @@ impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
     }
 
     /// How many entries the map holds and the sum of their sizes. Loads the root only.
-    pub(crate) async fn totals(&self) -> Result<Totals> {
+    pub(crate) async fn totals(&self) -> Result<MapTotals> {
         let root = self.load_root().await?;
         load::sums(self.root, &root)
     }

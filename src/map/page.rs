@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Shape;
 use super::boundary::{Cutter, Measure};
 use crate::error::{Error, Result};
-use crate::format::{Branch, Child, Leaf, Node, Value, limits};
+use crate::format::{Branch, Leaf, Node, NodeChild, Value, limits};
 use crate::key::MapKey;
 
 /// The weight of a branch entry in the cut rule.
@@ -30,7 +30,7 @@ pub(super) trait Row<V: Value>: Clone + Send + Sync + 'static {
     /// The sum of their sizes.
     fn bytes(&self) -> u64;
     /// The row as a child, if it is one.
-    fn as_child(&self) -> Option<&Child>;
+    fn as_child(&self) -> Option<&NodeChild>;
     /// The rows of a node, unless it is of the other sort.
     fn rows(node: &Node<V>) -> Option<&[Self]>;
     /// A node of such rows.
@@ -65,7 +65,7 @@ impl<V: Value> Row<V> for (MapKey, V) {
         self.1.size()
     }
 
-    fn as_child(&self) -> Option<&Child> {
+    fn as_child(&self) -> Option<&NodeChild> {
         None
     }
 
@@ -81,7 +81,7 @@ impl<V: Value> Row<V> for (MapKey, V) {
     }
 }
 
-impl<V: Value> Row<V> for Child {
+impl<V: Value> Row<V> for NodeChild {
     type Payload = Self;
 
     fn make(_key: MapKey, payload: Self) -> Self {
@@ -108,7 +108,7 @@ impl<V: Value> Row<V> for Child {
         self.bytes
     }
 
-    fn as_child(&self) -> Option<&Child> {
+    fn as_child(&self) -> Option<&NodeChild> {
         Some(self)
     }
 
@@ -126,14 +126,14 @@ impl<V: Value> Row<V> for Child {
 
 /// How many entries there are, and the sum of their sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Totals {
+pub(crate) struct MapTotals {
     /// How many entries.
     pub entries: u64,
     /// The sum of their sizes.
     pub bytes: u64,
 }
 
-impl Totals {
+impl MapTotals {
     /// Adds a row; `None` when a sum passes the largest number that a reader accepts, 2^63 - 1.
     fn add<V: Value, R: Row<V>>(self, row: &R) -> Option<Self> {
         let sum = |a: u64, b: u64| a.checked_add(b).filter(|sum| *sum <= limits::NUMBER);
@@ -150,7 +150,7 @@ impl Totals {
 }
 
 /// A finished node and the row that its parent keeps of it.
-pub(super) type Made<V> = (Child, Arc<Node<V>>);
+pub(super) type Made<V> = (NodeChild, Arc<Node<V>>);
 
 /// The rows since the last boundary of one level.
 pub(super) struct Page<V: Value, R: Row<V>> {
@@ -158,13 +158,13 @@ pub(super) struct Page<V: Value, R: Row<V>> {
     level: u8,
     cutter: Cutter,
     rows: Vec<R>,
-    totals: Totals,
+    totals: MapTotals,
     value: std::marker::PhantomData<fn() -> V>,
 }
 
 impl<V: Value, R: Row<V>> Page<V, R> {
     pub(super) fn new(shape: Shape, level: u8) -> Self {
-        let totals = Totals::default();
+        let totals = MapTotals::default();
         Self { shape, level, cutter: Cutter::new(shape, level), rows: Vec::new(), totals, value: std::marker::PhantomData }
     }
 
@@ -190,9 +190,9 @@ impl<V: Value, R: Row<V>> Page<V, R> {
         // The next node will hold about as many rows as this one.
         let room = Vec::with_capacity(self.rows.len());
         let node = R::node(self.level, std::mem::replace(&mut self.rows, room));
-        let Totals { entries, bytes } = std::mem::take(&mut self.totals);
+        let MapTotals { entries, bytes } = std::mem::take(&mut self.totals);
         self.cutter.restart();
         let id = node.id(self.shape.hash);
-        Some((Child { last, id, entries, bytes }, Arc::new(node)))
+        Some((NodeChild { last, id, entries, bytes }, Arc::new(node)))
     }
 }

@@ -48,13 +48,13 @@ pub(crate) struct Walk<'a, V: Value, S> {
 type Flight<'a, V> = BoxFuture<'a, Option<(u64, Result<Arc<Node<V>>>)>>;
 
 enum Slot<V> {
-    Run(Run<V>),
-    Awaited { ticket: u64, spot: Spot, abort: AbortHandle },
+    Run(WalkRun<V>),
+    Awaited { ticket: u64, spot: WalkSpot, abort: AbortHandle },
     Here(Visit<V>),
 }
 
 /// Neighbouring children of one branch.
-struct Run<V> {
+struct WalkRun<V> {
     branch: Arc<Node<V>>,
     low: Option<MapKey>,
     is_last: bool,
@@ -62,7 +62,7 @@ struct Run<V> {
 }
 
 /// Where a node is in the map.
-struct Spot {
+struct WalkSpot {
     id: NodeId,
     due: Option<Due>,
     is_last: bool,
@@ -81,7 +81,7 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
     pub(super) fn new(source: NodeHandle<'a, S>, root: NodeId, span: Span, is_backward: bool) -> Self {
         let mut walk =
             Self { source, span, is_backward, window: 1, queue: VecDeque::new(), flights: FuturesUnordered::new(), next_ticket: 0 };
-        let slot = walk.launch(Spot { id: root, due: None, is_last: true });
+        let slot = walk.launch(WalkSpot { id: root, due: None, is_last: true });
         walk.queue.push_back(slot);
         walk
     }
@@ -173,7 +173,7 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
         }
     }
 
-    fn launch(&mut self, spot: Spot) -> Slot<V> {
+    fn launch(&mut self, spot: WalkSpot) -> Slot<V> {
         let (ticket, source, id) = (self.next_ticket, self.source.clone(), spot.id);
         self.next_ticket += 1;
         let (abort, registration) = AbortHandle::new_pair();
@@ -187,7 +187,7 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
         let is_it = |slot: &Slot<V>| matches!(slot, Slot::Awaited { ticket: t, .. } if *t == ticket);
         // A node that a seek passed while it arrived has no place any more.
         let Some(at) = self.queue.iter().position(is_it) else { return };
-        let Some(Slot::Awaited { spot: Spot { id, due, is_last }, .. }) = self.queue.remove(at) else { return };
+        let Some(Slot::Awaited { spot: WalkSpot { id, due, is_last }, .. }) = self.queue.remove(at) else { return };
         let node = loaded.and_then(|node| {
             match &due {
                 Some(due) => load::admit(&node, &due.child, due.level, due.low.as_ref())?,
@@ -200,18 +200,18 @@ impl<'a, V: Value, S: NodeSource<V>> Walk<'a, V, S> {
         {
             let low = due.as_ref().and_then(|due| due.low.clone());
             let children = self.span.of_branch(branch);
-            self.queue.insert(at, Slot::Run(Run { branch: Arc::clone(node), low, is_last, children }));
+            self.queue.insert(at, Slot::Run(WalkRun { branch: Arc::clone(node), low, is_last, children }));
         }
         self.queue.insert(at, Slot::Here(Visit { id, due, is_last, node }));
     }
 }
 
-impl<V: Value> Run<V> {
+impl<V: Value> WalkRun<V> {
     /// Takes the next child.
-    fn take(&mut self, is_backward: bool) -> Option<Spot> {
+    fn take(&mut self, is_backward: bool) -> Option<WalkSpot> {
         let Node::Branch(branch) = &*self.branch else { return None };
         let at = if is_backward { self.children.next_back()? } else { self.children.next()? };
         let due = Due::of(branch, at, self.low.as_ref())?;
-        Some(Spot { id: due.child.id, due: Some(due), is_last: self.is_last && at + 1 == branch.children.len() })
+        Some(WalkSpot { id: due.child.id, due: Some(due), is_last: self.is_last && at + 1 == branch.children.len() })
     }
 }

@@ -21,10 +21,10 @@ use crate::error::{Error, Result};
 use crate::id::NodeId;
 
 /// What a read came to; `None` when its task was cut off.
-type Outcome<T> = Option<Result<T, Arc<Error>>>;
-type Read<T> = BoxFuture<'static, Outcome<T>>;
+type FlightOutcome<T> = Option<Result<T, Arc<Error>>>;
+type FlightRead<T> = BoxFuture<'static, FlightOutcome<T>>;
 /// By the runtime that drives them.
-type Table<T> = HashMap<(Id, NodeId), WeakShared<Read<T>>>;
+type Table<T> = HashMap<(Id, NodeId), WeakShared<FlightRead<T>>>;
 
 /// The reads of one kind of node that are under way.
 pub(super) struct Flights<T: Clone>(Mutex<Table<T>>);
@@ -49,7 +49,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         }
     }
 
-    fn flight<F>(&self, runtime: Handle, id: NodeId, read: impl Fn() -> F) -> Shared<Read<T>>
+    fn flight<F>(&self, runtime: Handle, id: NodeId, read: impl Fn() -> F) -> Shared<FlightRead<T>>
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {

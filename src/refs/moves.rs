@@ -20,7 +20,7 @@ const MAX_BLOCKS: usize = 1 << 20;
 /// Earlier moves of a ref, oldest first, and the block before it. Stored as canonical DAG-CBOR.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Block {
+struct MovesBlock {
     v: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     older: Option<Cid>,
@@ -32,7 +32,7 @@ impl Refs {
     pub(super) async fn record_move(&self, record: &mut RefRecord, new: Move) -> Result<()> {
         if record.moves.len() >= KEPT {
             let spilled = record.moves.drain(..SPILLED).collect();
-            let bytes = dagcbor::encode(&Block { v: 1, older: record.older, moves: spilled });
+            let bytes = dagcbor::encode(&MovesBlock { v: 1, older: record.older, moves: spilled });
             let cid = NodeId::of(self.objects.hash(), &bytes).cid();
             self.storage.put(&ObjectName::moves(&cid), &[bytes.into()]).await?;
             self.storage.barrier().await?;
@@ -55,7 +55,7 @@ impl Refs {
         Err(Error::corrupt("the earlier moves of a ref do not end"))
     }
 
-    async fn load_block(&self, cid: &Cid) -> Result<Block> {
+    async fn load_block(&self, cid: &Cid) -> Result<MovesBlock> {
         let name = ObjectName::moves(cid);
         let bytes = self.storage.get(&name, Extent::Whole { at_most: MOST_BLOCK }).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name}, which a ref names, does not exist")))?;

@@ -124,11 +124,11 @@ impl RefRecord {
     /// Reads the bytes of the register `what`; a version this build does not know is `Unsupported`.
     pub(crate) fn decode(bytes: &[u8], what: &str) -> Result<Self> {
         #[derive(Deserialize)]
-        struct Versioned {
+        struct RecordVersion {
             v: u32,
         }
         let corrupt = |e| Error::corrupt(format!("{what} is not a valid ref")).caused_by(e);
-        let Versioned { v } = serde_json::from_slice(bytes).map_err(corrupt)?;
+        let RecordVersion { v } = serde_json::from_slice(bytes).map_err(corrupt)?;
         if v != VERSION {
             return Err(Error::unsupported(format!("{what} has version {v}; this build knows {VERSION}")));
         }

@@ -157,8 +157,8 @@ impl WriteSession {
             async move {
                 let (key, value, share) = ready?;
                 let value = match share {
-                    None => Value::Inline(value),
-                    Some(share) => Value::Hashed(chunks.hash(value).await?, share),
+                    None => HashedValue::Inline(value),
+                    Some(share) => HashedValue::Hashed(chunks.hash(value).await?, share),
                 };
                 Ok::<_, Error>((key, value))
             }
@@ -166,8 +166,8 @@ impl WriteSession {
         let mut hashes = std::pin::pin!(hashes.buffered(CONCURRENT));
         while let Some((key, value)) = self.next_or_failure(&mut hashes).await? {
             match value {
-                Value::Inline(bytes) => self.set(&key, bytes).await?,
-                Value::Hashed(chunk, share) => self.set_hashed(&key, chunk, Some(share)).await?,
+                HashedValue::Inline(bytes) => self.set(&key, bytes).await?,
+                HashedValue::Hashed(chunk, share) => self.set_hashed(&key, chunk, Some(share)).await?,
             }
         }
         Ok(())
@@ -185,7 +185,7 @@ impl WriteSession {
 }
 
 /// A value on its way.
-enum Value {
+enum HashedValue {
     Inline(Bytes),
     Hashed(Hashed, Share),
 }

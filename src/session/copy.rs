@@ -37,7 +37,7 @@ pub struct Copied {
 
 /// Everything that a copy needs, judged before anything of it is staged.
 #[derive(Debug, Default)]
-struct Plan {
+struct CopyPlan {
     entries: Vec<(Key, Entry)>,
     /// A value that is kept in another way under its new name.
     value: Option<(Key, Bytes)>,
@@ -61,9 +61,9 @@ impl WriteSession {
                 let entry = from.entry(key).await?.ok_or_else(|| absent(key.as_str(), from))?;
                 let to = Key::new(to)?;
                 if is_kept_otherwise(&entry, &to) {
-                    Plan::of_value(to, from.value_of(key, &entry, None).await?)
+                    CopyPlan::of_value(to, from.value_of(key, &entry, None).await?)
                 } else {
-                    Plan::of(vec![(to, entry)])
+                    CopyPlan::of(vec![(to, entry)])
                 }
             }
             KeyOrPrefix::Prefix(prefix) => {
@@ -75,7 +75,7 @@ impl WriteSession {
                 if found.is_empty() {
                     return Err(absent(prefix.as_str(), from));
                 }
-                Plan::of(renamed(found, prefix, &Prefix::new(to)?)?)
+                CopyPlan::of(renamed(found, prefix, &Prefix::new(to)?)?)
             }
         };
         plan.take_files(from).await?;
@@ -105,9 +105,9 @@ impl WriteSession {
             let moved = [KeyOrPrefix::Key(key.clone()), KeyOrPrefix::Key(to.clone())];
             let plan = if is_kept_otherwise(&entry, &to) {
                 let value = self.get(&key).await?.ok_or_else(|| Error::internal(format!("{key} was there and is not")))?;
-                Plan::of_value(to, value)
+                CopyPlan::of_value(to, value)
             } else {
-                Plan::of(vec![(to, entry)])
+                CopyPlan::of(vec![(to, entry)])
             };
             (plan, moved)
         } else {
@@ -117,7 +117,7 @@ impl WriteSession {
                 return Err(Error::not_found(format!("nothing lies at or below {source} on {}", self.branch)));
             }
             let to = Prefix::new(to)?;
-            (Plan::of(renamed(found, &prefix, &to)?), [KeyOrPrefix::Prefix(prefix), KeyOrPrefix::Prefix(to)])
+            (CopyPlan::of(renamed(found, &prefix, &to)?), [KeyOrPrefix::Prefix(prefix), KeyOrPrefix::Prefix(to)])
         };
         plan.take_files_but(&self.base, self.staged.files()).await?;
         let room = self.room_at(to, existing).await?;
@@ -141,7 +141,7 @@ impl WriteSession {
     }
 
     /// Refuses files whose containers are defined otherwise here.
-    fn require_same_containers(&self, plan: &Plan, from: &Snapshot) -> Result<()> {
+    fn require_same_containers(&self, plan: &CopyPlan, from: &Snapshot) -> Result<()> {
         let here = self.containers();
         for theirs in &plan.containers {
             if let Some(ours) = here.iter().find(|ours| ours.name == theirs.name && *ours != theirs) {
@@ -200,7 +200,7 @@ impl WriteSession {
     }
 
     /// Stages a plan: what can fail first, what deletes before what sets.
-    async fn carry_out(&mut self, mut plan: Plan, room: Room, moved: Option<[KeyOrPrefix; 2]>) -> Result<Copied> {
+    async fn carry_out(&mut self, mut plan: CopyPlan, room: Room, moved: Option<[KeyOrPrefix; 2]>) -> Result<Copied> {
         for (file, known) in plan.files {
             self.staged.add_file(&file, known)?;
         }
@@ -242,7 +242,7 @@ struct Room {
     prefix: Option<Prefix>,
 }
 
-impl Plan {
+impl CopyPlan {
     fn of(entries: Vec<(Key, Entry)>) -> Self {
         let bytes = entries.iter().fold(0_u64, |sum, (_, entry)| sum.saturating_add(entry.size()));
         let counts = Copied { keys: entries.len() as u64, bytes, replaced: false };

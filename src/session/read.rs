@@ -135,7 +135,7 @@ impl WriteSession {
 
     /// Every key below `prefix` as a commit would leave it, in the order of the maps.
     pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(Key, Entry)>> {
-        let mut merged = Merged::open(self, prefix).await?;
+        let mut merged = MergedEntries::open(self, prefix).await?;
         let mut found = Vec::new();
         while let Some((key, entry)) = merged.next().await? {
             found.push((Key::new(key.as_str())?, entry));
@@ -145,7 +145,7 @@ impl WriteSession {
 
     /// The entries directly below `prefix` as a commit would leave them, as by [`Snapshot::children`].
     pub async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
-        let mut merged = Merged::open(self, prefix).await?;
+        let mut merged = MergedEntries::open(self, prefix).await?;
         let mut found = Vec::new();
         while let Some((key, entry)) = merged.next().await? {
             let child = Child::of(prefix, &key, entry)?;
@@ -159,7 +159,7 @@ impl WriteSession {
 }
 
 /// The entries of the base below a prefix, under the staged changes.
-struct Merged<'s> {
+struct MergedEntries<'s> {
     session: &'s WriteSession,
     edits: StagedEdits<'s>,
     edit: Option<(MapKey, Option<Entry>)>,
@@ -167,7 +167,7 @@ struct Merged<'s> {
     below: Option<(MapKey, Entry)>,
 }
 
-impl<'s> Merged<'s> {
+impl<'s> MergedEntries<'s> {
     async fn open(session: &'s WriteSession, prefix: &'s Prefix) -> Result<Self> {
         let mut edits = session.staged.edits(Some(prefix))?;
         let edit = edits.next()?;

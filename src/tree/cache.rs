@@ -68,13 +68,13 @@ impl Facts {
 
 /// What was in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Row {
+pub(super) struct CacheRow {
     pub(super) facts: Facts,
     /// The id of its bytes as a chunk, also where they are stored inline.
     pub(super) id: ChunkId,
 }
 
-impl Row {
+impl CacheRow {
     /// The entry that staging the file would make, if `entry` is of a size and kind that it can be; of an inline one the bytes
     /// are still to be compared.
     pub(super) fn may_be(&self, entry: &Entry, inline: usize) -> bool {
@@ -88,7 +88,7 @@ impl Row {
 }
 
 /// By path below the imported directory.
-pub(super) type Rows = BTreeMap<String, Row>;
+pub(super) type CacheRows = BTreeMap<String, CacheRow>;
 
 /// Where imports remember what they read, so that later ones skip files that have not changed since. Clones are one cache.
 ///
@@ -98,7 +98,7 @@ pub(super) type Rows = BTreeMap<String, Row>;
 #[derive(Debug, Clone)]
 pub struct ImportCache {
     directory: Arc<Path>,
-    learned: Arc<Mutex<BTreeMap<PathBuf, Rows>>>,
+    learned: Arc<Mutex<BTreeMap<PathBuf, CacheRows>>>,
 }
 
 impl ImportCache {
@@ -116,13 +116,13 @@ impl ImportCache {
     }
 
     /// What is known of the files of `imported`; nothing when there is anything wrong with the cache.
-    pub(super) async fn rows(&self, imported: PathBuf) -> Result<Rows> {
+    pub(super) async fn rows(&self, imported: PathBuf) -> Result<CacheRows> {
         let directory = Arc::clone(&self.directory);
         blocking(move || Ok(place(&directory, &imported).and_then(|place| read(&place)).unwrap_or_default())).await
     }
 
     /// Remembers what was found in `imported` until it is kept.
-    pub(super) async fn learn(&self, imported: PathBuf, rows: Rows) -> Result<()> {
+    pub(super) async fn learn(&self, imported: PathBuf, rows: CacheRows) -> Result<()> {
         let directory = Arc::clone(&self.directory);
         if let Some(place) = blocking(move || Ok(place(&directory, &imported))).await? {
             self.learned.lock().unwrap_or_else(PoisonError::into_inner).insert(place, rows);
@@ -137,7 +137,7 @@ fn place(directory: &Path, imported: &Path) -> Option<PathBuf> {
     Some(directory.join(blake3::hash(imported.as_os_str().as_bytes()).to_hex().as_str()))
 }
 
-fn read(place: &Path) -> Option<Rows> {
+fn read(place: &Path) -> Option<CacheRows> {
     let bytes = fs::read(place).ok()?;
     let line = bytes.iter().position(|byte| *byte == b'\n')?;
     let (head, body) = (bytes.get(..line)?, bytes.get(line + 1..)?);
@@ -147,7 +147,7 @@ fn read(place: &Path) -> Option<Rows> {
     let rows: Vec<(String, Facts, String)> = serde_json::from_slice(body).ok()?;
     let row = |(name, facts, id): (String, Facts, String)| {
         let id = ChunkId::from_cid(&parse_cid(&id).ok()?).ok()?;
-        Some((name, Row { facts, id }))
+        Some((name, CacheRow { facts, id }))
     };
     rows.into_iter().map(row).collect()
 }
@@ -157,7 +157,7 @@ fn head(body: &[u8]) -> String {
 }
 
 /// Replaces a file as a whole. Nothing is synced: what a power cut leaves behind is no cache.
-fn write(directory: &Path, place: &Path, rows: &Rows) -> Result<()> {
+fn write(directory: &Path, place: &Path, rows: &CacheRows) -> Result<()> {
     let failed = |e| io_error(place, "cannot be written", e);
     // Names and sizes of files are nobody else's business.
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;

@@ -11,7 +11,7 @@ use futures::{Stream, stream};
 use tokio::sync::mpsc;
 
 use super::cache::Facts;
-use super::walk::{Found, Walk};
+use super::walk::{Found, TreeWalk};
 use super::{blocking, io_error};
 use crate::chunk::{ChunkStore, Keep, PIECE, STREAM_COST, object_len, read_piece};
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ pub(super) fn walk(
 ) -> (impl Stream<Item = Result<Found>> + Send, impl Future<Output = Result<u64>> + Send) {
     let (sender, receiver) = mpsc::channel(1024);
     let found = stream::unfold(receiver, |mut found| async move { found.recv().await.map(|next| (next, found)) });
-    let walk = blocking(move || Walk::new(prefix, |found| sender.blocking_send(found).is_ok()).run(&directory));
+    let walk = blocking(move || TreeWalk::new(prefix, |found| sender.blocking_send(found).is_ok()).run(&directory));
     // Spawned at once: the channel must fill while nobody awaits the end.
     let walk = tokio::spawn(walk);
     let end = async move {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use futures::{Stream, StreamExt as _, stream};
 
-use super::cache::{ImportCache, Rows};
+use super::cache::{CacheRows, ImportCache};
 use super::files::{Begun, OpenFile, READERS, walk};
 use super::load::{Content, Loaded, Loader};
 use super::walk::Found;
@@ -134,7 +134,7 @@ pub struct TreeSummary {
 struct Import {
     counts: TreeSummary,
     seen: HashSet<Key>,
-    learned: Rows,
+    learned: CacheRows,
     /// Files to be read although nothing of them has changed.
     again: Vec<Found>,
 }
@@ -174,7 +174,7 @@ impl WriteSession {
         let directory = directory.into();
         let known = match &options.cache {
             Some(cache) if options.reading == Reading::Changed => cache.rows(directory.clone()).await?,
-            _ => Rows::new(),
+            _ => CacheRows::new(),
         };
         self.uploads.resume().await;
         let budget = self.uploads.budget().clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Effect;
-use super::cache::{Facts, Row, Rows};
+use super::cache::{CacheRow, CacheRows, Facts};
 use super::files::{Begun, OpenFile, held};
 use super::walk::Found;
 use crate::budget::{ByteBudget, Share};
@@ -21,7 +21,7 @@ pub(super) struct Loaded {
     pub(super) found: Found,
     pub(super) content: Content,
     /// What may be remembered of it.
-    pub(super) row: Option<Row>,
+    pub(super) row: Option<CacheRow>,
     /// What it holds of the upload budget.
     pub(super) share: Option<Share>,
 }
@@ -54,14 +54,14 @@ pub(super) struct Loader {
     base: Snapshot,
     budget: ByteBudget,
     /// What may be relied on of earlier imports.
-    known: Arc<Rows>,
+    known: Arc<CacheRows>,
     /// Whether what is read is remembered, which costs a hash of inline values.
     remembers: bool,
     effect: Effect,
 }
 
 impl Loader {
-    pub(super) fn new(base: Snapshot, budget: ByteBudget, known: Rows, remembers: bool, effect: Effect) -> Self {
+    pub(super) fn new(base: Snapshot, budget: ByteBudget, known: CacheRows, remembers: bool, effect: Effect) -> Self {
         Self { base, budget, known: Arc::new(known), remembers, effect }
     }
 
@@ -102,7 +102,7 @@ impl Loader {
                 (Content::Stored(Entry::Chunk { id, size }), Some(id), self.memorable(&found, facts, moment))
             }
         };
-        let row = facts.zip(id).map(|(facts, id)| Row { facts, id });
+        let row = facts.zip(id).map(|(facts, id)| CacheRow { facts, id });
         Ok(Loaded { found, content, row, share: None })
     }
 
@@ -141,7 +141,7 @@ impl Loader {
     }
 
     /// What the base has under the key of a file, if that is what the file holds, by what is known of it.
-    async fn unchanged(&self, found: &Found) -> Result<Option<(Row, Entry)>> {
+    async fn unchanged(&self, found: &Found) -> Result<Option<(CacheRow, Entry)>> {
         let known = self.known.get(&found.name).filter(|row| found.is_local && row.facts == found.facts);
         let Some(row) = known else { return Ok(None) };
         let Some(entry) = self.base.entry(&found.key).await? else { return Ok(None) };

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 
-use super::cache::{ImportCache, Rows};
+use super::cache::{CacheRows, ImportCache};
 use super::load::{Content, Loader};
-use super::walk::Walk;
+use super::walk::TreeWalk;
 use super::{Effect, TreeOptions, TreeSummary};
 use crate::{Clock, CreateOptions, HashAlgorithm, Key, OpenOptions, Prefix, Repository, SystemClock, Timestamp};
 
@@ -88,7 +88,7 @@ impl World {
     }
 
     /// Changes what the cache knows, as if it had always been so.
-    async fn forge(&self, change: impl Fn(&mut Rows)) {
+    async fn forge(&self, change: impl Fn(&mut CacheRows)) {
         let cache = self.cache();
         let mut rows = cache.rows(self.path("d")).await.unwrap();
         change(&mut rows);
@@ -305,7 +305,7 @@ async fn a_cache_that_makes_no_sense_is_none() {
     }
     for bytes in bad {
         fs::write(&file, &bytes).unwrap();
-        assert_eq!(world.cache().rows(world.path("d")).await.unwrap(), Rows::new(), "{}", String::from_utf8_lossy(&bytes));
+        assert_eq!(world.cache().rows(world.path("d")).await.unwrap(), CacheRows::new(), "{}", String::from_utf8_lossy(&bytes));
     }
     assert_eq!(world.import().await.skipped, 0);
     assert_eq!(fs::read(&file).unwrap(), good, "it is written anew");
@@ -320,7 +320,7 @@ async fn a_cache_that_makes_no_sense_is_none() {
     assert!(!file.exists(), "nothing is written before it is kept");
     drop(session);
     let blocked = ImportCache::new(world.path("d/small/below"));
-    blocked.learn(world.path("d"), Rows::new()).await.unwrap();
+    blocked.learn(world.path("d"), CacheRows::new()).await.unwrap();
     blocked.keep().await.unwrap_err();
     assert_eq!(fs::read(world.path("d/small")).unwrap(), b"small");
 }
@@ -349,7 +349,7 @@ async fn nothing_is_believed_of_files_that_others_answer_for() {
     let base = world.repository.read("main").await.unwrap();
     for is_local in [true, false] {
         let mut found = Vec::new();
-        let walk = Walk::new(Prefix::all(), |next| {
+        let walk = TreeWalk::new(Prefix::all(), |next| {
             found.extend(next);
             true
         });

@@ -34,7 +34,7 @@ pub(super) struct Found {
 /// Every file is handed to `each`, and everything of which no key can be made as the error that says why; `each` ends the walk
 /// by saying `false`.
 #[derive(Debug)]
-pub(super) struct Walk<F> {
+pub(super) struct TreeWalk<F> {
     prefix: Prefix,
     each: F,
     /// The directories from the first down to this one, by device and inode: what makes a loop visible.
@@ -45,14 +45,14 @@ pub(super) struct Walk<F> {
 }
 
 /// Something in a directory, symbolic links followed.
-struct Child {
+struct WalkedChild {
     /// By this children are sorted: its name, with a final `/` if it is a directory.
     name: MapKey,
     path: PathBuf,
     metadata: Metadata,
 }
 
-impl<F: FnMut(Result<Found>) -> bool> Walk<F> {
+impl<F: FnMut(Result<Found>) -> bool> TreeWalk<F> {
     pub(super) fn new(prefix: Prefix, each: F) -> Self {
         Self { prefix, each, above: Vec::new(), devices: HashMap::new(), empty_directories: 0 }
     }
@@ -88,7 +88,7 @@ impl<F: FnMut(Result<Found>) -> bool> Walk<F> {
     }
 
     /// What is in a directory, what has no place in the order of keys first.
-    fn children(path: &Path) -> Result<Vec<Result<Child>>> {
+    fn children(path: &Path) -> Result<Vec<Result<WalkedChild>>> {
         if OF_A_REPOSITORY.iter().all(|name| path.join(name).exists()) {
             return Err(Error::invalid(format!("{} is a Firnline repository, whose objects are no data to import", path.display())));
         }
@@ -97,12 +97,12 @@ impl<F: FnMut(Result<Found>) -> bool> Walk<F> {
             names.push(entry.map_err(|e| io_error(path, "cannot be listed", e))?.file_name());
         }
         names.sort_unstable();
-        let mut children: Vec<_> = names.iter().map(|name| Child::read(path.join(name), name)).collect();
+        let mut children: Vec<_> = names.iter().map(|name| WalkedChild::read(path.join(name), name)).collect();
         children.sort_by(|a, b| a.as_ref().ok().map(|child| &child.name).cmp(&b.as_ref().ok().map(|child| &child.name)));
         Ok(children)
     }
 
-    fn child(&mut self, Child { name, path, metadata }: Child, inside: &str) -> bool {
+    fn child(&mut self, WalkedChild { name, path, metadata }: WalkedChild, inside: &str) -> bool {
         let inside = format!("{inside}{name}");
         if metadata.is_dir() {
             return self.directory(&path, &inside, &metadata);
@@ -120,7 +120,7 @@ pub(super) fn root(path: &Path) -> Result<Metadata> {
     if metadata.is_dir() { Ok(metadata) } else { Err(Error::invalid(format!("{} is no directory", path.display()))) }
 }
 
-impl Child {
+impl WalkedChild {
     fn read(path: PathBuf, name: &OsStr) -> Result<Self> {
         let Some(name) = name.to_str() else {
             return Err(Error::invalid(format!("{} has a name that is not UTF-8, so it can be no key", path.display())));

@@ -7,7 +7,7 @@ use super::split;
 
 /// What a document says its directory is.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Node {
+pub(crate) enum ZarrNode {
     /// A group. Nothing in it decides how a chunk is read; consolidated metadata is a copy.
     Group,
     /// An array.
@@ -69,7 +69,7 @@ struct Group2 {
     zarr_format: u64,
 }
 
-impl Node {
+impl ZarrNode {
     /// Reads the document under `key`, which must be one that makes a node.
     pub(crate) fn parse(key: &str, bytes: &[u8]) -> Self {
         let node = match split(key).1 {
@@ -87,10 +87,10 @@ impl Node {
 }
 
 impl Version3 {
-    fn node(self) -> Option<Node> {
+    fn node(self) -> Option<ZarrNode> {
         match (self.zarr_format, self.node_type.as_str()) {
-            (3, "group") => Some(Node::Group),
-            (3, "array") => Some(Node::Array(Structure {
+            (3, "group") => Some(ZarrNode::Group),
+            (3, "array") => Some(ZarrNode::Array(Structure {
                 shape: self.shape?,
                 fields: vec![
                     ("data_type", named(self.data_type)),
@@ -107,9 +107,9 @@ impl Version3 {
 }
 
 impl Array2 {
-    fn node(self) -> Option<Node> {
+    fn node(self) -> Option<ZarrNode> {
         let separator = if self.dimension_separator.is_null() { Value::from(".") } else { self.dimension_separator };
-        (self.zarr_format == 2).then_some(Node::Array(Structure {
+        (self.zarr_format == 2).then_some(ZarrNode::Array(Structure {
             shape: self.shape,
             fields: vec![
                 ("chunks", self.chunks),
@@ -166,7 +166,7 @@ impl Structure {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::zarr) fn array3(change: impl FnOnce(&mut Value)) -> Node {
+    pub(in crate::zarr) fn array3(change: impl FnOnce(&mut Value)) -> ZarrNode {
         let mut document = serde_json::json!({
             "zarr_format": 3, "node_type": "array", "shape": [10, 20], "data_type": "int32",
             "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": [5, 5] } },
@@ -175,22 +175,22 @@ pub(super) mod tests {
             "attributes": {}
         });
         change(&mut document);
-        Node::parse("a/zarr.json", document.to_string().as_bytes())
+        ZarrNode::parse("a/zarr.json", document.to_string().as_bytes())
     }
 
-    pub(in crate::zarr) fn array2(change: impl FnOnce(&mut Value)) -> Node {
+    pub(in crate::zarr) fn array2(change: impl FnOnce(&mut Value)) -> ZarrNode {
         let mut document = serde_json::json!({
             "zarr_format": 2, "shape": [10, 20], "chunks": [5, 5], "dtype": "<i4", "compressor": { "id": "zlib", "level": 1 },
             "filters": null, "order": "C", "fill_value": 0
         });
         change(&mut document);
-        Node::parse("a/.zarray", document.to_string().as_bytes())
+        ZarrNode::parse("a/.zarray", document.to_string().as_bytes())
     }
 
     #[test]
     fn spellings_that_mean_the_same_are_equal() {
         let plain = array3(|_| ());
-        assert!(matches!(plain, Node::Array(_)));
+        assert!(matches!(plain, ZarrNode::Array(_)));
         assert_eq!(plain, array3(|d| d["data_type"] = serde_json::json!({ "name": "int32", "configuration": {} })));
         assert_eq!(plain, array3(|d| d["storage_transformers"] = serde_json::json!([])));
         assert_eq!(plain, array3(|d| d["dimension_names"] = serde_json::json!(["y", "x"])));
@@ -213,12 +213,12 @@ pub(super) mod tests {
             (".zarray", r#"{"zarr_format":2}"#),
             (".zgroup", r#"{"zarr_format":3}"#),
         ] {
-            assert_eq!(Node::parse(key, text.as_bytes()), Node::Unreadable, "{key}: {text}");
+            assert_eq!(ZarrNode::parse(key, text.as_bytes()), ZarrNode::Unreadable, "{key}: {text}");
         }
-        assert!(!Node::Unreadable.is_alike(&Node::Unreadable));
-        assert_eq!(Node::parse("g/.zgroup", br#"{"zarr_format":2}"#), Node::Group);
+        assert!(!ZarrNode::Unreadable.is_alike(&ZarrNode::Unreadable));
+        assert_eq!(ZarrNode::parse("g/.zgroup", br#"{"zarr_format":2}"#), ZarrNode::Group);
         let consolidated = br#"{"zarr_format":3,"node_type":"group","consolidated_metadata":{"metadata":{"a":{"shape":[-1]}}}}"#;
-        assert_eq!(Node::parse("zarr.json", consolidated), Node::Group);
+        assert_eq!(ZarrNode::parse("zarr.json", consolidated), ZarrNode::Group);
     }
 
     #[test]
@@ -227,9 +227,9 @@ pub(super) mod tests {
             let inner = serde_json::json!({ "chunk_shape": [1, 5], "codecs": ["bytes"] });
             d["codecs"] = serde_json::json!([{ "name": "sharding_indexed", "configuration": inner }]);
         });
-        let Node::Array(structure) = sharded else { panic!("{sharded:?}") };
+        let ZarrNode::Array(structure) = sharded else { panic!("{sharded:?}") };
         assert_eq!(structure.shard(), Some(vec![5, 5]));
-        let Node::Array(plain) = array3(|_| ()) else { panic!() };
+        let ZarrNode::Array(plain) = array3(|_| ()) else { panic!() };
         assert_eq!(plain.shard(), None);
     }
 }

@@ -7,7 +7,7 @@
 mod document;
 mod restructured;
 
-pub(crate) use document::Node;
+pub(crate) use document::ZarrNode;
 pub(crate) use restructured::Restructured;
 
 /// The documents that make the directory they lie in a node, sorted as maps sort them.

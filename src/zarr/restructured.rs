@@ -1,6 +1,6 @@
 //! What the change of a document means for everything below its directory.
 
-use super::document::{Node, Structure};
+use super::document::{Structure, ZarrNode};
 
 /// A change of a document with which changes of the same node by another writer do not go together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,18 +19,18 @@ impl Restructured {
     /// Judges the change from `old` to `new`, two documents under one key; `None` when it leaves the chunks as they are.
     ///
     /// Attributes, names and copies of metadata do; so does a shape in which no dimension shrinks, and making a group.
-    pub(crate) fn of(old: Option<&Node>, new: Option<&Node>) -> Option<Self> {
+    pub(crate) fn of(old: Option<&ZarrNode>, new: Option<&ZarrNode>) -> Option<Self> {
         let (what, chunks, below) = match (old, new) {
-            (None, None | Some(Node::Group)) | (Some(Node::Group), Some(Node::Group)) => return None,
+            (None, None | Some(ZarrNode::Group)) | (Some(ZarrNode::Group), Some(ZarrNode::Group)) => return None,
             (None, Some(_)) => ("created".to_owned(), true, false),
-            (Some(old), None) => ("deleted".to_owned(), *old != Node::Group, true),
-            (Some(Node::Unreadable), Some(_)) => ("given another document in place of one that does not parse".to_owned(), true, false),
-            (Some(_), Some(Node::Unreadable)) => ("given a document that does not parse".to_owned(), true, false),
-            (Some(Node::Group), Some(Node::Array(_))) => ("made an array in place of a group".to_owned(), true, true),
-            (Some(Node::Array(_)), Some(Node::Group)) => ("made a group in place of an array".to_owned(), true, true),
-            (Some(Node::Array(old)), Some(Node::Array(new))) => (fields(old, new)?, true, false),
+            (Some(old), None) => ("deleted".to_owned(), *old != ZarrNode::Group, true),
+            (Some(ZarrNode::Unreadable), Some(_)) => ("given another document in place of one that does not parse".to_owned(), true, false),
+            (Some(_), Some(ZarrNode::Unreadable)) => ("given a document that does not parse".to_owned(), true, false),
+            (Some(ZarrNode::Group), Some(ZarrNode::Array(_))) => ("made an array in place of a group".to_owned(), true, true),
+            (Some(ZarrNode::Array(_)), Some(ZarrNode::Group)) => ("made a group in place of an array".to_owned(), true, true),
+            (Some(ZarrNode::Array(old)), Some(ZarrNode::Array(new))) => (fields(old, new)?, true, false),
         };
-        Some(Self { what, chunks, below, is_group: old == Some(&Node::Group) })
+        Some(Self { what, chunks, below, is_group: old == Some(&ZarrNode::Group) })
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_shape_counts_when_a_dimension_shrinks_or_goes() {
         for (shape, counts) in [(json!([10, 20]), false), (json!([11, 20]), false), (json!([11, 19]), true), (json!([10]), true)] {
-            for array in [array3, array2] as [fn(Box<dyn FnOnce(&mut Value)>) -> Node; 2] {
+            for array in [array3, array2] as [fn(Box<dyn FnOnce(&mut Value)>) -> ZarrNode; 2] {
                 let new = array(Box::new({
                     let shape = shape.clone();
                     move |d| d["shape"] = shape
@@ -106,15 +106,15 @@ mod tests {
     #[test]
     fn nodes_that_come_go_or_become_another_kind() {
         let array = array3(|_| ());
-        let of = |old: Option<&Node>, new: Option<&Node>| Restructured::of(old, new).map(|found| (found.chunks, found.below));
+        let of = |old: Option<&ZarrNode>, new: Option<&ZarrNode>| Restructured::of(old, new).map(|found| (found.chunks, found.below));
         assert_eq!(of(None, Some(&array)), Some((true, false)));
         assert_eq!(of(Some(&array), None), Some((true, true)));
-        assert_eq!(of(None, Some(&Node::Group)), None);
-        assert_eq!(of(Some(&Node::Group), None), Some((false, true)));
-        assert_eq!(of(Some(&Node::Group), Some(&Node::Group)), None);
-        assert_eq!(of(Some(&Node::Group), Some(&array)), Some((true, true)));
-        assert_eq!(of(Some(&array), Some(&Node::Group)), Some((true, true)));
-        assert_eq!(of(Some(&Node::Unreadable), Some(&Node::Unreadable)), Some((true, false)), "it is another one");
-        assert_eq!(of(None, Some(&Node::Unreadable)), Some((true, false)));
+        assert_eq!(of(None, Some(&ZarrNode::Group)), None);
+        assert_eq!(of(Some(&ZarrNode::Group), None), Some((false, true)));
+        assert_eq!(of(Some(&ZarrNode::Group), Some(&ZarrNode::Group)), None);
+        assert_eq!(of(Some(&ZarrNode::Group), Some(&array)), Some((true, true)));
+        assert_eq!(of(Some(&array), Some(&ZarrNode::Group)), Some((true, true)));
+        assert_eq!(of(Some(&ZarrNode::Unreadable), Some(&ZarrNode::Unreadable)), Some((true, false)), "it is another one");
+        assert_eq!(of(None, Some(&ZarrNode::Unreadable)), Some((true, false)));
     }
 }

@@ -58,6 +58,6 @@ fn duplicates(found: &Crate) -> Vec<String> {
 fn names_of_types_are_unique() {
     for (name, found) in [("engine", engine()), ("command", command())] {
         let twice = duplicates(&found);
-        println!("{name}: {} names of more than one type\n{}", twice.len(), twice.join("\n"));
+        assert!(twice.is_empty(), "{name}: names of more than one type\n{}", twice.join("\n"));
     }
 }

@@ -18,19 +18,19 @@ const BUFFER: usize = 1 << 20;
 #[derive(Debug, Args)]
 pub(super) struct Car {
     #[command(subcommand)]
-    verb: Verb,
+    verb: CarVerb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum CarVerb {
     /// Write a version, with all its chunks, as a CAR file: the same bytes on every machine.
-    Export(Export),
+    Export(CarExport),
     /// Verify a version in a CAR file and point a branch or a tag at it.
-    Import(Import),
+    Import(CarImport),
 }
 
 #[derive(Debug, Args)]
-struct Export {
+struct CarExport {
     /// The revision to export
     #[arg(value_name = "REV")]
     revision: String,
@@ -39,7 +39,7 @@ struct Export {
 }
 
 #[derive(Debug, Args)]
-struct Import {
+struct CarImport {
     /// The file; - is standard input
     file: PathBuf,
     #[command(flatten)]
@@ -63,13 +63,13 @@ struct Target {
 impl Car {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         match self.verb {
-            Verb::Export(export) => export.run(context).await,
-            Verb::Import(import) => import.run(context).await,
+            CarVerb::Export(export) => export.run(context).await,
+            CarVerb::Import(import) => import.run(context).await,
         }
     }
 }
 
-impl Export {
+impl CarExport {
     async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_read().await?;
         let snapshot = context.snapshot(&repository, &self.revision).await?;
@@ -85,7 +85,7 @@ impl Export {
     }
 }
 
-impl Import {
+impl CarImport {
     async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let (target, named) = match (self.target.branch, self.target.tag) {
             (Some(branch), _) => (ImportTarget::Branch(branch.clone()), branch),

@@ -25,12 +25,12 @@ impl ContentId {
         let document = match snapshot.find_named(&self.name).await? {
             KeyOrPrefix::Prefix(prefix) => {
                 let id = snapshot.content_id(&prefix).await?.to_string();
-                Document { what: "prefix", name: prefix.as_str().to_owned(), id }
+                CidDocument { what: "prefix", name: prefix.as_str().to_owned(), id }
             }
             KeyOrPrefix::Key(key) => {
                 let id = snapshot.value_id(&key).await?;
                 let id = id.ok_or_else(|| Error::not_found(format!("{key} does not exist in {}", self.revision)))?;
-                Document { what: "key", name: key.as_str().to_owned(), id: id.to_string() }
+                CidDocument { what: "key", name: key.as_str().to_owned(), id: id.to_string() }
             }
         };
         context.out.show(&document)?;
@@ -39,14 +39,14 @@ impl ContentId {
 }
 
 #[derive(Debug, Serialize)]
-struct Document {
+struct CidDocument {
     /// `key` or `prefix`.
     what: &'static str,
     name: String,
     id: String,
 }
 
-impl Show for Document {
+impl Show for CidDocument {
     fn text(&self) -> String {
         self.id.clone()
     }

@@ -73,7 +73,7 @@ impl Diff {
     }
 
     async fn snapshots(&self, context: &mut Context, old: &Snapshot, new: &Snapshot, prefix: &Prefix) -> Result<Verdict, Stop> {
-        let mut report = Report::new(self.stat, [old, new]);
+        let mut report = DiffReport::new(self.stat, [old, new]);
         let mut changes = std::pin::pin!(old.diff(new, prefix));
         while let Some(change) = changes.try_next().await? {
             let row = match &change {
@@ -86,11 +86,11 @@ impl Diff {
                 }
                 Change::Container { name, old, new } => {
                     let shown = |c: &Option<_>| c.as_ref().map(ContainerRow::of).map(Side::Container);
-                    Row::of("container", name.clone(), shown(old), shown(new))
+                    DiffRow::of("container", name.clone(), shown(old), shown(new))
                 }
                 Change::File { file, old: before, new: after } => {
                     let shown = |record| Some(Side::Pin(Pin::of(Validator::of(record))));
-                    Row::of("file", file.url(&new.record().containers)?, shown(before), shown(after))
+                    DiffRow::of("file", file.url(&new.record().containers)?, shown(before), shown(after))
                 }
                 other => return Err(Error::unsupported(format!("a change that this version of the command cannot show: {other:?}")).into()),
             };
@@ -100,7 +100,7 @@ impl Diff {
     }
 
     async fn directory(&self, context: &mut Context, old: &Snapshot, new: PathBuf, prefix: &Prefix) -> Result<Verdict, Stop> {
-        let mut report = Report::new(self.stat, [old]);
+        let mut report = DiffReport::new(self.stat, [old]);
         let mut changes = std::pin::pin!(old.diff_directory(new, prefix).await?);
         while let Some(change) = changes.try_next().await? {
             match change {
@@ -108,7 +108,7 @@ impl Diff {
                     let before = before.map(|entry| Value::of(&entry, &old.record().containers)).transpose()?;
                     report.key(context, &key, before, new.map(Value::file)).await?;
                 }
-                TreeChange::Odd(error) => report.row(context, &Row::odd(&error))?,
+                TreeChange::Odd(error) => report.row(context, &DiffRow::odd(&error))?,
                 other => return Err(Error::unsupported(format!("a change that this version of the command cannot show: {other:?}")).into()),
             }
         }
@@ -137,12 +137,12 @@ async fn side(context: &Context, repository: &Repository, text: &str) -> Result<
 }
 
 /// Shows changes as they come, or counts them.
-struct Report<'a> {
+struct DiffReport<'a> {
     summary: Option<DiffSummary<'a>>,
     verdict: Verdict,
 }
 
-impl<'a> Report<'a> {
+impl<'a> DiffReport<'a> {
     fn new(stat: bool, snapshots: impl IntoIterator<Item = &'a Snapshot>) -> Self {
         Self { summary: stat.then(|| DiffSummary::new(snapshots)), verdict: Verdict::Fine }
     }
@@ -153,10 +153,10 @@ impl<'a> Report<'a> {
             self.verdict = Verdict::Found;
             return Ok(summary.add(key, size(&old), size(&new)).await?);
         }
-        self.row(context, &Row::of("key", key.as_str().to_owned(), old.map(Side::Value), new.map(Side::Value)))
+        self.row(context, &DiffRow::of("key", key.as_str().to_owned(), old.map(Side::Value), new.map(Side::Value)))
     }
 
-    fn row(&mut self, context: &mut Context, row: &Row) -> Result<(), Stop> {
+    fn row(&mut self, context: &mut Context, row: &DiffRow) -> Result<(), Stop> {
         self.verdict = Verdict::Found;
         context.out.show(row)
     }
@@ -175,7 +175,7 @@ impl<'a> Report<'a> {
 
 /// A difference.
 #[derive(Debug, Serialize)]
-struct Row {
+struct DiffRow {
     /// `added`, `removed`, `changed` or `unreadable`.
     change: &'static str,
     /// `key`, `container`, `file` (of which another state is pinned) or `path` (in a directory).
@@ -210,7 +210,7 @@ impl Side {
     }
 }
 
-impl Row {
+impl DiffRow {
     fn of(what: &'static str, name: String, old: Option<Side>, new: Option<Side>) -> Self {
         let change = match (&old, &new) {
             (None, _) => "added",
@@ -225,7 +225,7 @@ impl Row {
     }
 }
 
-impl Show for Row {
+impl Show for DiffRow {
     fn text(&self) -> String {
         let Self { change, what, name, old, new, message } = self;
         let what = if *what == "key" { String::new() } else { format!("{what} ") };

@@ -35,7 +35,7 @@ impl Doctor {
         let options = context.options()?;
         let other: OtherProcess = Box::new(another_process_locks);
         let seen = examine(&place, options.local, &options.cloud, options.clock, other).await?;
-        let rows: Vec<_> = seen.iter().map(Row::of).collect();
+        let rows: Vec<_> = seen.iter().map(DoctorRow::of).collect();
         context
             .out
             .table(["PROPERTY", "STATE", "DETAIL"], &rows, |row| [row.property.to_owned(), row.state.to_owned(), row.detail.clone()])?;
@@ -57,20 +57,20 @@ fn another_process_locks(path: &Path) -> Result<bool> {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct DoctorRow {
     property: &'static str,
     /// `good`, `bad` or `unknown`.
     state: &'static str,
     detail: String,
 }
 
-impl Row {
+impl DoctorRow {
     fn of(seen: &Observation) -> Self {
         Self { property: seen.property, state: seen.health.word(), detail: seen.detail.clone() }
     }
 }
 
-impl Show for Row {
+impl Show for DoctorRow {
     fn text(&self) -> String {
         format!("{} {}: {}", self.property, self.state, self.detail)
     }

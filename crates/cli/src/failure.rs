@@ -101,7 +101,9 @@ pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode 
         Format::Json => {
             let conflicts = commit.map_or(&[][..], |failed| failed.conflicts()).iter().map(ToString::to_string).collect();
             let pending = commit.and_then(|failed| failed.pending()).map(PendingRow::of);
-            complain_json(&Report { error: Told { kind: error.kind().word(), message: &message, because, help, conflicts, pending } });
+            complain_json(&FailureReport {
+                error: Told { kind: error.kind().word(), message: &message, because, help, conflicts, pending },
+            });
         }
     }
     ExitCode::from(status(error.kind()))
@@ -151,7 +153,7 @@ fn tell_interrupted(pending: &Pending, format: Format) {
         }
         Format::Json => {
             let (because, conflicts, pending) = (Vec::new(), Vec::new(), Some(PendingRow::of(pending)));
-            complain_json(&Report { error: Told { kind: "interrupted", message: &message, because, help, conflicts, pending } });
+            complain_json(&FailureReport { error: Told { kind: "interrupted", message: &message, because, help, conflicts, pending } });
         }
     }
 }
@@ -192,7 +194,7 @@ fn remedies(error: &Error, pending: Option<&Pending>) -> Vec<String> {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct FailureReport<'a> {
     error: Told<'a>,
 }
 

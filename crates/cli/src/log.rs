@@ -27,7 +27,7 @@ impl Log {
         let mut left = self.limit.unwrap_or(u64::MAX);
         while left > 0 {
             let Some(entry) = entries.try_next().await? else { break };
-            context.out.show(&Row::of(&entry))?;
+            context.out.show(&LogRow::of(&entry))?;
             left -= 1;
         }
         Ok(Verdict::Fine)
@@ -35,20 +35,20 @@ impl Log {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct LogRow {
     id: String,
     time: String,
     /// The first line of the message.
     summary: String,
 }
 
-impl Row {
+impl LogRow {
     fn of(entry: &LogEntry) -> Self {
         Self { id: entry.id.to_string(), time: entry.time.to_string(), summary: entry.summary.clone() }
     }
 }
 
-impl Show for Row {
+impl Show for LogRow {
     fn text(&self) -> String {
         format!("{}  {}  {}", self.id, self.time, self.summary).trim_end().to_owned()
     }

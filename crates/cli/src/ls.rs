@@ -36,12 +36,12 @@ impl Ls {
         if self.recursive {
             let mut entries = std::pin::pin!(snapshot.list(&prefix));
             while let Some((key, entry)) = entries.try_next().await? {
-                context.out.show(&Row::key(&snapshot, &key, &entry, style)?)?;
+                context.out.show(&LsRow::key(&snapshot, &key, &entry, style)?)?;
                 shown += 1;
             }
         } else {
             for child in snapshot.children(&prefix).await? {
-                context.out.show(&Row::child(&snapshot, &child, style)?)?;
+                context.out.show(&LsRow::child(&snapshot, &child, style)?)?;
                 shown += 1;
             }
         }
@@ -49,7 +49,7 @@ impl Ls {
             let key = Key::new(self.prefix.trim_end_matches('/'))?;
             let entry = snapshot.entry(&key).await?;
             let entry = entry.ok_or_else(|| Error::not_found(format!("nothing lies at or below {key} in {}", self.revision)))?;
-            context.out.show(&Row::key(&snapshot, &key, &entry, style)?)?;
+            context.out.show(&LsRow::key(&snapshot, &key, &entry, style)?)?;
         }
         Ok(Verdict::Fine)
     }
@@ -63,7 +63,7 @@ enum Style {
 
 /// A key or a directory.
 #[derive(Debug, Serialize)]
-struct Row {
+struct LsRow {
     /// The whole key, or the whole prefix with its final `/`.
     name: String,
     #[serde(flatten)]
@@ -72,7 +72,7 @@ struct Row {
     style: Style,
 }
 
-impl Row {
+impl LsRow {
     fn child(snapshot: &Snapshot, child: &Child, style: Style) -> Result<Self> {
         match child {
             Child::Key(key, entry) => Self::key(snapshot, key, entry, style),
@@ -85,7 +85,7 @@ impl Row {
     }
 }
 
-impl Show for Row {
+impl Show for LsRow {
     fn text(&self) -> String {
         let Self { name, value: Value { kind, size, url, offset, .. }, style } = self;
         match style {

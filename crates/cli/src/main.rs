@@ -95,7 +95,7 @@ enum Verb {
     /// List commits, latest first.
     Log(log::Log),
     /// Show everything that a commit says.
-    Show(show::Show),
+    Show(show::ShowCommit),
     /// List what differs between two snapshots, or between a snapshot and a directory.
     Diff(diff::Diff),
     /// List the commits that changed a key, latest first.

@@ -19,7 +19,7 @@ impl Moves {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let name = named(&self.branch)?;
         let repository = context.open_to_read().await?;
-        let rows: Vec<_> = repository.moves(&name).await?.iter().map(Row::of).collect();
+        let rows: Vec<_> = repository.moves(&name).await?.iter().map(MovesRow::of).collect();
         context.out.table(["SEQ", "TIME", "WHAT", "FROM", "TO"], &rows, |row| {
             let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
             [row.seq.to_string(), row.time.clone(), row.op.to_owned(), id(&row.from), id(&row.to)]
@@ -37,7 +37,7 @@ pub(super) fn named(text: &str) -> Result<Ref> {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct MovesRow {
     seq: u64,
     time: String,
     /// `create`, `delete`, `reset`, `import` or `repair`.
@@ -47,7 +47,7 @@ struct Row {
     to: Option<String>,
 }
 
-impl Row {
+impl MovesRow {
     fn of(moved: &Move) -> Self {
         let Move { seq, time, from, to, op, .. } = moved;
         let (from, to) = (from.map(|id| id.to_string()), to.map(|id| id.to_string()));
@@ -55,7 +55,7 @@ impl Row {
     }
 }
 
-impl Show for Row {
+impl Show for MovesRow {
     fn text(&self) -> String {
         format!("{}  {}  {}", self.seq, self.time, self.op)
     }

@@ -25,20 +25,20 @@ impl Settle {
             Settlement::Committed => ("committed", Verdict::Fine),
             Settlement::Lost => ("lost", Verdict::Found),
         };
-        context.out.show(&Document { branch: self.branch.to_string(), id: id.to_string(), outcome })?;
+        context.out.show(&SettleDocument { branch: self.branch.to_string(), id: id.to_string(), outcome })?;
         Ok(verdict)
     }
 }
 
 #[derive(Debug, Serialize)]
-struct Document {
+struct SettleDocument {
     branch: String,
     id: String,
     /// `committed` or `lost`.
     outcome: &'static str,
 }
 
-impl Show for Document {
+impl Show for SettleDocument {
     fn text(&self) -> String {
         self.outcome.to_owned()
     }

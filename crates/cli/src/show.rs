@@ -7,29 +7,29 @@ use serde::Serialize;
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::output::{Show as Printed, count};
+use super::output::{Show, count};
 use firnline::{Container, Snapshot, Totals};
 
 #[derive(Debug, Args)]
-pub(super) struct Show {
+pub(super) struct ShowCommit {
     /// The revision to read
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
 }
 
-impl Show {
+impl ShowCommit {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_read().await?;
         let snapshot = context.snapshot(&repository, &self.revision).await?;
         let totals = snapshot.totals().await?;
-        context.out.show(&Document::of(&snapshot, totals))?;
+        context.out.show(&ShowDocument::of(&snapshot, totals))?;
         Ok(Verdict::Fine)
     }
 }
 
 /// Everything that a commit says. Nothing is absent; what is not known is null.
 #[derive(Debug, Serialize)]
-struct Document {
+struct ShowDocument {
     id: String,
     time: String,
     message: String,
@@ -81,7 +81,7 @@ impl ContainerRow {
     }
 }
 
-impl Document {
+impl ShowDocument {
     fn of(snapshot: &Snapshot, totals: Totals) -> Self {
         let commit = snapshot.record();
         Self {
@@ -102,7 +102,7 @@ impl Document {
     }
 }
 
-impl Printed for Document {
+impl Show for ShowDocument {
     fn text(&self) -> String {
         let mut lines = vec![format!("snapshot  {}", self.id), format!("time      {}", self.time)];
         lines.extend(self.author.iter().map(|author| format!("author    {author}")));

@@ -23,7 +23,7 @@ impl Snapshots {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let name = named(&self.branch)?;
         let repository = context.open_to_read().await?;
-        let rows: Vec<_> = repository.readable_snapshots(&name, self.limit).await?.iter().map(Row::of).collect();
+        let rows: Vec<_> = repository.readable_snapshots(&name, self.limit).await?.iter().map(SnapshotsRow::of).collect();
         context.out.table(["SNAPSHOT", "TIME", "FOUND", "MESSAGE"], &rows, |row| {
             [row.id.clone(), row.time.clone(), row.found.to_owned(), row.summary.clone()]
         })?;
@@ -32,7 +32,7 @@ impl Snapshots {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct SnapshotsRow {
     id: String,
     time: String,
     /// What names the snapshot: `tip`, `moves`, `history` or `listing`.
@@ -41,14 +41,14 @@ struct Row {
     summary: String,
 }
 
-impl Row {
+impl SnapshotsRow {
     fn of(snapshot: &ReadableSnapshot) -> Self {
         let (id, time, found) = (snapshot.id.to_string(), snapshot.time.to_string(), snapshot.found_in.word());
         Self { id, time, found, summary: snapshot.summary.clone() }
     }
 }
 
-impl Show for Row {
+impl Show for SnapshotsRow {
     fn text(&self) -> String {
         format!("{}  {}  {}  {}", self.id, self.time, self.found, self.summary).trim_end().to_owned()
     }

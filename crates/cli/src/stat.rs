@@ -42,7 +42,7 @@ impl Stat {
             None
         };
         let (container, file) = source.map(parts).unzip();
-        context.out.show(&Document { key: key.to_string(), value, container, file, last_change })?;
+        context.out.show(&StatDocument { key: key.to_string(), value, container, file, last_change })?;
         Ok(Verdict::Fine)
     }
 }
@@ -55,7 +55,7 @@ fn parts(source: Source) -> (ContainerRow, FileRow) {
 
 /// Where a value comes from: kind and size; the id of its bytes, or its URL and offset.
 #[derive(Debug, Serialize)]
-struct Document {
+struct StatDocument {
     key: String,
     #[serde(flatten)]
     value: Value,
@@ -78,7 +78,7 @@ struct FileRow {
     bytes: u64,
 }
 
-impl Show for Document {
+impl Show for StatDocument {
     fn text(&self) -> String {
         let Self { key, value, container, file, last_change } = self;
         let mut lines = vec![format!("key        {key}"), format!("kind       {}", value.kind)];

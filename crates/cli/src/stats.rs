@@ -22,13 +22,13 @@ impl Stats {
         let repository = context.open_to_read().await?;
         let snapshot = context.snapshot(&repository, &self.revision).await?;
         let stats = snapshot.stats().await?;
-        context.out.show(&Document::of(&snapshot, &stats))?;
+        context.out.show(&StatsDocument::of(&snapshot, &stats))?;
         Ok(Verdict::Fine)
     }
 }
 
 #[derive(Debug, Serialize)]
-struct Document {
+struct StatsDocument {
     id: String,
     /// By kind: `inline`, `chunk`, `virtual`.
     kinds: BTreeMap<&'static str, CountsRow>,
@@ -90,7 +90,7 @@ impl MapRow {
     }
 }
 
-impl Document {
+impl StatsDocument {
     fn of(snapshot: &Snapshot, stats: &firnline::Stats) -> Self {
         let arrays =
             stats.arrays.iter().map(|(prefix, counts)| ArrayRow { name: prefix.as_str().to_owned(), counts: CountsRow::of(*counts) });
@@ -107,7 +107,7 @@ impl Document {
     }
 }
 
-impl Show for Document {
+impl Show for StatsDocument {
     fn text(&self) -> String {
         let mut lines = vec![format!("snapshot    {}", self.id)];
         lines.extend(self.kinds.iter().map(|(kind, counts)| format!("{kind:11} {}", counts.text())));

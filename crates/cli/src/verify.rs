@@ -28,7 +28,7 @@ impl Verify {
         // Found in parallel: sorted, so that the same damage is always told in the same way.
         verified.findings.sort_by(|a, b| (&a.object, &a.message).cmp(&(&b.object, &b.message)));
         for finding in &verified.findings {
-            context.out.show(&Row::of(finding))?;
+            context.out.show(&VerifyRow::of(finding))?;
         }
         context.out.note(&summary(&verified));
         for id in &verified.shallow {
@@ -49,7 +49,7 @@ fn summary(verified: &Verified) -> String {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct VerifyRow {
     /// `missing`, `corrupt`, `misplaced`, `miscounted`, `past end`, `unplaced` or `history`.
     kind: &'static str,
     /// By its name in the store.
@@ -61,7 +61,7 @@ struct Row {
     versions: Vec<String>,
 }
 
-impl Row {
+impl VerifyRow {
     fn of(finding: &Finding) -> Self {
         Self {
             kind: finding.kind.word(),
@@ -73,7 +73,7 @@ impl Row {
     }
 }
 
-impl Show for Row {
+impl Show for VerifyRow {
     fn text(&self) -> String {
         let Self { kind, object, message, keys, .. } = self;
         let keys = if keys.is_empty() { String::new() } else { format!(" (keys {})", keys.join(", ")) };

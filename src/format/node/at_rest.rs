@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::{Branch, Child, Entry, HistoryEntry, Leaf, Node, Value};
+use super::{Branch, Entry, HistoryEntry, Leaf, Node, NodeChild, Value};
 use crate::error::{Error, Result};
 use crate::format::column::{ColumnReader, ColumnWriter, Misfit, Slices, misfit, sum, unzigzag, zigzag};
 use crate::format::envelope::{self, DIGEST, Kind};
@@ -109,9 +109,9 @@ fn digests<'a>(input: &mut ColumnReader<'a>, hash: HashAlgorithm) -> Result<Dige
 }
 
 /// The children of a branch, row by row.
-fn children(keys: Vec<MapKey>, entries: Vec<u64>, sizes: Vec<u64>, digests: &mut Digests<'_>) -> Result<Vec<Child>, Misfit> {
+fn children(keys: Vec<MapKey>, entries: Vec<u64>, sizes: Vec<u64>, digests: &mut Digests<'_>) -> Result<Vec<NodeChild>, Misfit> {
     let rows = keys.into_iter().zip(entries).zip(sizes);
-    rows.map(|((last, entries), bytes)| Ok(Child { last, id: NodeId::from_digest(digests.next()?), entries, bytes })).collect()
+    rows.map(|((last, entries), bytes)| Ok(NodeChild { last, id: NodeId::from_digest(digests.next()?), entries, bytes })).collect()
 }
 
 const INLINE: u64 = 0;

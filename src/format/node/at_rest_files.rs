@@ -29,11 +29,11 @@ const SHA2: [u8; 2] = [0x12, 32];
 
 /// Moments as differences from the moment before.
 #[derive(Default)]
-struct Deltas {
+struct TimeDeltas {
     last: i64,
 }
 
-impl Deltas {
+impl TimeDeltas {
     const fn write(&mut self, time: Timestamp) -> u64 {
         let delta = time.micros().wrapping_sub(self.last);
         self.last = time.micros();
@@ -87,14 +87,14 @@ pub(crate) struct FileColumns<'a> {
 impl FileColumns<'_> {
     fn of(leaf: &Leaf<VirtualFile>) -> Self {
         let mut columns = Self::default();
-        let (mut modified, mut pinned) = (Deltas::default(), Deltas::default());
+        let (mut modified, mut pinned) = (TimeDeltas::default(), TimeDeltas::default());
         for (_, file) in &leaf.entries {
             columns.push(file, &mut modified, &mut pinned);
         }
         columns
     }
 
-    fn push(&mut self, file: &VirtualFile, modified: &mut Deltas, pinned: &mut Deltas) {
+    fn push(&mut self, file: &VirtualFile, modified: &mut TimeDeltas, pinned: &mut TimeDeltas) {
         let mut present = 0;
         if let Some(size) = file.size {
             present |= SIZE;
@@ -209,8 +209,8 @@ impl ColumnCodec for VirtualFile {
             pinned_at: numbers(columns.pinned_at),
             refs: numbers(columns.refs),
             bytes: numbers(columns.bytes),
-            last_modified: Deltas::default(),
-            last_pinned: Deltas::default(),
+            last_modified: TimeDeltas::default(),
+            last_pinned: TimeDeltas::default(),
         };
         let mut entries = Vec::with_capacity(keys.len());
         for (key, bits) in keys.into_iter().zip(columns.present) {
@@ -247,8 +247,8 @@ struct Rows<'a> {
     pinned_at: Numbers,
     refs: Numbers,
     bytes: Numbers,
-    last_modified: Deltas,
-    last_pinned: Deltas,
+    last_modified: TimeDeltas,
+    last_pinned: TimeDeltas,
 }
 
 /// A column read to its end and no further.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{Branch, Child, Entry, HistoryEntry, Leaf, Node, Value};
+use super::{Branch, Entry, HistoryEntry, Leaf, Node, NodeChild, Value};
 use crate::dagcbor::{Malformed, Reader, Writer};
 use crate::error::{Error, Result};
 use crate::format::file::{FileKey, MAX_FILE_ARGS, MAX_FILE_KEY, VirtualFile};
@@ -80,7 +80,7 @@ fn read_branch(level: u8, r: &mut Reader<'_>) -> Result<Branch> {
     let mut children = Vec::with_capacity(count);
     for _ in 0..count {
         r.tuple(4)?;
-        children.push(Child {
+        children.push(NodeChild {
             last: MapKey::new(r.text(MAX_FILE_KEY)?),
             id: NodeId::from_cid(&cid_from_bytes(r.link()?)?)?,
             entries: r.uint()?,

@@ -166,7 +166,7 @@ pub(crate) struct Leaf<V> {
 
 /// One child of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Child {
+pub(crate) struct NodeChild {
     /// The last key below the child.
     pub last: MapKey,
     /// The child.
@@ -183,7 +183,7 @@ pub(crate) struct Branch {
     /// The height above the leaves: 1 or more, one more than that of every child.
     pub level: u8,
     /// The children, at least one.
-    pub children: Vec<Child>,
+    pub children: Vec<NodeChild>,
 }
 
 /// A node of a map of `V`.

@@ -34,7 +34,7 @@ pub(crate) struct SnapshotObject {
     pub roots: Roots,
 }
 
-type Pairs = BTreeMap<String, String>;
+type StoredPairs = BTreeMap<String, String>;
 type PairList<'a> = Vector<'a, ForwardsUOffset<fb::Pair<'a>>>;
 
 impl SnapshotObject {
@@ -103,7 +103,7 @@ fn write_container<'f>(f: &mut FlatBufferBuilder<'f>, container: &Container) -> 
     fb::Container::create(f, &args)
 }
 
-fn write_pairs<'f>(f: &mut FlatBufferBuilder<'f>, pairs: &Pairs) -> WIPOffset<PairList<'f>> {
+fn write_pairs<'f>(f: &mut FlatBufferBuilder<'f>, pairs: &StoredPairs) -> WIPOffset<PairList<'f>> {
     let pairs: Vec<_> = pairs
         .iter()
         .map(|(name, value)| {
@@ -170,8 +170,8 @@ impl Budget {
     }
 }
 
-fn read_pairs(pairs: Option<PairList<'_>>, budget: &mut Budget) -> Result<Pairs> {
-    let mut read = Pairs::new();
+fn read_pairs(pairs: Option<PairList<'_>>, budget: &mut Budget) -> Result<StoredPairs> {
+    let mut read = StoredPairs::new();
     for pair in pairs.into_iter().flatten() {
         if read.insert(budget.take(pair.name())?, budget.take(pair.value())?).is_some() {
             return Err(Error::corrupt("a name appears twice in a list of pairs"));

@@ -13,7 +13,7 @@ use super::samples::{self, HASH};
 use crate::dagcbor;
 use crate::error::{Error, Result};
 use crate::format::envelope::{self, Kind};
-use crate::format::{Branch, Child, Commit, Entry, HistoryEntry, Leaf, Node, RepoConfig, Roots, SnapshotObject, Value, VirtualFile};
+use crate::format::{Branch, Commit, Entry, HistoryEntry, Leaf, Node, NodeChild, RepoConfig, Roots, SnapshotObject, Value, VirtualFile};
 use crate::id::{ChunkForm, Cid, NodeId, SnapshotId, parse_cid};
 use crate::testing::{alloc, hostile_cases};
 use crate::time::Timestamp;
@@ -307,7 +307,7 @@ fn the_largest_nodes_stay_within_bounds() {
     let known = &files.entries[1].1;
     let files = (0..1 << 13).map(|i| (crate::key::MapKey::new(format!("nemo\u{1f}{i}")), known.clone()));
     bounded(&Node::Leaf(Leaf { entries: files.collect() }));
-    let child = |i| Child { last: key(i), id: NodeId::of(HASH, b"x"), entries: 1, bytes: 1 << (i % 40) };
+    let child = |i| NodeChild { last: key(i), id: NodeId::of(HASH, b"x"), entries: 1, bytes: 1 << (i % 40) };
     bounded(&Node::<Entry>::Branch(Branch { level: 1, children: (0..1 << 13).map(child).collect() }));
     let more = entries((1 << 16) + 1);
     assert!(Node::<Entry>::decode_canonical(&more.canonical(), HASH).is_err());

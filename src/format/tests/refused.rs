@@ -8,7 +8,7 @@ use crate::dagcbor::Writer;
 use crate::format::column::{ColumnWriter, zigzag};
 use crate::format::envelope::{self, Kind};
 use crate::format::strings;
-use crate::format::{Branch, Child, Commit, Container, Entry, FileKey, HistoryEntry, Leaf, Node, SnapshotObject, Value, VirtualFile};
+use crate::format::{Branch, Commit, Container, Entry, FileKey, HistoryEntry, Leaf, Node, NodeChild, SnapshotObject, Value, VirtualFile};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm, MapKind, NodeId, SnapshotId};
 use crate::key::MapKey;
 use crate::time::Timestamp;
@@ -90,7 +90,7 @@ fn numbers_must_fit_what_others_read() {
     }
     corrupt(&leaf([("a".to_owned(), stored(most + 1))]), "exceeds");
     corrupt(&leaf([("a".to_owned(), stored(most)), ("b".to_owned(), stored(2000))]), "sum");
-    let child = |last: &str, entries, bytes| Child { last: MapKey::new(last), id: NodeId::of(HASH, b"x"), entries, bytes };
+    let child = |last: &str, entries, bytes| NodeChild { last: MapKey::new(last), id: NodeId::of(HASH, b"x"), entries, bytes };
     let branch = |children| Node::<Entry>::Branch(Branch { level: 1, children });
     corrupt(&branch(vec![child("a", most, 0), child("b", 1, 0)]), "sum of its entries");
     corrupt(&branch(vec![child("a", 1, most), child("b", 1, 1)]), "sum of its sizes");
@@ -137,7 +137,7 @@ fn ids_must_be_of_the_repository_s_hash() {
     refused(&leaf([("a".to_owned(), Entry::Chunk { id, size: 5000 })]), ErrorKind::Unsupported, "blake3");
     let entry = HistoryEntry { id: SnapshotId::of(other, b"x"), summary: String::new() };
     refused(&leaf([("1".to_owned(), entry)]), ErrorKind::Unsupported, "blake3");
-    let child = Child { last: MapKey::new("a"), id: NodeId::of(other, b"x"), entries: 1, bytes: 1 };
+    let child = NodeChild { last: MapKey::new("a"), id: NodeId::of(other, b"x"), entries: 1, bytes: 1 };
     refused(&Node::<Entry>::Branch(Branch { level: 1, children: vec![child] }), ErrorKind::Unsupported, "blake3");
     let commit = Commit { history: NodeId::of(other, b"x"), ..samples::commit() };
     assert_eq!(Commit::decode_canonical(&commit.canonical(), HASH).unwrap_err().kind(), ErrorKind::Unsupported);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::format::{Branch, Child, Commit, Container, Entry, FileKey, HistoryEntry, Leaf, Node, VirtualFile};
+use crate::format::{Branch, Commit, Container, Entry, FileKey, HistoryEntry, Leaf, Node, NodeChild, VirtualFile};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
 use crate::time::Timestamp;
@@ -85,7 +85,7 @@ pub(super) fn history_leaf() -> Node<HistoryEntry> {
 }
 
 pub(super) fn branch<V>() -> Node<V> {
-    let child = |last: &str, entries, bytes| Child { last: MapKey::new(last), id: NodeId::of(HASH, last.as_bytes()), entries, bytes };
+    let child = |last: &str, entries, bytes| NodeChild { last: MapKey::new(last), id: NodeId::of(HASH, last.as_bytes()), entries, bytes };
     Node::Branch(Branch { level: 2, children: vec![child("9", 930, 1 << 35), child("10", 1, 0), child("100", 70_000, 255)] })
 }
 

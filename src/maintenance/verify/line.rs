@@ -6,7 +6,7 @@ use futures::stream;
 
 use super::finding::{Finding, FindingKind};
 use super::reach::Versions;
-use super::tree::Record;
+use super::tree::NodeRecord;
 use super::{Verifier, is_damage};
 use crate::error::Result;
 use crate::format::{Commit, HistoryEntry};
@@ -34,7 +34,7 @@ pub(super) struct ReadLine {
     /// Whether the version was imported without what came before it.
     is_marked: bool,
     /// `None` where the history did not come with it.
-    record: Option<Arc<Record>>,
+    record: Option<Arc<NodeRecord>>,
 }
 
 impl Verifier<'_> {

@@ -35,7 +35,7 @@ use chunks::Chunks;
 use finding::Findings;
 use line::ReadLine;
 use reach::Versions;
-use tree::Record;
+use tree::NodeRecord;
 
 /// How many MiB of objects are read at once.
 const READ_MIB: u32 = 64;
@@ -93,11 +93,11 @@ struct Walked {
     commit: Arc<Commit>,
     line: ReadLine,
     /// The virtual-file manifest and the manifest, if its data is verified.
-    data: Option<(Arc<Record>, Arc<Record>)>,
+    data: Option<(Arc<NodeRecord>, Arc<NodeRecord>)>,
 }
 
 /// What became of a node; empty while it is being read.
-type NodeCell = Arc<OnceCell<Arc<Record>>>;
+type NodeCell = Arc<OnceCell<Arc<NodeRecord>>>;
 
 /// One verification under way.
 struct Verifier<'r> {
@@ -191,7 +191,7 @@ impl<'r> Verifier<'r> {
         id: SnapshotId,
         commit: &Commit,
         parent: Option<&Commit>,
-        (files, manifest): &(Arc<Record>, Arc<Record>),
+        (files, manifest): &(Arc<NodeRecord>, Arc<NodeRecord>),
         miscounts: &mut HashMap<(NodeId, NodeId), Vec<usize>>,
     ) -> Result<bool> {
         if !files.is_whole || !manifest.is_whole {

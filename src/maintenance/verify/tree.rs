@@ -9,10 +9,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::finding::{Finding, FindingKind};
 use super::{Verifier, is_damage, lock};
 use crate::error::{Error, Result};
-use crate::format::{Branch, Child, Entry, HistoryEntry, Leaf, MOST_NODE, Node, VirtualFile};
+use crate::format::{Branch, Entry, HistoryEntry, Leaf, MOST_NODE, Node, NodeChild, VirtualFile};
 use crate::id::{ChunkId, NodeId, SnapshotId};
 use crate::key::MapKey;
-use crate::map::{Totals, judge};
+use crate::map::{MapTotals, judge};
 use crate::objects::CachedValue;
 use crate::storage::{Extent, ObjectName};
 
@@ -23,7 +23,7 @@ const NARROW: usize = 2;
 
 /// What a node turned out to be, kept so that the next parent need not read it again.
 #[derive(Debug, Default)]
-pub(super) struct Record {
+pub(super) struct NodeRecord {
     /// Whether it and all nodes below could be read.
     pub(super) is_whole: bool,
     /// Whether the node itself could be read: otherwise nothing below is known.
@@ -31,7 +31,7 @@ pub(super) struct Record {
     level: u8,
     first: Option<MapKey>,
     last: Option<MapKey>,
-    totals: Totals,
+    totals: MapTotals,
     /// How many rows; of a branch, children.
     rows: usize,
     /// Whether the cut rule ends it and everything on its right edge.
@@ -72,7 +72,7 @@ impl Holding for HistoryEntry {
 
 impl Verifier<'_> {
     /// Checks a map of `version` and everything below it.
-    pub(super) async fn map<V: Holding>(&self, version: SnapshotId, root: NodeId) -> Result<Arc<Record>> {
+    pub(super) async fn map<V: Holding>(&self, version: SnapshotId, root: NodeId) -> Result<Arc<NodeRecord>> {
         let record = self.subtree::<V>(version, root).await?;
         if record.is_here && record.level > 0 && record.rows < 2 {
             let name = ObjectName::node(V::KIND, &root);
@@ -81,7 +81,7 @@ impl Verifier<'_> {
         Ok(record)
     }
 
-    fn subtree<V: Holding>(&self, version: SnapshotId, id: NodeId) -> BoxFuture<'_, Result<Arc<Record>>> {
+    fn subtree<V: Holding>(&self, version: SnapshotId, id: NodeId) -> BoxFuture<'_, Result<Arc<NodeRecord>>> {
         Box::pin(async move {
             let cell = Arc::clone(lock(&self.nodes).entry((V::KIND, id)).or_default());
             let mut is_new = false;
@@ -99,11 +99,11 @@ impl Verifier<'_> {
         })
     }
 
-    async fn read_node<V: Holding>(&self, version: SnapshotId, id: NodeId) -> Result<Record> {
+    async fn read_node<V: Holding>(&self, version: SnapshotId, id: NodeId) -> Result<NodeRecord> {
         let name = ObjectName::node(V::KIND, &id);
         let lost = |kind, message: String| {
             let at = self.findings.add(Finding::new(kind, &name, message).version(version));
-            Record { own: Some(at), findings: vec![at], ..Record::default() }
+            NodeRecord { own: Some(at), findings: vec![at], ..NodeRecord::default() }
         };
         let bytes = {
             let _permit = self.permits.acquire().await.map_err(|e| Error::internal("reads were closed").caused_by(e))?;
@@ -120,7 +120,8 @@ impl Verifier<'_> {
             Err(e) if is_damage(e.kind()) => return Ok(lost(FindingKind::Corrupt, e.to_string())),
             Err(e) => return Err(e),
         };
-        let mut record = Record { is_whole: true, is_here: true, level: node.level(), last: node.last_key().cloned(), ..Record::default() };
+        let mut record =
+            NodeRecord { is_whole: true, is_here: true, level: node.level(), last: node.last_key().cloned(), ..NodeRecord::default() };
         match judge(id, &node, self.objects.shape()) {
             Ok(judged) => {
                 record.totals = judged.totals;
@@ -140,14 +141,14 @@ impl Verifier<'_> {
         Ok(record)
     }
 
-    async fn check_leaf<V: Holding>(&self, version: SnapshotId, leaf: &Leaf<V>, record: &mut Record) -> Result<()> {
+    async fn check_leaf<V: Holding>(&self, version: SnapshotId, leaf: &Leaf<V>, record: &mut NodeRecord) -> Result<()> {
         record.rows = leaf.entries.len();
         record.first = leaf.entries.first().map(|(key, _)| key.clone());
         record.findings.extend(self.check_chunks(version, V::chunks(leaf)).await?);
         Ok(())
     }
 
-    async fn check_branch<V: Holding>(&self, version: SnapshotId, branch: &Branch, record: &mut Record) -> Result<()> {
+    async fn check_branch<V: Holding>(&self, version: SnapshotId, branch: &Branch, record: &mut NodeRecord) -> Result<()> {
         record.rows = branch.children.len();
         let width = if branch.level == 1 { WIDE } else { NARROW };
         let below = branch.children.iter().map(|child| child.id).collect::<Vec<_>>().into_iter().map(|id| self.subtree::<V>(version, id));
@@ -180,7 +181,7 @@ impl Verifier<'_> {
 }
 
 /// Whether a node is what its parent announces; the error says what it is instead.
-fn fits(child: &Child, found: &Record, parent: u8, low: Option<&MapKey>, is_last: bool) -> Result<(), String> {
+fn fits(child: &NodeChild, found: &NodeRecord, parent: u8, low: Option<&MapKey>, is_last: bool) -> Result<(), String> {
     if parent.checked_sub(1) != Some(found.level) {
         return Err(format!("it has level {} under a parent of level {parent}", found.level));
     }

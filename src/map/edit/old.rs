@@ -7,20 +7,20 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
 use crate::error::{Error, Result};
-use crate::format::{Child, Node, Value};
+use crate::format::{Node, NodeChild, Value};
 use crate::id::NodeId;
 use crate::key::MapKey;
 use crate::map::NodeSource;
 use crate::map::load::{self, CONCURRENT, Due};
-use crate::map::page::Totals;
+use crate::map::page::MapTotals;
 
 /// A map that is being edited.
 pub(super) struct Old<'a, V: Value, S> {
     source: &'a S,
     /// The root as a parent would name it; `None` for the empty map.
-    root: Option<Child>,
+    root: Option<NodeChild>,
     node: Arc<Node<V>>,
-    totals: Totals,
+    totals: MapTotals,
     branches: HashMap<NodeId, Arc<Node<V>>>,
     /// The last keys of the touched leaves on their way, in order, at most a few leaves at a time.
     coming: VecDeque<MapKey>,
@@ -66,13 +66,13 @@ impl<'a, V: Value, S: NodeSource<V>> Old<'a, V, S> {
     pub(super) async fn open(source: &'a S, id: NodeId) -> Result<Self> {
         let node = load::root(source, id).await?;
         let totals = load::sums(id, &node)?;
-        let root = node.last_key().map(|last| Child { last: last.clone(), id, entries: totals.entries, bytes: totals.bytes });
+        let root = node.last_key().map(|last| NodeChild { last: last.clone(), id, entries: totals.entries, bytes: totals.bytes });
         let (branches, coming, leaves) = (HashMap::new(), VecDeque::new(), stream::empty().boxed());
         Ok(Self { source, root, node, totals, branches, coming, leaves })
     }
 
     /// What the map holds.
-    pub(super) const fn totals(&self) -> Totals {
+    pub(super) const fn totals(&self) -> MapTotals {
         self.totals
     }
 
@@ -127,7 +127,7 @@ impl<'a, V: Value, S: NodeSource<V>> Old<'a, V, S> {
     }
 
     /// The node at the cursor, with what its parent says of it; `None` for the leaf of an empty map.
-    pub(super) async fn take(&mut self, cursor: &Cursor<V>) -> Result<(Option<Child>, Arc<Node<V>>)> {
+    pub(super) async fn take(&mut self, cursor: &Cursor<V>) -> Result<(Option<NodeChild>, Arc<Node<V>>)> {
         let Some(step) = cursor.path.last() else {
             if let Some(root) = &self.root {
                 load::admit_fully(&self.node, root)?;
@@ -141,7 +141,7 @@ impl<'a, V: Value, S: NodeSource<V>> Old<'a, V, S> {
     }
 
     /// The root of what is left when `child`, an old node of `level`, is the only node of its level.
-    pub(super) async fn collapse(&mut self, mut child: Child, mut level: u8) -> Result<Child> {
+    pub(super) async fn collapse(&mut self, mut child: NodeChild, mut level: u8) -> Result<NodeChild> {
         while level > 0 {
             let due = Due { child: child.clone(), level, low: None };
             let node = self.branch(&due).await?;

@@ -170,7 +170,7 @@ fn a_root_above_a_single_child_is_found() {
     let shape = Shape { hash: HashAlgorithm::Sha2_256, target: 7, limit: 1 << 19 };
     let (built, sink) = build(&random_model::<Entry>(&mut rng, 100, 60), shape);
     let (_, top) = sink.nodes.last().unwrap().clone();
-    let child = crate::format::Child {
+    let child = crate::format::NodeChild {
         last: top.last_key().unwrap().clone(),
         id: built.root,
         entries: built.totals.entries,

@@ -9,17 +9,17 @@ use super::support::*;
 use crate::format::{Entry, HistoryEntry, Value, VirtualFile};
 use crate::key::MapKey;
 use crate::map::merge::Clash;
-use crate::map::{Change, Map, Span};
+use crate::map::{Map, MapChange, Span};
 
-fn collect<V: Random>(old: &Map<'_, V, Store<V>>, new: &Map<'_, V, Store<V>>) -> Vec<Change<V>> {
+fn collect<V: Random>(old: &Map<'_, V, Store<V>>, new: &Map<'_, V, Store<V>>) -> Vec<MapChange<V>> {
     let mut diff = block(old.diff(new)).unwrap();
     std::iter::from_fn(|| block(diff.next()).unwrap()).collect()
 }
 
-fn model_diff<V: Value>(old: &Model<V>, new: &Model<V>) -> Vec<Change<V>> {
+fn model_diff<V: Value>(old: &Model<V>, new: &Model<V>) -> Vec<MapChange<V>> {
     let keys: BTreeSet<&MapKey> = old.keys().chain(new.keys()).collect();
     keys.into_iter()
-        .map(|key| Change { key: key.clone(), old: old.get(key).cloned(), new: new.get(key).cloned() })
+        .map(|key| MapChange { key: key.clone(), old: old.get(key).cloned(), new: new.get(key).cloned() })
         .filter(|change| change.old != change.new)
         .collect()
 }
@@ -84,7 +84,7 @@ fn merges<V: Random>(seed: u64, cases: usize) {
         });
         let mut expected = ours.clone();
         let mut both = Vec::new();
-        for Change { key, old, new } in model_diff(&base, &theirs) {
+        for MapChange { key, old, new } in model_diff(&base, &theirs) {
             let ours = ours.get(&key).cloned();
             if ours == new {
                 agreed += 1;

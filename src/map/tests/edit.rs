@@ -15,7 +15,7 @@ use crate::key::{MapKey, Prefix};
 use crate::map::build::Built;
 use crate::map::edit::{Edited, Edits};
 use crate::map::span::Edge;
-use crate::map::{Map, Shape, Span, Totals, build};
+use crate::map::{Map, MapTotals, Shape, Span, build};
 
 /// How often the interesting things happened.
 #[derive(Default, Debug)]
@@ -30,8 +30,8 @@ struct Tally {
     unchanged: usize,
 }
 
-fn totals<V: Value>(model: &Model<V>) -> Totals {
-    Totals { entries: model.len() as u64, bytes: model.values().map(Value::size).sum() }
+fn totals<V: Value>(model: &Model<V>) -> MapTotals {
+    MapTotals { entries: model.len() as u64, bytes: model.values().map(Value::size).sum() }
 }
 
 /// Random maps, each edited a number of times.

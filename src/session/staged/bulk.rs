@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Staged;
-use super::run::{Builder, Run, Stored};
+use super::run::{RunBuilder, StagedRun, Stored};
 use super::work::taken;
 use crate::blocking::blocking;
 use crate::error::Result;
@@ -17,10 +17,10 @@ use crate::session::columns::{KeyColumn, KeyWriter};
 /// session as it was.
 #[derive(Debug)]
 pub(in crate::session) struct Bulk {
-    runs: Vec<Run>,
+    runs: Vec<StagedRun>,
     /// What they take in memory, in bytes.
     held: usize,
-    builder: Builder,
+    builder: RunBuilder,
     /// The key of the last reference.
     last: Option<String>,
     stamp: u64,
@@ -86,7 +86,7 @@ impl Bulk {
     pub(in crate::session) async fn begin(staged: &mut Staged) -> Result<Self> {
         let scratch = staged.lend_scratch().await?;
         let (stamp, limit, directory) = (staged.deleted.stamp(), staged.limit, staged.directory.clone());
-        Ok(Self { runs: Vec::new(), held: 0, builder: Builder::default(), last: None, stamp, limit, directory, scratch })
+        Ok(Self { runs: Vec::new(), held: 0, builder: RunBuilder::default(), last: None, stamp, limit, directory, scratch })
     }
 
     /// Takes the references of a piece, on a thread that may block. After an error all references are lost.
@@ -146,7 +146,7 @@ impl Bulk {
     /// Stages everything, later than anything else.
     pub(in crate::session) fn finish(mut self, staged: &mut Staged) {
         self.cut();
-        let is_overlapped = |run: &Run| staged.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())).next().is_some();
+        let is_overlapped = |run: &StagedRun| staged.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())).next().is_some();
         if self.runs.iter().any(is_overlapped) {
             // What lies in the map counts for more than any run.
             staged.freeze();

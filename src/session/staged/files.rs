@@ -84,12 +84,12 @@ impl StagedFile {
 
 /// Files by number, so that an entry in a run names its file in a byte or two.
 #[derive(Debug, Default)]
-pub(super) struct FileTable {
+pub(super) struct StagedFileTable {
     files: Vec<FileKey>,
     places: HashMap<FileKey, usize, Seeded>,
 }
 
-impl FileTable {
+impl StagedFileTable {
     /// The number of a file, a new one if it has none.
     pub(super) fn number(&mut self, file: &FileKey) -> usize {
         if let Some(place) = self.places.get(file) {

@@ -7,7 +7,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use super::deleted::Mask;
-use super::run::{Cursor, Run, Stored};
+use super::run::{RunCursor, StagedRun, Stored};
 use super::{Lookup, Staged};
 use crate::error::Result;
 use crate::format::Entry;
@@ -24,7 +24,7 @@ pub(super) struct Merge<'a> {
 }
 
 struct Head<'a> {
-    cursor: Cursor<'a>,
+    cursor: RunCursor<'a>,
     /// Newer runs have greater ones.
     age: usize,
     stamp: u64,
@@ -53,7 +53,7 @@ impl Eq for Head<'_> {}
 
 impl<'a> Merge<'a> {
     /// Begins at the first key at or after `from`; later runs override earlier ones.
-    pub(super) fn new(runs: &'a [Arc<Run>], from: &str) -> Result<Self> {
+    pub(super) fn new(runs: &'a [Arc<StagedRun>], from: &str) -> Result<Self> {
         let mut heads = BinaryHeap::with_capacity(runs.len());
         for (age, run) in runs.iter().enumerate() {
             let mut cursor = run.cursor();

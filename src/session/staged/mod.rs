@@ -32,8 +32,8 @@ pub(crate) use moves::Moves;
 
 pub(super) use bulk::{Bulk, BulkKeys, BulkPiece};
 use deleted::PrefixDeletes;
-use files::FileTable;
-use run::{Run, Stored};
+use files::StagedFileTable;
+use run::{StagedRun, Stored};
 use work::{Done, Work};
 
 /// How many runs of one level become one of the next.
@@ -56,7 +56,7 @@ pub(crate) struct Staged {
     /// What they take, in bytes.
     weight: usize,
     /// Earlier ones, the newest last.
-    runs: Vec<Arc<Run>>,
+    runs: Vec<Arc<StagedRun>>,
     /// What the runs take in memory, in bytes.
     held: usize,
     deleted: PrefixDeletes,
@@ -65,7 +65,7 @@ pub(crate) struct Staged {
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
     /// What stored entries call files.
-    names: FileTable,
+    names: StagedFileTable,
     /// Containers defined or needed here, by name.
     containers: BTreeMap<String, Container>,
     /// How many bytes may lie in memory: a quarter in the map, the rest in runs.
@@ -106,7 +106,7 @@ impl Staged {
             deleted: PrefixDeletes::default(),
             moves: Moves::default(),
             files: BTreeMap::new(),
-            names: FileTable::default(),
+            names: StagedFileTable::default(),
             containers: BTreeMap::new(),
             limit,
             directory,
@@ -299,13 +299,13 @@ impl Staged {
     /// Makes a run of what lies in the map, older than what is staged from now on.
     fn freeze(&mut self) {
         let (entries, held) = (std::mem::take(&mut self.memory), std::mem::take(&mut self.weight));
-        if let Some(run) = Run::of_map(entries, held, self.deleted.stamp()) {
+        if let Some(run) = StagedRun::of_map(entries, held, self.deleted.stamp()) {
             self.push(run);
         }
     }
 
     /// Adds a run that is newer than every other.
-    fn push(&mut self, run: Run) {
+    fn push(&mut self, run: StagedRun) {
         self.held += run.held();
         self.is_tidy = false;
         // In order, and nothing was deleted in between: it goes on where the last one ended.
@@ -386,7 +386,7 @@ impl Staged {
     }
 
     /// Puts a run in the place of others, which stand one after the other.
-    fn replace(&mut self, old: &[Arc<Run>], new: Option<Run>) {
+    fn replace(&mut self, old: &[Arc<StagedRun>], new: Option<StagedRun>) {
         let first = old.first().and_then(|first| self.runs.iter().position(|run| Arc::ptr_eq(run, first)));
         let Some(first) = first else { return };
         let before = first.checked_sub(1).and_then(|before| self.runs.get_mut(before)).and_then(Arc::get_mut);
@@ -413,9 +413,9 @@ impl Staged {
             return;
         }
         let limit = self.limit / 4;
-        let is_merging = |run: &Arc<Run>| self.merging.as_ref().is_some_and(|work| work.holds(run));
+        let is_merging = |run: &Arc<StagedRun>| self.merging.as_ref().is_some_and(|work| work.holds(run));
         let in_blocks: usize = self.runs.iter().filter(|run| !run.is_map()).map(|run| run.held()).sum();
-        let is_due = |run: &Arc<Run>| run.is_map() || (in_blocks > limit && run.held() > 0);
+        let is_due = |run: &Arc<StagedRun>| run.is_map() || (in_blocks > limit && run.held() > 0);
         let due: Vec<_> = self.runs.iter().filter(|run| is_due(run) && !is_merging(run)).cloned().collect();
         if !due.is_empty() {
             self.tidying = Some(Work::tidy(due, limit, &self.directory, self.scratch.take()));
@@ -427,7 +427,7 @@ impl Staged {
         if self.merging.is_some() {
             return;
         }
-        let is_tidied = |run: &Arc<Run>| run.is_map() || self.tidying.as_ref().is_some_and(|work| work.holds(run));
+        let is_tidied = |run: &Arc<StagedRun>| run.is_map() || self.tidying.as_ref().is_some_and(|work| work.holds(run));
         let ready = self.runs.iter().position(is_tidied).unwrap_or(self.runs.len());
         let ready = self.runs.get(..ready).unwrap_or_default();
         let Some(level) = ready.last().map(|run| run.level) else { return };

@@ -39,7 +39,7 @@ pub(super) enum Stored {
 
 /// Entries in the order of their keys, all staged at one moment as far as prefix deletes are concerned.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct StagedRun {
     entries: Entries,
     last: String,
     /// How many prefix deletes came before: the later ones delete what lies here.
@@ -52,11 +52,11 @@ pub(super) struct Run {
 #[derive(Debug)]
 enum Entries {
     Map(BTreeMap<MapKey, Stored>),
-    Blocks(Vec<Block>),
+    Blocks(Vec<RunBlock>),
 }
 
 #[derive(Debug, Clone)]
-struct Block {
+struct RunBlock {
     first: Box<str>,
     data: Data,
 }
@@ -67,7 +67,7 @@ enum Data {
     Scratch(ScratchPlace),
 }
 
-impl Run {
+impl StagedRun {
     /// A run of the entries of a map, which take `held` bytes; `None` if there are none.
     pub(super) fn of_map(entries: BTreeMap<MapKey, Stored>, held: usize, stamp: u64) -> Option<Self> {
         let last = entries.last_key_value()?.0.as_str().to_owned();
@@ -100,7 +100,7 @@ impl Run {
         let blocks = match &self.entries {
             Entries::Blocks(blocks) => blocks.clone(),
             Entries::Map(map) => {
-                let mut builder = Builder::default();
+                let mut builder = RunBuilder::default();
                 for (key, value) in map {
                     builder.push(key.as_str(), value);
                 }
@@ -146,16 +146,16 @@ impl Run {
     }
 
     /// Stands before the first entry.
-    pub(super) fn cursor(&self) -> Cursor<'_> {
+    pub(super) fn cursor(&self) -> RunCursor<'_> {
         let source = match &self.entries {
-            Entries::Map(map) => Source::Map { map, rest: map.range::<MapKey, _>(..) },
-            Entries::Blocks(blocks) => Source::Blocks { blocks, data: Bytes::new(), previous: Previous::default() },
+            Entries::Map(map) => RunSource::Map { map, rest: map.range::<MapKey, _>(..) },
+            Entries::Blocks(blocks) => RunSource::Blocks { blocks, data: Bytes::new(), previous: Previous::default() },
         };
-        Cursor { source, is_there: false, key: String::new(), value: Stored::Deleted }
+        RunCursor { source, is_there: false, key: String::new(), value: Stored::Deleted }
     }
 }
 
-fn held(blocks: &[Block]) -> usize {
+fn held(blocks: &[RunBlock]) -> usize {
     let in_memory = blocks.iter().map(|block| match &block.data {
         Data::Memory(bytes) => bytes.len() + block.first.len(),
         Data::Scratch(_) => 0,
@@ -163,7 +163,7 @@ fn held(blocks: &[Block]) -> usize {
     in_memory.sum()
 }
 
-fn spill(blocks: &mut [Block], scratch: &mut Scratch) -> Result<()> {
+fn spill(blocks: &mut [RunBlock], scratch: &mut Scratch) -> Result<()> {
     for block in blocks {
         if let Data::Memory(bytes) = &block.data {
             block.data = Data::Scratch(scratch.put(bytes)?);
@@ -187,8 +187,8 @@ impl Previous {
 
 /// Takes entries in the order of their keys.
 #[derive(Debug, Default)]
-pub(super) struct Builder {
-    blocks: Vec<Block>,
+pub(super) struct RunBuilder {
+    blocks: Vec<RunBlock>,
     held: usize,
     /// The block being filled, and its first key.
     data: Vec<u8>,
@@ -197,7 +197,7 @@ pub(super) struct Builder {
     previous: Previous,
 }
 
-impl Builder {
+impl RunBuilder {
     /// Appends an entry, whose key must follow the last one.
     pub(super) fn push(&mut self, key: &str, value: &Stored) {
         if self.first.is_none() {
@@ -250,7 +250,7 @@ impl Builder {
             let bytes = Bytes::copy_from_slice(&self.data);
             self.data.clear();
             self.held += bytes.len() + first.len();
-            self.blocks.push(Block { first, data: Data::Memory(bytes) });
+            self.blocks.push(RunBlock { first, data: Data::Memory(bytes) });
         }
     }
 
@@ -267,10 +267,10 @@ impl Builder {
     }
 
     /// The run of all entries, if there is one.
-    pub(super) fn finish(mut self, stamp: u64, level: u32) -> Option<Run> {
+    pub(super) fn finish(mut self, stamp: u64, level: u32) -> Option<StagedRun> {
         self.end_block();
         let held = held(&self.blocks);
-        (!self.blocks.is_empty()).then_some(Run { entries: Entries::Blocks(self.blocks), last: self.last, stamp, level, held })
+        (!self.blocks.is_empty()).then_some(StagedRun { entries: Entries::Blocks(self.blocks), last: self.last, stamp, level, held })
     }
 }
 
@@ -282,8 +282,8 @@ fn shared(a: &str, b: &str) -> usize {
 
 /// A place in a run, from which its entries are read one after the other.
 #[derive(Debug)]
-pub(super) struct Cursor<'a> {
-    source: Source<'a>,
+pub(super) struct RunCursor<'a> {
+    source: RunSource<'a>,
     /// Whether the cursor stands on an entry.
     is_there: bool,
     pub(super) key: String,
@@ -291,25 +291,25 @@ pub(super) struct Cursor<'a> {
 }
 
 #[derive(Debug)]
-enum Source<'a> {
+enum RunSource<'a> {
     Map {
         map: &'a BTreeMap<MapKey, Stored>,
         rest: btree_map::Range<'a, MapKey, Stored>,
     },
     Blocks {
         /// The blocks that have not been begun.
-        blocks: &'a [Block],
+        blocks: &'a [RunBlock],
         /// What is left of the one that has.
         data: Bytes,
         previous: Previous,
     },
 }
 
-impl Cursor<'_> {
+impl RunCursor<'_> {
     /// Goes to the next entry; `false` after the last.
     pub(super) fn advance(&mut self) -> Result<bool> {
         self.is_there = match &mut self.source {
-            Source::Map { rest, .. } => match rest.next() {
+            RunSource::Map { rest, .. } => match rest.next() {
                 None => false,
                 Some((key, value)) => {
                     self.key.clear();
@@ -318,7 +318,7 @@ impl Cursor<'_> {
                     true
                 }
             },
-            Source::Blocks { blocks, data, previous } => {
+            RunSource::Blocks { blocks, data, previous } => {
                 while data.is_empty() {
                     let Some((block, rest)) = blocks.split_first() else {
                         self.is_there = false;
@@ -346,8 +346,8 @@ impl Cursor<'_> {
             return Ok(true);
         }
         match &mut self.source {
-            Source::Map { map, rest } => *rest = map.range::<MapKey, _>(MapKey::new(key)..),
-            Source::Blocks { blocks, data, .. } => {
+            RunSource::Map { map, rest } => *rest = map.range::<MapKey, _>(MapKey::new(key)..),
+            RunSource::Blocks { blocks, data, .. } => {
                 let begun = blocks.partition_point(|block| order::compare(&block.first, key) != Ordering::Greater);
                 if let Some(skipped) = begun.checked_sub(1) {
                     *blocks = blocks.get(skipped..).unwrap_or_default();

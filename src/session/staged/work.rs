@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use super::deleted::{Mask, PrefixDeletes};
 use super::merge::Merge;
-use super::run::{Builder, Run};
+use super::run::{RunBuilder, StagedRun};
 use crate::blocking::{Blocking, blocking};
 use crate::error::Result;
 use crate::scratch::Scratch;
 
 /// Runs that stand one after the other, and what takes their place.
-pub(super) type Replacement = (Vec<Arc<Run>>, Option<Run>);
+pub(super) type RunReplacement = (Vec<Arc<StagedRun>>, Option<StagedRun>);
 
 /// What work has made.
 #[derive(Debug)]
 pub(super) struct Done {
-    pub(super) replaced: Vec<Replacement>,
+    pub(super) replaced: Vec<RunReplacement>,
     /// The scratch file, if more can be written to it.
     pub(super) scratch: Option<Scratch>,
 }
@@ -30,22 +30,22 @@ pub(super) struct Done {
 pub(super) struct Work {
     pub(super) job: Blocking<Done>,
     /// The runs that it reads. No other work may replace them.
-    runs: Vec<Arc<Run>>,
+    runs: Vec<Arc<StagedRun>>,
 }
 
 impl Work {
     /// Whether the run is being worked on.
-    pub(super) fn holds(&self, run: &Arc<Run>) -> bool {
+    pub(super) fn holds(&self, run: &Arc<StagedRun>) -> bool {
         self.runs.iter().any(|held| Arc::ptr_eq(held, run))
     }
 
     /// Begins to write `runs` as blocks, and to move them to scratch space if they take more than `limit` bytes as such.
-    pub(super) fn tidy(runs: Vec<Arc<Run>>, limit: usize, directory: &Path, scratch: Option<Scratch>) -> Self {
+    pub(super) fn tidy(runs: Vec<Arc<StagedRun>>, limit: usize, directory: &Path, scratch: Option<Scratch>) -> Self {
         let (inputs, directory) = (runs.clone(), directory.to_owned());
         let job = blocking("sorting staged changes", move || {
-            let mut tidied: Vec<Run> = inputs.iter().map(|run| run.in_blocks()).collect();
+            let mut tidied: Vec<StagedRun> = inputs.iter().map(|run| run.in_blocks()).collect();
             let mut scratch = scratch;
-            if tidied.iter().map(Run::held).sum::<usize>() > limit {
+            if tidied.iter().map(StagedRun::held).sum::<usize>() > limit {
                 let scratch = taken(&mut scratch, &directory)?;
                 tidied.iter_mut().try_for_each(|run| run.spill(scratch))?;
             }
@@ -57,7 +57,7 @@ impl Work {
 
     /// Begins to merge `runs`, which stand one after the other, into one of `level`, with at most `limit` bytes of it in memory.
     /// What `deleted` hides of them is left out.
-    pub(super) fn merge(runs: Vec<Arc<Run>>, level: u32, deleted: PrefixDeletes, limit: usize, directory: &Path) -> Self {
+    pub(super) fn merge(runs: Vec<Arc<StagedRun>>, level: u32, deleted: PrefixDeletes, limit: usize, directory: &Path) -> Self {
         let (inputs, directory) = (runs.clone(), directory.to_owned());
         let job = blocking("merging staged changes", move || {
             let merged = merged(&inputs, level, &deleted, limit, &directory)?;
@@ -76,8 +76,8 @@ pub(super) fn taken<'s>(scratch: &'s mut Option<Scratch>, directory: &Path) -> R
     }
 }
 
-fn merged(runs: &[Arc<Run>], level: u32, deleted: &PrefixDeletes, limit: usize, directory: &Path) -> Result<Option<Run>> {
-    let (mut builder, mut scratch, mut mask) = (Builder::default(), None, Mask::default());
+fn merged(runs: &[Arc<StagedRun>], level: u32, deleted: &PrefixDeletes, limit: usize, directory: &Path) -> Result<Option<StagedRun>> {
+    let (mut builder, mut scratch, mut mask) = (RunBuilder::default(), None, Mask::default());
     let mut merge = Merge::new(runs, "")?;
     while merge.next()? {
         if mask.hides(deleted, &merge.key, merge.stamp) {
