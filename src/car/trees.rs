@@ -30,10 +30,19 @@ impl ChunkTrees {
             let tree = chunks.tree(&chunk.0, chunk.1).await?;
             tree.map(Arc::new).ok_or_else(|| Error::internal(format!("chunk {} is one block", chunk.0)))
         };
-        let tree = match cell.get() {
-            Some(tree) => return Ok(tree.clone()),
-            None => cell.get_or_try_init(read).await?.clone(),
+        if let Some(tree) = cell.get() {
+            return Ok(tree.clone());
+        }
+        let mut is_new = false;
+        let counted = || {
+            is_new = true;
+            read()
         };
+        let tree = cell.get_or_try_init(counted).await?.clone();
+        // Of the callers that waited, the one that read the tree counts it.
+        if !is_new {
+            return Ok(tree);
+        }
         let mut kept = self.lock();
         let leaves = tree.layout().leaves();
         if kept.leaves + leaves > KEPT_LEAVES {

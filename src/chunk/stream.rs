@@ -185,6 +185,8 @@ pub(crate) async fn read_piece<R: AsyncRead + Send + Unpin>(reader: &mut R) -> R
             break;
         }
     }
+    // Budgets count the length of a value, not the room in which it was read.
+    piece.shrink_to_fit();
     Ok(piece.into())
 }
 

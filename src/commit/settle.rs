@@ -5,7 +5,7 @@ use crate::handle::Repository;
 use crate::history::Line;
 use crate::id::SnapshotId;
 use crate::objects::Objects;
-use crate::refs::{Ref, RefName, RefRecord, Refs, Settled, require_known_epoch};
+use crate::refs::{Move, MoveOp, Ref, RefName, RefRecord, Refs, Settled, future_limit, require_known_epoch};
 use crate::time::Timestamp;
 
 /// What became of a commit whose outcome was unknown.
@@ -27,6 +27,14 @@ pub(super) async fn holds(refs: &Refs, objects: &Objects, record: &RefRecord, id
         if (Line { objects, id: end, commit: &commit }).contains(id, time).await? {
             return Ok(true);
         }
+    }
+    // What a damaged record showed before its repair is not known, so its absence proves nothing.
+    let repair = |m: &&Move| m.seq > since && m.op == MoveOp::Repair && time <= future_limit(m.time);
+    if let Some(repair) = moves.iter().find(repair) {
+        return Err(Error::corrupt(format!(
+            "whether {id} was on the branch is not known: the branch's record was damaged, and was replaced at {}",
+            repair.time
+        )));
     }
     Ok(false)
 }

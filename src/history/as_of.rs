@@ -71,7 +71,7 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
 }
 
 /// The last event of a ref that no later move can come before: one that is not stamped in the future.
-async fn last_sure_event(refs: &Refs, objects: &Objects, record: &RefRecord, now: Timestamp) -> Result<Timestamp> {
+pub(crate) async fn last_sure_event(refs: &Refs, objects: &Objects, record: &RefRecord, now: Timestamp) -> Result<Timestamp> {
     let limit = future_limit(now);
     let mut last = refs.last_event_until(record, limit).await?.unwrap_or(Timestamp::MIN);
     if let Some(tip) = record.tip

@@ -184,13 +184,7 @@ impl Uploads {
         // Another runtime may be driven by nothing any more, so that waiting for its tasks would never end.
         let is_elsewhere = |upload: &Upload| matches!(upload.state, UploadState::Running { runtime, .. } if runtime != here);
         if self.unacknowledged.values().any(is_elsewhere) {
-            // Aborts them. Writing an object twice is harmless.
-            self.tasks = JoinSet::new();
-            for upload in self.unacknowledged.values_mut() {
-                if matches!(upload.state, UploadState::Running { .. }) {
-                    upload.state = UploadState::Waiting(None);
-                }
-            }
+            self.abandon_tasks();
         }
         let waiting = |upload: &Upload| matches!(upload.state, UploadState::Waiting(_));
         let names: Vec<_> = self.unacknowledged.iter().filter(|(_, upload)| waiting(upload)).map(|(name, _)| name.clone()).collect();
@@ -202,8 +196,19 @@ impl Uploads {
         }
     }
 
+    /// Aborts the tasks; what they were sending waits for another attempt. Writing an object twice is harmless.
+    fn abandon_tasks(&mut self) {
+        self.tasks = JoinSet::new();
+        for upload in self.unacknowledged.values_mut() {
+            if matches!(upload.state, UploadState::Running { .. }) {
+                upload.state = UploadState::Waiting(None);
+            }
+        }
+    }
+
     /// Stores one after the other what waits, where there is no runtime for tasks.
     async fn drive(&mut self) {
+        self.abandon_tasks();
         let names: Vec<_> = self.unacknowledged.keys().cloned().collect();
         for name in names {
             if let Some(upload) = self.unacknowledged.get(&name) {
@@ -221,6 +226,11 @@ impl Uploads {
                 return self.take_error();
             }
             if self.tasks.is_empty() {
+                // Without a runtime only this call can go on with what waits, and free its share of the budget.
+                if Handle::try_current().is_err() && !self.unacknowledged.is_empty() {
+                    self.drive().await;
+                    continue;
+                }
                 std::future::pending::<()>().await;
             }
             self.join_one().await;

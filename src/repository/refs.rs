@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::error::{Error, ErrorDetail, Result};
+use crate::format::Entry;
 use crate::handle::Repository;
-use crate::history::{Kept, Line};
+use crate::history::{Kept, Line, last_sure_event};
 use crate::id::SnapshotId;
 use crate::map::Span;
 use crate::refs::{
     Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefState, TagInfo, future_limit, is_unreadable, unreadable, unreadable_tip,
 };
 use crate::snapshot::Snapshot;
+use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// A branch or a tag as a listing shows it.
@@ -155,14 +158,16 @@ impl Repository {
     /// is then no longer known, and the move is recorded as [`MoveOp::Repair`].
     /// `Invalid` when no branch or tag keeps `target`, and when `target` is stamped more than 10 minutes after this machine's
     /// clock. While a ref or a snapshot that one names is damaged, `target` may have been kept by that one: then it is enough
-    /// that every node of `target` can be read.
+    /// that every node of `target` can be read and every chunk exists.
     ///
     /// Dropping the future cancels the call: the branch has then moved or has not, which [`moves`](Self::moves) tells.
     pub async fn reset(&self, branch: &RefName, target: &Snapshot) -> Result<Move> {
         self.require_writable()?;
         self.require_present(target)?;
-        let to = MoveTo { to: Some(target.id()), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN };
-        self.refs().change(&Ref::branch(branch.clone()), to, || self.require_rooted(target)).await
+        let name = Ref::branch(branch.clone());
+        let not_before = self.after_sure_events(&name).await?;
+        let to = MoveTo { to: Some(target.id()), op: MoveOp::Reset, about: None, not_before };
+        self.refs().change(&name, to, || self.require_rooted(target)).await
     }
 
     /// Deletes a branch, also a damaged one. What it showed until now stays readable at its times.
@@ -179,8 +184,16 @@ impl Repository {
 
     async fn delete_ref(&self, name: &Ref) -> Result<Move> {
         self.require_writable()?;
-        let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before: Timestamp::MIN };
+        let not_before = self.after_sure_events(name).await?;
+        let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before };
         self.refs().change(name, to, || async { Ok(()) }).await
+    }
+
+    /// A time later than every event of a ref that is not stamped in the future, also those below a tip that is: a move that was
+    /// stamped earlier would change what the ref showed at a time whose answer is final.
+    async fn after_sure_events(&self, name: &Ref) -> Result<Timestamp> {
+        let Some(found) = self.refs().read_to_change(name).await? else { return Ok(Timestamp::MIN) };
+        Ok(last_sure_event(self.refs(), self.objects(), &found.state.record, self.clock().now()).await?.next())
     }
 
     /// Refuses a target that no ref keeps: a later collection could delete it while a ref is being pointed at it.
@@ -192,7 +205,7 @@ impl Repository {
                 Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
             }
             // A damaged ref may keep it. What was published is whole, so whatever is not whole was never kept by a ref.
-            Kept::Unknown => target.require_readable_nodes().await.map_err(|e| e.context(format!("snapshot {id} is not whole"))),
+            Kept::Unknown => target.require_whole().await.map_err(|e| e.context(format!("snapshot {id} is not whole"))),
         }
     }
 
@@ -211,10 +224,25 @@ impl Repository {
 }
 
 impl Snapshot {
-    /// Reads every node of the snapshot's maps.
-    async fn require_readable_nodes(&self) -> Result<()> {
+    /// Reads every node of the snapshot's maps, and asks for every chunk: a writer that was interrupted may have stored the
+    /// snapshot and not all of its chunks.
+    async fn require_whole(&self) -> Result<()> {
+        let storage = self.repository().storage();
+        let mut asked = FuturesUnordered::new();
         let mut manifest = self.manifest().scan(Span::all());
-        while manifest.next().await?.is_some() {}
+        while let Some((key, entry)) = manifest.next().await? {
+            let Entry::Chunk { id, .. } = entry else { continue };
+            asked.push(async move {
+                match storage.get(&ObjectName::chunk(&id), Extent::Range(0..0)).await? {
+                    Some(_) => Ok(()),
+                    None => Err(Error::corrupt(format!("{}: chunk {id} does not exist", key.as_str()))),
+                }
+            });
+            if asked.len() >= READS {
+                asked.try_next().await?;
+            }
+        }
+        while asked.try_next().await?.is_some() {}
         let mut files = self.file_map().scan(Span::all());
         while files.next().await?.is_some() {}
         let line = Line::of(self);

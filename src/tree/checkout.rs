@@ -302,6 +302,10 @@ impl Staging {
         }
         for name in names(&self.root.path).map_err(failed)? {
             let place = self.target.join(&name);
+            // What another process has put there since must not be replaced, and is not this checkout's to remove.
+            if place.symlink_metadata().is_ok() {
+                return Err(not_empty(&self.target));
+            }
             fs::rename(self.root.path.join(&name), &place).map_err(failed)?;
             debris.paths.push(place);
         }

@@ -39,12 +39,15 @@ use crate::percent;
 ///
 /// [`Validator::is_pinned`]: crate::Validator::is_pinned
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the entry")]
 pub struct Allow {
     /// Without its final `/`.
     prefix: String,
     scheme: UrlScheme,
     /// Whether requests carry credentials.
     credentials: bool,
+    /// Whether requests carry no credentials because the entry says so, not only because it says nothing.
+    anonymous: bool,
     /// Whether addresses that are not public are meant.
     private: bool,
     /// The server that the entry is about; `None`: any, but words count only where no snapshot chose it.
@@ -111,21 +114,22 @@ impl FromStr for Allow {
         if scheme != UrlScheme::File && prefix.contains('?') {
             return Err(Error::invalid(format!("allowed place {} has a query; end it before the ?", url::shown(text))));
         }
-        let (credentials, private) = (words.contains(&"env"), words.contains(&"private"));
-        if credentials && words.contains(&"anonymous") {
+        let (credentials, anonymous) = (words.contains(&"env"), words.contains(&"anonymous"));
+        let private = words.contains(&"private");
+        if credentials && anonymous {
             return Err(Error::invalid(format!("allowed place {} is given both anonymous and env; choose one", url::shown(text))));
         }
         let at = words.iter().find_map(|word| word.strip_prefix(AT)).map(server);
         if at.is_some() && matches!(scheme, UrlScheme::Http | UrlScheme::Https) {
             return Err(Error::invalid(format!("allowed place {} names its server already; leave out at:", url::shown(text))));
         }
-        Ok(Self { prefix: prefix.to_owned(), scheme, credentials, private, at, unpinned: words.contains(&UNPINNED) })
+        Ok(Self { prefix: prefix.to_owned(), scheme, credentials, anonymous, private, at, unpinned: words.contains(&UNPINNED) })
     }
 }
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [(self.credentials, "env"), (self.private, "private"), (self.unpinned, UNPINNED)]
+        let words = [(self.anonymous, "anonymous"), (self.credentials, "env"), (self.private, "private"), (self.unpinned, UNPINNED)]
             .into_iter()
             .filter(|(is, _)| *is)
             .map(|(_, word)| word.to_owned());
@@ -143,8 +147,9 @@ impl Allow {
     }
 
     /// Whether it says nothing of credentials, addresses and servers, but something else.
+    #[cfg(feature = "remote")]
     fn only_unpinned(&self) -> bool {
-        self.unpinned && !self.credentials && !self.private && self.at.is_none()
+        self.unpinned && !self.anonymous && !self.credentials && !self.private && self.at.is_none()
     }
 
     fn permits(&self, url: &str) -> bool {

@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,10 +44,14 @@ struct Identity {
     changed: (i64, i64),
 }
 
+/// How far a change time may lie before the change: the step of the clock by which most kernels date changes.
+const CLOCK_STEP: Duration = Duration::from_millis(4);
+
 impl Identity {
     /// Whether the file was last changed, in content, name or attributes, at `moment` or before.
     fn is_untouched_since(&self, moment: Timestamp) -> bool {
         let (seconds, nanos) = self.changed;
+        let moment = moment.minus(CLOCK_STEP);
         i128::from(seconds) * 1_000_000_000 + i128::from(nanos) <= i128::from(moment.micros()) * 1000
     }
 }

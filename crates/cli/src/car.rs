@@ -137,16 +137,31 @@ async fn export_to(snapshot: &Snapshot, file: &Path) -> Result<CarSummary> {
     }
     let name = file.file_name().ok_or_else(|| Error::invalid(format!("{} names no file", file.display())))?;
     let temporary = file.with_file_name(format!(".{}.firn-{}", name.to_string_lossy(), std::process::id()));
-    let made = File::options().write(true).create_new(true).open(&temporary).await;
+    let made = File::options().write(true).create_new(true).open(&temporary).await.map_err(|e| trouble(file, "cannot be made", e))?;
+    // From here on the file is this export's own: one that was there before is never removed.
     let cleanup = Cleanup(temporary);
-    let mut out = BufWriter::with_capacity(BUFFER, made.map_err(|e| trouble(file, "cannot be made", e))?);
+    let mut out = BufWriter::with_capacity(BUFFER, made);
     let written = snapshot.export_car(&mut out).await?;
     let failed = |e| trouble(file, "cannot be written", e);
     out.flush().await.map_err(failed)?;
     out.get_ref().sync_all().await.map_err(failed)?;
-    // A link, unlike a rename, never replaces a file that was made meanwhile.
-    tokio::fs::hard_link(&cleanup.0, file).await.map_err(failed)?;
+    give_name(&cleanup.0, file).await.map_err(failed)?;
     Ok(written)
+}
+
+/// Gives the file at `temporary` the name `file`, which does not exist. A link, unlike a rename, never replaces a file that was
+/// made meanwhile. Where the file system has no links, as on many USB disks, an empty file takes the name first.
+async fn give_name(temporary: &Path, file: &Path) -> io::Result<()> {
+    match tokio::fs::hard_link(temporary, file).await {
+        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {}
+        done => return done,
+    }
+    File::options().write(true).create_new(true).open(file).await?;
+    let renamed = tokio::fs::rename(temporary, file).await;
+    if renamed.is_err() {
+        let _ = tokio::fs::remove_file(file).await;
+    }
+    renamed
 }
 
 /// Removes a file when dropped.

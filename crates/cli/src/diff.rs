@@ -13,6 +13,7 @@ use super::show::ContainerRow;
 use super::value::{Pin, Value};
 use firnline::{
     Change, DiffSummary, Entry, Error, ErrorKind, Group, GroupChanges, Key, Prefix, Repository, Result, Snapshot, TreeChange, Validator,
+    printable_line,
 };
 
 #[derive(Debug, Args)]
@@ -231,7 +232,8 @@ impl Show for DiffRow {
         let what = if *what == "key" { String::new() } else { format!("{what} ") };
         let sides: Vec<_> = [old, new].into_iter().flatten().map(Side::brief).collect();
         let name = name.as_ref().or(message.as_ref()).map(String::as_str).unwrap_or_default();
-        format!("{change:8} {what}{name}  {}", sides.join(" -> ")).trim_end().to_owned()
+        // One line for each row, also where a recorded tag holds a line break.
+        printable_line(format!("{change:8} {what}{name}  {}", sides.join(" -> ")).trim_end()).into_owned()
     }
 }
 

@@ -96,7 +96,12 @@ impl Disk {
         if let Err(e) = temporary.rename_over(path) {
             let error = self.trouble(name, "be written", e);
             // A system that says why it does not rename has not done it; one that broke down on the way may have.
-            return Err(if error.is_retryable() { Interrupted::After(error) } else { Interrupted::Before(error) });
+            if !error.is_retryable() {
+                return Err(Interrupted::Before(error));
+            }
+            // Readers may see a value now that a power loss takes back.
+            lock(&self.unsettled).insert(path.to_owned());
+            return Err(Interrupted::After(error));
         }
         if let Err(e) = self.sync_directory(directory) {
             // Readers may see a value now that a power loss takes back.

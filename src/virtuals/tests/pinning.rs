@@ -207,4 +207,8 @@ fn accepting_unpinned_files_takes_no_credentials_away() {
     assert!(grant.credentials && grant.private);
     assert!(access.accepts_unpinned("s3://b/x/f") && !access.accepts_unpinned("s3://b/y/f"));
     assert_eq!(Access::parse(["s3://b/x/=unpinned"]).unwrap().granted("s3://b/x/f", None).map(|grant| grant.credentials), Some(false));
+    // An entry that says `anonymous` decides, with `unpinned` as without it; and prints what it says.
+    let access = Access::parse(["s3://b/=env", "s3://b/pub/=anonymous+unpinned"]).unwrap();
+    assert_eq!(access.granted("s3://b/pub/x", None).map(|grant| grant.credentials), Some(false));
+    assert_eq!("s3://b/pub/=anonymous+unpinned".parse::<Allow>().unwrap().to_string(), "s3://b/pub/=anonymous+unpinned");
 }
