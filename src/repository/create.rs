@@ -95,7 +95,7 @@ impl Repository {
         Self::create_storage(storage::open(place, options.open.local.clone(), &options.open.cloud)?, options).await
     }
 
-    /// Makes a repository in any store that passes [`storage::conformance`].
+    /// Makes a repository in any store that keeps the promises of [`storage`].
     ///
     /// `Conflict` when the store holds a repository already, or refs or snapshots whose `repo.json` was lost; `Invalid`
     /// when it holds a repository of another hash whose creation was interrupted. A refused call writes nothing.

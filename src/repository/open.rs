@@ -25,7 +25,7 @@ impl Repository {
         Self::open_storage(storage::open(place, options.local.clone(), &options.cloud)?, options).await
     }
 
-    /// Opens the repository in any store that passes [`storage::conformance`].
+    /// Opens the repository in any store that keeps the promises of [`storage`].
     pub async fn open_storage(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self> {
         let config = match read_config(&storage).await? {
             Some(config) => config,

@@ -59,13 +59,15 @@ impl WriteSession {
         self.read_one(key, entry, Some(range)).await
     }
 
-    /// The value of each of `keys` as a commit would leave it, in their order, as by [`Snapshot::get_many`].
+    /// The value of each of `keys` as a commit would leave it, in their order, as by
+    /// [`Snapshot::get_many`](crate::Snapshot::get_many).
     pub async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         let entries = self.entries(keys).await?;
         self.read_parts(keys.iter().zip(entries).map(|(key, entry)| (key, entry, None)).collect()).await
     }
 
-    /// The bytes of each part as a commit would leave them, as by [`Snapshot::get_ranges`].
+    /// The bytes of each part as a commit would leave them, as by
+    /// [`Snapshot::get_ranges`](crate::Snapshot::get_ranges).
     pub async fn get_ranges(&mut self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
         let keys: Vec<_> = parts.iter().map(|(key, _)| key.clone()).collect();
         let entries = self.entries(&keys).await?;
@@ -143,7 +145,8 @@ impl WriteSession {
         Ok(found)
     }
 
-    /// The entries directly below `prefix` as a commit would leave them, as by [`Snapshot::children`].
+    /// The entries directly below `prefix` as a commit would leave them, as by
+    /// [`Snapshot::children`](crate::Snapshot::children).
     pub async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
         let mut merged = MergedEntries::open(self, prefix).await?;
         let mut found = Vec::new();
