@@ -1,8 +1,8 @@
 //! Firnline: a transactional, versioned repository engine for chunked array data on object storage.
 //!
-//! A repository keeps a Zarr hierarchy, or any other set of keys; the bytes may be its own, or lie in files that others
-//! keep. Every commit is an immutable Merkle tree with one content identifier, readable at any past moment and
-//! exportable as a CAR file that any IPLD tool can verify.
+//! A repository holds a Zarr hierarchy, or any other set of keys. The bytes of a value are stored in the repository, or are a
+//! byte range of an external file. Every commit is an immutable Merkle tree with one content identifier. It stays readable, by
+//! its id and by any time at which a branch showed it, and can be exported as a CAR file that any IPLD tool can verify.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -23,6 +23,18 @@
 //! [`Repository`] is where everything starts: [`read`](Repository::read) gives a [`Snapshot`], which never changes;
 //! [`write`](Repository::write) gives a [`WriteSession`], whose [`commit`](WriteSession::commit) makes the next one. Every
 //! error is an [`Error`], whose [`ErrorKind`] says what to do.
+//!
+//! # Cancellation
+//!
+//! Every call can be cancelled by dropping its future, and every stream can be dropped before its end.
+//!
+//! - Calls that only read change nothing and can be cancelled at any moment. [`Repository`], [`Snapshot`] and [`WriteSession`]
+//!   say so once for all their methods that read.
+//! - Calls that stage, write or publish say at their own documentation what a cancelled call leaves. A call that is
+//!   documented as like another one is cancelled like that one.
+//! - A cancelled commit may have been published: [`PublishHandle`] tells. A cancelled change of a branch or a tag may have
+//!   happened, now or a moment later: repeat the call to be certain.
+//! - [`Storage`](storage::Storage) and the traits beside it say what their implementations must allow.
 //!
 //! # The walk
 //!

@@ -41,14 +41,15 @@ impl Snapshot {
     /// down. Versions of any size are written, also those that [`import_car`](crate::Repository::import_car) refuses for their size.
     ///
     /// `Unavailable`, naming the offset, when writing fails; `NotFound` or `Corrupt` when an object is missing or damaged. After an error, and when the
-    /// future is dropped, `out` holds a part of the file, which is of no use.
+    /// future is dropped, `out` holds an incomplete file; delete it.
     pub async fn export_car<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
         self.plan_car().await?.write(out).await
     }
 
     /// Lays out the CAR file of this version without reading the bytes of chunks, so that its length is known before it is written.
     ///
-    /// Names of blocks beyond a million go to scratch files ([`OpenOptions::scratch`](crate::OpenOptions::scratch)). Dropping the future has no effect.
+    /// Names of blocks beyond a million go to scratch files ([`OpenOptions::scratch`](crate::OpenOptions::scratch)). Dropping the future
+    /// cancels the call and removes them.
     pub async fn plan_car(&self) -> Result<CarPlan> {
         self.plan_car_within(LIMIT).await
     }
@@ -82,7 +83,8 @@ impl CarPlan {
         self.summary
     }
 
-    /// Writes the file, as [`Snapshot::export_car`] does. Chunks are read and verified a bounded number of bytes ahead, whatever their sizes.
+    /// Writes the file, as [`Snapshot::export_car`] does, and is cancelled like it. Chunks are read and verified a bounded number of bytes
+    /// ahead, whatever their sizes.
     pub async fn write<W: AsyncWrite + Unpin + Send>(&self, out: W) -> Result<CarSummary> {
         let mut writer = CarWriter::start(out, &[self.summary.root.cid()]).await?;
         let repository = self.snapshot.repository();

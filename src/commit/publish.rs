@@ -134,7 +134,7 @@ impl WriteSession {
         self.commit_settling(options).await.map(|committed| committed.snapshot)
     }
 
-    /// Like [`commit`](Self::commit), and tells which conflicts were resolved.
+    /// Like [`commit`](Self::commit), and tells which conflicts were resolved. Cancelled like it.
     pub async fn commit_settling(self, options: impl Into<CommitOptions>) -> Result<Committed, Box<CommitError>> {
         // Boxed, so that callers do not carry the state of both on their stack.
         let prepared = Box::pin(self.prepare(options)).await?;

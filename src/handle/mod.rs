@@ -22,6 +22,10 @@ use crate::virtuals::Virtuals;
 pub use options::{CreateOptions, OpenOptions};
 
 /// A repository that has been opened. Cheap to clone; clones share caches.
+///
+/// Methods that only read change nothing, and can be cancelled at any moment by dropping the future: opening, reading, resolving
+/// revisions, listing branches and tags, [`write`](Self::write), [`verify`](Self::verify). The methods that change the repository
+/// say what a cancelled call leaves.
 #[derive(Debug, Clone)]
 pub struct Repository {
     inner: Arc<Inner>,

@@ -48,7 +48,8 @@ impl<'a> DiffSummary<'a> {
 
     /// Counts one key by the sizes of its values in bytes, `None` where a side does not have it.
     ///
-    /// Fast when keys come in the order of the maps, as from [`Snapshot::diff`].
+    /// Fast when keys come in the order of the maps, as from [`Snapshot::diff`]. After an error, or if the future is dropped, the key is
+    /// not counted, and the call can be repeated.
     pub async fn add(&mut self, key: &Key, old: Option<u64>, new: Option<u64>) -> Result<()> {
         let counts = self.groups.entry(self.arrays.group_of(key).await?).or_default();
         match (old, new) {

@@ -85,12 +85,13 @@ async fn written_by_any(storage: &dyn Storage, register: &RegisterName, error: E
 }
 
 impl Repository {
-    /// Makes a repository at `place` and opens it; `Conflict` when there is one already.
+    /// Makes a repository at `place` and opens it; `Conflict` when there is one already. Fails, and is cancelled, as
+    /// [`create_storage`](Self::create_storage) is.
     pub async fn create(place: &str) -> Result<Self> {
         Self::create_with(place, CreateOptions::from(OpenOptions::from_environment())).await
     }
 
-    /// Makes a repository, saying how.
+    /// Makes a repository at `place` with the given options. Fails, and is cancelled, as [`create_storage`](Self::create_storage) is.
     pub async fn create_with(place: &str, options: CreateOptions) -> Result<Self> {
         Self::create_storage(storage::open(place, options.open.local.clone(), &options.open.cloud)?, options).await
     }
@@ -100,8 +101,8 @@ impl Repository {
     /// `Conflict` when the store holds a repository already, or refs or snapshots whose `repo.json` was lost; `Invalid`
     /// when it holds a repository of another hash whose creation was interrupted. A refused call writes nothing.
     ///
-    /// A crash on the way, or dropping the future, leaves either no repository, or one whose `main` is made by calling
-    /// this again with the same hash.
+    /// If the process crashes or the future is dropped, there is no repository, a complete one, or one without `main`. Calling this
+    /// again with the same hash finishes the last; `Conflict` then means that the repository is complete.
     pub async fn create_storage(storage: Arc<dyn Storage>, options: CreateOptions) -> Result<Self> {
         let config = match load_config(&storage).await? {
             Some(config) => config,

@@ -20,12 +20,12 @@ impl Repository {
         Self::open_with(place, OpenOptions::from_environment()).await
     }
 
-    /// Opens a repository, saying how.
+    /// Opens the repository at `place` with the given options. Dropping the future changes nothing.
     pub async fn open_with(place: &str, options: OpenOptions) -> Result<Self> {
         Self::open_storage(storage::open(place, options.local.clone(), &options.cloud)?, options).await
     }
 
-    /// Opens the repository in any store that keeps the promises of [`storage`].
+    /// Opens the repository in any store that keeps the promises of [`storage`]. Dropping the future changes nothing.
     pub async fn open_storage(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self> {
         let config = match read_config(&storage).await? {
             Some(config) => config,

@@ -130,7 +130,8 @@ impl Repository {
     /// another branch differs from it only in case, when no branch or tag keeps `target`, and when `target` is stamped
     /// more than 10 minutes after this machine's clock.
     ///
-    /// Dropping the future cancels the call: the branch then exists or does not, which [`ref_info`](Self::ref_info) tells.
+    /// Dropping the future cancels the call. The branch may have been made, or may be made a moment later, if its replace was sent
+    /// already: [`ref_info`](Self::ref_info) shows it. Repeat the call to be certain; `Conflict` then means that the branch exists.
     pub async fn create_branch(&self, name: &RefName, target: &Snapshot) -> Result<Move> {
         let create = MoveTo { to: Some(target.id()), op: MoveOp::Create, about: None, not_before: target.record().time };
         self.create_ref(&Ref::branch(name.clone()), target, create).await
@@ -160,7 +161,8 @@ impl Repository {
     /// clock. While a ref or a snapshot that one names is damaged, `target` may have been kept by that one: then it is enough
     /// that every node of `target` can be read and every chunk exists.
     ///
-    /// Dropping the future cancels the call: the branch has then moved or has not, which [`moves`](Self::moves) tells.
+    /// Dropping the future cancels the call. The branch may have moved, or may move a moment later, if its replace was sent already:
+    /// [`moves`](Self::moves) shows it. Repeat the call to be certain.
     pub async fn reset(&self, branch: &RefName, target: &Snapshot) -> Result<Move> {
         self.require_writable()?;
         self.require_present(target)?;
@@ -172,7 +174,8 @@ impl Repository {
 
     /// Deletes a branch, also a damaged one. What it showed until now stays readable at its times.
     ///
-    /// Dropping the future cancels the call: the branch is then deleted or is not, which [`moves`](Self::moves) tells.
+    /// Dropping the future cancels the call. The branch may have been deleted, or may be a moment later, if its replace was sent already:
+    /// [`moves`](Self::moves) shows it. Repeat the call to be certain; `NotFound` then means that it is deleted.
     pub async fn delete_branch(&self, name: &RefName) -> Result<Move> {
         self.delete_ref(&Ref::branch(name.clone())).await
     }

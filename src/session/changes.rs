@@ -40,8 +40,8 @@ impl WriteSession {
     /// Counts what a commit would change of the snapshot on which the session is based. A key that was set and deleted again
     /// is not counted.
     ///
-    /// Costs one look for each staged key, and a walk over the keys below each deleted prefix. Changes nothing, so it can be
-    /// cancelled at any point.
+    /// Costs one lookup for each staged key, and a scan of the keys below each deleted prefix. Changes nothing, so it can be
+    /// cancelled at any moment.
     pub async fn changes(&self) -> Result<StagedChanges> {
         let mut counts = StagedChanges::default();
         let mut edits = self.staged.edits(None)?;

@@ -39,6 +39,9 @@ pub use virtuals::{UnpinnedFile, VirtualOptions};
 /// Isolation is snapshot isolation: reads see the tip at which the session was opened and the session's own changes;
 /// a commit fails if another writer changed a key that this session changed, not if one changed a key it read. Of a Zarr
 /// array more belongs together than single keys: see [`ConflictKind`](crate::ConflictKind).
+///
+/// Calls that read (`get`, `list` and the like) can be cancelled at any moment by dropping the future: nothing that is staged
+/// changes, and no upload is lost. Calls that stage or commit say what a cancelled call leaves.
 #[derive(Debug)]
 #[must_use = "a session that is dropped without `commit` abandons its changes"]
 pub struct WriteSession {
@@ -86,6 +89,8 @@ impl Repository {
     }
 
     /// Opens a session that will advance `branch`; `NotFound` if there is no such branch.
+    ///
+    /// Only reads: nothing is written before the first chunk is staged, so the call can be cancelled at any moment.
     pub async fn write(&self, branch: &str) -> Result<WriteSession> {
         let branch = Ref::branch(branch.parse()?);
         self.require_writable()?;

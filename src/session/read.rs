@@ -92,8 +92,9 @@ impl WriteSession {
     /// The value of `key` as a commit would leave it, or the bytes `range` of it, in pieces, as by
     /// [`Snapshot::stream`](crate::Snapshot::stream).
     ///
-    /// The stream gives the value as it is now, whatever is staged later, and may be read after the session has gone. Of a staged
-    /// chunk the upload is awaited first, and its error is an error of this call: nothing is lost by it.
+    /// The stream gives the value as it is now. Later changes of the session do not affect it, and it can be read after the session was
+    /// dropped. If the value is a staged chunk, the call waits for its upload. An error of the upload is an error of this call; the
+    /// chunk is kept and sent again later. The call and the stream can be dropped at any moment.
     pub async fn stream(&mut self, key: &Key, range: Option<Range<u64>>) -> Result<BoxStream<'static, Result<Bytes>>> {
         let entry = self.entry(key).await?.ok_or_else(|| Error::not_found(format!("{key} is not on {}", self.branch)))?;
         let range = within(key, &entry, range)?;

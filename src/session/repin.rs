@@ -46,7 +46,7 @@ impl WriteSession {
     /// file has become too short for a reference into it.
     ///
     /// Costs a walk over all files of the branch and one question for each that is named. Files with a locked digest are
-    /// read whole. Can be cancelled: then nothing is staged.
+    /// read whole. If the future is dropped, nothing is staged.
     pub async fn repin(&mut self, places: &[&str]) -> Result<Vec<Repinned>> {
         let named = self.files_at(places).await?;
         let mut found = BTreeMap::new();

@@ -25,7 +25,7 @@ impl WriteSession {
     /// [`flush`](Self::flush) and by the commit. `Unavailable` that names scratch space is about the changes that do not
     /// fit into memory.
     ///
-    /// Dropping the future leaves the session as it was; an upload that has begun goes on.
+    /// If the future is dropped, the value is not staged; an upload that has begun goes on.
     pub async fn set(&mut self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
         let value = value.into();
         if value.len() <= Entry::inline_limit(key.as_str()) {
@@ -112,8 +112,8 @@ impl WriteSession {
     /// Waits until the store has acknowledged every chunk staged so far, after sending again those whose upload failed. Durable after
     /// the commit.
     ///
-    /// An error is that of one upload. Nothing is lost by it: the chunks are kept, and the next call sends them again. Dropping
-    /// the future loses nothing either.
+    /// An error is that of one upload. All chunks that the store has not acknowledged are kept, and the next call sends them again. The
+    /// same holds if the future is dropped.
     pub async fn flush(&mut self) -> Result<()> {
         self.uploads.finish().await
     }

@@ -20,6 +20,9 @@ pub(crate) use read::within;
 pub use read::{Child, Dependency};
 
 /// One stored state of a repository, together with the repository it was read from. Cheap to clone.
+///
+/// Every method only reads the repository. Calls can be cancelled, and streams dropped, at any moment: nothing changes, except that
+/// [`checkout`](Self::checkout) and [`export_car`](Self::export_car) say what a cancelled call leaves of the files that they write.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     repository: Repository,

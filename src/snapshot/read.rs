@@ -90,7 +90,7 @@ impl Snapshot {
     /// done so before. A file that is not pinned is [`Unverifiable`](crate::FileState::Unverifiable) at best. A problem with
     /// the file is the answer, not an error: `Corrupt` and `Invalid` are for a record that makes no sense by itself.
     ///
-    /// Changes nothing, so it can be cancelled at any point.
+    /// Changes nothing, so it can be cancelled at any moment.
     pub async fn check_dependency(&self, dependency: &Dependency) -> Result<FileCheck> {
         let Dependency { file, record, .. } = dependency;
         self.repository().virtuals().check(&self.record().containers, file, record).await

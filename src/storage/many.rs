@@ -24,9 +24,12 @@ pub type WholeObject = (ObjectName, u64);
 
 /// An object that is being written piece by piece, in order. It has no name, and no reader sees it, before
 /// [`finish`](Self::finish) succeeds. Dropping the writer before that removes what was written.
+///
+/// Every future may be dropped. After that the writer must not be used again, as after an error. If the future of
+/// [`finish`](Self::finish) was dropped, the object may have been stored or not, or may be later.
 #[async_trait]
 pub trait ObjectWriter: fmt::Debug + Send + Sync {
-    /// Appends a piece. An error may be about an earlier piece, and after it the writer is of no more use.
+    /// Appends a piece. An error may be about an earlier piece; after an error every later call fails.
     async fn write(&mut self, piece: Bytes) -> Result<()>;
 
     /// Reads back a part of what has been written; `Corrupt` when it does not lie wholly inside.
@@ -38,7 +41,8 @@ pub trait ObjectWriter: fmt::Debug + Send + Sync {
 
 /// The content of an object that need not be in memory: any part of it can be read, as often as wanted.
 ///
-/// Every read of one range must give the same bytes, or fail.
+/// Every read of one range must give the same bytes, or fail. The future of a read may be dropped at any moment, and later reads must
+/// not be affected by that.
 #[async_trait]
 pub trait ObjectSource: fmt::Debug + Send + Sync {
     /// Length of the object in bytes.

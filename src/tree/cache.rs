@@ -107,8 +107,10 @@ impl ImportCache {
         Self { directory: directory.into().into(), learned: Arc::default() }
     }
 
-    /// Writes what imports learned since the last call. `Unavailable` when that fails: earlier knowledge stays, and nothing
-    /// but time is lost.
+    /// Writes what imports learned since the last call. `Unavailable` when that fails: the files of earlier calls stay, and later imports
+    /// read again what was not written.
+    ///
+    /// Dropping the future does not stop the writing. Each file is replaced as a whole.
     pub async fn keep(&self) -> Result<()> {
         let learned = mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner));
         let directory = Arc::clone(&self.directory);

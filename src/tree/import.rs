@@ -167,9 +167,12 @@ impl WriteSession {
 
     /// Stages every file below `directory`, in parallel and in bounded memory.
     ///
-    /// Symbolic links are followed; a loop of them, a name that is no valid key, and what is neither file nor
-    /// directory are `Invalid`, naming the path: nothing is skipped but empty directories, which are counted. A file
-    /// that changes while it is read is `SourceChanged`. After an error part of the tree is staged: drop the session.
+    /// Symbolic links are followed. Returns `Invalid`, naming the path, for a loop of links, for a name that is not a valid key, and for
+    /// anything that is neither a file nor a directory. Only empty directories are skipped; they are counted. A file that changes
+    /// while it is read is `SourceChanged`.
+    ///
+    /// After an error, or if the future is dropped, some of the files are staged, each as a whole: drop the session, or repeat the
+    /// import.
     pub async fn import_tree(&mut self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<TreeSummary> {
         let directory = directory.into();
         let known = match &options.cache {
