@@ -1,4 +1,4 @@
-//! What two sides changed in common: keys, containers, files. Pure: the same changes always give the same conflicts.
+//! Detects what both sides changed: keys, containers, files. Pure: the same changes always give the same conflicts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub(super) const SHOWN: usize = 8;
 /// How many names are kept; the rest is counted. Two writers of a large array may have millions of keys in common.
 const KEPT: usize = 10_000;
 
-/// What references that the other side added depend on and this session changes.
+/// Containers and files that this session changes, and that references which the other side added depend on.
 #[derive(Debug, Default)]
 pub(super) struct Added {
     /// Containers that are given another definition.
@@ -101,7 +101,7 @@ impl Conflicts {
         Error::conflict(format!("{} moved from {} and both sides changed {shown}{more}; {next}", session.branch, session.base.id()))
     }
 
-    /// Notes a key that the other side changed, if `ours`, what is staged here, has another outcome; says whether it has.
+    /// Notes a key that the other side changed as a conflict if `ours`, the staged change, gives it another value. Returns whether it does.
     pub(super) fn key(&mut self, ours: &Lookup, theirs: &MapChange<Entry>) -> bool {
         let differs = differs(ours, theirs.new.as_ref());
         if differs {
@@ -143,7 +143,7 @@ impl Conflicts {
     }
 }
 
-/// Whether what is staged for a key, by itself or by a prefix, differs from what the other side made of it.
+/// Whether the change staged for a key (of the key itself, or by a deleted prefix) differs in its result from the other side's change.
 pub(super) fn differs(ours: &Lookup, theirs: Option<&Entry>) -> bool {
     match ours {
         Lookup::Set(ours) => theirs != Some(ours),

@@ -1,4 +1,4 @@
-//! Two writers, one branch: what they changed in common, and moving staged work onto a new tip.
+//! Conflicts between two writers of one branch: detecting them, settling them by a policy, and applying staged changes to a new tip.
 
 mod detect;
 mod nodes;
@@ -12,21 +12,22 @@ pub(crate) use rebase::{Rebased, rebase};
 
 /// What a commit does about keys and arrays that another writer changed as well.
 ///
-/// Decided key by key, but array by array where one side changed how the chunks of an array are read, and prefix by
-/// prefix where this session deleted one: half of each would be neither's. Two definitions of one container and two
-/// states of one external file are refused under every policy, because references of both sides depend on them.
+/// Conflicts are settled key by key, with two exceptions. If one side changed how the chunks of an array are read, the whole array is
+/// settled one way; if this session deleted a prefix, everything below it is. A mix of both sides would be a state that neither writer
+/// intended. Two definitions of one container and two states of one external file are refused under every policy, because references of
+/// both sides depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnConflict {
     /// The commit fails, and says what both sides changed.
     #[default]
     Refuse,
-    /// What this session staged replaces what the other side did. Of an array (or a deleted group) in conflict
-    /// everything ends as this session sees it, the other side's changes of it undone.
+    /// The staged changes replace the other side's. If an array or a deleted group is in conflict, everything below it ends as this
+    /// session sees it, and the other side's changes there are undone.
     Ours,
-    /// What the other side did stays, and what this session staged there is dropped: of an array (or a deleted group)
-    /// in conflict everything; of a prefix that this session deleted and the other side changed, the deletion and
-    /// everything set below it since; of a move in conflict at either end, the whole move.
+    /// The other side's changes stay, and the staged changes in conflict are dropped. For an array or a deleted group in conflict,
+    /// everything staged below it is dropped; for a prefix that this session deleted and the other side changed, the deletion and
+    /// everything set below it since; for a move in conflict at either end, the whole move.
     Theirs,
 }
 
@@ -38,7 +39,7 @@ pub struct Conflict {
     pub kind: ConflictKind,
     /// The key; the path of the node, `/` being the root; the name of the container or file.
     pub name: String,
-    /// What the two did, or how to keep apart: for people. `None` when the name says it all.
+    /// What each side did, or how to avoid the conflict, in words. `None` when kind and name are enough.
     pub why: Option<String>,
 }
 

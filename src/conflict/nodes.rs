@@ -1,9 +1,9 @@
-//! The Zarr rule: a change of how an array's chunks are read does not go together with changes of its chunks, whichever
-//! side made which. Nor does the deletion of a node with anything set below it.
+//! Conflicts by the Zarr rule. If one side changes how an array's chunks are read, every change of its chunks by the other side is a
+//! conflict. If one side deletes a node, everything that the other side sets below it is a conflict.
 //!
-//! Only documents are read whose change could matter: those that one side changed and below whose directory the other
-//! side changed something. Nothing is remembered but the directories above the key at hand, because both sides come in
-//! the order of the maps, in which everything below a directory lies together.
+//! A document is read only if one side changed it and the other side changed something below its directory. Changes of both sides come
+//! in the order of the maps, in which everything below a directory is contiguous, so only the directories above the current key are
+//! kept in memory.
 
 use super::detect::differs;
 use super::{Conflict, ConflictKind};
@@ -26,13 +26,13 @@ pub(super) struct Sides<'s> {
     pub(super) tip: &'s Snapshot,
 }
 
-/// The directory asked about last, and whether the node asked about is the nearest above it.
+/// The directory of the last query, and whether the node in question is the nearest one above it.
 type Nearest = Option<(String, bool)>;
 
-/// A node that both sides changed in ways that do not go together.
+/// A node in conflict: the two sides changed it, or keys below it, in incompatible ways.
 #[derive(Debug)]
 pub(super) struct NodeConflict {
-    /// Everything that belongs to it.
+    /// The prefix of everything that belongs to the node.
     pub(super) prefix: Prefix,
     pub(super) conflict: Conflict,
 }
@@ -50,7 +50,8 @@ fn done(entry: Option<&Entry>) -> &'static str {
 }
 
 impl Sides<'_> {
-    /// What the document `entry` under `key` says. One in an external file is not read: a commit does not wait for others.
+    /// Reads the document that is stored as `entry` under `key`. A document in an external file is not read, because a commit does not
+    /// wait for external sources.
     pub(super) async fn document(&self, key: &MapKey, entry: Option<&Entry>) -> Result<Option<ZarrNode>> {
         let Some(entry) = entry else { return Ok(None) };
         if entry.file().is_some() || entry.size() > MAX_DOCUMENT {
@@ -61,11 +62,11 @@ impl Sides<'_> {
         Ok(Some(ZarrNode::parse(key.as_str(), &bytes)))
     }
 
-    /// What the other side's change of a document means for what is staged below its directory.
+    /// The conflict between the other side's change of a document and the changes staged below its directory, if there is one.
     pub(super) async fn under_their_document(&self, ours: &Lookup, change: &MapChange<Entry>) -> Result<Option<NodeConflict>> {
         let (directory, _) = zarr::split(change.key.as_str());
         let prefix = Prefix::new(directory)?;
-        // Staged here as well: then the document itself is the conflict, or there is none.
+        // The document is staged here as well. If the two differ, its own key is the conflict.
         if *ours != Lookup::Untouched {
             return Ok(None);
         }
@@ -133,7 +134,7 @@ impl Sides<'_> {
         Ok(false)
     }
 
-    /// How the array that `key` belongs to is cut into shards, when it is: where not to meet.
+    /// Describes the shard grid of the array that `key` belongs to; `None` if the array has no shards.
     pub(super) async fn shard_of(&self, key: &str) -> Result<Option<String>> {
         for directory in zarr::directories(key).rev().filter(|_| !zarr::is_document(key)) {
             let document = MapKey::new(format!("{directory}zarr.json"));
@@ -161,13 +162,14 @@ struct Directory {
     path: String,
     /// The documents in it that are staged.
     documents: Vec<MapKey>,
-    /// What they mean, once it was asked, but for what was found to be in conflict: one reason is enough.
+    /// Their structural changes, computed when they are first needed. Those found to be in conflict are removed, because one reason is
+    /// enough.
     judged: Option<Vec<Restructured>>,
     nearest: Nearest,
 }
 
 impl OurDocuments {
-    /// The nodes whose documents are staged here in a way that does not go together with a change of the other side.
+    /// The nodes whose staged documents conflict with a change of the other side.
     pub(super) async fn above(&mut self, sides: Sides<'_>, ours: &Lookup, change: &MapChange<Entry>) -> Result<Vec<NodeConflict>> {
         let key = change.key.as_str();
         self.above.retain(|directory| key.starts_with(&directory.path));
@@ -191,7 +193,7 @@ impl OurDocuments {
 
 impl Directory {
     async fn against(&mut self, sides: Sides<'_>, ours: &Lookup, change: &MapChange<Entry>) -> Result<Vec<NodeConflict>> {
-        // Staged here to the same end, or deleted on both sides: nothing is lost.
+        // Both sides set the key to the same value, or both deleted it: no conflict.
         let is_settled = *ours != Lookup::Untouched && !differs(ours, change.new.as_ref());
         if is_settled || self.documents.contains(&change.key) {
             return Ok(Vec::new());
@@ -216,7 +218,7 @@ impl Directory {
     }
 }
 
-/// What the staged documents of a node do to it, apart from those that the other side changed too.
+/// The structural changes by the staged documents of a node, without the documents that the other side changed too.
 async fn judge(documents: &[MapKey], sides: Sides<'_>) -> Result<Vec<Restructured>> {
     let before = sides.base.manifest().find_many(documents).await?;
     let now = sides.tip.manifest().find_many(documents).await?;

@@ -11,17 +11,17 @@ use crate::session::{Lookup, Staged, WriteSession};
 use crate::snapshot::Snapshot;
 use crate::zarr;
 
-/// What became of an attempt to move a session.
+/// The result of an attempt to move a session onto a new tip.
 #[derive(Debug)]
 pub(crate) enum Rebased {
-    /// It stands on the new tip; these conflicts were settled by the policy.
+    /// The session is based on the new tip. The policy settled these conflicts.
     Moved(Conflicts),
-    /// It is as it was, because of these.
+    /// The session is unchanged, because of these conflicts.
     Refused(Conflicts),
 }
 
-/// Makes `now` the base of `session` if both sides changed different things, or if `policy` settles what they changed
-/// in common; else, and after an error, leaves the session as it was.
+/// Makes `now` the base of `session` if there are no conflicts, or if `policy` settles all of them. Otherwise, and after an error, the
+/// session is unchanged.
 pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: OnConflict) -> Result<Rebased> {
     require_known_epoch(&session.branch, &now.record)?;
     let tip = now.record.tip.ok_or_else(|| Error::not_found(format!("{} was deleted while this commit was made", session.branch)))?;
@@ -51,8 +51,8 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: On
     Ok(Rebased::Moved(found))
 }
 
-/// Keys and nodes that both sides changed, where a policy must decide about more than a key, and which references the
-/// other side added.
+/// Compares the manifests: the keys and nodes in conflict, the prefixes and moves that a policy must settle as a whole, and the
+/// references that the other side added.
 async fn in_manifest(session: &WriteSession, tip: &Snapshot, policy: OnConflict) -> Result<(Conflicts, Wholes, Added)> {
     let sides = Sides { staged: &session.staged, base: &session.base, tip };
     let (mut found, mut wholes, mut ours) = (Conflicts::default(), Wholes::default(), OurDocuments::default());
@@ -88,7 +88,7 @@ async fn in_manifest(session: &WriteSession, tip: &Snapshot, policy: OnConflict)
     Ok((found, wholes, added))
 }
 
-/// Containers and external files about which the sides disagree, if `staged` is what is staged.
+/// The containers and external files in conflict, with `staged` as the changes of this side.
 async fn in_references(session: &WriteSession, staged: &Staged, added: &Added, tip: &Snapshot) -> Result<Conflicts> {
     let mut found = Conflicts::default();
     let (base_containers, tip_containers) = (&session.base.record().containers, &tip.record().containers);

@@ -1,4 +1,4 @@
-//! Settling conflicts by a policy: what is dropped of the session's work, or undone of the other side's.
+//! Settles conflicts by a policy: drops staged changes, or undoes changes of the other side.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::session::{Lookup, Staged, StagedFile};
 use crate::snapshot::{KeyOrPrefix, Snapshot};
 use crate::zarr;
 
-/// Where a policy decides about everything below a prefix, because half of each side would be neither's.
+/// The prefixes and moves that a policy must settle as a whole, because a mix of both sides would be a state that neither writer intended.
 #[derive(Debug, Default)]
 pub(super) struct Wholes {
     prefixes: BTreeSet<Prefix>,
@@ -25,8 +25,8 @@ impl Wholes {
         self.prefixes.insert(prefix);
     }
 
-    /// What a key in conflict takes along: its array, if it is a document on whose meaning the sides differ, the staged
-    /// deletion in which it lies, and the staged move.
+    /// Adds what must be settled together with a key in conflict: its array, if the key is a document that the sides changed to
+    /// different structures; the staged deletion that covers it; the staged moves that begin or end at it, above or below it.
     pub(super) async fn add_key(&mut self, sides: Sides<'_>, ours: &Lookup, change: &MapChange<Entry>) -> Result<()> {
         let key = &change.key;
         if zarr::is_node_document(key.as_str()) {
@@ -48,7 +48,8 @@ impl Wholes {
         Ok(())
     }
 
-    /// What is staged, but for what the policy drops, and with what it undoes: nothing of it is in conflict with `tip`.
+    /// The staged changes after the policy was applied: without those that it drops, and with those that undo changes of the other
+    /// side. None of them conflicts with `tip`.
     pub(super) async fn settled(self, policy: OnConflict, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<Staged> {
         match policy {
             OnConflict::Refuse => Err(Error::internal("conflicts that no policy decides about")),
@@ -57,11 +58,12 @@ impl Wholes {
         }
     }
 
-    /// Nothing staged replaces a change of the other side, below a whole or by itself.
+    /// Drops every staged change that would replace a change of the other side, and everything staged below a prefix that is settled as
+    /// a whole.
     async fn drop_ours(self, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<Staged> {
         let covering = |whole: Prefix| staged.covering(whole.as_str()).cloned().unwrap_or(whole);
         let mut dropped: BTreeSet<Prefix> = self.prefixes.into_iter().map(covering).collect();
-        // Half of a move is a value that has no name any more, or two.
+        // Half of a move would delete the value, or keep it under both names.
         let mut moves = staged.moves().clone();
         let ends = self.moves.iter().flat_map(|n| staged.moves().ends(*n));
         let lost = ends.cloned().chain(dropped.iter().cloned().map(KeyOrPrefix::Prefix)).collect();
@@ -93,7 +95,7 @@ impl Wholes {
         Ok(kept)
     }
 
-    /// Below a whole, what the other side changed and this session did not is staged as it was before.
+    /// Below each prefix that is settled as a whole, stages the base's value of every key that only the other side changed.
     async fn undo_theirs(self, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<Staged> {
         let mut kept = staged.without_changes();
         *kept.moves_mut() = staged.moves().clone();

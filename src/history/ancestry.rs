@@ -1,4 +1,4 @@
-//! The line behind a commit, from its history map alone.
+//! The ancestors of a commit, read from its history map alone.
 
 use futures::stream;
 
@@ -23,7 +23,7 @@ fn history_entry(id: SnapshotId, commit: &Commit) -> (MapKey, HistoryEntry) {
     (history_key(commit.time), HistoryEntry { id, summary: commit.summary().to_owned() })
 }
 
-/// What a commit says of the line behind it.
+/// What a commit records about its ancestors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Behind {
     /// The root of its history map.
@@ -33,7 +33,7 @@ pub(crate) struct Behind {
 }
 
 impl Behind {
-    /// What `commit` says.
+    /// Takes it from `commit`.
     pub(crate) const fn of(commit: &Commit) -> Self {
         Self { root: commit.history, since: commit.since }
     }

@@ -1,12 +1,12 @@
-//! What a reader of a ref saw at a moment.
+//! Finds the snapshot that a ref showed at a moment T.
 //!
-//! i = the last move not later than T: none means that the ref did not exist yet, one that deleted it that it did
-//! not exist then. `start` is where it led, `end` where the ref stood when move i + 1 came, or stands now. The answer
-//! is the latest commit of `end`'s line not later than T, but nothing older than `start`.
+//! Let i be the last move that is not later than T. If there is none, the ref did not exist yet; if move i deleted the ref, it did not
+//! exist at T. `start` is the snapshot to which move i pointed the ref. `end` is the snapshot that the ref showed when move i + 1 came,
+//! or shows now. The answer is the latest commit of `end`'s line that is not later than T, but nothing older than `start`.
 //!
-//! Moves are ordered by their sequence numbers, and "last" is meant in that order. Their times grow with them, except that
-//! a move after one that a wrong clock stamped in the future carries the present time again. Such a stamp then counts for
-//! nothing: at every time until the present the answer is what it was before, and afterwards the later move decides.
+//! Moves are ordered by their sequence numbers, and "last" is meant in that order. Their times increase with them, with one exception:
+//! a move after one that a wrong clock stamped in the future carries the present time again. The stamp in the future then has no
+//! effect: for every time until the present the answer is the same as before, and afterwards the later move decides.
 
 use super::ancestry::Line;
 use crate::error::{Error, Result};
@@ -21,11 +21,11 @@ use crate::time::Timestamp;
 pub struct AsOf {
     /// The snapshot.
     pub id: SnapshotId,
-    /// Whether nothing that happens from now on can change the answer.
+    /// Whether the answer is final: no later commit or move can change it.
     pub is_final: bool,
 }
 
-/// Answers for a ref; `NotFound` says when it was created or deleted if it did not exist at `time`.
+/// Finds the answer for a ref. If the ref did not exist at `time`, the error is `NotFound` and says when it was created or deleted.
 pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &RefRecord, time: Timestamp, now: Timestamp) -> Result<AsOf> {
     let moves = refs.moves_back_to(record, |m| m.time <= time).await?;
     let Some((index, last)) = moves.iter().enumerate().rfind(|(_, m)| m.time <= time) else {
@@ -59,7 +59,7 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
     }
     let start_time = objects.commit(&start).await?.time;
     let line = Line { objects, id: end, commit: &end_commit };
-    // Nothing before `start` was visible, so a history that is not known further back does not matter either.
+    // No reader saw a commit before `start`, so it does not matter if the history before `start` is not known.
     if line.is_shallow().await? {
         return Ok(AsOf { id: start, is_final });
     }
@@ -70,7 +70,7 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
     Ok(AsOf { id, is_final })
 }
 
-/// The last event of a ref that no later move can come before: one that is not stamped in the future.
+/// The time of the last event of a ref that is not stamped in the future. Every later move must be stamped after it.
 pub(crate) async fn last_sure_event(refs: &Refs, objects: &Objects, record: &RefRecord, now: Timestamp) -> Result<Timestamp> {
     let limit = future_limit(now);
     let mut last = refs.last_event_until(record, limit).await?.unwrap_or(Timestamp::MIN);

@@ -21,10 +21,10 @@ pub enum Change {
         key: Key,
         /// What the older snapshot stores under it.
         old: Option<Entry>,
-        /// What the newer one does.
+        /// The same in the newer snapshot.
         new: Option<Entry>,
     },
-    /// The definition of a container: keys that lie in it may have other values although they are the same entries.
+    /// The definition of a container. Virtual values in it may differ although their entries are equal.
     Container {
         /// Its name.
         name: String,
@@ -39,7 +39,7 @@ pub enum Change {
         file: FileKey,
         /// What the older snapshot knows of it.
         old: VirtualFile,
-        /// What the newer one does.
+        /// The same in the newer snapshot.
         new: VirtualFile,
     },
 }
@@ -64,7 +64,7 @@ impl Snapshot {
                 (Some(old), Some(new)) if is_other_state(&old, &new) => {
                     Some(Change::File { file: FileKey::from_map_key(&change.key)?, old, new })
                 }
-                // What came and went is told by the keys.
+                // Files that were added or removed show in the changes of their keys.
                 _ => None,
             })
         });

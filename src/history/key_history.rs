@@ -1,4 +1,4 @@
-//! What became of one key: the commits that changed it, latest first.
+//! The history of one key: the commits that changed it, latest first.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub struct KeyVersion {
     pub event: KeyEvent,
     /// What the key holds since then; `None` where it was deleted.
     pub entry: Option<Entry>,
-    /// Where the value lies, if others keep it.
+    /// The URL of the external file, if the value is virtual.
     pub url: Option<String>,
 }
 
@@ -40,11 +40,11 @@ pub struct KeyVersion {
 pub enum KeyEvent {
     /// Made it, or gave it another value.
     Set,
-    /// Left it as it was, but pinned another state of the external file that it lies in, or moved that file's container.
+    /// Left the entry as it was, but pinned another state of its external file, or changed the definition of that file's container.
     Repinned,
     /// Deleted it.
     Deleted,
-    /// It is the oldest commit that this repository knows, and has the key: whether it set it is not known here.
+    /// It is the oldest commit that this repository has, and it has the key. Whether this commit set the key is not known.
     Present,
 }
 
@@ -103,9 +103,9 @@ impl KeyState {
 impl Snapshot {
     /// The commits on the first-parent line, this one included, that changed what `key` holds, latest first.
     ///
-    /// Costs one snapshot for each commit, and of its manifest what it does not share with its neighbours on the way to the
-    /// key; nothing is read before it is asked for. Ends with an error of kind `NotFound` where a shallow repository does not
-    /// know what came before. Empty when the key has never existed.
+    /// Reads the snapshot of each commit, and the nodes on the path to the key that neighbouring commits do not share. Reads ahead of
+    /// the caller by at most 8 commits, and nothing before the first item is asked for. Ends with an error of kind `NotFound` where a
+    /// shallow repository does not know what came before. Empty when the key has never existed.
     pub fn key_history(&self, key: &Key) -> impl Stream<Item = Result<KeyVersion>> + Send + use<> {
         let of = Arc::new((self.clone(), key.clone()));
         let states = self.log().map(move |at| {
@@ -124,7 +124,7 @@ impl Snapshot {
                     *newer = Some(older);
                     Vec::new()
                 }
-                // The line goes on behind what is known here.
+                // The line continues beyond the history that this repository has.
                 (state, Some(Err(e))) => {
                     let known = state.filter(|state| state.entry.is_some() && e.kind() == ErrorKind::NotFound);
                     known.map(|state| Ok(state.into_version(KeyEvent::Present))).into_iter().chain([Err(e)]).collect()

@@ -26,8 +26,8 @@ pub struct LogEntry {
 impl Snapshot {
     /// This commit and its ancestors on the first-parent line, latest first.
     ///
-    /// Ends with an error of kind `NotFound` where a shallow repository does not know what came before.
-    /// The stream keeps what it needs.
+    /// Ends with an error of kind `NotFound` where a shallow repository does not know what came before. The stream does not borrow the
+    /// snapshot.
     pub fn log(&self) -> impl Stream<Item = Result<LogEntry>> + Send + use<> {
         let this = LogEntry { id: self.id(), time: self.record().time, summary: self.record().summary().to_owned() };
         let first = stream::iter([Ok(this)]);

@@ -1,5 +1,5 @@
-//! Time: which snapshot a revision means, what a reader of a ref saw at a moment, what came before a commit, what
-//! differs between two, and what became of a key.
+//! Time: the snapshot that a revision means, what a ref showed at a moment, the ancestors of a commit, the differences between two
+//! commits, and the history of a key.
 
 mod ancestry;
 mod as_of;

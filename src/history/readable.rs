@@ -141,7 +141,7 @@ impl Repository {
             is_on_line = is_on_line
                 || match line.contains(*root, *time).await {
                     Ok(contains) => contains,
-                    // What its history would tell is lost.
+                    // Its history is lost.
                     Err(e) if is_unreadable(&e) => true,
                     Err(e) => return Err(e),
                 };
@@ -176,7 +176,7 @@ async fn add_history(line: Line<'_>, candidates: &mut Candidates) -> Result<bool
         match scan.next().await {
             Ok(Some((key, entry))) => drop(candidates.entry((parse_history_key(&key)?, entry.id)).or_insert(FoundIn::History)),
             Ok(None) => return Ok(true),
-            // A version that came without its history is whole.
+            // A version that was imported without its history is complete.
             Err(e) if is_unreadable(&e) => return Ok(line.is_shallow().await.unwrap_or(false)),
             Err(e) => return Err(e),
         }

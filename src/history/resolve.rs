@@ -28,7 +28,8 @@ pub struct Resolved {
     pub id: SnapshotId,
     /// Its commit.
     pub commit: Arc<Commit>,
-    /// Whether the revision, asked again of the moment that its TIME meant, will always mean this. `None` when it names no time.
+    /// Whether the answer is final: resolving the revision again for the same moment always gives this snapshot. `None` when it names
+    /// no time.
     pub is_final: Option<bool>,
 }
 
@@ -66,7 +67,7 @@ impl Repository {
     /// fits more than one snapshot.
     pub async fn resolve(&self, revision: &Revision) -> Result<Resolved> {
         let mut place = self.locate(&revision.base).await?;
-        // A CID stands still; a ref does not, and neither does what is found by going back from one.
+        // A CID always names the same snapshot. A ref does not, nor does a step back from a ref.
         let mut stands = matches!(place, ResolvedPlace::Snapshot(_));
         let mut is_final = None;
         for step in &revision.steps {
@@ -98,7 +99,7 @@ impl Repository {
         Ok(Resolved { id, commit, is_final })
     }
 
-    /// What a reader of `branch` saw at `time`; see [`Resolved::is_final`] for whether the answer can change.
+    /// The snapshot that `branch` showed at `time`; [`AsOf::is_final`] says whether the answer can still change.
     pub async fn as_of(&self, branch: &RefName, time: Timestamp) -> Result<AsOf> {
         let name = Ref::branch(branch.clone());
         let place = self.locate_ref(&name).await?;
@@ -110,8 +111,8 @@ impl Repository {
             ResolvedPlace::Ref(name, record) if name.kind == RefKind::Branch => {
                 return as_of(self.refs(), self.objects(), name, record, time, now).await;
             }
-            // A tag shows the line that it stands on. It may be deleted and made anew elsewhere, so nothing that it
-            // answers is final; what a CID answers always is.
+            // For a tag, the line of its snapshot is searched. The tag may be deleted and made again elsewhere, so its answers are not
+            // final; those of a CID are.
             ResolvedPlace::Ref(name, record) => (record.tip.ok_or_else(|| gone(name))?, false),
             ResolvedPlace::Snapshot(id) => (*id, true),
         };
@@ -131,7 +132,7 @@ impl Repository {
         }
     }
 
-    /// A ref that exists or existed: what it showed in its time can be asked even after it was deleted.
+    /// Finds a ref that exists or existed: what it showed earlier can be asked even after it was deleted.
     async fn locate_ref(&self, name: &Ref) -> Result<ResolvedPlace> {
         match self.refs().try_read(name).await.map_err(|e| unreadable(name, e))? {
             Some(state) if state.record.tip.is_some() || !state.record.moves.is_empty() => {
@@ -142,7 +143,7 @@ impl Repository {
     }
 
     async fn locate_name(&self, text: &str) -> Result<ResolvedPlace> {
-        // Never a ref, so that no ref changes what the beginning of an id means.
+        // Text like this is never taken for a ref, so no ref can change the meaning of an abbreviated id.
         if is_like_an_id(text) {
             return self.locate_prefix(text).await;
         }

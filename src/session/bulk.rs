@@ -22,7 +22,7 @@ const PIECE: usize = 1 << 18;
 /// How many references are looked at before other tasks of the thread have a turn.
 const TURN: usize = 1 << 16;
 
-/// Fewer references than this are staged one by one: a run of its own would be read by every later look for a key.
+/// Fewer references than this are staged one by one: every later lookup of a key would have to search a run of their own.
 const FEW: usize = 256;
 
 /// How many files are looked up, or values hashed, at once.
@@ -70,7 +70,7 @@ impl WriteSession {
         Ok(())
     }
 
-    /// What is known of each file, new and old; an error when that does not allow what points into it.
+    /// Looks up every file that is pointed into. Fails when the state of a file does not allow a reference into it.
     async fn look_up_all(
         &self,
         refs: &VirtualRefs<'_>,

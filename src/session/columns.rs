@@ -1,4 +1,4 @@
-//! References as importers have them: columns of numbers, and keys that follow from places in a grid.
+//! References in the form in which importers have them: columns of numbers, and keys that are computed from places in a grid.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -16,7 +16,7 @@ const TURN: usize = 1 << 14;
 pub struct VirtualRefs<'a> {
     /// Under which key each lies.
     pub keys: KeyColumn<'a>,
-    /// The files. Each that is in use is resolved and looked up once; the others are of no consequence.
+    /// The files. Each that is in use is resolved and looked up once; the others are ignored.
     pub urls: &'a [&'a str],
     /// Which of [`urls`](Self::urls) each points into; [`ABSENT`](Self::ABSENT): there is no such reference, and nothing is
     /// staged for the key.
@@ -40,11 +40,11 @@ impl VirtualRefs<'_> {
 pub enum KeyColumn<'a> {
     /// The cells of a part of a grid, the last coordinate running fastest: always in order.
     Grid {
-        /// What stands before the first coordinate: `air/c/` for Zarr version 3, `air/` for version 2. Without coordinates it is the key.
+        /// The text before the first coordinate: `air/c/` for Zarr version 3, `air/` for version 2. Without coordinates it is the key.
         prefix: &'a str,
         /// The coordinates in each dimension: `0..n` for a whole array, `n..n + 1` for a step that is appended.
         region: &'a [Range<u64>],
-        /// What stands between two coordinates: `/` or `.` in Zarr; no digit.
+        /// The separator between two coordinates: `/` or `.` in Zarr; no digit.
         separator: char,
     },
     /// Cells of a grid, one after the other.
@@ -71,7 +71,7 @@ impl KeyColumn<'_> {
                 let cells = cells.and_then(|n| usize::try_from(n).ok());
                 cells.ok_or_else(|| Error::invalid("the region has more cells than can be counted"))
             }
-            // Judged before anybody makes room for so many: each coordinate is a digit at least.
+            // Checked before memory is allocated for them: each coordinate takes at least one digit.
             Self::Cells { rank, .. } if *rank > key::MAX_KEY => {
                 Err(Error::invalid(format!("cells of rank {rank} have longer keys than {} bytes", key::MAX_KEY)))
             }
@@ -113,7 +113,7 @@ impl KeyColumn<'_> {
         key::check(writer.write(&longest), "key")
     }
 
-    /// The keys in some places, with no tie to the column. Other tasks have a turn now and then.
+    /// Copies the keys in some places. Other tasks have a turn now and then.
     pub(super) async fn copied(&self, piece: Range<usize>) -> BulkKeys {
         match self {
             Self::Grid { prefix, region, separator } => {

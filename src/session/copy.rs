@@ -1,5 +1,5 @@
-//! Copies and moves: other names for what is stored already. No bytes are read or written, but of a single small value that is
-//! kept in another way under its new name.
+//! Copies and moves: existing values get other names. No bytes of values are read or written, with one exception: a single small value
+//! that is stored in another form (inline or as a chunk) under its new name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use crate::format::{Container, Entry, FileKey};
 use crate::key::{Key, Prefix};
 use crate::snapshot::{KeyOrPrefix, Snapshot};
 
-/// What becomes of what lies at or below the destination of a copy.
+/// What happens to keys at or below the destination of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
     /// The copy is refused.
     #[default]
     Refuse,
-    /// It is deleted, so that the destination holds exactly the copy; what another writer puts there until the commit is a
+    /// They are deleted, so that the destination holds exactly the copy. A key that another writer sets there before the commit is a
     /// conflict.
     Replace,
 }
@@ -39,7 +39,7 @@ pub struct Copied {
 #[derive(Debug, Default)]
 struct CopyPlan {
     entries: Vec<(Key, Entry)>,
-    /// A value that is kept in another way under its new name.
+    /// A value that is stored in another form under its new name.
     value: Option<(Key, Bytes)>,
     files: Vec<(FileKey, StagedFile)>,
     containers: Vec<Container>,
@@ -84,12 +84,12 @@ impl WriteSession {
         self.carry_out(plan, room, None).await
     }
 
-    /// Stages that what lies at or below `source`, as a commit would leave it, has the name `to` instead. A key stays a key, a
-    /// prefix a prefix; `source` means a key if there is one and it does not end in `/`.
+    /// Stages a move: what is at or below `source`, as a commit would leave it, gets the name `to` instead. A key stays a key, a prefix
+    /// a prefix; `source` means a key if there is one and it does not end in `/`.
     ///
-    /// `NotFound` and `Invalid` as for [`copy_from`](Self::copy_from). What others put below a moved prefix until the commit is
-    /// a conflict, and a commit that drops what was staged at either end for what the other side did there drops the whole
-    /// move. After an error, or if the future is dropped, the session's keys are as they were.
+    /// `NotFound` and `Invalid` as for [`copy_from`](Self::copy_from). A key that another writer sets below a moved prefix before the
+    /// commit is a conflict. A policy that drops the staged changes at one end of a move drops the whole move. After an error, or if
+    /// the future is dropped, the session's keys are as they were.
     pub async fn rename(&mut self, source: &str, to: &str, existing: Existing) -> Result<Copied> {
         if source.trim_end_matches('/') == to.trim_end_matches('/') {
             // A move that only adds or drops the slash would delete what it moves.
@@ -124,7 +124,8 @@ impl WriteSession {
         self.carry_out(plan, room, Some(moved)).await
     }
 
-    /// Refuses a snapshot of which a later collection may have taken something: what no ref keeps cannot be linked unwritten.
+    /// Refuses a snapshot that no ref keeps. A later garbage collection may have removed a part of it, so its objects cannot be linked
+    /// without writing them again.
     async fn require_kept(&self, from: &Snapshot) -> Result<()> {
         let repository = self.base.repository();
         if !repository.is_same(from.repository()) {
@@ -140,7 +141,7 @@ impl WriteSession {
         )))
     }
 
-    /// Refuses files whose containers are defined otherwise here.
+    /// Refuses files whose containers have another definition in this session.
     fn require_same_containers(&self, plan: &CopyPlan, from: &Snapshot) -> Result<()> {
         let here = self.containers();
         for theirs in &plan.containers {
@@ -158,7 +159,7 @@ impl WriteSession {
         Ok(())
     }
 
-    /// What must go to make room at `to`; `Invalid` when something lies there and must not be replaced.
+    /// What must be deleted to make room at `to`; `Invalid` when a key exists there and `existing` does not say to replace it.
     async fn room_at(&self, to: &str, existing: Existing) -> Result<Room> {
         let prefix = Prefix::new(to)?;
         let key = Key::new(to.trim_end_matches('/')).ok();
@@ -168,7 +169,8 @@ impl WriteSession {
         };
         let replaced = is_key || self.has_below(&prefix).await?;
         if existing == Existing::Replace {
-            // Also where nothing lies yet: what another writer puts there until the commit is no part of the copy.
+            // The prefix is deleted even if there is nothing below it yet: then a key that another writer sets there before the commit
+            // is a conflict.
             return Ok(Room { replaced, key, prefix: Some(prefix) });
         }
         if replaced {
@@ -187,7 +189,7 @@ impl WriteSession {
             }
         }
         if self.staged.covering(prefix.as_str()).is_some() {
-            // All that the base holds there is deleted, however much it is.
+            // Everything that the base holds there is deleted.
             return Ok(false);
         }
         let mut below = std::pin::pin!(self.base.list(prefix));
@@ -199,7 +201,7 @@ impl WriteSession {
         Ok(false)
     }
 
-    /// Stages a plan: what can fail first, what deletes before what sets.
+    /// Stages a plan: first everything that can fail, then the deletions, then the new entries.
     async fn carry_out(&mut self, mut plan: CopyPlan, room: Room, moved: Option<[KeyOrPrefix; 2]>) -> Result<Copied> {
         for (file, known) in plan.files {
             self.staged.add_file(&file, known)?;
@@ -234,7 +236,7 @@ impl WriteSession {
     }
 }
 
-/// What is deleted where something is to go.
+/// What is deleted at the destination of a copy.
 struct Room {
     /// Whether anything lies there.
     replaced: bool,
@@ -286,7 +288,7 @@ fn renamed(entries: Vec<(Key, Entry)>, prefix: &Prefix, to: &Prefix) -> Result<V
     renamed.collect()
 }
 
-/// Whether a value of this repository is kept in another way under the name `to`: how long an inline value may be depends on that.
+/// Whether a native value is stored in another form under the name `to`: the longest inline value depends on the name.
 fn is_kept_otherwise(entry: &Entry, to: &Key) -> bool {
     let fits = entry.size() <= Entry::inline_limit(to.as_str()) as u64;
     entry.file().is_none() && matches!(entry, Entry::Inline(_)) != fits

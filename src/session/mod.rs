@@ -36,9 +36,9 @@ pub use virtuals::{UnpinnedFile, VirtualOptions};
 
 /// Changes staged on top of the tip of one branch, and not yet committed.
 ///
-/// Isolation is snapshot isolation: reads see the tip at which the session was opened and the session's own changes;
-/// a commit fails if another writer changed a key that this session changed, not if one changed a key it read. Of a Zarr
-/// array more belongs together than single keys: see [`ConflictKind`](crate::ConflictKind).
+/// Isolation is snapshot isolation: reads see the tip at which the session was opened and the session's own changes; a commit fails if
+/// another writer changed a key that this session changed, not if one changed a key it read. In Zarr arrays a conflict can be about
+/// more than a single key: see [`ConflictKind`](crate::ConflictKind).
 ///
 /// Calls that read (`get`, `list` and the like) can be cancelled at any moment by dropping the future: nothing that is staged
 /// changes, and no upload is lost. Calls that stage or commit say what a cancelled call leaves.
@@ -94,7 +94,7 @@ impl Repository {
     pub async fn write(&self, branch: &str) -> Result<WriteSession> {
         let branch = Ref::branch(branch.parse()?);
         self.require_writable()?;
-        // In parallel: writers pay for the coming collector with one request and no round trip.
+        // In parallel, so that the check for a garbage collection costs a request but no round trip.
         let read = async { self.refs().read(&branch).await.map_err(|e| unreadable(&branch, e)) };
         let (found, ()) = futures::try_join!(read, require_no_collection(&**self.storage()))?;
         let (state, tip) = found;

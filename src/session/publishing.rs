@@ -1,4 +1,4 @@
-//! What is known of a publication from outside the future that does it.
+//! The state of a publication, visible outside of the future that publishes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -119,11 +119,11 @@ impl WriteSession {
     async fn records(&self, files: Vec<FileKey>) -> Result<HashMap<FileKey, VirtualFile>> {
         let (mut known, mut unknown) = (HashMap::new(), Vec::new());
         for file in files {
-            // The staged state of a file holds for the entries of the base as well: a commit would leave them so.
+            // The staged state of a file applies to the entries of the base as well, as it would after a commit.
             match self.staged.files().get(&file) {
                 Some(staged) => {
                     let record = staged.validator.clone().record(0, 0);
-                    // What recognises nothing counts only where the base has no record.
+                    // A staged state that does not pin the file is used only if the base has no record of the file.
                     if !record.is_pinned() {
                         unknown.push(file.clone());
                     }
@@ -180,7 +180,7 @@ impl<'s> MergedEntries<'s> {
         Ok(Self { session, edits, edit, base, below })
     }
 
-    /// Goes on behind everything below `directory`, of the base without reading it.
+    /// Skips everything below `directory`; of the base nothing of that is read.
     async fn skip(&mut self, directory: &Prefix) -> Result<()> {
         while self.edit.as_ref().is_some_and(|(staged, _)| directory.contains(staged.as_str())) {
             self.edit = self.edits.next()?;

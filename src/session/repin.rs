@@ -1,4 +1,4 @@
-//! Pinning files anew: what their sources tell now takes the place of what the branch knows of them.
+//! Pins files again: records what their sources tell now in place of what the branch has recorded.
 
 use std::collections::BTreeMap;
 

@@ -93,7 +93,7 @@ impl WriteSession {
             None
         };
         let file = known.unwrap_or(file);
-        // A call that fails changes nothing: everything is judged before anything is staged.
+        // A call that fails changes nothing: everything is checked before anything is staged.
         self.staged.make_room().await?;
         let states = [self.staged.files().get(&file).filter(|_| !options.repin), found.as_ref()];
         for state in states.into_iter().flatten() {

@@ -40,7 +40,7 @@ impl WriteSession {
     pub(crate) async fn set_hashed(&mut self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<()> {
         self.staged.make_room().await?;
         let entry = self.stored(key, hashed, share).await?;
-        // Nothing waits between the beginning of the upload and this.
+        // There is no `await` between the start of the upload and this line, so a cancelled call does not separate them.
         self.staged.insert(key.as_map_key().clone(), Some(entry));
         Ok(())
     }
@@ -93,8 +93,7 @@ impl WriteSession {
         Ok(present)
     }
 
-    /// Stages the removal of everything below `prefix`: also of what others have put there by the time of the commit,
-    /// which is a conflict.
+    /// Stages the removal of everything below `prefix`. A key that another writer sets there before the commit is a conflict.
     pub fn delete_prefix(&mut self, prefix: &Prefix) {
         self.staged.delete_prefix(prefix);
     }

@@ -1,4 +1,4 @@
-//! Content ids: what lies under a name, whatever the name is.
+//! Content ids: they depend on what is stored below a name, and not on the name.
 
 use futures::TryStreamExt;
 
@@ -12,9 +12,10 @@ use crate::map::{Nowhere, build};
 impl Snapshot {
     /// The content id of `prefix`: the root of the canonical map of what lies below it, the prefix removed.
     ///
-    /// The same variable has it under any name, in any branch or repository of one hash. References into files are told by
-    /// container and arguments, so they count as equal where those are. Of [`Prefix::all`] it is the root of the manifest, and
-    /// costs nothing; else everything below is read once, in the memory of a few nodes. `NotFound` when there is nothing.
+    /// The same variable has the same id under any name, in any branch, and in any repository of the same hash. References are equal if
+    /// container, arguments, offset and length are equal; the state of their files is not compared. For [`Prefix::all`] the id is the
+    /// root of the manifest and costs nothing; for other prefixes everything below is read once, with a few nodes in memory. `NotFound`
+    /// when there is nothing below `prefix`.
     pub async fn content_id(&self, prefix: &Prefix) -> Result<NodeId> {
         if *prefix == Prefix::all() {
             return Ok(self.record().manifest);

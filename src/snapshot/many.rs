@@ -1,7 +1,7 @@
 //! Reading many values at once: keys resolved together, requests bounded, neighbours in one file read by one request.
 //!
-//! What is said of one read holds for each of many: chunks are verified against their ids, and every request to an external file
-//! carries the condition under which it was pinned. A value asked for twice is read once.
+//! Each value is read as by a call of its own: chunks are verified against their ids, and every request to an external file carries the
+//! condition under which it was pinned. A value that is asked for twice is read once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -141,7 +141,7 @@ fn join<'k>(place: &ReadPlace, mut parts: Vec<WantedPart<'k>>) -> Vec<Fetch<'k>>
             Some(last) => {
                 let end = last.range.end.max(part.range.end);
                 let joins = part.range.start <= last.range.end.saturating_add(NEAR) && end - last.range.start <= LONGEST;
-                // One that lies inside costs nothing, however long the request is.
+                // A range inside the previous one adds nothing to the request.
                 let joins = joins || part.range.end <= last.range.end;
                 if joins {
                     last.range.end = end;
@@ -158,7 +158,7 @@ fn join<'k>(place: &ReadPlace, mut parts: Vec<WantedPart<'k>>) -> Vec<Fetch<'k>>
     fetches
 }
 
-/// Reads in the name of a snapshot, or of a session on top of one.
+/// Reads parts of values for a snapshot, or for a session that is based on one.
 pub(crate) struct PartReader<'s> {
     pub(crate) snapshot: &'s Snapshot,
     pub(crate) containers: &'s [Container],
@@ -189,7 +189,7 @@ impl PartReader<'_> {
                 let within = |part: &WantedPart<'_>| part.range.start - range.start..part.range.end - range.start;
                 Ok(parts.iter().map(|part| (part.slot, slice(&bytes, &within(part)))).collect())
             }
-            // A file may be cut short behind some of the parts: say of which.
+            // The file may be too short for only some of the parts: find out for which.
             Err(e) if e.kind() == ErrorKind::Corrupt && parts.len() > 1 => {
                 for part in &parts {
                     self.read(&place, part.range.clone(), part.key).await?;

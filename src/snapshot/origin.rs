@@ -1,4 +1,4 @@
-//! Where a value comes from, and what a name names.
+//! Where a value comes from, and whether a name means a key or a prefix.
 
 use futures::TryStreamExt;
 

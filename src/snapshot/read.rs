@@ -66,7 +66,7 @@ impl Snapshot {
 
     /// Everything below `prefix`, in the order of the maps: digit runs as numbers.
     ///
-    /// The stream keeps what it needs, and reads nothing before the first entry is asked for. It ends after an error.
+    /// The stream does not borrow the snapshot, and reads nothing before the first entry is asked for. It ends after an error.
     pub fn list(&self, prefix: &Prefix) -> impl Stream<Item = Result<(Key, Entry)>> + Send + use<> {
         let entries = Scan::shared(self.nodes(), self.record().manifest, Span::prefix(prefix)).into_stream();
         entries.and_then(|(key, entry)| async move { Ok((Key::new(key.as_str())?, entry)) })
@@ -74,7 +74,7 @@ impl Snapshot {
 
     /// Every external file that this snapshot depends on, from the virtual-file manifest alone.
     ///
-    /// Costs as many reads as the files fill nodes, however many references there are. The stream keeps what it needs.
+    /// The cost depends on the number of files, not of references. The stream does not borrow the snapshot.
     pub fn dependencies(&self) -> impl Stream<Item = Result<Dependency>> + Send + use<> {
         let entries = Scan::shared(self.nodes(), self.record().files, Span::all()).into_stream();
         let snapshot = self.clone();
@@ -84,11 +84,11 @@ impl Snapshot {
         })
     }
 
-    /// Whether an external file is, now, the one that was pinned, as far as this reader may ask.
+    /// Checks whether an external file is still the one that was pinned, as far as this reader may ask.
     ///
-    /// Asks the source once; where a digest is locked it is verified, which reads the whole file unless this process has
-    /// done so before. A file that is not pinned is [`Unverifiable`](crate::FileState::Unverifiable) at best. A problem with
-    /// the file is the answer, not an error: `Corrupt` and `Invalid` are for a record that makes no sense by itself.
+    /// Asks the source once; where a digest is locked it is verified, which reads the whole file unless this process has done so
+    /// before. A file that is not pinned is [`Unverifiable`](crate::FileState::Unverifiable) at best. A problem with the file is part
+    /// of the answer, not an error. `Corrupt` and `Invalid` mean that the record itself is not valid.
     ///
     /// Changes nothing, so it can be cancelled at any moment.
     pub async fn check_dependency(&self, dependency: &Dependency) -> Result<FileCheck> {

@@ -108,7 +108,7 @@ impl Bulk {
             Some(places) => (places.first().copied(), places.last().copied()),
         };
         let (Some(first), Some(end)) = (first, end) else { return Ok(()) };
-        // What comes in order goes on in the same run.
+        // References that continue in order go into the same run.
         if self.last.as_ref().is_some_and(|last| order::compare(last, writer.key(first)).is_ge()) {
             self.cut();
         }
@@ -148,7 +148,7 @@ impl Bulk {
         self.cut();
         let is_overlapped = |run: &StagedRun| staged.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())).next().is_some();
         if self.runs.iter().any(is_overlapped) {
-            // What lies in the map counts for more than any run.
+            // Entries in the map override every run, so they must become a run first.
             staged.freeze();
         }
         staged.scratch = self.scratch.or(staged.scratch.take());

@@ -21,7 +21,7 @@ impl PrefixDeletes {
         self.stamps.is_empty()
     }
 
-    /// Adds a prefix. Those inside it say nothing new.
+    /// Adds a prefix and removes those inside it, which it includes.
     pub(super) fn add(&mut self, prefix: &Prefix) {
         self.latest += 1;
         let inner: Vec<_> = self.all_below(prefix).cloned().collect();

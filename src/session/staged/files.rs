@@ -25,7 +25,7 @@ pub(crate) struct StagedFile {
     pub(crate) unpinned: Option<WhyUnpinned>,
 }
 
-/// Why nothing is recorded of a file that would show a change of it.
+/// Why a file is not pinned: nothing is recorded that would show a change of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum WhyUnpinned {
@@ -69,7 +69,7 @@ impl StagedFile {
         }
     }
 
-    /// What is known when `new` is learnt of `file` too; `SourceChanged` when both cannot be true.
+    /// Combines what is known of `file` with `new`; `SourceChanged` when the two contradict each other.
     pub(in crate::session) fn joined(&self, file: &FileKey, new: Self) -> Result<Self> {
         if new.repin {
             return Ok(new);

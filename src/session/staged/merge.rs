@@ -15,7 +15,7 @@ use crate::key::{MapKey, Prefix, order};
 
 /// The newest entry of each key in several runs.
 pub(super) struct Merge<'a> {
-    /// Those of the runs that stand on an entry.
+    /// The cursors of runs that have a current entry.
     heads: BinaryHeap<Head<'a>>,
     /// The key that [`next`](Self::next) found, its entry, and the stamp of the run it lies in.
     pub(super) key: String,
@@ -86,7 +86,7 @@ impl<'a> Merge<'a> {
         Ok(true)
     }
 
-    /// Goes on at the first key at or after `key`, unless that is behind.
+    /// Skips to the first key at or after `key`, unless that is behind.
     fn seek(&mut self, key: &str) -> Result<()> {
         let mut heads = std::mem::take(&mut self.heads).into_vec();
         let mut kept = Vec::with_capacity(heads.len());
@@ -139,7 +139,7 @@ impl<'a> StagedEdits<'a> {
             if order != Ordering::Less {
                 self.runs.next()?;
             }
-            // What lies in memory is newer than every run.
+            // Entries in memory are newer than every run.
             let found = if order == Ordering::Greater { None } else { self.memory.next() };
             let (key, entry) = match found {
                 Some((key, stored)) => (key.clone(), self.staged.names.entry(stored)?),
@@ -151,7 +151,7 @@ impl<'a> StagedEdits<'a> {
         }
     }
 
-    /// What is staged for `key`. Keys must be asked for in their order: what lies between them is passed over.
+    /// What is staged for `key`. Keys must be asked for in their order: keys between them are skipped.
     pub(crate) fn look(&mut self, key: &MapKey) -> Result<Lookup> {
         if self.ahead.as_ref().is_none_or(|(ahead, _)| ahead < key) {
             self.memory = self.staged.memory.range::<MapKey, _>(key..).peekable();

@@ -1,9 +1,9 @@
 //! What a session wants to change: pure data, applied to whatever tip the commit finds.
 //!
-//! The latest changes lie in a map. When they weigh too much they become a *run*, which is written small, moved to a scratch file
-//! if runs take too much memory, and merged with others ([`work`]): all of it beside the session, which waits only if there is
-//! no room. A reader, and the commit, sees all changes as one sequence in the order of the keys ([`StagedEdits`]), in which the
-//! newest change of a key is the one that counts.
+//! The latest changes lie in a map. When they take too much memory they become a *run*, which is written in a compact form, moved to a
+//! scratch file if runs take too much memory, and merged with other runs ([`work`]). Other threads do all of this while the session
+//! goes on; it waits only if there is no room. Readers and the commit see all changes as one sequence in the order of the keys
+//! ([`StagedEdits`]), in which the newest change of a key counts.
 
 mod bulk;
 mod deleted;
@@ -160,7 +160,7 @@ impl Staged {
                 self.forget(key);
             }
         }
-        // A prefix inside a deleted one says nothing new, unless something was staged in between.
+        // A prefix inside a deleted one is redundant, unless something was staged in between.
         if self.covering(prefix.as_str()).is_none() || !self.runs.is_empty() {
             self.deleted.add(prefix);
         }

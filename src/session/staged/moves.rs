@@ -1,5 +1,5 @@
-//! What was moved where: a move is won or lost as one, so that no policy drops the value under its new name and deletes
-//! it under the old one.
+//! The staged moves. A policy keeps or drops a move as a whole, so that it never drops the value under its new name and deletes it
+//! under the old one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ impl Moves {
         self.all.is_empty()
     }
 
-    /// From where to where a move went.
+    /// The source and the destination of a move.
     pub(crate) fn ends(&self, n: usize) -> &[KeyOrPrefix] {
         self.all.get(n).map_or(&[], |ends| ends)
     }

@@ -1,9 +1,9 @@
-//! Staged entries in the order of their keys, written small: about ten bytes for a reference beside its neighbours.
+//! Staged entries in the order of their keys, in a compact form: about ten bytes for a reference next to its neighbours.
 //!
-//! A run is a list of blocks, in memory or in a scratch file; one that has just been staged is a map until it has been written as
-//! blocks. An entry is the length of what its key shares with the one
-//! before it in the block, the length of the rest, the rest; then a byte for the kind, and what the kind needs. All
-//! numbers are LEB128. The form is private to one process and never kept.
+//! A run is a list of blocks, in memory or in a scratch file; a new run is a map until it has been written as blocks. An entry consists
+//! of the length of the prefix that its key shares with the key before it in the block, the length of the rest of the key, the rest, a
+//! byte for the kind of value, and the fields of that kind. All numbers are LEB128. The form is private to one process and never stored
+//! for longer.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, btree_map};
@@ -145,7 +145,7 @@ impl StagedRun {
         Ok((cursor.seek(key)? && cursor.key == key).then_some(cursor.value))
     }
 
-    /// Stands before the first entry.
+    /// A cursor before the first entry.
     pub(super) fn cursor(&self) -> RunCursor<'_> {
         let source = match &self.entries {
             Entries::Map(map) => RunSource::Map { map, rest: map.range::<MapKey, _>(..) },
@@ -284,7 +284,7 @@ fn shared(a: &str, b: &str) -> usize {
 #[derive(Debug)]
 pub(super) struct RunCursor<'a> {
     source: RunSource<'a>,
-    /// Whether the cursor stands on an entry.
+    /// Whether the cursor is at an entry.
     is_there: bool,
     pub(super) key: String,
     pub(super) value: Stored,

@@ -14,10 +14,10 @@ use crate::blocking::{Blocking, blocking};
 use crate::error::Result;
 use crate::scratch::Scratch;
 
-/// Runs that stand one after the other, and what takes their place.
+/// Neighbouring runs, and the run that replaces them.
 pub(super) type RunReplacement = (Vec<Arc<StagedRun>>, Option<StagedRun>);
 
-/// What work has made.
+/// The result of work.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) replaced: Vec<RunReplacement>,
