@@ -6,7 +6,7 @@
 use super::limits;
 use crate::varint;
 
-/// Why columns do not fit together. Whoever knows the object's name puts it before.
+/// Why the columns of a node contradict each other. The caller adds the object's name.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Misfit(pub(crate) String);
@@ -156,7 +156,7 @@ impl<'a> ColumnReader<'a> {
         self.beside.take(length, what)
     }
 
-    /// What of the bytes beside has not been taken.
+    /// The bytes beside the frame that have not been read yet.
     pub(super) fn rest_beside(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.beside.0)
     }
@@ -231,7 +231,7 @@ impl<'a> Slices<'a> {
     }
 }
 
-/// The sum of lengths, which no bytes need be behind yet.
+/// The sum of lengths that were read; so many bytes may not exist.
 pub(super) fn sum(lengths: impl IntoIterator<Item = u64>) -> u64 {
     lengths.into_iter().fold(0, u64::saturating_add)
 }

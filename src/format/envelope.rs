@@ -14,7 +14,7 @@
 //! 32+n    m   frame           one zstd frame, or, if as long as the decoded length, the decoded bytes themselves
 //! ```
 //!
-//! The checksum tells a torn or rotten object from a wrong one early and cheaply; what vouches for the content is the id.
+//! The checksum shows early and cheaply that an object is torn or damaged. Only the id proves the content.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -68,7 +68,7 @@ impl Kind {
     /// The most bytes that a stored object of this kind has. A longer one is not what its name says, and is not read.
     pub(super) const fn most_stored(self) -> u64 {
         let decoded = self.most_decoded();
-        // What zstd makes of what it cannot compress.
+        // At most so much does zstd make of input that it cannot compress.
         let frame = decoded + (decoded >> 7) + 1024;
         (HEADER + self.most_beside() + frame) as u64
     }

@@ -23,7 +23,7 @@ pub(crate) const ETAG: usize = 256;
 pub(crate) const FILE_VERSION: usize = 256;
 /// The longest multihash of a file, in bytes.
 pub(crate) const FILE_DIGEST: usize = 68;
-/// The largest number anywhere: others read our integers as signed.
+/// The largest number anywhere: other implementations may read integers as signed.
 pub(crate) const NUMBER: u64 = i64::MAX.cast_unsigned();
 
 /// The longest canonical commit, in bytes: a little under 2 MiB, so that a section around it still fits.

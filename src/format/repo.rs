@@ -45,8 +45,8 @@ impl RepoConfig {
         bytes
     }
 
-    /// Reads `repo.json`. Another format or hash is `Unsupported`; anything else that is not as written here is `Corrupt`,
-    /// except the text for people, which nobody reads back.
+    /// Reads `repo.json`. Another format or hash is `Unsupported`; anything else that is not as written here is `Corrupt`, except the
+    /// text for people, which is not read back.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         Self::read(bytes).map_err(|e| e.context("repo.json"))
     }

@@ -1,4 +1,4 @@
-//! Strings of a node at rest: those that a regular walk foretells cost nothing, the others are front-coded.
+//! Strings of a node at rest. A string that is foretold from the one before it costs nothing; the others are front-coded.
 //!
 //! A *run* is a maximal run of ASCII digits. The string foretold after another is that with one run counted up: the last one
 //! that is not known to turn. A run is known to turn at a value once a spelt-out string has shown it: in that string, an

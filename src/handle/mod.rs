@@ -88,21 +88,21 @@ impl Repository {
         &self.inner.options.clock
     }
 
-    /// Tells whoever looks on how much there will be.
+    /// Reports how much there will be, if progress is reported.
     pub(crate) fn expect(&self, items: u64, bytes: u64) {
         if let Some(progress) = &self.inner.options.progress {
             progress.expect(Amount { items, bytes });
         }
     }
 
-    /// Tells whoever looks on that so much more is done.
+    /// Reports that so much more is done, if progress is reported.
     pub(crate) fn advance(&self, items: u64, bytes: u64) {
         if let Some(progress) = &self.inner.options.progress {
             progress.advance(Amount { items, bytes });
         }
     }
 
-    /// Whether both are one opened repository: what a reader of one found, a writer of the other may rely on.
+    /// Whether both are clones of one opened repository, so that a writer of one may rely on what a reader of the other found.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }

@@ -29,14 +29,14 @@ pub struct OpenOptions {
     /// `set`, the calls for many values, imports and the commit wait for room, so fewer bytes bound memory and slow uploads down. A
     /// value larger than the budget is uploaded alone. At most 64 objects are uploaded at once, whatever their size.
     pub upload_bytes: u64,
-    /// The directory of scratch files, of sessions and of CAR exports. They have no names, and go with the session or the export.
-    /// Default: `TMPDIR`, else `/tmp`. Where that is memory (tmpfs), nothing is gained by it.
+    /// The directory of scratch files, of sessions and of CAR exports. They have no names, and their space is freed with the session or
+    /// the export. Default: `TMPDIR`, else `/tmp`. If that file system is in memory (tmpfs), scratch files save no memory.
     pub scratch: Option<PathBuf>,
     /// The clock that stamps commits and moves. Default: the operating system's.
     pub clock: Arc<dyn Clock>,
     /// How a directory on local disk is used. Default: network and FUSE file systems are refused for writing.
     pub local: LocalOptions,
-    /// Who is told how far long operations have come. Default: nobody.
+    /// Receives reports of how far long operations have come. Default: no reports.
     pub progress: Option<Arc<dyn Progress>>,
     /// How an object store is reached. Default: without settings or credentials. See [`from_environment`](Self::from_environment).
     pub cloud: CloudOptions,

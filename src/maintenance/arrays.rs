@@ -7,7 +7,7 @@ use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::snapshot::Snapshot;
 
-/// What keys are counted by.
+/// The group in which a key is counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
     /// A Zarr array, with everything below it.
@@ -25,8 +25,8 @@ impl Group {
     }
 }
 
-/// Finds the group of each of many keys, which come in any order, best in that of the maps: each directory outside of arrays is
-/// then looked into once.
+/// Finds the groups of many keys. They may come in any order; in the order of the maps, each directory outside of arrays is examined
+/// once.
 #[derive(Debug)]
 pub(super) struct Arrays<'a> {
     snapshots: Vec<&'a Snapshot>,
@@ -65,14 +65,14 @@ impl<'a> Arrays<'a> {
 
     async fn is_array(&self, directory: &Prefix) -> Result<bool> {
         for snapshot in &self.snapshots {
-            // No metadata is where the directory's name leaves no room for it.
+            // A directory has no metadata if its name is too long for the key of the metadata.
             if let Ok(v2) = directory.join(".zarray")
                 && snapshot.entry(&v2).await?.is_some()
             {
                 return Ok(true);
             }
             let Ok(v3) = directory.join("zarr.json") else { continue };
-            // What others keep is not read for this.
+            // Virtual values are not read for this.
             if let Some(entry @ (Entry::Inline(_) | Entry::Chunk { .. })) = snapshot.entry(&v3).await? {
                 let bytes = snapshot.value_of(&v3, &entry, None).await?;
                 if serde_json::from_slice::<Metadata>(&bytes).is_ok_and(|metadata| metadata.node_type == "array") {

@@ -27,9 +27,9 @@ pub struct ChangeCounts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupChanges {
-    /// What they lie in.
+    /// The array or directory.
     pub group: Group,
-    /// How many there are.
+    /// How many keys differ, and the sizes of their values.
     pub counts: ChangeCounts,
 }
 

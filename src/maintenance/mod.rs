@@ -1,4 +1,4 @@
-//! Keeping a repository healthy: telling whether everything in it is what it should be, and what it is made of.
+//! Checks a repository for damage, and counts what a snapshot or a difference consists of.
 
 mod arrays;
 mod changes;

@@ -1,4 +1,4 @@
-//! What a snapshot is made of: one scan of its maps.
+//! Statistics of a snapshot, by one scan of its maps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Where a node ends: the cut rule of format v1.
 //!
-//! After an entry of weight w, with x the weights in the node so far, the node ends if the hash of the entry's key is
-//! below w·x³·2^(66−4·target): rarely while the node is light, almost surely once it is much heavier than the target.
-//! It also ends when its encoded size has reached the limit. Keys, kinds and lengths alone decide, never what came before
-//! the node, so that cutting can begin afresh at any boundary.
+//! After an entry of weight w, with x the weights in the node so far, the node ends if the hash of the entry's key is below
+//! w·x³·2^(66−4·target): rarely while the node is light, almost surely once it is much heavier than the target. It also ends when its
+//! encoded size has reached the limit. Only the keys, kinds and lengths of the node's entries decide, and never earlier nodes, so
+//! cutting can begin afresh at any boundary.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
-//! Is a map canonical: does every node fit its parent and end where the cut rule ends it?
+//! Checks that a map is canonical: every node fits its parent, and ends where the cut rule ends it.
 //!
-//! Each node is judged alone, with what its parent says and whether it is the last of its level: cutting begins afresh
-//! at every boundary, so if every node ends where it must, the whole is what building it anew would give.
+//! Each node is checked by itself, with what its parent says and whether it is the last of its level. Cutting begins afresh at every
+//! boundary; therefore, if every node ends where it must, the map is the one that building it anew would give.
 
 use super::boundary::Cutter;
 use super::load::{self, Due, NodeHandle};
@@ -16,7 +16,7 @@ use crate::id::NodeId;
 /// More findings than this are counted, not kept: a damaged map must not fill the memory.
 const MAX_FINDINGS: usize = 1000;
 
-/// What a check saw.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     /// How many nodes were reached, with those that could not be loaded.
@@ -60,7 +60,7 @@ impl<V: Value, S: NodeSource<V>> Map<'_, V, S> {
     }
 }
 
-/// What a node is by itself, wherever it lies.
+/// The properties of a node that do not depend on its place in the map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Judged {
     /// What it says that it and everything below it hold.

@@ -1,7 +1,7 @@
 //! What differs between two maps, found by loading only the nodes that they do not share.
 //!
-//! Level by level: nodes that appear in both maps at a level are struck out, the rest are opened. What is left of the
-//! leaves is merged. An entry that lies in a struck leaf lies in it in both maps, so none is missed and none is alone.
+//! Level by level: nodes that appear in both maps at a level are struck out, the rest are opened. What is left of the leaves is merged.
+//! A leaf that is struck out is in both maps, so its entries do not differ.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

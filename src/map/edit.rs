@@ -1,9 +1,9 @@
 //! Editing by a sorted stream: level by level, only where the edits touch.
 //!
-//! At each level the pass goes to the first node that an edit touches, and cuts its rows anew together with the edits.
-//! When the end of an old node is also a new boundary, everything up to the next edit stays as it is: cutting begins
-//! afresh at a boundary. The nodes that went and the nodes that came are the batch of edits for the level above, so in
-//! memory are one batch of edits and two rows for each leaf that changes.
+//! At each level the pass goes to the first node that an edit touches, and cuts its rows anew together with the edits. When the end of
+//! an old node is also a new boundary, everything up to the next edit stays as it is: cutting begins afresh at a boundary. The nodes
+//! that were removed and those that were made are the edits of the level above. Memory holds one batch of edits and two rows for each
+//! leaf that changes.
 
 mod feed;
 mod old;
@@ -120,7 +120,7 @@ struct Pass<V: Value, R: Row<V>, E, F> {
     level: u8,
     page: Page<V, R>,
     edits: Feed<R::Payload, E>,
-    /// Is told of every edit.
+    /// Called with every edit.
     seen: F,
     /// The old nodes whose rows were cut anew.
     gone: Vec<NodeChild>,

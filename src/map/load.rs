@@ -1,7 +1,7 @@
-//! Loading nodes and holding them against what their parents say of them.
+//! Loads nodes and compares them with what their parents say of them.
 //!
-//! A source checks a node against its id. That it fits where a parent points to it is checked here, so that a node
-//! that is whole but nonsensical gives `Corrupt` and never an endless walk.
+//! A source compares a node with its id. This module checks that the node fits its parent, so that a well-formed node in a wrong place
+//! gives `Corrupt` and never an endless walk.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Due {
         Some(Self { child, level: branch.level.checked_sub(1)?, low: before.or(low).cloned() })
     }
 
-    /// Loads the node and holds it against what is announced.
+    /// Loads the node and compares it with what its parent announces.
     pub(super) async fn load<V: Value, S: NodeSource<V>>(&self, source: &S) -> Result<Arc<Node<V>>> {
         child(source, &self.child, self.level, self.low.as_ref()).await
     }
@@ -93,7 +93,7 @@ pub(super) async fn child<V: Value, S: NodeSource<V>>(
     Ok(node)
 }
 
-/// Refuses a root that cannot be one.
+/// Refuses a node that cannot be a root.
 pub(super) fn admit_root<V: Value>(id: NodeId, node: &Node<V>) -> Result<()> {
     if node.level() > MAX_LEVEL {
         return Err(Error::corrupt(format!("node {id} has level {}; at most {MAX_LEVEL} is possible", node.level())));

@@ -1,8 +1,8 @@
 //! Walking a map node by node, parents before children, with a bounded number of loads ahead.
 //!
-//! The walk keeps a queue of what comes next, in order: runs of children that nobody asked for yet, nodes on their way,
-//! and nodes that arrived. The first few of the queue are always on their way; a branch among them makes room for its
-//! children, so that the next branch is loaded while the last leaves of this one are still being read.
+//! The walk keeps a queue of what comes next, in order: runs of children that were not requested yet, nodes on their way, and nodes
+//! that arrived. The first few of the queue are always on their way; a branch among them makes room for its children, so that the next
+//! branch is loaded while the last leaves of this one are still being read.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -68,7 +68,7 @@ impl<V: CachedValue> NodeCache<V> {
         self.kept.insert(id, node);
     }
 
-    /// Waits for a node that is not kept: one read for all who want it at once, `read` if there is none yet.
+    /// Waits for a node that is not in the cache. Callers that need it at the same time share one read; `read` starts it if there is none.
     pub(super) async fn read<F>(&self, id: NodeId, read: impl Fn() -> F + Send + Sync) -> Result<Arc<Node<V>>>
     where
         F: Future<Output = Result<Arc<Node<V>>>> + Send + 'static,

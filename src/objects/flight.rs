@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, Result};
 use crate::id::NodeId;
 
-/// What a read came to; `None` when its task was cut off.
+/// The result of a read; `None` when its task was cancelled.
 type FlightOutcome<T> = Option<Result<T, Arc<Error>>>;
 type FlightRead<T> = BoxFuture<'static, FlightOutcome<T>>;
 /// By the runtime that drives them.
@@ -86,13 +86,13 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// One's own copy of an error that others got as well.
+/// A copy of an error that several readers receive.
 fn shared(error: &Arc<Error>) -> Error {
     let copy = Error::new(error.kind(), error.to_string());
     if error.source().is_some() { copy.caused_by(Cause(Arc::clone(error))) } else { copy }
 }
 
-/// What led to an error that others got as well.
+/// The cause of an error that several readers receive.
 #[derive(Debug)]
 struct Cause(Arc<Error>);
 

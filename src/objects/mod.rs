@@ -1,7 +1,7 @@
 //! Typed objects over bytes: nodes and snapshots, verified when read, cached by weight.
 //!
-//! Whatever comes out of here hashes to the id it was asked for by. What goes in is durable only after the
-//! storage's barrier, which the commit passes before it publishes.
+//! Every object that is read hashes to the id by which it was asked for. An object that is written is durable only after the storage's
+//! barrier, which a commit passes before it publishes.
 
 mod cache;
 mod flight;

@@ -1,5 +1,5 @@
-//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids. Whoever misses the same node
-//! at the same time waits for one read.
+//! Reading nodes and snapshots: from the cache, else from storage, verified against their ids. Readers that miss the same node at the
+//! same time share one read.
 
 use std::sync::Arc;
 

@@ -86,7 +86,7 @@ impl Uploads {
 
     /// Waits until `bytes` more may be sent. What failed before is sent again if it takes the room that is needed.
     ///
-    /// An error is that of an earlier upload, which is kept. Dropping the future loses nothing.
+    /// An error is that of an earlier upload, which is kept. If the future is dropped, all unacknowledged objects are kept.
     pub(crate) async fn reserve(&mut self, bytes: u64) -> Result<Share> {
         let mut resumed = false;
         loop {
@@ -140,7 +140,7 @@ impl Uploads {
         upload.state = UploadState::Running { task: task.id(), runtime: runtime.id() };
     }
 
-    /// Takes note of every attempt that has ended.
+    /// Notes the result of every attempt that has ended.
     fn collect(&mut self) {
         while let Some(joined) = self.tasks.try_join_next() {
             self.note(joined);
@@ -181,7 +181,7 @@ impl Uploads {
     pub(crate) async fn resume(&mut self) {
         let Ok(here) = Handle::try_current().map(|runtime| runtime.id()) else { return self.drive().await };
         self.collect();
-        // Another runtime may be driven by nothing any more, so that waiting for its tasks would never end.
+        // Another runtime may not run any more, so that waiting for its tasks would never end.
         let is_elsewhere = |upload: &Upload| matches!(upload.state, UploadState::Running { runtime, .. } if runtime != here);
         if self.unacknowledged.values().any(is_elsewhere) {
             self.abandon_tasks();
@@ -218,7 +218,8 @@ impl Uploads {
         }
     }
 
-    /// Waits until an upload fails, and gives the error; for ever if none does. Dropping the future loses nothing.
+    /// Waits until an upload fails, and gives the error; for ever if none does. If the future is dropped, all unacknowledged objects
+    /// are kept.
     pub(crate) async fn failure(&mut self) -> Error {
         loop {
             self.collect();
@@ -269,8 +270,8 @@ impl Uploads {
     /// Waits until the store has acknowledged every object, after sending again what failed or disappeared. `Ok` means that nothing
     /// is left unacknowledged; nothing is durable before the storage's barrier.
     ///
-    /// An error is that of one upload; all that are unacknowledged are kept, and the next call sends them again. No upload
-    /// is under way after an error. Dropping the future loses nothing.
+    /// An error is that of one upload; all that are unacknowledged are kept, and the next call sends them again. No upload is under way
+    /// after an error. If the future is dropped, all unacknowledged objects are kept.
     pub(crate) async fn finish(&mut self) -> Result<()> {
         self.resume().await;
         while !self.tasks.is_empty() {

@@ -41,7 +41,7 @@ pub struct RefInfo {
 pub struct TagOptions {
     /// Why the tag is made, for people.
     pub message: String,
-    /// Who makes it. Default: nobody is named.
+    /// Who makes it. Default: none.
     pub author: Option<String>,
     /// Anything else, by name. Default: nothing.
     pub meta: BTreeMap<String, String>,

@@ -1,7 +1,7 @@
 //! What earlier imports found out about the files of a directory, so that the next need not read them again.
 //!
-//! A file of the cache is one line with the version and a checksum of the rest, and the rows as JSON. What cannot be read
-//! back is as good as absent: the files are read, and it is replaced.
+//! A file of the cache is one line with the version and a checksum of the rest, and the rows as JSON. A cache file that cannot be read
+//! back is ignored: the imported files are read, and the cache file is replaced.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Metadata, OpenOptions};
@@ -28,7 +28,7 @@ const HEAD: &str = "firn import cache 1";
 /// file systems date, so that a later write shows in its dates.
 const SETTLED: i128 = 2_000_000;
 
-/// What the file system says of a file; whatever writes to it or puts another in its place changes some of it.
+/// The metadata of a file. Writing to the file, or replacing it, changes at least one of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
     size: u64,
@@ -117,7 +117,7 @@ impl ImportCache {
         blocking(move || learned.iter().try_for_each(|(place, rows)| write(&directory, place, rows))).await
     }
 
-    /// What is known of the files of `imported`; nothing when there is anything wrong with the cache.
+    /// What is known of the files of `imported`; empty if the cache cannot be read.
     pub(super) async fn rows(&self, imported: PathBuf) -> Result<CacheRows> {
         let directory = Arc::clone(&self.directory);
         blocking(move || Ok(place(&directory, &imported).and_then(|place| read(&place)).unwrap_or_default())).await
@@ -133,7 +133,7 @@ impl ImportCache {
     }
 }
 
-/// The file for an imported directory: named by what its path really is, so that links to it and relative paths mean the same.
+/// The file for an imported directory: named by its canonical path, so that links to it and relative paths mean the same.
 fn place(directory: &Path, imported: &Path) -> Option<PathBuf> {
     let imported = imported.canonicalize().ok()?;
     Some(directory.join(blake3::hash(imported.as_os_str().as_bytes()).to_hex().as_str()))
@@ -158,10 +158,10 @@ fn head(body: &[u8]) -> String {
     format!("{HEAD} {:016x}", xxh3_64(body))
 }
 
-/// Replaces a file as a whole. Nothing is synced: what a power cut leaves behind is no cache.
+/// Replaces a file as a whole. Nothing is synced: a file that a power failure cut short fails its checksum and is ignored.
 fn write(directory: &Path, place: &Path, rows: &CacheRows) -> Result<()> {
     let failed = |e| io_error(place, "cannot be written", e);
-    // Names and sizes of files are nobody else's business.
+    // Only the owner may read the names and sizes of the files.
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     let rows: Vec<_> = rows.iter().map(|(name, row)| (name, row.facts, row.id.to_string())).collect();
     let body = serde_json::to_vec(&rows).map_err(|e| failed(e.into()))?;
@@ -173,7 +173,7 @@ fn write(directory: &Path, place: &Path, rows: &CacheRows) -> Result<()> {
         fs::rename(&temporary, place)
     })();
     written.map_err(|e| {
-        // What cannot be removed stays as garbage that nobody reads.
+        // If it cannot be removed, it stays as garbage that is never read.
         let _ignored = fs::remove_file(&temporary);
         failed(e)
     })

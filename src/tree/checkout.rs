@@ -1,4 +1,4 @@
-//! A snapshot becomes a directory, complete or not at all.
+//! Writes a snapshot to a directory, completely or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -30,7 +30,7 @@ const GROUPS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What of a snapshot is written. The default: everything.
+/// Which part of a snapshot is written. The default: everything.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CheckoutOptions {
@@ -66,11 +66,11 @@ pub struct CheckedOut {
 impl Snapshot {
     /// Writes every key as a file below `directory`, which must be absent or empty; every byte is verified.
     ///
-    /// All or nothing: the files are written under a hidden name and get their own when all of them are there. An absent directory
-    /// appears by one rename. Into an existing one, which keeps its mode, owner and mount, the top-level names are moved one by one.
+    /// The files are written under a hidden name, and moved to their own names when all of them are complete. An absent directory
+    /// appears by one rename. In an existing directory, which keeps its mode, owner and mount, the top-level names appear one by one.
     /// Nothing is left after an error. When the call is cancelled, what it wrote is removed by a blocking thread of the runtime; a
-    /// killed process leaves files under the hidden name, `.firn-checkout-…` or `.NAME.firn-checkout-…`. Nothing is synced: after a power
-    /// failure files may be cut short.
+    /// killed process leaves files under the hidden name, `.firn-checkout-…` or `.NAME.firn-checkout-…`. Nothing is synced: after a
+    /// power failure files may be cut short.
     ///
     /// `Invalid` when the directory is not empty, and when a key would have to be a file and a directory at once. Virtual values are
     /// read from their sources and written like others.
@@ -179,12 +179,11 @@ fn append(file: &mut File, bytes: &[u8], key: &Key) -> Result<()> {
     file.write_all(bytes).map_err(|e| Error::unavailable(format!("{key} cannot be written")).caused_by(e))
 }
 
-/// The directory in which everything is made. Whoever makes files in it does so on another thread, which goes on when
-/// nobody waits for it any more.
+/// The directory in which everything is written. Other threads write the files in it, and they go on after the call was cancelled.
 #[derive(Debug, Clone)]
 struct Root {
     path: PathBuf,
-    /// Everything is being removed: no file is begun any more.
+    /// Set when everything is being removed: no new file is begun.
     given_up: Arc<AtomicBool>,
 }
 
@@ -194,7 +193,7 @@ fn create(root: &Root, path: &Path, key: &Key) -> Result<File> {
         return Err(Error::unavailable(format!("{key} is not written any more: the checkout was given up")));
     }
     let failed = |e: io::Error| match e.kind() {
-        // Keys that the snapshot tells apart and this file system does not.
+        // The keys differ, but this file system takes their names for equal.
         io::ErrorKind::AlreadyExists => Error::invalid(format!("{key} has the same name as another key on this file system")),
         _ => io_error(path, format_args!("cannot be written for {key}"), e),
     };
@@ -278,7 +277,7 @@ impl Staging {
         Err(Error::unavailable(format!("no name in or beside {} is free", target.display())))
     }
 
-    /// Puts the whole in place, unless something else has come there meanwhile. After an error nothing is left.
+    /// Moves everything to its place, unless something else has appeared there meanwhile. After an error nothing is left.
     fn finish(mut self) -> Result<()> {
         let Some(mut debris) = self.debris.take() else { return Ok(()) };
         if self.is_inside {
@@ -302,7 +301,7 @@ impl Staging {
         }
         for name in names(&self.root.path).map_err(failed)? {
             let place = self.target.join(&name);
-            // What another process has put there since must not be replaced, and is not this checkout's to remove.
+            // A file that another process has put there since must be neither replaced nor removed.
             if place.symlink_metadata().is_ok() {
                 return Err(not_empty(&self.target));
             }
@@ -420,7 +419,7 @@ mod tests {
                     let make = |i: u32| create(&root, &root.path.join(format!("{thread}/{i}")), key).is_ok();
                     assert!((0..200).all(make));
                     begun.wait();
-                    // Nobody stops them but what they are told.
+                    // Only the flag stops them.
                     (200..20_000).find(|i| !make(*i)).unwrap();
                 });
             }

@@ -27,8 +27,7 @@ pub enum TreeChange {
         /// The length of the file in bytes; `None` where there is none.
         new: Option<u64>,
     },
-    /// Something in the directory that could not be compared: it cannot be read, changed meanwhile, or is nothing of which a
-    /// key can be made.
+    /// Something in the directory that could not be compared: it cannot be read, it changed meanwhile, or it cannot become a key.
     Odd(Error),
 }
 
@@ -41,10 +40,10 @@ enum Pair {
 impl Snapshot {
     /// The changes that lead from what a checkout of `prefix` would write to what `directory` holds, in the order of the keys.
     ///
-    /// Where the sizes are equal the bytes are compared: a file is read and hashed once, and a value only where others keep it.
-    /// Nothing is stored. Empty directories, dates and permissions are no differences. An error is one of the snapshot or of the
-    /// directory itself; trouble with what lies in it is a [`TreeChange::Odd`], and what is there of a key that could not be
-    /// compared is not known: it may be told as removed too.
+    /// Where the sizes are equal the bytes are compared: each file is read and hashed once; a value is read only if it is virtual.
+    /// Nothing is stored. Empty directories, dates and permissions are not compared. An error means that the snapshot or the directory
+    /// itself cannot be read. Something in the directory that cannot be compared is a [`TreeChange::Odd`]; its key may be reported as
+    /// removed as well.
     pub async fn diff_directory<'a, D: Into<PathBuf>>(
         &'a self,
         directory: D,
@@ -136,7 +135,7 @@ fn pairs<'a>(
     stream::try_unfold(sides, |(mut entries, mut found)| async move {
         let order = match (entries.as_mut().peek().await, found.as_mut().peek().await) {
             (None, None) => return Ok(None),
-            // What is wrong is told first.
+            // Errors are returned first.
             (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
             (_, Some(Err(_))) | (None, Some(_)) => Ordering::Greater,
             (Some(Ok((key, _))), Some(Ok(file))) => key.cmp(&file.key),

@@ -31,7 +31,7 @@ pub(super) fn walk(
     let (sender, receiver) = mpsc::channel(1024);
     let found = stream::unfold(receiver, |mut found| async move { found.recv().await.map(|next| (next, found)) });
     let walk = blocking(move || TreeWalk::new(prefix, |found| sender.blocking_send(found).is_ok()).run(&directory));
-    // Spawned at once: the channel must fill while nobody awaits the end.
+    // Spawned at once, because the channel must be filled before the end is awaited.
     let walk = tokio::spawn(walk);
     let end = async move {
         match walk.await {
@@ -56,7 +56,7 @@ pub(super) struct OpenFile {
 
 /// The content of a file, of which the beginning has been read.
 pub(super) enum Begun {
-    /// All of it, and what tells when the file is written to again, if none of that changed meanwhile.
+    /// All of it, and the metadata in which later writes will show, if it did not change meanwhile.
     Whole(Bytes, Option<Facts>),
     /// The first piece, and where the rest comes from.
     Longer(Bytes, tokio::fs::File),
@@ -106,7 +106,7 @@ impl OpenFile {
     }
 
     /// Makes sure, on the same descriptor, that the file did not change while `read` bytes were read from it: otherwise it is
-    /// `SourceChanged`. Returns what tells when it is written to again.
+    /// `SourceChanged`. Returns the metadata in which later writes will show.
     pub(super) async fn end(&self, read: u64) -> Result<Option<Facts>> {
         if !self.before.is_file() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! A directory becomes staged changes of a session.
+//! Stages the files of a directory in a session.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::error::Result;
 use crate::key::{Key, Prefix};
 use crate::session::WriteSession;
 
-/// What of a directory is staged, and where. The default: every file, its path as the key, and nothing is deleted.
+/// Which files of a directory are staged, and where. The default: every file, its path as the key, and nothing is deleted.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TreeOptions {
     /// Where the files go. Default: the root.
     pub prefix: Prefix,
-    /// What becomes of keys below [`prefix`](Self::prefix) that the directory does not have. Default: they stay.
+    /// What happens to keys below [`prefix`](Self::prefix) that the directory does not have. Default: they stay.
     pub leftovers: Leftovers,
     /// Whether anything is staged. Default: it is.
     pub effect: Effect,
@@ -43,7 +43,7 @@ pub enum Reading {
     All,
 }
 
-/// What becomes of keys that an imported directory does not have.
+/// What happens to keys that an imported directory does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Leftovers {

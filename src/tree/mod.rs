@@ -1,4 +1,4 @@
-//! Trees of files: a directory becomes keys, keys become a directory.
+//! Trees of files: imports a directory as keys, writes keys to a directory, compares the two.
 //!
 //! A file's path below the directory, its parts joined by `/`, is its key; its bytes are the value. Directories
 //! themselves are not stored: an empty one has no keys, and neither dates nor permissions are kept.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::key::{Key, MapKey, Prefix};
 use crate::storage::is_local_disk;
 
-/// What tells a directory that is a repository from one that holds data.
+/// The names by which a repository is recognised.
 const OF_A_REPOSITORY: [&str; 3] = ["repo.json", "refs", "snapshots"];
 
 /// A file on its way in.
@@ -31,8 +31,7 @@ pub(super) struct Found {
 
 /// Walks a directory, depth first and in the order of the keys.
 ///
-/// Every file is handed to `each`, and everything of which no key can be made as the error that says why; `each` ends the walk
-/// by saying `false`.
+/// Calls `each` with every file, and with an error for everything that cannot become a key. The walk ends when `each` returns `false`.
 #[derive(Debug)]
 pub(super) struct TreeWalk<F> {
     prefix: Prefix,

@@ -50,7 +50,7 @@ pub struct Allow {
     anonymous: bool,
     /// Whether addresses that are not public are meant.
     private: bool,
-    /// The server that the entry is about; `None`: any, but words count only where no snapshot chose it.
+    /// The server that the entry is about. `None`: any server, but `env` and `private` have an effect only where the snapshot names none.
     at: Option<String>,
     /// Whether files that are not pinned are read.
     unpinned: bool,
@@ -62,7 +62,7 @@ const WORDS: [&str; 4] = ["anonymous", "env", "private", UNPINNED];
 const UNPINNED: &str = "unpinned";
 const AT: &str = "at:";
 
-/// A server as two may write it: the case of scheme and host says nothing, that of a path does.
+/// A server in the form that is compared: scheme and host in lower case, the path as it is written.
 fn server(url: &str) -> String {
     let url = url.trim_end_matches('/');
     let host = url.find("://").map_or(0, |at| at + 3);
@@ -146,7 +146,7 @@ impl Allow {
         path.map(|path| if path.is_empty() { "/" } else { path }).into_iter().flat_map(url::paths)
     }
 
-    /// Whether it says nothing of credentials, addresses and servers, but something else.
+    /// Whether `unpinned` is its only word.
     #[cfg(feature = "remote")]
     fn only_unpinned(&self) -> bool {
         self.unpinned && !self.anonymous && !self.credentials && !self.private && self.at.is_none()
@@ -161,20 +161,20 @@ impl Allow {
     }
 }
 
-/// Where a reader finds a container instead of where the snapshot says, for all versions.
+/// Where a reader looks for the files of a container, in all versions, instead of where the snapshots say.
 ///
 /// The copy must have the recorded size, and the digest where one is locked; dates and `ETags` of another place say
 /// nothing and are not compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebind {
-    /// Takes the place of the container's template, with as many placeholders as that leaves after its defaults.
+    /// Replaces the container's template. It has as many placeholders as the container's template has after its defaults are filled in.
     pub template: String,
     /// Whether to take bytes of files without a locked digest, which nothing proves to be the committed ones. `false`
     /// makes reading them `Unsupported`.
     pub accept_unverified: bool,
 }
 
-/// Everything a reader says about external files. The default allows nothing.
+/// What a reader allows of external files, and how it asks for them. The default allows nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     allowed: Vec<Allow>,
@@ -257,8 +257,8 @@ impl Access {
         self.patience
     }
 
-    /// What goes along with requests for a URL at the server that its snapshot names, if it names one; `None` when it is not
-    /// allowed. The longest entry decides, and of two equally long ones that which names the server.
+    /// What is granted to requests for a URL, at the server that the snapshot names if it names one; `None` when the URL is not
+    /// allowed. The longest entry decides; of two equally long ones, the one that names the server.
     #[cfg(feature = "remote")]
     pub(crate) fn granted(&self, url: &str, endpoint: Option<&str>) -> Option<crate::storage::outside::Grant> {
         let endpoint = endpoint.map(server);

@@ -27,9 +27,9 @@ impl Container {
 
     /// Checks everything that a container must be before it is recorded; the error (`Invalid`) names it.
     ///
-    /// Refused are names that are empty, longer than 256 bytes, with control characters or white space at an end; templates
-    /// that do not begin with a known scheme, or could not give a valid URL; and whatever looks like a secret anywhere,
-    /// because a container is readable by everybody who can read the repository.
+    /// Refused are names that are empty, longer than 256 bytes, with control characters or white space at an end; templates that do not
+    /// begin with a known scheme, or could not give a valid URL; and anything that looks like a secret, because everyone who can read
+    /// the repository can read its containers.
     pub fn check(&self) -> Result<()> {
         self.parsed().map(drop)
     }
@@ -74,14 +74,14 @@ pub(crate) fn parse_template(text: &str, defaults: &BTreeMap<String, String>) ->
         return Err(wrong(&format!("is {} bytes long; at most {MAX_TEXT} are allowed", text.len())));
     }
     let template = Template::parse(text, defaults).map_err(|why| wrong(&why))?;
-    // `key` is what everybody calls the name of an object.
+    // `key` is the usual word for the name of an object, so it is not taken for a secret.
     if let Some(name) = template.names().find(|name| *name != "key" && url::is_secret_name(name)) {
         return Err(wrong(&format!("has the placeholder {{{name}}}, which looks like a secret; secrets are given when reading")));
     }
     if !template.literal_prefix().contains("://") {
         return Err(wrong("must begin with its scheme, as in s3://bucket/{} or file:///data/{}"));
     }
-    // What a URL may not be, a template may not be either: tried with arguments that are harmless everywhere.
+    // A template must give valid URLs. This tries it with arguments that are valid everywhere.
     let sample = template.render(&vec!["x"; template.arity()]).unwrap_or_default();
     let parsed = url::parse(&sample).map_err(|e| e.context(format!("template {}", url::shown(text))))?;
     if parsed.scheme == UrlScheme::File && !template.literal_prefix().starts_with("file:///") {

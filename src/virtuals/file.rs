@@ -6,9 +6,9 @@
 //! A file that was never pinned is read if its change time shows that it was not touched since it was referred to: the change
 //! time moves with every write, rename and change of attributes, and cannot be set back.
 //!
-//! The answer is right when the file was the recorded one before the read and the same after it. The limits are those
-//! of the recorded facts, see [`validator`](super::validator). A locked digest is verified by one read of the whole file,
-//! and the verdict is kept as long as the process lives and device, inode, size, date and change time stay the same.
+//! A read succeeds if the file was the recorded one before the read, and is the same after it. It does not notice what the recorded
+//! facts do not show, see [`validator`](super::validator). A locked digest is verified by one read of the whole file, and the verdict
+//! is kept as long as the process lives and device, inode, size, date and change time stay the same.
 
 use std::fs::File;
 use std::io;
@@ -131,7 +131,7 @@ fn find(place: &ExternalPlace) -> Result<PathBuf> {
                 return Err(place.denied(Some(&format!("{directory}{end}"))));
             }
             Err(Unreached::Denied(Some(_))) => return Err(place.denied(None)),
-            // That nothing is there tells more than that nothing may be looked for.
+            // `NotFound` for another of the paths says more than `Denied`, and is kept.
             Err(Unreached::Denied(None)) => failed = failed.or_else(|| Some(place.denied(None))),
             Err(Unreached::Lost(e)) => {
                 let error = lost(place, e);
@@ -249,7 +249,7 @@ impl OpenedFile<'_> {
         }
     }
 
-    /// The bytes of a range that lies inside the file; `None` if the file ended all the same.
+    /// The bytes of a range inside the file; `None` if the file has become shorter meanwhile.
     fn bytes(&self, range: &Range<u64>) -> Result<Option<Bytes>> {
         let length = range.end.saturating_sub(range.start);
         let mut buffer = Vec::new();
@@ -270,11 +270,11 @@ impl OpenedFile<'_> {
         digest::require(self.place, &found, locked)
     }
 
-    /// The digest of the whole file in this state: read once, however many ask.
+    /// The digest of the whole file in this state: read once, however many callers ask.
     fn digest(&self, identity: Identity, hash: HashAlgorithm) -> Result<Digest> {
         self.digests.get_or_insert_with(&(identity, hash), || {
             let digest = self.hash_whole(identity.size, hash)?;
-            // A verdict about a file that moved under the reading hand must not be remembered.
+            // The digest of a file that changed while it was read must not be remembered.
             self.unmoved(&identity, true)?;
             Ok(digest)
         })

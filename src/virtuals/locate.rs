@@ -1,8 +1,8 @@
-//! From a URL to the container and arguments that name it, and back.
+//! Finds the container and the arguments that name a URL, and gives the URL back for them.
 //!
-//! The container with the longest literal prefix whose template matches wins; two equally long ones are an error, never
-//! a guess. A URL that nothing matches gets the automatic container of its scheme and authority. A file keeps the name
-//! under which it was first referred to: adding a more specific container later names files anew only for new references.
+//! Of the containers whose template matches, the one with the longest literal prefix is used. If two have prefixes of the same length,
+//! the URL is `Invalid`. A URL that no template matches gets the automatic container of its scheme and authority. A file keeps the name
+//! under which it was first referred to: a more specific container that is added later applies to new references only.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,13 +14,13 @@ use super::url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Container, FileKey};
 
-/// Where a URL belongs.
+/// The name of a file, found by its URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Located {
     /// The name of the file inside the repository.
     pub file: FileKey,
-    /// The automatic container that must be added for this file to have a meaning; `None` when a known one matched.
+    /// The automatic container that must be added, because the name refers to it; `None` when a known container matched.
     pub container: Option<Container>,
 }
 
@@ -59,7 +59,7 @@ impl Locator {
 
     /// The longest indexed prefix of `text` among those before `bound`, with its containers.
     fn longest<'t>(&'t self, text: &'t str, mut bound: Bound<&'t str>) -> Option<(&'t str, &'t [(String, Template)])> {
-        // What lies just before `text` is a prefix of it, or shares with it every shorter one that is.
+        // The indexed prefix that sorts just before `text` either is a prefix of it, or begins with every indexed prefix of `text`.
         let mut shared;
         loop {
             let (prefix, members) = self.by_prefix.range::<str, _>((Bound::Unbounded, bound)).next_back()?;
@@ -91,7 +91,7 @@ impl Locator {
         }
         let container = Container::automatic(parts);
         let file = FileKey::new(&container.name, [parts.path.strip_prefix('/').unwrap_or(parts.path)])?;
-        // A container that is there under this name has a template that matches: only its options differ.
+        // If a container of this name exists already, its template is the same and only its options differ.
         Ok(Located { file, container: Some(container) })
     }
 
@@ -130,7 +130,7 @@ impl FileKey {
     }
 }
 
-/// Where a file lies, with the literal beginning of the template that says so.
+/// The URL of a file, and the literal beginning of the template that gave it.
 #[derive(Debug)]
 pub(crate) struct ResolvedFile {
     pub(crate) url: String,
@@ -156,7 +156,7 @@ fn resolve_with(template: &Template, file: &FileKey) -> Result<ResolvedFile> {
     })
 }
 
-/// Where `file` lies for this reader, who may have put its container elsewhere.
+/// The URL of `file` for this reader, who may have put its container elsewhere.
 pub(crate) fn resolve_for(access: &Access, containers: &[Container], file: &FileKey) -> Result<ResolvedFile> {
     let Some(rebind) = access.rebound(file.container()) else {
         return recorded(containers, file);

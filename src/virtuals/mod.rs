@@ -1,10 +1,10 @@
 //! External files: how they are named, allowed, pinned, checked and read.
 //!
-//! A virtual entry points at bytes that the repository does not hold. Naming ([`Locator`]) turns a URL into a container and
-//! arguments; [`Access`] says from where a reader takes bytes at all; a [`Validator`] is what was known of a file when it was
-//! pinned; and [`Virtuals`] asks and reads, giving an error of its own kind for everything that can be wrong. It never answers with
-//! bytes that are not the committed ones as far as the validators tell. See [`validator`] for what they do not tell: a change
-//! that leaves size and date as they were is noticed only where a digest is locked.
+//! A virtual entry points at bytes that the repository does not hold. Naming ([`Locator`]) turns a URL into a container and arguments;
+//! [`Access`] says from where a reader takes bytes at all; a [`Validator`] is what was known of a file when it was pinned; and
+//! [`Virtuals`] looks up and reads files, with a distinct kind of error for everything that can be wrong. It returns bytes only if the
+//! validators show no change. See [`validator`] for changes that they do not show: a change that keeps size and date is noticed only
+//! where a digest is locked.
 //!
 //! Every build reads `file:`; `http:` and `https:`, `s3:`, `gs:` and `az:` are read by builds with the features `http`, `aws`,
 //! `gcp` and `azure`. URLs of all of them can be named and recorded by every build.
@@ -155,7 +155,7 @@ pub struct FileCheck {
 }
 
 impl FileCheck {
-    /// What became of the file.
+    /// The state of the file.
     pub const fn state(&self) -> FileState {
         self.state
     }
@@ -183,7 +183,7 @@ pub(crate) enum Looked {
     Unasked(Error),
 }
 
-/// Asks and reads external files in the name of one reader. Cheap to clone; any number of calls may run at once.
+/// Looks up and reads external files for one reader. Cheap to clone; any number of calls may run at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Virtuals {
     access: Arc<Access>,
@@ -293,7 +293,7 @@ impl Virtuals {
         Ok((place, self.access.rebound(file.container())))
     }
 
-    /// The source for a place that is not plainly forbidden. Where a `file:` leads is only known to its source.
+    /// The source for a place, unless its URL is not allowed. Where a `file:` URL leads is checked by its source.
     fn source(&self, place: &ExternalPlace) -> Result<&dyn ExternalSource> {
         let scheme = url::parse(&place.url)?.scheme;
         if scheme == UrlScheme::File {

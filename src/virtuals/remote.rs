@@ -26,12 +26,12 @@ use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::id::{Digest, HashAlgorithm};
 use crate::storage::outside::{Answer, Bucket, Buckets, Condition, FileFacts, Unanswered, Web, What, time_for};
 
-/// How often an answer may send elsewhere.
+/// How many redirects are followed.
 const HOPS: usize = 5;
 /// How often a request without an answer is sent, and the pause before the second time; each further one is four times as long.
 const ATTEMPTS: u32 = 3;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(400));
-/// Up to here a part is cut out of the whole file when the server knows no ranges.
+/// A part that ends at or before this offset is cut out of the whole file if the server does not support ranges.
 const CUT_FROM_WHOLE: u64 = 16 << 20;
 
 /// What was known of a file when it was read whole: its URL, at which server, what that told of it, and the hash.
@@ -94,7 +94,7 @@ impl RemoteSource {
         }
     }
 
-    /// Asks where the place says, and on where answers send, if that is allowed.
+    /// Sends the request to the place, and follows redirects to places that are allowed.
     async fn follow(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
         let mut at = place.url.clone();
         for _ in 0..=HOPS {
@@ -224,8 +224,8 @@ impl RemoteSource {
         self.in_time(skipped + length, collect(&mut answer, skipped, length)).await
     }
 
-    /// Waits for `length` bytes to be read, as long as a slow line needs for them: a server that never quite keeps silent
-    /// could go on for ever.
+    /// Waits for `length` bytes to be read, as long as a slow line needs for them: a server that sends a few bytes now and then could
+    /// go on for ever.
     async fn in_time<T>(&self, length: u64, reading: impl Future<Output = Result<T, Unanswered>>) -> Result<T, Unanswered> {
         let limit = time_for(length, self.patience);
         let late = |_| Err(Unanswered::Lost(Error::unavailable(format!("does not give {length} bytes within {limit:?}"))));
@@ -297,14 +297,14 @@ impl ExternalSource for RemoteSource {
         }
         let asked = RemotePart { place, range: &range, expected, verified: verified.as_ref() };
         let answer = match self.patiently(|| self.part(asked, &condition)).await {
-            // Some servers deny what holds, so the file is looked at: if it is as recorded, it is read without the condition,
-            // and the answer is held against the record like any other.
+            // Some servers deny conditions that hold. So the file is looked up: if it is as recorded, it is read without the condition,
+            // and the answer is compared with the record like any other.
             Err(Unanswered::Changed) if verified.is_none() => {
                 self.verified(place, expected).await?;
                 let same = Condition { version: condition.version.clone(), ..Condition::default() };
                 self.patiently(|| self.part(asked, &same)).await
             }
-            // A version that is gone, or that we may not name: then the file as it is now, if it is as recorded.
+            // The version does not exist any more, or this reader may not name it: read the file as it is now, if it is as recorded.
             Err(Unanswered::Absent | Unanswered::Denied) if condition.version.is_some() => {
                 let now = Condition { version: None, ..condition };
                 self.patiently(|| self.part(asked, &now)).await
@@ -323,7 +323,7 @@ impl ExternalSource for RemoteSource {
 }
 
 impl ExternalPlace {
-    /// What has become of a question that has no answer.
+    /// The error for a request without an answer about the file.
     fn unanswered(&self, unanswered: Unanswered) -> Error {
         match unanswered {
             Unanswered::Absent => Error::not_found(self.says("does not exist")),

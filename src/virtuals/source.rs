@@ -1,4 +1,4 @@
-//! What every kind of place must be able to do, and its errors.
+//! The trait of the sources of external bytes, and their errors.
 //!
 //! Six things can go wrong with an external file, and each is its own kind, because each has another remedy: it is absent
 //! (`NotFound`), out of reach (`Unavailable`), not the one that was committed (`SourceChanged`), damaged (`Corrupt`: cut short,
@@ -19,17 +19,17 @@ use crate::error::{Error, Remedy, Result};
 use crate::id::HashAlgorithm;
 use crate::text::printable_line;
 
-/// Where bytes are wanted from, and in whose name. The reader's access goes along because only the source learns where a
-/// place really is: behind links, redirects and names.
+/// The place of an external file, with the access of the reader. Only the source learns where a place really is, behind links,
+/// redirects and names, so the source checks the access.
 #[derive(Debug, Clone)]
 pub(crate) struct ExternalPlace {
-    /// For whom: the key that is read, or nothing where the file itself is the subject.
+    /// The key that is read; `None` where the call is about the file itself.
     pub(crate) key: Option<String>,
     pub(crate) container: String,
     pub(crate) url: String,
     /// The literal beginning of the template that gave the URL.
     pub(crate) prefix: String,
-    /// What the container says of how the place is reached.
+    /// The options of the container, which say how the place is reached.
     #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only places on a network are reached in more than one way"))]
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) access: Arc<Access>,

@@ -1,4 +1,4 @@
-//! Which URLs may name an external file, and what is too secret to be written down.
+//! Which URLs may name an external file, and which parts are secret and must not be recorded.
 //!
 //! A URL is recorded exactly as it was given: nothing is decoded, folded or cleaned up, because two spellings that a
 //! clean-up would merge may be two objects. What a client would silently change before sending it (`..`, a backslash,
@@ -71,7 +71,7 @@ pub(crate) fn shown(text: &str) -> String {
     cut.map_or_else(|| whole.clone(), |cut| format!("{cut}…"))
 }
 
-/// The same in full, for a place that somebody is to copy.
+/// The same in full, for a place that a user is to copy.
 pub(crate) fn shown_whole(text: &str) -> String {
     // A `?` is a character of a path like any other; elsewhere secrets may follow it.
     let is_path = text.starts_with("file:///");

@@ -25,7 +25,7 @@ use crate::id::{Digest, HashAlgorithm};
 use crate::text;
 use crate::time::Timestamp;
 
-/// A date younger than this at lookup proves little.
+/// A date that is younger than this at lookup is racy.
 const RACY: Duration = Duration::from_secs(2);
 
 /// What a source tells of a file now.
@@ -119,8 +119,8 @@ impl Validator {
         }
     }
 
-    /// Whether it tells another state of the file from this one: it holds a digest, an `ETag`, a version, or size and date
-    /// together. Bytes of a file that is not pinned are given out only to readers who accept that.
+    /// Whether it distinguishes this state of the file from others: it holds a digest, an `ETag`, a version, or size and date together.
+    /// Bytes of a file that is not pinned are given out only to readers who accept that.
     pub fn is_pinned(&self) -> bool {
         let Self { size, modified, etag, version, digest, pinned_at: _ } = self;
         digest.is_some() || etag.is_some() || version.is_some() || (size.is_some() && modified.is_some())
@@ -225,7 +225,7 @@ impl Validator {
 }
 
 impl VirtualFile {
-    /// Whether the record tells another state of the file from this one, see [`Validator::is_pinned`].
+    /// Whether the record distinguishes this state of the file from others, see [`Validator::is_pinned`].
     pub fn is_pinned(&self) -> bool {
         Validator::of(self).is_pinned()
     }
@@ -257,7 +257,7 @@ fn same_hash(a: &Validator, b: &Validator) -> bool {
     code(a) == code(b)
 }
 
-/// What a read holds a file against.
+/// What a read compares a file with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExpectedFile {
     pub(crate) known: Validator,
@@ -268,7 +268,7 @@ pub(crate) struct ExpectedFile {
     accepts_unpinned: bool,
 }
 
-/// How a file is not the recorded one.
+/// How a file differs from the recorded one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Difference {
     CutShort {

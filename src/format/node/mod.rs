@@ -27,7 +27,7 @@ pub enum Entry {
         /// Its length in bytes.
         size: u64,
     },
-    /// A range of bytes in a file that others keep.
+    /// A virtual value: a byte range of an external file.
     Virtual {
         /// The file.
         file: FileKey,
@@ -39,7 +39,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// The external file that holds the value, if others keep it.
+    /// The external file of a virtual value; `None` for a native one.
     pub fn file(&self) -> Option<&FileKey> {
         match self {
             Self::Virtual { file, .. } => Some(file),

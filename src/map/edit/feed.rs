@@ -22,7 +22,7 @@ impl<P: Send> Edits<P> for Vec<Edit<P>> {
     }
 }
 
-/// Hands out edits one at a time, and holds on to their order.
+/// Hands out edits one at a time, and checks their order.
 pub(super) struct Feed<P, E> {
     source: E,
     batch: vec::IntoIter<Edit<P>>,
