@@ -1,4 +1,4 @@
-//! Why a commit failed, with the session and what may still be on its way.
+//! Why a commit failed, with the session and the commit that may still be published.
 
 use std::fmt;
 

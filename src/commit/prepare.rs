@@ -1,4 +1,4 @@
-//! Everything that a commit needs, made durable before anybody can see it.
+//! Writes everything that a commit needs, and makes it durable before any reader can see it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

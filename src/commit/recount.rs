@@ -1,4 +1,5 @@
-//! Does the virtual-file manifest say what the manifest holds? Counted anew, alone or as the difference to an older version that did.
+//! Checks that the virtual-file manifest agrees with the manifest, by counting anew: a whole version, or the difference to an older
+//! version that is known to agree.
 
 use std::collections::BTreeMap;
 use std::fmt;

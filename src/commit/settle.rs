@@ -1,4 +1,4 @@
-//! What became of a commit whose outcome was unknown.
+//! The outcome of a commit that was not known.
 
 use crate::error::{Error, Result};
 use crate::handle::Repository;
@@ -8,7 +8,7 @@ use crate::objects::Objects;
 use crate::refs::{Move, MoveOp, Ref, RefName, RefRecord, Refs, Settled, future_limit, require_known_epoch};
 use crate::time::Timestamp;
 
-/// What became of a commit whose outcome was unknown.
+/// The outcome of a commit that was not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settlement {
     /// It is in the history of its branch, or was moved away by a recorded move.
@@ -40,7 +40,7 @@ pub(super) async fn holds(refs: &Refs, objects: &Objects, record: &RefRecord, id
 }
 
 impl Repository {
-    /// Finds out what became of a commit whose outcome was unknown, and makes the answer definite.
+    /// Finds out whether a commit whose outcome was unknown happened, and makes the answer definite.
     ///
     /// If the branch does not hold the snapshot, it is replaced by itself with a higher sequence number, so that a
     /// request still on its way can never succeed. `NotFound` when the snapshot itself never arrived in the
@@ -58,7 +58,8 @@ impl Repository {
                 return Ok(Settlement::Committed);
             }
             let burnt = before.record.successor();
-            // A replace of a ref by itself leaves no trace but its number; whoever wrote a higher one has burnt it too.
+            // A replace of a ref by itself changes only its sequence number. A higher number by another writer prevents the late
+            // request as well.
             let landed = |now: RefRecord| futures::future::ready(Ok(now.seq == burnt.seq && now == burnt));
             if let Settled::Won = self.refs().replace_settled(&name, Some(&before), &burnt, landed).await? {
                 return Ok(Settlement::Lost);

@@ -19,7 +19,7 @@ pub enum Health {
     Good,
     /// It does not, or could not be asked: see the detail.
     Bad,
-    /// It cannot be told here, and is not needed for what this store is used for.
+    /// It cannot be observed here, and this store is not used for anything that needs it.
     Unknown,
 }
 
@@ -75,7 +75,7 @@ pub type OtherProcess = Box<dyn Fn(&Path) -> Result<bool> + Send>;
 /// Tries out what a repository at `place` would rely on. Writes only scratch names, and removes them; a directory that
 /// does not exist is not made, its nearest parent is tried instead.
 ///
-/// What is wrong with the store is an observation; an error is what is wrong with the question. Dropping the future may leave
+/// A fault of the store is an observation. An error means that the place or an option is not valid. Dropping the future may leave
 /// scratch names behind, which nothing reads.
 pub async fn examine(
     place: &str,

@@ -1,4 +1,4 @@
-//! A store in memory: gone with the process, and otherwise like any other.
+//! A store in memory: its content is lost with the process; otherwise it is like any other.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -76,7 +76,7 @@ pub struct Versioned {
 pub enum Extent {
     /// All of it, if it has no more than so many bytes.
     Whole {
-        /// The length from which on it cannot be what its name says.
+        /// The greatest length that an object of its name can have.
         at_most: u64,
     },
     /// The bytes in this range, which must lie wholly inside the object.

@@ -1,4 +1,4 @@
-//! Counts what goes through: for benches, and for tests that promise a number of requests.
+//! Counts requests and bytes: for benches, and for tests that promise a number of requests.
 
 use std::fmt;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! TLS for the HTTP clients of this crate.
 //!
-//! rustls can take its cryptography from a default of the whole process. Which one that is belongs to the application, so
-//! this crate never sets it: where none is set, each client is given its own provider.
+//! rustls can take its cryptography from a default of the whole process. The application chooses that default, so this crate never sets
+//! it: if none is set, each client is given its own provider.
 
 use std::sync::Arc;
 

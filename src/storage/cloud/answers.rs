@@ -1,4 +1,4 @@
-//! Requests on their way to a store, and what its answers tell besides what was asked.
+//! The HTTP client of a store: sends requests, counts them, and notes the status and the date of answers.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,13 +22,13 @@ use crate::storage::outside::header;
 use crate::storage::tls::{self, Certificates};
 use crate::time::Timestamp;
 
-/// How often a server that is only read is asked when no connection comes about.
+/// How often connecting to a read-only server is tried.
 const CONNECTS: u32 = 3;
 /// The pauses between.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(400));
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// So much is read of an answer that is an error: enough for every one that a store explains.
+/// At most so many bytes are read of the body of an error; explanations of stores are shorter.
 const EXPLANATION: usize = 64 << 10;
 /// No page of a listing and no token is longer. The client keeps them in memory whole.
 const LONGEST_PAGE: u64 = 64 << 20;
@@ -59,8 +59,8 @@ impl Answers {
     }
 }
 
-/// Goes with one request and learns the status of its answer. The client that sends it tells statuses only in the text of its
-/// errors, on which nothing may depend that decides whether a commit happened.
+/// Accompanies one request and notes the status of its answer. The client tells statuses only in the text of its errors, and whether a
+/// commit happened must not be decided by such text.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AnswerStatus(Arc<AtomicU16>);
 
@@ -77,15 +77,15 @@ pub(super) struct Connector {
     client: reqwest::Client,
     answers: Arc<Answers>,
     patience: Duration,
-    /// Whether a server to which no connection comes about is given up after a few attempts.
+    /// Whether connecting is given up after a few attempts.
     gives_up_early: bool,
 }
 
 impl Connector {
-    /// A client for `endpoint` and, unless `fetches_nothing`, for the servers that give out credentials, whose requests may stand
-    /// still for `patience`, and go to public addresses only if told so.
+    /// A client for `endpoint` and, unless `fetches_nothing`, for the servers from which credentials are fetched. A request without
+    /// progress for `patience` is given up. With `public_only`, it connects to public addresses only.
     pub(super) fn new(endpoint: Option<&url::Url>, fetches_nothing: bool, patience: Duration, public_only: bool) -> Result<Self> {
-        // Without encryption there is nothing to look up among the certificates of the system.
+        // Connections without TLS need no certificates, so those of the system are not loaded.
         let is_plain = endpoint.is_some_and(|endpoint| endpoint.scheme() == "http") && fetches_nothing;
         let mut client = reqwest::Client::builder()
             .user_agent(concat!("firnline/", env!("CARGO_PKG_VERSION")))
@@ -104,8 +104,7 @@ impl Connector {
         Ok(Self { client, answers: Arc::default(), patience, gives_up_early: false })
     }
 
-    /// Gives up on a server to which no connection comes about after a few attempts within a second: it is only read, so
-    /// nothing is lost that waiting for it would save.
+    /// Gives up connecting after a few attempts within a second: for servers that are only read, where waiting longer saves no write.
     pub(super) const fn giving_up_early(mut self) -> Self {
         self.gives_up_early = true;
         self
@@ -116,7 +115,7 @@ impl Connector {
     }
 }
 
-/// Whether a URL names this machine, without asking anybody.
+/// Whether a URL names this machine, without resolving a name.
 pub(in crate::storage) fn is_loopback(url: &url::Url) -> bool {
     url.domain().is_some_and(|name| name.eq_ignore_ascii_case("localhost")) || address_in(url).is_some_and(|address| address.is_loopback())
 }
@@ -142,8 +141,8 @@ impl HttpConnector for Connector {
     }
 }
 
-/// The client, watched. The client above it sets memory aside for whatever length an
-/// answer announces, reads errors to their end, and panics where a URL cannot be asked, so such answers and URLs are kept from it.
+/// The client, with checks around it. The client above it sets memory aside for whatever length an answer announces, reads errors to
+/// their end, and panics where a URL cannot be asked, so such answers and URLs are kept from it.
 #[derive(Debug)]
 struct Watched(Connector);
 
@@ -173,7 +172,7 @@ impl HttpService for Watched {
 }
 
 impl Connector {
-    /// Sends a request, and again where no connection came about and that is all that is tried.
+    /// Sends a request. If no connection was made, sends it again a few times where the connector gives up early.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         for failures in 0..CONNECTS {
             self.answers.requests.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +190,7 @@ impl Connector {
     }
 }
 
-/// No connection to the server came about, often enough.
+/// No attempt to connect to the server succeeded.
 #[derive(Debug)]
 pub(super) struct NotConnected(HttpError);
 
@@ -207,7 +206,7 @@ impl std::error::Error for NotConnected {
     }
 }
 
-/// An address that may not be asked stays forbidden however often it is asked; the client takes it for a failed connection.
+/// A forbidden address stays forbidden. Without this the client would take it for a failed connection and try again.
 fn final_refusal(error: HttpError) -> HttpError {
     if address::refusal(&error).is_some() { HttpError::new(HttpErrorKind::Unknown, error) } else { error }
 }
@@ -218,7 +217,7 @@ fn is_for_an_object(request: &HttpRequest) -> bool {
     request.method() == "GET" && !request.uri().query().is_some_and(is_listing)
 }
 
-/// The beginning of what an answer says that is an error, as far as it comes in time; what is no text is replaced.
+/// The beginning of the body of an error, as far as it arrives in time. Bytes that are not UTF-8 are replaced.
 async fn explanation(body: HttpResponseBody, patience: Duration) -> HttpResponseBody {
     let (mut said, mut stream) = (Vec::new(), body.bytes_stream());
     let reading = async {
@@ -229,7 +228,7 @@ async fn explanation(body: HttpResponseBody, patience: Duration) -> HttpResponse
             }
         }
     };
-    // The status has come, and counts without its explanation.
+    // The status has arrived, and is enough without the explanation.
     let _late = tokio::time::timeout(patience, reading).await;
     String::from_utf8_lossy(&said).into_owned().into()
 }

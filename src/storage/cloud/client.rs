@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// A bucket that can be asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
-    /// Sends requests that may be sent twice again when they fail.
+    /// Sends failed requests again: for requests that may be sent twice.
     pub(crate) retrying: Arc<dyn ObjectStore>,
     /// Sends every request exactly once.
     pub(crate) once: Arc<dyn ObjectStore>,
@@ -81,7 +81,7 @@ struct ClientPlan<'a> {
 /// The variables of one vendor.
 #[cfg_attr(not(any(feature = "aws", feature = "azure", feature = "gcp")), expect(dead_code, reason = "a web server has no settings"))]
 struct Vendor {
-    /// What the first of these says is the server to talk to.
+    /// The first of these that is set names the server.
     endpoint: &'static [&'static str],
     allow_http: &'static str,
     settings: &'static [&'static str],
@@ -208,7 +208,7 @@ fn endpoint(place: &CloudPlace, vendor: &Vendor, variables: &Variables) -> Resul
     }
     let Some((name, text)) = vendor.endpoint.iter().find_map(|name| Some((name, variables.get(name)?))) else { return Ok(None) };
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    // What is asked for is put behind it.
+    // Keys are appended to it, so it may have no query and no fragment.
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
     let url = url.ok_or_else(|| Error::invalid(format!("{name} is no URL of a server")))?;
     if url.scheme() == "http" && !is_loopback(&url) && variables.get(vendor.allow_http) != Some("true") {

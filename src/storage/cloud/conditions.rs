@@ -15,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::storage::{Expected, RegisterName, Replaced, Version};
 
-/// How often finding out is begun anew when the store gives no answer.
+/// How often the check is begun anew when the store gives no answer.
 const ATTEMPTS: u32 = 4;
 /// The pauses between them.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
@@ -31,7 +31,7 @@ pub(super) struct Conditions {
 enum FoundConditions {
     /// All as it must be.
     Honoured(Conditions),
-    /// The store is no place for registers, because of this.
+    /// The store cannot hold registers, for this reason.
     Not(&'static str),
 }
 

@@ -12,11 +12,11 @@ use crate::storage::doctor::Observation;
 use crate::storage::{Expected, Extent, RegisterName, Replaced};
 use crate::time::{Clock, SKEW};
 
-/// What is written to be read back.
+/// The content that is written and read back.
 const CONTENT: &[u8] = b"0123456789";
 
 impl Cloud {
-    /// Everything that can be told of it, with a few requests.
+    /// Observes the properties of the store, with a few requests.
     pub(in crate::storage) async fn examine(&self, clock: &dyn Clock) -> Vec<Observation> {
         let repo = RegisterName::repo();
         let found = match self.load_register(repo.as_str()).await {

@@ -1,4 +1,4 @@
-//! Object stores: S3 and what speaks like it, Google Cloud Storage, Azure Blob; and, read-only, any web server.
+//! Object stores: S3 and compatible stores, Google Cloud Storage, Azure Blob; and, read-only, any web server.
 //!
 //! - An *object* is one PUT, or a multipart upload that becomes visible with its last request. An answered put is durable,
 //!   so a [`barrier`](Storage::barrier) has nothing to do.

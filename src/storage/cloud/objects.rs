@@ -1,4 +1,4 @@
-//! Reading, writing and listing what never changes.
+//! Reading, writing and listing objects, which never change.
 
 use std::future::ready;
 
@@ -103,7 +103,7 @@ impl Cloud {
             let size = PART.max(total.div_ceil(MOST_PARTS));
             let pieces = || stream::iter(pieces(parts, size)).map(|piece| Ok(payload(&piece)));
             match self.put_in_parts(&path, pieces()).await {
-                // The answer to the last request may have got lost, after which no upload of that name is known.
+                // The answer to the last request may have been lost, and the store then does not know the upload any more.
                 Err(_) => self.put_in_parts(&path, pieces()).await.map_err(PartsError::into_store),
                 Ok(()) => Ok(()),
             }
@@ -125,7 +125,7 @@ impl Cloud {
                 .then(|start| async move { source.read(start..(start + part).min(size)).await.map(PutPayload::from_bytes) })
         };
         let sent = match self.put_in_parts(&path, pieces()).await {
-            // The answer to the last request may have got lost, after which no upload of that name is known.
+            // The answer to the last request may have been lost, and the store then does not know the upload any more.
             Err(PartsError::Store(_)) => self.put_in_parts(&path, pieces()).await,
             done => done,
         };
@@ -164,7 +164,7 @@ impl Cloud {
             let error = Error::unsupported(format!("{self} cannot be listed: a web server does not tell what it has; name the revision"));
             return futures::stream::iter([Err(error)]).boxed();
         }
-        // The client lists folders; what begins with half a name is picked out of its folder.
+        // The client lists folders; for a prefix that ends inside a name, the folder is listed and filtered.
         let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
         let folder = match (folder.is_empty(), self.place.prefix.is_empty()) {
             (true, true) => Ok(None),

@@ -7,17 +7,17 @@ use std::time::Duration;
 /// Variables that begin so are kept: those of the vendors' own tools, and ours.
 const KEPT: &[&str] = &["AWS_", "AZURE_", "GOOGLE_", "FIRN_"];
 
-/// Whose name requests carry.
+/// Which credentials requests carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// What the variables of the store's vendor name; `Denied` where they name nothing. Nothing else is looked for: no file
-    /// in a home directory, no address that gives credentials to the programs of a machine.
+    /// The credentials that the variables of the store's vendor name; `Denied` if they name none. Credentials are not searched for
+    /// elsewhere: not in a home directory, and not at the instance metadata service.
     #[default]
     Named,
     /// Requests are not signed.
     Anonymous,
-    /// What the machine gives to its programs (the instance metadata service), where the variables name nothing.
+    /// The credentials of the variables; if they name none, those of the instance metadata service.
     Machine,
 }
 
@@ -42,7 +42,7 @@ impl Variables {
 
 #[cfg(feature = "remote")]
 impl Variables {
-    /// These with others in their place or beside them.
+    /// These variables, with others that replace or join them.
     pub(crate) fn with(mut self, others: impl IntoIterator<Item = (String, String)>) -> Self {
         self.0.extend(others.into_iter().filter(|(_, value)| !value.is_empty()));
         self
@@ -88,7 +88,7 @@ impl fmt::Debug for Variables {
 pub struct CloudOptions {
     /// Settings and credentials. Default: none.
     pub variables: Variables,
-    /// Whose name requests carry. Default: what `FIRN_CREDENTIALS` in the variables says, else [`Credentials::Named`].
+    /// Which credentials requests carry. Default: what `FIRN_CREDENTIALS` in the variables says, else [`Credentials::Named`].
     pub credentials: Option<Credentials>,
     /// How long a request may wait for an answer, or its body stand still, before it is given up. An upload counts as
     /// waiting: a part of 8 MiB must get through in this time. Default: 60 s.
@@ -97,7 +97,7 @@ pub struct CloudOptions {
     pub retry_for: Duration,
     /// How long reading a register may take with all retries, and replacing one (which is sent once) without. Default: 20 s.
     pub register_deadline: Duration,
-    /// Connect to public addresses only: for places that others named.
+    /// Connect to public addresses only: for places that a snapshot names.
     #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "connections are made by builds with object stores"))]
     pub(crate) public_only: bool,
 }

@@ -21,7 +21,7 @@ pub(crate) enum StoreScheme {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CloudPlace {
     pub(crate) scheme: StoreScheme,
-    /// The bucket or container; of a web server the whole URL, exactly as it will be sent, without a slash at its end.
+    /// The bucket or container; for a web server the whole URL, exactly as it will be sent, without a slash at its end.
     pub(crate) bucket: String,
     /// What every key begins with, followed by a slash; empty for the whole bucket. Raw: `%20` are three characters.
     pub(crate) prefix: String,

@@ -1,4 +1,4 @@
-//! Reading and replacing what changes.
+//! Reading and replacing registers.
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -76,7 +76,7 @@ impl Cloud {
         Ok((self.path(name)?, mode))
     }
 
-    /// What a failure that says nothing of the condition tells about a PUT, with the status of its answer.
+    /// What a failure other than an unmet condition says about a PUT, by the status of its answer.
     fn not_replaced(&self, name: &str, status: Option<u16>, error: StoreError) -> Replaced {
         let what = format!("{name} cannot be replaced");
         if status.is_none() && Told::by(&error).not_connected {
@@ -86,7 +86,7 @@ impl Cloud {
             // A server that is overloaded, or that asks another one, may have passed the request on before it answered.
             Some(408 | 425 | 429 | 500 | 502..=599) => Replaced::Unanswered(self.trouble(&what, error)),
             Some(_) => Replaced::Rejected(self.trouble(&what, error)),
-            // Whatever it looks like: without an answer nothing says that it was not applied.
+            // Without an answer, no kind of failure shows that the request was not applied.
             None => {
                 let error = Error::unavailable(format!("{self}: {name}: its replacement was given no whole answer")).caused_by(error);
                 Replaced::Unanswered(error)
@@ -94,8 +94,8 @@ impl Cloud {
         }
     }
 
-    /// Which value a store speaks of: a generation where it counts them, else its tag, without quotes where some stores
-    /// want them and others do not.
+    /// The version that a store's answer names: the generation if the store has them, else the tag; without quotes, which only some
+    /// stores expect.
     fn version(&self, tag: Option<String>, generation: Option<String>) -> Option<Version> {
         let text = match self.place.scheme {
             StoreScheme::Gs => generation?,

@@ -26,7 +26,7 @@ pub struct Cloud {
     pub(super) connection: Connection,
     pub(super) register_deadline: Duration,
     pub(super) patience: Duration,
-    /// What the store was found to promise, once something was written.
+    /// The conditions that the store was found to honour; found at the first write.
     pub(super) conditions: Arc<OnceCell<Conditions>>,
 }
 

@@ -1,4 +1,4 @@
-//! Stores that fail on purpose, for the tests of whatever stands on a store.
+//! Stores that fail on purpose, for tests of code that uses a store.
 //!
 //! [`Faulty`] makes single requests of another store go wrong as networks do. [`Crashing`] loses what no barrier made
 //! durable, as machines do.

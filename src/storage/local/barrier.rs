@@ -31,7 +31,7 @@ pub(super) struct Unsynced {
 
 /// Why a barrier did not succeed.
 enum Failure {
-    /// Something could not even be asked for; asking again is honest.
+    /// A sync could not be requested. It may be tried again.
     NotAsked(PathBuf, io::Error),
     /// A sync failed: what it covered may be lost.
     NotSynced(PathBuf, io::Error),
@@ -166,7 +166,7 @@ fn side_by_side<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), Failure> +
     };
     std::thread::scope(|scope| {
         for _ in 1..items.len().min(PARALLEL) {
-            // A thread that cannot be had is no harm: the others, and this one, do its share.
+            // If a thread cannot be started, the other threads, and this one, do its share.
             let _joined_at_the_end = std::thread::Builder::new().name("firnline-sync".to_owned()).spawn_scoped(scope, run);
         }
         run();

@@ -1,4 +1,4 @@
-//! Directories that come into being, and who must sync their names.
+//! Making directories, and syncing their names.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -37,7 +37,7 @@ impl Directories {
         if self.several_file_systems.load(Ordering::Acquire) { None } else { self.root.get() }
     }
 
-    /// Behaves as where a directory lies on another file system.
+    /// Behaves as if a directory were on another file system.
     #[cfg(test)]
     pub(in crate::storage) fn never_sync_whole(&self) {
         self.several_file_systems.store(true, Ordering::Release);
@@ -48,7 +48,7 @@ impl Directories {
         lock(&self.real).contains(name)
     }
 
-    /// Notes that a directory was.
+    /// Notes that a directory does not lie behind a symbolic link.
     pub(super) fn note_real(&self, name: &str) {
         lock(&self.real).insert(name.to_owned());
     }
@@ -62,7 +62,7 @@ impl Directories {
 }
 
 impl Disk {
-    /// Makes sure that `directory` exists, for an object; the next barrier makes its name durable.
+    /// Makes `directory` for an object if it does not exist. The next barrier makes its name durable.
     pub(super) fn directory_for_object(&self, name: &str, directory: &Path) -> Result<()> {
         if lock(&self.directories.for_objects).contains(directory) {
             return Ok(());
@@ -80,7 +80,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Makes sure that `directory` exists and that its name is durable, for a register.
+    /// Makes `directory` for a register if it does not exist, and makes its name durable.
     pub(super) fn directory_for_register(&self, name: &str, directory: &Path) -> Result<()> {
         self.require_real_directories(name)?;
         let missing = self.missing(directory, &self.directories.for_registers);
@@ -94,7 +94,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Refuses to write where a repository may not lie, or where another lies now.
+    /// Refuses to write to a file system that cannot hold a repository, or if the root is not the directory that it was.
     pub(super) fn require_same_place(&self, name: &str) -> Result<()> {
         if self.directories.root.get().is_none() {
             self.check_file_system()?;

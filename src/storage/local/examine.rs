@@ -19,7 +19,7 @@ pub fn lock_once(path: &Path) -> Result<bool> {
     Ok(held.is_some())
 }
 
-/// Removes what was tried out, whatever became of it.
+/// Removes the scratch directory, whatever the result was.
 struct ScratchDirectory(PathBuf);
 
 impl ScratchDirectory {
@@ -30,13 +30,13 @@ impl ScratchDirectory {
 
 impl Drop for ScratchDirectory {
     fn drop(&mut self) {
-        // What cannot be removed is a directory that no listing shows.
+        // If it cannot be removed, it stays as a directory that no listing shows.
         let _ignored = fs::remove_dir_all(&self.0);
     }
 }
 
 impl Local {
-    /// Everything that can be told of it.
+    /// Observes the properties of the directory.
     pub(in crate::storage) async fn examine(&self, other: OtherProcess) -> Result<Vec<Observation>> {
         self.blocking(move |disk| Ok(disk.examine(&other))).await
     }

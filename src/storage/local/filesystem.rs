@@ -42,8 +42,8 @@ pub(in crate::storage) fn refusal(magic: u32) -> Option<Refusal> {
     REFUSED.iter().find(|(refused, _)| *refused == magic).map(|&(_, name)| Refusal { name })
 }
 
-/// Whether what the system says of `path` is what the disk says: neither another machine nor a daemon answers for it. `false` where the
-/// system does not tell.
+/// Whether `path` is on a local disk, so that neither another machine nor a daemon answers for its metadata. `false` if the system does
+/// not tell.
 pub(crate) fn is_local_disk(path: &Path) -> bool {
     matches!(kind_of(path), Ok(Some(magic)) if refusal(magic).is_none())
 }

@@ -1,4 +1,4 @@
-//! What lies in the directory, as names.
+//! Lists the names in the directory.
 
 use std::fs::{self, DirEntry};
 use std::io;
@@ -118,7 +118,7 @@ impl Disk {
     }
 }
 
-/// What has a name in a directory.
+/// What an entry of a directory is.
 enum ListedAs {
     Directory,
     File { size: u64, modified: Timestamp },

@@ -64,7 +64,7 @@ pub enum NetworkFileSystems {
     Trust,
 }
 
-/// How a directory is used. The default is the cautious answer to every question.
+/// How a directory is used. Every default is the safe choice.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LocalOptions {
@@ -184,7 +184,7 @@ impl Disk {
     }
 }
 
-/// What tests do to a disk that ours will not.
+/// Puts a disk into states that tests cannot bring about on a real one.
 #[cfg(test)]
 impl Disk {
     pub(super) fn doubt(&self, path: &Path) {

@@ -94,7 +94,7 @@ impl Disk {
             ExistingFile::Refreshed(file) => Ok(file),
             ExistingFile::Absent | ExistingFile::Other => {
                 let temporary = Temporary::write(directory, parts)?;
-                // What lies here may be durable and needed by others, so it is exchanged only for something durable.
+                // The existing file may be durable and in use, so it is replaced only by a durable one.
                 temporary.sync()?;
                 temporary.rename_over(path)
             }
@@ -118,14 +118,14 @@ pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags(flags).open(path)
 }
 
-/// Writes an object over itself, so that the next sync carries it to the disk whatever became of earlier ones.
-/// The bytes are the same, so readers notice nothing.
+/// Writes the same bytes over an object, so that the next sync carries it to the disk even if an earlier one failed. Readers notice
+/// nothing.
 fn refresh(path: &Path, parts: &[Bytes]) -> io::Result<ExistingFile> {
     use io::ErrorKind::{NotFound, PermissionDenied};
     let file = match open(path, OpenOptions::new().read(true).write(true)) {
         Ok(file) => file,
         Err(e) if e.kind() == NotFound => return Ok(ExistingFile::Absent),
-        // Another user's file may still be replaced, by who may write to the directory. So may a link, which is not followed.
+        // A file of another user can still be replaced with write permission for the directory. So can a link, which is not followed.
         Err(e) if e.kind() == PermissionDenied || is_link(&e) => return Ok(ExistingFile::Other),
         Err(e) => return Err(e),
     };

@@ -95,7 +95,7 @@ impl Disk {
         })?;
         if let Err(e) = temporary.rename_over(path) {
             let error = self.trouble(name, "be written", e);
-            // A system that says why it does not rename has not done it; one that broke down on the way may have.
+            // If the system says why it refuses, the rename did not happen. After any other failure it may have happened.
             if !error.is_retryable() {
                 return Err(Interrupted::Before(error));
             }

@@ -78,7 +78,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if self.file.is_some() {
-            // What cannot be removed stays as garbage that no listing shows.
+            // If it cannot be removed, it stays as garbage that no listing shows.
             let _ignored = fs::remove_file(&self.path);
         }
     }

@@ -1,11 +1,11 @@
-//! What the operating system refuses, said in terms of the repository.
+//! Errors of the operating system, with the names of the repository.
 
 use std::io::{self, ErrorKind as Io};
 
 use super::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What is said of a symbolic link inside a repository.
+/// The message about a symbolic link inside a repository.
 const LINK: &str = ": a symbolic link has its name, and links inside a repository are not followed; put the file or directory itself there";
 
 /// Whether a file was not opened because a symbolic link has its name.
@@ -46,7 +46,7 @@ impl Disk {
                     return Err(Error::corrupt(format!("{part} in {} cannot be used{LINK}", self.root.display())));
                 }
                 Ok(_) => {}
-                // Whatever else is wrong shows when the file is opened.
+                // Any other error shows when the file is opened.
                 Err(_) => return Ok(()),
             }
         }

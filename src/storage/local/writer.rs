@@ -31,11 +31,11 @@ pub(super) struct LocalWriter {
     begun: bool,
 }
 
-/// Where an object grows. The writer knows it too, since the thread that writes a piece goes on when the writer is gone, and may be
-/// cut off with the process before it removes anything.
+/// The file in which an object is written. The writer knows it too, because the thread that writes a piece goes on after the writer was
+/// dropped, and may end with the process before it removes the file.
 struct WriterPlace {
     path: PathBuf,
-    /// The writer is gone: what is here is in vain.
+    /// The writer was dropped: the file is to be removed.
     abandoned: AtomicBool,
 }
 
@@ -63,7 +63,7 @@ impl LocalWriter {
         Self { disk, state: WriterState::New, length: 0, place, begun: false }
     }
 
-    /// What a thread needs that goes on with the file, or begins it.
+    /// What a thread needs to make the file, or to go on writing it.
     fn going_on(&mut self) -> (Arc<Disk>, Arc<WriterPlace>) {
         self.begun = true;
         (Arc::clone(&self.disk), Arc::clone(&self.place))
@@ -87,7 +87,7 @@ impl Drop for LocalWriter {
         }
         // In this order: a file that is made after this looked for it is removed by the thread that made it.
         self.place.abandoned.store(true, Ordering::SeqCst);
-        // What cannot be removed stays as garbage that no listing shows.
+        // If it cannot be removed, it stays as garbage that no listing shows.
         let _ignored = fs::remove_file(&self.place.path);
     }
 }
@@ -102,7 +102,7 @@ impl WriterPlace {
 }
 
 impl Disk {
-    /// Where objects grow whose name is not known yet: above the directories that they may end in, on the same file system.
+    /// The directory for objects whose name is not known yet: above the directories that they may end in, on the same file system.
     fn nursery(&self) -> PathBuf {
         self.path(layout::CHUNKS)
     }
@@ -132,7 +132,7 @@ impl Disk {
         let there = if doubtful { Err(temporary) } else { temporary.rename_to_new(&path).map_err(failed)? };
         let file = match there {
             Ok(file) => file,
-            // What lies here may be durable and needed by others, so it is exchanged only for something durable.
+            // The existing file may be durable and in use, so it is replaced only by a durable one.
             Err(temporary) => {
                 temporary.sync().map_err(failed)?;
                 temporary.rename_over(&path).map_err(failed)?

@@ -11,7 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::Unanswered;
 
-/// Why an address is none that everybody may reach; `None` for those that are.
+/// Why an address is not public; `None` for public addresses.
 fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => not_public_v4(v4),
@@ -41,10 +41,10 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     match (first, second, third, fourth) {
         _ if address.is_loopback() => Some("an address of this machine"),
         (0xfe80..=0xfebf, ..) => Some("a link-local address"),
-        // The second is how an operator writes addresses of version 4 for a translator of its own.
+        // The second prefix is for IPv4 addresses behind an operator's own translator (RFC 8215).
         (0xfc00..=0xfdff | 0xfec0..=0xfeff, ..) | (0x64, 0xff9b, 1.., _) => Some("a private address"),
         (0xff00.., ..) => Some("a multicast address"),
-        // How everybody writes them for a translator, and a tunnel that carries one.
+        // IPv4 addresses behind the usual translator (RFC 6052), and in a 6to4 tunnel (RFC 3056).
         (0x64, 0xff9b, 0, 0) => embedded(high, low),
         (0x2002, high, low, _) => embedded(high, low),
         (0x2001, 0 | 0xdb8, ..) | (0, ..) | (0x100, 0, 0, 0) | (0x64, 0xff9b, ..) => Some("a reserved address"),
@@ -72,7 +72,7 @@ pub(in crate::storage) fn refusal(error: &(dyn std::error::Error + 'static)) -> 
     None
 }
 
-/// A name of which every address is forbidden.
+/// A host name of which no address may be connected to.
 #[derive(Debug)]
 struct Forbidden(String);
 
@@ -105,7 +105,7 @@ fn public(name: &str, all: Vec<SocketAddr>) -> Result<Addrs, Forbidden> {
     }
 }
 
-/// What is said of a host that may not be connected to.
+/// The message about a host that may not be connected to.
 fn forbidden(name: &str, address: IpAddr) -> String {
     let why = not_public(address).unwrap_or("no public address");
     if name == address.to_string() { format!("{name} is {why}") } else { format!("{name} leads to {address}, {why}") }

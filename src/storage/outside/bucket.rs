@@ -1,4 +1,4 @@
-//! Asking object stores: S3 and what speaks like it, Google Cloud Storage, Azure Blob.
+//! Requests to object stores: S3 and compatible stores, Google Cloud Storage, Azure Blob.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,17 +17,17 @@ use crate::storage::cloud::trouble::Told;
 use crate::storage::{CloudOptions, Credentials, Variables};
 use crate::time::Timestamp;
 
-/// A bucket, and where it is to be found if not where the reader's own settings say.
+/// A bucket, and its server if that is not the one of the reader's own settings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Bucket {
     /// `s3`, `gs` or `az`.
     pub(crate) scheme: String,
     pub(crate) name: String,
-    /// The server, as a snapshot names it: never asked in the reader's name unless the reader named it too.
+    /// The server, as a snapshot names it. It gets the reader's credentials only if the reader named it too.
     pub(crate) endpoint: Option<String>,
     /// The region of the bucket.
     pub(crate) region: Option<String>,
-    /// Whose container it is (`az`).
+    /// The account of the container (`az`).
     pub(crate) account: Option<String>,
 }
 
@@ -117,15 +117,15 @@ impl Buckets {
     }
 }
 
-/// Refuses what would make the client ask another server than the one that is said, or one that cannot be named.
+/// Refuses names and options with which the client would ask another server, or one with an invalid name.
 fn check(bucket: &Bucket) -> Result<()> {
     let is_word = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    // Both become a label of the server's name, of which not every word is one (`xn--`).
+    // Both become a label of the server's name, and not every word is a valid label (`xn--`).
     let is_label = |word: &String| is_word(word) && url::Url::parse(&format!("https://{word}.example/")).is_ok();
     if !bucket.region.iter().chain(&bucket.account).all(is_label) {
         return Err(Error::invalid("has a container whose region or account is none: letters, digits and '-', as in the name of a host"));
     }
-    // The rest of a URL is put behind it, and would come to stand in a query.
+    // The client appends the rest of the URL, which would otherwise become part of a query.
     let is_plain = |endpoint: &str| endpoint.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b));
     let is_exact = |endpoint: &str| {
         url::Url::parse(endpoint).is_ok_and(|parsed| parsed.as_str().trim_end_matches('/') == endpoint.trim_end_matches('/'))
@@ -136,7 +136,7 @@ fn check(bucket: &Bucket) -> Result<()> {
     Ok(())
 }
 
-/// What a store means that sends elsewhere.
+/// What a redirect from a store means.
 const REGION: &str = "its store sends elsewhere: the bucket lies in another region, which its container should name";
 
 fn unanswered(error: object_store::Error) -> Unanswered {

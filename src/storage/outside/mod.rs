@@ -1,8 +1,7 @@
-//! Files that others keep, asked over the network: one request with its condition, and its answer.
+//! Requests for external files over the network: one request with its condition, and its answer.
 //!
-//! Nothing here decides whether an answer is good enough, or whether a place may be asked: callers do. What is decided here
-//! is to which addresses a connection may go ([`address`]), at the moment at which it is made, and that no request is sent
-//! anywhere but where it was addressed to: answers that send elsewhere are told to the caller.
+//! Callers decide whether a place may be asked, and whether an answer is good enough. This module decides to which addresses a
+//! connection may go ([`address`]), at the moment when it is made. It follows no redirects: it returns them to the caller.
 
 pub(in crate::storage) mod address;
 mod bucket;
@@ -21,7 +20,7 @@ use crate::time::Timestamp;
 pub(crate) use bucket::{Bucket, Buckets};
 pub(crate) use web::Web;
 
-/// What a slow line must carry, in bytes a second, for an answer to be waited for.
+/// The slowest transfer for which an answer is waited for, in bytes a second.
 const SLOWEST: u64 = 16 << 10;
 
 /// How long an answer of `length` bytes may take from a server that may keep silent for `patience`.
@@ -29,12 +28,12 @@ pub(crate) fn time_for(length: u64, patience: Duration) -> Duration {
     patience.saturating_mul(2).saturating_add(Duration::from_secs(length / SLOWEST))
 }
 
-/// What the reader grants to a place.
+/// What the reader grants to requests for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Grant {
     /// Whether requests carry the credentials that the environment names: of a web server, a bearer token.
     pub(crate) credentials: bool,
-    /// Whether it may lie at an address that is not public.
+    /// Whether the place may be at an address that is not public.
     pub(crate) private: bool,
 }
 
@@ -49,7 +48,7 @@ pub(crate) enum What<'q> {
     Part(&'q Range<u64>),
 }
 
-/// Under which condition a file is to be given out at all. The more telling one is sent.
+/// The condition under which the server is to return the file. The `ETag` is sent if there is one, else the date.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Condition {
     /// It has this strong `ETag`.
@@ -75,7 +74,7 @@ pub(crate) struct Answer {
     pub(crate) facts: FileFacts,
     /// Where in the file the first byte of the body lies.
     pub(crate) start: u64,
-    /// What is yet to come of the bytes, in order.
+    /// The bytes that follow, in order.
     pub(crate) body: BoxStream<'static, Result<Bytes, Unanswered>>,
 }
 
@@ -84,21 +83,21 @@ pub(crate) struct Answer {
 pub(crate) enum Unanswered {
     /// There is no such file.
     Absent,
-    /// It is there, but the condition does not hold.
+    /// The file exists, but the condition does not hold.
     Changed,
-    /// It ends before the bytes that were asked for; with its length where that was told.
+    /// The file ends before the bytes that were asked for; with its length if the server told it.
     Short(Option<u64>),
-    /// The server does not let us, and says so.
+    /// The server denies access.
     Denied,
     /// The name leads to an address to which no connection may be made.
     Forbidden(String),
-    /// The answer sends elsewhere.
+    /// The answer is a redirect, to this URL.
     Elsewhere(String),
-    /// The server does not do what was asked, whatever the file; says what.
+    /// The server does not support the request, for any file; the text says why.
     Unable(String),
     /// This build or this reader cannot ask; the error says why.
     Unasked(Error),
-    /// No answer, or none to the end. Asking again may help.
+    /// No answer, or an incomplete one. Asking again may help.
     Lost(Error),
 }
 

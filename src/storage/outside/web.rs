@@ -1,4 +1,4 @@
-//! Asking web servers.
+//! Requests to web servers.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Web {
             .no_proxy()
             .connect_timeout(CONNECT.min(self.patience))
             .read_timeout(self.patience);
-        // Without encryption there is nothing to look up among the certificates of the system.
+        // Connections without TLS need no certificates, so those of the system are not loaded.
         builder = builder.tls_backend_preconfigured(tls::config(if is_secure { Certificates::System } else { Certificates::Nothing })?);
         if !private {
             builder = builder.dns_resolver(std::sync::Arc::new(PublicOnly));
@@ -115,7 +115,7 @@ fn lost(error: reqwest::Error) -> Unanswered {
         e if e.is_connect() => "cannot be reached",
         _ => "gives no whole answer",
     };
-    // The client repeats the URL, which may hold what no message shows.
+    // The client's message repeats the URL, which may hold secrets.
     Unanswered::Lost(Error::unavailable(what).caused_by(error.without_url()))
 }
 
