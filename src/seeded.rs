@@ -1,5 +1,5 @@
-//! A fast hash for maps whose keys are names: XXH3 with a seed that nobody knows, so that the author of a repository or a CAR file
-//! cannot choose names that collide.
+//! A fast hash for maps whose keys are names: XXH3 with a random seed, so that the author of a repository or a CAR file cannot choose
+//! names that collide.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
