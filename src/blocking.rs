@@ -1,4 +1,4 @@
-//! Work that holds a thread, done where it holds up no other task.
+//! Work that occupies a thread, done where it delays no other task.
 //!
 //! File work and long computations must not run on a thread of the executor: while they run, no other task of that thread
 //! makes progress. Everything of this kind in the crate goes through [`blocking`].

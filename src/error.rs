@@ -16,7 +16,7 @@ pub enum ErrorKind {
     NotFound,
     /// The request is wrong and will stay wrong. Fix the call.
     Invalid,
-    /// The reader has not allowed the place in which the bytes lie. Allow it by name, or leave it.
+    /// The reader has not allowed the place of the bytes. Allow it by name, or do not read it.
     Denied,
     /// A source file is not the one that was committed. Pin it anew, or restore it.
     SourceChanged,
@@ -33,15 +33,15 @@ pub enum ErrorKind {
     StorageFull,
     /// Another process holds a lock for longer than this one waits. The same call may succeed later.
     Locked,
-    /// A conditional write was sent and the store could not be asked what became of it. Settle it later.
+    /// A conditional write was sent, and the store could not be asked whether it happened. Settle it later.
     OutcomeUnknown,
     /// A bug in this crate.
     Internal,
 }
 
 impl ErrorKind {
-    /// The kind of what the operating system refused: a missing permission, a full disk, a name that cannot be used; else
-    /// [`Unavailable`](Self::Unavailable). What does not exist depends on what was asked for, so the caller looks at that first.
+    /// The kind of an error of the operating system: a missing permission, a full disk, a name that cannot be used; otherwise
+    /// [`Unavailable`](Self::Unavailable). The caller handles "not found" before, because its meaning depends on what was asked for.
     pub fn of_system(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         match error.kind() {
@@ -117,7 +117,7 @@ pub struct Error {
 pub enum Remedy {
     /// Give the reader this entry, as [`Allow`](crate::Allow) reads it.
     Allow(String),
-    /// Pin the external file at this URL anew, if the file as it is now is the one that is meant.
+    /// Pin the external file at this URL anew, if its present content is the intended one.
     Repin(String),
 }
 
@@ -177,12 +177,12 @@ impl Error {
         self.kind
     }
 
-    /// Whether it says that something stored is lost or damaged, not that it could not be asked for.
+    /// Whether it says that a stored object is lost or damaged, and not that the store could not be asked.
     pub(crate) const fn is_damage(&self) -> bool {
         matches!(self.kind, ErrorKind::Corrupt | ErrorKind::NotFound)
     }
 
-    /// Whether the same call may succeed later without anybody mending something first.
+    /// Whether the same call may succeed later, without a repair or another change by the user before.
     pub const fn is_retryable(&self) -> bool {
         matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Locked)
     }

@@ -38,7 +38,7 @@
 //!
 //! # The walk
 //!
-//! The one path everybody needs, with the files it goes through, in order:
+//! The main calls, with the files that each goes through, in order:
 //!
 //! | step | call | files |
 //! |---|---|---|

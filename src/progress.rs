@@ -1,8 +1,8 @@
-//! How far a long operation has come, for whoever looks on.
+//! Reports of how far a long operation has come.
 
 use std::fmt;
 
-/// An amount of work: of files, keys, chunks or blocks, whatever the operation is made of.
+/// An amount of work, counted in the units of the operation: files, keys, chunks or blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amount {
     /// How many of them.
@@ -11,15 +11,15 @@ pub struct Amount {
     pub bytes: u64,
 }
 
-/// Is told how far imports, checkouts, verifications and CAR files have come; see [`OpenOptions::progress`].
+/// Receives reports of how far imports, checkouts, verifications and CAR files have come; see [`OpenOptions::progress`].
 ///
-/// Called often, from many tasks, while they wait: an implementation must not block. Nothing depends on what it does.
+/// Called often, from many tasks, while they wait: an implementation must not block. The operation does not depend on it.
 ///
 /// [`OpenOptions::progress`]: crate::OpenOptions::progress
 pub trait Progress: fmt::Debug + Send + Sync {
-    /// So much there will be in all. Told once, before any of it is done, by operations that know it.
+    /// Reports the total. Called once, before any of the work is done, by operations that know the total.
     fn expect(&self, total: Amount);
 
-    /// So much more is done.
+    /// Reports that so much more is done.
     fn advance(&self, done: Amount);
 }

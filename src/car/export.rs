@@ -1,4 +1,4 @@
-//! Writing a version as a CAR file: first everything is counted, then payload is read.
+//! Writes a version as a CAR file: first all blocks are counted, then the bytes of chunks are read.
 
 use std::sync::Arc;
 

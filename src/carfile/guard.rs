@@ -1,4 +1,4 @@
-//! Watches the bytes of a version 1 file on their way to `iroh-car`, and refuses those that frame nothing.
+//! Checks the bytes of a version 1 file before `iroh-car` reads them, and refuses invalid framing.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use super::{MAX_BLOCK, MAX_CID};
 /// The longest section, without its length prefix.
 const MAX_SECTION: u64 = (MAX_BLOCK + MAX_CID) as u64;
 
-/// Where the reader stands. Shared, because `iroh-car` owns the guard.
+/// The position of the reader. Shared, because `iroh-car` owns the guard.
 #[derive(Debug)]
 pub(super) struct Position {
     /// The offset of the next byte in the file.

@@ -1,4 +1,4 @@
-//! Many chunks in one request: what one of them costs is then its bytes, not the asking.
+//! Many chunks in one request, so that the cost of a chunk is its bytes and not a request.
 
 use std::ops::Range;
 

@@ -20,8 +20,7 @@
 //! manifest finds leaves and nodes without reading the trailer (lengths and tail). The trailer serves a reader that finds the object without
 //! a manifest, and leaves room for other kinds. A whole read checks it, byte for byte.
 //!
-//! Nothing leaves a read unverified: a raw block is hashed, leaves are checked against their nodes, and nodes
-//! against their parents up to the id.
+//! Every read is verified: a raw block is hashed, leaves are checked against their nodes, and nodes against their parents up to the id.
 
 mod batch;
 mod check;

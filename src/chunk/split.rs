@@ -11,7 +11,7 @@ use super::{ChunkPlan, trailer_len};
 
 /// Payloads above this many bytes are hashed by several threads.
 const PARALLEL: usize = 4 << 20;
-/// Payloads up to this many bytes are hashed where the caller stands: about 0.1 ms, less than a hop between threads is worth.
+/// Payloads up to this many bytes are hashed on the caller's thread: it takes about 0.1 ms, less than a switch of threads is worth.
 pub(super) const INLINE: usize = 128 << 10;
 
 /// A chunk whose id is known and whose object is ready to be written.

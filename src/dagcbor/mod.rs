@@ -1,10 +1,10 @@
 //! Strict, canonical DAG-CBOR: one value, one sequence of bytes.
 //!
-//! Encoding never fails on our own types. Decoding accepts exactly what encoding the decoded value gives back, so
-//! whatever another encoder could have written differently (longer integers, other key order, floats) is refused.
+//! Encoding never fails on our own types. Decoding accepts exactly what encoding the decoded value gives back, so every other encoding
+//! of a value (longer integers, another order of keys, floats) is refused.
 //!
-//! Two doors lead here. [`encode`] and [`decode`] take any serde type. [`Writer`] and [`Reader`] go item by item, for
-//! nodes of maps: those are written and read by the million, and a reader needs to say at which byte they are wrong.
+//! There are two interfaces. [`encode`] and [`decode`] take any serde type. [`Writer`] and [`Reader`] go item by item, for nodes of
+//! maps: those are written and read by the million, and a reader needs to say at which byte they are wrong.
 
 mod read;
 #[cfg(test)]

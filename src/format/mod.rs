@@ -32,7 +32,7 @@ mod tests;
 
 /// The most bytes that a stored snapshot has.
 pub(crate) const MOST_SNAPSHOT: u64 = envelope::Kind::Snapshot.most_stored();
-/// The most bytes that a stored node has, of whatever map.
+/// The most bytes that a stored node of any map has.
 pub(crate) const MOST_NODE: u64 = envelope::Kind::Node(crate::id::MapKind::Manifest).most_stored();
 
 pub use file::{FileKey, VirtualFile};

@@ -13,7 +13,7 @@ struct GcState {
     phase: String,
 }
 
-/// Refuses to write into a repository that is being collected, or has been, by a release that knows how.
+/// Refuses to write into a repository in which a later release runs a garbage collection, or has run one.
 ///
 /// A writer that does not take part in that protocol could publish a snapshot of which the collector deletes parts.
 pub(crate) async fn require_no_collection(storage: &dyn Storage) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Branches and tags: the only mutable state of a repository.
 //!
-//! A ref is one register, replaced by compare-and-swap and never removed. Whatever is not a plain commit onto its
-//! tip is recorded in it as a move, so that what its readers saw at any time can be told later.
+//! A ref is one register, replaced by compare-and-swap and never removed. Every change that is not a plain commit onto its tip is
+//! recorded in it as a move, so that the snapshot that it showed at any time can be found later.
 
 mod gc_state;
 mod moves;
@@ -127,7 +127,7 @@ impl Refs {
         };
         let names = self.storage.list(folder).try_collect::<Vec<_>>().await?;
         let names = names.iter().filter_map(|meta| meta.name.strip_prefix(folder)?.strip_suffix(layout::REF_SUFFIX));
-        // What is no ref name was not put there by us.
+        // Names that are not valid for a ref were not written by this crate.
         let mut names: Vec<_> = names.filter_map(|name| RefName::new(name).ok()).collect();
         names.sort();
         Ok(names)
@@ -167,7 +167,7 @@ impl Refs {
         let Some(tip) = record.tip else { return Ok(None) };
         match self.objects.commit(&tip).await {
             Ok(commit) => Ok(Some(commit.time)),
-            // A tip that cannot be read tells no time, but its ref must still be movable away from it.
+            // The time of a tip that cannot be read is not known, but its ref must still be movable away from it.
             Err(e) if is_unreadable(&e) => Ok(None),
             Err(e) => Err(e),
         }

@@ -93,12 +93,12 @@ impl fmt::Debug for RefName {
     }
 }
 
-/// Whether a ref follows commits or stands still.
+/// Whether a ref moves with commits or stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RefKind {
-    /// Follows the commits made on it.
+    /// Moves with each commit on it.
     Branch,
-    /// Stands still and carries a message.
+    /// Stays, and carries a message.
     Tag,
 }
 

@@ -1,4 +1,4 @@
-//! What the register of a ref holds, and its bytes.
+//! The record in the register of a ref, and its encoding.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 /// The largest sequence number that is read: one that leaves room for more replaces than will ever be made.
 pub(super) const LARGEST_SEQ: u64 = 1 << 62;
 
-/// What a ref says. Every write raises `seq`, so that its bytes never repeat.
+/// The record of a ref. Every write raises `seq`, so its bytes never repeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefRecord {
@@ -49,7 +49,7 @@ pub struct Move {
     /// Where the ref pointed; `None` when it did not exist.
     #[serde(with = "optional_snapshot")]
     pub from: Option<SnapshotId>,
-    /// Where it points since; `None` when the move deleted it.
+    /// Where it points after the move; `None` when the move deleted it.
     #[serde(with = "optional_snapshot")]
     pub to: Option<SnapshotId>,
     /// What was done.

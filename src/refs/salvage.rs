@@ -1,4 +1,4 @@
-//! A register whose bytes are not a valid ref: what can still be told from them, and the record that replaces them.
+//! A register whose bytes are not a valid ref: what can still be recovered from them, and the record that replaces them.
 
 use super::RefRecord;
 use super::record::LARGEST_SEQ;

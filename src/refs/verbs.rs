@@ -16,7 +16,7 @@ const ATTEMPTS: u32 = 100;
 pub(crate) struct MoveTo {
     /// Where the ref points afterwards; `None` deletes it.
     pub(crate) to: Option<SnapshotId>,
-    /// What is written down as having been done.
+    /// The operation that is recorded.
     pub(crate) op: MoveOp,
     /// What a tag says of itself.
     pub(crate) about: Option<TagInfo>,
@@ -55,14 +55,14 @@ impl Refs {
     /// Writes the placeholder of a ref and reads it back; `None` when the race for it must be run again.
     async fn place(&self, name: &Ref) -> Result<Option<RefState>> {
         self.replace_settled(name, None, &RefRecord::placeholder(), |_| async { Ok(false) }).await.map_err(|e| match e.kind() {
-            // Whatever became of it, nobody can see it.
+            // A placeholder is not visible to readers, so it does not matter whether it was written.
             ErrorKind::OutcomeUnknown => Error::unavailable(format!("{name} was not created: the store cannot be asked")).caused_by(e),
             _ => e,
         })?;
         self.try_read(name).await
     }
 
-    /// Points an existing ref elsewhere, or deletes it. `check` may refuse what the ref is at the moment.
+    /// Points an existing ref elsewhere, or deletes it. `check` may refuse the change, and is called again before every attempt.
     ///
     /// A ref whose record is damaged is replaced, and the move is recorded as a repair.
     pub(crate) async fn change<F: Future<Output = Result<()>> + Send>(
@@ -91,7 +91,7 @@ impl Refs {
         Err(Error::unavailable(format!("{name} changes too fast to be moved")))
     }
 
-    /// One attempt; `None` when somebody else changed the ref first.
+    /// One attempt; `None` when another writer changed the ref first.
     async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo) -> Result<Option<Move>> {
         require_known_epoch(name, &before.record)?;
         let now = self.clock.now();

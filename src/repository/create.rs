@@ -70,7 +70,7 @@ async fn place_config(storage: &Arc<dyn Storage>, options: &CreateOptions) -> Re
     match storage.replace(&register, &Expected::Absent, config.encode().into()).await {
         Replaced::Done(_) => Ok(config),
         Replaced::NotSent(error) => Err(error),
-        // What lies there now counts, whatever the answer was; if that is nothing, this changed nothing that readers see.
+        // The register is read back, because its content decides. If there is none, nothing has changed that readers see.
         Replaced::Refused => written_by_any(&**storage, &register, Error::unavailable(format!("{register} cannot be written"))).await,
         Replaced::Rejected(error) | Replaced::Unanswered(error) => written_by_any(&**storage, &register, error).await,
     }
@@ -115,7 +115,7 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Refuses a place whose repository is whole, or is not what was asked for.
+    /// Refuses a place whose repository is complete, or has another hash than asked for.
     async fn require_unfinished(&self, asked: HashAlgorithm) -> Result<()> {
         let place = self.storage();
         let main = Ref::branch(MAIN.parse()?);
@@ -168,7 +168,7 @@ impl Repository {
         uploads.finish().await?;
         self.storage().barrier().await?;
         let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };
-        // The branch is as old as its first snapshot, so that `main@` the time that is printed for it finds it.
+        // The branch is as old as its first snapshot, so that `main@TIME` with the time that is printed for it finds it.
         let refs = Refs::new(objects.clone(), Arc::new(Stopped(time)), self.patience());
         refs.create(&main, to).await?;
         Ok(())

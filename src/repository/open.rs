@@ -35,13 +35,13 @@ impl Repository {
     }
 }
 
-/// What stands for a `repo.json` that does not exist: the hash of the snapshots, where a repository is only read.
+/// The settings of a repository whose `repo.json` was lost: the hash of its snapshots, if the repository is only read.
 ///
-/// A wrong guess does no harm there, because every object that is read is compared with its id.
+/// A wrong guess does no harm, because every object that is read is compared with its id.
 async fn missing_config(storage: &Arc<dyn Storage>, options: &OpenOptions) -> Result<RepoConfig> {
     let lost = match lost_config(storage).await {
         Err(e) if e.is_retryable() => return Err(e),
-        // A store that cannot be listed gives no sign of a repository.
+        // Without a listing it is not known whether there is a repository.
         lost => lost.unwrap_or_default(),
     };
     let Some(error) = lost else {

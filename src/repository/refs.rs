@@ -118,7 +118,7 @@ impl Repository {
         Ok(Some(info))
     }
 
-    /// The recorded moves of a ref, oldest first: everything that happened to it but plain commits.
+    /// The recorded moves of a ref, oldest first: every change of it except plain commits.
     pub async fn moves(&self, name: &Ref) -> Result<Vec<Move>> {
         let state = self.refs().try_read(name).await?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))?;
         self.refs().moves_back_to(&state.record, |_| false).await
@@ -207,7 +207,7 @@ impl Repository {
             Kept::No => {
                 Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
             }
-            // A damaged ref may keep it. What was published is whole, so whatever is not whole was never kept by a ref.
+            // A damaged ref may keep it. Published snapshots are complete, so no ref kept a snapshot that is not.
             Kept::Unknown => target.require_whole().await.map_err(|e| e.context(format!("snapshot {id} is not whole"))),
         }
     }

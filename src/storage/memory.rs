@@ -80,7 +80,7 @@ impl Memory {
     }
 
     #[cfg(any(test, feature = "testing"))]
-    /// Sets a register whatever it was.
+    /// Sets a register unconditionally.
     pub(super) fn insert_register(&self, name: String, bytes: Bytes) -> Version {
         let modified = self.clock.now();
         let mut contents = self.lock();

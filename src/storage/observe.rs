@@ -23,8 +23,8 @@ pub struct Observed {
     counters: Arc<Counters>,
 }
 
-/// What has gone through an [`Observed`] store up to some moment. Requests count when they are sent, whatever becomes
-/// of them; bytes and objects when the store has answered with success.
+/// What has gone through an [`Observed`] store up to some moment. Requests are counted when they are sent, also those that fail; bytes
+/// and objects are counted when the store has answered with success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Objects asked for, whole or in part.

@@ -13,7 +13,7 @@ pub use parse::parse_time;
 /// The largest difference between this machine's clock and a store's with which a ref is still written there.
 pub(crate) const SKEW: Duration = Duration::from_mins(1);
 
-/// A time further ahead of this machine's clock than this was stamped by a clock that is wrong, or ours is wrong.
+/// If a time is further ahead of this machine's clock than this, one of the two clocks is wrong.
 pub(crate) const FUTURE: Duration = Duration::from_mins(10);
 
 /// A moment: microseconds since 1970-01-01T00:00:00Z, which may be negative.
@@ -60,7 +60,7 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The moment of a file's date; what the calendar cannot hold becomes its end.
+    /// The moment of a file's date. Dates outside of the range become its first or last moment.
     pub fn from_system(time: SystemTime) -> Self {
         let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
         match time.duration_since(SystemTime::UNIX_EPOCH) {

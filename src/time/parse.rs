@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 
 /// Reads a moment as a person writes it.
 ///
-/// RFC 3339 with an offset (`T` or a space between date and time), a bare date (its first moment in UTC), `now`, or
-/// a span before now: a whole number with `s`, `m`, `h`, `d` or `w` (or the word), with or without `ago`. A time of
-/// day without an offset is refused, because nobody can know which one was meant.
+/// RFC 3339 with an offset (`T` or a space between date and time), a bare date (its first moment in UTC), `now`, or a span before now:
+/// a whole number with `s`, `m`, `h`, `d` or `w` (or the word), with or without `ago`. A time of day without an offset is refused,
+/// because it is ambiguous.
 pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
     let trimmed = text.trim();
     if trimmed == "now" {

@@ -4,8 +4,8 @@
 //! to a node, links before data. A file of at most 1 MiB is its one raw block. So a current IPFS node gives the same
 //! bytes the same CID.
 //!
-//! Everything but the digests follows from the size: how many nodes there are, how long each is, where it lies
-//! ([`Layout`]). A node has therefore only one encoding, and whatever differs from it is another profile.
+//! Everything but the digests follows from the size: how many nodes there are, how long each is, where it lies ([`Layout`]). A node has
+//! therefore only one encoding; any other encoding belongs to another profile.
 
 mod file;
 mod layout;

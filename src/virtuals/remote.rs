@@ -1,11 +1,10 @@
 //! Places on web servers and in object stores: one request a read, with its condition, and an answer that is checked.
 //!
-//! The condition is the recorded strong `ETag`, else the recorded date, else the moment of pinning; but servers ignore
-//! conditions, so what counts is that `ETag`, date and length of the *same* answer are the recorded ones. An answer that
-//! sends elsewhere is followed only where the reader allows that place too, with what the reader grants to it; those of
-//! object stores are not followed. Where the recorded version of an object can still be had, it is read. A locked
-//! digest is verified by one read of the whole file, and the verdict is kept for as long as the process lives and the
-//! server tells the same of the file.
+//! The condition is the recorded strong `ETag`, else the recorded date, else the moment of pinning; but servers ignore conditions, so
+//! what counts is that `ETag`, date and length of the *same* answer are the recorded ones. A redirect is followed only to a place that
+//! the reader allows too, with the credentials that the reader grants to that place; redirects of object stores are not followed. If
+//! the recorded version of an object still exists, it is read. A locked digest is verified by one read of the whole file, and the
+//! verdict is kept for as long as the process lives and the server tells the same of the file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,7 +33,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 /// A part that ends at or before this offset is cut out of the whole file if the server does not support ranges.
 const CUT_FROM_WHOLE: u64 = 16 << 20;
 
-/// What was known of a file when it was read whole: its URL, at which server, what that told of it, and the hash.
+/// The key of a digest: the URL of the file, the options with its server, the facts that the server told, and the hash.
 type WholeRead = (String, BTreeMap<String, String>, FileFacts, HashAlgorithm);
 
 /// A part of a file, and what the file must be.
@@ -129,7 +128,8 @@ impl RemoteSource {
         work().await
     }
 
-    /// What the server tells of the recorded version where it still has it and lets us name it, else of the file as it is now.
+    /// The facts about the recorded version, if the server still has it and this reader may name it; otherwise those about the file as
+    /// it is now.
     async fn facts(&self, place: &ExternalPlace, version: Option<&String>) -> Result<FileFacts, Unanswered> {
         if version.is_some() {
             match self.facts_of(place, version).await {
@@ -140,7 +140,7 @@ impl RemoteSource {
         self.facts_of(place, None).await
     }
 
-    /// What the server tells. One that does not answer questions without a body is asked for a byte.
+    /// The facts that the server tells. A server that does not answer HEAD requests is asked for one byte.
     async fn facts_of(&self, place: &ExternalPlace, version: Option<&String>) -> Result<FileFacts, Unanswered> {
         let none = Condition { version: version.cloned(), ..Condition::default() };
         match self.patiently(|| self.ask(place, What::Facts, &none)).await {
@@ -191,8 +191,7 @@ impl RemoteSource {
         self.patiently(whole).await.map_err(|e| place.unanswered(e))
     }
 
-    /// Asks what the server tells of what would be read, compares it with the record as far as both tell, and verifies a locked
-    /// digest.
+    /// Looks up the facts about the file, compares them with the record as far as both tell, and verifies a locked digest.
     async fn verified(&self, place: &ExternalPlace, expected: &ExpectedFile) -> Result<FileFacts> {
         let version = expected.condition().version;
         let facts = self.facts(place, version.as_ref()).await.map_err(|e| place.unanswered(e))?;

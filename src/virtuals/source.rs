@@ -95,7 +95,7 @@ impl ExternalPlace {
 /// Every method first makes sure that the place is allowed, where it really is.
 #[async_trait]
 pub(crate) trait ExternalSource: fmt::Debug + Send + Sync {
-    /// What the source tells of the file now, with its digest if one is asked for; `None` when it does not exist.
+    /// Looks up the present facts about the file, with its digest if one is asked for; `None` when the file does not exist.
     async fn lookup(&self, place: &ExternalPlace, digest: Option<HashAlgorithm>) -> Result<Option<Stat>>;
 
     /// Succeeds if the file is, now, as `expected` in everything that the source tells, and has its digest.

@@ -28,7 +28,7 @@ use crate::time::Timestamp;
 /// A date that is younger than this at lookup is racy.
 const RACY: Duration = Duration::from_secs(2);
 
-/// What a source tells of a file now.
+/// The facts that a source tells about a file now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Stat {
     pub(crate) size: Option<u64>,

@@ -12,11 +12,11 @@ pub(crate) enum ZarrNode {
     Group,
     /// An array.
     Array(Structure),
-    /// A document that does not parse, or that cannot be read here: nobody knows what it means for the chunks.
+    /// A document that does not parse, or that cannot be read here. Its meaning for the chunks is not known.
     Unreadable,
 }
 
-/// What of an array's metadata decides how its chunks are read: everything but attributes and names.
+/// The part of an array's metadata that decides how its chunks are read: everything but attributes and names.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Structure {
     /// Elements along each dimension.
@@ -150,7 +150,7 @@ fn none_if_empty(value: Value) -> Value {
 }
 
 impl Structure {
-    /// The shape of a shard, when the chunks of the array are shards: along its grid writers do not meet.
+    /// The shape of a shard, if the chunks of the array are shards. Writers of different shards do not conflict.
     pub(crate) fn shard(&self) -> Option<Vec<u64>> {
         let field = |name: &str| self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value);
         let codecs = field("codecs")?.as_array()?;

@@ -1,15 +1,15 @@
-//! What the change of a document means for everything below its directory.
+//! How a change of a document affects everything below its directory.
 
 use super::document::{Structure, ZarrNode};
 
-/// A change of a document with which changes of the same node by another writer do not go together.
+/// A change of a document that conflicts with changes of the same node by another writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Restructured {
     /// What was done to the node, as a message says it after its name.
     pub(crate) what: String,
-    /// Whether a chunk of the node that another writer changed is not the chunk it meant any more.
+    /// Whether it conflicts with another writer's changes of the node's chunks, because they are read differently now.
     pub(crate) chunks: bool,
-    /// Whether whatever another writer set below, chunk or node, has lost what it was set in.
+    /// Whether it conflicts with every key that another writer sets below, because the node does not exist any more or is of another kind.
     pub(crate) below: bool,
     /// Whether the node was a group before.
     pub(crate) is_group: bool,
@@ -34,7 +34,7 @@ impl Restructured {
     }
 }
 
-/// Which fields of an array differ so that its chunks are read otherwise.
+/// The fields in which two arrays differ so that their chunks are read differently.
 fn fields(old: &Structure, new: &Structure) -> Option<String> {
     let shrinks = old.shape.len() != new.shape.len() || old.shape.iter().zip(&new.shape).any(|(old, new)| new < old);
     let mut changed = if shrinks { vec![format!("shape {:?} instead of {:?}", new.shape, old.shape)] } else { Vec::new() };

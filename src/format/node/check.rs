@@ -18,7 +18,7 @@ pub(crate) trait CheckEntry {
     fn digest(&self) -> Option<&Digest>;
 }
 
-/// Refuses ids of another hash (`Unsupported`) and whatever else no writer makes (`Corrupt`).
+/// Refuses ids of another hash (`Unsupported`) and everything else that no writer makes (`Corrupt`).
 pub(super) fn node<V: Value>(node: &Node<V>, hash: HashAlgorithm) -> Result<()> {
     match node {
         Node::Leaf(leaf) => {

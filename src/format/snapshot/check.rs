@@ -6,7 +6,7 @@ use crate::format::limits;
 use crate::id::HashAlgorithm;
 use crate::text::shown;
 
-/// Refuses ids of another hash (`Unsupported`) and whatever else no writer makes (`Corrupt`).
+/// Refuses ids of another hash (`Unsupported`) and everything else that no writer makes (`Corrupt`).
 pub(super) fn commit(commit: &Commit, hash: HashAlgorithm) -> Result<()> {
     let maps = [&commit.manifest, &commit.files, &commit.history];
     let mut digests = maps.into_iter().map(crate::id::NodeId::digest).chain(commit.parents.iter().map(crate::id::SnapshotId::digest));

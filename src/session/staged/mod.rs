@@ -1,4 +1,4 @@
-//! What a session wants to change: pure data, applied to whatever tip the commit finds.
+//! The staged changes of a session: pure data that a commit can apply to any tip.
 //!
 //! The latest changes lie in a map. When they take too much memory they become a *run*, which is written in a compact form, moved to a
 //! scratch file if runs take too much memory, and merged with other runs ([`work`]). Other threads do all of this while the session
@@ -148,7 +148,7 @@ impl Staged {
         }
     }
 
-    /// Deletes everything below `prefix`: what is staged there, and whatever the tip holds when the commit comes.
+    /// Deletes everything below `prefix`: the staged changes there, and the keys that the tip has at the commit.
     pub(crate) fn delete_prefix(&mut self, prefix: &Prefix) {
         let from = (Bound::Included(prefix.as_map_key()), Bound::Unbounded);
         let below = self.memory.range::<MapKey, _>(from).take_while(|(key, _)| prefix.contains(key.as_str()));
@@ -296,7 +296,7 @@ impl Staged {
         }
     }
 
-    /// Makes a run of what lies in the map, older than what is staged from now on.
+    /// Makes a run of the entries in the map. It is older than everything that is staged from now on.
     fn freeze(&mut self) {
         let (entries, held) = (std::mem::take(&mut self.memory), std::mem::take(&mut self.weight));
         if let Some(run) = StagedRun::of_map(entries, held, self.deleted.stamp()) {

@@ -61,7 +61,7 @@ impl Work {
         let (inputs, directory) = (runs.clone(), directory.to_owned());
         let job = blocking("merging staged changes", move || {
             let merged = merged(&inputs, level, &deleted, limit, &directory)?;
-            // The runs lay in an older scratch file, which goes with the last of them.
+            // The runs were in an older scratch file, which is removed with the last of them.
             Ok(Done { replaced: vec![(inputs, merged)], scratch: None })
         });
         Self { job, runs }

@@ -1,8 +1,8 @@
 //! Whether a store honours conditions on writes: found out once for a handle, before its first write.
 //!
-//! A store that answers them with success whatever is there would let two writers overwrite each other's commits, and
-//! which stores do so can only be found out by trying. So a scratch register with a unique name is created twice, replaced
-//! with its present version and then with its former one. The second and the last must be refused.
+//! A store that ignores them and always answers with success would let two writers overwrite each other's commits. Only a trial shows
+//! which stores do so. So a scratch register with a unique name is created twice, replaced with its present version and then with its
+//! former one. The second and the last must be refused.
 
 use std::time::Duration;
 

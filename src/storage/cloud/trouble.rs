@@ -9,15 +9,15 @@ use super::place::StoreScheme;
 use super::store::Cloud;
 use crate::error::Error;
 
-/// What is told of a failure besides its kind.
+/// The facts of a failure besides its kind.
 pub(in crate::storage) struct Told {
     /// The answer's status, when the store answered.
     pub(in crate::storage) status: Option<u16>,
     /// Whether the answer says that the bucket itself does not exist.
     no_bucket: bool,
-    /// Whether the answer sends elsewhere without saying where, as S3 does for a bucket of another region.
+    /// Whether the answer is a redirect without a target, as S3 sends for a bucket of another region.
     pub(in crate::storage) sent_on: bool,
-    /// Whether no connection came about, so that nothing was sent.
+    /// Whether no connection was made, so that nothing was sent.
     pub(in crate::storage) not_connected: bool,
 }
 

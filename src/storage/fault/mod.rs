@@ -93,7 +93,7 @@ impl Faulty {
         Self { inner, plan: Box::new(plan), calls: AtomicU64::new(0) }
     }
 
-    /// How many requests have come, whatever became of them.
+    /// How many requests have come, including those that failed.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }

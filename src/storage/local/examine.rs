@@ -19,7 +19,7 @@ pub fn lock_once(path: &Path) -> Result<bool> {
     Ok(held.is_some())
 }
 
-/// Removes the scratch directory, whatever the result was.
+/// Removes the scratch directory, also after an error.
 struct ScratchDirectory(PathBuf);
 
 impl ScratchDirectory {

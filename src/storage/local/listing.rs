@@ -124,9 +124,9 @@ enum ListedAs {
     File { size: u64, modified: Timestamp },
 }
 
-/// The name and kind of an entry; `None` for what is no object: temporaries, sockets and the like, names that are not
-/// UTF-8, and what vanished in the meantime. A symbolic link to a file is shown as a file, so that reading it says what is
-/// wrong; one to a directory is an error, since whatever lies behind it is not listed.
+/// The name and kind of an entry; `None` for what is no object: temporaries, sockets and the like, names that are not UTF-8, and what
+/// vanished in the meantime. A symbolic link to a file is shown as a file, so that reading it says what is wrong; one to a directory is
+/// an error, because the names behind it are not listed.
 fn look_at(entry: &DirEntry, directory: &str) -> io::Result<Option<(String, ListedAs)>> {
     let file_name = entry.file_name();
     let Some(file_name) = file_name.to_str().filter(|name| !is_temporary(name)) else { return Ok(None) };

@@ -59,7 +59,7 @@ impl Temporary {
         self.file().sync_all()
     }
 
-    /// Gives the file its name, in place of whatever had it.
+    /// Gives the file its name, and replaces any file of that name.
     pub(super) fn rename_over(mut self, to: &Path) -> io::Result<File> {
         fs::rename(&self.path, to)?;
         Ok(self.file.take().expect("a temporary ends once"))

@@ -44,7 +44,7 @@ fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// What the headers of an answer tell of the file, but its size.
+/// The facts about the file in the headers of an answer, without its size.
 pub(super) fn facts<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> FileFacts {
     let text = |name: &str| header(name).and_then(|value| std::str::from_utf8(value).ok());
     FileFacts {

@@ -59,7 +59,7 @@ pub(crate) struct Condition {
     pub(crate) version: Option<String>,
 }
 
-/// What an answer tells of the file besides its bytes.
+/// The facts about the file in an answer, besides its bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct FileFacts {
     pub(crate) size: Option<u64>,
@@ -78,7 +78,7 @@ pub(crate) struct Answer {
     pub(crate) body: BoxStream<'static, Result<Bytes, Unanswered>>,
 }
 
-/// Why there is no answer about the file, or not the one that was asked for.
+/// Why the answer about the file is missing or is not the requested one.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
     /// There is no such file.
