@@ -11,8 +11,6 @@ mod diff;
 mod edit;
 mod find;
 mod load;
-#[cfg_attr(not(test), expect(dead_code, reason = "merging branches will call it"))]
-mod merge;
 mod page;
 mod scan;
 mod span;

@@ -1,7 +1,7 @@
 //! Which part of a map a scan covers.
 
 use std::cmp::Ordering;
-use std::ops::{Bound, Range, RangeBounds};
+use std::ops::Range;
 
 use crate::format::{Branch, Leaf};
 use crate::key::{MapKey, Prefix, order};
@@ -13,8 +13,6 @@ pub(crate) enum Edge {
     Start,
     /// Just before a key, whether the map holds it or not.
     Before(MapKey),
-    /// Just after a key.
-    After(MapKey),
     /// After every key that begins with this string, which must not end in a digit: only then are such keys
     /// neighbours.
     AfterPrefix(MapKey),
@@ -38,7 +36,6 @@ impl Edge {
         match self {
             Self::Start => false,
             Self::Before(edge) => key < edge,
-            Self::After(edge) => key <= edge,
             Self::AfterPrefix(prefix) => key.as_str().starts_with(prefix.as_str()) || key < prefix,
             Self::End => true,
         }
@@ -50,10 +47,6 @@ impl Edge {
         match self {
             Self::Start => {}
             Self::Before(key) => order::encode(key.as_str(), &mut out),
-            Self::After(key) => {
-                order::encode(key.as_str(), &mut out);
-                out.push(0);
-            }
             Self::AfterPrefix(prefix) => {
                 order::encode(prefix.as_str(), &mut out);
                 // No byte of UTF-8 is 0xff.
@@ -92,22 +85,6 @@ impl Span {
     /// Every key below `prefix`.
     pub(crate) fn prefix(prefix: &Prefix) -> Self {
         Self { from: Edge::before_prefix(prefix), to: Edge::after_prefix(prefix) }
-    }
-
-    /// The keys in a range such as `a..b`, `a..=b`, `a..`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "scans that resume after a key will be made of it"))]
-    pub(crate) fn range(range: impl RangeBounds<MapKey>) -> Self {
-        let from = match range.start_bound() {
-            Bound::Unbounded => Edge::Start,
-            Bound::Included(key) => Edge::Before(key.clone()),
-            Bound::Excluded(key) => Edge::After(key.clone()),
-        };
-        let to = match range.end_bound() {
-            Bound::Unbounded => Edge::End,
-            Bound::Included(key) => Edge::After(key.clone()),
-            Bound::Excluded(key) => Edge::Before(key.clone()),
-        };
-        Self { from, to }
     }
 
     /// Drops what lies before `edge`.

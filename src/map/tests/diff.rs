@@ -1,4 +1,4 @@
-//! Diffs and merges against `BTreeMap`s, and how little they load.
+//! Diffs against `BTreeMap`s, and how little they load.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,7 @@ use rand::seq::IndexedRandom as _;
 use super::support::*;
 use crate::format::{Entry, HistoryEntry, Value, VirtualFile};
 use crate::key::MapKey;
-use crate::map::merge::Clash;
-use crate::map::{Map, MapChange, Span};
+use crate::map::{Map, MapChange};
 
 fn collect<V: Random>(old: &Map<'_, V, Store<V>>, new: &Map<'_, V, Store<V>>) -> Vec<MapChange<V>> {
     let mut diff = block(old.diff(new)).unwrap();
@@ -51,7 +50,7 @@ fn diffs<V: Random>(seed: u64, cases: usize) {
         let mut bounds = [0, 1].map(|_| V::random_key(&mut rng, spread));
         bounds.sort();
         let [from, to] = bounds;
-        let mut part = block(store.map(a).diff_in(&store.map(b), Span::range(from.clone()..to.clone()))).unwrap();
+        let mut part = block(store.map(a).diff_in(&store.map(b), range(Some(&from), Some(&to)))).unwrap();
         let part: Vec<_> = std::iter::from_fn(|| block(part.next()).unwrap()).collect();
         let expected: Vec<_> = model_diff(&old, &new).into_iter().filter(|c| (&from..&to).contains(&&c.key)).collect();
         assert_eq!(part, expected);
@@ -61,63 +60,11 @@ fn diffs<V: Random>(seed: u64, cases: usize) {
     assert!(heights_differ > cases / 50, "{heights_differ}");
 }
 
-fn merges<V: Random>(seed: u64, cases: usize) {
-    let mut rng = rng(seed);
-    let (mut clashed, mut agreed) = (0, 0);
-    for _ in 0..cases {
-        let shape = small_shape(&mut rng);
-        let spread = *[4, 30, 200].choose(&mut rng).unwrap();
-        let len = rng.random_range(0..120);
-        let base = random_model::<V>(&mut rng, len, spread);
-        let (mut ours, mut theirs) = (base.clone(), base.clone());
-        let (mine, mut other) = (random_batch(&mut rng, &base, spread), random_batch(&mut rng, &base, spread));
-        apply(&mut ours, &mine);
-        apply(&mut theirs, &other);
-        // Some changes that both make alike.
-        other = mine.iter().filter(|_| rng.random_ratio(1, 3)).cloned().collect();
-        apply(&mut theirs, &other);
-        let store = Store::new();
-        let [a, b, c] = [&base, &ours, &theirs].map(|model| {
-            let (built, sink) = build(model, shape);
-            store.absorb(sink);
-            store.map(built.root)
-        });
-        let mut expected = ours.clone();
-        let mut both = Vec::new();
-        for MapChange { key, old, new } in model_diff(&base, &theirs) {
-            let ours = ours.get(&key).cloned();
-            if ours == new {
-                agreed += 1;
-            } else if ours == old {
-                apply(&mut expected, &vec![(key, new)]);
-            } else {
-                both.push(Clash { key, base: old, ours, theirs: new });
-            }
-        }
-        let merged = block(a.merge(&b, &c, shape, &mut Taken::new())).unwrap();
-        assert_eq!(merged.edited.root, build(&expected, shape).0.root);
-        clashed += both.len();
-        assert_eq!(merged.clashes, both);
-        // The other way round the clashes are the same keys.
-        let plan = block(a.plan_merge(&c, &b)).unwrap();
-        assert!(plan.clashes.iter().map(|c| &c.key).eq(merged.clashes.iter().map(|c| &c.key)));
-    }
-    println!("{cases} merges: {clashed} clashes, {agreed} changes agreed");
-    assert!(clashed > cases / 4 && agreed > cases / 4, "{clashed} {agreed}");
-}
-
 #[test]
 fn diffs_equal_those_of_the_models() {
     diffs::<Entry>(11, cases(10_000));
     diffs::<VirtualFile>(12, cases(5_000));
     diffs::<HistoryEntry>(13, cases(5_000));
-}
-
-#[test]
-fn merges_equal_those_of_the_models() {
-    merges::<Entry>(14, cases(10_000));
-    merges::<VirtualFile>(15, cases(5_000));
-    merges::<HistoryEntry>(16, cases(5_000));
 }
 
 #[test]

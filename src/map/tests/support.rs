@@ -15,7 +15,8 @@ use crate::format::{Entry, FileKey, HistoryEntry, Node, Value, VirtualFile};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm, NodeId, SnapshotId};
 use crate::key::MapKey;
 use crate::map::build::{Builder, Built};
-use crate::map::{Map, NodeSink, NodeSource, Shape};
+use crate::map::span::Edge;
+use crate::map::{Map, NodeSink, NodeSource, Shape, Span};
 use crate::time::Timestamp;
 
 /// Cases for a random test that tries `whole` of them in a whole run: one variable scales all tests of the map.
@@ -26,6 +27,12 @@ pub(super) fn cases(whole: usize) -> usize {
 
 pub(super) type Model<V> = BTreeMap<MapKey, V>;
 pub(super) type Batch<V> = Vec<(MapKey, Option<V>)>;
+
+/// The keys from `from` on and before `to`.
+pub(super) fn range(from: Option<&MapKey>, to: Option<&MapKey>) -> Span {
+    let edge = |key: Option<&MapKey>, open| key.map_or(open, |key| Edge::Before(key.clone()));
+    Span { from: edge(from, Edge::Start), to: edge(to, Edge::End) }
+}
 
 /// Nodes by id, counting loads.
 pub(super) struct Store<V> {
