@@ -11,6 +11,8 @@ use crate::blocking::drop_elsewhere;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Makes a file without a name in `directory`, so that it goes when the process goes. `Unavailable` names the directory.
+///
+/// For bytes that have a digest of their own; all others go to a [`Scratch`].
 #[expect(clippy::disallowed_methods, reason = "the name of a scratch file is gone at once and decides nothing")]
 pub(crate) fn file(directory: &Path) -> Result<File> {
     let mut random = [0; 8];
@@ -63,6 +65,14 @@ impl Scratch {
         Ok(Self { file: Arc::new(Unnamed(Some(file(directory)?))), directory: PathBuf::from(directory).into(), len: 0 })
     }
 
+    /// The one in `slot`, made in `directory` if there is none yet.
+    pub(crate) fn or_new<'s>(slot: &'s mut Option<Self>, directory: &Path) -> Result<&'s mut Self> {
+        match slot {
+            Some(scratch) => Ok(scratch),
+            none => Ok(none.insert(Self::new(directory)?)),
+        }
+    }
+
     /// Writes `bytes`. After an error the file is as it was.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<ScratchPlace> {
         self.file.file().and_then(|file| file.write_all_at(bytes, self.len)).map_err(|e| failed(&self.directory, e))?;
@@ -96,6 +106,14 @@ impl ScratchPlace {
 }
 
 #[cfg(test)]
+impl ScratchPlace {
+    /// The same place on a disk that has changed what is there.
+    pub(crate) fn damaged(&self) -> Self {
+        Self { checksum: !self.checksum, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -107,8 +125,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "no name leads to it");
         drop(scratch);
         assert_eq!(places.iter().map(|p| p.read().unwrap()).collect::<Vec<_>>(), [b"one".as_slice(), b"", b"three"]);
-        let other = ScratchPlace { checksum: 1, ..places[0].clone() };
-        assert_eq!(other.read().unwrap_err().kind(), crate::ErrorKind::Unavailable);
+        assert_eq!(places[0].damaged().read().unwrap_err().kind(), crate::ErrorKind::Unavailable);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Staged;
 use super::run::{RunBuilder, StagedRun, Stored};
-use super::work::taken;
 use crate::blocking::blocking;
 use crate::error::Result;
 use crate::format::FileKey;
@@ -130,7 +129,7 @@ impl Bulk {
         if self.held + self.builder.held() <= self.limit / 2 {
             return Ok(());
         }
-        let scratch = taken(&mut self.scratch, &self.directory)?;
+        let scratch = Scratch::or_new(&mut self.scratch, &self.directory)?;
         self.runs.iter_mut().try_for_each(|run| run.spill(scratch))?;
         self.held = 0;
         self.builder.spill(scratch)

@@ -46,7 +46,7 @@ impl Work {
             let mut tidied: Vec<StagedRun> = inputs.iter().map(|run| run.in_blocks()).collect();
             let mut scratch = scratch;
             if tidied.iter().map(StagedRun::held).sum::<usize>() > limit {
-                let scratch = taken(&mut scratch, &directory)?;
+                let scratch = Scratch::or_new(&mut scratch, &directory)?;
                 tidied.iter_mut().try_for_each(|run| run.spill(scratch))?;
             }
             let replaced = inputs.into_iter().zip(tidied).map(|(old, new)| (vec![old], Some(new))).collect();
@@ -68,14 +68,6 @@ impl Work {
     }
 }
 
-/// The scratch file, made if there is none yet.
-pub(super) fn taken<'s>(scratch: &'s mut Option<Scratch>, directory: &Path) -> Result<&'s mut Scratch> {
-    match scratch {
-        Some(scratch) => Ok(scratch),
-        none => Ok(none.insert(Scratch::new(directory)?)),
-    }
-}
-
 fn merged(runs: &[Arc<StagedRun>], level: u32, deleted: &PrefixDeletes, limit: usize, directory: &Path) -> Result<Option<StagedRun>> {
     let (mut builder, mut scratch, mut mask) = (RunBuilder::default(), None, Mask::default());
     let mut merge = Merge::new(runs, "")?;
@@ -85,7 +77,7 @@ fn merged(runs: &[Arc<StagedRun>], level: u32, deleted: &PrefixDeletes, limit: u
         }
         builder.push(&merge.key, &merge.value);
         if builder.held() > limit {
-            builder.spill(taken(&mut scratch, directory)?)?;
+            builder.spill(Scratch::or_new(&mut scratch, directory)?)?;
         }
     }
     // Every prefix delete so far has been applied.
