@@ -27,6 +27,7 @@ use super::digest::{self, Digester, REMEMBERED};
 use super::source::{ExternalPlace, ExternalSource};
 use super::validator::{Difference, ExpectedFile, Stat};
 use super::{file_url, url};
+use crate::blocking::blocking;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
 use crate::time::Timestamp;
@@ -76,11 +77,11 @@ impl FileSource {
         work: impl FnOnce(&OpenedFile<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (digests, owned) = (Arc::clone(&self.digests), place.clone());
-        let done = tokio::task::spawn_blocking(move || {
+        blocking("reading an external file", move || {
             let file = open(&owned)?;
             work(&OpenedFile { file, place: &owned, digests: &digests })
-        });
-        done.await.map_err(|e| Error::unavailable(place.says("was not read, because the work was cut off")).caused_by(e))?
+        })
+        .await
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::vec::IntoIter;
 
 use tokio::io::AsyncRead;
-use tokio::task::JoinHandle;
 
+use crate::blocking::{Blocking, blocking};
 use crate::carfile::{CarBlock, CarReader, Section};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How many bytes of blocks are hashed together, about: little enough to spread large blocks over the processors.
 const BATCH_BYTES: usize = 2 << 20;
@@ -27,7 +27,7 @@ struct HashedBatch {
 #[derive(Debug)]
 pub(super) struct SectionsAhead<R> {
     reader: CarReader<R>,
-    under_way: VecDeque<JoinHandle<HashedBatch>>,
+    under_way: VecDeque<Blocking<HashedBatch>>,
     ready: IntoIter<CarBlock>,
     /// What comes after the blocks that are ready.
     wrong: Result<()>,
@@ -54,7 +54,7 @@ impl<R: AsyncRead + Unpin> SectionsAhead<R> {
             let Some(first) = self.under_way.pop_front() else {
                 return self.ended.replace(Ok(())).unwrap_or(Ok(())).map(|()| None);
             };
-            let checked = first.await.map_err(|e| Error::internal("the hashing of blocks did not run to its end").caused_by(e))?;
+            let checked = first.await?;
             self.ready = checked.blocks.into_iter();
             self.wrong = checked.wrong;
         }
@@ -78,7 +78,7 @@ impl<R: AsyncRead + Unpin> SectionsAhead<R> {
                 Err(e) => self.ended = Some(Err(e)),
             }
         }
-        self.under_way.push_back(tokio::task::spawn_blocking(|| verify(batch)));
+        self.under_way.push_back(blocking("hashing blocks", || Ok(verify(batch))));
     }
 }
 

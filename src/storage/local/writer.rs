@@ -10,16 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use super::temporary::Temporary;
 use super::{Disk, lock};
-use crate::blocking::not_finished;
+use crate::blocking::{Blocking, blocking};
 use crate::error::{Error, Result};
 use crate::storage::{ObjectName, ObjectWriter, check_range, layout};
 
 /// What an object is called in messages before it has a name.
 const UNNAMED: &str = "a new object";
+/// What errors call the work on other threads.
+const WORK: &str = "writing a new object";
 
 /// Writes one object. A piece is written while the caller makes the next one.
 pub(super) struct LocalWriter {
@@ -43,7 +44,7 @@ enum WriterState {
     /// There is no file yet.
     New,
     /// A piece is being written.
-    Writing(JoinHandle<Result<Growing>>),
+    Writing(Blocking<Growing>),
     Idle(Growing),
     /// An error, or a caller that stopped waiting: what the file holds is not known.
     Lost,
@@ -74,7 +75,7 @@ impl LocalWriter {
         match std::mem::replace(&mut self.state, WriterState::Lost) {
             WriterState::New => Ok(None),
             WriterState::Idle(growing) => Ok(Some(growing)),
-            WriterState::Writing(task) => task.await.map_err(|e| not_finished(UNNAMED, e))?.map(Some),
+            WriterState::Writing(task) => task.await.map(Some),
             WriterState::Lost => Err(Error::invalid(format!("{UNNAMED}: nothing can be written after an error"))),
         }
     }
@@ -151,7 +152,7 @@ impl ObjectWriter for LocalWriter {
         let growing = self.settled().await?;
         let ((disk, place), offset) = (self.going_on(), self.length);
         self.length += piece.len() as u64;
-        self.state = WriterState::Writing(tokio::task::spawn_blocking(move || {
+        self.state = WriterState::Writing(blocking(WORK, move || {
             let growing = match growing {
                 Some(growing) => growing,
                 None => disk.begin(&place)?,
@@ -169,15 +170,15 @@ impl ObjectWriter for LocalWriter {
             return Ok(Bytes::new());
         };
         let disk = Arc::clone(&self.disk);
-        let read = tokio::task::spawn_blocking(move || {
+        let read = blocking(WORK, move || {
             let length = usize::try_from(range.end - range.start)
                 .map_err(|e| Error::unsupported(format!("{UNNAMED}: more is asked for than memory holds")).caused_by(e))?;
             let mut bytes = vec![0; length];
             let found = growing.temporary.file().read_exact_at(&mut bytes, range.start);
             found.map_err(|e| disk.trouble(UNNAMED, "be read", e))?;
-            Ok::<_, Error>((Bytes::from(bytes), growing))
+            Ok((Bytes::from(bytes), growing))
         });
-        let (bytes, growing) = read.await.map_err(|e| not_finished(UNNAMED, e))??;
+        let (bytes, growing) = read.await?;
         self.state = WriterState::Idle(growing);
         Ok(bytes)
     }
@@ -185,17 +186,17 @@ impl ObjectWriter for LocalWriter {
     async fn finish(mut self: Box<Self>, name: &ObjectName) -> Result<()> {
         let growing = self.settled().await?;
         let ((disk, place), name) = (self.going_on(), name.clone());
-        let named = tokio::task::spawn_blocking(move || {
+        let named = blocking(WORK, move || {
             let growing = match growing {
                 Some(growing) => growing,
                 None => disk.begin(&place)?,
             };
             disk.name_it(name.as_str(), growing)
         });
-        let named = named.await.map_err(|e| not_finished(UNNAMED, e))?;
-        // Under its name now, or removed.
+        named.await?;
+        // It is under its name now.
         self.begun = false;
-        named
+        Ok(())
     }
 }
 
