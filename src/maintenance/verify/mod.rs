@@ -96,8 +96,12 @@ struct Walked {
     data: Option<(Arc<NodeRecord>, Arc<NodeRecord>)>,
 }
 
-/// What became of a node; empty while it is being read.
-type NodeCell = Arc<OnceCell<Arc<NodeRecord>>>;
+/// What became of a node. There are many, so the cell goes once it is full.
+#[derive(Clone)]
+enum NodeSlot {
+    Busy(Arc<OnceCell<Arc<NodeRecord>>>),
+    Read(Arc<NodeRecord>),
+}
 
 /// One verification under way.
 struct Verifier<'r> {
@@ -106,7 +110,7 @@ struct Verifier<'r> {
     objects: Objects,
     findings: Findings,
     /// What became of each node, so that it is read once, also where several versions come to it at the same time.
-    nodes: Mutex<HashMap<(MapKind, NodeId), NodeCell>>,
+    nodes: Mutex<HashMap<(MapKind, NodeId), NodeSlot>>,
     chunks: Chunks,
     permits: Semaphore,
     refs_read: AtomicU64,

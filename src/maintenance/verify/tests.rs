@@ -182,3 +182,25 @@ async fn a_history_that_is_not_the_line_is_found() {
         assert_eq!(history[0].keys.is_empty(), case == 2);
     }
 }
+
+/// The documentation of `verify` promises it, with what the system's allocator adds.
+#[test]
+fn a_node_takes_less_than_300_bytes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let [few, many] = [5_000_u64, 20_000].map(|keys| {
+        let snapshot = runtime.block_on(async {
+            let repository = empty().await;
+            let mut session = repository.write("main").await.unwrap();
+            for i in 0..keys {
+                session.set(&Key::new(format!("some/array/c/{}/{}", i / 100, i % 100)).unwrap(), vec![1; 1000]).await.unwrap();
+            }
+            session.commit("many nodes").await.unwrap()
+        });
+        let verifier = super::Verifier::new(snapshot.repository());
+        let walk = verifier.map::<Entry>(snapshot.id(), snapshot.record().manifest);
+        let (_, peak) = crate::testing::alloc::peak(|| runtime.block_on(walk).unwrap());
+        (super::lock(&verifier.nodes).len(), peak)
+    });
+    let each = (many.1 - few.1) / (many.0 - few.0);
+    assert!(many.0 > 2000 && each < 300, "{each} bytes for a node, {few:?}, {many:?}");
+}

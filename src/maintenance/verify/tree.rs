@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::finding::{Finding, FindingKind};
-use super::{Verifier, is_damage, lock};
+use super::{NodeSlot, Verifier, is_damage, lock};
 use crate::error::{Error, Result};
 use crate::format::{Branch, Entry, HistoryEntry, Leaf, MOST_NODE, Node, NodeChild, VirtualFile};
 use crate::id::{ChunkId, NodeId, SnapshotId};
@@ -21,23 +21,31 @@ const WIDE: usize = 16;
 /// How many branches of one branch.
 const NARROW: usize = 2;
 
+/// What a node is by itself, whatever its place.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum NodeState {
+    Good,
+    /// It breaks a rule; the first finding says which.
+    Bad,
+    /// It could not be read, as the first finding says. Nothing below is known.
+    #[default]
+    Lost,
+}
+
 /// What a node turned out to be, kept so that the next parent need not read it again.
 #[derive(Debug, Default)]
 pub(super) struct NodeRecord {
     /// Whether it and all nodes below could be read.
     pub(super) is_whole: bool,
-    /// Whether the node itself could be read: otherwise nothing below is known.
-    is_here: bool,
+    state: NodeState,
     level: u8,
     first: Option<MapKey>,
     last: Option<MapKey>,
     totals: MapTotals,
-    /// How many rows; of a branch, children.
-    rows: usize,
+    /// Whether it is a branch with a single child.
+    has_single_child: bool,
     /// Whether the cut rule ends it and everything on its right edge.
     is_closed: bool,
-    /// The finding about the node itself.
-    own: Option<usize>,
     /// The findings about it and everything below it.
     pub(super) findings: Vec<usize>,
 }
@@ -74,7 +82,7 @@ impl Verifier<'_> {
     /// Checks a map of `version` and everything below it.
     pub(super) async fn map<V: Holding>(&self, version: SnapshotId, root: NodeId) -> Result<Arc<NodeRecord>> {
         let record = self.subtree::<V>(version, root).await?;
-        if record.is_here && record.level > 0 && record.rows < 2 {
+        if record.has_single_child {
             let name = ObjectName::node(V::KIND, &root);
             self.findings.add(Finding::new(FindingKind::Misplaced, name, "it is a root with a single child").version(version));
         }
@@ -83,17 +91,22 @@ impl Verifier<'_> {
 
     fn subtree<V: Holding>(&self, version: SnapshotId, id: NodeId) -> BoxFuture<'_, Result<Arc<NodeRecord>>> {
         Box::pin(async move {
-            let cell = Arc::clone(lock(&self.nodes).entry((V::KIND, id)).or_default());
+            let slot = lock(&self.nodes).entry((V::KIND, id)).or_insert_with(|| NodeSlot::Busy(Arc::default())).clone();
             let mut is_new = false;
-            let read = async {
-                is_new = true;
-                self.read_node::<V>(version, id).await.map(Arc::new)
-            };
-            let record = Arc::clone(cell.get_or_try_init(|| read).await?);
-            if !is_new {
-                for at in &record.findings {
-                    self.findings.reach(*at, version);
+            let record = match slot {
+                NodeSlot::Read(record) => record,
+                NodeSlot::Busy(cell) => {
+                    let read = async {
+                        is_new = true;
+                        self.read_node::<V>(version, id).await.map(Arc::new)
+                    };
+                    cell.get_or_try_init(|| read).await?.clone()
                 }
+            };
+            if is_new {
+                lock(&self.nodes).insert((V::KIND, id), NodeSlot::Read(Arc::clone(&record)));
+            } else {
+                record.findings.iter().for_each(|at| self.findings.reach(*at, version));
             }
             Ok(record)
         })
@@ -103,7 +116,7 @@ impl Verifier<'_> {
         let name = ObjectName::node(V::KIND, &id);
         let lost = |kind, message: String| {
             let at = self.findings.add(Finding::new(kind, &name, message).version(version));
-            NodeRecord { own: Some(at), findings: vec![at], ..NodeRecord::default() }
+            NodeRecord { findings: vec![at], ..NodeRecord::default() }
         };
         let bytes = {
             let _permit = self.permits.acquire().await.map_err(|e| Error::internal("reads were closed").caused_by(e))?;
@@ -120,8 +133,13 @@ impl Verifier<'_> {
             Err(e) if is_damage(e.kind()) => return Ok(lost(FindingKind::Corrupt, e.to_string())),
             Err(e) => return Err(e),
         };
-        let mut record =
-            NodeRecord { is_whole: true, is_here: true, level: node.level(), last: node.last_key().cloned(), ..NodeRecord::default() };
+        let mut record = NodeRecord {
+            is_whole: true,
+            state: NodeState::Good,
+            level: node.level(),
+            last: node.last_key().cloned(),
+            ..NodeRecord::default()
+        };
         match judge(id, &node, self.objects.shape()) {
             Ok(judged) => {
                 record.totals = judged.totals;
@@ -129,7 +147,7 @@ impl Verifier<'_> {
             }
             Err(e) => {
                 let at = self.findings.add(Finding::new(FindingKind::Misplaced, &name, e.to_string()).version(version));
-                record.own = Some(at);
+                record.state = NodeState::Bad;
                 record.findings.push(at);
                 record.is_closed = true;
             }
@@ -142,14 +160,13 @@ impl Verifier<'_> {
     }
 
     async fn check_leaf<V: Holding>(&self, version: SnapshotId, leaf: &Leaf<V>, record: &mut NodeRecord) -> Result<()> {
-        record.rows = leaf.entries.len();
         record.first = leaf.entries.first().map(|(key, _)| key.clone());
         record.findings.extend(self.check_chunks(version, V::chunks(leaf)).await?);
         Ok(())
     }
 
     async fn check_branch<V: Holding>(&self, version: SnapshotId, branch: &Branch, record: &mut NodeRecord) -> Result<()> {
-        record.rows = branch.children.len();
+        record.has_single_child = branch.children.len() < 2;
         let width = if branch.level == 1 { WIDE } else { NARROW };
         let below = branch.children.iter().map(|child| child.id).collect::<Vec<_>>().into_iter().map(|id| self.subtree::<V>(version, id));
         let below: Vec<_> = stream::iter(below).buffered(width).try_collect().await?;
@@ -157,11 +174,11 @@ impl Verifier<'_> {
         for (at, (child, found)) in branch.children.iter().zip(&below).enumerate() {
             record.findings.extend(&found.findings);
             record.is_whole &= found.is_whole;
-            if let Some(own) = found.own {
-                self.findings.affect(own, child.last.as_str());
+            if let Some(own) = found.findings.first().filter(|_| found.state != NodeState::Good) {
+                self.findings.affect(*own, child.last.as_str());
             }
             let is_last = at + 1 == branch.children.len();
-            if found.is_here
+            if found.state != NodeState::Lost
                 && let Err(wrong) = fits(child, found, branch.level, low, is_last)
             {
                 let name = ObjectName::node(V::KIND, &child.id);
@@ -173,7 +190,7 @@ impl Verifier<'_> {
                 record.first.clone_from(&found.first);
             }
             if is_last {
-                record.is_closed &= found.is_closed || !found.is_here;
+                record.is_closed &= found.is_closed || found.state == NodeState::Lost;
             }
         }
         Ok(())
