@@ -109,7 +109,7 @@ pub use maintenance::{
 };
 pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
-pub use repository::{RefInfo, TagOptions};
+pub use repository::{ReadableMoves, RefInfo, TagOptions};
 pub use session::{
     Copied, Existing, KeyColumn, Pending, PublishHandle, PublishState, Repinned, StagedChanges, UnpinnedFile, VirtualOptions, VirtualRefs,
     WhyUnpinned, WriteSession,

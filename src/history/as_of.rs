@@ -10,6 +10,7 @@
 
 use super::ancestry::Line;
 use crate::error::{Error, Result};
+use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::objects::Objects;
 use crate::refs::{MoveOp, Ref, RefRecord, Refs, future_limit};
@@ -71,7 +72,7 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
 }
 
 /// The time of the last event of a ref that is not stamped in the future. Every later move must be stamped after it.
-pub(crate) async fn last_sure_event(refs: &Refs, objects: &Objects, record: &RefRecord, now: Timestamp) -> Result<Timestamp> {
+async fn last_sure_event(refs: &Refs, objects: &Objects, record: &RefRecord, now: Timestamp) -> Result<Timestamp> {
     let limit = future_limit(now);
     let mut last = refs.last_event_until(record, limit).await?.unwrap_or(Timestamp::MIN);
     if let Some(tip) = record.tip
@@ -82,4 +83,13 @@ pub(crate) async fn last_sure_event(refs: &Refs, objects: &Objects, record: &Ref
         last = last.max(time);
     }
     Ok(last)
+}
+
+impl Repository {
+    /// A time later than every event of a ref that is not stamped in the future, also those below a tip that is: a move that was
+    /// stamped earlier would change what the ref showed at a time whose answer is final.
+    pub(crate) async fn after_sure_events(&self, name: &Ref) -> Result<Timestamp> {
+        let Some(found) = self.refs().read_to_change(name).await? else { return Ok(Timestamp::MIN) };
+        Ok(last_sure_event(self.refs(), self.objects(), &found.state.record, self.clock().now()).await?.next())
+    }
 }

@@ -14,7 +14,6 @@ mod totals;
 
 pub(crate) use ancestry::{Behind, Line, history_key};
 pub use as_of::AsOf;
-pub(crate) use as_of::last_sure_event;
 pub use diff::Change;
 pub(crate) use kept::Kept;
 pub use key_history::{KeyEvent, KeyVersion};

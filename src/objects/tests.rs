@@ -166,6 +166,50 @@ async fn an_object_that_is_under_way_is_not_sent_twice() {
     assert_eq!(storage.counts().puts, 1);
 }
 
+/// Without a runtime, `finish` waited for ever for the tasks of a runtime that nobody drives.
+#[test]
+fn uploads_that_a_runtime_began_are_finished_without_one() {
+    for is_gone in [false, true] {
+        let (storage, objects) = objects(1 << 20);
+        let mut uploads = Uploads::new(&objects);
+        let resting = runtime();
+        resting.block_on(NodeSink::<Entry>::store(&mut uploads, node().id(HASH), Arc::new(node()))).unwrap();
+        let kept = (!is_gone).then_some(resting);
+        uploads.finish().now_or_never().expect("no task of another runtime is waited for").unwrap();
+        assert_eq!(storage.counts().objects_written, 1);
+        drop(kept);
+    }
+}
+
+/// Without a runtime, whoever waited for room and watched for failures waited for ever: nothing went on with the uploads.
+#[test]
+fn watching_for_failures_without_a_runtime_goes_on_with_the_uploads() {
+    let (storage, objects) = objects(1 << 20);
+    let mut uploads = Uploads::new(&objects);
+    let all = objects.upload_bytes;
+    let send = |uploads: &mut Uploads, why: Option<&'static str>| {
+        let (name, share) = (ObjectName::node(crate::id::MapKind::Manifest, &node().id(HASH)), uploads.budget().try_take(all).unwrap());
+        let (storage, owned) = (Arc::clone(&storage), name.clone());
+        uploads.send(&name, share, move || {
+            let (storage, name) = (Arc::clone(&storage), owned.clone());
+            async move {
+                match why {
+                    Some(why) => Err(crate::Error::unavailable(why).into()),
+                    None => Ok(storage.put(&name, &["x".into()]).await?),
+                }
+            }
+        });
+    };
+    send(&mut uploads, None);
+    assert!(uploads.budget().try_take(1).is_none(), "there is no room");
+    assert!(uploads.failure().now_or_never().is_none(), "nothing failed");
+    assert_eq!(storage.counts().objects_written, 1);
+    assert!(uploads.budget().try_take(all).is_some(), "the room is free");
+    send(&mut uploads, Some("the store is away"));
+    let error = uploads.failure().now_or_never().expect("the only upload failed");
+    assert_eq!(error.to_string(), "the store is away");
+}
+
 #[test]
 fn objects_are_uploaded_without_a_runtime() {
     let (storage, objects) = objects(1 << 20);

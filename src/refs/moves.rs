@@ -44,15 +44,27 @@ impl Refs {
 
     /// All moves of a ref from the latest back to the first for which `enough` holds, oldest first.
     pub(crate) async fn moves_back_to(&self, record: &RefRecord, enough: impl Fn(&Move) -> bool) -> Result<Vec<Move>> {
+        match self.known_moves_back_to(record, enough).await {
+            (moves, None) => Ok(moves),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// The same as far as they can be read, and why no earlier ones can.
+    pub(crate) async fn known_moves_back_to(&self, record: &RefRecord, enough: impl Fn(&Move) -> bool) -> (Vec<Move>, Option<Error>) {
         let mut moves = record.moves.clone();
         let mut older = record.older;
         for _ in 0..MAX_BLOCKS {
-            let Some(cid) = older.filter(|_| !moves.first().is_some_and(&enough)) else { return Ok(moves) };
-            let block = self.load_block(&cid).await?;
-            moves.splice(..0, block.moves);
-            older = block.older;
+            let Some(cid) = older.filter(|_| !moves.first().is_some_and(&enough)) else { return (moves, None) };
+            match self.load_block(&cid).await {
+                Ok(block) => {
+                    moves.splice(..0, block.moves);
+                    older = block.older;
+                }
+                Err(error) => return (moves, Some(error)),
+            }
         }
-        Err(Error::corrupt("the earlier moves of a ref do not end"))
+        (moves, Some(Error::corrupt("the earlier moves of a ref do not end")))
     }
 
     async fn load_block(&self, cid: &Cid) -> Result<MovesBlock> {

@@ -4,4 +4,4 @@ mod create;
 mod open;
 mod refs;
 
-pub use refs::{RefInfo, TagOptions};
+pub use refs::{ReadableMoves, RefInfo, TagOptions};

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::error::{Error, ErrorDetail, Result};
 use crate::format::Entry;
 use crate::handle::Repository;
-use crate::history::{Kept, Line, last_sure_event};
+use crate::history::{Kept, Line};
 use crate::id::SnapshotId;
 use crate::map::Span;
 use crate::refs::{
@@ -33,6 +33,16 @@ pub struct RefInfo {
     pub tag: Option<TagInfo>,
     /// Why its record or its snapshot cannot be read. A damaged branch can be reset or deleted, a damaged tag deleted.
     pub damage: Option<Arc<Error>>,
+}
+
+/// The moves of a ref, as far as they can be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ReadableMoves {
+    /// The latest ones, oldest first.
+    pub moves: Vec<Move>,
+    /// Why those before them cannot be read, naming the object; `None` when these are all.
+    pub damage: Option<Error>,
 }
 
 /// What a tag says of itself. A plain string is a message.
@@ -119,9 +129,23 @@ impl Repository {
     }
 
     /// The recorded moves of a ref, oldest first: every change of it except plain commits.
+    ///
+    /// `Corrupt` when some of them are lost or damaged; [`readable_moves`](Self::readable_moves) tells the others.
     pub async fn moves(&self, name: &Ref) -> Result<Vec<Move>> {
+        let ReadableMoves { moves, damage } = self.readable_moves(name).await?;
+        damage.map_or(Ok(moves), Err)
+    }
+
+    /// The recorded moves of a ref, oldest first, back to the first one behind which they are lost or damaged.
+    ///
+    /// `NotFound` when there has never been such a ref. Fails when its record is damaged and when the store cannot be asked.
+    pub async fn readable_moves(&self, name: &Ref) -> Result<ReadableMoves> {
         let state = self.refs().try_read(name).await?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))?;
-        self.refs().moves_back_to(&state.record, |_| false).await
+        let (moves, damage) = self.refs().known_moves_back_to(&state.record, |_| false).await;
+        match damage {
+            Some(error) if !is_unreadable(&error) => Err(error),
+            damage => Ok(ReadableMoves { moves, damage: damage.map(|e| e.context(format!("earlier moves of {name} cannot be read"))) }),
+        }
     }
 
     /// Makes a branch at `target`.
@@ -190,13 +214,6 @@ impl Repository {
         let not_before = self.after_sure_events(name).await?;
         let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before };
         self.refs().change(name, to, || async { Ok(()) }).await
-    }
-
-    /// A time later than every event of a ref that is not stamped in the future, also those below a tip that is: a move that was
-    /// stamped earlier would change what the ref showed at a time whose answer is final.
-    async fn after_sure_events(&self, name: &Ref) -> Result<Timestamp> {
-        let Some(found) = self.refs().read_to_change(name).await? else { return Ok(Timestamp::MIN) };
-        Ok(last_sure_event(self.refs(), self.objects(), &found.state.record, self.clock().now()).await?.next())
     }
 
     /// Refuses a target that no ref keeps: a later collection could delete it while a ref is being pointed at it.

@@ -1,5 +1,6 @@
 //! Writes a snapshot to a directory, completely or not at all.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -281,6 +282,7 @@ impl Staging {
     fn finish(mut self) -> Result<()> {
         let Some(mut debris) = self.debris.take() else { return Ok(()) };
         if self.is_inside {
+            self.require_empty_target()?;
             self.move_up(&mut debris)?;
         } else {
             fs::rename(&self.root.path, &self.target).map_err(|e| match e.kind() {
@@ -292,13 +294,18 @@ impl Staging {
         Ok(())
     }
 
-    /// Moves what is in the hidden directory into the target that holds it.
-    fn move_up(&self, debris: &mut Debris) -> Result<()> {
-        let names = |directory: &Path| -> io::Result<Vec<_>> { fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect() };
-        let failed = |e| io_error(&self.target, "cannot be filled", e);
-        if names(&self.target).map_err(failed)?.iter().any(|name| Some(name.as_os_str()) != self.root.path.file_name()) {
+    /// Refuses a target that holds anything but the hidden directory.
+    fn require_empty_target(&self) -> Result<()> {
+        let names = names(&self.target).map_err(|e| io_error(&self.target, "cannot be filled", e))?;
+        if names.iter().any(|name| Some(name.as_os_str()) != self.root.path.file_name()) {
             return Err(not_empty(&self.target));
         }
+        Ok(())
+    }
+
+    /// Moves what is in the hidden directory into the target that holds it.
+    fn move_up(&self, debris: &mut Debris) -> Result<()> {
+        let failed = |e| io_error(&self.target, "cannot be filled", e);
         for name in names(&self.root.path).map_err(failed)? {
             let place = self.target.join(&name);
             // A file that another process has put there since must be neither replaced nor removed.
@@ -325,6 +332,11 @@ impl Drop for Staging {
         // If the runtime ends before a thread takes it on, it is removed by the thread that drops it.
         drop_elsewhere(debris);
     }
+}
+
+/// The names of what a directory holds.
+fn names(directory: &Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 /// Files and directories of a checkout that is not complete, the hidden directory first. Removed when dropped, which blocks.
@@ -445,6 +457,27 @@ mod tests {
             assert_eq!(fs::read(target.join("mine")).unwrap(), b"x");
             assert_eq!((fs::read_dir(base.path()).unwrap().count(), fs::read_dir(&target).unwrap().count()), (1, 1));
             fs::remove_file(target.join("mine")).unwrap();
+        }
+    }
+
+    /// A file that came after the target was found empty was replaced by the one of its name.
+    #[test]
+    fn a_file_that_comes_while_the_target_is_filled_is_not_replaced() {
+        let base = tempfile::tempdir().unwrap();
+        for taken in ["a", "b"] {
+            let place = Staging::at(base.path()).unwrap();
+            for name in ["a", "b"] {
+                create(&place.root, &place.root.path.join(name), &Key::new(name).unwrap()).unwrap();
+            }
+            place.require_empty_target().unwrap();
+            fs::write(base.path().join(taken), "mine").unwrap();
+            let mut place = place;
+            let mut debris = place.debris.take().unwrap();
+            assert_eq!(place.move_up(&mut debris).unwrap_err().kind(), crate::ErrorKind::Invalid);
+            drop(debris);
+            assert_eq!(fs::read(base.path().join(taken)).unwrap(), b"mine");
+            assert_eq!(names(base.path()).unwrap(), [taken], "what was moved before it is taken back");
+            fs::remove_file(base.path().join(taken)).unwrap();
         }
     }
 

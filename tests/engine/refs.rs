@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use firnline::{ErrorDetail, ErrorKind, MoveOp, Ref, RefName, TagOptions, Timestamp};
+use firnline::{ErrorDetail, ErrorKind, ImportTarget, MoveOp, Ref, RefName, TagOptions, Timestamp};
 
 use crate::support::{World, key};
 
@@ -178,6 +178,36 @@ async fn a_branch_from_the_future_is_used_again_without_changing_the_past() {
     }
 }
 
+/// A move away from a stamp in the future was dated by this clock alone. When that was behind another's by a minute, the move came
+/// before a commit that readers had been told of with a final answer.
+#[tokio::test]
+async fn a_move_away_from_the_future_changes_no_final_answer() {
+    for what in ["reset", "delete", "import"] {
+        let world = World::new().await;
+        let repository = &world.repository;
+        let (one, two) = (world.put("a", "1").await, world.put("a", "2").await);
+        let (main, time) = (name("main"), two.record().time);
+        world.clock.advance(Duration::from_hours(24 * 365));
+        world.put("a", "3").await;
+        world.clock.set(time.plus(Duration::from_secs(1)));
+        let told = repository.as_of(&main, time).await.unwrap();
+        assert_eq!((told.id, told.is_final), (two.id(), true));
+
+        world.clock.set(time.minus(Duration::from_mins(1)));
+        let moved = match what {
+            "reset" => repository.reset(&main, &one).await.unwrap(),
+            "delete" => repository.delete_branch(&main).await.unwrap(),
+            _ => {
+                let mut car = Vec::new();
+                one.export_car(&mut car).await.unwrap();
+                repository.import_car(car.as_slice(), ImportTarget::Branch(main.clone())).await.unwrap().moved
+            }
+        };
+        assert!(moved.time > time, "{what}");
+        assert_eq!(repository.as_of(&main, time).await.unwrap().id, told.id, "{what}");
+    }
+}
+
 /// A branch with the name of a short id would change silently what that id means in every script.
 #[tokio::test]
 async fn a_short_id_always_means_a_snapshot() {
@@ -239,7 +269,7 @@ async fn a_version_from_the_future_is_not_imported() {
     ahead.export_car(&mut car).await.unwrap();
     let world = World::new().await;
     let before = world.put("a", "1").await;
-    let target = firnline::ImportTarget::Branch(name("main"));
+    let target = ImportTarget::Branch(name("main"));
     assert_eq!(world.repository.import_car(car.as_slice(), target).await.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(world.repository.read("main").await.unwrap().id(), before.id());
     world.put("a", "2").await;

@@ -3,13 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use firnline::storage::fault::{Fault, Faulty, Operation};
 use firnline::storage::{Local, LocalOptions, Storage};
 use firnline::{
-    CreateOptions, ErrorDetail, ErrorKind, FoundIn, HashAlgorithm, MoveOp, OpenOptions, Ref, RefName, Repository, Snapshot, SnapshotId,
+    Clock, CommitOptions, CreateOptions, Entry, ErrorDetail, ErrorKind, FoundIn, HashAlgorithm, MoveOp, OpenOptions, Ref, RefName,
+    Repository, Settlement, Snapshot, SnapshotId, SystemClock, Timestamp,
 };
 
 use crate::support::key;
+
+const MAIN: &str = "refs/branches/main.json";
 
 fn name(text: &str) -> RefName {
     text.parse().unwrap()
@@ -198,6 +204,119 @@ async fn no_branch_is_pointed_at_half_a_snapshot() {
     let repository = Repository::open_with(disk.folder.path().to_str().unwrap(), options).await.unwrap();
     let target = repository.read_snapshot_id(target.id()).await;
     assert_eq!(repository.reset(&name("main"), &target).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// A writer that was interrupted may have stored a snapshot and not all of its chunks; its maps alone passed for a whole.
+#[tokio::test]
+async fn no_branch_is_pointed_at_a_snapshot_without_all_its_chunks() {
+    let disk = Disk::new().await;
+    let repository = disk.open().await;
+    let mut session = repository.write("main").await.unwrap();
+    for n in 0..100_u8 {
+        session.set(&key(&format!("a/{n}")), vec![n; 5000]).await.unwrap();
+    }
+    let target = session.commit("many").await.unwrap();
+    let last = put(&repository, "main", "5").await;
+    overwrite(&disk.snapshot(last.id()), Vec::clear);
+    let Some(Entry::Chunk { id, .. }) = target.entry(&key("a/77")).await.unwrap() else { panic!("it is inline") };
+    let (chunk, away) = (disk.path("chunks").join(&id.to_string()[8..10]).join(id.to_string()), disk.path("away"));
+    fs::rename(&chunk, &away).unwrap();
+    let repository = disk.open().await;
+    let target = repository.read_snapshot_id(target.id()).await;
+    let error = repository.reset(&name("main"), &target).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("is not whole") && error.to_string().contains(&id.to_string()), "{error}");
+    fs::rename(&away, &chunk).unwrap();
+    repository.reset(&name("main"), &target).await.unwrap();
+}
+
+/// Replaces the record of `main` by nothing that tells a tip, and points the branch at `target`.
+async fn lose_and_repair_main(disk: &Disk, target: SnapshotId) {
+    overwrite(&disk.path(MAIN), |bytes| *bytes = b"<html>not found</html>".to_vec());
+    let target = disk.open().await.read_snapshot_id(target).await;
+    assert_eq!(target.repository().reset(&name("main"), &target).await.unwrap().op, MoveOp::Repair);
+}
+
+/// `settle` said that a commit never happened, which had been acknowledged before the branch's record was damaged.
+#[tokio::test]
+async fn a_commit_from_before_a_repair_is_not_called_lost() {
+    let disk = Disk::new().await;
+    lose_and_repair_main(&disk, disk.commits[1]).await;
+    let repository = disk.open().await;
+    let error = repository.settle(&name("main"), disk.commits[2]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("is not known: the branch's record was damaged"), "{error}");
+    assert_eq!(repository.settle(&name("main"), disk.commits[1]).await.unwrap(), Settlement::Committed);
+    // One that is younger than the repair was not on the branch before it.
+    let options = OpenOptions::default().clock(Arc::new(Ahead));
+    let ahead = Repository::open_with(disk.folder.path().to_str().unwrap(), options).await.unwrap();
+    let prepared = ahead.write("main").await.unwrap();
+    let later = prepared.prepare(CommitOptions::from("later").allow_empty()).await.unwrap().id();
+    assert_eq!(repository.settle(&name("main"), later).await.unwrap(), Settlement::Lost);
+}
+
+/// A clock that is an hour ahead.
+#[derive(Debug)]
+struct Ahead;
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus(Duration::from_hours(1))
+    }
+}
+
+/// The same where the writer itself looks what became of its commit.
+#[tokio::test]
+async fn a_commit_whose_branch_was_repaired_before_it_was_looked_for_is_unknown() {
+    let disk = Arc::new(Disk::new().await);
+    let (sent, looked) = (AtomicBool::new(false), AtomicBool::new(false));
+    let local = Local::open(disk.folder.path(), LocalOptions::default()).unwrap();
+    let others = disk.clone();
+    let storage = Faulty::new(Arc::new(local), move |call| {
+        if call.name != MAIN {
+            return Fault::None;
+        }
+        match call.operation {
+            Operation::Replace if !sent.swap(true, Ordering::Relaxed) => Fault::After,
+            Operation::Load if sent.load(Ordering::Relaxed) && !looked.swap(true, Ordering::Relaxed) => {
+                let others = others.clone();
+                Fault::Wait(Box::pin(async move { lose_and_repair_main(&others, others.commits[1]).await }))
+            }
+            _ => Fault::None,
+        }
+    });
+    let repository = Repository::open_storage(Arc::new(storage), OpenOptions::default().without_pauses()).await.unwrap();
+    let mut session = repository.write("main").await.unwrap();
+    session.set(&key("k"), "4").await.unwrap();
+    let failed = session.commit("4").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::OutcomeUnknown, "{failed:?}");
+    let pending = failed.pending().unwrap();
+    assert_eq!(repository.settle(&pending.branch, pending.id).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// One damaged block of earlier moves hid them all.
+#[tokio::test]
+async fn the_moves_that_can_be_read_are_told() {
+    let disk = Disk::new().await;
+    let (repository, main) = (disk.open().await, Ref::branch(name("main")));
+    let target = repository.read("main").await.unwrap();
+    for _ in 0..40 {
+        repository.reset(&name("main"), &target).await.unwrap();
+    }
+    let all = repository.moves(&main).await.unwrap();
+    let whole = repository.readable_moves(&main).await.unwrap();
+    assert!(whole.damage.is_none() && whole.moves == all, "{whole:?}");
+    for damaged in [true, false] {
+        for block in fs::read_dir(disk.path("moves")).unwrap().flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap()) {
+            let path = block.unwrap().path();
+            if damaged { overwrite(&path, Vec::clear) } else { fs::remove_file(path).unwrap() }
+        }
+        let readable = repository.readable_moves(&main).await.unwrap();
+        assert!(readable.moves.len() >= 8 && all.ends_with(&readable.moves), "{readable:?}");
+        let damage = readable.damage.unwrap();
+        assert!(damage.kind() == ErrorKind::Corrupt && damage.to_string().contains("moves/"), "{damage}");
+        assert_eq!(repository.moves(&main).await.unwrap_err().to_string(), damage.to_string());
+    }
 }
 
 /// `firn init` over a repository whose `repo.json` was lost used to write one with another hash before it refused.

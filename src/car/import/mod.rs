@@ -231,7 +231,10 @@ impl Repository {
         let exists = self.refs().try_read(name).await?.is_some_and(|state| state.record.tip.is_some());
         match (exists, name.kind) {
             // Everything was written anew, so nothing has to be asked of what the branch shows now.
-            (true, RefKind::Branch) => self.refs().change(name, to(Timestamp::MIN), || async { Ok(()) }).await,
+            (true, RefKind::Branch) => {
+                let not_before = self.after_sure_events(name).await?;
+                self.refs().change(name, to(not_before), || async { Ok(()) }).await
+            }
             _ => self.refs().create(name, to(time)).await,
         }
     }

@@ -131,6 +131,9 @@ pub(super) struct Disk {
     syncing: Mutex<()>,
     /// Registers whose last replace by this handle was seen by readers but failed to become durable.
     unsettled: Mutex<std::collections::HashSet<PathBuf>>,
+    /// The register whose next rename breaks down.
+    #[cfg(test)]
+    breaks: Mutex<Option<PathBuf>>,
 }
 
 impl Local {
@@ -148,6 +151,8 @@ impl Local {
             unsynced: Mutex::default(),
             syncing: Mutex::default(),
             unsettled: Mutex::default(),
+            #[cfg(test)]
+            breaks: Mutex::default(),
         };
         Ok(Self { disk: Arc::new(disk) })
     }
@@ -193,6 +198,11 @@ impl Disk {
 
     pub(super) fn unsettle(&self, path: &Path) {
         lock(&self.unsettled).insert(path.to_owned());
+    }
+
+    /// Lets the next rename of a register be done and answered with an error, as by a disk that breaks down on the way.
+    pub(super) fn break_rename(&self, path: &Path) {
+        *lock(&self.breaks) = Some(path.to_owned());
     }
 }
 

@@ -93,7 +93,7 @@ impl Disk {
             }
             Interrupted::Before(self.trouble(name, "be written", e))
         })?;
-        if let Err(e) = temporary.rename_over(path) {
+        if let Err(e) = self.rename(temporary, path) {
             let error = self.trouble(name, "be written", e);
             // If the system says why it refuses, the rename did not happen. After any other failure it may have happened.
             if !error.is_retryable() {
@@ -109,6 +109,17 @@ impl Disk {
             return Err(Interrupted::After(self.trouble(name, "be made durable", e)));
         }
         lock(&self.unsettled).remove(path);
+        Ok(())
+    }
+
+    /// Shows readers the new value.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests let it fail"))]
+    fn rename(&self, temporary: Temporary, path: &Path) -> io::Result<()> {
+        temporary.rename_over(path)?;
+        #[cfg(test)]
+        if lock(&self.breaks).take_if(|breaks| breaks == path).is_some() {
+            return Err(Errno::IO.into());
+        }
         Ok(())
     }
 

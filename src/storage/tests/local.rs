@@ -238,6 +238,24 @@ async fn an_unsettled_register_is_written_again_before_it_is_shown() {
     assert_eq!(fs::metadata(&path).unwrap().ino(), after, "once is enough");
 }
 
+/// A rename that a disk broke down on counted as not done or as durable: readers saw a value that a power loss could take back.
+#[tokio::test]
+async fn a_register_whose_rename_broke_down_is_written_again_before_it_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path());
+    let main = RegisterName::branch("main");
+    create(&*store, &main, "one").await;
+    let path = directory.path().join(main.as_str());
+    let before = store.load(&main).await.unwrap().unwrap().version;
+    store.disk.break_rename(&path);
+    let answer = store.replace(&main, &Expected::Is(before), "two".into()).await;
+    assert!(matches!(&answer, Replaced::Unanswered(e) if e.kind() == ErrorKind::Unavailable), "{answer:?}");
+    let keep = fs::File::open(&path).unwrap(); // so that its inode is not given away again
+    let broken = keep.metadata().unwrap().ino();
+    assert_eq!(store.load(&main).await.unwrap().unwrap().value, "two");
+    assert_ne!(fs::metadata(&path).unwrap().ino(), broken, "it was shown as it was");
+}
+
 #[tokio::test]
 async fn puts_without_a_barrier_do_not_pile_up() {
     let directory = tempfile::tempdir().unwrap();
