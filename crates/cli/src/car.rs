@@ -156,6 +156,11 @@ async fn give_name(temporary: &Path, file: &Path) -> io::Result<()> {
         Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {}
         done => return done,
     }
+    take_name(temporary, file).await
+}
+
+/// Does so where the file system has no links.
+async fn take_name(temporary: &Path, file: &Path) -> io::Result<()> {
     File::options().write(true).create_new(true).open(file).await?;
     let renamed = tokio::fs::rename(temporary, file).await;
     if renamed.is_err() {
@@ -196,4 +201,35 @@ fn trouble(file: &Path, what: &str, error: io::Error) -> Error {
         _ => ErrorKind::of_system(&error),
     };
     Error::new(kind, format!("{} {what}", file.display())).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_is_taken_without_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let (temporary, file) = (directory.path().join(".v.car"), directory.path().join("v.car"));
+        std::fs::write(&temporary, "new").unwrap();
+        std::fs::write(&file, "mine").unwrap();
+        assert_eq!(take_name(&temporary, &file).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((std::fs::read(&temporary).unwrap(), std::fs::read(&file).unwrap()), (b"new".to_vec(), b"mine".to_vec()));
+        std::fs::remove_file(&file).unwrap();
+        take_name(&temporary, &file).await.unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert!(!temporary.exists());
+    }
+
+    /// No file system links a directory, so one stands here for a file where there are no links. It cannot replace the empty file
+    /// that holds the name, which must not stay behind.
+    #[tokio::test]
+    async fn an_empty_file_that_held_the_name_does_not_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let (temporary, file) = (directory.path().join("unlinkable"), directory.path().join("v.car"));
+        std::fs::create_dir(&temporary).unwrap();
+        let error = give_name(&temporary, &file).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "the rename came after the link: {error}");
+        assert!(!file.exists() && temporary.is_dir());
+    }
 }

@@ -6,7 +6,7 @@ use super::args::{CommitArgs, Deletes, Done};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::count;
-use firnline::{Copied, Existing};
+use firnline::{Copied, Existing, Result, StagedChanges, WriteSession};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -71,7 +71,10 @@ impl Cp {
         };
         let named = from.find_named(source).await?;
         let copied = session.copy_from(&from, &named, &self.destination, self.over.existing()).await?;
-        let done = done(format!("cp {} {}", self.source, self.destination), "copied", copied, Deletes::any(u64::from(copied.replaced)));
+        let mut done = done(format!("cp {} {}", self.source, self.destination), "copied", copied, Deletes::any(u64::from(copied.replaced)));
+        if self.commit.dry_run {
+            done.counts.push_str(&changed(&session).await?);
+        }
         self.commit.commit(context, session, done).await
     }
 }
@@ -81,7 +84,10 @@ impl Mv {
         let repository = context.open_to_write().await?;
         let mut session = repository.write(&self.commit.branch).await?;
         let moved = session.rename(&self.source, &self.destination, self.over.existing()).await?;
-        let done = done(format!("mv {} {}", self.source, self.destination), "moved", moved, Deletes::Some);
+        let mut done = done(format!("mv {} {}", self.source, self.destination), "moved", moved, Deletes::Some);
+        if self.commit.dry_run {
+            done.counts.push_str(&changed(&session).await?);
+        }
         self.commit.commit(context, session, done).await
     }
 }
@@ -90,4 +96,11 @@ fn done(message: String, verb: &str, copied: Copied, deletes: Deletes) -> Done {
     let Copied { keys, bytes, replaced, .. } = copied;
     let over = if replaced { ", in place of what was there" } else { "" };
     Done { message, counts: format!("{} with {} {verb}{over}", count(keys, "key"), count(bytes, "byte")), deletes }
+}
+
+/// What a commit would change, to be said behind what was staged: a copy may hold what its destination has already.
+async fn changed(session: &WriteSession) -> Result<String> {
+    let StagedChanges { set, pointed, deleted, unchanged, .. } = session.changes().await?;
+    let unchanged = if unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() };
+    Ok(format!(": {} set, {deleted} deleted{unchanged}", count(set + pointed, "key")))
 }

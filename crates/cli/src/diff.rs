@@ -276,3 +276,24 @@ impl Show for GroupRow {
         self.name.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firnline::Timestamp;
+
+    /// A line break in what a repository says of a file, or in the name of a file, made two rows of one. This release writes no such
+    /// record, and reads those of others.
+    #[test]
+    fn a_row_is_one_line() {
+        let bare = Validator::staged_at(Timestamp::from_micros(1));
+        let forged = Validator { etag: Some(b"x\nadded    forged\tinline 5\r\x1b[31m".to_vec()), ..bare.clone() };
+        let side = |validator| Some(Side::Pin(Pin::of(validator)));
+        let pinned = DiffRow::of("file", "s3://bucket/x".to_owned(), side(bare), side(forged));
+        let odd = DiffRow::odd(&Error::invalid("./a\nadded    forged is no file"));
+        for row in [pinned, odd] {
+            let text = row.text();
+            assert!(text.contains("added    forged") && !text.contains(char::is_control), "{text:?}");
+        }
+    }
+}

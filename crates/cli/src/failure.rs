@@ -8,7 +8,7 @@
 //! | 3 | not found | 10 | unsupported |
 //! | 4 | conflict | 11 | outcome unknown |
 //! | 5 | denied | 70 | internal |
-//! | 6 | source changed | 130 | interrupted |
+//! | 6 | source changed | 130, 143 | interrupted by Ctrl-C, by `kill` |
 
 use std::process::ExitCode;
 
@@ -36,7 +36,26 @@ pub(super) enum Stop {
     /// Whoever read standard output has enough.
     ClosedPipe,
     /// By the user; with the commit that may have been published all the same.
-    Interrupted(Option<Pending>),
+    Interrupted(Interrupt, Option<Pending>),
+}
+
+/// What told a command to end before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupt {
+    /// SIGINT.
+    CtrlC,
+    /// SIGTERM, as `kill` and schedulers send it.
+    Kill,
+}
+
+impl Interrupt {
+    /// The exit status by which shells tell of a program that the signal ended: 128 and its number.
+    const fn status(self) -> u8 {
+        match self {
+            Self::CtrlC => 130,
+            Self::Kill => 143,
+        }
+    }
 }
 
 impl From<Error> for Stop {
@@ -53,7 +72,6 @@ impl From<Box<CommitError>> for Stop {
 
 const USAGE: u8 = 2;
 const INTERNAL: u8 = 70;
-const INTERRUPTED: u8 = 130;
 
 const fn status(kind: ErrorKind) -> u8 {
     match kind {
@@ -76,11 +94,11 @@ pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode 
     let (error, commit) = match outcome {
         Ok(Verdict::Fine) | Err(Stop::ClosedPipe) => return ExitCode::SUCCESS,
         Ok(Verdict::Found) => return ExitCode::from(1),
-        Err(Stop::Interrupted(pending)) => {
+        Err(Stop::Interrupted(signal, pending)) => {
             if let Some(pending) = pending {
                 tell_interrupted(pending, format);
             }
-            return ExitCode::from(INTERRUPTED);
+            return ExitCode::from(signal.status());
         }
         Err(Stop::Failed(error)) => (error, None),
         Err(Stop::Commit(failed)) => (failed.error(), Some(failed)),

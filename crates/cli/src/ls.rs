@@ -6,14 +6,17 @@ use serde::Serialize;
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::output::Show;
+use super::output::{Show, word};
 use super::value::Value;
-use firnline::{Child, Entry, Error, Key, Prefix, Result, Snapshot};
+use firnline::{Child, Entry, Error, ErrorKind, Key, Prefix, Repository, Result, Snapshot};
+
+/// The revision that is read when none is given.
+const DEFAULT: &str = "main";
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {
     /// The revision to read
-    #[arg(value_name = "REV", default_value = "main")]
+    #[arg(value_name = "REV", default_value = DEFAULT)]
     revision: String,
     /// The prefix to list
     #[arg(default_value = "")]
@@ -30,7 +33,10 @@ impl Ls {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let prefix = Prefix::new(&self.prefix)?;
         let repository = context.open_to_read().await?;
-        let snapshot = context.snapshot(&repository, &self.revision).await?;
+        let snapshot = match context.snapshot(&repository, &self.revision).await {
+            Err(e) if self.prefix.is_empty() => return Err(self.advised(&repository, e).await.into()),
+            found => found?,
+        };
         let style = if self.long { Style::Long } else { Style::Names };
         let mut shown = 0_u64;
         if self.recursive {
@@ -52,6 +58,23 @@ impl Ls {
             context.out.show(&LsRow::key(&snapshot, &key, &entry, style)?)?;
         }
         Ok(Verdict::Fine)
+    }
+
+    /// Says how a path of the default branch is listed, where one was given in place of a revision.
+    async fn advised(&self, repository: &Repository, error: Error) -> Error {
+        let path = &self.revision;
+        if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) {
+            return error;
+        }
+        let is_path = match repository.read(DEFAULT).await {
+            Ok(snapshot) => snapshot.find_named(path).await.is_ok(),
+            Err(_) => false,
+        };
+        if !is_path {
+            return error;
+        }
+        let message = format!("{error}; the path of that name is listed by: firn ls {DEFAULT} {}", word(path));
+        Error::new(error.kind(), message).caused_by(error)
     }
 }
 

@@ -54,7 +54,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use args::Global;
-use failure::{Stop, Verdict};
+use failure::{Interrupt, Stop, Verdict};
 use locate::Context;
 
 /// Versioned storage for chunked arrays.
@@ -72,7 +72,7 @@ REV is a branch, a tag, a snapshot id or its first 13 characters, with ~N (N com
 TIME is 2025-03-01, 2025-03-01T12:00:00Z, now, 36h or '2 days ago'. branch:x and tag:x where a name is both.
 
 Exit status: 0 ok, 1 found something, 2 usage, 3 not found, 4 conflict, 5 denied, 6 source changed, 7 corrupt,
-8 unavailable, 9 invalid, 10 unsupported, 11 outcome unknown, 70 internal, 130 interrupted.";
+8 unavailable, 9 invalid, 10 unsupported, 11 outcome unknown, 70 internal, 130 interrupted, 143 terminated.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -179,10 +179,24 @@ async fn run(args: impl IntoIterator<Item = OsString>) -> (ExitCode, End) {
     let publishing = context.publishing();
     let outcome = tokio::select! {
         done = dispatch(cli.verb, &mut context) => done,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted(publishing.pending())),
+        signal = told_to_end() => Err(Stop::Interrupted(signal, publishing.pending())),
     };
     let outcome = context.out.finish(outcome);
     (failure::exit(&outcome, context.out.format()), end)
+}
+
+/// Waits until Ctrl-C or `kill` tells the process to end; for ever where that cannot be watched.
+///
+/// Not when a terminal is closed: a signal handler would undo what `nohup` does.
+async fn told_to_end() -> Interrupt {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Interrupt::CtrlC,
+        _ = terminate.recv() => Interrupt::Kill,
+    }
 }
 
 async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {

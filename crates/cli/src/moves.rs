@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::Show;
-use firnline::{Move, Ref, Result};
+use firnline::{Move, ReadableMoves, Ref, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Moves {
@@ -19,12 +19,13 @@ impl Moves {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let name = named(&self.branch)?;
         let repository = context.open_to_read().await?;
-        let rows: Vec<_> = repository.moves(&name).await?.iter().map(MovesRow::of).collect();
+        let ReadableMoves { moves, damage, .. } = repository.readable_moves(&name).await?;
+        let rows: Vec<_> = moves.iter().map(MovesRow::of).collect();
         context.out.table(["SEQ", "TIME", "WHAT", "FROM", "TO"], &rows, |row| {
             let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
             [row.seq.to_string(), row.time.clone(), row.op.to_owned(), id(&row.from), id(&row.to)]
         })?;
-        Ok(Verdict::Fine)
+        damage.map_or(Ok(Verdict::Fine), |error| Err(error.into()))
     }
 }
 

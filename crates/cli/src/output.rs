@@ -219,6 +219,17 @@ impl serde_json::ser::Formatter for Escaping {
     }
 }
 
+/// One word of a shell, in quotes.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// One word of a shell, in quotes where it needs them.
+pub(super) fn word(text: &str) -> String {
+    let is_plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c));
+    if is_plain { text.to_owned() } else { quoted(text) }
+}
+
 /// A count with its noun: `1 file`, `2 files`.
 pub(super) fn count(n: u64, noun: &str) -> String {
     if n == 1 { format!("{n} {noun}") } else { format!("{n} {noun}s") }

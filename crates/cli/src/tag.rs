@@ -7,6 +7,7 @@ use clap::Args;
 use super::args::{fields, key_value};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
+use super::output::quoted;
 use super::refs::{RefRow, deleted, place};
 use firnline::{Ref, RefName, Repository, TagInfo, TagOptions};
 
@@ -76,11 +77,6 @@ fn arguments(about: &TagInfo) -> String {
         let _ = write!(text, " --meta {}", quoted(&format!("{key}={value}")));
     }
     text
-}
-
-/// One word of a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 async fn list(context: &mut Context) -> Result<Verdict, Stop> {

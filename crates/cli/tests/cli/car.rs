@@ -1,7 +1,7 @@
 //! CAR files, and verification.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -95,6 +95,20 @@ fn files_that_exist_stay_and_damaged_ones_are_refused() {
     assert_eq!(sandbox.firn(&["-R", &other, "branch", "--json"]).ok(), before);
     assert_eq!(sandbox.firn(&["-R", &other, "tag", "--json"]).ok(), "");
     assert!(fs::read_dir(sandbox.path("")).unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with('.')), "no leftovers");
+}
+
+/// An export that could not make its temporary file removed what had that name.
+#[test]
+fn an_export_removes_no_file_that_it_did_not_make() {
+    let (sandbox, ..) = two();
+    // The shell's number is that of the program that takes its place.
+    let script = r#"echo mine > ".v.car.firn-$$"; exec "$0" -R repo car export main v.car"#;
+    let mut shell = Command::new("sh");
+    shell.current_dir(sandbox.path("")).env_remove("FIRN_REPO").env_remove("FIRN_ALLOW");
+    let run = Run::of(shell.args(["-c", script, env!("CARGO_BIN_EXE_firn")]).output().unwrap());
+    run.fails(9);
+    let left: Vec<_> = tree(&sandbox.path("")).into_iter().filter(|(name, _)| name.contains("v.car")).collect();
+    assert!(matches!(left.as_slice(), [(name, content)] if name.starts_with(".v.car.firn-") && content == b"mine\n"), "{left:?}");
 }
 
 #[test]

@@ -37,6 +37,30 @@ fn cp_gives_another_name_from_any_revision() {
     sandbox.refused(9, || sandbox.firn(&["cp", "a", "b"]));
 }
 
+/// A dry run counted the keys that were copied, also where they were there already, and none that would go.
+#[test]
+fn a_dry_run_counts_what_would_change() {
+    let sandbox = filled();
+    let dry = |args: &[&str]| {
+        let run = sandbox.firn(&[args, &["--dry-run"]].concat());
+        let err = run.err.clone();
+        assert_eq!(run.ok(), "");
+        err.strip_prefix("firn: would commit to main: ").unwrap().trim_end().to_owned()
+    };
+    assert_eq!(dry(&["cp", "a", "b"]), "2 keys with 5002 bytes copied: 2 keys set, 0 deleted");
+    assert_eq!(dry(&["mv", "a", "b"]), "2 keys with 5002 bytes moved: 2 keys set, 2 deleted");
+    sandbox.firn(&["cp", "a", "b"]).ok();
+    sandbox.put("b/zarr.json", "{ }");
+    sandbox.put("b/gone", "x");
+    let before = sandbox.state();
+    let replaced = ", in place of what was there";
+    let copy = dry(&["cp", "a", "b", "--overwrite"]);
+    assert_eq!(copy, format!("2 keys with 5002 bytes copied{replaced}: 1 key set, 1 deleted, 1 unchanged"));
+    let moved = dry(&["mv", "a", "b", "--overwrite"]);
+    assert_eq!(moved, format!("2 keys with 5002 bytes moved{replaced}: 1 key set, 3 deleted, 1 unchanged"));
+    assert_eq!(sandbox.state(), before);
+}
+
 #[test]
 fn mv_leaves_nothing_under_the_old_name() {
     let sandbox = filled();

@@ -45,6 +45,26 @@ fn ls_lists_one_level_or_all() {
     assert!(sandbox.firn(&["ls", "main", "big", "-l"]).ok().starts_with("chunk             5000  big"));
 }
 
+/// `firn ls air` said only that there is no such revision.
+#[test]
+fn ls_of_a_path_says_how_it_is_listed() {
+    let sandbox = Sandbox::new();
+    for key in ["air/t/0", "with space/it's", "bafy"] {
+        sandbox.put(key, "v");
+    }
+    for (path, listed) in [("air", "air"), ("air/", "air/"), ("air/t", "air/t"), ("bafy", "bafy"), ("with space", "'with space'")] {
+        let err = sandbox.firn(&["ls", path]);
+        assert!([3, 9].contains(&err.status), "{path}: {}", err.err);
+        let status = err.status;
+        let err = err.fails(status);
+        assert!(err.ends_with(&format!("; the path of that name is listed by: firn ls main {listed}\n")), "{err}");
+    }
+    for args in [&["ls", "absent"][..], &["ls", "absent", "air"], &["ls", "air", "air"], &["ls", "main~9"]] {
+        let err = sandbox.firn(args).fails(3);
+        assert!(!err.contains("firn ls"), "{args:?}: {err}");
+    }
+}
+
 #[test]
 fn log_is_latest_first_and_can_be_cut_short() {
     let sandbox = Sandbox::new();

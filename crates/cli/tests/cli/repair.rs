@@ -103,6 +103,25 @@ fn a_lost_description_is_named_and_not_replaced() {
     assert_eq!(firn(&["ls"]).ok(), "k\nz");
 }
 
+/// One damaged or missing object with moves of long ago hid the others.
+#[test]
+fn moves_are_listed_as_far_as_they_can_be_read() {
+    let sandbox = Sandbox::new();
+    for _ in 0..20 {
+        sandbox.firn(&["reset", "main", "main"]).ok();
+    }
+    let all = sandbox.firn(&["moves", "--json"]).rows();
+    let (block, _) = tree(&sandbox.path("repo")).into_iter().find(|(name, _)| name.starts_with("moves/")).unwrap();
+    fs::remove_file(sandbox.path("repo").join(&block)).unwrap();
+    let run = sandbox.firn(&["moves", "--json"]);
+    assert_eq!(run.status, 7, "{}", run.err);
+    let rows: Vec<serde_json::Value> = run.out.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert!(rows.len() >= 8 && all.ends_with(&rows), "{rows:?}");
+    let run = sandbox.firn(&["moves"]);
+    assert_eq!((run.status, run.out.split(|b| *b == b'\n').count()), (7, rows.len() + 2));
+    assert!(run.err.starts_with(&format!("firn: corrupt: earlier moves of branch main cannot be read: {block}")), "{}", run.err);
+}
+
 /// A clock that is ahead.
 #[derive(Debug)]
 struct Ahead(Duration);

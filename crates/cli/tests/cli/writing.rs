@@ -284,9 +284,14 @@ fn a_dry_run_of_apply_counts_what_would_change() {
     assert!(done.err.contains("0 put, 0 virtual, 5 deleted"), "{}", done.err);
 }
 
-/// Ctrl-C after the replace was sent used to leave a user without the id of a commit that may have been published.
+/// Ctrl-C after the replace was sent used to leave a user without the id of a commit that may have been published; later `kill` still did.
 #[test]
 fn an_interrupted_commit_names_the_id_to_settle() {
+    interrupt_a_commit(rustix::process::Signal::INT, 130);
+    interrupt_a_commit(rustix::process::Signal::TERM, 143);
+}
+
+fn interrupt_a_commit(signal: rustix::process::Signal, status: i32) {
     let sandbox = Sandbox::new();
     sandbox.put("k", "1");
     // Holding the lock of the branch holds its replace back.
@@ -300,10 +305,10 @@ fn an_interrupted_commit_names_the_id_to_settle() {
     }
     std::thread::sleep(Duration::from_millis(300));
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
     let run = Run::of(child.wait_with_output().unwrap());
     drop(lock);
-    let err = run.fails(130);
+    let err = run.fails(status);
     let advice = err.split_once("is told by: firn ").unwrap().1.trim().to_owned();
     assert!(advice.starts_with("settle main bafyrei"), "{err}");
     let told = sandbox.firn(&advice.split(' ').collect::<Vec<_>>());
