@@ -45,7 +45,7 @@ impl Link {
     /// The binary CID.
     pub(super) fn name(&self) -> Result<Name> {
         let name = self.cid.to_bytes().try_into();
-        name.map_err(|_| Error::internal(format!("{} is no CID of this format", self.cid)))
+        name.map_err(|_| Error::internal(format!("{} is not a CID of this format", self.cid)))
     }
 
     fn of_bytes(cid: Cid, bytes: Bytes) -> Self {

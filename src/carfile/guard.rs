@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::varint::{self, MalformedVarint};
 
 use super::{MAX_BLOCK, MAX_CID};
@@ -135,7 +135,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
         let position = this.position.clone();
         let mut at = position.lock().unwrap_or_else(PoisonError::into_inner);
         let judged = match read {
-            Err(e) => Err(Error::unavailable(format!("reading the CAR file failed at byte {}", at.offset)).caused_by(e)),
+            Err(e) => Err(not_read(at.offset, e)),
             Ok(()) if bytes.is_empty() => this.ended(&at),
             Ok(()) => this.took(bytes, &mut at),
         };
@@ -148,4 +148,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
         out.advance(count);
         Poll::Ready(Ok(()))
     }
+}
+
+/// The error of a read that failed at byte `offset` of the file.
+pub(super) fn not_read(offset: u64, e: io::Error) -> Error {
+    Error::new(ErrorKind::of_system(&e), format!("reading the CAR file failed at byte {offset}")).caused_by(e)
 }

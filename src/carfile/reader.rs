@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::{Cid, HashAlgorithm};
 use crate::varint;
 
-use super::guard::{Guard, Watch};
+use super::guard::{Guard, Watch, not_read};
 use super::{MAX_BLOCK, MAX_HEADER, header, v2};
 
 /// A block whose bytes hash to its CID.
@@ -47,7 +47,14 @@ type CarSource<R> = Chain<Cursor<Vec<u8>>, Take<BufReader<Peeked<R>>>>;
 type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 
 /// How compressed files begin. No CAR file does: its second byte begins a map.
-const COMPRESSED: [(&[u8], &str); 4] = [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2")];
+const COMPRESSED: [(&[u8], &str); 6] = [
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"PK\x03\x04", "zip"),
+];
 
 /// Reads sections in order. Holds one section and a buffer of 64 KiB, whatever the file says.
 #[derive(Debug)]
@@ -177,7 +184,7 @@ async fn peek<R: AsyncRead + Unpin>(mut reader: R) -> Result<Peeked<R>> {
     let mut begin = Vec::new();
     let longest = COMPRESSED.iter().map(|(magic, _)| magic.len()).max().unwrap_or_default();
     let read = (&mut reader).take(longest as u64).read_to_end(&mut begin).await;
-    read.map_err(|e| Error::unavailable(format!("reading the CAR file failed after byte {}", begin.len())).caused_by(e))?;
+    read.map_err(|e| not_read(begin.len() as u64, e))?;
     match COMPRESSED.iter().find(|(magic, _)| begin.starts_with(magic)) {
         Some((_, name)) => Err(Error::invalid(format!("not a CAR file: it is compressed with {name}; decompress it first"))),
         None => Ok(Cursor::new(begin).chain(reader)),
@@ -215,14 +222,14 @@ async fn fill<R: AsyncRead + Unpin>(reader: &mut R, out: &mut [u8], offset: u64)
         std::io::ErrorKind::UnexpectedEof => {
             Error::corrupt(format!("the CAR file is truncated: it ends within the {} bytes of header at byte {offset}", out.len()))
         }
-        _ => Error::unavailable(format!("reading the CAR file failed at byte {offset}")).caused_by(e),
+        _ => not_read(offset, e),
     })
 }
 
 /// Reads over `count` bytes from byte `offset` of the file.
 async fn skip<R: AsyncRead + Unpin>(reader: &mut R, count: u64, offset: u64) -> Result<()> {
     let skipped = tokio::io::copy(&mut reader.take(count), &mut tokio::io::sink()).await;
-    let skipped = skipped.map_err(|e| Error::unavailable(format!("reading the CAR file failed after byte {offset}")).caused_by(e))?;
+    let skipped = skipped.map_err(|e| not_read(offset, e))?;
     if skipped == count {
         return Ok(());
     }

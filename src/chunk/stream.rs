@@ -167,14 +167,14 @@ impl KeptBytes {
 
 /// Reads a full [`PIECE`], or less at the end of the stream.
 ///
-/// `Unavailable` when there is no memory for it, or the stream fails.
+/// `Unavailable` when there is not enough memory for it, or the stream fails.
 pub(crate) async fn read_piece<R: AsyncRead + Send + Unpin>(reader: &mut R) -> Result<Bytes> {
     let mut piece = Vec::new();
     // Small values are many: each takes no more than it needs.
     let mut room = 64 << 10;
     while piece.len() < PIECE {
         if piece.len() == piece.capacity() {
-            let no_memory = |e| Error::unavailable(format!("there is no memory for {room} bytes of a value")).caused_by(e);
+            let no_memory = |e| Error::unavailable(format!("there is not enough memory for {room} bytes of a value")).caused_by(e);
             piece.try_reserve_exact(room - piece.len()).map_err(no_memory)?;
             room = PIECE;
         }
@@ -237,7 +237,7 @@ impl ChunkSource {
         let len = usize::try_from(aligned.end - start).map_err(|_| changed())?;
         let read = blocking("work on a file", move || {
             let mut bytes = Vec::new();
-            let no_memory = |e| Error::unavailable(format!("there is no memory for {len} bytes of a value")).caused_by(e);
+            let no_memory = |e| Error::unavailable(format!("there is not enough memory for {len} bytes of a value")).caused_by(e);
             bytes.try_reserve_exact(len).map_err(no_memory)?;
             bytes.resize(len, 0);
             match file.read_exact_at(&mut bytes, start) {

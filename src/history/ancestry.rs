@@ -176,7 +176,7 @@ fn unknown_before(time: Timestamp) -> Error {
 
 /// The time in a key of a history map.
 pub(super) fn parse_history_key(key: &MapKey) -> Result<Timestamp> {
-    let micros = key.as_str().parse().map_err(|e| Error::corrupt(format!("history key {key:?} is no time")).caused_by(e))?;
+    let micros = key.as_str().parse().map_err(|e| Error::corrupt(format!("history key {key:?} is not a time")).caused_by(e))?;
     Ok(Timestamp::from_micros(micros))
 }
 

@@ -169,7 +169,7 @@ impl Repository {
         let text = text.to_ascii_lowercase();
         let long_enough = text.len() >= COMMON + DISTINCT && text.bytes().all(|b| b.is_ascii_alphanumeric());
         let Some(shard) = text.get(8..10).filter(|_| long_enough) else {
-            return Err(Error::not_found(format!("{text:?} is no branch, tag or snapshot of this repository")));
+            return Err(Error::not_found(format!("this repository has no branch, tag or snapshot {text:?}")));
         };
         let folder = format!("{}{shard}/", layout::SNAPSHOTS);
         let listed: Vec<_> = self.storage().list(&format!("{folder}{text}")).try_collect().await?;

@@ -77,7 +77,7 @@ impl KeyColumn<'_> {
             }
             Self::Cells { rank, coordinates, .. } => match coordinates.len().checked_rem(*rank) {
                 Some(0) => Ok(coordinates.len() / rank),
-                _ => Err(Error::invalid(format!("{} coordinates are no whole number of cells of rank {rank}", coordinates.len()))),
+                _ => Err(Error::invalid(format!("{} coordinates are not a whole number of cells of rank {rank}", coordinates.len()))),
             },
             Self::Keys(keys) => Ok(keys.len()),
         }

@@ -81,7 +81,7 @@ impl WriteSession {
     /// Like [`set_virtual`](Self::set_virtual), for callers that know something of the file. Cancelled like it.
     pub async fn set_virtual_with(&mut self, key: &Key, url: &str, range: Range<u64>, options: &VirtualOptions) -> Result<()> {
         let Some(length) = range.end.checked_sub(range.start).filter(|_| i64::try_from(range.end).is_ok()) else {
-            return Err(Error::invalid(format!("{key}: bytes {} to {} are no range", range.start, range.end)));
+            return Err(Error::invalid(format!("{key}: bytes {} to {} are not a valid range", range.start, range.end)));
         };
         let file = self.name_of(url).map_err(|e| e.context(key))?;
         // One name in memory for all references into a file.

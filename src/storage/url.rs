@@ -42,7 +42,9 @@ impl StoragePlace {
             "file" => file_url(text, rest).map(Self::Directory),
             "memory" if matches!(rest, "" | "//") => Ok(Self::Memory),
             "memory" => Err(Error::invalid(format!("{text:?} names a store in memory, which has no name; write memory:"))),
-            other => Err(Error::invalid(format!("{other}: is no scheme of a repository; for a path with a colon write ./{other}:…"))),
+            other => Err(Error::invalid(format!(
+                "{other}: is not a scheme that a repository can have; for a path with a colon write ./{other}:…"
+            ))),
         }
     }
 
@@ -75,7 +77,7 @@ fn open_cloud(place: &CloudPlace, options: &CloudOptions) -> Result<Arc<dyn Stor
 
 #[cfg(not(feature = "remote"))]
 fn open_cloud(place: &CloudPlace, _options: &CloudOptions) -> Result<Arc<dyn Storage>> {
-    Err(Error::unsupported(format!("{place} lies in an object store, for which this build has nothing; build it with the feature cloud")))
+    Err(Error::unsupported(format!("{place} is in an object store, which this build does not support; build it with the feature cloud")))
 }
 
 /// Splits `scheme:rest` (RFC 3986); a colon after the first `/` belongs to a path.

@@ -68,7 +68,7 @@ impl<F: FnMut(Result<Found>) -> bool> TreeWalk<F> {
         let identity = (metadata.dev(), metadata.ino());
         let is_loop = self.above.contains(&identity);
         let children = if is_loop {
-            Err(Error::invalid(format!("{} leads back to a directory that it lies in", path.display())))
+            Err(Error::invalid(format!("{} links back to a directory that contains it", path.display())))
         } else {
             Self::children(path)
         };
@@ -89,7 +89,7 @@ impl<F: FnMut(Result<Found>) -> bool> TreeWalk<F> {
     /// What is in a directory, what has no place in the order of keys first.
     fn children(path: &Path) -> Result<Vec<Result<WalkedChild>>> {
         if OF_A_REPOSITORY.iter().all(|name| path.join(name).exists()) {
-            return Err(Error::invalid(format!("{} is a Firnline repository, whose objects are no data to import", path.display())));
+            return Err(Error::invalid(format!("{} is a Firnline repository, which cannot be imported as data", path.display())));
         }
         let mut names = Vec::new();
         for entry in fs::read_dir(path).map_err(|e| io_error(path, "cannot be listed", e))? {
@@ -116,7 +116,7 @@ impl<F: FnMut(Result<Found>) -> bool> TreeWalk<F> {
 /// Makes sure that `path` can be walked.
 pub(super) fn root(path: &Path) -> Result<Metadata> {
     let metadata = fs::metadata(path).map_err(|e| io_error(path, "cannot be read", e))?;
-    if metadata.is_dir() { Ok(metadata) } else { Err(Error::invalid(format!("{} is no directory", path.display()))) }
+    if metadata.is_dir() { Ok(metadata) } else { Err(Error::invalid(format!("{} is not a directory", path.display()))) }
 }
 
 impl WalkedChild {

@@ -368,7 +368,7 @@ pub(crate) fn multihash(digest: &Digest) -> Vec<u8> {
 
 fn parse_multihash(bytes: &[u8]) -> Result<Digest> {
     let hash = Multihash::<64>::from_bytes(bytes)
-        .map_err(|e| Error::corrupt(format!("has the digest {}, which is no multihash", hex(bytes))).caused_by(e))?;
+        .map_err(|e| Error::corrupt(format!("has the digest {}, which is not a multihash", hex(bytes))).caused_by(e))?;
     let known = [HashAlgorithm::Sha2_256, HashAlgorithm::Blake3].into_iter().find(|known| known.code() == hash.code());
     match (known, hash.digest().try_into()) {
         (Some(known), Ok(digest)) => Ok(Digest::new(known, digest)),

@@ -101,12 +101,27 @@ async fn blocks_that_nothing_links_are_left_out() {
     }
 }
 
+/// The directory in which a CAR file was unpacked was "unavailable", as if trying again could help.
+#[tokio::test]
+async fn a_directory_is_invalid() {
+    let target = empty(HashAlgorithm::Sha2_256).await;
+    let directory = tokio::fs::File::open(std::env::temp_dir()).await.unwrap();
+    let error = target.import_car(directory, branch("x")).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Invalid, "reading the CAR file failed at byte 0"));
+}
+
 /// The message of a compressed file showed the debug form of a decoder's error.
 #[tokio::test]
 async fn compressed_files_are_named() {
     let target = empty(HashAlgorithm::Sha2_256).await;
-    let begins: [(&[u8], &str); 4] =
-        [(b"\x1f\x8b\x08\0", "gzip"), (b"\x28\xb5\x2f\xfd\x24", "zstd"), (b"\xfd7zXZ\0\0", "xz"), (b"BZh91AY&SY", "bzip2")];
+    let begins: [(&[u8], &str); 6] = [
+        (b"\x1f\x8b\x08\0", "gzip"),
+        (b"\x28\xb5\x2f\xfd\x24", "zstd"),
+        (b"\xfd7zXZ\0\0", "xz"),
+        (b"BZh91AY&SY", "bzip2"),
+        (b"\x04\x22\x4d\x18\x64", "lz4"),
+        (b"PK\x03\x04\x14", "zip"),
+    ];
     for (begin, name) in begins {
         for len in [0, 10, 10_000] {
             let file = [begin, &crate::support::bytes(3, len)].concat();

@@ -221,7 +221,7 @@ fn check_object(line: &[u8]) -> Result<()> {
     match line {
         [0xef, 0xbb, 0xbf, ..] => wrong("begins with a byte order mark (BOM); write UTF-8 without one"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => wrong("begins with a byte order mark (BOM) of UTF-16; write UTF-8 without one"),
-        _ if line.trim_ascii_start().first() != Some(&b'{') => wrong("is no operation: an operation is a JSON object"),
+        _ if line.trim_ascii_start().first() != Some(&b'{') => wrong("not an operation: an operation is a JSON object"),
         _ => Ok(()),
     }
 }
@@ -229,7 +229,7 @@ fn check_object(line: &[u8]) -> Result<()> {
 fn parse(line: &[u8]) -> Result<Operation> {
     // The deserialiser would also take an array of all fields.
     check_object(line)?;
-    let line: Line = serde_json::from_slice(line).map_err(|e| Error::invalid("is no operation").caused_by(e))?;
+    let line: Line = serde_json::from_slice(line).map_err(|e| Error::invalid("not an operation").caused_by(e))?;
     let key = |text: Option<String>| Key::new(text.ok_or_else(|| Error::invalid("has no field \"key\""))?);
     match line {
         Line { op, key: name, file: Some(file), prefix: None, text: None, url: None, offset: None, length: None } if op == "put" => {
@@ -253,7 +253,7 @@ fn parse(line: &[u8]) -> Result<Operation> {
             "put" => "put takes \"key\" and either \"file\" or \"text\"".to_owned(),
             "virtual" => "virtual takes \"key\", \"url\", \"offset\" and \"length\"".to_owned(),
             "delete" => "delete takes either \"key\" or \"prefix\"".to_owned(),
-            other => format!("{other:?} is no operation; there are put, virtual and delete"),
+            other => format!("{other:?} is not an operation; the operations are put, virtual and delete"),
         })),
     }
 }

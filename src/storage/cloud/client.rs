@@ -204,13 +204,13 @@ fn from_variables(variables: &Variables) -> Result<Credentials> {
 fn endpoint(place: &CloudPlace, vendor: &Vendor, variables: &Variables) -> Result<Option<Url>> {
     if place.scheme == StoreScheme::Http {
         let url = Url::parse(&place.bucket);
-        return url.map(Some).map_err(|e| Error::invalid("a place on a web server is no URL").caused_by(e));
+        return url.map(Some).map_err(|e| Error::invalid("a place on a web server is not a valid URL").caused_by(e));
     }
     let Some((name, text)) = vendor.endpoint.iter().find_map(|name| Some((name, variables.get(name)?))) else { return Ok(None) };
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     // Keys are appended to it, so it may have no query and no fragment.
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
-    let url = url.ok_or_else(|| Error::invalid(format!("{name} is no URL of a server")))?;
+    let url = url.ok_or_else(|| Error::invalid(format!("{name} is not the URL of a server")))?;
     if url.scheme() == "http" && !is_loopback(&url) && variables.get(vendor.allow_http) != Some("true") {
         return Err(Error::denied(format!(
             "{name} names a server that is reached without encryption; write https, or set {} to true",
@@ -230,7 +230,7 @@ fn apply<B, K: std::str::FromStr<Err = object_store::Error>>(
     let credentials = if plan.access == Credentials::Anonymous { &[][..] } else { plan.vendor.credentials };
     plan.vendor.settings.iter().chain(credentials).try_fold(builder, |builder, name| {
         let Some(value) = plan.variables.get(name) else { return Ok(builder) };
-        let key = name.to_ascii_lowercase().parse().map_err(|e| Error::internal(format!("{name} is no setting")).caused_by(e))?;
+        let key = name.to_ascii_lowercase().parse().map_err(|e| Error::internal(format!("{name} is not a setting")).caused_by(e))?;
         Ok(set(builder, key, value))
     })
 }

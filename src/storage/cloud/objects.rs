@@ -173,7 +173,9 @@ impl Cloud {
         };
         let folder = match folder {
             Ok(folder) => folder,
-            Err(e) => return futures::stream::iter([Err(Error::invalid(format!("{self}: {prefix} is no prefix")).caused_by(e))]).boxed(),
+            Err(e) => {
+                return futures::stream::iter([Err(Error::invalid(format!("{self}: {prefix} is not a prefix")).caused_by(e))]).boxed();
+            }
         };
         let prefix = prefix.to_owned();
         let found = self.connection.retrying.list(folder.as_ref());

@@ -86,7 +86,7 @@ impl Cloud {
             None if matches!(error, object_store::Error::NotSupported { .. }) => {
                 Error::unsupported(format!("{self}: {what}: the server answers without the range that was asked for"))
             }
-            None if not_connected => Error::unavailable(format!("{self}: {what}: no connection to the store comes about")),
+            None if not_connected => Error::unavailable(format!("{self}: {what}: no connection to the store could be made")),
             None if sent_on => Error::invalid(format!("{self}: {what}: the bucket lies in another region; set AWS_REGION")),
             None => Error::unavailable(format!("{self}: {what}: the store gives no whole answer")),
         };

@@ -142,7 +142,7 @@ impl Local {
     pub fn open(root: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
         let root = root.as_ref();
         let absolute = std::path::absolute(root)
-            .map_err(|e| Error::invalid(format!("{:?} is no path to a directory", root.display())).caused_by(e))?;
+            .map_err(|e| Error::invalid(format!("{:?} is not a path to a directory", root.display())).caused_by(e))?;
         let disk = Disk {
             root: absolute,
             options,

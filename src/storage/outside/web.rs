@@ -92,14 +92,15 @@ fn bearer(is_safe: bool) -> Result<HeaderValue> {
     }
     let token = std::env::var("FIRN_HTTP_TOKEN").ok().filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| Error::denied("is given a token, and FIRN_HTTP_TOKEN holds none"))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| Error::invalid("FIRN_HTTP_TOKEN is no token"))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| Error::invalid("FIRN_HTTP_TOKEN cannot be sent in an HTTP header"))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 /// Reads a URL that is sent as it is written.
 fn exactly(url: &str) -> Result<url::Url> {
-    let parsed = url::Url::parse(url).map_err(|e| Error::invalid("is no URL that can be asked").caused_by(e))?;
+    let parsed = url::Url::parse(url).map_err(|e| Error::invalid("is not a URL that can be requested").caused_by(e))?;
     if parsed.as_str() == url {
         return Ok(parsed);
     }
@@ -135,7 +136,10 @@ fn answer(response: Response, what: What<'_>) -> Result<Answer, Unanswered> {
         }
         _ if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
             let to = text(LOCATION).ok_or_else(|| Error::unavailable("the answer sends elsewhere and does not say where"))?;
-            let to = response.url().join(to).map_err(|e| Error::unavailable("the answer sends to no URL").caused_by(e))?;
+            let to = response
+                .url()
+                .join(to)
+                .map_err(|e| Error::unavailable("the answer redirects to something that is not a URL").caused_by(e))?;
             return Err(Unanswered::Elsewhere(to.into()));
         }
         _ => return Err(Unanswered::Lost(Error::unavailable(format!("the server answers {}", status.as_u16())))),

@@ -113,7 +113,7 @@ fn nothing_is_skipped_in_silence() {
     sandbox.write("deep/ok", "x");
     let _socket = std::os::unix::net::UnixListener::bind(sandbox.path("deep/socket")).unwrap();
     assert!(import("deep").contains("neither a file nor a directory"));
-    assert!(import("deep/ok").contains("is no directory"));
+    assert!(import("deep/ok").contains("is not a directory"));
     assert!(import("repo").contains("is a Firnline repository"));
     symlink("absent", sandbox.mkdir("dangling").join("link")).unwrap();
     let err = sandbox.refused(3, || sandbox.firn(&["import", &sandbox.text("dangling")]));

@@ -258,7 +258,9 @@ fn an_operation_is_a_json_object_in_utf_8() {
     let sandbox = Sandbox::new();
     sandbox.put("k", "1");
     let array = br#"["delete","k",null,null,null,null,null,null]"#;
-    assert!(sandbox.refused(9, || sandbox.firn_with(&["apply"], array)).contains("line 1: is no operation: an operation is a JSON object"));
+    assert!(
+        sandbox.refused(9, || sandbox.firn_with(&["apply"], array)).contains("line 1: not an operation: an operation is a JSON object")
+    );
     let with_mark = b"\xef\xbb\xbf{\"op\":\"delete\",\"key\":\"k\"}";
     assert!(sandbox.refused(9, || sandbox.firn_with(&["apply"], with_mark)).contains("byte order mark"));
     let utf16 = b"\xff\xfe{\0\"\0";
