@@ -74,7 +74,7 @@ async fn commit_native(repository: &Repository) -> Done<Snapshot> {
         session.set(&cell("temperature", n)?, chunk(n)).await?;
     }
 
-    let mut other = repository.write("main").await?;
+    let other = repository.write("main").await?;
     other.set(&Key::new("temperature/zarr.json")?, metadata().replace("\"int16\"", "\"uint16\"")).await?;
     other.commit(CommitOptions::from("declare the array").author("somebody else")).await?;
 

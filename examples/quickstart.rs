@@ -57,7 +57,7 @@ async fn open(place: &Path) -> Done<Repository> {
 /// Job 1, second half: two commits. Returns the snapshots that they made.
 async fn commit(repository: &Repository, source: &Path) -> Done<(Snapshot, Snapshot)> {
     say("\n1. commit from Rust")?;
-    let mut session = repository.write("main").await?;
+    let session = repository.write("main").await?;
     session.set(&key("air/zarr.json")?, r#"{"zarr_format":3,"node_type":"group"}"#).await?;
     for chunk in 0..8_u8 {
         session.set(&key(&format!("air/model/c/{chunk}"))?, field(chunk)).await?;
@@ -65,7 +65,7 @@ async fn commit(repository: &Repository, source: &Path) -> Done<(Snapshot, Snaps
     let first = session.commit("model output").await?;
     say(format!("   {}  {}  native chunks", first.id(), first.record().time))?;
 
-    let mut session = repository.write("main").await?;
+    let session = repository.write("main").await?;
     let url = file_url(source)?;
     for step in 0..24_u64 {
         // The value of the key is a range of the file: nothing is copied.

@@ -40,16 +40,6 @@ enum State<T> {
     Done(Option<Result<T>>),
 }
 
-impl<T> Blocking<T> {
-    /// Whether the work has ended, so that awaiting it does not wait.
-    pub(crate) fn is_finished(&self) -> bool {
-        match &self.state {
-            State::Running(handle) => handle.is_finished(),
-            State::Done(_) => true,
-        }
-    }
-}
-
 /// The result is only moved, never pinned.
 impl<T> Unpin for Blocking<T> {}
 
@@ -73,7 +63,8 @@ pub(crate) fn not_finished(what: &str, ended: JoinError) -> Error {
     }
 }
 
-fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
+/// The error for `what`, which panicked.
+pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Error::internal(format!("{what} panicked: {}", text.unwrap_or("no message")))
@@ -92,6 +83,8 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::error::ErrorKind;
 
@@ -104,9 +97,9 @@ mod tests {
         runtime().block_on(async {
             let (sender, receiver) = mpsc::channel();
             // The work waits for the executor's thread, which must not be its own.
-            let work =
+            let mut work =
                 blocking("the work", move || receiver.recv_timeout(Duration::from_mins(1)).map_err(|e| Error::internal(e.to_string())));
-            assert!(!work.is_finished());
+            assert!((&mut work).now_or_never().is_none());
             sender.send(7).unwrap();
             assert_eq!(work.await.unwrap(), 7);
         });
@@ -115,8 +108,7 @@ mod tests {
     #[test]
     fn work_is_done_without_a_runtime() {
         let work = blocking("the work", || Ok(7));
-        assert!(work.is_finished());
-        assert_eq!(futures::executor::block_on(work).unwrap(), 7);
+        assert_eq!(work.now_or_never().expect("it has ended").unwrap(), 7);
     }
 
     /// A panic on a worker thread was reported as `Unavailable`, which told the caller to try again.

@@ -30,14 +30,8 @@ impl ByteBudget {
         Self { free: Arc::new(Semaphore::new(permits)), units }
     }
 
-    /// Takes a share of `bytes` if it is free now. A value larger than the whole budget takes all of it, so that it is
-    /// held alone.
-    pub(crate) fn try_take(&self, bytes: u64) -> Option<Share> {
-        let held = Arc::clone(&self.free).try_acquire_many_owned(self.units_of(bytes)).ok()?;
-        Some(Share { _held: held })
-    }
-
-    /// Waits for a share of `bytes`, in the order of the calls. The caller must see to it that what holds the rest goes on.
+    /// Waits for a share of `bytes`, in the order of the calls. A value larger than the whole budget takes all of it, so that it is
+    /// held alone. The caller must see to it that what holds the rest goes on.
     pub(crate) async fn take(&self, bytes: u64) -> Result<Share> {
         let held = Arc::clone(&self.free).acquire_many_owned(self.units_of(bytes)).await;
         let held = held.map_err(|e| Error::internal("a byte budget was closed").caused_by(e))?;
@@ -55,15 +49,19 @@ mod tests {
 
     use super::*;
 
+    fn try_take(budget: &ByteBudget, bytes: u64) -> Option<Share> {
+        budget.take(bytes).now_or_never().map(Result::unwrap)
+    }
+
     #[test]
     fn shares_add_up_to_the_budget_and_come_back() {
         let budget = ByteBudget::new(10 * UNIT);
-        let first = budget.try_take(6 * UNIT).unwrap();
-        assert!(budget.try_take(4 * UNIT + 1).is_none());
-        let second = budget.try_take(4 * UNIT).unwrap();
-        assert!(budget.clone().try_take(0).is_none(), "an empty value counts one unit");
+        let first = try_take(&budget, 6 * UNIT).unwrap();
+        assert!(try_take(&budget, 4 * UNIT + 1).is_none());
+        let second = try_take(&budget, 4 * UNIT).unwrap();
+        assert!(try_take(&budget.clone(), 0).is_none(), "an empty value counts one unit");
         drop(first);
-        assert!(budget.try_take(6 * UNIT).is_some());
+        assert!(try_take(&budget, 6 * UNIT).is_some());
         drop(second);
     }
 
@@ -71,11 +69,11 @@ mod tests {
     fn a_value_larger_than_the_budget_is_held_alone() {
         for bytes in [0, 1, UNIT, 3 * UNIT] {
             let budget = ByteBudget::new(bytes);
-            let small = budget.try_take(1).unwrap();
-            assert!(budget.try_take(u64::MAX).is_none());
+            let small = try_take(&budget, 1).unwrap();
+            assert!(try_take(&budget, u64::MAX).is_none());
             drop(small);
-            let _large = budget.try_take(u64::MAX).unwrap();
-            assert!(budget.try_take(1).is_none());
+            let _large = try_take(&budget, u64::MAX).unwrap();
+            assert!(try_take(&budget, 1).is_none());
             assert!(budget.take(1).now_or_never().is_none());
         }
     }

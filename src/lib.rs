@@ -10,7 +10,7 @@
 //! use firnline::{Key, Repository};
 //!
 //! let repository = Repository::create("memory:").await?;
-//! let mut session = repository.write("main").await?;
+//! let session = repository.write("main").await?;
 //! session.set(&Key::new("air/zarr.json")?, r#"{"zarr_format":3,"node_type":"group"}"#).await?;
 //! let january = session.commit("January").await?;
 //!

@@ -33,7 +33,7 @@ impl Draft {
 impl WriteSession {
     /// Applies what is staged to the session's base, and starts to upload what is new.
     pub(super) async fn draft(&mut self) -> Result<Draft> {
-        apply(&self.base, &self.staged, &mut self.uploads).await
+        apply(&self.base, self.staged.get_mut(), &mut self.uploads).await
     }
 }
 
@@ -54,7 +54,7 @@ struct AllEdits<'a> {
 
 impl<'a> AllEdits<'a> {
     async fn new(base: &'a Snapshot, staged: &'a Staged) -> Result<Self> {
-        let (mut edits, deleted) = (staged.edits(None)?, staged.deleted().into_iter());
+        let (mut edits, deleted) = (staged.layers().edits(None)?, staged.layers().deleted().into_iter());
         let next = edits.next()?;
         let mut all = Self { manifest: base.manifest(), staged: edits, next, deleted, doomed: None };
         all.find_doomed(None).await?;

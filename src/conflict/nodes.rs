@@ -70,15 +70,15 @@ impl Sides<'_> {
         if *ours != Lookup::Untouched {
             return Ok(None);
         }
-        let ranges = self.staged.deleted_below(&prefix);
-        if ranges.is_empty() && self.staged.edits(Some(&prefix))?.next()?.is_none() {
+        let ranges = self.staged.layers().deleted_below(&prefix);
+        if ranges.is_empty() && self.staged.layers().edits(Some(&prefix))?.next()?.is_none() {
             return Ok(None);
         }
         let old = self.document(&change.key, change.old.as_ref()).await?;
         let new = self.document(&change.key, change.new.as_ref()).await?;
         let Some(found) = Restructured::of(old.as_ref(), new.as_ref()) else { return Ok(None) };
         let mut nearest = None;
-        let mut edits = self.staged.edits(Some(&prefix))?;
+        let mut edits = self.staged.layers().edits(Some(&prefix))?;
         while let Some((key, entry)) = edits.next()? {
             let counts = (found.below && entry.is_some()) || (found.chunks && self.is_chunk_of(directory, &key, &mut nearest).await?);
             if counts && self.tip.manifest().find(key.as_str()).await? != entry {
@@ -89,7 +89,7 @@ impl Sides<'_> {
         for range in ranges.into_iter().filter(|_| found.chunks) {
             let mut doomed = self.tip.manifest().scan(Span::prefix(range));
             while let Some((key, _)) = doomed.next().await? {
-                if self.staged.edit(&key)? == Lookup::Untouched && self.is_chunk_of(directory, &key, &mut nearest).await? {
+                if self.staged.layers().edit(&key)? == Lookup::Untouched && self.is_chunk_of(directory, &key, &mut nearest).await? {
                     let why = format!("{} by the other side, while {} was deleted here", found.what, range.as_str());
                     return NodeConflict::new(directory, &found, why).map(Some);
                 }
@@ -122,7 +122,7 @@ impl Sides<'_> {
     async fn is_node(&self, directory: &str) -> Result<bool> {
         let documents = zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{directory}{name}")));
         for key in &documents {
-            if matches!(self.staged.lookup(key)?, Lookup::Set(_)) {
+            if matches!(self.staged.layers().lookup(key)?, Lookup::Set(_)) {
                 return Ok(true);
             }
         }
@@ -177,7 +177,7 @@ impl OurDocuments {
             let documents = zarr::NODE_DOCUMENTS.map(|name| MapKey::new(format!("{path}{name}")));
             let mut staged = Vec::new();
             for document in documents {
-                if sides.staged.edit(&document)? != Lookup::Untouched {
+                if sides.staged.layers().edit(&document)? != Lookup::Untouched {
                     staged.push(document);
                 }
             }
@@ -224,7 +224,7 @@ async fn judge(documents: &[MapKey], sides: Sides<'_>) -> Result<Vec<Restructure
     let now = sides.tip.manifest().find_many(documents).await?;
     let mut found = Vec::new();
     for ((key, before), now) in documents.iter().zip(before).zip(now) {
-        let ours = match sides.staged.edit(key)? {
+        let ours = match sides.staged.layers().edit(key)? {
             Lookup::Set(entry) => Some(entry),
             Lookup::Deleted | Lookup::Untouched => None,
         };

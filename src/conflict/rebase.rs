@@ -1,5 +1,7 @@
 //! Moving a session onto the tip that its branch has now.
 
+use std::sync::Mutex;
+
 use super::detect::Added;
 use super::nodes::{OurDocuments, Sides};
 use super::settle::Wholes;
@@ -29,16 +31,17 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: On
     let commit = repository.objects().commit(&tip).await?;
     let tip = Snapshot::new(repository, tip, commit);
 
-    let (mut found, wholes, added) = in_manifest(session, &tip, policy).await?;
+    let (staged, base) = (&*session.staged.get_mut(), &session.base);
+    let (mut found, wholes, added) = in_manifest(staged, base, &tip, policy).await?;
     let mut settled = None;
     if !found.is_empty() {
         if policy == OnConflict::Refuse {
-            found.extend(in_references(session, &session.staged, &added, &tip).await?);
+            found.extend(in_references(staged, base, &added, &tip).await?);
             return Ok(Rebased::Refused(found));
         }
-        settled = Some(wholes.settled(policy, &session.staged, &session.base, &tip).await?);
+        settled = Some(wholes.settled(policy, staged, base, &tip).await?);
     }
-    let references = in_references(session, settled.as_ref().unwrap_or(&session.staged), &added, &tip).await?;
+    let references = in_references(settled.as_mut().map_or(staged, |settled| settled.get_mut()), base, &added, &tip).await?;
     if !references.is_empty() {
         return Ok(Rebased::Refused(references));
     }
@@ -47,32 +50,32 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: On
     }
     session.base = tip;
     session.state = now;
-    session.naming = None;
+    session.naming = Mutex::default();
     Ok(Rebased::Moved(found))
 }
 
 /// Compares the manifests: the keys and nodes in conflict, the prefixes and moves that a policy must settle as a whole, and the
 /// references that the other side added.
-async fn in_manifest(session: &WriteSession, tip: &Snapshot, policy: OnConflict) -> Result<(Conflicts, Wholes, Added)> {
-    let sides = Sides { staged: &session.staged, base: &session.base, tip };
+async fn in_manifest(staged: &Staged, base: &Snapshot, tip: &Snapshot, policy: OnConflict) -> Result<(Conflicts, Wholes, Added)> {
+    let sides = Sides { staged, base, tip };
     let (mut found, mut wholes, mut ours) = (Conflicts::default(), Wholes::default(), OurDocuments::default());
-    let (mut added, base_containers, tip_containers) = (Added::default(), &session.base.record().containers, &tip.record().containers);
-    let (base_manifest, tip_manifest) = (session.base.manifest(), tip.manifest());
+    let (mut added, base_containers, tip_containers) = (Added::default(), &base.record().containers, &tip.record().containers);
+    let (base_manifest, tip_manifest) = (base.manifest(), tip.manifest());
     let mut theirs = base_manifest.diff(&tip_manifest).await?;
-    let mut edits = session.staged.edits(None)?;
+    let mut edits = staged.layers().edits(None)?;
     while let Some(change) = theirs.next().await? {
-        let staged = edits.look(&change.key)?;
-        let is_conflict = found.key(&staged, &change);
-        let stays = staged == Lookup::Untouched || (is_conflict && policy == OnConflict::Theirs);
+        let ours_now = edits.look(&change.key)?;
+        let is_conflict = found.key(&ours_now, &change);
+        let stays = ours_now == Lookup::Untouched || (is_conflict && policy == OnConflict::Theirs);
         if let Some(file) = change.new.as_ref().and_then(Entry::file).filter(|_| stays) {
-            added.see(&session.staged, base_containers, tip_containers, file);
+            added.see(staged, base_containers, tip_containers, file);
         }
         if is_conflict && policy != OnConflict::Refuse {
-            wholes.add_key(sides, &staged, &change).await?;
+            wholes.add_key(sides, &ours_now, &change).await?;
         }
-        let mut nodes = ours.above(sides, &staged, &change).await?;
+        let mut nodes = ours.above(sides, &ours_now, &change).await?;
         if zarr::is_node_document(change.key.as_str()) {
-            nodes.extend(sides.under_their_document(&staged, &change).await?);
+            nodes.extend(sides.under_their_document(&ours_now, &change).await?);
         }
         for node in nodes {
             wholes.add(node.prefix);
@@ -89,16 +92,16 @@ async fn in_manifest(session: &WriteSession, tip: &Snapshot, policy: OnConflict)
 }
 
 /// The containers and external files in conflict, with `staged` as the changes of this side.
-async fn in_references(session: &WriteSession, staged: &Staged, added: &Added, tip: &Snapshot) -> Result<Conflicts> {
+async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Snapshot) -> Result<Conflicts> {
     let mut found = Conflicts::default();
-    let (base_containers, tip_containers) = (&session.base.record().containers, &tip.record().containers);
+    let (base_containers, tip_containers) = (&base.record().containers, &tip.record().containers);
     let in_use = staged.files_in_use()?;
     found.containers(staged, &in_use, base_containers, tip_containers);
     for name in &added.redefined {
         found.add(ConflictKind::Container, name.clone(), None);
     }
     let files: Vec<_> = in_use.keys().map(|file| file.as_map_key().clone()).collect();
-    let before = session.base.file_map().find_many(&files).await?;
+    let before = base.file_map().find_many(&files).await?;
     let after = tip.file_map().find_many(&files).await?;
     for (((file, ours), before), after) in in_use.iter().zip(&before).zip(&after) {
         found.file(file, ours, added, before.as_ref(), after.as_ref());

@@ -188,7 +188,8 @@ fn watching_for_failures_without_a_runtime_goes_on_with_the_uploads() {
     let mut uploads = Uploads::new(&objects);
     let all = objects.upload_bytes;
     let send = |uploads: &mut Uploads, why: Option<&'static str>| {
-        let (name, share) = (ObjectName::node(crate::id::MapKind::Manifest, &node().id(HASH)), uploads.budget().try_take(all).unwrap());
+        let (name, share) =
+            (ObjectName::node(crate::id::MapKind::Manifest, &node().id(HASH)), uploads.budget().take(all).now_or_never().unwrap().unwrap());
         let (storage, owned) = (Arc::clone(&storage), name.clone());
         uploads.send(&name, share, move || {
             let (storage, name) = (Arc::clone(&storage), owned.clone());
@@ -201,10 +202,10 @@ fn watching_for_failures_without_a_runtime_goes_on_with_the_uploads() {
         });
     };
     send(&mut uploads, None);
-    assert!(uploads.budget().try_take(1).is_none(), "there is no room");
+    assert!(uploads.budget().take(1).now_or_never().is_none(), "there is no room");
     assert!(uploads.failure().now_or_never().is_none(), "nothing failed");
     assert_eq!(storage.counts().objects_written, 1);
-    assert!(uploads.budget().try_take(all).is_some(), "the room is free");
+    assert!(uploads.budget().take(all).now_or_never().is_some(), "the room is free");
     send(&mut uploads, Some("the store is away"));
     let error = uploads.failure().now_or_never().expect("the only upload failed");
     assert_eq!(error.to_string(), "the store is away");

@@ -1,16 +1,20 @@
 //! Writing chunks, nodes and snapshots: many at a time, within one byte budget, until the store has acknowledged each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::{Handle, Id as RuntimeId};
-use tokio::task::{Id as TaskId, JoinError, JoinSet};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::cache::node_weight;
 use super::{CachedValue, Objects};
-use crate::blocking::not_finished;
+use crate::blocking::panicked;
 use crate::budget::{ByteBudget, Share};
 use crate::error::{Error, Result};
 use crate::format::{Node, SnapshotObject};
@@ -41,39 +45,260 @@ impl From<Error> for UploadError {
 
 /// An object that the store has not acknowledged.
 struct Upload {
+    /// Its place in the order of the calls of [`Uploads::send`].
+    turn: u64,
     job: UploadJob,
     /// What its bytes take of the budget, also while no attempt is under way.
     _share: Share,
-    state: UploadState,
+    /// The attempts under way. Of several, the first that succeeds counts.
+    attempts: Vec<UploadAttempt>,
+    /// The error of the last attempt, unless that was told to a caller already.
+    error: Option<UploadError>,
 }
 
-enum UploadState {
-    /// No attempt is under way; with the error of the last one, unless that was told to the caller already.
-    Waiting(Option<Error>),
-    /// An attempt is under way.
-    Running { task: TaskId, runtime: RuntimeId },
-    /// It cannot be stored.
-    Refused(Error),
+struct UploadAttempt {
+    number: u64,
+    /// Where its task runs; `None`: it runs in a call, without a runtime.
+    runtime: Option<RuntimeId>,
+    /// Ends the task.
+    task: Option<AbortHandle>,
 }
 
-/// Objects on their way to the store. Dropping it cancels the uploads; objects that were written stay as unreferenced garbage.
+impl Upload {
+    const fn is_refused(&self) -> bool {
+        matches!(self.error, Some(UploadError::Refused(_)))
+    }
+
+    fn is_running_in(&self, runtime: Option<RuntimeId>) -> bool {
+        self.attempts.iter().any(|attempt| attempt.runtime == runtime)
+    }
+}
+
+/// Objects on their way to the store. Any number of tasks and threads may use it at once. Dropping it cancels the uploads; objects
+/// that were written stay as unreferenced garbage.
 ///
 /// Every object is written, also when one of its name exists: that one may be torn, unsynced, or about to be collected. An
 /// object is forgotten only when the store has acknowledged it. Until then its bytes are kept here, outside of the task
 /// that sends them, so an attempt that fails, panics, or disappears with its runtime loses nothing:
-/// [`finish`](Self::finish) sends it again.
+/// [`finish`](Self::finish) sends it again. A runtime that nobody drives may never end the attempts that it began, so callers on
+/// another runtime wait only for attempts of their own: an object may be sent once by each.
 pub(crate) struct Uploads {
     objects: Objects,
     budget: ByteBudget,
+    shared: Arc<UploadsShared>,
+}
+
+/// What callers and attempts share. The lock is held for a few map operations, and never while anything is awaited.
+#[derive(Default)]
+struct UploadsShared {
+    state: Mutex<UploadsState>,
+    /// Told of every attempt that ends.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct UploadsState {
     unacknowledged: BTreeMap<ObjectName, Upload>,
-    tasks: JoinSet<(ObjectName, Result<(), UploadError>)>,
+    /// The names of these, in the order of the calls.
+    order: BTreeMap<u64, ObjectName>,
+    /// The turns of those with an error that no caller was told.
+    failed: BTreeSet<u64>,
+    /// For each runtime the attempts under way: the turn of the object, and the number of the attempt.
+    running: HashMap<Option<RuntimeId>, BTreeSet<(u64, u64)>>,
+    /// How many objects were sent, and how many attempts have begun.
+    turns: u64,
+    attempts: u64,
+}
+
+/// How far the objects that a caller waits for have come.
+enum UploadProgress {
+    Acknowledged,
+    Running,
+    /// No attempt is under way where the caller is, and no error is to be told.
+    Idle,
+    Failed(Error),
+}
+
+impl UploadsState {
+    fn add(&mut self, name: &ObjectName, share: Share, job: UploadJob) {
+        self.remove(name);
+        self.turns += 1;
+        self.order.insert(self.turns, name.clone());
+        let upload = Upload { turn: self.turns, job, _share: share, attempts: Vec::new(), error: None };
+        self.unacknowledged.insert(name.clone(), upload);
+    }
+
+    fn remove(&mut self, name: &ObjectName) {
+        let Some(upload) = self.unacknowledged.remove(name) else { return };
+        self.order.remove(&upload.turn);
+        self.failed.remove(&upload.turn);
+        // Attempts in other runtimes end by themselves.
+        for attempt in &upload.attempts {
+            self.note_ended(upload.turn, attempt);
+        }
+    }
+
+    /// How many attempts are under way in `runtime`.
+    fn running_in(&self, runtime: Option<RuntimeId>) -> usize {
+        self.running.get(&runtime).map_or(0, BTreeSet::len)
+    }
+
+    fn note_ended(&mut self, turn: u64, attempt: &UploadAttempt) {
+        if let Some(running) = self.running.get_mut(&attempt.runtime) {
+            running.remove(&(turn, attempt.number));
+            if running.is_empty() {
+                self.running.remove(&attempt.runtime);
+            }
+        }
+    }
+
+    /// Notes that an attempt begins in `runtime`, unless one is under way there. Its number, and what it runs.
+    fn begin(&mut self, name: &ObjectName, runtime: Option<RuntimeId>) -> Option<(u64, UploadJob)> {
+        let upload = self.unacknowledged.get_mut(name).filter(|upload| !upload.is_refused() && !upload.is_running_in(runtime))?;
+        self.attempts += 1;
+        let number = self.attempts;
+        upload.attempts.push(UploadAttempt { number, runtime, task: None });
+        upload.error = None;
+        let (turn, job) = (upload.turn, Arc::clone(&upload.job));
+        self.failed.remove(&turn);
+        self.running.entry(runtime).or_default().insert((turn, number));
+        Some((number, job))
+    }
+
+    /// Notes how an attempt ended.
+    fn end(&mut self, name: &ObjectName, number: u64, ended: AttemptEnd) {
+        let Some(upload) = self.unacknowledged.get_mut(name) else { return };
+        let Some(at) = upload.attempts.iter().position(|attempt| attempt.number == number) else { return };
+        let (turn, attempt) = (upload.turn, upload.attempts.swap_remove(at));
+        self.note_ended(turn, &attempt);
+        match ended {
+            AttemptEnd::Stored => self.remove(name),
+            // A task that disappeared with its runtime is no failure: the object is sent again when that is needed.
+            AttemptEnd::Vanished => {}
+            AttemptEnd::Failed(error) => {
+                if let Some(upload) = self.unacknowledged.get_mut(name) {
+                    upload.error = Some(error);
+                }
+                self.failed.insert(turn);
+            }
+        }
+    }
+
+    /// The names of those for which no attempt is under way in `runtime`, and one may succeed.
+    fn idle_in(&self, runtime: Option<RuntimeId>) -> Vec<ObjectName> {
+        if self.running_in(runtime) == self.unacknowledged.len() {
+            return Vec::new();
+        }
+        let idle = |upload: &Upload| !upload.is_refused() && !upload.is_running_in(runtime);
+        let names = self.order.values().filter(|name| self.unacknowledged.get(*name).is_some_and(idle));
+        names.cloned().collect()
+    }
+
+    /// How far the objects have come that were sent at turn `last` or before.
+    fn progress(&mut self, last: u64, runtime: Option<RuntimeId>) -> UploadProgress {
+        if self.order.first_key_value().is_none_or(|(turn, _)| *turn > last) {
+            return UploadProgress::Acknowledged;
+        }
+        if self.running.get(&runtime).and_then(BTreeSet::first).is_some_and(|(turn, _)| *turn <= last) {
+            return UploadProgress::Running;
+        }
+        let failed = self.failed.range(..=last).copied().collect();
+        self.take_error(failed).map_or(UploadProgress::Idle, UploadProgress::Failed)
+    }
+
+    /// How far the objects `names` have come.
+    fn progress_of(&mut self, names: &[ObjectName], runtime: Option<RuntimeId>) -> UploadProgress {
+        let left: Vec<&Upload> = names.iter().filter_map(|name| self.unacknowledged.get(name)).collect();
+        if left.is_empty() {
+            return UploadProgress::Acknowledged;
+        }
+        if left.iter().any(|upload| upload.is_running_in(runtime)) {
+            return UploadProgress::Running;
+        }
+        let failed = left.iter().map(|upload| upload.turn).filter(|turn| self.failed.contains(turn)).collect();
+        self.take_error(failed).map_or(UploadProgress::Idle, UploadProgress::Failed)
+    }
+
+    /// The error of an upload that failed, if one did that is not under way again in `runtime`.
+    fn failure(&mut self, runtime: Option<RuntimeId>) -> Option<Error> {
+        let failed = self.failed.iter().filter(|turn| {
+            let upload = self.order.get(turn).and_then(|name| self.unacknowledged.get(name));
+            upload.is_some_and(|upload| !upload.is_running_in(runtime))
+        });
+        let failed = failed.copied().collect();
+        self.take_error(failed)
+    }
+
+    /// Takes the error of one of the uploads of these turns. An upload that can never succeed is forgotten with it: its map is built
+    /// anew, or not used. Its error comes first, because no repetition helps.
+    fn take_error(&mut self, failed: Vec<u64>) -> Option<Error> {
+        let is_refused = |turn: &&u64| {
+            let upload = self.order.get(turn).and_then(|name| self.unacknowledged.get(name));
+            upload.is_some_and(Upload::is_refused)
+        };
+        let turn = *failed.iter().find(is_refused).or(failed.first())?;
+        self.failed.remove(&turn);
+        let name = self.order.get(&turn)?.clone();
+        match self.unacknowledged.get_mut(&name)?.error.take()? {
+            UploadError::Failed(error) => Some(error),
+            UploadError::Refused(error) => {
+                self.remove(&name);
+                Some(error)
+            }
+        }
+    }
+}
+
+/// How an attempt ended.
+enum AttemptEnd {
+    Stored,
+    Failed(UploadError),
+    /// Its task was dropped before it ended.
+    Vanished,
+}
+
+/// An attempt under way. If it is dropped before it ends, it has vanished, mostly with the runtime of its task.
+struct Attempt {
+    shared: Weak<UploadsShared>,
+    name: ObjectName,
+    number: u64,
+    end: AttemptEnd,
+}
+
+impl Attempt {
+    /// Runs the job, and notes how it ends.
+    async fn run(mut self, job: UploadJob) {
+        self.end = match AssertUnwindSafe(async move { job().await }).catch_unwind().await {
+            Ok(Ok(())) => AttemptEnd::Stored,
+            Ok(Err(e)) => AttemptEnd::Failed(e),
+            Err(panic) => AttemptEnd::Failed(panicked(&format!("storing {}", self.name), &*panic).into()),
+        };
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        shared.lock().end(&self.name, self.number, std::mem::replace(&mut self.end, AttemptEnd::Vanished));
+        shared.ended.notify_waiters();
+    }
+}
+
+impl UploadsShared {
+    fn lock(&self) -> MutexGuard<'_, UploadsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The runtime of the caller.
+fn here() -> Option<RuntimeId> {
+    Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
 impl Uploads {
     /// Uploads with a byte budget of their own: [`OpenOptions::upload_bytes`](crate::OpenOptions::upload_bytes).
     pub(crate) fn new(objects: &Objects) -> Self {
-        let budget = ByteBudget::new(objects.upload_bytes);
-        Self { objects: objects.clone(), budget, unacknowledged: BTreeMap::new(), tasks: JoinSet::new() }
+        Self { objects: objects.clone(), budget: ByteBudget::new(objects.upload_bytes), shared: Arc::default() }
     }
 
     /// The bytes that may be held for uploads at once.
@@ -84,179 +309,117 @@ impl Uploads {
         &self.budget
     }
 
-    /// Waits until `bytes` more may be sent. What failed before is sent again if it takes the room that is needed.
+    /// Waits until `bytes` more may be sent, in the order of the calls. What failed before is sent again if it takes the room that is
+    /// needed.
     ///
     /// An error is that of an earlier upload, which is kept. If the future is dropped, all unacknowledged objects are kept.
-    pub(crate) async fn reserve(&mut self, bytes: u64) -> Result<Share> {
-        let mut resumed = false;
+    pub(crate) async fn reserve(&self, bytes: u64) -> Result<Share> {
+        self.turn().await;
+        let mut share = pin!(self.budget.take(bytes));
+        if let Some(free) = share.as_mut().now_or_never() {
+            return free;
+        }
+        self.resume().await;
         loop {
-            self.collect();
-            if self.tasks.len() < IN_FLIGHT
-                && let Some(share) = self.budget.try_take(bytes)
-            {
-                return Ok(share);
-            }
-            if !resumed {
-                self.resume().await;
-                resumed = true;
-            } else if self.tasks.is_empty() {
-                return Err(self.take_error());
-            } else {
-                self.join_one().await;
+            // Other callers that hold a part of the budget go on by themselves. Uploads that failed do not.
+            let stuck = self.wait_until(|state| if state.running_in(here()) == 0 { state.failure(here()) } else { None });
+            tokio::select! {
+                biased;
+                free = share.as_mut() => return free,
+                error = stuck => return Err(error),
             }
         }
     }
 
-    /// Waits until fewer objects are being sent than may be at once: for callers that have their share already.
-    pub(crate) async fn turn(&mut self) {
-        self.collect();
-        while self.tasks.len() >= IN_FLIGHT {
-            self.join_one().await;
+    /// Waits until fewer objects are being sent than may be at once: for callers that have their share already. Several callers that
+    /// wait may each send one more.
+    pub(crate) async fn turn(&self) {
+        self.wait_until(|state| (state.running_in(here()) < IN_FLIGHT).then_some(())).await;
+    }
+
+    /// Looks at the state now, and again whenever an attempt has ended, until there is an answer.
+    async fn wait_until<T>(&self, mut look: impl FnMut(&mut UploadsState) -> Option<T>) -> T {
+        loop {
+            let mut ended = pin!(self.shared.ended.notified());
+            ended.as_mut().enable();
+            let answer = look(&mut self.shared.lock());
+            if let Some(answer) = answer {
+                return answer;
+            }
+            ended.await;
         }
     }
 
     /// Begins to send an object. `job` is called once for each attempt, in a task; it must own the bytes.
-    pub(crate) fn send<F>(&mut self, name: &ObjectName, share: Share, job: impl Fn() -> F + Send + Sync + 'static)
+    pub(crate) fn send<F>(&self, name: &ObjectName, share: Share, job: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<(), UploadError>> + Send + 'static,
     {
-        let is_new = self.unacknowledged.get(name).is_none_or(|known| matches!(known.state, UploadState::Refused(_)));
-        if is_new {
-            // The same name means the same bytes: an object that is under way already is not sent twice.
-            let upload = Upload { job: Arc::new(move || Box::pin(job())), _share: share, state: UploadState::Waiting(None) };
-            self.unacknowledged.insert(name.clone(), upload);
-            self.start(name);
-        }
-    }
-
-    /// Begins an attempt; without a runtime it waits for [`finish`](Self::finish).
-    fn start(&mut self, name: &ObjectName) {
-        let (Some(upload), Ok(runtime)) = (self.unacknowledged.get_mut(name), Handle::try_current()) else { return };
-        let (job, owned) = (Arc::clone(&upload.job), name.clone());
-        let task = self.tasks.spawn(async move {
-            let stored = job().await;
-            (owned, stored)
-        });
-        upload.state = UploadState::Running { task: task.id(), runtime: runtime.id() };
-    }
-
-    /// Notes the result of every attempt that has ended.
-    fn collect(&mut self) {
-        while let Some(joined) = self.tasks.try_join_next() {
-            self.note(joined);
-        }
-    }
-
-    /// Waits for one attempt to end.
-    async fn join_one(&mut self) {
-        if let Some(joined) = self.tasks.join_next().await {
-            self.note(joined);
-        }
-    }
-
-    fn note(&mut self, joined: Result<(ObjectName, Result<(), UploadError>), JoinError>) {
-        let (name, ended) = match joined {
-            Ok((name, Ok(()))) => {
-                self.unacknowledged.remove(&name);
+        {
+            let mut state = self.shared.lock();
+            if state.unacknowledged.get(name).is_some_and(|known| !known.is_refused()) {
+                // The same name means the same bytes: an object that is under way already is not sent twice.
                 return;
             }
-            Ok((name, Err(UploadError::Failed(e)))) => (name, UploadState::Waiting(Some(e))),
-            Ok((name, Err(UploadError::Refused(e)))) => (name, UploadState::Refused(e)),
-            Err(e) => {
-                let id = e.id();
-                let is_it = |upload: &Upload| matches!(upload.state, UploadState::Running { task, .. } if task == id);
-                let Some((name, _)) = self.unacknowledged.iter().find(|(_, upload)| is_it(upload)) else { return };
-                let name = name.clone();
-                // A task that disappeared with its runtime is no failure: it is sent again when that is needed.
-                let error = e.is_panic().then(|| not_finished(&format!("storing {name}"), e));
-                (name, UploadState::Waiting(error))
-            }
-        };
-        if let Some(upload) = self.unacknowledged.get_mut(&name) {
-            upload.state = ended;
+            state.add(name, share, Arc::new(move || Box::pin(job())));
+        }
+        self.start(name);
+    }
+
+    /// Begins an attempt in the runtime of the caller; without one the object waits for [`finish`](Self::finish).
+    fn start(&self, name: &ObjectName) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let Some((number, job)) = self.shared.lock().begin(name, Some(runtime.id())) else { return };
+        // Not under the lock: a runtime that is shutting down drops the task at once, and that takes the lock.
+        let task = runtime.spawn(self.attempt(name, number).run(job)).abort_handle();
+        let mut state = self.shared.lock();
+        let upload = state.unacknowledged.get_mut(name);
+        if let Some(attempt) = upload.and_then(|upload| upload.attempts.iter_mut().find(|attempt| attempt.number == number)) {
+            attempt.task = Some(task);
         }
     }
 
-    /// Sends again what failed and what disappeared with its runtime.
-    pub(crate) async fn resume(&mut self) {
-        let Ok(here) = Handle::try_current().map(|runtime| runtime.id()) else { return self.drive().await };
-        self.collect();
-        // Another runtime may not run any more, so that waiting for its tasks would never end.
-        let is_elsewhere = |upload: &Upload| matches!(upload.state, UploadState::Running { runtime, .. } if runtime != here);
-        if self.unacknowledged.values().any(is_elsewhere) {
-            self.abandon_tasks();
-        }
-        let waiting = |upload: &Upload| matches!(upload.state, UploadState::Waiting(_));
-        let names: Vec<_> = self.unacknowledged.iter().filter(|(_, upload)| waiting(upload)).map(|(name, _)| name.clone()).collect();
-        for name in names {
-            while self.tasks.len() >= IN_FLIGHT {
-                self.join_one().await;
-            }
-            self.start(&name);
-        }
+    fn attempt(&self, name: &ObjectName, number: u64) -> Attempt {
+        Attempt { shared: Arc::downgrade(&self.shared), name: name.clone(), number, end: AttemptEnd::Vanished }
     }
 
-    /// Aborts the tasks; what they were sending waits for another attempt. Writing an object twice is harmless.
-    fn abandon_tasks(&mut self) {
-        self.tasks = JoinSet::new();
-        for upload in self.unacknowledged.values_mut() {
-            if matches!(upload.state, UploadState::Running { .. }) {
-                upload.state = UploadState::Waiting(None);
+    /// Sends again what failed, what disappeared with its runtime, and what another runtime is sending, which may not run any more.
+    pub(crate) async fn resume(&self) {
+        let here = here();
+        let idle = self.shared.lock().idle_in(here);
+        for name in idle {
+            if here.is_some() {
+                self.turn().await;
+                self.start(&name);
+                continue;
             }
-        }
-    }
-
-    /// Stores one after the other what waits, where there is no runtime for tasks.
-    async fn drive(&mut self) {
-        self.abandon_tasks();
-        let names: Vec<_> = self.unacknowledged.keys().cloned().collect();
-        for name in names {
-            if let Some(upload) = self.unacknowledged.get(&name) {
-                let stored = (upload.job)().await;
-                self.note(Ok((name, stored)));
+            // Without a runtime for tasks, one after the other.
+            let begun = self.shared.lock().begin(&name, None);
+            if let Some((number, job)) = begun {
+                self.attempt(&name, number).run(job).await;
             }
         }
     }
 
     /// Waits until an upload fails, and gives the error; for ever if none does. If the future is dropped, all unacknowledged objects
     /// are kept.
-    pub(crate) async fn failure(&mut self) -> Error {
+    pub(crate) async fn failure(&self) -> Error {
         loop {
-            self.collect();
-            if self.unacknowledged.values().any(|upload| matches!(upload.state, UploadState::Waiting(Some(_)) | UploadState::Refused(_))) {
-                return self.take_error();
-            }
-            if self.tasks.is_empty() {
+            let here = here();
+            let ended = self.wait_until(|state| match state.failure(here) {
+                Some(error) => Some(Some(error)),
                 // Without a runtime only this call can go on with what waits, and free its share of the budget.
-                if Handle::try_current().is_err() && !self.unacknowledged.is_empty() {
-                    self.drive().await;
-                    continue;
-                }
-                std::future::pending::<()>().await;
+                None => (here.is_none() && !state.unacknowledged.is_empty()).then_some(None),
+            });
+            match ended.await {
+                Some(error) => return error,
+                None => self.resume().await,
             }
-            self.join_one().await;
         }
-    }
-
-    /// The error of an upload that failed. One that can never succeed is forgotten with it: its map is built anew, or not used.
-    fn take_error(&mut self) -> Error {
-        let refused = self.unacknowledged.iter().find(|(_, upload)| matches!(upload.state, UploadState::Refused(_)));
-        if let Some(name) = refused.map(|(name, _)| name.clone())
-            && let Some(Upload { state: UploadState::Refused(error), .. }) = self.unacknowledged.remove(&name)
-        {
-            return error;
-        }
-        let errors = self.unacknowledged.values_mut().filter_map(|upload| match &mut upload.state {
-            UploadState::Waiting(error) => error.take(),
-            _ => None,
-        });
-        let fallback = || Error::unavailable(format!("{} objects were not acknowledged by the store", self.objects.storage));
-        let first = { errors }.next();
-        first.unwrap_or_else(fallback)
     }
 
     /// Writes a snapshot, after its own reader has accepted it: `Internal` otherwise, and nothing is sent.
-    pub(crate) async fn snapshot(&mut self, id: SnapshotId, object: &SnapshotObject) -> Result<()> {
+    pub(crate) async fn snapshot(&self, id: SnapshotId, object: &SnapshotObject) -> Result<()> {
         let (name, storage, bytes) = (ObjectName::snapshot(&id), self.objects.storage.clone(), bytes::Bytes::from(object.encode()));
         SnapshotObject::decode_verified(&bytes, id).map_err(|e| refused(&name, &e))?;
         let share = self.reserve(bytes.len() as u64).await?;
@@ -267,23 +430,60 @@ impl Uploads {
         Ok(())
     }
 
-    /// Waits until the store has acknowledged every object, after sending again what failed or disappeared. `Ok` means that nothing
-    /// is left unacknowledged; nothing is durable before the storage's barrier.
+    /// Waits until the store has acknowledged every object that was sent before this call, after sending again what failed or
+    /// disappeared. Nothing is durable before the storage's barrier.
     ///
-    /// An error is that of one upload; all that are unacknowledged are kept, and the next call sends them again. No upload is under way
-    /// after an error. If the future is dropped, all unacknowledged objects are kept.
-    pub(crate) async fn finish(&mut self) -> Result<()> {
-        self.resume().await;
-        while !self.tasks.is_empty() {
-            self.join_one().await;
+    /// An error is that of one upload; all that are unacknowledged are kept, and the next call sends them again. If the future is
+    /// dropped, all unacknowledged objects are kept.
+    pub(crate) async fn finish(&self) -> Result<()> {
+        let last = self.shared.lock().turns;
+        self.wait_for(|state, here| state.progress(last, here)).await
+    }
+
+    /// Waits like [`finish`](Self::finish) for the objects `names`; those that were not sent count as acknowledged.
+    pub(crate) async fn arrived(&self, names: &[ObjectName]) -> Result<()> {
+        if names.iter().all(|name| !self.shared.lock().unacknowledged.contains_key(name)) {
+            return Ok(());
         }
-        if self.unacknowledged.is_empty() { Ok(()) } else { Err(self.take_error()) }
+        self.wait_for(|state, here| state.progress_of(names, here)).await
+    }
+
+    async fn wait_for(&self, progress: impl Fn(&mut UploadsState, Option<RuntimeId>) -> UploadProgress) -> Result<()> {
+        loop {
+            self.resume().await;
+            let here = here();
+            let ended = self.wait_until(|state| match progress(state, here) {
+                UploadProgress::Running => None,
+                ended => Some(ended),
+            });
+            match ended.await {
+                UploadProgress::Acknowledged => return Ok(()),
+                UploadProgress::Failed(error) => return Err(error),
+                // Another caller was told of the failure, or the attempts disappeared.
+                UploadProgress::Idle | UploadProgress::Running => {}
+            }
+        }
+    }
+}
+
+impl Drop for Uploads {
+    fn drop(&mut self) {
+        let unacknowledged = std::mem::take(&mut self.shared.lock().unacknowledged);
+        // Not under the lock, which an attempt takes when it is dropped.
+        let attempts = unacknowledged.into_values().flat_map(|upload| upload.attempts);
+        attempts.filter_map(|attempt| attempt.task).for_each(|task| task.abort());
     }
 }
 
 impl fmt::Debug for Uploads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uploads({} not acknowledged, {} under way)", self.unacknowledged.len(), self.tasks.len())
+        let state = self.shared.lock();
+        write!(
+            f,
+            "uploads({} not acknowledged, {} under way)",
+            state.unacknowledged.len(),
+            state.running.values().map(BTreeSet::len).sum::<usize>()
+        )
     }
 }
 

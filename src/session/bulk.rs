@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use super::columns::KeyWriter;
 use super::staged::{Bulk, BulkPiece};
-use super::{StagedFile, VirtualOptions, VirtualRefs, WriteSession};
+use super::{Staged, StagedFile, VirtualOptions, VirtualRefs, WriteSession};
 use crate::budget::Share;
 use crate::chunk::{Hashed, object_len};
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ impl WriteSession {
     ///
     /// `Invalid` when columns differ in length, point past the table of URLs, or give an invalid key or a range past 2^63. After
     /// an error, or if the future is dropped, no reference is staged.
-    pub async fn set_virtual_many(&mut self, refs: &VirtualRefs<'_>, options: &VirtualOptions) -> Result<()> {
+    pub async fn set_virtual_many(&self, refs: &VirtualRefs<'_>, options: &VirtualOptions) -> Result<()> {
         let count = check_lengths(refs)?;
         refs.keys.check().await?;
         if options.validator.is_some() && refs.urls.len() > 1 {
@@ -57,20 +57,29 @@ impl WriteSession {
                 target.file = Some(self.name_of(url).map_err(|e| e.context(key_at(refs, target.furthest)))?);
             }
         }
-        let known = self.look_up_all(refs, &targets, options).await?;
-        if count < FEW {
-            self.staged.make_room().await?;
-            self.stage_few(refs, &targets);
+        let found = self.look_up_all(refs, &targets, options).await?;
+        let bulk = if count < FEW {
+            None
         } else {
-            self.stage_run(refs, &targets).await?;
+            // Refused before the work where that is possible.
+            joined(&self.staged.lock(), refs, &targets, &found, options)?;
+            Some(self.write_runs(refs, &targets).await?)
+        };
+        self.staged.make_room().await?;
+        let mut staged = self.staged.lock();
+        // From here on nothing waits, and other calls see all of the references or none.
+        let known = joined(&staged, refs, &targets, &found, options)?;
+        match bulk {
+            Some(bulk) => bulk.finish(&mut staged),
+            None => stage_few(&mut staged, refs, &targets),
         }
         for (file, known) in known {
-            self.staged.set_file(file, known);
+            staged.set_file(file, known);
         }
         Ok(())
     }
 
-    /// Looks up every file that is pointed into. Fails when the state of a file does not allow a reference into it.
+    /// What is found out about each file that is new or asked about by the caller.
     async fn look_up_all(
         &self,
         refs: &VirtualRefs<'_>,
@@ -82,46 +91,33 @@ impl WriteSession {
         for (at, target) in targets.iter().enumerate() {
             let Some(Target { furthest, file: Some(file), .. }) = target else { continue };
             let given = refs.validators.get(at).and_then(Option::as_ref).or(options.validator.as_ref());
-            if given.is_some() || options.repin || !self.staged.files().contains_key(file) {
+            if given.is_some() || options.repin || self.staged.lock().name_in_use(file).is_none() {
                 lookups.push(async move {
                     let found = self.look_up(containers, file, given, options).await;
                     Ok::<_, Error>((file, found.map_err(|e| e.context(key_at(refs, *furthest)))?))
                 });
             }
         }
-        let mut known = BTreeMap::new();
+        let mut all = BTreeMap::<FileKey, StagedFile>::new();
         let mut lookups = stream::iter(lookups).buffered(CONCURRENT);
         while let Some((file, found)) = lookups.try_next().await? {
-            let joined = match known.get(file) {
-                None => self.staged.with_file(file, found)?,
-                Some(other) => StagedFile::joined(other, file, found)?,
+            let found = match all.get(file) {
+                None => found,
+                Some(other) => other.joined(file, found)?,
             };
-            known.insert(file.clone(), joined);
+            all.insert(file.clone(), found);
         }
-        for (url, target) in refs.urls.iter().zip(targets) {
-            let Some(Target { furthest, end, file: Some(file) }) = target else { continue };
-            let start = refs.offset.get(*furthest).copied().unwrap_or_default();
-            for state in [self.staged.files().get(file).filter(|_| !options.repin), known.get(file)].into_iter().flatten() {
-                state.admits(url, &(start..*end), options.scanned_at).map_err(|e| e.context(key_at(refs, *furthest)))?;
-            }
-        }
-        Ok(known)
+        Ok(all)
     }
 
-    fn stage_few(&mut self, refs: &VirtualRefs<'_>, targets: &[Option<Target>]) {
-        let mut keys = KeyWriter::new(refs.keys);
-        for (n, url) in refs.url.iter().enumerate() {
-            let target = usize::try_from(*url).ok().and_then(|url| targets.get(url)?.as_ref());
-            if let (Some(file), Some((offset, length))) = (target.and_then(|t| t.file.clone()), range_at(refs, n)) {
-                self.staged.insert(MapKey::new(keys.key(n)), Some(Entry::Virtual { file, offset, length }));
-            }
-        }
-    }
-
-    async fn stage_run(&mut self, refs: &VirtualRefs<'_>, targets: &[Option<Target>]) -> Result<()> {
-        let number = |target: &Option<Target>| target.as_ref()?.file.as_ref().map(|file| self.staged.number(file));
-        let files: Arc<Vec<_>> = Arc::new(targets.iter().map(number).collect());
-        let mut bulk = Bulk::begin(&mut self.staged).await?;
+    /// Writes references as runs, which are not staged yet.
+    async fn write_runs(&self, refs: &VirtualRefs<'_>, targets: &[Option<Target>]) -> Result<Bulk> {
+        let (files, mut bulk) = {
+            let mut staged = self.staged.lock();
+            let mut number = |target: &Option<Target>| target.as_ref()?.file.as_ref().map(|file| staged.number(file));
+            let files: Arc<Vec<_>> = Arc::new(targets.iter().map(&mut number).collect());
+            (files, Bulk::begin(&mut staged))
+        };
         for start in (0..refs.url.len()).step_by(PIECE) {
             let piece = start..refs.url.len().min(start + PIECE);
             let column = |column: &[u64]| column.get(piece.clone()).unwrap_or_default().to_vec();
@@ -130,9 +126,7 @@ impl WriteSession {
             let keys = refs.keys.copied(piece).await;
             bulk = bulk.take(BulkPiece { keys, url, offset, length, files: Arc::clone(&files) }).await?;
         }
-        self.staged.make_room().await?;
-        bulk.finish(&mut self.staged);
-        Ok(())
+        Ok(bulk)
     }
 
     /// Stages many values at once, in their order, as [`set`](Self::set) stages one. A few are hashed at a time, and values that are
@@ -140,7 +134,7 @@ impl WriteSession {
     /// bounded if `values` makes them as they are asked for.
     ///
     /// After an error, or if the future is dropped, some of them are staged; whole values, in their order.
-    pub async fn set_many<B: Into<Bytes>>(&mut self, values: impl IntoIterator<Item = (Key, B), IntoIter: Send>) -> Result<()> {
+    pub async fn set_many<B: Into<Bytes>>(&self, values: impl IntoIterator<Item = (Key, B), IntoIter: Send>) -> Result<()> {
         self.uploads.resume().await;
         let (chunks, budget) = (self.base.repository().chunks().clone(), self.uploads.budget().clone());
         let shared = stream::iter(values).then(|(key, value)| {
@@ -175,7 +169,7 @@ impl WriteSession {
 
     /// The next of `items`, which may wait for shares of the upload budget; the error of an upload that fails meanwhile, whose
     /// share would never be free.
-    pub(crate) async fn next_or_failure<T>(&mut self, items: &mut (impl Stream<Item = Result<T>> + Unpin)) -> Result<Option<T>> {
+    pub(crate) async fn next_or_failure<T>(&self, items: &mut (impl Stream<Item = Result<T>> + Unpin)) -> Result<Option<T>> {
         tokio::select! {
             biased;
             error = self.uploads.failure() => Err(error),
@@ -188,6 +182,37 @@ impl WriteSession {
 enum HashedValue {
     Inline(Bytes),
     Hashed(Hashed, Share),
+}
+
+/// What would be known of each file with what was `found` out now; an error when that does not allow what points into it.
+fn joined(
+    staged: &Staged,
+    refs: &VirtualRefs<'_>,
+    targets: &[Option<Target>],
+    found: &BTreeMap<FileKey, StagedFile>,
+    options: &VirtualOptions,
+) -> Result<Vec<(FileKey, StagedFile)>> {
+    let joined = found.iter().map(|(file, found)| Ok((file.clone(), staged.with_file(file, found.clone())?)));
+    let joined: Vec<_> = joined.collect::<Result<_>>()?;
+    for (url, target) in refs.urls.iter().zip(targets) {
+        let Some(Target { furthest, end, file: Some(file) }) = target else { continue };
+        let start = refs.offset.get(*furthest).copied().unwrap_or_default();
+        let after = joined.binary_search_by(|(known, _)| known.cmp(file)).ok().and_then(|at| joined.get(at));
+        for state in [staged.files().get(file).filter(|_| !options.repin), after.map(|(_, state)| state)].into_iter().flatten() {
+            state.admits(url, &(start..*end), options.scanned_at).map_err(|e| e.context(key_at(refs, *furthest)))?;
+        }
+    }
+    Ok(joined)
+}
+
+fn stage_few(staged: &mut Staged, refs: &VirtualRefs<'_>, targets: &[Option<Target>]) {
+    let mut keys = KeyWriter::new(refs.keys);
+    for (n, url) in refs.url.iter().enumerate() {
+        let target = usize::try_from(*url).ok().and_then(|url| targets.get(url)?.as_ref());
+        if let (Some(file), Some((offset, length))) = (target.and_then(|t| t.file.clone()), range_at(refs, n)) {
+            staged.insert(MapKey::new(keys.key(n)), Some(Entry::Virtual { file, offset, length }));
+        }
+    }
 }
 
 /// How many references there are; `Invalid` unless every column says the same.

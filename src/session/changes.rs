@@ -1,10 +1,10 @@
 //! Counting what a commit would change.
 
 use super::WriteSession;
-use super::staged::{Lookup, Staged, StagedEdits};
+use super::staged::{Lookup, StagedEdits};
 use crate::error::Result;
 use crate::format::Entry;
-use crate::key::MapKey;
+use crate::key::{MapKey, Prefix};
 use crate::map::Span;
 
 /// How many keys are looked up together.
@@ -44,7 +44,8 @@ impl WriteSession {
     /// cancelled at any moment.
     pub async fn changes(&self) -> Result<StagedChanges> {
         let mut counts = StagedChanges::default();
-        let mut edits = self.staged.edits(None)?;
+        let staged = self.staged.below(&Prefix::all());
+        let mut edits = staged.edits(None)?;
         loop {
             let (keys, entries) = next_batch(&mut edits)?;
             if keys.is_empty() {
@@ -55,10 +56,10 @@ impl WriteSession {
                 counts.see(old.as_ref(), new.as_ref());
             }
         }
-        for prefix in Staged::deleted(&self.staged) {
+        for prefix in staged.deleted() {
             let mut below = self.base.manifest().scan(Span::prefix(prefix));
             while let Some((key, _)) = below.next().await? {
-                if self.staged.edit(&key)? == Lookup::Untouched {
+                if staged.edit(&key)? == Lookup::Untouched {
                     counts.deleted += 1;
                 }
             }

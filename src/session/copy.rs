@@ -54,7 +54,7 @@ impl WriteSession {
     /// container of that name with another definition. `NotFound` when the source does not exist, `Invalid` when something lies
     /// at the destination and `existing` does not say to replace it, or when nothing keeps `from`, so that what it holds cannot
     /// be relied on. After an error, or if the future is dropped, the session's keys are as they were.
-    pub async fn copy_from(&mut self, from: &Snapshot, source: &KeyOrPrefix, to: &str, existing: Existing) -> Result<Copied> {
+    pub async fn copy_from(&self, from: &Snapshot, source: &KeyOrPrefix, to: &str, existing: Existing) -> Result<Copied> {
         self.require_kept(from).await?;
         let mut plan = match source {
             KeyOrPrefix::Key(key) => {
@@ -90,7 +90,7 @@ impl WriteSession {
     /// `NotFound` and `Invalid` as for [`copy_from`](Self::copy_from). A key that another writer sets below a moved prefix before the
     /// commit is a conflict. A policy that drops the staged changes at one end of a move drops the whole move. After an error, or if
     /// the future is dropped, the session's keys are as they were.
-    pub async fn rename(&mut self, source: &str, to: &str, existing: Existing) -> Result<Copied> {
+    pub async fn rename(&self, source: &str, to: &str, existing: Existing) -> Result<Copied> {
         if source.trim_end_matches('/') == to.trim_end_matches('/') {
             // A move that only adds or drops the slash would delete what it moves.
             return Err(Error::invalid(format!("{source:?} and {to:?} are one name")));
@@ -119,7 +119,8 @@ impl WriteSession {
             let to = Prefix::new(to)?;
             (CopyPlan::of(renamed(found, &prefix, &to)?), [KeyOrPrefix::Prefix(prefix), KeyOrPrefix::Prefix(to)])
         };
-        plan.take_files_but(&self.base, self.staged.files()).await?;
+        let known = self.staged.lock().files().keys().cloned().collect();
+        plan.take_files_but(&self.base, &known).await?;
         let room = self.room_at(to, existing).await?;
         self.carry_out(plan, room, Some(moved)).await
     }
@@ -182,19 +183,20 @@ impl WriteSession {
     }
 
     async fn has_below(&self, prefix: &Prefix) -> Result<bool> {
-        let mut edits = self.staged.edits(Some(prefix))?;
+        let staged = self.staged.below(prefix);
+        let mut edits = staged.edits(Some(prefix))?;
         while let Some((_, entry)) = edits.next()? {
             if entry.is_some() {
                 return Ok(true);
             }
         }
-        if self.staged.covering(prefix.as_str()).is_some() {
+        if staged.covering(prefix.as_str()).is_some() {
             // Everything that the base holds there is deleted.
             return Ok(false);
         }
         let mut below = std::pin::pin!(self.base.list(prefix));
         while let Some((key, _)) = below.try_next().await? {
-            if self.staged.lookup(key.as_map_key())? == super::staged::Lookup::Untouched {
+            if staged.lookup(key.as_map_key())? == super::staged::Lookup::Untouched {
                 return Ok(true);
             }
         }
@@ -202,9 +204,9 @@ impl WriteSession {
     }
 
     /// Stages a plan: first everything that can fail, then the deletions, then the new entries.
-    async fn carry_out(&mut self, mut plan: CopyPlan, room: Room, moved: Option<[KeyOrPrefix; 2]>) -> Result<Copied> {
+    async fn carry_out(&self, mut plan: CopyPlan, room: Room, moved: Option<[KeyOrPrefix; 2]>) -> Result<Copied> {
         for (file, known) in plan.files {
-            self.staged.add_file(&file, known)?;
+            self.staged.lock().add_file(&file, known)?;
         }
         for container in plan.containers {
             self.set_container(container)?;
@@ -214,6 +216,7 @@ impl WriteSession {
             plan.entries.push((key, entry));
         }
         self.staged.make_room().await?;
+        let mut staged = self.staged.lock();
         // From here on nothing fails and nothing waits: half a move would lose what it moves.
         let (mut key, mut prefix) = (None, None);
         if let Some([from, to]) = moved {
@@ -221,16 +224,16 @@ impl WriteSession {
                 KeyOrPrefix::Key(gone) => key = Some(gone),
                 KeyOrPrefix::Prefix(gone) => prefix = Some(gone),
             }
-            self.staged.moves_mut().add(from, to);
+            staged.moves_mut().add(from, to);
         }
         for key in [key, room.key].into_iter().flatten() {
-            self.staged.insert(key.as_map_key().clone(), None);
+            staged.insert(key.as_map_key().clone(), None);
         }
         for prefix in [prefix, room.prefix].into_iter().flatten() {
-            self.staged.delete_prefix(&prefix);
+            staged.delete_prefix(&prefix);
         }
         for (key, entry) in plan.entries {
-            self.staged.insert(key.as_map_key().clone(), Some(entry));
+            staged.insert(key.as_map_key().clone(), Some(entry));
         }
         Ok(Copied { replaced: room.replaced, ..plan.counts })
     }
@@ -258,7 +261,7 @@ impl CopyPlan {
 
     /// Notes the files of the entries, as `from` knows them, and their containers.
     async fn take_files(&mut self, from: &Snapshot) -> Result<()> {
-        self.take_files_but(from, &BTreeMap::new()).await?;
+        self.take_files_but(from, &BTreeSet::new()).await?;
         let used: BTreeSet<_> = self.files.iter().map(|(file, _)| file.container()).collect();
         let mut defined: BTreeMap<_, _> = from.record().containers.iter().map(|c| (c.name.as_str(), c)).collect();
         defined.retain(|name, _| used.contains(name));
@@ -266,13 +269,12 @@ impl CopyPlan {
         Ok(())
     }
 
-    async fn take_files_but(&mut self, from: &Snapshot, staged: &BTreeMap<FileKey, StagedFile>) -> Result<()> {
-        let used: BTreeSet<_> =
-            self.entries.iter().filter_map(|(_, entry)| entry.file()).filter(|file| !staged.contains_key(*file)).collect();
+    async fn take_files_but(&mut self, from: &Snapshot, known: &BTreeSet<FileKey>) -> Result<()> {
+        let used: BTreeSet<_> = self.entries.iter().filter_map(|(_, entry)| entry.file()).filter(|file| !known.contains(*file)).collect();
         let keys: Vec<_> = used.iter().map(|file| file.as_map_key().clone()).collect();
-        let known = from.file_map().find_many(&keys).await?;
+        let records = from.file_map().find_many(&keys).await?;
         let mut files = Vec::with_capacity(keys.len());
-        for (file, record) in used.into_iter().zip(known) {
+        for (file, record) in used.into_iter().zip(records) {
             let record = record.ok_or_else(|| Error::corrupt(format!("{file}, which keys lie in, is not in the files map")))?;
             files.push((file.clone(), StagedFile::of(&record)));
         }

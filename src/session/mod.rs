@@ -18,6 +18,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Mutex;
+
 use crate::error::Result;
 use crate::handle::Repository;
 use crate::objects::Uploads;
@@ -30,11 +32,15 @@ pub use copy::{Copied, Existing};
 pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
 pub use staged::WhyUnpinned;
-pub(crate) use staged::{Lookup, Staged, StagedEdits, StagedFile};
+pub(crate) use staged::{Lookup, SharedStaged, Staged, StagedEdits, StagedFile};
 pub(crate) use virtuals::Naming;
 pub use virtuals::{UnpinnedFile, VirtualOptions};
 
 /// Changes staged on top of the tip of one branch, and not yet committed.
+///
+/// Any number of tasks and threads may use a session at once, through an [`Arc`](std::sync::Arc) or a reference: every method that
+/// reads or stages takes `&self`. Each call stages its changes as a whole or not at all; of two calls that stage the same key at once,
+/// one comes later, and its value stays. Reading a list of keys shows what was staged when the call began.
 ///
 /// Isolation is snapshot isolation: reads see the tip at which the session was opened and the session's own changes; a commit fails if
 /// another writer changed a key that this session changed, not if one changed a key it read. In Zarr arrays a conflict can be about
@@ -49,13 +55,13 @@ pub struct WriteSession {
     pub(crate) base: Snapshot,
     /// The branch as it was when `base` was its tip.
     pub(crate) state: RefState,
-    pub(crate) staged: Staged,
+    pub(crate) staged: SharedStaged,
     /// Chunks on their way to the store.
     pub(crate) uploads: Uploads,
     /// Tells callers how far a commit of this session has come.
     pub(crate) publishing: PublishHandle,
     /// Finds containers for URLs; made when first needed, and again when the containers change.
-    pub(crate) naming: Option<Naming>,
+    pub(crate) naming: Mutex<Option<Naming>>,
 }
 
 impl WriteSession {
@@ -78,7 +84,7 @@ impl WriteSession {
 
     /// Whether a commit would have nothing to write.
     pub fn is_unchanged(&self) -> bool {
-        self.staged.is_empty()
+        self.staged.lock().is_empty()
     }
 }
 
@@ -101,14 +107,14 @@ impl Repository {
         require_known_epoch(&branch, &state.record)?;
         let commit = self.objects().commit(&tip).await.map_err(|e| unreadable_tip(&branch, e))?;
         let base = Snapshot::new(self.clone(), tip, commit);
-        let staged = self.empty_staging();
+        let staged = SharedStaged::new(self.empty_staging());
         Ok(WriteSession {
             branch,
             base,
             state,
             staged,
             uploads: Uploads::new(self.objects()),
-            naming: None,
+            naming: Mutex::default(),
             publishing: PublishHandle::default(),
         })
     }

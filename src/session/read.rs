@@ -11,14 +11,15 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 
 use super::WriteSession;
-use super::staged::{Lookup, StagedEdits};
+use super::staged::{Lookup, StagedEdits, StagedLayers};
 use crate::chunk::cut;
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::key::{Key, MapKey, Prefix};
 use crate::map::{Scan, Span};
 use crate::objects::Objects;
-use crate::snapshot::{Asked, Child, PartReader, ReadPlan, within};
+use crate::snapshot::{Asked, Child, PartReader, ReadPlan, Snapshot, within};
+use crate::storage::ObjectName;
 
 impl WriteSession {
     /// What is stored under `key` as a commit would leave it, without reading it.
@@ -48,41 +49,38 @@ impl WriteSession {
     }
 
     /// The value of `key` as a commit would leave it; `None` when there is none.
-    pub async fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
+    pub async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
         let entry = self.entry(key).await?;
         self.read_one(key, entry, None).await
     }
 
     /// The bytes `range` of the value of `key` as a commit would leave it; `Invalid` when they lie past its end.
-    pub async fn get_range(&mut self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
+    pub async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
         let entry = self.entry(key).await?;
         self.read_one(key, entry, Some(range)).await
     }
 
     /// The value of each of `keys` as a commit would leave it, in their order, as by
     /// [`Snapshot::get_many`](crate::Snapshot::get_many).
-    pub async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+    pub async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         let entries = self.entries(keys).await?;
         self.read_parts(keys.iter().zip(entries).map(|(key, entry)| (key, entry, None)).collect()).await
     }
 
     /// The bytes of each part as a commit would leave them, as by
     /// [`Snapshot::get_ranges`](crate::Snapshot::get_ranges).
-    pub async fn get_ranges(&mut self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+    pub async fn get_ranges(&self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
         let keys: Vec<_> = parts.iter().map(|(key, _)| key.clone()).collect();
         let entries = self.entries(&keys).await?;
         self.read_parts(parts.iter().zip(entries).map(|((key, range), entry)| (key, entry, Some(range.clone()))).collect()).await
     }
 
-    async fn read_one(&mut self, key: &Key, entry: Option<Entry>, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
+    async fn read_one(&self, key: &Key, entry: Option<Entry>, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
         Ok(self.read_parts(vec![(key, entry, range)]).await?.pop().flatten())
     }
 
-    async fn read_parts(&mut self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
-        if parts.iter().any(|(_, entry, _)| matches!(entry, Some(Entry::Chunk { .. }))) {
-            // The upload may still be under way.
-            self.uploads.finish().await?;
-        }
+    async fn read_parts(&self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
+        self.arrived(parts.iter().filter_map(|(_, entry, _)| entry.as_ref())).await?;
         let plan = ReadPlan::of(parts)?;
         let records = self.records(plan.files()).await?;
         let containers = self.containers();
@@ -95,13 +93,11 @@ impl WriteSession {
     /// The stream gives the value as it is now. Later changes of the session do not affect it, and it can be read after the session was
     /// dropped. If the value is a staged chunk, the call waits for its upload. An error of the upload is an error of this call; the
     /// chunk is kept and sent again later. The call and the stream can be dropped at any moment.
-    pub async fn stream(&mut self, key: &Key, range: Option<Range<u64>>) -> Result<BoxStream<'static, Result<Bytes>>> {
+    pub async fn stream(&self, key: &Key, range: Option<Range<u64>>) -> Result<BoxStream<'static, Result<Bytes>>> {
         let entry = self.entry(key).await?.ok_or_else(|| Error::not_found(format!("{key} is not on {}", self.branch)))?;
         let range = within(key, &entry, range)?;
         let Entry::Virtual { file, offset, .. } = &entry else {
-            if matches!(entry, Entry::Chunk { .. }) {
-                self.uploads.finish().await?;
-            }
+            self.arrived([&entry]).await?;
             return Ok(self.base.pieces_of(key, entry, range));
         };
         let record = self.records(vec![file.clone()]).await?.remove(file);
@@ -115,12 +111,22 @@ impl WriteSession {
         Ok(reads.boxed())
     }
 
+    /// Waits for the chunks among `entries` whose uploads are still under way.
+    async fn arrived<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Result<()> {
+        let chunks = entries.into_iter().filter_map(|entry| match entry {
+            Entry::Chunk { id, .. } => Some(ObjectName::chunk(id)),
+            Entry::Inline(_) | Entry::Virtual { .. } => None,
+        });
+        let chunks: Vec<_> = chunks.collect();
+        self.uploads.arrived(&chunks).await
+    }
+
     /// What is known of files, which must be sorted.
     async fn records(&self, files: Vec<FileKey>) -> Result<HashMap<FileKey, VirtualFile>> {
         let (mut known, mut unknown) = (HashMap::new(), Vec::new());
         for file in files {
             // The staged state of a file applies to the entries of the base as well, as it would after a commit.
-            match self.staged.files().get(&file) {
+            match self.staged.lock().files().get(&file) {
                 Some(staged) => {
                     let record = staged.validator.clone().record(0, 0);
                     // A staged state that does not pin the file is used only if the base has no record of the file.
@@ -138,7 +144,8 @@ impl WriteSession {
 
     /// Every key below `prefix` as a commit would leave it, in the order of the maps.
     pub async fn list(&self, prefix: &Prefix) -> Result<Vec<(Key, Entry)>> {
-        let mut merged = MergedEntries::open(self, prefix).await?;
+        let staged = self.staged.below(prefix);
+        let mut merged = MergedEntries::open(&self.base, &staged, prefix).await?;
         let mut found = Vec::new();
         while let Some((key, entry)) = merged.next().await? {
             found.push((Key::new(key.as_str())?, entry));
@@ -149,7 +156,8 @@ impl WriteSession {
     /// The entries directly below `prefix` as a commit would leave them, as by
     /// [`Snapshot::children`](crate::Snapshot::children).
     pub async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
-        let mut merged = MergedEntries::open(self, prefix).await?;
+        let staged = self.staged.below(prefix);
+        let mut merged = MergedEntries::open(&self.base, &staged, prefix).await?;
         let mut found = Vec::new();
         while let Some((key, entry)) = merged.next().await? {
             let child = Child::of(prefix, &key, entry)?;
@@ -164,7 +172,7 @@ impl WriteSession {
 
 /// The entries of the base below a prefix, under the staged changes.
 struct MergedEntries<'s> {
-    session: &'s WriteSession,
+    staged: &'s StagedLayers,
     edits: StagedEdits<'s>,
     edit: Option<(MapKey, Option<Entry>)>,
     base: Scan<'s, Entry, Objects>,
@@ -172,12 +180,12 @@ struct MergedEntries<'s> {
 }
 
 impl<'s> MergedEntries<'s> {
-    async fn open(session: &'s WriteSession, prefix: &'s Prefix) -> Result<Self> {
-        let mut edits = session.staged.edits(Some(prefix))?;
+    async fn open(base: &'s Snapshot, staged: &'s StagedLayers, prefix: &'s Prefix) -> Result<Self> {
+        let mut edits = staged.edits(Some(prefix))?;
         let edit = edits.next()?;
-        let mut base = session.base.manifest().scan(Span::prefix(prefix));
+        let mut base = base.manifest().scan(Span::prefix(prefix));
         let below = base.next().await?;
-        Ok(Self { session, edits, edit, base, below })
+        Ok(Self { staged, edits, edit, base, below })
     }
 
     /// Skips everything below `directory`; of the base nothing of that is read.
@@ -202,7 +210,7 @@ impl<'s> MergedEntries<'s> {
             if !is_edit {
                 let Some((key, entry)) = self.below.take() else { return Ok(None) };
                 self.below = self.base.next().await?;
-                if self.session.staged.covering(key.as_str()).is_none() {
+                if self.staged.covering(key.as_str()).is_none() {
                     return Ok(Some((key, entry)));
                 }
                 continue;

@@ -47,7 +47,7 @@ impl WriteSession {
     ///
     /// Costs a walk over all files of the branch and one question for each that is named. Files with a locked digest are
     /// read whole. If the future is dropped, nothing is staged.
-    pub async fn repin(&mut self, places: &[&str]) -> Result<Vec<Repinned>> {
+    pub async fn repin(&self, places: &[&str]) -> Result<Vec<Repinned>> {
         let named = self.files_at(places).await?;
         let mut found = BTreeMap::new();
         let mut lookups = stream::iter(named.iter().map(|file| self.looked_up_anew(file))).buffered(CONCURRENT);
@@ -57,10 +57,11 @@ impl WriteSession {
             }
         }
         drop(lookups);
+        let mut staged = self.staged.lock();
         for (file, repinned) in &found {
             let validator = repinned.after.clone();
-            let staged = StagedFile { size: validator.size, validator, repin: true, by_itself: true, unpinned: None };
-            self.staged.set_file(file.clone(), staged);
+            let known = StagedFile { size: validator.size, validator, repin: true, by_itself: true, unpinned: None };
+            staged.set_file(file.clone(), known);
         }
         Ok(found.into_values().collect())
     }

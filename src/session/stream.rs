@@ -17,7 +17,7 @@ impl WriteSession {
     ///
     /// Waits for room as [`set`](Self::set) does. Nothing is staged when the call fails or is cancelled; what was stored already stays
     /// as unreferenced garbage. `Unavailable` when the reader fails, and when there is no room on the disk or in memory.
-    pub async fn set_reader<R: AsyncRead + Send + Unpin>(&mut self, key: &Key, mut reader: R) -> Result<u64> {
+    pub async fn set_reader<R: AsyncRead + Send + Unpin>(&self, key: &Key, mut reader: R) -> Result<u64> {
         let head = read_piece(&mut reader).await.map_err(|e| e.context(key))?;
         if head.len() < PIECE {
             let size = head.len() as u64;
@@ -32,7 +32,7 @@ impl WriteSession {
     }
 
     /// Stores a chunk that was read from a stream, unless the base has it under `key`, and stages it. Returns its length.
-    pub(crate) async fn set_streamed(&mut self, key: &Key, chunk: StreamedChunk) -> Result<u64> {
+    pub(crate) async fn set_streamed(&self, key: &Key, chunk: StreamedChunk) -> Result<u64> {
         let size = chunk.size();
         let entry = Entry::Chunk { id: chunk.id(), size };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
@@ -44,7 +44,7 @@ impl WriteSession {
     }
 
     /// Stages an entry whose chunk, if it has one, is in the store already.
-    pub(crate) async fn set_stored(&mut self, key: &Key, entry: Entry) -> Result<()> {
+    pub(crate) async fn set_stored(&self, key: &Key, entry: Entry) -> Result<()> {
         self.staged.put(key.as_map_key().clone(), Some(entry)).await
     }
 }

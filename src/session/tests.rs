@@ -20,7 +20,7 @@ async fn a_dependency_is_checked_in_the_name_of_the_reader() {
     let storage = Arc::new(Memory::new());
     let create = CreateOptions::from(OpenOptions::default().access(access));
     let repository = Repository::create_storage(storage.clone(), create).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set_virtual(&Key::new("a").unwrap(), &url, 2..6).await.unwrap();
     let snapshot = session.commit("one file").await.unwrap();
     let found: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
@@ -56,7 +56,7 @@ async fn the_content_id_of_a_prefix_is_what_the_calculator_gives_its_directory()
     let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
 
     let repository = Repository::create("memory:").await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&Key::new("before").unwrap(), "x").await.unwrap();
     for prefix in ["one", "deeper/one 2"] {
         let options = TreeOptions::default().prefix(Prefix::new(prefix).unwrap());
@@ -75,7 +75,7 @@ fn many_references_are_written_beside_the_executor() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         let repository = Repository::create("memory:").await.unwrap();
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         let count = 300_000;
         let (url, offset, length): (Vec<u32>, Vec<u64>, Vec<u64>) = (vec![0; count], (0..count as u64).collect(), vec![1; count]);
         let validator = [Some(crate::Validator::staged_at(crate::Timestamp::from_micros(1)))];

@@ -1,6 +1,7 @@
 //! Staging references into external files.
 
 use std::ops::Range;
+use std::sync::{MutexGuard, PoisonError};
 
 use super::{StagedFile, WhyUnpinned, WriteSession};
 use crate::error::{Error, ErrorKind, Result};
@@ -74,18 +75,18 @@ impl WriteSession {
     /// place is allowed the file is looked up once: a missing one is `NotFound`, a range past its end `Invalid`.
     ///
     /// After an error, or if the future is dropped, the reference is not staged.
-    pub async fn set_virtual(&mut self, key: &Key, url: &str, range: Range<u64>) -> Result<()> {
+    pub async fn set_virtual(&self, key: &Key, url: &str, range: Range<u64>) -> Result<()> {
         self.set_virtual_with(key, url, range, &VirtualOptions::default()).await
     }
 
     /// Like [`set_virtual`](Self::set_virtual), for callers that know something of the file. Cancelled like it.
-    pub async fn set_virtual_with(&mut self, key: &Key, url: &str, range: Range<u64>, options: &VirtualOptions) -> Result<()> {
+    pub async fn set_virtual_with(&self, key: &Key, url: &str, range: Range<u64>, options: &VirtualOptions) -> Result<()> {
         let Some(length) = range.end.checked_sub(range.start).filter(|_| i64::try_from(range.end).is_ok()) else {
             return Err(Error::invalid(format!("{key}: bytes {} to {} are not a valid range", range.start, range.end)));
         };
         let file = self.name_of(url).map_err(|e| e.context(key))?;
         // One name in memory for all references into a file.
-        let known = self.staged.name_in_use(&file);
+        let known = self.staged.lock().name_in_use(&file);
         let found = if options.validator.is_some() || options.repin || known.is_none() {
             let found = self.look_up(&self.containers(), &file, options.validator.as_ref(), options).await;
             Some(found.map_err(|e| e.context(key))?)
@@ -93,24 +94,26 @@ impl WriteSession {
             None
         };
         let file = known.unwrap_or(file);
-        // A call that fails changes nothing: everything is checked before anything is staged.
         self.staged.make_room().await?;
-        let states = [self.staged.files().get(&file).filter(|_| !options.repin), found.as_ref()];
+        let mut staged = self.staged.lock();
+        // A call that fails changes nothing: everything is checked before anything is staged.
+        let states = [staged.files().get(&file).filter(|_| !options.repin), found.as_ref()];
         for state in states.into_iter().flatten() {
             state.admits(url, &range, options.scanned_at).map_err(|e| e.context(key))?;
         }
         if let Some(found) = found {
-            self.staged.add_file(&file, found)?;
+            staged.add_file(&file, found)?;
         }
-        self.staged.insert(key.as_map_key().clone(), Some(Entry::Virtual { file, offset: range.start, length }));
+        staged.insert(key.as_map_key().clone(), Some(Entry::Virtual { file, offset: range.start, length }));
         Ok(())
     }
 
     /// The name of the file at `url`. Its container is staged if it is new.
-    pub(super) fn name_of(&mut self, url: &str) -> Result<FileKey> {
-        let naming = match self.naming.take() {
-            Some(naming) => self.naming.insert(naming),
-            None => self.naming.insert(Naming { locator: Locator::new(&self.containers())?, last: None }),
+    pub(super) fn name_of(&self, url: &str) -> Result<FileKey> {
+        let mut naming = self.naming();
+        let naming = match &mut *naming {
+            Some(naming) => naming,
+            none => none.insert(Naming { locator: Locator::new(&self.containers())?, last: None }),
         };
         if let Some((_, file)) = naming.last.as_ref().filter(|(last, _)| last == url) {
             return Ok(file.clone());
@@ -119,9 +122,14 @@ impl WriteSession {
         naming.last = Some((url.to_owned(), located.file.clone()));
         if let Some(container) = located.container {
             naming.locator.add(&container)?;
-            self.staged.set_container(container);
+            self.staged.lock().set_container(container);
         }
         Ok(located.file)
+    }
+
+    /// Names files. Taken before the lock of what is staged.
+    pub(super) fn naming(&self) -> MutexGuard<'_, Option<Naming>> {
+        self.naming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of a file in one of `containers`: by the caller, else by the place where it lies, else by the branch.
@@ -161,12 +169,13 @@ impl WriteSession {
     /// branch knows of them. Readers get their bytes only if they accept that, see [`Allow`](crate::Allow).
     pub fn unpinned(&self) -> Result<Vec<UnpinnedFile>> {
         let containers = self.containers();
-        let files = self.staged.files().iter().filter_map(|(file, known)| Some((file, known.unpinned?)));
+        let staged = self.staged.lock();
+        let files = staged.files().iter().filter_map(|(file, known)| Some((file, known.unpinned?)));
         files.map(|(file, why)| Ok(UnpinnedFile { file: file.clone(), url: file.url(&containers)?, why })).collect()
     }
 
     /// The containers as a commit would leave them.
     pub(crate) fn containers(&self) -> Vec<Container> {
-        self.staged.containers_over(&self.base.record().containers)
+        self.staged.lock().containers_over(&self.base.record().containers)
     }
 }

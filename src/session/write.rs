@@ -26,7 +26,7 @@ impl WriteSession {
     /// fit into memory.
     ///
     /// If the future is dropped, the value is not staged; an upload that has begun goes on.
-    pub async fn set(&mut self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
+    pub async fn set(&self, key: &Key, value: impl Into<Bytes>) -> Result<()> {
         let value = value.into();
         if value.len() <= Entry::inline_limit(key.as_str()) {
             return self.staged.put(key.as_map_key().clone(), Some(Entry::Inline(value))).await;
@@ -37,16 +37,16 @@ impl WriteSession {
 
     /// Stages a chunk that was hashed elsewhere, for callers that hash many at once. They may have taken its share of the
     /// upload budget already.
-    pub(crate) async fn set_hashed(&mut self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<()> {
+    pub(crate) async fn set_hashed(&self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<()> {
         self.staged.make_room().await?;
         let entry = self.stored(key, hashed, share).await?;
         // There is no `await` between the start of the upload and this line, so a cancelled call does not separate them.
-        self.staged.insert(key.as_map_key().clone(), Some(entry));
+        self.staged.lock().insert(key.as_map_key().clone(), Some(entry));
         Ok(())
     }
 
     /// The entry under which `key` would hold a chunk, whose upload has begun if it needs one. Nothing is staged.
-    async fn stored(&mut self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<Entry> {
+    async fn stored(&self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<Entry> {
         let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
         if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
@@ -67,7 +67,7 @@ impl WriteSession {
     }
 
     /// The entry under which `key` would hold `value`, whose upload has begun if it needs one. Nothing is staged.
-    pub(super) async fn stored_value(&mut self, key: &Key, value: Bytes) -> Result<Entry> {
+    pub(super) async fn stored_value(&self, key: &Key, value: Bytes) -> Result<Entry> {
         if value.len() <= Entry::inline_limit(key.as_str()) {
             return Ok(Entry::Inline(value));
         }
@@ -81,7 +81,7 @@ impl WriteSession {
     /// meantime, and does not delete it.
     ///
     /// After an error, or if the future is dropped, the session is as it was.
-    pub async fn delete(&mut self, key: &Key) -> Result<bool> {
+    pub async fn delete(&self, key: &Key) -> Result<bool> {
         let present = match self.staged.lookup(key.as_map_key())? {
             Lookup::Set(_) => true,
             Lookup::Deleted => false,
@@ -94,17 +94,19 @@ impl WriteSession {
     }
 
     /// Stages the removal of everything below `prefix`. A key that another writer sets there before the commit is a conflict.
-    pub fn delete_prefix(&mut self, prefix: &Prefix) {
-        self.staged.delete_prefix(prefix);
+    pub fn delete_prefix(&self, prefix: &Prefix) {
+        self.staged.lock().delete_prefix(prefix);
     }
 
     /// Defines a container, or gives an existing one a new definition.
     ///
     /// `Invalid` when its template cannot be read back, or when it holds what looks like a secret.
-    pub fn set_container(&mut self, container: Container) -> Result<()> {
+    pub fn set_container(&self, container: Container) -> Result<()> {
         container.check()?;
-        self.staged.set_container(container);
-        self.naming = None;
+        // One after the other with `name_of`, so that no name comes from the old definition.
+        let mut naming = self.naming();
+        self.staged.lock().set_container(container);
+        *naming = None;
         Ok(())
     }
 
@@ -113,7 +115,7 @@ impl WriteSession {
     ///
     /// An error is that of one upload. All chunks that the store has not acknowledged are kept, and the next call sends them again. The
     /// same holds if the future is dropped.
-    pub async fn flush(&mut self) -> Result<()> {
+    pub async fn flush(&self) -> Result<()> {
         self.uploads.finish().await
     }
 }

@@ -145,7 +145,7 @@ impl WriteSession {
     /// scratch space.
     ///
     /// `SourceChanged` if a regular file changes meanwhile. Nothing is staged when the call fails or is cancelled.
-    pub async fn set_file(&mut self, key: &Key, path: impl Into<PathBuf>) -> Result<u64> {
+    pub async fn set_file(&self, key: &Key, path: impl Into<PathBuf>) -> Result<u64> {
         let path = path.into();
         let file = OpenFile::open(&path).await?;
         match file.begin().await? {
@@ -173,7 +173,7 @@ impl WriteSession {
     ///
     /// After an error, or if the future is dropped, some of the files are staged, each as a whole: drop the session, or repeat the
     /// import.
-    pub async fn import_tree(&mut self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<TreeSummary> {
+    pub async fn import_tree(&self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<TreeSummary> {
         let directory = directory.into();
         let known = match &options.cache {
             Some(cache) if options.reading == Reading::Changed => cache.rows(directory.clone()).await?,
@@ -200,7 +200,7 @@ impl WriteSession {
 
     /// Stages the files that are found, some of them at a time.
     async fn load_all(
-        &mut self,
+        &self,
         found: impl Stream<Item = Result<Found>> + Send,
         source: &Loader,
         options: &TreeOptions,
@@ -231,7 +231,7 @@ impl WriteSession {
     }
 
     /// Deletes what is below the prefix and not among the keys `seen`; returns how many keys.
-    async fn delete_others(&mut self, seen: &HashSet<Key>, options: &TreeOptions) -> Result<u64> {
+    async fn delete_others(&self, seen: &HashSet<Key>, options: &TreeOptions) -> Result<u64> {
         let mut deleted = 0;
         for (key, _) in self.list(&options.prefix).await? {
             if !seen.contains(&key) {
@@ -245,7 +245,7 @@ impl WriteSession {
     }
 
     /// Counts one file and stages it if it differs from what is there; returns its length.
-    async fn take(&mut self, key: &Key, content: Content, share: Option<Share>, effect: Effect, counts: &mut TreeSummary) -> Result<u64> {
+    async fn take(&self, key: &Key, content: Content, share: Option<Share>, effect: Effect, counts: &mut TreeSummary) -> Result<u64> {
         let entry = content.entry();
         counts.files += 1;
         counts.bytes += entry.size();

@@ -70,7 +70,7 @@ impl World {
 
     /// Imports, commits, keeps what was learned, and makes sure that nothing was missed.
     async fn import_with(&self, branch: &str, options: TreeOptions) -> TreeSummary {
-        let mut session = self.repository.write(branch).await.unwrap();
+        let session = self.repository.write(branch).await.unwrap();
         let found = session.import_tree(self.path("d"), &options).await.unwrap();
         let snapshot = session.commit("import").await.unwrap();
         options.cache.unwrap().keep().await.unwrap();
@@ -136,7 +136,7 @@ async fn unchanged_files_are_not_opened() {
     let world = World::new().await;
     let watch = init(CreateFlags::NONBLOCK).unwrap();
     let import = async |options: TreeOptions| {
-        let mut session = world.repository.write("main").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
         let found = session.import_tree(world.path("d"), &options).await.unwrap();
         session.commit("import").await.unwrap();
         options.cache.unwrap().keep().await.unwrap();
@@ -245,14 +245,14 @@ async fn a_file_is_skipped_only_where_the_branch_has_what_it_held() {
     world.settle().await;
     let (small, large): (Key, Key) = ("small".parse().unwrap(), "sub/large".parse().unwrap());
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&small, "wrong").await.unwrap();
     session.set(&large, vec![8; 5000]).await.unwrap();
     session.commit("somebody else").await.unwrap();
     let found = world.import().await;
     assert_eq!((found.skipped, found.changed), (0, 2), "other values, as long");
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.delete(&small).await.unwrap();
     session.set(&large, "short").await.unwrap();
     session.commit("somebody else").await.unwrap();
@@ -260,13 +260,13 @@ async fn a_file_is_skipped_only_where_the_branch_has_what_it_held() {
     assert_eq!((found.skipped, found.added, found.changed), (0, 1, 1), "a key that is gone, a value of another size");
 
     let url = crate::file_url(&fs::canonicalize(world.path("d/sub/large")).unwrap()).unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&large, &url, 0..5000).await.unwrap();
     session.commit("somebody else").await.unwrap();
     let found = world.import().await;
     assert_eq!((found.skipped, found.changed), (1, 1), "a reference into the very file");
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&small, "staged").await.unwrap();
     let found = session.import_tree(world.path("d"), &world.options()).await.unwrap();
     assert_eq!((found.skipped, found.changed), (1, 1), "a value that is staged and not committed");
@@ -313,7 +313,7 @@ async fn a_cache_that_makes_no_sense_is_none() {
     fs::remove_file(&file).unwrap();
     assert_eq!(world.import().await.skipped, 0);
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     fs::remove_file(&file).unwrap();
     let options = world.options();
     session.import_tree(world.path("d"), &options).await.unwrap();
@@ -330,7 +330,7 @@ async fn a_directory_is_known_by_where_it_is() {
     let world = World::new().await;
     world.settle().await;
     std::os::unix::fs::symlink(world.path("d"), world.path("link")).unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     let found = session.import_tree(world.path("link"), &world.options()).await.unwrap();
     assert_eq!(found.skipped, 2, "a link to it is it");
     fs::create_dir_all(world.path("e/sub")).unwrap();

@@ -14,7 +14,7 @@ async fn hop(from: &Repository, name: &str, to: &Repository) -> Snapshot {
     let exported = from.read(name).await.unwrap();
     let imported = to.import_car(car(&exported).await.as_slice(), branch(name)).await.unwrap();
     assert_eq!(imported.id, exported.id());
-    let mut session = to.write(name).await.unwrap();
+    let session = to.write(name).await.unwrap();
     session.set(&key("hop"), exported.id().to_string().into_bytes()).await.unwrap();
     let next = session.commit("a hop").await.unwrap();
     assert_eq!(next.record().parents, [exported.id()]);
@@ -31,7 +31,7 @@ async fn a_shallow_version_is_committed_on_and_travels_further() {
         repositories.push(empty(HashAlgorithm::Sha2_256).await);
     }
     let [a, b, c] = repositories.as_slice() else { unreachable!() };
-    let mut session = a.write("main").await.unwrap();
+    let session = a.write("main").await.unwrap();
     session.set(&key("a"), bytes(1, 3000)).await.unwrap();
     session.commit("here").await.unwrap();
     a.create_branch(&"x".parse().unwrap(), &a.read("main").await.unwrap()).await.unwrap();
@@ -99,7 +99,7 @@ impl World {
     }
 
     async fn commit(&mut self, at: usize, name: &str) {
-        let mut session = self.repositories[at].write(name).await.unwrap();
+        let session = self.repositories[at].write(name).await.unwrap();
         for _ in 0..=self.pick(2) {
             let name = format!("k/{}", self.pick(6));
             let len = [10, 2000][self.pick(2)];

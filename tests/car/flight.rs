@@ -17,7 +17,7 @@ const BOUND: u64 = 40 * MIB as u64;
 /// Chunks of 1 MiB, one that is longer than what may be in memory, and a part of it once more.
 async fn filled(storage: Arc<dyn Storage>) -> Repository {
     let repository = Repository::create_storage(storage, CreateOptions::from(options())).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     let mut large = Vec::new();
     for i in 0..48 {
         let chunk = bytes(i, MIB);
@@ -120,7 +120,7 @@ async fn export_and_import_hold_a_bounded_number_of_bytes() {
 async fn the_tree_of_a_large_chunk_is_read_once() {
     let store = Arc::new(Observed::new(Arc::new(firnline::storage::Memory::new())));
     let repository = Repository::create_storage(store.clone(), CreateOptions::from(options())).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for i in 0..20 {
         let value = bytes(i, MIB + 1 + usize::from(i));
         session.set(&key(&format!("a/{i}")), value.clone()).await.unwrap();

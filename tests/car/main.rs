@@ -73,13 +73,13 @@ async fn a_version_goes_to_an_empty_repository_and_on_from_there() {
         assert_eq!(target.read(&format!("{}@2000-01-01", exported.id())).await.unwrap_err().kind(), ErrorKind::NotFound);
         target.create_branch(&"else".parse().unwrap(), &copy).await.unwrap();
 
-        let mut session = target.write("copy/of").await.unwrap();
+        let session = target.write("copy/of").await.unwrap();
         session.set(&key("new"), bytes(4, 5000)).await.unwrap();
         session.delete(&key("v/3")).await.unwrap();
         let next = session.commit("third").await.unwrap();
         assert_eq!(next.record().since, Some(exported.record().time));
         assert_eq!(next.record().parents, [exported.id()]);
-        let mut session = target.write("copy/of").await.unwrap();
+        let session = target.write("copy/of").await.unwrap();
         session.set(&key("newer"), b"x".to_vec()).await.unwrap();
         let last = session.commit(CommitOptions::from("fourth")).await.unwrap();
         assert_eq!(last.record().since, Some(exported.record().time));

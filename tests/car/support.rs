@@ -55,12 +55,12 @@ pub(crate) const MIB: usize = 1 << 20;
 /// Inline values, chunks up to and above 1 MiB that share leaves, equal chunks under several keys, virtual data.
 pub(crate) async fn rich(hash: HashAlgorithm) -> (Repository, Snapshot) {
     let repository = empty(hash).await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("zarr.json"), b"{}".to_vec()).await.unwrap();
     session.set(&key("a/small"), bytes(1, 2000)).await.unwrap();
     session.set(&key("a/again"), bytes(1, 2000)).await.unwrap();
     session.commit("first").await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     let large = bytes(2, 3 * MIB);
     session.set(&key("b/leaf"), large[MIB..2 * MIB].to_vec()).await.unwrap();
     session.set(&key("b/edge"), bytes(3, MIB)).await.unwrap();
@@ -83,7 +83,7 @@ pub(crate) async fn rich(hash: HashAlgorithm) -> (Repository, Snapshot) {
 /// A version in a few hundred bytes.
 pub(crate) async fn small() -> (Repository, Snapshot) {
     let repository = empty(HashAlgorithm::Sha2_256).await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("a"), b"one".to_vec()).await.unwrap();
     session.set(&key("b"), bytes(9, 1030)).await.unwrap();
     session.set_virtual(&key("v"), "file:///data/a.nc", 3..9).await.unwrap();

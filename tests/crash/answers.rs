@@ -49,7 +49,7 @@ impl Stage {
         let direct = Repository::create_storage(Arc::new(memory.clone()), CreateOptions::from(clock.options())).await.unwrap();
         let mut ids = Vec::new();
         for text in ["first", "second"] {
-            let mut session = direct.write("main").await.unwrap();
+            let session = direct.write("main").await.unwrap();
             session.set(&key(text), text).await.unwrap();
             ids.push(session.commit(text).await.unwrap().id());
         }
@@ -73,7 +73,7 @@ impl Stage {
         let first = repository.read(&self.first.to_string()).await.unwrap();
         let told = match doing {
             Doing::Commit => {
-                let mut session = repository.write("main").await.unwrap();
+                let session = repository.write("main").await.unwrap();
                 session.set(&key("ours"), vec![8; 3_000]).await.unwrap();
                 return session.commit("ours").await.map(drop).map_err(|failed| failed.kind());
             }
@@ -209,7 +209,7 @@ async fn settling_through_such_a_gateway_tells_the_truth() {
         let stage = Stage::new().await;
         // A commit that never arrived.
         let lost = stage.through(|_| Fault::Before).await;
-        let mut session = lost.write("main").await.unwrap();
+        let session = lost.write("main").await.unwrap();
         session.set(&key("ours"), vec![8; 3_000]).await.unwrap();
         let failed = session.commit("ours").await.unwrap_err();
         let pending = failed.pending().expect("an unanswered commit is pending").clone();

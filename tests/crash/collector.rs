@@ -42,7 +42,7 @@ impl Directory {
     }
 
     async fn commit(&self, to: &str, what: &str) -> Result<firnline::Snapshot, Error> {
-        let mut session = self.repository.write(to).await?;
+        let session = self.repository.write(to).await?;
         session.set(&key(what), vec![1; 2_000]).await?;
         session.commit(what).await.map_err(|failed| failed.into_error())
     }
@@ -158,7 +158,7 @@ async fn f2_a_ref_that_was_collected_is_not_published_to() {
     let directory = Directory::new().await;
     let r = &directory.repository;
     let open = async |to| {
-        let mut session = r.write(to).await.unwrap();
+        let session = r.write(to).await.unwrap();
         session.set(&key("late"), vec![2; 2_000]).await.unwrap();
         session
     };
@@ -328,7 +328,7 @@ async fn f6_a_ref_that_this_build_cannot_read_leaves_the_outcome_unknown() {
             }
         })
         .await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("ours"), "x").await.unwrap();
     let failed = session.commit("ours").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::OutcomeUnknown, "{failed:?}");
@@ -352,7 +352,7 @@ async fn f4_refs_are_pointed_only_at_what_a_ref_keeps() {
             },
         )
         .await;
-    let mut session = broken.write("main").await.unwrap();
+    let session = broken.write("main").await.unwrap();
     session.set(&key("orphan"), "x").await.unwrap();
     let orphan = session.commit("orphan").await.unwrap_err().pending().unwrap().id;
     let orphan = r.read(&orphan.to_string()).await.unwrap();
@@ -389,7 +389,7 @@ async fn f4_only_what_was_read_from_the_ref_is_linked_unwritten() {
         })
         .await;
     let chunks = || puts.lock().unwrap().drain(..).filter(|at| at.starts_with("chunks/")).count();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("first"), vec![1; 2_000]).await.unwrap();
     session.flush().await.unwrap();
     assert_eq!(chunks(), 0, "the base holds these bytes under this key");
@@ -401,7 +401,7 @@ async fn f4_only_what_was_read_from_the_ref_is_linked_unwritten() {
     puts.lock().unwrap().clear();
 
     // A branch that lacks the commit: each object of the same content is written again.
-    let mut session = repository.write("other").await.unwrap();
+    let session = repository.write("other").await.unwrap();
     session.set(&key("elsewhere"), vec![1; 2_000]).await.unwrap();
     let same = session.commit("elsewhere").await.unwrap();
     assert_eq!(same.record().manifest, made.record().manifest);
@@ -425,7 +425,7 @@ async fn f5_a_rebase_writes_what_the_new_tip_lacks() {
             Fault::None
         })
         .await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("ours"), vec![5; 2_000]).await.unwrap();
     directory.commit("main", "theirs").await.unwrap();
     let made = session.commit("ours").await.unwrap();

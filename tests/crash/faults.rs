@@ -400,7 +400,7 @@ async fn a_repository_is_made_whatever_goes_wrong() {
             let repository = clock.open(Arc::new(memory)).await;
             assert_eq!(repository.branches().await.unwrap().len(), 1, "{script:?}");
             assert_eq!(repository.moves(&branch("main")).await.unwrap().len(), 1, "{script:?}: created once");
-            let mut session = repository.write("main").await.unwrap();
+            let session = repository.write("main").await.unwrap();
             session.set(&key("a"), "b").await.unwrap();
             session.commit("works").await.unwrap();
             fired |= weather.fired.load(Ordering::Relaxed);
@@ -486,7 +486,7 @@ async fn storm(seed: u64) {
                     break;
                 }
                 let Ok(repository) = Repository::open_storage(storage.clone(), clock.options()).await else { continue };
-                let Ok(mut session) = repository.write("main").await else { continue };
+                let Ok(session) = repository.write("main").await else { continue };
                 let value = vec![u8::try_from(n * 100 + at).unwrap(); 2_000];
                 if session.set(&key(&format!("{n}/{at}")), value).await.is_err() {
                     continue;
@@ -551,7 +551,7 @@ async fn a_writer_is_not_starved_by_faster_ones() {
             if done.load(Ordering::Relaxed) {
                 return n;
             }
-            let mut session = fast.write("main").await.unwrap();
+            let session = fast.write("main").await.unwrap();
             session.set(&key(&format!("fast/{n}")), "x").await.unwrap();
             session.commit("fast").await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -559,7 +559,7 @@ async fn a_writer_is_not_starved_by_faster_ones() {
         2_000
     };
     let ours = async {
-        let mut session = slow.write("main").await.unwrap();
+        let session = slow.write("main").await.unwrap();
         session.set(&key("slow"), "y").await.unwrap();
         let answer = session.commit("slow").await;
         done.store(true, Ordering::Relaxed);

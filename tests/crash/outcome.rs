@@ -51,7 +51,7 @@ impl Meanwhile {
         match self {
             Self::Nothing => {}
             Self::Commit => {
-                let mut session = others.write("main").await.unwrap();
+                let session = others.write("main").await.unwrap();
                 session.set(&key("theirs"), vec![7; 2_000]).await.unwrap();
                 session.commit("theirs").await.unwrap();
             }
@@ -82,7 +82,7 @@ impl Stage {
     async fn new() -> Self {
         let (memory, clock) = (Memory::new(), Ticking::new());
         let others = Repository::create_storage(Arc::new(memory.clone()), CreateOptions::from(clock.options())).await.unwrap();
-        let mut session = others.write("main").await.unwrap();
+        let session = others.write("main").await.unwrap();
         session.set(&key("first"), "first").await.unwrap();
         let first = session.commit("first").await.unwrap();
         others.create_branch(&name("keeps"), &first).await.unwrap();
@@ -93,7 +93,7 @@ impl Stage {
     /// A session that is about to commit through a network that `plan` breaks.
     async fn session(&self, plan: impl Fn(Operation, &str) -> Fault + Send + Sync + 'static) -> WriteSession {
         let storage: Arc<dyn Storage> = Arc::new(Faulty::new(Arc::new(self.memory.clone()), move |call| plan(call.operation, call.name)));
-        let mut session = self.clock.open(storage).await.write("main").await.unwrap();
+        let session = self.clock.open(storage).await.write("main").await.unwrap();
         session.set(&key("ours"), vec![8; 3_000]).await.unwrap();
         session
     }

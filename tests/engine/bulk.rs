@@ -146,14 +146,14 @@ async fn columns_that_do_not_fit_together_stage_nothing() {
         ),
     ];
     for (message, refs, kind) in bad {
-        let mut session = world.repository.write("main").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
         let error = session.set_virtual_many(&refs, &options).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{message}: {error}");
         assert!(error.to_string().contains(message), "{message}: {error}");
         assert!(session.list(&Prefix::all()).await.unwrap().is_empty(), "{message}");
         assert_eq!(session.commit("nothing").await.unwrap().record().files, world.repository.read("main").await.unwrap().record().files);
     }
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     // The third file was modified after the first.
     options.scanned_at = Some(firnline::Timestamp::from_micros(1_740_000_000_000_000 - 300_000_000));
     let error = session.set_virtual_many(&VirtualRefs { url: &[0, 2, 0], ..good }, &options).await.unwrap_err();
@@ -170,11 +170,11 @@ async fn columns_that_do_not_fit_together_stage_nothing() {
 async fn many_values_are_what_one_after_the_other_are() {
     let world = World::new().await;
     let values = || (0..300_u32).map(|n| (key(&format!("v/{}", n % 250)), vec![u8::try_from(n % 251).unwrap(); 40 * n as usize]));
-    let mut one = world.repository.write("main").await.unwrap();
+    let one = world.repository.write("main").await.unwrap();
     for (key, value) in values() {
         one.set(&key, value).await.unwrap();
     }
-    let mut many = tight(3000, None).await.write("main").await.unwrap();
+    let many = tight(3000, None).await.write("main").await.unwrap();
     many.set_many(values()).await.unwrap();
     let (one, many) = (one.commit("one").await.unwrap(), many.commit("many").await.unwrap());
     assert_eq!(many.record().manifest, one.record().manifest);
@@ -184,8 +184,8 @@ async fn many_values_are_what_one_after_the_other_are() {
 #[tokio::test]
 async fn a_conflict_in_what_lies_on_disk_is_found_and_gives_the_session_back() {
     let repository = tight(2000, None).await;
-    let mut mine = repository.write("main").await.unwrap();
-    let mut theirs = repository.write("main").await.unwrap();
+    let mine = repository.write("main").await.unwrap();
+    let theirs = repository.write("main").await.unwrap();
     let name = |n: u32| key(&format!("k/{n}"));
     for n in 0..500 {
         mine.set(&name(n), format!("mine {n}")).await.unwrap();
@@ -199,13 +199,13 @@ async fn a_conflict_in_what_lies_on_disk_is_found_and_gives_the_session_back() {
     let failed = mine.commit("mine").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Conflict);
     assert_eq!(failed.conflicts().iter().map(ToString::to_string).collect::<Vec<_>>(), ["gone/1", "k/499", "k/7"]);
-    let mut mine = failed.into_session();
+    let mine = failed.into_session();
     for n in [0, 7, 250, 499] {
         assert_eq!(mine.get(&name(n)).await.unwrap().unwrap(), format!("mine {n}"));
     }
     assert_eq!(mine.list(&Prefix::all()).await.unwrap().len(), 500);
     // Disjoint changes are carried over, also from disk.
-    let (mut mine, mut theirs) = (repository.write("main").await.unwrap(), repository.write("main").await.unwrap());
+    let (mine, theirs) = (repository.write("main").await.unwrap(), repository.write("main").await.unwrap());
     for n in 0..400 {
         mine.set(&name(2000 + n), "mine").await.unwrap();
         theirs.set(&name(3000 + n), "theirs").await.unwrap();
@@ -220,7 +220,7 @@ async fn a_session_without_scratch_space_goes_on_when_there_is_some() {
     let place = tempfile::tempdir().unwrap();
     let absent = place.path().join("scratch");
     let repository = tight(4000, Some(absent.clone())).await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     let name = |n: u32| key(&format!("k/{n}"));
     let mut count = 0;
     let error = loop {
@@ -250,7 +250,7 @@ async fn a_file_is_looked_up_once_and_what_callers_know_is_believed() {
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let (a, b) = (source.write("a.nc", b"0123456789", 10), source.write("b.nc", b"abcdefghij", 10));
-    let mut first = world.repository.write("main").await.unwrap();
+    let first = world.repository.write("main").await.unwrap();
     first.set_virtual(&key("x"), &a, 0..4).await.unwrap();
     let pinned = first.commit("a").await.unwrap();
     let file = pinned.dependencies().try_collect::<Vec<_>>().await.unwrap().remove(0);
@@ -266,14 +266,14 @@ async fn a_file_is_looked_up_once_and_what_callers_know_is_believed() {
         length: &[5; 3],
         validators: &[Some(known.clone()), None, None],
     };
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual_many(&refs, &VirtualOptions::default()).await.unwrap();
     let snapshot = session.commit("three").await.unwrap();
     assert_eq!(snapshot.get(&key("y/1")).await.unwrap().unwrap().as_ref(), b"abcde");
     // One that is wrong is noticed, and so is one that belongs to too many.
     let mut wrong = known.clone();
     wrong.size = Some(9);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     let refs = VirtualRefs { validators: &[Some(wrong.clone()), None, None], ..refs };
     let error = session.set_virtual_many(&refs, &VirtualOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SourceChanged, "{error}");

@@ -36,7 +36,7 @@ async fn a_diff_is_the_difference_of_two_listings() {
     let mut dice = Dice(1);
     let mut versions = vec![world.repository.read("main").await.unwrap()];
     for n in 0..30 {
-        let mut session = world.repository.write("main").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
         for _ in 0..=dice.roll(60) {
             let name = key(&format!("{}/{}", ["a", "a/b", "c"][dice.roll(3)], dice.roll(40)));
             match dice.roll(3) {
@@ -74,7 +74,7 @@ fn container(template: &str) -> Container {
 #[tokio::test]
 async fn containers_and_pins_differ_where_no_key_does() {
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_container(container("s3://bucket/{}")).unwrap();
     let pinned = |size| {
         let mut options = VirtualOptions::default();
@@ -84,10 +84,10 @@ async fn containers_and_pins_differ_where_no_key_does() {
     };
     session.set_virtual_with(&key("a"), "s3://bucket/x", 0..5, &pinned(10)).await.unwrap();
     let first = session.commit("first").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_container(container("s3://other/{}")).unwrap();
     let moved = session.commit("moved").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual_with(&key("a"), "s3://other/x", 0..5, &pinned(11)).await.unwrap();
     let repinned = session.commit("repinned").await.unwrap();
     world.put("b", "unrelated").await;
@@ -121,7 +121,7 @@ async fn the_history_of_a_key_is_every_commit_that_changed_it() {
         let at = match n {
             10 | 25 => Some((world.put("k", &format!("value {n}")).await, KeyEvent::Set)),
             20 => {
-                let mut session = world.repository.write("main").await.unwrap();
+                let session = world.repository.write("main").await.unwrap();
                 assert!(session.delete(&key("k")).await.unwrap());
                 Some((session.commit("gone").await.unwrap(), KeyEvent::Deleted))
             }
@@ -142,7 +142,7 @@ const ARRAY: &str = r#"{"zarr_format":3,"node_type":"array"}"#;
 const GROUP: &str = r#"{"zarr_format":3,"node_type":"group"}"#;
 
 async fn zarr(world: &World) -> Snapshot {
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     for (name, value) in
         [("zarr.json", GROUP), ("air/zarr.json", GROUP), ("air/t/zarr.json", ARRAY), ("old/.zarray", "{}"), ("notes/a.txt", "x")]
     {
@@ -181,7 +181,7 @@ async fn stats_count_everything_once() {
 async fn changes_are_counted_by_array_or_directory() {
     let world = World::new().await;
     let old = zarr(&world).await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&key("air/t/c/0/0"), "now here").await.unwrap();
     session.set(&key("air/t/c/99/0"), "new").await.unwrap();
     session.delete_prefix(&prefix("old"));
@@ -211,7 +211,7 @@ async fn content_ids_do_not_depend_on_the_name() {
     let id = snapshot.content_id(&prefix("air")).await.unwrap();
     assert_eq!(snapshot.content_id(&Prefix::all()).await.unwrap(), snapshot.record().manifest);
     let other = World::new().await;
-    let mut session = other.repository.write("main").await.unwrap();
+    let session = other.repository.write("main").await.unwrap();
     for (name, entry) in entries(&snapshot, &prefix("air")).await {
         let name = key(&format!("9/elsewhere/{}", name.as_str().strip_prefix("air/").unwrap()));
         match entry {
@@ -239,7 +239,7 @@ async fn content_ids_do_not_depend_on_the_name() {
 #[tokio::test]
 async fn what_versions_share_is_not_read() {
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     for n in 0..40_000_u64 {
         session.set_virtual(&key(&format!("big/{}/{}", n / 200, n % 200)), "s3://bucket/x", n * 7..n * 7 + 5).await.unwrap();
     }

@@ -272,17 +272,17 @@ async fn no_policy_decides_about_files_and_the_session_keeps_everything() {
     let url = "file:///data/a.nc";
     for policy in [OnConflict::Ours, OnConflict::Theirs] {
         commit(&world.repository, &[Set("k", format!("{policy:?}")), DeleteBelow("v")], "start".into()).await.unwrap();
-        let mut mine = world.repository.write("main").await.unwrap();
+        let mine = world.repository.write("main").await.unwrap();
         mine.set(&key("k"), "ours").await.unwrap();
         mine.set_virtual_with(&key("v/mine"), url, 0..5, &pinned(10)).await.unwrap();
-        let mut theirs = world.repository.write("main").await.unwrap();
+        let theirs = world.repository.write("main").await.unwrap();
         theirs.set(&key("k"), "theirs").await.unwrap();
         theirs.set_virtual_with(&key("v/theirs"), url, 0..5, &pinned(11)).await.unwrap();
         theirs.commit("theirs").await.unwrap();
         let failed = mine.commit(CommitOptions::from("mine").on_conflict(policy)).await.unwrap_err();
         assert!(conflicts(&failed)[0].starts_with("file "), "{failed}");
         assert!(failed.to_string().contains("no --on-conflict"), "{failed}");
-        let mut mine = failed.into_session();
+        let mine = failed.into_session();
         assert_eq!(mine.get(&key("k")).await.unwrap().unwrap().as_ref(), b"ours", "{policy:?}: nothing was dropped");
         // Without the reference the policy decides about the rest.
         mine.delete(&key("v/mine")).await.unwrap();
@@ -298,7 +298,7 @@ async fn no_policy_decides_about_files_and_the_session_keeps_everything() {
 async fn references_that_are_brought_back_are_counted() {
     let world = World::new().await;
     let url = "file:///data/a.nc";
-    let mut first = world.repository.write("main").await.unwrap();
+    let first = world.repository.write("main").await.unwrap();
     first.set(&key("a/zarr.json"), array3(|_| ())).await.unwrap();
     first.set_virtual(&key("a/c/0/0"), url, 0..7).await.unwrap();
     first.set_virtual(&key("a/c/0/1"), url, 7..9).await.unwrap();
@@ -328,7 +328,7 @@ async fn only_documents_that_could_matter_are_read() {
             d["attributes"] = json!({ "history": "x".repeat(100_000 + n) });
         })
     };
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for n in 0..20 {
         session.set(&key(&format!("a{n}/zarr.json")), long(n, 0)).await.unwrap();
         session.set(&key(&format!("a{n}/c/0/0")), "x").await.unwrap();
@@ -337,9 +337,9 @@ async fn only_documents_that_could_matter_are_read() {
     let mut reads = Vec::new();
     for (documents, expected) in [(0..0, true), (1..20, true), (0..1, false)] {
         let mine_at = Repository::open_storage(storage.clone(), options()).await.unwrap();
-        let mut mine = mine_at.write("main").await.unwrap();
+        let mine = mine_at.write("main").await.unwrap();
         mine.set(&key("a0/c/0/0"), format!("{documents:?}")).await.unwrap();
-        let mut theirs = repository.write("main").await.unwrap();
+        let theirs = repository.write("main").await.unwrap();
         for n in documents.clone() {
             theirs.set(&key(&format!("a{n}/zarr.json")), long(n, 1)).await.unwrap();
         }

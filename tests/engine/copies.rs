@@ -30,7 +30,7 @@ async fn chunks(world: &World) -> usize {
 
 /// An array `a` of chunks, small values and references, of which two files are pinned.
 async fn filled(world: &World) -> Snapshot {
-    let mut session = session(world).await;
+    let session = session(world).await;
     session.set(&key("a/zarr.json"), "{}").await.unwrap();
     for n in 0..20_u8 {
         session.set(&key(&format!("a/c/{n}")), vec![n; 2000]).await.unwrap();
@@ -49,7 +49,7 @@ async fn a_copy_holds_the_same_and_writes_no_chunk() {
     let old = filled(&world).await;
     world.put("a/c/0", "changed since").await;
     let before = chunks(&world).await;
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     let copied = session.copy_from(&old, &below("a"), "b/2", Existing::Refuse).await.unwrap();
     assert_eq!((copied.keys, copied.bytes, copied.replaced), (41, 2 + 20 * 2000 + 20 * 100, false));
     let new = session.commit("copied").await.unwrap();
@@ -67,11 +67,11 @@ async fn a_copy_holds_the_same_and_writes_no_chunk() {
 async fn a_copy_over_itself_restores_an_older_version() {
     let world = World::new().await;
     let old = filled(&world).await;
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     session.set(&key("a/extra"), "x").await.unwrap();
     session.delete_prefix(&prefix("a/v"));
     session.commit("spoilt").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     let refused = session.copy_from(&old, &below("a"), "a", Existing::Refuse).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
     assert!(session.is_unchanged());
@@ -85,7 +85,7 @@ async fn a_move_leaves_nothing_behind() {
     for (from, to) in [("a", "b"), ("a", "a/deep/er"), ("a/c", "c")] {
         let world = World::new().await;
         let old = filled(&world).await;
-        let mut session = session(&world).await;
+        let session = session(&world).await;
         let moved = session.rename(from, to, Existing::Refuse).await.unwrap();
         let new = session.commit("moved").await.unwrap();
         assert_eq!(new.content_id(&prefix(to)).await.unwrap(), old.content_id(&prefix(from)).await.unwrap(), "{from} {to}");
@@ -99,12 +99,12 @@ async fn a_move_leaves_nothing_behind() {
 async fn a_move_out_of_its_own_destination_keeps_only_what_moved() {
     let world = World::new().await;
     let old = filled(&world).await;
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     assert_eq!(session.rename("a/c", "a", Existing::Refuse).await.unwrap_err().kind(), ErrorKind::Invalid);
     session.rename("a/c", "a", Existing::Replace).await.unwrap();
     let new = session.commit("up").await.unwrap();
     assert_eq!(new.record().manifest, {
-        let mut again = world.repository.write("main").await.unwrap();
+        let again = world.repository.write("main").await.unwrap();
         again.delete_prefix(&Prefix::all());
         again.copy_from(&old, &below("a/c"), "a", Existing::Refuse).await.unwrap();
         again.commit("the same").await.unwrap().record().manifest
@@ -115,7 +115,7 @@ async fn a_move_out_of_its_own_destination_keeps_only_what_moved() {
 async fn a_move_takes_what_is_staged_along() {
     let world = World::new().await;
     filled(&world).await;
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     session.set(&key("a/new"), vec![9; 5000]).await.unwrap();
     session.set_virtual(&key("a/v/new"), "s3://bucket/new", 0..7).await.unwrap();
     session.delete(&key("a/zarr.json")).await.unwrap();
@@ -130,11 +130,11 @@ async fn a_move_takes_what_is_staged_along() {
 #[tokio::test]
 async fn a_value_is_kept_as_its_new_name_demands() {
     let world = World::new().await;
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     session.set(&key("a/zarr.json"), vec![b' '; 3000]).await.unwrap();
     session.set(&key("big"), vec![b'x'; 3000]).await.unwrap();
     let snapshot = session.commit("both ways").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.copy_from(&snapshot, &KeyOrPrefix::Key(key("a/zarr.json")), "text", Existing::Refuse).await.unwrap();
     session.rename("big", "b/zarr.json", Existing::Refuse).await.unwrap();
     let new = session.commit("changed about").await.unwrap();
@@ -151,7 +151,7 @@ async fn what_no_ref_keeps_is_not_linked() {
     filled(&world).await;
     let target = world.repository.read("main").await.unwrap();
     // A snapshot that lost the race for its branch is there, and no ref leads to it.
-    let mut lost = session(&world).await;
+    let lost = session(&world).await;
     lost.set(&key("lost"), vec![1; 5000]).await.unwrap();
     lost.set(&key("a/zarr.json"), "mine").await.unwrap();
     world.put("a/zarr.json", "theirs").await;
@@ -160,7 +160,7 @@ async fn what_no_ref_keeps_is_not_linked() {
     let all: Vec<_> = world.storage.list("snapshots/").try_collect::<Vec<_>>().await.unwrap();
     let stray = all.iter().map(|o| o.name.rsplit('/').next().unwrap()).find(|id| !kept.iter().any(|k| k == id));
     let stray = world.repository.read(stray.expect("it was written before the branch was asked for")).await.unwrap();
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     let error = session.copy_from(&stray, &KeyOrPrefix::Key(key("lost")), "found", Existing::Refuse).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("kept by no branch or tag") && session.is_unchanged(), "{error}");
@@ -168,11 +168,11 @@ async fn what_no_ref_keeps_is_not_linked() {
     let name = "main".parse().unwrap();
     let tip = world.put("b", "to be left").await;
     world.repository.reset(&name, &target).await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.copy_from(&tip, &KeyOrPrefix::Key(key("b")), "c", Existing::Refuse).await.unwrap();
     session.commit("taken back").await.unwrap();
     let stranger = world.reopen(Access::default()).await.read("main").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     assert_eq!(session.copy_from(&stranger, &below("a"), "d", Existing::Refuse).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
@@ -185,21 +185,21 @@ async fn containers_come_along_or_conflict() {
     };
     let main = world.repository.read("main").await.unwrap();
     world.repository.create_branch(&"side".parse().unwrap(), &main).await.unwrap();
-    let mut side = world.repository.write("side").await.unwrap();
+    let side = world.repository.write("side").await.unwrap();
     side.set_container(container("s3://bucket/{year}/{}")).unwrap();
     side.set_virtual(&key("a/0"), "s3://bucket/2025/x", 0..5).await.unwrap();
     let side = side.commit("on the side").await.unwrap();
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     session.copy_from(&side, &below("a"), "b", Existing::Refuse).await.unwrap();
     let copied = session.commit("copied").await.unwrap();
     assert_eq!(copied.record().containers, side.record().containers);
     assert_eq!(copied.record().places, side.record().places);
     assert_eq!(records(&copied).await, records(&side).await);
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_container(container("s3://other/{year}/{}")).unwrap();
     session.commit("moved").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     let error = session.copy_from(&side, &below("a"), "c", Existing::Refuse).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     for part in ["nemo", "s3://bucket/{year}/{}", "s3://other/{year}/{}"] {
@@ -212,7 +212,7 @@ async fn containers_come_along_or_conflict() {
 async fn names_that_cannot_be_are_refused_and_change_nothing() {
     let world = World::new().await;
     let old = filled(&world).await;
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     let too_long = "k".repeat(1020);
     let one = KeyOrPrefix::Key(key("a/c/0"));
     for (source, to, kind) in [
@@ -243,7 +243,7 @@ async fn names_that_cannot_be_are_refused_and_change_nothing() {
 async fn what_others_put_below_a_moved_prefix_conflicts() {
     let world = World::new().await;
     filled(&world).await;
-    let mut session = session(&world).await;
+    let session = session(&world).await;
     session.rename("a", "b", Existing::Refuse).await.unwrap();
     world.put("a/late", "x").await;
     let failed = session.commit("moved").await.unwrap_err();
@@ -262,12 +262,12 @@ async fn a_move_is_won_or_lost_as_one() {
         ("away", vec![("d/a", "d/b"), ("d/b/x", "away")]),
     ] {
         let world = World::new().await;
-        let mut before = session(&world).await;
+        let before = session(&world).await;
         for name in ["one", "d/a/x", "d/a/y", "aside"] {
             before.set(&key(name), format!("the value of {name}")).await.unwrap();
         }
         before.commit("before").await.unwrap();
-        let mut mine = session(&world).await;
+        let mine = session(&world).await;
         for (from, to) in &moves {
             mine.rename(from, to, Existing::Refuse).await.unwrap();
         }
@@ -293,7 +293,7 @@ async fn a_copy_that_replaces_is_all_that_its_destination_holds() {
     for theirs in ["b/late", "b"] {
         let world = World::new().await;
         let old = filled(&world).await;
-        let mut mine = session(&world).await;
+        let mine = session(&world).await;
         assert!(!mine.copy_from(&old, &below("a"), "b", Existing::Replace).await.unwrap().replaced);
         world.put(theirs, "x").await;
         let failed = mine.commit("copied").await.unwrap_err();
@@ -310,7 +310,7 @@ async fn a_move_that_fails_leaves_the_session_as_it_was() {
     let mut options = OpenOptions::default().without_pauses();
     (options.staged_bytes, options.scratch) = (4 << 10, Some("/nowhere/at/all".into()));
     let repository = Repository::create_storage(Arc::new(Memory::new()), CreateOptions::from(options)).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     let mut n = 0;
     let full = loop {
         match session.set(&key(&format!("a/{n}")), vec![1; 900]).await {

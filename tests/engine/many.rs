@@ -29,7 +29,7 @@ async fn world() -> World {
     let storage = Arc::new(Observed::new(Arc::new(Memory::new())));
     let options = OpenOptions::default().access(Access::new([allow]));
     let repository = Repository::create_storage(storage.clone(), CreateOptions::from(options)).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for (name, value) in [("zarr.json", noise(1, 30)), ("a/zarr.json", noise(2, 200)), ("a/0", noise(3, 5000)), ("a/1", noise(4, LARGE))] {
         session.set(&key(name), value).await.unwrap();
     }
@@ -106,7 +106,7 @@ async fn what_is_asked_twice_is_read_once() {
 #[tokio::test]
 async fn a_session_reads_what_it_staged() {
     let World { repository, folder, .. } = world().await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("a/0"), noise(9, 7000)).await.unwrap();
     session.set(&key("new"), noise(9, 70)).await.unwrap();
     session.delete(&key("zarr.json")).await.unwrap();

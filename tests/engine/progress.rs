@@ -39,7 +39,7 @@ async fn what_is_announced_is_what_is_done() {
     let options = OpenOptions::default().progress(looker.clone());
     let repository = Repository::create_with("memory:", CreateOptions::from(options)).await.unwrap();
 
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.import_tree(&input, &TreeOptions::default()).await.unwrap();
     assert_eq!(looker.take(), (None, all));
     let snapshot = session.commit("in").await.unwrap();

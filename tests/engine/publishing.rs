@@ -16,7 +16,7 @@ fn main_branch() -> RefName {
 }
 
 async fn staged(repository: &Repository, text: &str) -> WriteSession {
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key(text), vec![7; 3_000]).await.unwrap();
     session
 }
@@ -73,7 +73,7 @@ async fn nothing_staged_prepares_the_tip() {
 async fn a_prepared_commit_gives_its_session_back() {
     let world = World::new().await;
     world.put("a", "1").await;
-    let mut session = staged(&world.repository, "b").await.prepare("too early").await.unwrap().into_session();
+    let session = staged(&world.repository, "b").await.prepare("too early").await.unwrap().into_session();
     session.set(&key("c"), "3").await.unwrap();
     let made = session.commit("both").await.unwrap();
     assert!(made.get(&key("b")).await.unwrap().is_some() && made.get(&key("c")).await.unwrap().is_some());

@@ -103,7 +103,7 @@ async fn a_branch_from_the_future_is_refused_with_a_way_out() {
     world.clock.advance(Duration::from_hours(1));
     world.put("a", "2").await;
     world.clock.set(good.record().time.plus(Duration::from_mins(1)));
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&key("a"), "3").await.unwrap();
     let failed = session.commit("late").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Invalid);
@@ -135,7 +135,7 @@ async fn no_ref_is_pointed_at_a_commit_from_the_future() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert_eq!(error.detail(), Some(&ErrorDetail::FutureSnapshot { id: ahead.id().to_string() }));
     }
-    let mut session = repository.write("healthy").await.unwrap();
+    let session = repository.write("healthy").await.unwrap();
     session.set(&key("a"), "3").await.unwrap();
     session.commit("on time").await.unwrap();
     // Up to ten minutes is what clocks may differ by.
@@ -283,7 +283,7 @@ async fn a_lost_tip_can_be_left() {
     let repository = firnline::Repository::create(place).await.unwrap();
     let root = repository.read("main").await.unwrap();
     repository.create_branch(&name("a"), &root).await.unwrap();
-    let mut session = repository.write("a").await.unwrap();
+    let session = repository.write("a").await.unwrap();
     session.set(&key("x"), "1").await.unwrap();
     let lost = session.commit("to be lost").await.unwrap().id().to_string();
     let shard = lost.get(8..10).unwrap();
@@ -303,7 +303,7 @@ async fn everything_works_without_a_cache() {
     options.cache_bytes = 0;
     let repository = firnline::Repository::create_storage(storage, firnline::CreateOptions::from(options)).await.unwrap();
     for n in 0..20 {
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         session.set(&key(&format!("x/{n}")), vec![n; 3000]).await.unwrap();
         session.commit("one more").await.unwrap();
     }

@@ -56,7 +56,7 @@ impl Disk {
 }
 
 async fn put(repository: &Repository, branch: &str, value: &str) -> Snapshot {
-    let mut session = repository.write(branch).await.unwrap();
+    let session = repository.write(branch).await.unwrap();
     session.set(&key("k"), value.to_owned()).await.unwrap();
     session.commit(value.to_owned()).await.unwrap()
 }
@@ -211,7 +211,7 @@ async fn no_branch_is_pointed_at_half_a_snapshot() {
 async fn no_branch_is_pointed_at_a_snapshot_without_all_its_chunks() {
     let disk = Disk::new().await;
     let repository = disk.open().await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for n in 0..100_u8 {
         session.set(&key(&format!("a/{n}")), vec![n; 5000]).await.unwrap();
     }
@@ -286,7 +286,7 @@ async fn a_commit_whose_branch_was_repaired_before_it_was_looked_for_is_unknown(
         }
     });
     let repository = Repository::open_storage(Arc::new(storage), OpenOptions::default().without_pauses()).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("k"), "4").await.unwrap();
     let failed = session.commit("4").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::OutcomeUnknown, "{failed:?}");

@@ -57,7 +57,7 @@ async fn a_ref_among_many_is_changed_in_a_few_round_trips() {
     for n in 0..BRANCHES {
         let name: RefName = format!("b/{n}").parse().unwrap();
         world.repository.create_branch(&name, &first).await.unwrap();
-        let mut session = world.repository.write(name.as_str()).await.unwrap();
+        let session = world.repository.write(name.as_str()).await.unwrap();
         session.set(&key("own"), format!("{n}")).await.unwrap();
         session.commit("its own").await.unwrap();
     }

@@ -11,7 +11,7 @@ use crate::support::{World, conflicts, key};
 #[tokio::test]
 async fn a_commit_carries_what_its_options_say() {
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&key("a"), "1").await.unwrap();
     let long = format!("{}é tail\nbody", "x".repeat(71));
     let options = CommitOptions::from(long.clone()).author("Ada").meta("run", "7");
@@ -29,7 +29,7 @@ async fn nothing_staged_is_nothing_committed_unless_asked_for() {
     let session = world.repository.write("main").await.unwrap();
     assert!(session.is_unchanged());
     assert_eq!(session.commit("nothing").await.unwrap().id(), tip.id());
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&key("a"), "1").await.unwrap();
     assert_eq!(session.commit("the same").await.unwrap().id(), tip.id());
     let session = world.repository.write("main").await.unwrap();
@@ -41,7 +41,7 @@ async fn nothing_staged_is_nothing_committed_unless_asked_for() {
 #[tokio::test]
 async fn small_values_are_inline_and_large_ones_chunks() {
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     for (name, length) in [("a/0", 1024), ("a/1", 1025), ("a/zarr.json", 4096), ("b/zarr.json", 4097), ("big", 3 << 20)] {
         session.set(&key(name), vec![b' '; length]).await.unwrap();
     }
@@ -60,16 +60,16 @@ async fn small_values_are_inline_and_large_ones_chunks() {
 async fn a_conflict_names_both_sides_keys_and_gives_the_session_back() {
     let world = World::new().await;
     let other = world.reopen(firnline::Access::default()).await;
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     mine.set(&key("a"), "mine").await.unwrap();
     mine.set(&key("b"), "mine").await.unwrap();
-    let mut theirs = other.write("main").await.unwrap();
+    let theirs = other.write("main").await.unwrap();
     theirs.set(&key("a"), "theirs").await.unwrap();
     theirs.set(&key("c"), "theirs").await.unwrap();
     let tip = theirs.commit("theirs").await.unwrap();
     let failed = mine.commit("mine").await.unwrap_err();
     assert_eq!((failed.kind(), conflicts(&failed)), (ErrorKind::Conflict, vec!["a".to_owned()]));
-    let mut mine = failed.into_session();
+    let mine = failed.into_session();
     assert_eq!(mine.get(&key("b")).await.unwrap().unwrap().as_ref(), b"mine");
     assert_eq!(world.repository.read("main").await.unwrap().id(), tip.id(), "a failed commit changes nothing");
 }
@@ -79,9 +79,9 @@ async fn deleting_a_prefix_conflicts_with_what_others_put_there() {
     let world = World::new().await;
     world.put("a/x", "1").await;
     let other = world.reopen(firnline::Access::default()).await;
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     mine.delete_prefix(&Prefix::new("a").unwrap());
-    let mut theirs = other.write("main").await.unwrap();
+    let theirs = other.write("main").await.unwrap();
     theirs.set(&key("a/y"), "new").await.unwrap();
     theirs.commit("theirs").await.unwrap();
     let failed = mine.commit("mine").await.unwrap_err();
@@ -96,7 +96,7 @@ async fn a_commit_that_waited_is_stamped_anew_and_later_than_what_it_follows() {
     world.clock.advance(Duration::from_mins(5));
     let ahead = world.put("a", "2").await;
     world.clock.set(first.record().time);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&key("a"), "3").await.unwrap();
     let behind = session.commit("behind").await.unwrap();
     assert_eq!(behind.record().time, ahead.record().time.next());
@@ -133,7 +133,7 @@ async fn everything_can_be_done_in_a_task() {
     let world = World::new().await;
     let repository = world.repository.clone();
     let task = movable(async move {
-        let mut session = repository.write("main").await?;
+        let session = repository.write("main").await?;
         session.set(&key("a"), vec![1; 5000]).await?;
         session.set_virtual(&key("b"), "file:///data/one.nc", 0..4).await?;
         let keys = firnline::KeyColumn::Keys(&["d", "e"]);
@@ -162,7 +162,7 @@ async fn everything_can_be_done_in_a_task() {
         first.diff(&snapshot, &all).try_collect::<Vec<_>>().await?;
         let place = tempfile::tempdir().unwrap();
         first.diff_directory(place.path(), &all).await?.try_collect::<Vec<_>>().await?;
-        let mut session = repository.write("main").await?;
+        let session = repository.write("main").await?;
         let source = snapshot.find_named("a").await?;
         session.copy_from(&snapshot, &source, "m/a", Existing::Refuse).await?;
         session.rename("m", "n", Existing::Replace).await?;
@@ -182,7 +182,7 @@ async fn everything_can_be_done_in_a_task() {
 async fn deleting_what_is_not_there_stages_nothing() {
     let world = World::new().await;
     let tip = world.put("a", "1").await;
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     assert!(!mine.delete(&key("b")).await.unwrap());
     assert!(mine.is_unchanged());
     assert!(mine.delete(&key("a")).await.unwrap());
@@ -193,7 +193,7 @@ async fn deleting_what_is_not_there_stages_nothing() {
     assert_eq!(merged.get(&key("b")).await.unwrap().unwrap().as_ref(), b"theirs");
     assert_eq!(merged.get(&key("a")).await.unwrap(), None);
     // A key that the session itself set first may exist at the tip by the time of the commit.
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     mine.set(&key("d"), "mine").await.unwrap();
     assert!(mine.delete(&key("d")).await.unwrap());
     assert_eq!(mine.get(&key("d")).await.unwrap(), None);
@@ -204,14 +204,14 @@ async fn deleting_what_is_not_there_stages_nothing() {
 #[tokio::test]
 async fn a_session_reads_all_that_the_snapshot_of_its_commit_reads() {
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     for name in ["a/x", "a/gone/0", "a/gone/1", "a/kept/0", "a/kept/10", "a/kept/9", "b/0", "top"] {
         session.set(&key(name), format!("base of {name}")).await.unwrap();
     }
     session.commit("base").await.unwrap();
     world.clock.advance(Duration::from_secs(1));
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.delete_prefix(&Prefix::new("a/gone").unwrap());
     session.delete(&key("a/kept/9")).await.unwrap();
     session.set(&key("a/kept/10"), vec![7; 5000]).await.unwrap();
@@ -275,7 +275,7 @@ async fn a_session_streams_what_it_would_commit() {
     let url = firnline::file_url(&file).unwrap();
     let world = World::allowing(firnline::Access::parse([url.trim_end_matches("a.nc")]).unwrap()).await;
     world.put("below", "base").await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&key("large"), vec![7; 9 << 20]).await.unwrap();
     session.set(&key("small"), "staged").await.unwrap();
     session.set_virtual(&key("v/0"), &url, 2..8).await.unwrap();

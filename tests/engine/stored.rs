@@ -13,7 +13,7 @@ use super::support::key;
 /// A repository with an object of every kind: a tree of several levels, small and large chunks, earlier moves, a tag.
 async fn repository(root: &Path) -> Repository {
     let repository = Repository::create(root.to_str().unwrap()).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for n in 0..250_u32 {
         let value: Vec<u8> = n.to_le_bytes().into_iter().cycle().take(2_000).collect();
         session.set(&key(&format!("a/c/{n}")), value).await.unwrap();
@@ -21,7 +21,7 @@ async fn repository(root: &Path) -> Repository {
     let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).take(3 << 20).collect();
     session.set(&key("large"), large).await.unwrap();
     let first = session.commit("first").await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("b"), "second").await.unwrap();
     session.commit("second").await.unwrap();
     let side = RefName::new("side").unwrap();
@@ -141,7 +141,7 @@ async fn a_symbolic_link_inside_a_repository_is_not_followed() {
 /// Writes one value on `main`.
 async fn commit(root: &Path, value: &str) -> Result<(), ErrorKind> {
     let repository = Repository::open(root.to_str().unwrap()).await.map_err(|e| e.kind())?;
-    let mut session = repository.write("main").await.map_err(|e| e.kind())?;
+    let session = repository.write("main").await.map_err(|e| e.kind())?;
     session.set(&key("value"), value.repeat(2_000)).await.map_err(|e| e.kind())?;
     session.commit(value).await.map(drop).map_err(|e| e.kind())
 }
@@ -179,7 +179,7 @@ async fn nothing_is_written_through_a_symbolic_link() {
     fs::write(&victim, &kept).unwrap();
     symlink(&victim, root.join(&found)).unwrap();
     let repository = Repository::open(root.to_str().unwrap()).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("again"), kept[..3 << 20].to_vec()).await.unwrap();
     session.commit("again").await.unwrap();
     assert!(fs::symlink_metadata(root.join(&found)).unwrap().is_file(), "the object is a file again");

@@ -56,7 +56,7 @@ impl World {
     /// Commits one value on `main`, a second later.
     pub(crate) async fn put(&self, key_text: &str, value: &str) -> firnline::Snapshot {
         self.clock.advance(Duration::from_secs(1));
-        let mut session = self.repository.write("main").await.unwrap();
+        let session = self.repository.write("main").await.unwrap();
         session.set(&key(key_text), value.to_owned()).await.unwrap();
         session.commit(format!("{key_text} = {value}")).await.unwrap()
     }

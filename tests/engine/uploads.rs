@@ -38,7 +38,7 @@ async fn holds(repository: &Repository, values: &[(&str, usize)]) {
 #[test]
 fn chunks_whose_runtime_was_dropped_are_sent_by_the_commit() {
     let place = tempfile::tempdir().unwrap();
-    let mut session =
+    let session =
         runtime().block_on(async { Repository::create(place.path().to_str().unwrap()).await.unwrap().write("main").await.unwrap() });
     let names = ["a/0", "a/1", "a/2"];
     for (n, name) in names.into_iter().enumerate() {
@@ -53,7 +53,7 @@ fn chunks_whose_runtime_was_dropped_are_sent_by_the_commit() {
 fn chunks_whose_runtime_rests_are_sent_by_the_commit() {
     let (resting, driven) = (runtime(), runtime());
     let repository = driven.block_on(created(Arc::new(Memory::new()), OpenOptions::default()));
-    let mut session = driven.block_on(repository.write("main")).unwrap();
+    let session = driven.block_on(repository.write("main")).unwrap();
     resting.block_on(session.set(&key("a/0"), vec![7; 10_000])).unwrap();
     let ends = async { tokio::time::timeout(Duration::from_mins(1), session.commit("elsewhere")).await };
     driven.block_on(ends).expect("the commit does not wait for the other runtime").unwrap();
@@ -74,7 +74,7 @@ fn panicking(memory: Memory) -> Arc<dyn Storage> {
 #[tokio::test]
 async fn a_chunk_whose_upload_panics_is_sent_again() {
     let repository = created(panicking(Memory::new()), OpenOptions::default()).await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("a/0"), vec![7; 10_000]).await.unwrap();
     let failed = session.commit("first").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Internal);
@@ -98,7 +98,7 @@ fn gated(memory: Memory, gate: Arc<Semaphore>) -> Arc<dyn Storage> {
 async fn a_flush_or_a_set_that_is_dropped_loses_nothing() {
     let gate = Arc::new(Semaphore::new(0));
     let repository = created(gated(Memory::new(), gate.clone()), OpenOptions::default().upload_bytes(10 << 10)).await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("a/0"), vec![1; 10_000]).await.unwrap();
     assert!(session.flush().now_or_never().is_none(), "the store does not answer");
     assert!(session.set(&key("a/1"), vec![2; 10_000]).now_or_never().is_none(), "there is no room");
@@ -114,7 +114,7 @@ async fn a_commit_that_is_dropped_leaves_the_branch_and_the_store_in_order() {
     let gate = Arc::new(Semaphore::new(0));
     let repository = created(gated(Memory::new(), gate.clone()), OpenOptions::default()).await;
     let stage = async || -> WriteSession {
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         session.set(&key("a/0"), vec![1; 10_000]).await.unwrap();
         session
     };
@@ -208,7 +208,7 @@ async fn the_bytes_under_way_never_exceed_the_budget() {
     for fails in [0, 5_u64] {
         let storage = Peak::new(fails);
         let repository = created(storage.clone(), OpenOptions::default().upload_bytes(BUDGET)).await;
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         let within = |what: &str| {
             let most = storage.most();
             assert!(most > 0 && most <= BUDGET, "{what}, failing {fails}: {most} bytes were under way at once");
@@ -251,7 +251,7 @@ async fn the_bytes_under_way_never_exceed_the_budget() {
 async fn a_value_larger_than_the_budget_is_uploaded_alone() {
     let storage = Peak::new(0);
     let repository = created(storage.clone(), OpenOptions::default().upload_bytes(64 << 10)).await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     let large = vec![1; 3 << 20];
     session.set(&key("small"), vec![2; 30_000]).await.unwrap();
     session.set(&key("large"), large.clone()).await.unwrap();

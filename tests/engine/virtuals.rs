@@ -36,7 +36,7 @@ async fn a_file_that_changed_between_two_commits_is_noticed_unless_all_of_it_is_
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
     session.commit("pinned").await.unwrap();
@@ -45,12 +45,12 @@ async fn a_file_that_changed_between_two_commits_is_noticed_unless_all_of_it_is_
     let error = world.repository.read("main").await.unwrap().get(&key("x/0")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SourceChanged, "{error}");
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/2"), &url, 10..11).await.unwrap();
     let failed = session.commit("one more reference").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::SourceChanged, "{failed}");
 
-    let mut session = failed.into_session();
+    let session = failed.into_session();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
     let snapshot = session.commit("all of them").await.unwrap();
@@ -64,11 +64,11 @@ async fn repin_takes_the_file_as_it_is_now() {
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     session.commit("pinned").await.unwrap();
     source.write("a.nc", b"abcdefghijk", 5);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     let mut options = VirtualOptions::default();
     options.repin = true;
     session.set_virtual_with(&key("x/1"), &url, 5..11, &options).await.unwrap();
@@ -82,11 +82,11 @@ async fn staging_the_same_references_again_changes_nothing() {
         let source = Source::new();
         let world = World::allowing(if access { source.access.clone() } else { Access::default() }).await;
         let url = source.write("a.nc", b"0123456789", 10);
-        let mut session = world.repository.write("main").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
         session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
         let first = session.commit("pinned").await.unwrap();
         world.clock.advance(Duration::from_secs(100));
-        let mut session = world.repository.write("main").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
         session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
         assert_eq!(session.commit("again").await.unwrap().id(), first.id());
     }
@@ -97,7 +97,7 @@ async fn what_is_known_to_be_wrong_is_refused_when_staged() {
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     let kind = |r: firnline::Result<()>| r.unwrap_err().kind();
     assert_eq!(kind(session.set_virtual(&key("x"), &url, 5..11).await), ErrorKind::Invalid, "past the end");
     assert_eq!(kind(session.set_virtual(&key("x"), &format!("{url}.gone"), 0..1).await), ErrorKind::NotFound);
@@ -115,7 +115,7 @@ async fn a_reader_who_allows_nothing_gets_nothing_and_is_told_what_to_allow() {
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x"), &url, 0..5).await.unwrap();
     session.commit("pinned").await.unwrap();
     let stranger = world.reopen(Access::default()).await;
@@ -138,7 +138,7 @@ async fn containers_are_kept_and_disagreements_about_them_conflict() {
         defaults: std::collections::BTreeMap::new(),
         options: std::collections::BTreeMap::new(),
     };
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_container(container("file:///badc/{year}/{month}.nc")).unwrap();
     session.set_virtual(&key("x/0"), "file:///badc/2025/01.nc", 0..10).await.unwrap();
     session.set_virtual(&key("x/1"), "file:///elsewhere/1.nc", 0..10).await.unwrap();
@@ -150,18 +150,18 @@ async fn containers_are_kept_and_disagreements_about_them_conflict() {
     let nemo = files.iter().find(|d| d.file.container() == "nemo").unwrap();
     assert_eq!(nemo.file.args().collect::<Vec<_>>(), ["2025", "01"]);
 
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     mine.set_virtual(&key("x/2"), "file:///badc/2025/02.nc", 0..10).await.unwrap();
-    let mut theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
+    let theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
     theirs.set_container(container("file:///moved/{year}/{month}.nc")).unwrap();
     theirs.commit("moved").await.unwrap();
     let failed = mine.commit("on the old place").await.unwrap_err();
     assert_eq!(conflicts(&failed), ["container nemo"]);
 
     // And the other way round: it is redefined here while they add a reference in it.
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     mine.set_container(container("file:///again/{year}/{month}.nc")).unwrap();
-    let mut theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
+    let theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
     theirs.set_virtual(&key("x/3"), "file:///moved/2025/03.nc", 0..10).await.unwrap();
     theirs.commit("one more").await.unwrap();
     assert_eq!(conflicts(&mine.commit("moved again").await.unwrap_err()), ["container nemo"]);
@@ -176,11 +176,11 @@ fn named(name: &str, template: &str) -> Container {
 #[tokio::test]
 async fn a_container_is_not_redefined_away_from_its_files() {
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_container(named("nemo", "file:///badc/{year}/{month}.nc")).unwrap();
     session.set_virtual(&key("x"), "file:///badc/2025/01.nc", 0..10).await.unwrap();
     let good = session.commit("placed").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_container(named("nemo", "file:///new/{}")).unwrap();
     let failed = session.commit("misplaced").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Invalid, "{failed}");
@@ -194,7 +194,7 @@ async fn what_is_known_of_a_file_is_never_forgotten() {
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
     let stranger = world.reopen(Access::default()).await;
-    let mut session = stranger.write("main").await.unwrap();
+    let session = stranger.write("main").await.unwrap();
     let mut options = VirtualOptions::default();
     let mut validator = firnline::Validator::staged_at(firnline::Clock::now(&*world.clock));
     let sha256 = [0x84, 0xd8, 0x98, 0x77, 0xf0, 0xd4, 0x04, 0x1e, 0xfb, 0x6b, 0xf9, 0x1a, 0x16, 0xf0, 0x24, 0x8f, 0x2f, 0xd5];
@@ -206,7 +206,7 @@ async fn what_is_known_of_a_file_is_never_forgotten() {
     let digest = |files: Vec<firnline::Dependency>| files[0].record.digest.clone();
     let before = digest(locked.dependencies().try_collect().await.unwrap());
     assert!(before.is_some());
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
     let snapshot = session.commit("one more").await.unwrap();
     let files: Vec<firnline::Dependency> = snapshot.dependencies().try_collect().await.unwrap();
@@ -220,7 +220,7 @@ async fn a_reference_that_is_refused_leaves_the_session_as_it_was() {
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     let mut wrong = VirtualOptions::default();
     let mut validator = firnline::Validator::staged_at(firnline::Clock::now(&*world.clock));
     validator.size = Some(5);
@@ -238,24 +238,24 @@ async fn two_pins_of_one_file_conflict() {
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     session.commit("pinned").await.unwrap();
     let mut repin = VirtualOptions::default();
     repin.repin = true;
     source.write("a.nc", b"abcdefghijk", 8);
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     mine.set_virtual_with(&key("x/1"), &url, 0..5, &repin).await.unwrap();
     source.write("a.nc", b"ABCDEFGHIJKL", 5);
     let other = world.reopen(source.access.clone()).await;
-    let mut theirs = other.write("main").await.unwrap();
+    let theirs = other.write("main").await.unwrap();
     theirs.set_virtual_with(&key("x/2"), &url, 0..5, &repin).await.unwrap();
     theirs.commit("theirs").await.unwrap();
     let failed = mine.commit("mine").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Conflict);
     assert!(conflicts(&failed)[0].starts_with("file "), "{failed}");
     // Once nothing points into the file here, there is nothing left to disagree about.
-    let mut mine = failed.into_session();
+    let mine = failed.into_session();
     mine.set(&key("x/1"), "bytes instead").await.unwrap();
     mine.commit("without it").await.unwrap();
 }
@@ -267,7 +267,7 @@ async fn a_file_that_nothing_staged_points_into_any_more_decides_nothing() {
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     session.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
     let pinned = session.commit("pinned").await.unwrap();
@@ -298,15 +298,15 @@ async fn a_file_is_not_pinned_anew_under_a_reference_that_another_writer_added()
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     session.commit("pinned").await.unwrap();
-    let mut theirs = world.reopen(source.access.clone()).await.write("main").await.unwrap();
+    let theirs = world.reopen(source.access.clone()).await.write("main").await.unwrap();
     theirs.set_virtual(&key("x/2"), &url, 5..10).await.unwrap();
     let mut repin = VirtualOptions::default();
     repin.repin = true;
     source.write("a.nc", b"abcdefghijk", 5);
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     mine.set_virtual_with(&key("x/1"), &url, 0..5, &repin).await.unwrap();
     theirs.commit("one more").await.unwrap();
     let failed = mine.commit("mine").await.unwrap_err();
@@ -318,13 +318,13 @@ async fn a_file_is_not_pinned_anew_under_a_reference_that_another_writer_added()
 #[tokio::test]
 async fn a_container_is_not_redefined_under_a_reference_that_another_writer_changed() {
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_container(named("nemo", "file:///badc/{year}/{month}.nc")).unwrap();
     session.set_virtual(&key("x"), "file:///badc/2025/01.nc", 0..10).await.unwrap();
     session.commit("placed").await.unwrap();
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     mine.set_container(named("nemo", "file:///new/{year}/{month}.nc")).unwrap();
-    let mut theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
+    let theirs = world.reopen(Access::default()).await.write("main").await.unwrap();
     theirs.set_virtual(&key("x"), "file:///badc/2025/01.nc", 10..20).await.unwrap();
     theirs.commit("another range").await.unwrap();
     assert_eq!(conflicts(&mine.commit("moved").await.unwrap_err()), ["container nemo"]);
@@ -340,7 +340,7 @@ async fn a_file_is_not_pinned_to_a_state_that_is_too_short_for_older_references(
         let url = source.write("a.nc", b"0123456789", 10);
         // Who may not look at the file pins it without a length.
         let first = if repin { world.repository.clone() } else { world.reopen(Access::default()).await };
-        let mut session = first.write("main").await.unwrap();
+        let session = first.write("main").await.unwrap();
         session.set_virtual(&key("x/0"), &url, 0..if repin { 10 } else { 12 }).await.unwrap();
         let old = session.commit("pinned").await.unwrap();
         if repin {
@@ -348,13 +348,13 @@ async fn a_file_is_not_pinned_to_a_state_that_is_too_short_for_older_references(
         }
         let mut options = VirtualOptions::default();
         options.repin = repin;
-        let mut session = world.repository.write("main").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
         session.set_virtual_with(&key("x/1"), &url, 0..5, &options).await.unwrap();
         let failed = session.commit("too short").await.unwrap_err();
         assert_eq!(failed.kind(), ErrorKind::Invalid, "{failed}");
         assert!(failed.to_string().starts_with("x/0 ends at byte 1"), "{failed}");
         assert_eq!(world.repository.read("main").await.unwrap().id(), old.id());
-        let mut session = failed.into_session();
+        let session = failed.into_session();
         session.set_virtual(&key("x/0"), &url, 0..6).await.unwrap();
         session.commit("long enough").await.unwrap();
         assert!(world.repository.verify(firnline::VerifyScope::Everything).await.unwrap().findings.is_empty());
@@ -366,7 +366,7 @@ async fn references_into_files_that_nothing_pins_are_listed_before_the_commit() 
     let source = Source::new();
     let url = source.write("a.nc", b"0123456789", 10);
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     session.set_virtual(&key("x/1"), "s3://elsewhere/b.nc", 0..5).await.unwrap();
     let unpinned: Vec<_> = session.unpinned().unwrap().into_iter().map(|file| (file.url, file.why)).collect();
@@ -384,11 +384,11 @@ async fn references_into_files_that_nothing_pins_are_listed_before_the_commit() 
     assert_eq!(accepting.read("main").await.unwrap().get(&key("x/0")).await.unwrap().unwrap().as_ref(), b"01234");
 
     // Pinned by somebody who may look, and then never unpinned by one who may not.
-    let mut session = reader.write("main").await.unwrap();
+    let session = reader.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     assert!(session.unpinned().unwrap().is_empty());
     session.commit("pinned").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 5..10).await.unwrap();
     assert!(session.unpinned().unwrap().is_empty(), "the branch knows the file");
     session.commit("another part of it").await.unwrap();
@@ -411,7 +411,7 @@ async fn a_validator_that_no_reader_would_accept_is_refused_when_it_is_given() {
     ] {
         let mut options = VirtualOptions::default();
         options.validator = Some(wrong);
-        let mut session = world.repository.write("main").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
         let error = session.set_virtual_with(&key("x"), "s3://b/x", 0..5, &options).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert_eq!(session.entry(&key("x")).await.unwrap(), None, "nothing is staged");
@@ -423,7 +423,7 @@ async fn a_validator_that_no_reader_would_accept_is_refused_when_it_is_given() {
 async fn references_that_add_up_to_more_than_a_node_can_say_are_refused_by_the_commit() {
     let world = World::new().await;
     for urls in [["s3://b/x", "s3://b/x"], ["s3://b/x", "s3://b/y"]] {
-        let mut session = world.repository.write("main").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
         for (n, url) in urls.into_iter().enumerate() {
             session.set_virtual(&key(&format!("x/{n}")), url, 0..i64::MAX as u64 - 10).await.unwrap();
         }
@@ -439,7 +439,7 @@ async fn repin_by_url_or_prefix_takes_files_as_they_are_and_leaves_references_al
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let (a, b) = (source.write("a.nc", b"0123456789", 10), source.write("b.nc", b"0123456789", 10));
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &a, 0..5).await.unwrap();
     session.set_virtual(&key("x/1"), &a, 5..10).await.unwrap();
     session.set_virtual(&key("y"), &b, 0..5).await.unwrap();
@@ -448,7 +448,7 @@ async fn repin_by_url_or_prefix_takes_files_as_they_are_and_leaves_references_al
     let error = first.get(&key("x/0")).await.unwrap_err();
     assert_eq!(error.remedy(), Some(&Remedy::Repin(a.clone())), "{error:?}");
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     let directory = a.strip_suffix("/a.nc").unwrap();
     let repinned = session.repin(&[directory]).await.unwrap();
     assert_eq!(repinned.iter().map(|file| file.url.as_str()).collect::<Vec<_>>(), [a.as_str()], "b.nc is as it was");
@@ -457,10 +457,10 @@ async fn repin_by_url_or_prefix_takes_files_as_they_are_and_leaves_references_al
     assert_eq!(second.record().manifest, first.record().manifest, "references stay as they are");
     assert_eq!(second.get(&key("x/1")).await.unwrap().unwrap().as_ref(), b"fghij");
 
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     assert!(session.repin(&[a.as_str()]).await.unwrap().is_empty());
     assert_eq!(session.commit("nothing to do").await.unwrap().id(), second.id());
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     assert_eq!(session.repin(&["file:///nowhere/"]).await.unwrap_err().kind(), ErrorKind::NotFound);
 
     // A file that is too short for its references now.
@@ -475,12 +475,12 @@ async fn repinning_while_another_writer_adds_a_reference_to_the_old_state_confli
     let source = Source::new();
     let world = World::allowing(source.access.clone()).await;
     let url = source.write("a.nc", b"0123456789", 10);
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set_virtual(&key("x/0"), &url, 0..5).await.unwrap();
     session.commit("pinned").await.unwrap();
-    let mut theirs = world.repository.write("main").await.unwrap();
+    let theirs = world.repository.write("main").await.unwrap();
     theirs.set_virtual(&key("x/1"), &url, 5..10).await.unwrap();
-    let mut mine = world.repository.write("main").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
     source.write("a.nc", b"abcdefghijk", 5);
     mine.repin(&[url.as_str()]).await.unwrap();
     theirs.commit("another reference").await.unwrap();
@@ -491,13 +491,13 @@ async fn repinning_while_another_writer_adds_a_reference_to_the_old_state_confli
 #[tokio::test]
 async fn what_a_commit_would_change_is_counted_against_its_base() {
     let world = World::new().await;
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     for n in 0..5 {
         session.set(&key(&format!("d/{n}")), format!("{n}")).await.unwrap();
     }
     session.set(&key("e"), "kept").await.unwrap();
     session.commit("six keys").await.unwrap();
-    let mut session = world.repository.write("main").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
     session.set(&key("new"), "1").await.unwrap();
     session.set(&key("gone"), "1").await.unwrap();
     session.delete(&key("gone")).await.unwrap();

@@ -19,13 +19,13 @@ async fn open_commit_travel_depend_export() {
     let options = firnline::OpenOptions::default().access(Access::new([allow]));
     let repository = Repository::open_with(place, options).await.unwrap();
 
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&key("air/zarr.json"), r#"{"zarr_format":3,"node_type":"group"}"#).await.unwrap();
     session.set(&key("air/c/0"), vec![7; 5000]).await.unwrap();
     session.set_virtual(&key("air/c/1"), &url, 2..6).await.unwrap();
     let first = session.commit("January").await.unwrap();
 
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.delete(&key("air/c/0")).await.unwrap();
     session.commit("February").await.unwrap();
 

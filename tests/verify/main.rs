@@ -28,7 +28,7 @@ fn bytes(seed: u32, len: usize) -> Vec<u8> {
 /// Four commits, a tag, a branch moved often enough that its moves fill a block, and data of every kind.
 async fn filled(place: &Path) -> Repository {
     let repository = Repository::create(place.to_str().unwrap()).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for i in 0..3000_u32 {
         session.set(&key(&format!("many/{i}")), i.to_le_bytes().repeat(8)).await.unwrap();
     }
@@ -36,7 +36,7 @@ async fn filled(place: &Path) -> Repository {
     session.set(&key("chunk/large"), bytes(2, 2 * MIB + 9)).await.unwrap();
     let first = session.commit("one").await.unwrap();
     for round in 0..3_u32 {
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         session.set(&key(&format!("chunk/{round}")), bytes(10 + round, 3000)).await.unwrap();
         for i in 0..400_u64 {
             let url = format!("file:///data/{round}/{}.nc", i / 2);
@@ -176,7 +176,7 @@ async fn an_imported_version_ends_at_a_boundary_and_not_at_a_loss() {
     let repository = Repository::create(target.path().to_str().unwrap()).await.unwrap();
     let name = || firnline::ImportTarget::Branch("copy".parse().unwrap());
     repository.import_car(car.as_slice(), name()).await.unwrap();
-    let mut session = repository.write("copy").await.unwrap();
+    let session = repository.write("copy").await.unwrap();
     session.set(&key("more"), bytes(77, 4000)).await.unwrap();
     let next = session.commit("more").await.unwrap();
     let all = repository.verify(VerifyScope::Everything).await.unwrap();

@@ -14,7 +14,7 @@ const COLUMN: usize = 100_000;
 
 pub(super) async fn many_at_once(setup: &Setup, out: &mut Figures) {
     let store = Store::open(&setup.path("virtual"));
-    let mut session = store.create().await.write("main").await.unwrap();
+    let session = store.create().await.write("main").await.unwrap();
     let urls: Vec<_> = (0..setup.files()).map(data::url).collect();
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
     assert!(setup.refs.is_multiple_of(data::PER_STEP), "only whole steps of the array are staged");
@@ -43,7 +43,7 @@ pub(super) async fn one_by_one(setup: &Setup, out: &mut Figures) {
     one_call_each(setup, out, &store, session, "one-by-one").await;
 }
 
-async fn one_call_each(setup: &Setup, out: &mut Figures, store: &Store, mut session: WriteSession, name: &str) {
+async fn one_call_each(setup: &Setup, out: &mut Figures, store: &Store, session: WriteSession, name: &str) {
     let urls: Vec<_> = (0..setup.files()).map(data::url).collect();
     let meter = store.meter();
     let all = Moment::now();
@@ -73,7 +73,7 @@ pub(super) async fn native(setup: &Setup, out: &mut Figures) {
     let repository = store.create().await;
     let meter = store.meter();
     let all = Moment::now();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for n in 0..setup.chunks() {
         session.set(&key(n), data::chunk(n, CHUNK)).await.unwrap();
     }

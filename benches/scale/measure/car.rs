@@ -22,7 +22,7 @@ pub(super) async fn run(setup: &Setup, out: &mut Figures) {
     round(setup, out, "small chunks", &small).await;
     files_alone(setup, out, setup.chunks() * CHUNK as u64);
     let large = Repository::create(&setup.path("large")).await.unwrap();
-    let mut session = large.write("main").await.unwrap();
+    let session = large.write("main").await.unwrap();
     for n in 0..(setup.chunks() / 400).max(4) {
         session.set(&key(n), data::chunk(n, LARGE)).await.unwrap();
     }

@@ -69,7 +69,7 @@ pub(super) async fn one(setup: &Setup, name: &str, out: &mut Figures) {
 /// Half of the bytes in chunks of 1 MiB, half in large ones, of the same lengths in both versions.
 async fn build(place: &str, size: u64, setup: &Setup) -> u64 {
     let large = sizes(setup)[0] / 4;
-    let mut session = Repository::create(place).await.unwrap().write("main").await.unwrap();
+    let session = Repository::create(place).await.unwrap().write("main").await.unwrap();
     let (mut n, mut left) = (0, size);
     while left > 0 {
         let mib = if n % (large + 1) == 0 { large } else { 1 }.min(left);

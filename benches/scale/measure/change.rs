@@ -16,7 +16,7 @@ use crate::work::{CHUNK, GROWING, MANY, STEPS, Setup, TIMES};
 async fn change(repository: &Repository, setup: &Setup, (n, range): (u64, std::ops::Range<u64>)) -> Spent {
     let url = data::url(data::file(n, setup.refs, setup.files()));
     let start = Moment::now();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set_virtual(&key(n), &url, range).await.unwrap();
     session.commit("one reference").await.unwrap();
     start.elapsed()
@@ -54,7 +54,7 @@ pub(super) async fn at_a_distance(setup: &Setup, out: &mut Figures) {
     store.delay(DISTANCE);
     let meter = store.meter();
     let start = Moment::now();
-    let mut session = warm.write("main").await.unwrap();
+    let session = warm.write("main").await.unwrap();
     out.time("warm: open a session", start.elapsed().wall);
     out.count("warm: round trips to open a session", meter.round_trips() as f64);
     let (n, range) = changes.next().unwrap();
@@ -66,7 +66,7 @@ pub(super) async fn at_a_distance(setup: &Setup, out: &mut Figures) {
     out.time("warm: commit", start.elapsed().wall);
     out.count("warm: round trips of the commit", meter.round_trips() as f64);
     let (n, range) = (n, range_after(n));
-    let mut session = warm.write("main").await.unwrap();
+    let session = warm.write("main").await.unwrap();
     session.set_virtual(&key(n), &data::url(data::file(n, setup.refs, setup.files())), range).await.unwrap();
     let meter = store.meter();
     let start = Moment::now();
@@ -92,7 +92,7 @@ pub(super) async fn many(setup: &Setup, out: &mut Figures) {
     let repository = store.repository().await;
     let meter = store.meter();
     let start = Moment::now();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for (n, range) in data::changes(setup.refs, 23).take(usize::try_from(MANY).unwrap()) {
         session.set_virtual(&key(n), &data::url(data::file(n, setup.refs, setup.files())), range).await.unwrap();
     }
@@ -113,7 +113,7 @@ async fn append_steps(setup: &Setup, out: &mut Figures, per_step: u64) {
     let (arrays, steps) = (GROWING, setup.steps(per_step));
     let chunk_key = |array: u64, step: u64, n: u64| Key::new(format!("v{array:02}/c/{step}/{}/{}", n / 10, n % 10)).unwrap();
     let bytes = |array: u64, step: u64, n: u64| data::chunk((array * steps + step) * per_step + n, CHUNK);
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for array in 0..arrays {
         for step in 0..steps {
             for n in 0..per_step {
@@ -126,7 +126,7 @@ async fn append_steps(setup: &Setup, out: &mut Figures, per_step: u64) {
     let repository = store.repository().await;
     let meter = store.meter();
     let start = Moment::now();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for array in 0..arrays {
         for n in 0..per_step {
             session.set(&chunk_key(array, steps, n), data::chunk(u64::MAX - array * per_step - n, CHUNK)).await.unwrap();
@@ -147,7 +147,7 @@ pub(super) async fn small_arrays(setup: &Setup, out: &mut Figures) {
     let store = Store::with(&setup.path("small-arrays"), Chunks::LetGo);
     let repository = store.create().await;
     let start = Moment::now();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for array in 0..setup.arrays() {
         session.set(&format!("a{array:05}/zarr.json").parse().unwrap(), data::metadata(array)).await.unwrap();
         for n in 0..4 {
@@ -164,7 +164,7 @@ pub(super) async fn small_arrays(setup: &Setup, out: &mut Figures) {
     let (meter, mut all) = (store.meter(), Vec::new());
     for time in 0..TIMES {
         let start = Moment::now();
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         let array = time * 31 % setup.arrays();
         session.set(&format!("a{array:05}/c/1").parse().unwrap(), data::chunk(u64::MAX - time, CHUNK)).await.unwrap();
         session.commit("one chunk").await.unwrap();

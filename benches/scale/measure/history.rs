@@ -20,7 +20,7 @@ pub(super) async fn metadata(setup: &Setup, out: &mut Figures) {
     let begun = Moment::now();
     for n in 0..setup.commits() {
         let start = Moment::now();
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         session.set(&key, data::metadata(n)).await.unwrap();
         session.commit(format!("revise the metadata, number {n}")).await.unwrap();
         all.push(start.elapsed());

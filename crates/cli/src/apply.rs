@@ -173,7 +173,7 @@ impl Counts {
         self.deleted > 0
     }
 
-    async fn stage(&mut self, session: &mut WriteSession, operation: Operation) -> Result<()> {
+    async fn stage(&mut self, session: &WriteSession, operation: Operation) -> Result<()> {
         match operation {
             Operation::PutFile(key, file) => {
                 session.set_file(&key, &file).await?;

@@ -12,7 +12,7 @@ use crate::snapshot::Snapshot;
 
 async fn filled() -> Snapshot {
     let repository = empty().await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for i in 0..300_u32 {
         let value = (i % 40).to_le_bytes().repeat(500);
         session.set(&Key::new(format!("a/{i}")).unwrap(), value).await.unwrap();
@@ -109,7 +109,7 @@ async fn chunks_that_begin_and_do_not_end_are_counted() {
 /// Chunks of these lengths, all zeros but for a number at the end.
 async fn zeros(lengths: impl Iterator<Item = usize>) -> (Snapshot, Vec<u8>) {
     let repository = empty().await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for (i, length) in lengths.enumerate() {
         let mut value = vec![0; length];
         value.extend_from_slice(&u32::try_from(i).unwrap().to_le_bytes());
@@ -172,7 +172,7 @@ async fn the_bytes_of_all_chunks_are_bounded() {
 
     // Chunks that repeat nothing need no room beyond the file's length, wherever in the file the limit is looked at.
     let repository = empty().await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for i in 0..3_u8 {
         let value = (0..5 << 18).flat_map(|at: u32| (at | u32::from(i) << 24).to_le_bytes());
         session.set(&Key::new(format!("{i}")).unwrap(), value.collect::<Vec<u8>>()).await.unwrap();

@@ -29,7 +29,7 @@ async fn line() -> Vec<Snapshot> {
     let repository = empty().await;
     let mut line = Vec::new();
     for message in ["first", "second", "third", "fourth"] {
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         session.set(&Key::new(message).unwrap(), message.repeat(300)).await.unwrap();
         if message == "first" {
             session.set_virtual(&Key::new("v").unwrap(), "file:///data/a.nc", 3..9).await.unwrap();
@@ -101,7 +101,7 @@ async fn kept(target: &Repository, id: SnapshotId, file: &[u8]) -> Imported {
 
 /// A commit on top begins a history of its own, which is right however the line below it turns out to be.
 async fn goes_on(target: &Repository, id: SnapshotId) {
-    let mut session = target.write("x").await.unwrap();
+    let session = target.write("x").await.unwrap();
     session.set(&Key::new("more").unwrap(), b"x".to_vec()).await.unwrap();
     let child = session.commit("on top").await.unwrap();
     assert_eq!(child.record().parents, [id]);
@@ -247,7 +247,7 @@ async fn a_history_that_begins_with_the_parent_is_proved_by_the_parent() {
     let line = line().await;
     let other = empty().await;
     other.import_car(car(&line[3]).await.as_slice(), branch("x")).await.unwrap();
-    let mut session = other.write("x").await.unwrap();
+    let session = other.write("x").await.unwrap();
     session.set(&Key::new("other").unwrap(), b"x".to_vec()).await.unwrap();
     let child = session.commit("on top").await.unwrap();
     assert_eq!(Behind::of(child.record()).since, Some(line[3].record().time));

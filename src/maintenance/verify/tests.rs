@@ -26,7 +26,7 @@ async fn empty() -> Repository {
 
 async fn filled() -> (Repository, Snapshot) {
     let repository = empty().await;
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     for i in 0..2000_u64 {
         session.set(&Key::new(format!("k/{i}")).unwrap(), vec![1; 60]).await.unwrap();
     }
@@ -190,7 +190,7 @@ fn a_node_takes_less_than_300_bytes() {
     let [few, many] = [5_000_u64, 20_000].map(|keys| {
         let snapshot = runtime.block_on(async {
             let repository = empty().await;
-            let mut session = repository.write("main").await.unwrap();
+            let session = repository.write("main").await.unwrap();
             for i in 0..keys {
                 session.set(&Key::new(format!("some/array/c/{}/{}", i / 100, i % 100)).unwrap(), vec![1; 1000]).await.unwrap();
             }

@@ -7,7 +7,6 @@ use super::Staged;
 use super::run::{RunBuilder, StagedRun, Stored};
 use crate::blocking::blocking;
 use crate::error::Result;
-use crate::format::FileKey;
 use crate::key::{MapKey, order};
 use crate::scratch::Scratch;
 use crate::session::columns::{KeyColumn, KeyWriter};
@@ -22,7 +21,6 @@ pub(in crate::session) struct Bulk {
     builder: RunBuilder,
     /// The key of the last reference.
     last: Option<String>,
-    stamp: u64,
     limit: usize,
     directory: PathBuf,
     scratch: Option<Scratch>,
@@ -81,11 +79,10 @@ impl BulkKeys {
 }
 
 impl Bulk {
-    /// Begins; waits until the session's scratch file is free.
-    pub(in crate::session) async fn begin(staged: &mut Staged) -> Result<Self> {
-        let scratch = staged.lend_scratch().await?;
-        let (stamp, limit, directory) = (staged.deleted.stamp(), staged.limit, staged.directory.clone());
-        Ok(Self { runs: Vec::new(), held: 0, builder: RunBuilder::default(), last: None, stamp, limit, directory, scratch })
+    /// Begins. Takes the session's scratch file if it is free.
+    pub(in crate::session) fn begin(staged: &mut Staged) -> Self {
+        let (scratch, limit, directory) = (staged.scratch.take(), staged.limit, staged.directory.clone());
+        Self { runs: Vec::new(), held: 0, builder: RunBuilder::default(), last: None, limit, directory, scratch }
     }
 
     /// Takes the references of a piece, on a thread that may block. After an error all references are lost.
@@ -136,7 +133,7 @@ impl Bulk {
     }
 
     fn cut(&mut self) {
-        if let Some(run) = std::mem::take(&mut self.builder).finish(self.stamp, 0) {
+        if let Some(run) = std::mem::take(&mut self.builder).finish(0, 0) {
             self.held += run.held();
             self.runs.push(run);
         }
@@ -145,21 +142,17 @@ impl Bulk {
     /// Stages everything, later than anything else.
     pub(in crate::session) fn finish(mut self, staged: &mut Staged) {
         self.cut();
-        let is_overlapped = |run: &StagedRun| staged.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())).next().is_some();
+        let is_overlapped =
+            |run: &StagedRun| staged.layers.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())).next().is_some();
         if self.runs.iter().any(is_overlapped) {
             // Entries in the map override every run, so they must become a run first.
             staged.freeze();
         }
         staged.scratch = self.scratch.or(staged.scratch.take());
-        for run in self.runs {
+        let stamp = staged.layers.deleted.stamp();
+        for mut run in self.runs {
+            run.stamp = stamp;
             staged.push(run);
         }
-    }
-}
-
-impl Staged {
-    /// The number by which references name `file`.
-    pub(in crate::session) fn number(&mut self, file: &FileKey) -> usize {
-        self.names.number(file)
     }
 }

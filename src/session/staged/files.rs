@@ -83,31 +83,23 @@ impl StagedFile {
 }
 
 /// Files by number, so that an entry in a run names its file in a byte or two.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct StagedFileTable {
     files: Vec<FileKey>,
     places: HashMap<FileKey, usize, Seeded>,
 }
 
 impl StagedFileTable {
-    /// The number of a file, a new one if it has none.
-    pub(super) fn number(&mut self, file: &FileKey) -> usize {
-        if let Some(place) = self.places.get(file) {
-            return *place;
-        }
+    /// The number of a file, if it has one.
+    pub(super) fn number(&self, file: &FileKey) -> Option<usize> {
+        self.places.get(file).copied()
+    }
+
+    /// Gives a file that has none a number.
+    pub(super) fn add(&mut self, file: &FileKey) -> usize {
         self.places.insert(file.clone(), self.files.len());
         self.files.push(file.clone());
         self.files.len() - 1
-    }
-
-    /// An entry as runs hold it.
-    pub(super) fn stored(&mut self, entry: Option<Entry>) -> Stored {
-        match entry {
-            None => Stored::Deleted,
-            Some(Entry::Inline(bytes)) => Stored::Inline(bytes),
-            Some(Entry::Chunk { id, size }) => Stored::Chunk { id, size },
-            Some(Entry::Virtual { file, offset, length }) => Stored::Virtual { file: self.number(&file), offset, length },
-        }
     }
 
     /// An entry as a run held it.

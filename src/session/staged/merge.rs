@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::deleted::Mask;
 use super::run::{RunCursor, StagedRun, Stored};
-use super::{Lookup, Staged};
+use super::{Lookup, StagedLayers};
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{MapKey, Prefix, order};
@@ -109,7 +109,7 @@ fn advance(mut head: PeekMut<'_, Head<'_>>) -> Result<()> {
 
 /// What is staged, one edit for each key, in the order of the keys and in bounded memory.
 pub(crate) struct StagedEdits<'a> {
-    staged: &'a Staged,
+    staged: &'a StagedLayers,
     below: Option<&'a Prefix>,
     memory: Peekable<btree_map::Range<'a, MapKey, Stored>>,
     runs: Merge<'a>,
@@ -119,7 +119,7 @@ pub(crate) struct StagedEdits<'a> {
 }
 
 impl<'a> StagedEdits<'a> {
-    pub(super) fn new(staged: &'a Staged, below: Option<&'a Prefix>) -> Result<Self> {
+    pub(super) fn new(staged: &'a StagedLayers, below: Option<&'a Prefix>) -> Result<Self> {
         let all = Prefix::all();
         let from = below.unwrap_or(&all).as_map_key();
         let memory = staged.memory.range::<MapKey, _>(from..).peekable();

@@ -8,15 +8,16 @@
 mod bulk;
 mod deleted;
 mod files;
+mod layers;
 mod merge;
 mod moves;
 mod run;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,12 +28,12 @@ use crate::scratch::Scratch;
 
 pub(crate) use files::StagedFile;
 pub use files::WhyUnpinned;
+pub(crate) use layers::{Lookup, StagedLayers};
 pub(crate) use merge::StagedEdits;
 pub(crate) use moves::Moves;
+pub(crate) use shared::SharedStaged;
 
 pub(super) use bulk::{Bulk, BulkKeys, BulkPiece};
-use deleted::PrefixDeletes;
-use files::StagedFileTable;
 use run::{StagedRun, Stored};
 use work::{Done, Work};
 
@@ -51,21 +52,15 @@ const ENTRY_WEIGHT: usize = 160;
 /// Changes in the order of their keys. Later calls override earlier ones.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    /// The latest, each overriding every run and every prefix delete.
-    memory: BTreeMap<MapKey, Stored>,
-    /// What they take, in bytes.
+    layers: StagedLayers,
+    /// What the entries in the map take, in bytes.
     weight: usize,
-    /// Earlier ones, the newest last.
-    runs: Vec<Arc<StagedRun>>,
     /// What the runs take in memory, in bytes.
     held: usize,
-    deleted: PrefixDeletes,
     /// Which of the changes are moves.
     moves: Moves,
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
-    /// What stored entries call files.
-    names: StagedFileTable,
     /// Containers defined or needed here, by name.
     containers: BTreeMap<String, Container>,
     /// How many bytes may lie in memory: a quarter in the map, the rest in runs.
@@ -81,32 +76,15 @@ pub(crate) struct Staged {
     is_tidy: bool,
 }
 
-/// What is staged for a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lookup {
-    Set(Entry),
-    Deleted,
-    Untouched,
-}
-
-impl From<Option<Entry>> for Lookup {
-    fn from(edit: Option<Entry>) -> Self {
-        edit.map_or(Self::Deleted, Self::Set)
-    }
-}
-
 impl Staged {
     /// Keeps about `limit` bytes in memory, and the rest in a scratch file in `directory`.
     pub(crate) fn new(limit: usize, directory: PathBuf) -> Self {
         Self {
-            memory: BTreeMap::new(),
+            layers: StagedLayers::default(),
             weight: 0,
-            runs: Vec::new(),
             held: 0,
-            deleted: PrefixDeletes::default(),
             moves: Moves::default(),
             files: BTreeMap::new(),
-            names: StagedFileTable::default(),
             containers: BTreeMap::new(),
             limit,
             directory,
@@ -118,8 +96,7 @@ impl Staged {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        let has_entries = !self.memory.is_empty() || !self.runs.is_empty() || !self.deleted.is_empty();
-        !has_entries && self.containers.is_empty() && self.files.is_empty()
+        self.layers.is_empty() && self.containers.is_empty() && self.files.is_empty()
     }
 
     /// The same room, and what is known of files and containers, with nothing staged.
@@ -128,31 +105,24 @@ impl Staged {
         Self { files, containers, ..Self::new(self.limit, self.directory.clone()) }
     }
 
-    /// Stages an entry, or the deletion of one.
-    ///
-    /// `Unavailable` when what is staged already does not fit into memory and there is no scratch space: then nothing is
-    /// staged, and nothing is lost. The same holds when the future is dropped.
-    pub(crate) async fn put(&mut self, key: MapKey, entry: Option<Entry>) -> Result<()> {
-        self.make_room().await?;
-        self.insert(key, entry);
-        Ok(())
+    /// The staged entries.
+    pub(crate) const fn layers(&self) -> &StagedLayers {
+        &self.layers
     }
 
     /// Stages a change for which there is room.
     pub(super) fn insert(&mut self, key: MapKey, entry: Option<Entry>) {
-        let stored = self.names.stored(entry);
+        let stored = self.stored(entry);
         let bare = weight(&key, &Stored::Deleted);
         self.weight += bare + inline(&stored);
-        if let Some(old) = self.memory.insert(key, stored) {
+        if let Some(old) = self.layers.memory.insert(key, stored) {
             self.weight -= bare + inline(&old);
         }
     }
 
     /// Deletes everything below `prefix`: the staged changes there, and the keys that the tip has at the commit.
     pub(crate) fn delete_prefix(&mut self, prefix: &Prefix) {
-        let from = (Bound::Included(prefix.as_map_key()), Bound::Unbounded);
-        let below = self.memory.range::<MapKey, _>(from).take_while(|(key, _)| prefix.contains(key.as_str()));
-        let doomed: Vec<_> = below.take(FEW + 1).map(|(key, _)| key.clone()).collect();
+        let doomed: Vec<_> = self.layers.memory_below(prefix).take(FEW + 1).map(|(key, _)| key.clone()).collect();
         if doomed.len() > FEW {
             self.freeze();
         } else {
@@ -161,53 +131,9 @@ impl Staged {
             }
         }
         // A prefix inside a deleted one is redundant, unless something was staged in between.
-        if self.covering(prefix.as_str()).is_none() || !self.runs.is_empty() {
-            self.deleted.add(prefix);
+        if self.layers.covering(prefix.as_str()).is_none() || !self.layers.runs.is_empty() {
+            self.layers.deleted.add(prefix);
         }
-    }
-
-    /// What is staged for a key, by itself or by a prefix delete.
-    pub(crate) fn lookup(&self, key: &MapKey) -> Result<Lookup> {
-        Ok(match self.edit(key)? {
-            Lookup::Untouched if self.covering(key.as_str()).is_some() => Lookup::Deleted,
-            edit => edit,
-        })
-    }
-
-    /// What is staged for a key by itself; one that is only below a deleted prefix is `Untouched`.
-    pub(crate) fn edit(&self, key: &MapKey) -> Result<Lookup> {
-        if let Some(stored) = self.memory.get(key) {
-            return self.names.entry(stored).map(Lookup::from);
-        }
-        let deleted = self.deleted.deleted_at(key.as_str());
-        for run in self.runs.iter().rev().take_while(|run| deleted.is_none_or(|deleted| deleted <= run.stamp)) {
-            if let Some(found) = run.find(key.as_str())? {
-                return self.names.entry(&found).map(Lookup::from);
-            }
-        }
-        Ok(Lookup::Untouched)
-    }
-
-    /// The outermost staged range delete in which `text` lies.
-    pub(crate) fn covering<'s>(&'s self, text: &str) -> Option<&'s Prefix> {
-        self.deleted.covering(text)
-    }
-
-    /// What is staged, as edits in the order of their keys; those below one prefix if one is named. Prefix deletes are not
-    /// among them.
-    pub(crate) fn edits<'a>(&'a self, below: Option<&'a Prefix>) -> Result<StagedEdits<'a>> {
-        StagedEdits::new(self, below)
-    }
-
-    /// Prefixes below which everything is deleted that is not among the [`edits`](Self::edits), in the order of the maps;
-    /// none lies inside another.
-    pub(crate) fn deleted(&self) -> Vec<&Prefix> {
-        self.deleted_below(&Prefix::all())
-    }
-
-    /// The outermost of those that lie in `whole`, in the order of the maps.
-    pub(crate) fn deleted_below(&self, whole: &Prefix) -> Vec<&Prefix> {
-        self.deleted.below(whole)
     }
 
     pub(crate) fn moves(&self) -> &Moves {
@@ -258,7 +184,7 @@ impl Staged {
     pub(crate) fn files_in_use(&self) -> Result<BTreeMap<&FileKey, &StagedFile>> {
         let mut used: BTreeMap<_, _> = self.repinned().collect();
         let mut last = None;
-        let mut edits = self.edits(None)?;
+        let mut edits = self.layers.edits(None)?;
         while let Some((_, entry)) = edits.next()? {
             if let Some(Entry::Virtual { file, .. }) = entry
                 && last.as_ref() != Some(&file)
@@ -291,15 +217,32 @@ impl Staged {
     }
 
     fn forget(&mut self, key: &MapKey) {
-        if let Some(old) = self.memory.remove(key) {
+        if let Some(old) = self.layers.memory.remove(key) {
             self.weight -= weight(key, &old);
         }
     }
 
+    /// An entry as runs hold it.
+    fn stored(&mut self, entry: Option<Entry>) -> Stored {
+        match entry {
+            None => Stored::Deleted,
+            Some(Entry::Inline(bytes)) => Stored::Inline(bytes),
+            Some(Entry::Chunk { id, size }) => Stored::Chunk { id, size },
+            Some(Entry::Virtual { file, offset, length }) => Stored::Virtual { file: self.number(&file), offset, length },
+        }
+    }
+
+    /// The number by which references name `file`.
+    pub(in crate::session) fn number(&mut self, file: &FileKey) -> usize {
+        let names = &mut self.layers.names;
+        // Readers may share the table, so it is touched only for a new name.
+        names.number(file).unwrap_or_else(|| Arc::make_mut(names).add(file))
+    }
+
     /// Makes a run of the entries in the map. It is older than everything that is staged from now on.
     fn freeze(&mut self) {
-        let (entries, held) = (std::mem::take(&mut self.memory), std::mem::take(&mut self.weight));
-        if let Some(run) = StagedRun::of_map(entries, held, self.deleted.stamp()) {
+        let (entries, held) = (std::mem::take(&mut self.layers.memory), std::mem::take(&mut self.weight));
+        if let Some(run) = StagedRun::of_map(entries, held, self.layers.deleted.stamp()) {
             self.push(run);
         }
     }
@@ -309,92 +252,68 @@ impl Staged {
         self.held += run.held();
         self.is_tidy = false;
         // In order, and nothing was deleted in between: it goes on where the last one ended.
-        let separate = match self.runs.last_mut().and_then(Arc::get_mut) {
+        let separate = match self.layers.runs.last_mut().and_then(Arc::get_mut) {
             Some(last) => last.append(run),
             None => Some(run),
         };
-        self.runs.extend(separate.map(Arc::new));
+        self.layers.runs.extend(separate.map(Arc::new));
     }
 
-    /// Makes room for one more change; waits only while changes take more memory than they may.
-    ///
-    /// `Unavailable` when there is no room on disk either, and then nothing is lost. Dropping the future loses nothing.
-    pub(super) async fn make_room(&mut self) -> Result<()> {
-        if self.weight <= self.limit / 4 && self.is_tidy {
-            return Ok(());
-        }
-        let mut failures = 0;
-        loop {
-            while self.is_ready() {
-                failures += u32::from(self.wait().await.is_err());
-            }
-            self.begin_work();
-            if !self.is_full() {
-                return Ok(());
-            }
-            match self.wait().await {
-                // Work that another runtime took with it, or that failed long ago, is tried again.
-                Err(_) if failures == 0 => failures += 1,
-                done => done?,
-            }
-        }
+    /// Whether one more change needs no room to be made.
+    const fn has_room(&self) -> bool {
+        self.weight <= self.limit / 4 && self.is_tidy
     }
 
-    /// Waits for all work, and for all that becomes due by it.
-    #[cfg(test)]
-    async fn settle(&mut self) {
-        self.begin_work();
-        while self.tidying.is_some() || self.merging.is_some() {
-            self.wait().await.unwrap();
-            self.begin_work();
-        }
-    }
-
-    /// Takes the scratch file for a call that writes many runs.
-    pub(super) async fn lend_scratch(&mut self) -> Result<Option<Scratch>> {
-        while self.tidying.is_some() {
-            self.wait().await?;
-        }
-        Ok(self.scratch.take())
+    const fn is_working(&self) -> bool {
+        self.tidying.is_some() || self.merging.is_some()
     }
 
     /// Whether one more change must wait for work.
     fn is_full(&self) -> bool {
-        let is_working = self.tidying.is_some() || self.merging.is_some();
-        is_working && (self.weight + self.held > self.limit || self.runs.len() > MOST_RUNS)
+        self.is_working() && (self.weight + self.held > self.limit || self.layers.runs.len() > MOST_RUNS)
     }
 
-    /// Whether the result of some work is there.
-    fn is_ready(&self) -> bool {
-        [&self.tidying, &self.merging].into_iter().flatten().any(|work| work.job.is_finished())
-    }
-
-    /// Waits for work and puts its runs in their places. After an error the old runs are in place.
-    async fn wait(&mut self) -> Result<()> {
-        let merges = self.merging.as_ref().is_some_and(|work| work.job.is_finished() || self.tidying.is_none());
-        let working = if merges { &mut self.merging } else { &mut self.tidying };
-        let Some(work) = working else { return Ok(()) };
-        let done = (&mut work.job).await;
-        *working = None;
-        let Done { replaced, scratch } = done?;
-        self.scratch = scratch.or(self.scratch.take());
-        for (old, new) in replaced {
-            self.replace(&old, new);
+    /// Waits until some work has ended. Any number of callers may wait.
+    fn work_ended(&self) -> impl Future<Output = ()> + use<> {
+        let all: Vec<_> = [&self.tidying, &self.merging].into_iter().flatten().map(Work::ended).collect();
+        async move {
+            if !all.is_empty() {
+                futures::future::select_all(all).await;
+            }
         }
-        self.held = self.runs.iter().map(|run| run.held()).sum();
-        Ok(())
+    }
+
+    /// Puts the runs of work that has ended in their places. After an error the old runs are in place.
+    fn collect(&mut self) -> Result<()> {
+        let mut collected = Ok(());
+        for is_merging in [true, false] {
+            let working = if is_merging { &mut self.merging } else { &mut self.tidying };
+            let Some(ended) = working.as_ref().and_then(Work::result) else { continue };
+            *working = None;
+            match ended {
+                Err(e) => collected = Err(e),
+                Ok(Done { replaced, scratch }) => {
+                    self.scratch = scratch.or(self.scratch.take());
+                    for (old, new) in replaced {
+                        self.replace(&old, new);
+                    }
+                }
+            }
+        }
+        self.held = self.layers.runs.iter().map(|run| run.held()).sum();
+        collected
     }
 
     /// Puts a run in the place of others, which stand one after the other.
     fn replace(&mut self, old: &[Arc<StagedRun>], new: Option<StagedRun>) {
-        let first = old.first().and_then(|first| self.runs.iter().position(|run| Arc::ptr_eq(run, first)));
+        let first = old.first().and_then(|first| self.layers.runs.iter().position(|run| Arc::ptr_eq(run, first)));
         let Some(first) = first else { return };
-        let before = first.checked_sub(1).and_then(|before| self.runs.get_mut(before)).and_then(Arc::get_mut);
+        let before = first.checked_sub(1).and_then(|before| self.layers.runs.get_mut(before)).and_then(Arc::get_mut);
         let separate = match (before, new) {
             (Some(before), Some(new)) if before.level >= new.level => before.append(new),
             (_, new) => new,
         };
-        self.runs.splice(first..first + old.len(), separate.map(Arc::new));
+        self.layers.runs.splice(first..first + old.len(), separate.map(Arc::new));
     }
 
     /// Begins the work that is due.
@@ -414,9 +333,9 @@ impl Staged {
         }
         let limit = self.limit / 4;
         let is_merging = |run: &Arc<StagedRun>| self.merging.as_ref().is_some_and(|work| work.holds(run));
-        let in_blocks: usize = self.runs.iter().filter(|run| !run.is_map()).map(|run| run.held()).sum();
+        let in_blocks: usize = self.layers.runs.iter().filter(|run| !run.is_map()).map(|run| run.held()).sum();
         let is_due = |run: &Arc<StagedRun>| run.is_map() || (in_blocks > limit && run.held() > 0);
-        let due: Vec<_> = self.runs.iter().filter(|run| is_due(run) && !is_merging(run)).cloned().collect();
+        let due: Vec<_> = self.layers.runs.iter().filter(|run| is_due(run) && !is_merging(run)).cloned().collect();
         if !due.is_empty() {
             self.tidying = Some(Work::tidy(due, limit, &self.directory, self.scratch.take()));
         }
@@ -428,14 +347,14 @@ impl Staged {
             return;
         }
         let is_tidied = |run: &Arc<StagedRun>| run.is_map() || self.tidying.as_ref().is_some_and(|work| work.holds(run));
-        let ready = self.runs.iter().position(is_tidied).unwrap_or(self.runs.len());
-        let ready = self.runs.get(..ready).unwrap_or_default();
+        let ready = self.layers.runs.iter().position(is_tidied).unwrap_or(self.layers.runs.len());
+        let ready = self.layers.runs.get(..ready).unwrap_or_default();
         let Some(level) = ready.last().map(|run| run.level) else { return };
         let first = ready.iter().rposition(|run| run.level != level).map_or(0, |at| at + 1);
         let group = ready.get(first..).unwrap_or_default();
         if group.len() >= FAN_IN {
             let limit = self.limit / 4;
-            self.merging = Some(Work::merge(group.to_vec(), level + 1, self.deleted.clone(), limit, &self.directory));
+            self.merging = Some(Work::merge(group.to_vec(), level + 1, self.layers.deleted.clone(), limit, &self.directory));
         }
     }
 }

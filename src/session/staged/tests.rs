@@ -21,28 +21,28 @@ fn prefix(text: &str) -> Prefix {
     Prefix::new(text).unwrap()
 }
 
-fn staged(limit: usize) -> Staged {
-    Staged::new(limit, std::env::temp_dir())
+fn staged(limit: usize) -> SharedStaged {
+    SharedStaged::new(Staged::new(limit, std::env::temp_dir()))
 }
 
 #[tokio::test]
 async fn a_prefix_delete_covers_what_came_before_and_nothing_that_comes_after() {
     for limit in [0, 1 << 20] {
         let mut staged = staged(limit);
-        let lookup = |staged: &Staged, text| staged.lookup(key(text).as_map_key()).unwrap();
+        let lookup = |staged: &SharedStaged, text| staged.lookup(key(text).as_map_key()).unwrap();
         let entry = Entry::Inline(Bytes::from_static(b"x"));
         staged.put(key("a/b/1").into(), Some(entry.clone())).await.unwrap();
-        staged.delete_prefix(&prefix("a/b"));
+        staged.get_mut().delete_prefix(&prefix("a/b"));
         staged.put(key("a/b/2").into(), Some(entry.clone())).await.unwrap();
         assert_eq!(lookup(&staged, "a/b/1"), Lookup::Deleted);
         assert_eq!(lookup(&staged, "a/b/2"), Lookup::Set(entry));
         assert_eq!(lookup(&staged, "a/c"), Lookup::Untouched);
-        staged.delete_prefix(&prefix("a"));
-        assert_eq!(staged.deleted(), [&prefix("a")], "the outer prefix swallows the inner one");
+        staged.get_mut().delete_prefix(&prefix("a"));
+        assert_eq!(staged.lock().layers().deleted(), [&prefix("a")], "the outer prefix swallows the inner one");
         assert_eq!(lookup(&staged, "a/b/2"), Lookup::Deleted);
-        staged.delete_prefix(&prefix("a/b"));
-        assert_eq!(staged.deleted(), [&prefix("a")], "a prefix inside a deleted one adds nothing");
-        staged.delete_prefix(&Prefix::all());
+        staged.get_mut().delete_prefix(&prefix("a/b"));
+        assert_eq!(staged.lock().layers().deleted(), [&prefix("a")], "a prefix inside a deleted one adds nothing");
+        staged.get_mut().delete_prefix(&Prefix::all());
         assert_eq!(lookup(&staged, "z"), Lookup::Deleted);
     }
 }
@@ -118,8 +118,8 @@ fn piece(staged: &mut Staged, refs: &[(&str, &FileKey, u64, u64)]) -> BulkPiece 
 }
 
 /// Stages references, as the calls for many do: in any order, the last of equal keys counts.
-async fn stage_run(random: &mut SmallRng, staged: &mut Staged, model: &mut Model) {
-    let mut bulk = Bulk::begin(staged).await.unwrap();
+async fn stage_run(random: &mut SmallRng, staged: &mut SharedStaged, model: &mut Model) {
+    let mut bulk = Bulk::begin(staged.get_mut());
     for _ in 0..random.random_range(1..4) {
         let refs: Vec<_> = (0..random.random_range(0..20)).map(|_| (random_key(random), random_virtual(random))).collect();
         let refs: Vec<_> = refs
@@ -130,15 +130,16 @@ async fn stage_run(random: &mut SmallRng, staged: &mut Staged, model: &mut Model
                 (key.as_str(), file, *offset, *length)
             })
             .collect();
-        let piece = piece(staged, &refs);
+        let piece = piece(staged.get_mut(), &refs);
         bulk = bulk.take(piece).await.unwrap();
     }
-    bulk.finish(staged);
+    bulk.finish(staged.get_mut());
 }
 
-fn compare(random: &mut SmallRng, staged: &Staged, model: &Model, context: &str) {
+fn compare(random: &mut SmallRng, staged: &SharedStaged, model: &Model, context: &str) {
     let all = |below: Option<&Prefix>| {
-        let mut edits = staged.edits(below).unwrap();
+        let now = staged.below(below.unwrap_or(&Prefix::all()));
+        let mut edits = now.edits(below).unwrap();
         let mut found = Vec::new();
         while let Some(edit) = edits.next().unwrap() {
             found.push(edit);
@@ -149,14 +150,21 @@ fn compare(random: &mut SmallRng, staged: &Staged, model: &Model, context: &str)
     let below = random_prefix(random);
     assert_eq!(all(Some(&below)), model.below(&below), "{context}: below {below:?}");
     let keys: BTreeSet<_> = (0..20).map(|_| MapKey::from(random_key(random))).collect();
-    let mut in_order = staged.edits(None).unwrap();
+    let now = staged.below(&Prefix::all());
+    let mut in_order = now.edits(None).unwrap();
     for key in keys {
         assert_eq!(staged.lookup(&key).unwrap(), model.lookup(&key), "{context}: {key}");
         assert_eq!(in_order.look(&key).unwrap(), model.lookup(&key), "{context}: {key}, asked in order");
     }
-    for prefix in staged.deleted() {
+    for prefix in now.deleted() {
         assert!(model.deleted.contains(prefix), "{context}: {prefix:?}");
     }
+}
+
+/// What the entries in the map, and the runs, take in memory.
+fn held(staged: &SharedStaged) -> (usize, usize) {
+    let staged = staged.lock();
+    (staged.weight, staged.held)
 }
 
 #[tokio::test]
@@ -180,22 +188,25 @@ async fn staged_changes_are_the_same_wherever_they_lie() {
                 }
                 14 | 15 => {
                     let prefix = random_prefix(&mut random);
-                    staged.delete_prefix(&prefix);
+                    staged.get_mut().delete_prefix(&prefix);
                     model.delete_prefix(&prefix);
                 }
                 _ => stage_run(&mut random, &mut staged, &mut model).await,
             }
-            assert!(staged.weight + staged.held <= limit + 7000, "bounded: {} {}", staged.weight, staged.held);
+            let (weight, held) = held(&staged);
+            assert!(weight + held <= limit + 7000, "bounded: {weight} {held}");
             if step % 7 == 0 {
                 compare(&mut random, &staged, &model, &format!("seed {seed}, step {step}, limit {limit}"));
             }
         }
         staged.settle().await;
-        assert!(staged.weight + staged.held <= limit / 2 + 1000, "bounded: {} {}", staged.weight, staged.held);
+        let (weight, held) = held(&staged);
+        assert!(weight + held <= limit / 2 + 1000, "bounded: {weight} {held}");
         compare(&mut random, &staged, &model, &format!("seed {seed}, limit {limit}, at the end"));
+        let staged = staged.get_mut();
         spilled += usize::from(staged.scratch.is_some());
-        merged += usize::from(staged.runs.iter().any(|run| run.level > 0));
-        most = most.max(staged.runs.len());
+        merged += usize::from(staged.layers.runs.iter().any(|run| run.level > 0));
+        most = most.max(staged.layers.runs.len());
     }
     assert!(spilled > 30 && merged > 30 && most > FAN_IN && most < 3 * FAN_IN, "{spilled} {merged} {most}");
 }
@@ -209,17 +220,18 @@ async fn runs_in_order_are_one_run_that_lies_on_disk_in_blocks() {
         let names: Vec<_> = (0..100).map(|n| FileKey::new("files", [n.to_string().as_str()]).unwrap()).collect();
         let keys: Vec<_> = (part * 5000..(part + 1) * 5000).map(|n| (n, format!("air/c/{}/{}", n / 100, n % 100))).collect();
         let refs: Vec<_> = keys.iter().map(|(n, key)| (key.as_str(), &names[file(*n)], n * 7, 7)).collect();
-        let mut bulk = Bulk::begin(&mut staged).await.unwrap();
+        let mut bulk = Bulk::begin(staged.get_mut());
         for refs in refs.chunks(1900) {
-            let piece = piece(&mut staged, refs);
+            let piece = piece(staged.get_mut(), refs);
             bulk = bulk.take(piece).await.unwrap();
         }
-        bulk.finish(&mut staged);
+        bulk.finish(staged.get_mut());
     }
     staged.settle().await;
-    assert_eq!(staged.runs.len(), 1);
+    let staged = staged.get_mut();
+    assert_eq!(staged.layers.runs.len(), 1);
     assert!(staged.held <= 25_000, "a hundred thousand references take more than the limit: {}", staged.held);
-    let run = &staged.runs[0];
+    let run = &staged.layers.runs[0];
     for n in [0, 1, 99, 100, 4999, 5000, 77_777, 99_999] {
         assert_eq!(run.find(&format!("air/c/{}/{}", n / 100, n % 100)).unwrap(), Some(entry(n)), "{n}");
     }
@@ -239,7 +251,7 @@ async fn runs_in_order_are_one_run_that_lies_on_disk_in_blocks() {
 async fn without_scratch_space_nothing_is_lost_and_nothing_is_added() {
     let place = tempfile::tempdir().unwrap();
     let absent = place.path().join("absent");
-    let mut staged = Staged::new(2000, absent.clone());
+    let staged = SharedStaged::new(Staged::new(2000, absent.clone()));
     let entry = Entry::Inline(Bytes::from_static(b"12345678901234567890"));
     let name = |n: u32| key(&format!("k/{n}"));
     let mut count = 0;
@@ -283,7 +295,7 @@ fn one_blocking_thread() -> tokio::runtime::Runtime {
 #[test]
 fn changes_are_moved_beside_the_executor_and_a_call_that_is_dropped_meanwhile_loses_none() {
     one_blocking_thread().block_on(async {
-        let mut staged = staged(20_000);
+        let staged = staged(20_000);
         let entry = Entry::Inline(Bytes::from_static(b"12345678901234567890"));
         let name = |n: u32| key(&format!("k/{n}"));
         let count = without_blocking_threads(async || {
@@ -307,7 +319,7 @@ fn changes_are_moved_beside_the_executor_and_a_call_that_is_dropped_meanwhile_lo
 /// Work that was begun on a runtime that ends is begun again.
 #[test]
 fn changes_are_moved_whatever_runtime_a_call_is_made_on() {
-    let mut staged = staged(10_000);
+    let staged = staged(10_000);
     let entry = Entry::Inline(Bytes::from_static(b"12345678901234567890"));
     let name = |n: u32| key(&format!("k/{n}"));
     for n in 0..500 {

@@ -4,8 +4,12 @@
 //! Work reads runs and makes new ones; the old ones stay until the new ones are put in their place. So work that fails, or whose
 //! result is never fetched, loses no change.
 
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 
 use super::deleted::{Mask, PrefixDeletes};
 use super::merge::Merge;
@@ -18,22 +22,36 @@ use crate::scratch::Scratch;
 pub(super) type RunReplacement = (Vec<Arc<StagedRun>>, Option<StagedRun>);
 
 /// The result of work.
-#[derive(Debug)]
 pub(super) struct Done {
     pub(super) replaced: Vec<RunReplacement>,
     /// The scratch file, if more can be written to it.
     pub(super) scratch: Option<Scratch>,
 }
 
-/// Work under way.
-#[derive(Debug)]
+/// Work under way. Any number of callers may wait for its end; the first that asks gets its result.
 pub(super) struct Work {
-    pub(super) job: Blocking<Done>,
+    job: Shared<BoxFuture<'static, WorkResult>>,
     /// The runs that it reads. No other work may replace them.
     runs: Vec<Arc<StagedRun>>,
 }
 
+type WorkResult = Arc<Mutex<Option<Result<Done>>>>;
+
 impl Work {
+    fn new(job: Blocking<Done>, runs: Vec<Arc<StagedRun>>) -> Self {
+        Self { job: job.map(|done| Arc::new(Mutex::new(Some(done)))).boxed().shared(), runs }
+    }
+
+    /// Waits for the end.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Unpin + use<> {
+        self.job.clone().map(drop)
+    }
+
+    /// The result, if the work has ended and nobody took it.
+    pub(super) fn result(&self) -> Option<Result<Done>> {
+        self.job.clone().now_or_never()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Whether the run is being worked on.
     pub(super) fn holds(&self, run: &Arc<StagedRun>) -> bool {
         self.runs.iter().any(|held| Arc::ptr_eq(held, run))
@@ -52,7 +70,7 @@ impl Work {
             let replaced = inputs.into_iter().zip(tidied).map(|(old, new)| (vec![old], Some(new))).collect();
             Ok(Done { replaced, scratch })
         });
-        Self { job, runs }
+        Self::new(job, runs)
     }
 
     /// Begins to merge `runs`, which stand one after the other, into one of `level`, with at most `limit` bytes of it in memory.
@@ -64,7 +82,13 @@ impl Work {
             // The runs were in an older scratch file, which is removed with the last of them.
             Ok(Done { replaced: vec![(inputs, merged)], scratch: None })
         });
-        Self { job, runs }
+        Self::new(job, runs)
+    }
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "work on {} runs", self.runs.len())
     }
 }
 

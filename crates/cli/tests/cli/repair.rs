@@ -138,7 +138,7 @@ fn put_in_the_future(sandbox: &Sandbox, key: &str) {
     runtime.block_on(async {
         let options = OpenOptions::default().clock(Arc::new(Ahead(Duration::from_hours(24 * 365))));
         let repository = Repository::open_with(&sandbox.text("repo"), options).await.unwrap();
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         session.set(&key.parse().unwrap(), "ahead").await.unwrap();
         session.commit("ahead").await.unwrap();
     });

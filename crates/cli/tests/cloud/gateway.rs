@@ -98,7 +98,7 @@ fn options(place: &Place) -> OpenOptions {
 }
 
 async fn commit(repository: &Repository, message: &str) -> Result<Snapshot, ErrorKind> {
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&Key::new(message).unwrap(), message.repeat(1_000)).await.unwrap();
     session.commit(message).await.map_err(|failed| failed.kind())
 }
@@ -155,7 +155,7 @@ async fn settling_through_a_gateway_tells_the_truth() {
         let stage = Stage::new(&server, &format!("settle-{status:?}")).await;
         let world = &stage.place.server.as_ref().unwrap().world;
         world.meddle(&[Meddling { applied: false, status: None }]);
-        let mut session = stage.repository.write("main").await.unwrap();
+        let session = stage.repository.write("main").await.unwrap();
         session.set(&Key::new("lost").unwrap(), "lost").await.unwrap();
         let failed = session.commit("lost").await.unwrap_err();
         assert_eq!(failed.kind(), ErrorKind::OutcomeUnknown);

@@ -39,7 +39,7 @@ async fn stores_that_ignore_conditions_are_refused_for_writing() {
 async fn stores_that_compare_tags_without_quotes_are_written_to() {
     let place = s3_that_keeps(Promise { quotes: false, ..Promise::all() });
     let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&Key::new("a").unwrap(), "1").await.unwrap();
     session.commit("one").await.unwrap();
     let left = place.server.as_ref().unwrap().world.objects.names();
@@ -64,7 +64,7 @@ async fn a_writer_whose_clock_is_wrong_is_refused_and_told_both_times() {
     let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
     for (minutes, refused) in [(0, false), (2, true), (-2, true)] {
         place.server.as_ref().unwrap().world.skew.store(minutes * 60_000_000, Ordering::Relaxed);
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         session.set(&Key::new("a").unwrap(), format!("{minutes}")).await.unwrap();
         match session.commit("x").await {
             Ok(_) => assert!(!refused, "{minutes} minutes"),
@@ -128,7 +128,7 @@ async fn a_lost_answer_is_lost_whatever_the_place_is_called() {
 async fn a_bucket_that_may_only_be_read_can_be_read() {
     let place = Place::our_s3();
     let repository = Repository::create_with(&place.url, options(&place).into()).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&Key::new("a").unwrap(), "1").await.unwrap();
     session.commit("one").await.unwrap();
     let objects = &place.server.as_ref().unwrap().world.objects;
@@ -137,7 +137,7 @@ async fn a_bucket_that_may_only_be_read_can_be_read() {
     let main = repository.read("main").await.unwrap();
     assert_eq!(main.get(&Key::new("a").unwrap()).await.unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(main.log().count().await, 2);
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     session.set(&Key::new("a").unwrap(), "2").await.unwrap();
     let error = session.commit("two").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
@@ -148,7 +148,7 @@ async fn answers_that_are_cut_short_are_corrupt() {
     let place = Place::our_s3();
     let store = place.open();
     let repository = Repository::create_storage(Arc::new(store.clone()), options(&place).into()).await.unwrap();
-    let mut session = repository.write("main").await.unwrap();
+    let session = repository.write("main").await.unwrap();
     let key = Key::new("a").unwrap();
     session.set(&key, vec![7; 3 << 20]).await.unwrap();
     let snapshot = session.commit("one").await.unwrap();

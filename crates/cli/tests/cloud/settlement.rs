@@ -44,7 +44,7 @@ async fn write(place: Place, writer: u64) -> Told {
                 repository = Repository::open_with(&place.url, options(&place)).await.ok();
             }
             let Some(repository) = &repository else { continue };
-            let Ok(mut session) = repository.write("main").await else { continue };
+            let Ok(session) = repository.write("main").await else { continue };
             if session.set(&key, message.repeat(500)).await.is_ok() {
                 break session;
             }

@@ -24,7 +24,7 @@ fn succeed(url: &str, arguments: &[&str]) -> String {
 /// Three commits, with a chunk that is more than one block.
 async fn fill(repository: &Repository) {
     for n in 0..3 {
-        let mut session = repository.write("main").await.unwrap();
+        let session = repository.write("main").await.unwrap();
         session.set(&Key::new("zarr.json").unwrap(), format!("{{\"n\":{n}}}")).await.unwrap();
         let chunk: Vec<u8> = (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         session.set(&Key::new("a/c/0").unwrap(), chunk).await.unwrap();
