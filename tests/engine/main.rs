@@ -13,6 +13,7 @@ mod refs;
 mod repair;
 mod round_trips;
 mod sessions;
+mod sharing;
 mod stored;
 mod support;
 mod uploads;
