@@ -202,8 +202,8 @@ impl UploadsState {
         if self.running.get(&runtime).and_then(BTreeSet::first).is_some_and(|(turn, _)| *turn <= last) {
             return UploadProgress::Running;
         }
-        let failed = self.failed.range(..=last).copied().collect();
-        self.take_error(failed).map_or(UploadProgress::Idle, UploadProgress::Failed)
+        let failed: Vec<_> = self.failed.range(..=last).copied().collect();
+        self.take_error(&failed).map_or(UploadProgress::Idle, UploadProgress::Failed)
     }
 
     /// How far the objects `names` have come.
@@ -215,8 +215,8 @@ impl UploadsState {
         if left.iter().any(|upload| upload.is_running_in(runtime)) {
             return UploadProgress::Running;
         }
-        let failed = left.iter().map(|upload| upload.turn).filter(|turn| self.failed.contains(turn)).collect();
-        self.take_error(failed).map_or(UploadProgress::Idle, UploadProgress::Failed)
+        let failed = left.iter().map(|upload| upload.turn).filter(|turn| self.failed.contains(turn)).collect::<Vec<_>>();
+        self.take_error(&failed).map_or(UploadProgress::Idle, UploadProgress::Failed)
     }
 
     /// The error of an upload that failed, if one did that is not under way again in `runtime`.
@@ -225,13 +225,13 @@ impl UploadsState {
             let upload = self.order.get(turn).and_then(|name| self.unacknowledged.get(name));
             upload.is_some_and(|upload| !upload.is_running_in(runtime))
         });
-        let failed = failed.copied().collect();
-        self.take_error(failed)
+        let failed: Vec<_> = failed.copied().collect();
+        self.take_error(&failed)
     }
 
     /// Takes the error of one of the uploads of these turns. An upload that can never succeed is forgotten with it: its map is built
     /// anew, or not used. Its error comes first, because no repetition helps.
-    fn take_error(&mut self, failed: Vec<u64>) -> Option<Error> {
+    fn take_error(&mut self, failed: &[u64]) -> Option<Error> {
         let is_refused = |turn: &&u64| {
             let upload = self.order.get(turn).and_then(|name| self.unacknowledged.get(name));
             upload.is_some_and(Upload::is_refused)
@@ -320,14 +320,12 @@ impl Uploads {
             return free;
         }
         self.resume().await;
-        loop {
-            // Other callers that hold a part of the budget go on by themselves. Uploads that failed do not.
-            let stuck = self.wait_until(|state| if state.running_in(here()) == 0 { state.failure(here()) } else { None });
-            tokio::select! {
-                biased;
-                free = share.as_mut() => return free,
-                error = stuck => return Err(error),
-            }
+        // Other callers that hold a part of the budget go on by themselves. Uploads that failed do not.
+        let stuck = self.wait_until(|state| if state.running_in(here()) == 0 { state.failure(here()) } else { None });
+        tokio::select! {
+            biased;
+            free = share => free,
+            error = stuck => Err(error),
         }
     }
 

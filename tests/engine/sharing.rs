@@ -154,7 +154,8 @@ fn calls_that_stage_much_are_seen_as_a_whole() {
             };
             let (first, second) = (session.set_virtual_many(&a, &options), session.set_virtual_many(&b, &options));
             let (first, second, ..) = futures::join!(first, second, watch, delete, sets);
-            (first.unwrap(), second.unwrap());
+            first.unwrap();
+            second.unwrap();
             assert_eq!(session.list(&Prefix::new("b").unwrap()).await.unwrap().len(), count);
             let left = session.list(&below).await.unwrap().len();
             assert!(left == count || (left == 0 && round % 2 == 0), "{left} after round {round}");
