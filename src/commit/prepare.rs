@@ -36,6 +36,9 @@ impl WriteSession {
     /// Writes the snapshot on top of the session's base, waits for every upload, and passes the barrier; `None` when
     /// nothing changed and no commit is to be made.
     pub(super) async fn write_snapshot(&mut self, options: &CommitOptions) -> Result<Option<Written>> {
+        if !self.stores {
+            return Err(Error::invalid("a dry run cannot be committed: its chunks were not stored"));
+        }
         let draft = self.draft().await?;
         if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.record()) {
             return Ok(None);

@@ -58,6 +58,8 @@ pub struct WriteSession {
     pub(crate) staged: SharedStaged,
     /// Chunks on their way to the store.
     pub(crate) uploads: Uploads,
+    /// Whether chunks are stored; not in a dry run.
+    pub(crate) stores: bool,
     /// Tells callers how far a commit of this session has come.
     pub(crate) publishing: PublishHandle,
     /// Finds containers for URLs; made when first needed, and again when the containers change.
@@ -94,6 +96,15 @@ impl Repository {
         Staged::new(self.options().staged_bytes, self.scratch())
     }
 
+    /// Opens a session like [`write`](Self::write) that stores nothing: to try out changes, and to count them by
+    /// [`changes`](WriteSession::changes).
+    ///
+    /// Chunks are hashed and then forgotten, so the value of a chunk that was staged cannot be read. A commit is `Invalid`.
+    /// Dropping the future changes nothing.
+    pub async fn dry_run(&self, branch: &str) -> Result<WriteSession> {
+        Ok(WriteSession { stores: false, ..self.write(branch).await? })
+    }
+
     /// Opens a session that will advance `branch`; `NotFound` if there is no such branch.
     ///
     /// Only reads: nothing is written before the first chunk is staged, so the call can be cancelled at any moment.
@@ -114,6 +125,7 @@ impl Repository {
             state,
             staged,
             uploads: Uploads::new(self.objects()),
+            stores: true,
             naming: Mutex::default(),
             publishing: PublishHandle::default(),
         })

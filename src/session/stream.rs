@@ -3,7 +3,7 @@
 use tokio::io::AsyncRead;
 
 use super::WriteSession;
-use crate::chunk::{PIECE, STREAM_COST, StreamedChunk, read_piece};
+use crate::chunk::{Keep, PIECE, STREAM_COST, StreamedChunk, read_piece};
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::Key;
@@ -26,7 +26,7 @@ impl WriteSession {
         }
         let _share = self.uploads.reserve(STREAM_COST).await?;
         let chunks = self.base.repository().chunks();
-        let keep = chunks.keep(None, &self.base.repository().scratch());
+        let keep = if self.stores { chunks.keep(None, &self.base.repository().scratch()) } else { Keep::Nothing };
         let chunk = chunks.read_stream(head, &mut reader, keep).await.map_err(|e| e.context(key))?;
         self.set_streamed(key, chunk).await
     }
@@ -36,7 +36,7 @@ impl WriteSession {
         let size = chunk.size();
         let entry = Entry::Chunk { id: chunk.id(), size };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
-        if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
+        if self.stores && self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
             self.base.repository().chunks().put_streamed(chunk).await.map_err(|e| e.context(key))?;
         }
         self.staged.put(key.as_map_key().clone(), Some(entry)).await?;

@@ -49,7 +49,7 @@ impl WriteSession {
     async fn stored(&self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<Entry> {
         let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
-        if self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
+        if self.stores && self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
             let share = match share {
                 Some(share) => {
                     self.uploads.turn().await;

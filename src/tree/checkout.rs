@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,17 +11,20 @@ use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::Semaphore;
 
 use super::{blocking, io_error};
 use crate::blocking::drop_elsewhere;
+use crate::budget::ByteBudget;
+use crate::chunk::STREAM_COST;
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::snapshot::Snapshot;
 
-/// How many files are written at once, where each is a piece of work of its own.
-const WRITERS: usize = 16;
+/// How many bytes files take that are written at once, where each is a piece of work of its own.
+const WRITTEN: u64 = 48 << 20;
+/// How many bytes such a file takes at least, and at most: it is read in pieces.
+const COST: RangeInclusive<u64> = (3 << 20)..=STREAM_COST;
 /// Values up to this many bytes are read and written many at a time.
 const SMALL: u64 = 64 << 10;
 /// How many entries are looked at together.
@@ -111,14 +115,14 @@ impl Snapshot {
             let path = root.path.join(key.as_str().get(inside..).unwrap_or_default());
             Ok(Item { path, key, entry })
         });
-        let writers = &Semaphore::new(WRITERS);
+        let writers = &ByteBudget::new(WRITTEN);
         let groups = entries.try_chunks(TOGETHER).map_err(|e| e.1);
         groups.try_for_each_concurrent(GROUPS, |group| self.write_group(root, group, writers)).await?;
         Ok(counts)
     }
 
     /// Writes files: small ones together, others side by side.
-    async fn write_group(&self, root: &Root, group: Vec<Item>, writers: &Semaphore) -> Result<()> {
+    async fn write_group(&self, root: &Root, group: Vec<Item>, writers: &ByteBudget) -> Result<()> {
         let is_small = |item: &Item| !matches!(item.entry, Entry::Virtual { .. }) && item.entry.size() <= SMALL;
         let (small, large): (Vec<_>, Vec<_>) = group.into_iter().partition(is_small);
         let alone: FuturesUnordered<_> = large.into_iter().map(|item| self.write_file(root, item, writers)).collect();
@@ -151,8 +155,8 @@ impl Snapshot {
     }
 
     /// Writes one value into a new file, piece by piece.
-    async fn write_file(&self, root: &Root, item: Item, writers: &Semaphore) -> Result<()> {
-        let _permit = writers.acquire().await.map_err(|e| Error::internal("the writing of files was closed").caused_by(e))?;
+    async fn write_file(&self, root: &Root, item: Item, writers: &ByteBudget) -> Result<()> {
+        let _share = writers.take(item.entry.size().clamp(*COST.start(), *COST.end())).await?;
         let Item { path, key, entry } = item;
         let (root, shown) = (root.clone(), key.clone());
         let mut file = blocking(move || create(&root, &path, &shown)).await?;

@@ -10,6 +10,7 @@ use super::files::{Begun, OpenFile, READERS, walk};
 use super::load::{Content, Loaded, Loader};
 use super::walk::Found;
 use crate::budget::Share;
+use crate::chunk::Keep;
 use crate::error::Result;
 use crate::key::{Key, Prefix};
 use crate::session::WriteSession;
@@ -156,7 +157,7 @@ impl WriteSession {
             }
             Begun::Longer(head, mut reader) => {
                 let repository = self.base().repository();
-                let keep = file.keep(repository.chunks(), &repository.scratch());
+                let keep = if self.stores { file.keep(repository.chunks(), &repository.scratch()) } else { Keep::Nothing };
                 let read = repository.chunks().read_stream(head, &mut reader, keep).await;
                 let chunk = read.map_err(|e| e.context(path.display()))?;
                 file.end(chunk.size()).await?;

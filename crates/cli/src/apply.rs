@@ -83,7 +83,7 @@ pub(super) struct Counts {
 impl Apply {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_write().await?;
-        let session = repository.write(&self.commit.branch).await?;
+        let session = self.commit.session(&repository).await?;
         let mut parts = Parts::new(self.commit_every);
         let (session, counts) = match self.stage(context, session, &mut parts).await {
             Ok(staged) => staged,
@@ -117,7 +117,7 @@ impl Apply {
                     };
                 if is_due {
                     parts.commit(context, &self.commit, session, std::mem::take(&mut counts)).await?;
-                    session = repository.write(&self.commit.branch).await?;
+                    session = self.commit.session(&repository).await?;
                 }
             };
             let Some(line) = line else { return Ok((session, counts)) };
@@ -126,7 +126,7 @@ impl Apply {
                 continue;
             }
             let staged = match parse(&line) {
-                Ok(operation) => counts.stage(&mut session, operation).await,
+                Ok(operation) => counts.stage(&session, operation).await,
                 Err(e) => Err(e),
             };
             staged.map_err(|e| e.context(format!("line {number}")))?;

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::count;
-use firnline::{CommitOptions, Committed, Conflict, Error, OnConflict, WriteSession};
+use firnline::{CommitOptions, Committed, Conflict, Error, OnConflict, Repository, WriteSession};
 
 /// How many settled conflicts are named.
 const SHOWN: usize = 8;
@@ -75,6 +75,12 @@ enum Whose {
 }
 
 impl CommitArgs {
+    /// Opens the session in which the command stages; in a dry run, one that stores nothing.
+    pub(super) async fn session(&self, repository: &Repository) -> Result<WriteSession, Stop> {
+        let session = if self.dry_run { repository.dry_run(&self.branch).await } else { repository.write(&self.branch).await };
+        Ok(session?)
+    }
+
     /// Commits, prints the id, and says `counts`; or, in a dry run, only the latter.
     pub(super) async fn commit(self, context: &mut Context, session: WriteSession, done: Done) -> Result<Verdict, Stop> {
         if self.dry_run {

@@ -11,9 +11,9 @@ use firnline::{Ref, RefName};
 pub(super) struct Branch {
     /// The branch to make or delete [without: list all]
     name: Option<RefName>,
-    /// Where it begins
-    #[arg(value_name = "REV", default_value = "main")]
-    revision: String,
+    /// Where it begins [default: main]
+    #[arg(value_name = "REV", conflicts_with = "delete")]
+    revision: Option<String>,
     /// Delete it, also when it is damaged; what it showed stays readable at its times
     #[arg(short, long, requires = "name")]
     delete: bool,
@@ -27,7 +27,7 @@ impl Branch {
         let Some(name) = self.name else { return list(context).await };
         let repository = context.open_to_write().await?;
         if !self.delete {
-            let target = context.snapshot(&repository, &self.revision).await?;
+            let target = context.snapshot(&repository, self.revision.as_deref().unwrap_or("main")).await?;
             repository.create_branch(&name, &target).await?;
             context.out.line(&target.id().to_string())?;
             return Ok(Verdict::Fine);

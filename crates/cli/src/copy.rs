@@ -64,7 +64,7 @@ impl Cp {
             (None, None) => (None, self.source.as_str()),
         };
         let repository = context.open_to_write().await?;
-        let session = repository.write(&self.commit.branch).await?;
+        let session = self.commit.session(&repository).await?;
         let from = match revision {
             Some(revision) => context.snapshot(&repository, revision).await?,
             None => session.base().clone(),
@@ -82,7 +82,7 @@ impl Cp {
 impl Mv {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_write().await?;
-        let session = repository.write(&self.commit.branch).await?;
+        let session = self.commit.session(&repository).await?;
         let moved = session.rename(&self.source, &self.destination, self.over.existing()).await?;
         let mut done = done(format!("mv {} {}", self.source, self.destination), "moved", moved, Deletes::Some);
         if self.commit.dry_run {

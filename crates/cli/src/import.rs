@@ -42,7 +42,7 @@ impl Import {
             options = options.checksum();
         }
         options.cache = cache();
-        let session = repository.write(&self.commit.branch).await?;
+        let session = self.commit.session(&repository).await?;
         let shown = self.directory.display().to_string();
         let found = session.import_tree(self.directory, &options).await?;
         if found.empty_directories > 0 {

@@ -25,7 +25,7 @@ impl Put {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let key = Key::new(self.key)?;
         let repository = context.open_to_write().await?;
-        let session = repository.write(&self.commit.branch).await?;
+        let session = self.commit.session(&repository).await?;
         let before = session.entry(&key).await?.map(|entry| entry.size());
         let is_stdin = self.file.as_os_str() == "-";
         let size = match (self.commit.dry_run, is_stdin) {

@@ -21,7 +21,7 @@ pub(super) struct Repin {
 impl Repin {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_write().await?;
-        let session = repository.write(&self.commit.branch).await?;
+        let session = self.commit.session(&repository).await?;
         let places: Vec<_> = self.places.iter().map(String::as_str).collect();
         let repinned = session.repin(&places).await?;
         for file in &repinned {

@@ -23,7 +23,7 @@ pub(super) struct Rm {
 impl Rm {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_write().await?;
-        let session = repository.write(&self.commit.branch).await?;
+        let session = self.commit.session(&repository).await?;
         let mut deleted = 0;
         for key in &self.keys {
             let key = Key::new(key.as_str())?;

@@ -15,9 +15,9 @@ use firnline::{Ref, RefName, Repository, TagInfo, TagOptions};
 pub(super) struct Tag {
     /// The tag to make or delete [without: list all]
     name: Option<RefName>,
-    /// What it names
-    #[arg(value_name = "REV", default_value = "main")]
-    revision: String,
+    /// What it names [default: main]
+    #[arg(value_name = "REV", conflicts_with = "delete")]
+    revision: Option<String>,
     /// Why it is made
     #[arg(short, long, default_value = "", requires = "name", conflicts_with = "delete")]
     message: String,
@@ -42,7 +42,7 @@ impl Tag {
         if self.delete {
             return delete(context, &repository, &name, self.dry_run).await;
         }
-        let target = context.snapshot(&repository, &self.revision).await?;
+        let target = context.snapshot(&repository, self.revision.as_deref().unwrap_or("main")).await?;
         let mut options = TagOptions::from(self.message);
         options.author = self.author;
         options.meta = fields(self.meta)?;

@@ -44,8 +44,16 @@ impl Local {
 
 impl Disk {
     fn examine(self: &Arc<Self>, other: &OtherProcess) -> Vec<Observation> {
+        if fs::metadata(&self.root).is_ok_and(|found| !found.is_dir()) {
+            return vec![Observation::bad("directory", "it exists and is not a directory, so no repository can be there")];
+        }
         let there = self.root.ancestors().find(|path| path.is_dir()).unwrap_or(&self.root);
         let mut seen = vec![Observation::good("directory", self.where_it_is(there))];
+        if let Err(e) = fs::read(self.root.join("repo.json"))
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            seen.push(Observation::bad("repository", format!("its repo.json cannot be read: {e}")));
+        }
         seen.push(Observation::of("file system", self.check_file_system().map(|()| "it is a local one, or trusted".to_owned())));
         let scratch = ScratchDirectory(there.join(format!(".~doctor-{}", unique())));
         if let Err(e) = fs::create_dir(&scratch.0) {

@@ -26,6 +26,11 @@ fn what_cannot_be_written_to_is_found() {
     let run = sandbox.firn(&["doctor", "/proc/firnline"]);
     assert_eq!(run.status, 1, "{}", run.err);
     assert!(String::from_utf8(run.out).unwrap().contains("bad"));
+    // A file was called a directory that does not exist.
+    let file = sandbox.write("file", "x");
+    let run = sandbox.firn(&["doctor", file.to_str().unwrap()]);
+    assert_eq!(run.status, 1, "{}", run.err);
+    assert!(String::from_utf8(run.out).unwrap().contains("not a directory"));
     sandbox.firn(&["doctor", "memory:"]).fails(9);
     sandbox.firn(&["doctor", "s3:nothing"]).fails(9);
 }

@@ -19,6 +19,9 @@ fn branches_are_listed_made_and_deleted_as_in_git() {
     sandbox.refused(9, || sandbox.firn(&["branch", "DEV"]));
     sandbox.refused(3, || sandbox.firn(&["branch", "x", "nope"]));
 
+    // The second name would have been ignored.
+    sandbox.refused(2, || sandbox.firn(&["branch", "-d", "old/one", "dev"]));
+    sandbox.refused(2, || sandbox.firn(&["tag", "-d", "v1", "main"]));
     assert!(sandbox.firn(&["branch", "-d", "old/one", "--dry-run"]).err.contains("would delete branch old/one"));
     let run = sandbox.firn(&["branch", "-d", "old/one"]);
     assert!(run.err.contains(&format!("undo with: firn branch old/one {first}")), "{}", run.err);

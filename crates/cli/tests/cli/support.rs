@@ -140,6 +140,11 @@ impl Run {
 
 /// Every file below a directory with its content, by relative path.
 pub(crate) fn tree(root: &Path) -> Vec<(String, Vec<u8>)> {
+    names(root).into_iter().map(|name| (name.clone(), fs::read(root.join(name)).unwrap())).collect()
+}
+
+/// The relative paths of every file below a directory, in which another process may be writing.
+pub(crate) fn names(root: &Path) -> Vec<String> {
     let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
     while let Some(directory) = open.pop() {
         for entry in fs::read_dir(directory).unwrap() {
@@ -147,7 +152,7 @@ pub(crate) fn tree(root: &Path) -> Vec<(String, Vec<u8>)> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                found.push((path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()));
+                found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
             }
         }
     }

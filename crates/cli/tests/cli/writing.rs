@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Run, Sandbox, noise, tree};
+use crate::support::{Run, Sandbox, names, noise, tree};
 
 #[test]
 fn put_prints_the_id_and_nothing_else() {
@@ -31,6 +31,26 @@ fn a_commit_says_what_it_was_told() {
     assert_eq!(shown["meta"], json!({ "run": "7", "note": "a=b" }));
     sandbox.refused(9, || sandbox.firn_with(&["put", "-", "k", "--meta", "a=1", "--meta", "a=2"], "y"));
     sandbox.refused(2, || sandbox.firn_with(&["put", "-", "k", "--meta", "a"], "y"));
+}
+
+/// `apply --dry-run` stored the chunks of what it only counted.
+#[test]
+fn a_dry_run_stores_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.put("k", &"v".repeat(5000));
+    let large = sandbox.write("large", noise(1, 9_000_000));
+    let objects = || names(&sandbox.path("repo"));
+    let before = objects();
+    let line = |key: &str, what: &str, value: &str| json!({ "op": "put", "key": key, what: value }).to_string() + "\n";
+    let text = "t".repeat(20_000);
+    let large = large.to_str().unwrap();
+    let changes = [line("a", "text", &text), line("b", "file", large), line("k", "text", &"v".repeat(5000))].concat();
+    let told = sandbox.firn_with(&["apply", "--dry-run"], &changes).err;
+    assert!(told.contains("2 put, ") && told.contains("1 unchanged"), "{told}");
+    sandbox.firn(&["put", large, "c", "--dry-run"]).ok();
+    sandbox.firn(&["import", sandbox.path(".").to_str().unwrap(), "--prefix", "p", "--dry-run"]);
+    sandbox.firn(&["mv", "k", "z", "--dry-run"]).ok();
+    assert_eq!(objects(), before);
 }
 
 #[test]
@@ -302,7 +322,7 @@ fn interrupt_a_commit(signal: rustix::process::Signal, status: i32) {
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let child = sandbox.command("repo").args(["rm", "k"]).spawn().unwrap();
     // Its snapshot is there before the replace is sent.
-    while tree(&sandbox.path("repo/snapshots")).len() < 3 {
+    while names(&sandbox.path("repo/snapshots")).len() < 3 {
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(Duration::from_millis(300));
