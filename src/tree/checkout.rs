@@ -22,9 +22,9 @@ use crate::key::{Key, Prefix};
 use crate::snapshot::Snapshot;
 
 /// How many bytes files take that are written at once, where each is a piece of work of its own.
-const WRITTEN: u64 = 48 << 20;
+const WRITTEN: u64 = 32 << 20;
 /// How many bytes such a file takes at least, and at most: it is read in pieces.
-const COST: RangeInclusive<u64> = (3 << 20)..=STREAM_COST;
+const COST: RangeInclusive<u64> = (2 << 20)..=STREAM_COST;
 /// Values up to this many bytes are read and written many at a time.
 const SMALL: u64 = 64 << 10;
 /// How many entries are looked at together.

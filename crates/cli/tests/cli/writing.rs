@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Run, Sandbox, names, noise, tree};
+use crate::support::{Run, Sandbox, names, noise};
 
 #[test]
 fn put_prints_the_id_and_nothing_else() {
