@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::conflict::OnConflict;
+use crate::error::Result;
+use crate::format::Commit;
 
 /// What a commit says of itself, and what happens when it changes nothing or conflicts. A plain string is a message.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +52,12 @@ impl CommitOptions {
     pub fn meta(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.meta.insert(name.into(), value.into());
         self
+    }
+
+    /// Refuses as `Invalid` a message, an author or metadata that are longer than a commit may have. Every commit checks this before it
+    /// uploads anything; [`WriteSession::check`](crate::WriteSession::check) also checks the branch.
+    pub fn check(&self) -> Result<()> {
+        Commit::check_texts(&self.message, self.author.as_deref(), &self.meta)
     }
 
     /// Makes a commit even if it changes nothing.

@@ -14,7 +14,7 @@ use crate::objects::{CachedValue, Objects, Uploads};
 use crate::refs::{Ref, future_limit};
 use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, recordable};
 
 /// A snapshot that is durable together with everything it needs.
 #[derive(Debug)]
@@ -33,11 +33,25 @@ pub(crate) struct Stamp {
 }
 
 impl WriteSession {
+    /// Refuses what a commit with these options would be refused for, whatever is staged: call it before staging large values.
+    ///
+    /// `Invalid` when the options fail [`CommitOptions::check`], when the last event of the branch is stamped more than 10 minutes after
+    /// this machine's clock, and when that clock shows a time that cannot be recorded. Reads at most one snapshot.
+    pub async fn check(&self, options: &CommitOptions) -> Result<()> {
+        options.check()?;
+        self.next_time().await.map(drop)
+    }
+
     /// Writes the snapshot on top of the session's base, waits for every upload, and passes the barrier; `None` when
     /// nothing changed and no commit is to be made.
     pub(super) async fn write_snapshot(&mut self, options: &CommitOptions) -> Result<Option<Written>> {
         if !self.stores {
             return Err(Error::invalid("a dry run cannot be committed: its chunks were not stored"));
+        }
+        // What would be refused at the end is refused before anything is uploaded.
+        options.check()?;
+        if options.empty == EmptyCommit::Make || !self.is_unchanged() {
+            self.next_time().await?;
         }
         let draft = self.draft().await?;
         if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.record()) {
@@ -72,7 +86,7 @@ impl WriteSession {
         let repository = self.base.repository();
         let last = repository.refs().last_event(&self.state.record).await?;
         let last = last.map_or(self.base.record().time, |last| last.max(self.base.record().time));
-        let now = repository.clock().now();
+        let now = recordable(repository.clock().now())?;
         require_not_in_future(&self.branch, last, now)?;
         Ok(now.max(last.next()))
     }

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 pub use parse::parse_time;
 
 /// The largest difference between this machine's clock and a store's with which a ref is still written there.
@@ -68,6 +70,17 @@ impl Timestamp {
             Err(before) => Self(-micros(before.duration())),
         }
     }
+}
+
+/// Refuses the time of a clock that no commit and no move can have: one before 1970, or after the year 9999.
+pub(crate) fn recordable(now: Timestamp) -> Result<Timestamp> {
+    // A little before the end, so that what is stamped later than it can still be printed.
+    let latest = Timestamp::MAX.minus(FUTURE);
+    if now.micros() >= 0 && now <= latest {
+        return Ok(now);
+    }
+    let year = if now.micros() < 0 { "before 1970" } else { "after the year 9999" };
+    Err(Error::invalid(format!("this machine's clock shows {now}: times {year} cannot be recorded; set the clock")))
 }
 
 /// RFC 3339 in UTC with six decimals: `2025-03-01T12:00:00.000000Z`.

@@ -75,10 +75,14 @@ enum Whose {
 }
 
 impl CommitArgs {
-    /// Opens the session in which the command stages; in a dry run, one that stores nothing.
+    /// Opens the session in which the command stages; in a dry run, one that stores nothing. What the commit would be refused for, whatever
+    /// it holds, is refused before anything is stored.
     pub(super) async fn session(&self, repository: &Repository) -> Result<WriteSession, Stop> {
-        let session = if self.dry_run { repository.dry_run(&self.branch).await } else { repository.write(&self.branch).await };
-        Ok(session?)
+        let options = self.options(String::new())?;
+        options.check()?;
+        let session = if self.dry_run { repository.dry_run(&self.branch).await } else { repository.write(&self.branch).await }?;
+        session.check(&options).await?;
+        Ok(session)
     }
 
     /// Commits, prints the id, and says `counts`; or, in a dry run, only the latter.

@@ -1,5 +1,7 @@
 //! What must hold of a commit beyond its shape.
 
+use std::collections::BTreeMap;
+
 use super::{Commit, Container};
 use crate::error::{Error, Result};
 use crate::format::limits;
@@ -28,6 +30,19 @@ pub(super) fn writable(commit: &Commit) -> Result<()> {
         len if len > limits::COMMIT => Err(Error::invalid(format!("the commit takes {len} bytes; at most {} are allowed", limits::COMMIT))),
         _ => Ok(()),
     }
+}
+
+/// What [`writable`] refuses of the texts that a caller gives, before there is a commit to put them into.
+pub(super) fn texts(message: &str, author: Option<&str>, meta: &BTreeMap<String, String>) -> Result<()> {
+    let faults = || {
+        at_most("the message", message.len(), limits::MESSAGE)?;
+        at_most("the author", author.map_or(0, str::len), limits::AUTHOR)?;
+        pairs("metadata", meta, limits::META_VALUE)
+    };
+    faults().map_err(Error::invalid)?;
+    let metadata = meta.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    at_most("the message with author and metadata", message.len() + author.map_or(0, str::len) + metadata, limits::COMMIT)
+        .map_err(Error::invalid)
 }
 
 fn faults(commit: &Commit) -> Result<(), String> {
@@ -64,7 +79,7 @@ fn container(container: &Container) -> Result<(), String> {
     pairs("options", &container.options, limits::TEMPLATE)
 }
 
-fn pairs(what: &str, pairs: &std::collections::BTreeMap<String, String>, longest: usize) -> Result<(), String> {
+fn pairs(what: &str, pairs: &BTreeMap<String, String>, longest: usize) -> Result<(), String> {
     count(what, pairs.len(), limits::PAIRS)?;
     pairs.iter().try_for_each(|(name, value)| {
         at_most(&format!("a name in the {what}"), name.len(), limits::NAME)?;

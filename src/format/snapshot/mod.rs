@@ -71,6 +71,11 @@ impl Commit {
         check::writable(self)
     }
 
+    /// Refuses as `Invalid` a message, an author or metadata that no commit can have.
+    pub(crate) fn check_texts(message: &str, author: Option<&str>, meta: &BTreeMap<String, String>) -> Result<()> {
+        check::texts(message, author, meta)
+    }
+
     /// The snapshot's id.
     pub fn id(&self, hash: HashAlgorithm) -> SnapshotId {
         SnapshotId::of(hash, &self.canonical())
