@@ -83,7 +83,21 @@ pub enum ErrorDetail {
         /// The hash of the snapshots, such as `sha2-256`; `None` when there is no snapshot.
         hash: Option<&'static str>,
     },
-    /// The record of a ref, or the snapshot that it points at, cannot be read.
+    /// There is no such branch or tag.
+    NoRef {
+        /// The ref as it is printed: `branch main`, `tag v1`.
+        reference: String,
+        /// Whether it existed and was deleted, so that its moves are known.
+        existed: bool,
+    },
+    /// The branch `main`, which every repository has, has no record: it was lost, or the creation of the repository was interrupted.
+    LostMain,
+    /// The file or object of a ref is there, but its bytes cannot be read, so it can be neither read nor replaced.
+    BlockedRef {
+        /// The ref as it is printed: `branch main`, `tag v1`.
+        reference: String,
+    },
+    /// The record of a ref, or the snapshot that it points at, cannot be read. The ref can be pointed elsewhere or deleted.
     UnreadableRef {
         /// The ref as it is printed: `branch main`, `tag v1`.
         reference: String,
@@ -106,6 +120,7 @@ pub struct Error {
     detail: Option<Box<ErrorDetail>>,
     message: String,
     remedy: Option<Box<Remedy>>,
+    is_of_one_object: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -124,7 +139,7 @@ pub enum Remedy {
 impl Error {
     /// Makes an error; `message` is one line in lower case that names the object.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, detail: None, message: message.into(), remedy: None, source: None }
+        Self { kind, detail: None, message: message.into(), remedy: None, is_of_one_object: false, source: None }
     }
 
     /// Attaches the error that led to this one.
@@ -144,6 +159,28 @@ impl Error {
     /// The step that would let the same call succeed, if the library knows one.
     pub fn remedy(&self) -> Option<&Remedy> {
         self.remedy.as_deref()
+    }
+
+    /// Says that the error is a condition of the one object that it names: the store was reached, and its other objects can be read.
+    ///
+    /// A store says so where a file cannot be opened for lack of permission, where the disk cannot read it, and where something else than
+    /// a file has its name. Such an object is listed as unreadable and stops nothing else. Without it, an error of a kind other than
+    /// `Corrupt`, `NotFound` and `Unsupported` is taken to be about the store as a whole.
+    #[must_use]
+    pub const fn of_one_object(mut self) -> Self {
+        self.is_of_one_object = true;
+        self
+    }
+
+    /// Whether the store said that the error is a condition of one object, whose bytes cannot be read ([`of_one_object`](Self::of_one_object)).
+    pub const fn is_of_one_object(&self) -> bool {
+        self.is_of_one_object
+    }
+
+    /// A copy for another reader, with the kind, the detail and the message, and without the cause.
+    pub(crate) fn copied(&self) -> Self {
+        let copy = Self { is_of_one_object: self.is_of_one_object, ..Self::new(self.kind, self.message.clone()) };
+        Self { detail: self.detail.clone(), ..copy }
     }
 
     /// Attaches what the error is about.

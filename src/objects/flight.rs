@@ -88,7 +88,7 @@ impl<T> Drop for Task<T> {
 
 /// A copy of an error that several readers receive.
 fn shared(error: &Arc<Error>) -> Error {
-    let copy = Error::new(error.kind(), error.to_string());
+    let copy = error.copied();
     if error.source().is_some() { copy.caused_by(Cause(Arc::clone(error))) } else { copy }
 }
 

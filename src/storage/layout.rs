@@ -30,12 +30,17 @@ pub(crate) const REFS: &str = "refs/";
 pub(crate) const BRANCHES: &str = "refs/branches/";
 /// Where chunks lie.
 pub(crate) const CHUNKS: &str = "chunks/";
+/// Where the nodes of history maps lie.
+pub(crate) const HISTORY: &str = "history/";
 /// Where snapshots lie.
 pub(crate) const SNAPSHOTS: &str = "snapshots/";
 /// Where tags lie.
 pub(crate) const TAGS: &str = "refs/tags/";
 /// The file name ending of every ref.
 pub(crate) const REF_SUFFIX: &str = ".json";
+
+/// The folders in which everything but `repo.json` lies.
+pub(crate) const FOLDERS: [&str; 9] = ["refs", "snapshots", "manifests", "files", "history", "chunks", "moves", "shallow", "gc"];
 
 impl ObjectName {
     pub(crate) fn snapshot(id: &SnapshotId) -> Self {
@@ -46,7 +51,7 @@ impl ObjectName {
         let folder = match kind {
             MapKind::Manifest => "manifests/",
             MapKind::Files => "files/",
-            MapKind::History => "history/",
+            MapKind::History => HISTORY,
         };
         Self::sharded(folder, &id.cid())
     }

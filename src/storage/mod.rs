@@ -39,8 +39,8 @@ use crate::time::Timestamp;
 pub use cloud::Cloud;
 pub use cloud::{CloudOptions, Credentials, Variables};
 pub use layout::{ObjectName, RegisterName};
-pub(crate) use local::is_local_disk;
 pub use local::{Local, LocalOptions, NetworkFileSystems};
+pub(crate) use local::{is_local_disk, require_no_dangling_link, require_outside};
 pub use many::{Object, ObjectSource, ObjectWriter, WholeObject};
 pub use memory::Memory;
 #[cfg(any(test, feature = "testing"))]

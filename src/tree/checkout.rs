@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::snapshot::Snapshot;
+use crate::storage::{require_no_dangling_link, require_outside};
 
 /// How many bytes files take that are written at once, where each is a piece of work of its own.
 const WRITTEN: u64 = 32 << 20;
@@ -77,7 +78,7 @@ impl Snapshot {
     /// killed process leaves files under the hidden name, `.firn-checkout-…` or `.NAME.firn-checkout-…`. Nothing is synced: after a
     /// power failure files may be cut short.
     ///
-    /// `Invalid` when the directory is not empty, and when a key would have to be a file and a directory at once. Virtual values are
+    /// `Invalid` when the directory is not empty, is a symbolic link to nothing or lies in a folder that a repository keeps for itself, and when a key would have to be a file and a directory at once. Virtual values are
     /// read from their sources and written like others.
     pub async fn checkout(&self, directory: impl Into<PathBuf>, options: &CheckoutOptions) -> Result<CheckedOut> {
         let directory = directory.into();
@@ -254,6 +255,8 @@ struct Staging {
 impl Staging {
     /// Makes a hidden directory: in `directory` if that exists and is empty, beside it if it does not exist.
     fn at(directory: &Path) -> Result<Self> {
+        require_no_dangling_link(directory)?;
+        require_outside(directory)?;
         let (target, is_inside) = match fs::read_dir(directory) {
             Ok(mut entries) => match entries.next() {
                 None => (directory.canonicalize().map_err(|e| io_error(directory, "cannot be found", e))?, true),

@@ -13,7 +13,7 @@ use super::register::LOCKS;
 use super::temporary::is_temporary;
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
-use crate::storage::ObjectMeta;
+use crate::storage::{ObjectMeta, layout};
 use crate::time::Timestamp;
 
 /// Names that are found at a time, about.
@@ -108,7 +108,10 @@ impl Disk {
         self.require_real_directories(&format!("{directory}/"))?;
         match fs::read_dir(self.path(directory)) {
             Ok(entries) => Ok(Some(entries)),
-            Err(e) => self.absent(directory, e).map(|()| None),
+            // Its name ends in a slash, so that a file in its own place is refused too.
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => self.absent(&format!("{directory}/"), e).map(|()| None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.absent(directory, e).map(|()| None),
+            Err(e) => Err(self.unlisted(directory, e)),
         }
     }
 
@@ -124,14 +127,15 @@ enum ListedAs {
     File { size: u64, modified: Timestamp },
 }
 
-/// The name and kind of an entry; `None` for what is no object: temporaries, sockets and the like, names that are not UTF-8, and what
-/// vanished in the meantime. A symbolic link to a file is shown as a file, so that reading it says what is wrong; one to a directory is
-/// an error, because the names behind it are not listed.
+/// The name and kind of an entry; `None` for what is no object: temporaries, names that are not UTF-8, and what vanished in the meantime.
+/// A symbolic link to a file, a pipe, a socket and a device are shown as a file, so that reading it says what is wrong, and so is a
+/// directory in the place of a ref. A link to a directory is an error, because the names behind it are not listed.
 fn look_at(entry: &DirEntry, directory: &str) -> io::Result<Option<(String, ListedAs)>> {
     let file_name = entry.file_name();
     let Some(file_name) = file_name.to_str().filter(|name| !is_temporary(name)) else { return Ok(None) };
     let name = if directory.is_empty() { file_name.to_owned() } else { format!("{directory}/{file_name}") };
-    if entry.file_type()?.is_dir() {
+    let is_ref = name.starts_with(layout::REFS) && name.ends_with(layout::REF_SUFFIX);
+    if !is_ref && entry.file_type()?.is_dir() {
         return Ok(Some((name, ListedAs::Directory)));
     }
     let path: PathBuf = entry.path();
@@ -143,12 +147,8 @@ fn look_at(entry: &DirEntry, directory: &str) -> io::Result<Option<(String, List
     if meta.is_symlink() && path.is_dir() {
         return Err(rustix::io::Errno::LOOP.into());
     }
-    let found = if meta.is_dir() {
-        ListedAs::Directory
-    } else if meta.is_file() || meta.is_symlink() {
-        ListedAs::File { size: meta.len(), modified: Timestamp::from_system(meta.modified()?) }
-    } else {
-        return Ok(None);
-    };
-    Ok(Some((name, found)))
+    if meta.is_dir() && !is_ref {
+        return Ok(Some((name, ListedAs::Directory)));
+    }
+    Ok(Some((name, ListedAs::File { size: meta.len(), modified: Timestamp::from_system(meta.modified()?) })))
 }

@@ -18,6 +18,7 @@ mod barrier;
 mod directory;
 mod examine;
 mod filesystem;
+mod inside;
 mod listing;
 mod objects;
 mod register;
@@ -44,6 +45,7 @@ use crate::time::Timestamp;
 
 pub use examine::lock_once;
 pub(crate) use filesystem::is_local_disk;
+pub(crate) use inside::{require_no_dangling_link, require_outside};
 
 #[cfg(test)]
 pub(super) use barrier::MOST;
@@ -172,7 +174,7 @@ impl Local {
         let count = items.len();
         match self.blocking(move |disk| Ok(items.iter().map(|item| work(disk, item)).collect())).await {
             Ok(answers) => answers,
-            Err(e) => (0..count).map(|_| Err(Error::new(e.kind(), e.to_string()))).collect(),
+            Err(e) => (0..count).map(|_| Err(e.copied())).collect(),
         }
     }
 

@@ -35,10 +35,7 @@ impl Disk {
             Ok(file) => file,
             Err(e) => return self.absent(name, e).map(|()| None),
         };
-        let meta = file.metadata().map_err(|e| self.trouble(name, "be read", e))?;
-        if !meta.is_file() {
-            return Err(Error::corrupt(format!("{name} in {} is not a file", self.root.display())));
-        }
+        let meta = self.require_file(name, &file)?;
         let range = check_extent(name, meta.len(), extent)?;
         let mut bytes = zeros(range.end - range.start)
             .ok_or_else(|| Error::unsupported(format!("{name} has {} bytes, more than this machine's memory holds", meta.len())))?;
@@ -47,7 +44,7 @@ impl Disk {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(Error::corrupt(format!("{name} became shorter than {} bytes while it was read", range.end)).caused_by(e))
             }
-            Err(e) => Err(self.trouble(name, "be read", e)),
+            Err(e) => Err(self.unread(name, e)),
         }
     }
 

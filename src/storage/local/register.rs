@@ -129,13 +129,11 @@ impl Disk {
             Ok(file) => file,
             Err(e) => return self.absent(name, e).map(|()| None),
         };
-        if !file.metadata().map_err(|e| self.trouble(name, "be read", e))?.is_file() {
-            return Err(Error::corrupt(format!("{name} in {} is not a file", self.root.display())));
-        }
+        self.require_file(name, &file)?;
         let mut value = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut value).map_err(|e| self.trouble(name, "be read", e))?;
+        file.take(LARGEST + 1).read_to_end(&mut value).map_err(|e| self.unread(name, e))?;
         if value.len() as u64 > LARGEST {
-            return Err(Error::corrupt(format!("{name} has more than {LARGEST} bytes, which no register has")));
+            return Err(Error::corrupt(format!("{name} has more than {LARGEST} bytes, which no register has")).of_one_object());
         }
         Ok(Some(value.into()))
     }

@@ -1,5 +1,6 @@
 //! Errors of the operating system, with the names of the repository.
 
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind as Io};
 
 use super::Disk;
@@ -32,6 +33,51 @@ impl Disk {
         Error::new(kind, format!("{name} in {} cannot {what}{why}", self.root.display())).caused_by(error)
     }
 
+    /// An error of the system while reading `name`, which is there. A missing permission, a disk that cannot read a file, and something
+    /// that is no file are conditions of this object alone.
+    pub(in crate::storage) fn unread(&self, name: &str, error: io::Error) -> Error {
+        use rustix::io::Errno;
+        let of_one =
+            is_link(&error) || [Errno::IO, Errno::ACCESS, Errno::PERM].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()));
+        // A socket, or a device without a driver.
+        if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+            return self.no_file(name);
+        }
+        let trouble = self.trouble(name, "be read", error);
+        if of_one { trouble.of_one_object() } else { trouble }
+    }
+
+    /// Refuses a directory, a pipe or a device that was opened in the place of a file.
+    pub(super) fn require_file(&self, name: &str, file: &File) -> Result<Metadata> {
+        let meta = file.metadata().map_err(|e| self.unread(name, e))?;
+        if meta.is_file() { Ok(meta) } else { Err(self.no_file(name)) }
+    }
+
+    fn no_file(&self, name: &str) -> Error {
+        let path = self.path(name);
+        let what = match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => "a directory",
+            _ => "a pipe, a socket or a device",
+        };
+        Error::corrupt(format!("{} is {what} and not a file; remove it or move it away", path.display())).of_one_object()
+    }
+
+    /// Refuses a file in the place of a directory of the repository on the way to `name`, or of `name` itself.
+    fn require_directories(&self, name: &str) -> Result<()> {
+        let ends = name.match_indices('/').map(|(at, _)| at).chain([name.len()]);
+        for part in ends.filter_map(|end| name.get(..end)) {
+            let path = self.path(part);
+            match std::fs::symlink_metadata(&path) {
+                Ok(meta) if !meta.is_dir() && !meta.is_symlink() && part != name => {
+                    let message = format!("{} is a file and not a directory; remove it or move it away", path.display());
+                    return Err(Error::corrupt(message));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses to go through a symbolic link on the way to `name`: it could lead to files that are not the repository's. The
     /// root itself may be a link, or lie behind one.
     pub(super) fn require_real_directories(&self, name: &str) -> Result<()> {
@@ -56,8 +102,10 @@ impl Disk {
 
     /// Tells "does not exist" (`Ok`) from "cannot be reached", after the system said that a file is not there.
     pub(super) fn absent(&self, name: &str, error: io::Error) -> Result<()> {
-        if !matches!(error.kind(), Io::NotFound | Io::NotADirectory) {
-            return Err(self.trouble(name, "be read", error));
+        match error.kind() {
+            Io::NotFound => {}
+            Io::NotADirectory => self.require_directories(name)?,
+            _ => return Err(self.unread(name, error)),
         }
         if self.identity.get().is_none() && !self.found_root()? {
             return Ok(()); // Nothing was ever there.

@@ -295,7 +295,9 @@ async fn what_is_in_the_way_is_named() {
     }
     let store = local(directory.path());
     fs::write(directory.path().join("chunks"), b"").unwrap();
-    assert_eq!(store.get(&chunk(b"x"), Extent::ANY_LENGTH).await.unwrap(), None, "nothing lies below a file");
+    let error = store.get(&chunk(b"x"), Extent::ANY_LENGTH).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("chunks is a file and not a directory"), "{error}");
     let error = store.put(&chunk(b"x"), &[]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains(chunk(b"x").as_str()), "{error}");
@@ -322,6 +324,12 @@ fn refusals_of_the_system_are_said_in_words() {
         assert_eq!((error.kind(), error.to_string().as_str()), (kind, words));
         assert!(std::error::Error::source(&error).is_some(), "the system's own words follow");
     }
+    // One file that cannot be read says nothing of the others; the same error of a listing or of the root would.
+    for (errno, is_of_one) in [(Errno::ACCESS, true), (Errno::IO, true), (Errno::LOOP, true), (Errno::NFILE, false), (Errno::NOMEM, false)]
+    {
+        assert_eq!(store.disk.unread("x", errno.into()).is_of_one_object(), is_of_one, "{errno}");
+    }
+    assert!(!store.disk.trouble("x", "be listed", Errno::IO.into()).is_of_one_object());
 }
 
 #[tokio::test]
