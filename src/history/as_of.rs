@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::objects::Objects;
-use crate::refs::{MoveOp, Ref, RefRecord, Refs, future_limit};
+use crate::refs::{MoveOp, Ref, RefRecord, Refs, absent, future_limit};
 use crate::time::Timestamp;
 
 /// The snapshot that a ref showed at a moment.
@@ -36,7 +36,7 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
                 first.time
             )),
             Some(first) => Error::not_found(format!("{name} was created at {}, after {time}", first.time)),
-            None => Error::not_found(format!("{name} does not exist")),
+            None => absent(name, Some(record)),
         });
     };
     let Some(start) = last.to else {

@@ -8,7 +8,7 @@ use super::ancestry::Line;
 use crate::error::Result;
 use crate::handle::Repository;
 use crate::id::SnapshotId;
-use crate::refs::{MAIN, READS, RefKind, is_unreadable};
+use crate::refs::{MAIN, READS, RefKind, RefState, is_unreadable};
 use crate::time::Timestamp;
 
 /// Whether the refs keep a snapshot: one of them points at it, has a move that came from it or led to it, or has it in
@@ -35,7 +35,9 @@ impl Repository {
     pub(crate) async fn kept(&self, id: SnapshotId, time: Timestamp) -> Result<Kept> {
         let (branches, tags) = futures::try_join!(self.refs().list(RefKind::Branch), self.refs().list(RefKind::Tag))?;
         // Every repository has a register `main`, and none is ever removed: without it, refs were lost.
-        let mut is_damaged = !branches.iter().any(|(name, _)| name.as_str() == MAIN);
+        let is_made =
+            |state: &Result<RefState>| state.as_ref().is_ok_and(|state| state.record.tip.is_some() || !state.record.moves.is_empty());
+        let mut is_damaged = !branches.iter().any(|(name, state)| name.as_str() == MAIN && is_made(state));
         let mut roots = BTreeSet::new();
         for (_, state) in branches.into_iter().chain(tags) {
             match state {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt};
 
 use super::ancestry::{Line, parse_history_key};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::map::Span;
-use crate::refs::{MAIN, READS, Ref, RefRecord, is_unreadable};
+use crate::refs::{READS, Ref, RefRecord, absent, is_lost_main, is_unreadable};
 use crate::storage::layout;
 use crate::time::Timestamp;
 
@@ -85,11 +85,14 @@ impl Repository {
 
     /// What the ref and the histories behind it name, the snapshots at which these begin, and whether all of it was readable.
     async fn named_snapshots(&self, name: &Ref) -> Result<(Candidates, Vec<(SnapshotId, Timestamp)>, bool)> {
-        let (record, mut is_complete) = match self.refs().read_to_change(name).await? {
-            Some(found) => (found.state.record, !found.is_damaged),
+        let (record, mut is_complete) = match self.refs().read_to_change(name).await {
             // The branch that every repository has was lost.
-            None if name.name.as_str() == MAIN => (RefRecord::placeholder(), false),
-            None => return Err(Error::not_found(format!("{name} does not exist"))),
+            Ok(found) if is_lost_main(name, found.as_ref().map(|found| &found.state.record)) => (RefRecord::placeholder(), false),
+            Ok(Some(found)) => (found.state.record, !found.is_damaged),
+            Ok(None) => return Err(absent(name, None)),
+            // It is there, and nothing of it can be read.
+            Err(e) if e.is_of_one_object() => (RefRecord::placeholder(), false),
+            Err(e) => return Err(e),
         };
         let moves = match self.refs().moves_back_to(&record, |_| false).await {
             Ok(moves) => moves,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::Commit;
 use crate::handle::Repository;
 use crate::id::{SnapshotId, parse_cid};
-use crate::refs::{Ref, RefKind, RefName, RefRecord, is_like_an_id, unreadable, unreadable_tip};
+use crate::refs::{Ref, RefKind, RefName, RefRecord, absent, is_like_an_id, is_lost_main, unreadable, unreadable_tip};
 use crate::snapshot::Snapshot;
 use crate::storage::layout;
 use crate::time::{Timestamp, parse_time};
@@ -43,7 +43,7 @@ enum ResolvedPlace {
 impl ResolvedPlace {
     fn tip(&self) -> Result<SnapshotId> {
         match self {
-            Self::Ref(name, record) => record.tip.ok_or_else(|| gone(name)),
+            Self::Ref(name, record) => record.tip.ok_or_else(|| absent(name, Some(record))),
             Self::Snapshot(id) => Ok(*id),
         }
     }
@@ -113,7 +113,7 @@ impl Repository {
             }
             // For a tag, the line of its snapshot is searched. The tag may be deleted and made again elsewhere, so its answers are not
             // final; those of a CID are.
-            ResolvedPlace::Ref(name, record) => (record.tip.ok_or_else(|| gone(name))?, false),
+            ResolvedPlace::Ref(name, record) => (record.tip.ok_or_else(|| absent(name, Some(record)))?, false),
             ResolvedPlace::Snapshot(id) => (*id, true),
         };
         let end = self.load(id, None).await?;
@@ -138,7 +138,7 @@ impl Repository {
             Some(state) if state.record.tip.is_some() || !state.record.moves.is_empty() => {
                 Ok(ResolvedPlace::Ref(name.clone(), state.record))
             }
-            _ => Err(gone(name)),
+            state => Err(absent(name, state.as_ref().map(|state| &state.record))),
         }
     }
 
@@ -158,6 +158,7 @@ impl Repository {
                 }
                 (_, Some(t)) if t.record.tip.is_some() => return Ok(ResolvedPlace::Ref(tag, t.record)),
                 (Some(b), _) if !b.record.moves.is_empty() => return Ok(ResolvedPlace::Ref(branch, b.record)),
+                (b, _) if is_lost_main(&branch, b.as_ref().map(|b| &b.record)) => return Err(absent(&branch, None)),
                 _ => {}
             }
         }
@@ -166,26 +167,23 @@ impl Repository {
 
     /// The one snapshot whose CID begins with `text`.
     async fn locate_prefix(&self, text: &str) -> Result<ResolvedPlace> {
+        let typed = text;
         let text = text.to_ascii_lowercase();
         let long_enough = text.len() >= COMMON + DISTINCT && text.bytes().all(|b| b.is_ascii_alphanumeric());
         let Some(shard) = text.get(8..10).filter(|_| long_enough) else {
-            return Err(Error::not_found(format!("this repository has no branch, tag or snapshot {text:?}")));
+            return Err(Error::not_found(format!("this repository has no branch, tag or snapshot {typed:?}")));
         };
         let folder = format!("{}{shard}/", layout::SNAPSHOTS);
         let listed: Vec<_> = self.storage().list(&format!("{folder}{text}")).try_collect().await?;
         let found: Vec<_> = listed.iter().filter_map(|meta| meta.name.strip_prefix(&folder)).collect();
         match found.as_slice() {
             [] => Err(Error::not_found(format!(
-                "no snapshot of this repository begins with {text}; a branch or tag of that name is written branch:{text} or tag:{text}"
+                "no snapshot of this repository begins with {typed}; a branch or tag of that name is written branch:{typed} or tag:{typed}"
             ))),
             [one] => Ok(ResolvedPlace::Snapshot(SnapshotId::from_cid(&parse_cid(one)?)?)),
             [first, second, ..] => {
-                Err(Error::invalid(format!("{text} is the beginning of several snapshots, such as {first} and {second}")))
+                Err(Error::invalid(format!("{typed} is the beginning of several snapshots, such as {first} and {second}")))
             }
         }
     }
-}
-
-fn gone(name: &Ref) -> Error {
-    Error::not_found(format!("{name} does not exist"))
 }

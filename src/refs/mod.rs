@@ -82,18 +82,19 @@ impl Refs {
     /// A record that this build cannot read because it is of a newer version is an error of kind `Unsupported`.
     pub(crate) async fn read_to_change(&self, name: &Ref) -> Result<Option<Changeable>> {
         let register = name.register();
-        let Some(Versioned { value, version }) = self.storage.load(&register).await? else { return Ok(None) };
+        let loaded = self.storage.load(&register).await.map_err(|e| unreadable(name, e))?;
+        let Some(Versioned { value, version }) = loaded else { return Ok(None) };
         match RefRecord::decode(&value, register.as_str()) {
             Ok(record) => Ok(Some(Changeable { state: RefState { record, version }, is_damaged: false })),
             Err(e) if e.kind() == ErrorKind::Corrupt => {
-                let now = self.clock.now();
-                let mut record = RefRecord::salvaged(&value, self.storage.clock().map_or(now, |theirs| now.max(theirs)));
+                let mut record = RefRecord::salvaged(&value, self.latest_clock());
                 // Only a snapshot that can be read proves that its id was not damaged as well.
                 if let Some(tip) = record.tip
                     && let Err(e) = self.objects.commit(&tip).await
                 {
-                    if !is_unreadable(&e) {
-                        return Err(e);
+                    // A tip that is there, but cannot be opened, may be whole: it is not given up.
+                    if !is_lost_or_damaged(&e) {
+                        return Err(unreadable_tip(name, e));
                     }
                     record.tip = None;
                 }
@@ -103,13 +104,19 @@ impl Refs {
         }
     }
 
+    /// This machine's time or that of the store, whichever is later.
+    fn latest_clock(&self) -> Timestamp {
+        let now = self.clock.now();
+        self.storage.clock().map_or(now, |theirs| now.max(theirs))
+    }
+
     /// Reads a ref that exists: neither deleted nor only begun.
     pub(crate) async fn read(&self, name: &Ref) -> Result<(RefState, SnapshotId)> {
         let state = self.try_read(name).await?;
         let tip = state.as_ref().and_then(|s| s.record.tip);
         match (state, tip) {
             (Some(state), Some(tip)) => Ok((state, tip)),
-            _ => Err(Error::not_found(format!("{name} does not exist"))),
+            (state, _) => Err(absent(name, state.as_ref().map(|state| &state.record))),
         }
     }
 
@@ -174,26 +181,52 @@ impl Refs {
     }
 }
 
-/// Whether the error says that something stored is lost, damaged or of a newer version: the store itself can be asked.
+/// Whether the error says that something stored is lost, damaged, of a newer version, or cannot be opened: the store itself can be asked.
 pub(crate) fn is_unreadable(error: &Error) -> bool {
+    is_lost_or_damaged(error) || error.is_of_one_object()
+}
+
+/// The same without what is there and could not be opened this time.
+fn is_lost_or_damaged(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported)
 }
 
-/// Says of which ref the record could not be read.
+/// Says of which ref the record could not be read. That a ref does not exist is not damage.
 pub(crate) fn unreadable(name: &Ref, error: Error) -> Error {
-    if is_unreadable(&error) {
-        return error.about(ErrorDetail::UnreadableRef { reference: name.to_string() });
+    let reference = name.to_string();
+    if error.is_of_one_object() {
+        return error.about(ErrorDetail::BlockedRef { reference });
     }
-    error
+    match error.kind() {
+        ErrorKind::Corrupt | ErrorKind::Unsupported => error.about(ErrorDetail::UnreadableRef { reference }),
+        _ => error,
+    }
+}
+
+/// The error about a ref that does not exist, of which `record` was read.
+pub(crate) fn absent(name: &Ref, record: Option<&RefRecord>) -> Error {
+    if is_lost_main(name, record) {
+        let message =
+            format!("{name} does not exist, although every repository has it: its record was lost, or the creation was interrupted");
+        return Error::not_found(message).about(ErrorDetail::LostMain);
+    }
+    let existed = record.is_some_and(|record| !record.moves.is_empty());
+    Error::not_found(format!("{name} does not exist")).about(ErrorDetail::NoRef { reference: name.to_string(), existed })
+}
+
+/// Whether `name` is the branch `main`, of which `record` was read, and has never been made as far as that tells. Its record is made
+/// with the repository and never removed, so it was lost, or the creation of the repository was interrupted.
+pub(crate) fn is_lost_main(name: &Ref, record: Option<&RefRecord>) -> bool {
+    name.kind == RefKind::Branch
+        && name.name.as_str() == MAIN
+        && record.is_none_or(|record| record.tip.is_none() && record.moves.is_empty())
 }
 
 /// Says of which ref the tip could not be read. A tip that does not exist is damage, not a wrong request.
 pub(crate) fn unreadable_tip(name: &Ref, error: Error) -> Error {
     let error = error.context(format!("{name} points at a snapshot that cannot be read"));
-    match error.kind() {
-        ErrorKind::NotFound => unreadable(name, Error::corrupt(error.to_string())),
-        _ => unreadable(name, error),
-    }
+    let error = if error.kind() == ErrorKind::NotFound { Error::corrupt(error.to_string()) } else { error };
+    if is_unreadable(&error) { error.about(ErrorDetail::UnreadableRef { reference: name.to_string() }) } else { error }
 }
 
 /// The latest time that is not wrong by this machine's clock.

@@ -1,12 +1,12 @@
 //! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
 
 use super::{
-    Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, future_limit, require_known_epoch, require_no_collection,
-    unreadable,
+    Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, require_known_epoch,
+    require_no_collection, unreadable,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, recordable};
 
 /// How often a lost race is run again before the ref is called too busy.
 const ATTEMPTS: u32 = 100;
@@ -29,13 +29,26 @@ impl Refs {
     ///
     /// In two writes, with the state of garbage collection read in between: after the first the collector's list of
     /// refs holds the name, after the second readers see it. A crash between them leaves an invisible placeholder.
+    ///
+    /// The record of a lost `main` is begun with a sequence number above every one that it can have had. Whether another ref was lost or
+    /// never existed is not known.
     pub(crate) async fn create(&self, name: &Ref, to: MoveTo) -> Result<Move> {
+        let lost = is_lost_main(name, None).then(|| RefRecord::salvaged(&[], self.latest_clock()));
+        self.create_from(name, to, &lost.unwrap_or_else(RefRecord::placeholder)).await
+    }
+
+    /// Makes the first ref of a new repository.
+    pub(crate) async fn create_main(&self, name: &Ref, to: MoveTo) -> Result<Move> {
+        self.create_from(name, to, &RefRecord::placeholder()).await
+    }
+
+    async fn create_from(&self, name: &Ref, to: MoveTo, placeholder: &RefRecord) -> Result<Move> {
         name.name.require_unlike_an_id()?;
         self.require_unlike_others(name).await?;
         for attempt in 0..ATTEMPTS {
             let before = match self.try_read(name).await.map_err(|e| unreadable(name, e))? {
                 Some(state) => state,
-                None => match self.place(name).await? {
+                None => match self.place(name, placeholder).await? {
                     Some(state) => state,
                     None => continue,
                 },
@@ -53,8 +66,8 @@ impl Refs {
     }
 
     /// Writes the placeholder of a ref and reads it back; `None` when the race for it must be run again.
-    async fn place(&self, name: &Ref) -> Result<Option<RefState>> {
-        self.replace_settled(name, None, &RefRecord::placeholder(), |_| async { Ok(false) }).await.map_err(|e| match e.kind() {
+    async fn place(&self, name: &Ref, placeholder: &RefRecord) -> Result<Option<RefState>> {
+        self.replace_settled(name, None, placeholder, |_| async { Ok(false) }).await.map_err(|e| match e.kind() {
             // A placeholder is not visible to readers, so it does not matter whether it was written.
             ErrorKind::OutcomeUnknown => Error::unavailable(format!("{name} was not created: the store cannot be asked")).caused_by(e),
             _ => e,
@@ -79,7 +92,7 @@ impl Refs {
                     state
                 }
                 Some(Changeable { state, .. }) if state.record.tip.is_some() => state,
-                _ => return Err(Error::not_found(format!("{name} does not exist"))),
+                found => return Err(absent(name, found.as_ref().map(|found| &found.state.record))),
             };
             require_no_collection(&*self.storage).await?;
             check().await?;
@@ -94,7 +107,7 @@ impl Refs {
     /// One attempt; `None` when another writer changed the ref first.
     async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo) -> Result<Option<Move>> {
         require_known_epoch(name, &before.record)?;
-        let now = self.clock.now();
+        let now = recordable(self.clock.now())?;
         // A stamp far in the future was made by a clock that was wrong. The ref must be movable away from it to the
         // present, and that changes no answer about the past: at every time until now the ref showed what came before.
         let last = self.last_event_until(&before.record, future_limit(now)).await?;

@@ -2,21 +2,38 @@
 
 use std::collections::BTreeMap;
 use std::future::ready;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::{TryStreamExt, stream};
 
+use crate::blocking::blocking;
 use crate::commit::with_roots;
 use crate::error::{Error, ErrorDetail, Result};
-use crate::format::{Commit, Entry, HistoryEntry, RepoConfig, VirtualFile};
+use crate::format::{Commit, Entry, HistoryEntry, Leaf, Node, RepoConfig, SnapshotObject, VirtualFile};
 use crate::handle::{CreateOptions, OpenOptions, Repository};
 use crate::id::{HashAlgorithm, SnapshotId};
 use crate::key::MapKey;
 use crate::map::build;
 use crate::objects::Uploads;
-use crate::refs::{MAIN, MoveOp, MoveTo, Ref, RefKind, Refs, is_unreadable};
+use crate::refs::{MAIN, MoveOp, MoveTo, Ref, RefKind, Refs, is_unreadable, require_no_collection};
+use crate::storage::url::StoragePlace;
 use crate::storage::{self, Expected, RegisterName, Replaced, Storage, layout};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Timestamp, recordable};
+
+/// The message of the snapshot with which every repository begins.
+const FIRST_MESSAGE: &str = "an empty repository";
+
+/// Refuses a path on which no repository can be made.
+fn require_real_place(path: &Path) -> Result<()> {
+    storage::require_no_dangling_link(path)?;
+    storage::require_outside(path)
+}
+
+fn lost_main(storage: &Arc<dyn Storage>) -> Error {
+    let error = Error::conflict(format!("{storage} holds a repository already, whose branch main was lost"));
+    error.about(ErrorDetail::LostMain)
+}
 
 /// A clock that stands still.
 #[derive(Debug)]
@@ -66,8 +83,11 @@ pub(super) async fn lost_config(storage: &Arc<dyn Storage>) -> Result<Option<Err
 /// Writes `repo.json`, or reads that of another process that was first.
 async fn place_config(storage: &Arc<dyn Storage>, options: &CreateOptions) -> Result<RepoConfig> {
     let register = RegisterName::repo();
-    let config = RepoConfig { hash: options.hash, created: options.open.clock.now() };
-    match storage.replace(&register, &Expected::Absent, config.encode().into()).await {
+    let config = RepoConfig { hash: options.hash, created: recordable(options.open.clock.now())? };
+    let bytes = config.encode();
+    // It is never replaced, so what no reader takes must not be written.
+    RepoConfig::decode(&bytes).map_err(|e| Error::internal("the new repo.json could not be read").caused_by(e))?;
+    match storage.replace(&register, &Expected::Absent, bytes.into()).await {
         Replaced::Done(_) => Ok(config),
         Replaced::NotSent(error) => Err(error),
         // The register is read back, because its content decides. If there is none, nothing has changed that readers see.
@@ -91,26 +111,42 @@ impl Repository {
         Self::create_with(place, CreateOptions::from(OpenOptions::from_environment())).await
     }
 
-    /// Makes a repository at `place` with the given options. Fails, and is cancelled, as [`create_storage`](Self::create_storage) is.
+    /// Makes a repository at `place` with the given options. Fails, and is cancelled, as [`create_storage`](Self::create_storage) is; also
+    /// `Invalid` when `place` lies in a folder that another repository keeps for itself, and when it is a symbolic link to nothing.
     pub async fn create_with(place: &str, options: CreateOptions) -> Result<Self> {
-        Self::create_storage(storage::open(place, options.open.local.clone(), &options.open.cloud)?, options).await
+        let place = StoragePlace::parse(place)?;
+        if let StoragePlace::Directory(path) = &place {
+            let path = path.clone();
+            blocking("a look at the directory of a new repository", move || require_real_place(&path)).await?;
+        }
+        Self::create_storage(place.open(options.open.local.clone(), &options.open.cloud)?, options).await
     }
 
     /// Makes a repository in any store that keeps the promises of [`storage`].
     ///
-    /// `Conflict` when the store holds a repository already, or refs or snapshots whose `repo.json` was lost; `Invalid`
-    /// when it holds a repository of another hash whose creation was interrupted. A refused call writes nothing.
+    /// `Conflict` when the store holds a repository already, one whose `main` was lost, or refs or snapshots whose `repo.json` was lost;
+    /// `Invalid` when it holds a repository of another hash whose creation was interrupted, and when the clock shows a time that cannot
+    /// be recorded; `Unsupported` when a newer release has collected garbage there. A refused call writes nothing.
     ///
     /// If the process crashes or the future is dropped, there is no repository, a complete one, or one without `main`. Calling this
     /// again with the same hash finishes the last; `Conflict` then means that the repository is complete.
     pub async fn create_storage(storage: Arc<dyn Storage>, options: CreateOptions) -> Result<Self> {
-        let config = match load_config(&storage).await? {
-            Some(config) => config,
-            None => place_config(&storage, &options).await?,
+        let found = load_config(&storage).await?;
+        let is_new = found.is_none();
+        let config = if let Some(config) = found {
+            config
+        } else {
+            require_no_collection(&*storage).await?;
+            place_config(&storage, &options).await?
         };
         let asked = options.hash;
         let repository = Self::assemble(storage, config, options.open);
         repository.require_unfinished(asked).await?;
+        if !is_new {
+            repository.require_nothing_lost().await?;
+            require_no_collection(&**repository.storage()).await?;
+            recordable(repository.clock().now())?;
+        }
         repository.create_main().await?;
         Ok(repository)
     }
@@ -129,7 +165,7 @@ impl Repository {
         }
         let (branches, tags) = futures::try_join!(self.refs().names(RefKind::Branch), self.refs().names(RefKind::Tag))?;
         if branches.iter().any(|name| name.as_str() != MAIN) || !tags.is_empty() {
-            return Err(Error::conflict(format!("{place} holds a repository already, whose branch main was lost")));
+            return Err(lost_main(place));
         }
         let found = self.hash();
         if found != asked {
@@ -138,6 +174,39 @@ impl Repository {
             )));
         }
         Ok(())
+    }
+
+    /// Refuses a repository whose refs were lost: it holds a snapshot that no creation makes.
+    async fn require_nothing_lost(&self) -> Result<()> {
+        if self.has_published().await? {
+            return Err(lost_main(self.storage()));
+        }
+        Ok(())
+    }
+
+    /// Whether commits were made: a snapshot has a parent or another message than the first, or cannot be read beside a history that is
+    /// not empty. A creation that a power failure interrupted may leave a torn snapshot, and one that was interrupted several times
+    /// leaves several.
+    async fn has_published(&self) -> Result<bool> {
+        let empty = Node::Leaf(Leaf::<HistoryEntry> { entries: Vec::new() }).id(self.hash()).to_string();
+        let mut snapshots = self.storage().list(layout::SNAPSHOTS);
+        let mut has_unreadable = false;
+        while let Some(meta) = snapshots.try_next().await? {
+            let Some(id) = meta.name.rsplit('/').next().and_then(|name| name.parse::<SnapshotId>().ok()) else { continue };
+            match self.objects().read_snapshot(&id).await {
+                Ok(Some(SnapshotObject { commit, .. })) if !commit.parents.is_empty() || commit.message != FIRST_MESSAGE => {
+                    return Ok(true);
+                }
+                Ok(_) => {}
+                Err(e) if is_unreadable(&e) => has_unreadable = true,
+                Err(e) => return Err(e),
+            }
+        }
+        if !has_unreadable {
+            return Ok(false);
+        }
+        let mut others = self.storage().list(layout::HISTORY).try_filter(|meta| ready(!meta.name.ends_with(&empty)));
+        Ok(others.try_next().await?.is_some())
     }
 
     async fn create_main(&self) -> Result<()> {
@@ -157,7 +226,7 @@ impl Repository {
             containers: Vec::new(),
             places: Vec::new(),
             time: self.clock().now(),
-            message: "an empty repository".to_owned(),
+            message: FIRST_MESSAGE.to_owned(),
             author: None,
             meta: BTreeMap::new(),
         };
@@ -170,7 +239,7 @@ impl Repository {
         let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };
         // The branch is as old as its first snapshot, so that `main@TIME` with the time that is printed for it finds it.
         let refs = Refs::new(objects.clone(), Arc::new(Stopped(time)), self.patience());
-        refs.create(&main, to).await?;
+        refs.create_main(&main, to).await?;
         Ok(())
     }
 }

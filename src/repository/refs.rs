@@ -13,7 +13,7 @@ use crate::history::{Kept, Line};
 use crate::id::SnapshotId;
 use crate::map::Span;
 use crate::refs::{
-    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefState, TagInfo, future_limit, is_unreadable, unreadable, unreadable_tip,
+    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefState, TagInfo, absent, future_limit, is_unreadable, unreadable, unreadable_tip,
 };
 use crate::snapshot::Snapshot;
 use crate::storage::{Extent, ObjectName};
@@ -93,12 +93,13 @@ impl Repository {
     /// One branch or tag as a listing shows it; `NotFound` when it does not exist.
     pub async fn ref_info(&self, name: &Ref) -> Result<RefInfo> {
         let state = match self.refs().try_read(name).await {
-            Ok(state) => Ok(state.ok_or_else(|| Error::not_found(format!("{name} does not exist")))?),
+            Ok(state) => Ok(state.ok_or_else(|| absent(name, None))?),
             Err(e) if is_unreadable(&e) => Err(e),
             Err(e) => return Err(e),
         };
+        let record = state.as_ref().ok().map(|state| state.record.clone());
         let info = self.inform(name.kind, name.name.clone(), state).await?;
-        info.ok_or_else(|| Error::not_found(format!("{name} does not exist")))
+        info.ok_or_else(|| absent(name, record.as_ref()))
     }
 
     async fn list_refs(&self, kind: RefKind) -> Result<Vec<RefInfo>> {
@@ -140,7 +141,7 @@ impl Repository {
     ///
     /// `NotFound` when there has never been such a ref. Fails when its record is damaged and when the store cannot be asked.
     pub async fn readable_moves(&self, name: &Ref) -> Result<ReadableMoves> {
-        let state = self.refs().try_read(name).await?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))?;
+        let state = self.refs().try_read(name).await.map_err(|e| unreadable(name, e))?.ok_or_else(|| absent(name, None))?;
         let (moves, damage) = self.refs().known_moves_back_to(&state.record, |_| false).await;
         match damage {
             Some(error) if !is_unreadable(&error) => Err(error),

@@ -192,6 +192,22 @@ fn remedies(error: &Error, pending: Option<&Pending>) -> Vec<String> {
             let config = format!(r#"{{"readme": "", "format": 1, "hash": "{hash}", "created": "1970-01-01T00:00:00Z"}}"#);
             vec![format!("without a copy of repo.json, write it with this content: {config}")]
         }
+        Some(ErrorDetail::LostMain) => {
+            let finish = "if the creation of the repository was interrupted, finish it with: firn init";
+            let mut help = if error.kind() == ErrorKind::Conflict { Vec::new() } else { vec![finish.to_owned()] };
+            help.push("snapshots that can be read are listed by: firn snapshots main".to_owned());
+            help.push("the branch is made again at one of them by: firn branch main SNAPSHOT".to_owned());
+            help
+        }
+        Some(ErrorDetail::NoRef { reference, existed }) => absent(reference, *existed),
+        Some(ErrorDetail::BlockedRef { reference }) => {
+            let (kind, name) = reference.split_once(' ').unwrap_or(("branch", reference));
+            let shown = if kind == "tag" { format!("tag:{name}") } else { name.to_owned() };
+            vec![
+                format!("snapshots that can be read are listed by: firn snapshots {shown}"),
+                format!("once nothing has the place of its record, the {kind} is made again by: firn {kind} {name} SNAPSHOT"),
+            ]
+        }
         Some(ErrorDetail::UnreadableRef { reference }) => match reference.split_once(' ') {
             Some(("tag", name)) => vec![
                 format!("snapshots that can be read are listed by: firn snapshots tag:{name}"),
@@ -209,6 +225,20 @@ fn remedies(error: &Error, pending: Option<&Pending>) -> Vec<String> {
         Some(ErrorDetail::FutureSnapshot { id }) => vec![format!("the last snapshot from before is: {id}@now")],
         _ => Vec::new(),
     }
+}
+
+/// What to do about a branch or a tag that does not exist.
+fn absent(reference: &str, existed: bool) -> Vec<String> {
+    let Some((kind, name)) = reference.split_once(' ') else { return Vec::new() };
+    let shown = if kind == "tag" { format!("tag:{name}") } else { name.to_owned() };
+    if existed {
+        return vec![
+            format!("it was deleted; the snapshots that it showed are listed by: firn snapshots {shown}"),
+            format!("it is made again at one of them by: firn {kind} {name} SNAPSHOT"),
+        ];
+    }
+    let plural = if kind == "tag" { "tags" } else { "branches" };
+    vec![format!("{plural} are listed by: firn {kind}"), format!("a {kind} is made by: firn {kind} {name} [REV]")]
 }
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::Show;
-use firnline::{Move, Ref, RefInfo, printable_line};
+use firnline::{ErrorKind, Move, Ref, RefInfo, printable_line};
 
 /// A branch or a tag.
 #[derive(Debug, Serialize)]
@@ -20,6 +20,9 @@ pub(super) struct RefRow {
     /// Why the ref or its snapshot cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) damage: Option<String>,
+    /// Whether it was read and is not what it should be, and not that it cannot be read.
+    #[serde(skip)]
+    is_damaged: bool,
     /// Of a tag.
     #[serde(flatten)]
     pub(super) tag: Option<TagRow>,
@@ -42,6 +45,7 @@ impl RefRow {
             id: info.tip.map(|id| id.to_string()),
             time: info.time.map(|time| time.to_string()),
             damage: info.damage.as_ref().map(ToString::to_string),
+            is_damaged: info.damage.as_ref().is_some_and(|error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported)),
             tag: None,
         }
     }
@@ -55,7 +59,7 @@ impl RefRow {
     pub(super) fn when(&self) -> String {
         match (&self.time, &self.damage) {
             (Some(time), _) => time.clone(),
-            (None, Some(damage)) => format!("DAMAGED: {}", printable_line(damage)),
+            (None, Some(damage)) => format!("{}: {}", if self.is_damaged { "DAMAGED" } else { "UNREADABLE" }, printable_line(damage)),
             (None, None) => "-".to_owned(),
         }
     }

@@ -144,7 +144,7 @@ impl Verifier<'_> {
                 return Ok(None);
             }
             Err(e) if e.kind() == ErrorKind::NotFound => (FindingKind::Missing, e),
-            Err(e) if is_damage(e.kind()) => (FindingKind::Corrupt, e),
+            Err(e) if is_damage(&e) => (FindingKind::Corrupt, e),
             Err(e) => return Err(e),
         };
         Ok(Some(self.findings.add(Finding::new(kind, ObjectName::chunk(&id), error.to_string()))))

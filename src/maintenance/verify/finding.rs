@@ -11,7 +11,7 @@ const KEPT: usize = 10_000;
 /// How many keys a finding names.
 const KEYS: usize = 5;
 /// How many versions a finding names.
-const VERSIONS: usize = 100;
+pub(super) const VERSIONS: usize = 100;
 
 /// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ pub struct Finding {
     pub message: String,
     /// Keys whose values are affected, at most 5: of a node the last key below it, of a chunk keys that hold it.
     pub keys: Vec<String>,
-    /// Versions that reach the object, at most 100.
+    /// Versions that reach the object, at most 100. Of a lost `main`: snapshots that no ref keeps.
     pub versions: Vec<SnapshotId>,
 }
 

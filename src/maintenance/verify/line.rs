@@ -59,7 +59,7 @@ impl Verifier<'_> {
         let judged = if record.findings.is_empty() { self.compare_line(versions, commit).await } else { Ok(LineJudgement::Unknown) };
         let judged = match judged {
             Ok(judged) => judged,
-            Err(e) if is_damage(e.kind()) => LineJudgement::Wrong { message: e.to_string(), keys: Vec::new() },
+            Err(e) if is_damage(&e) => LineJudgement::Wrong { message: e.to_string(), keys: Vec::new() },
             Err(e) => return Err(e),
         };
         match judged {

@@ -21,7 +21,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::commit::{Wrong, recount};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Entry, VirtualFile};
 use crate::handle::Repository;
 use crate::id::{MapKind, NodeId, SnapshotId};
@@ -136,7 +136,9 @@ impl<'r> Verifier<'r> {
             VerifyScope::Revision(snapshot) => self.reach(&[(snapshot.id(), None)]).await?,
             VerifyScope::Everything => {
                 let roots = self.ref_roots().await?;
-                self.reach(&roots).await?
+                let versions = self.reach(&roots).await?;
+                self.check_main(&versions).await?;
+                versions
             }
         };
         let deep: HashSet<SnapshotId> = match scope {
@@ -215,7 +217,7 @@ impl<'r> Verifier<'r> {
         };
         let wrong = match counted {
             Ok(wrong) => wrong,
-            Err(e) if is_damage(e.kind()) => {
+            Err(e) if is_damage(&e) => {
                 self.findings.add(Finding::new(FindingKind::Corrupt, &object, e.to_string()).version(id));
                 return Ok(false);
             }
@@ -241,8 +243,9 @@ impl<'r> Verifier<'r> {
 }
 
 /// Whether an error says something of what is stored, rather than of the store.
-const fn is_damage(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Invalid)
+fn is_damage(error: &Error) -> bool {
+    error.is_of_one_object()
+        || matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Invalid)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 use futures::stream::{self, FuturesUnordered};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
-use super::finding::{Finding, FindingKind};
+use super::finding::{Finding, FindingKind, VERSIONS};
 use super::{Verifier, is_damage};
 use crate::error::Result;
 use crate::format::{Commit, HistoryEntry, MOST_SNAPSHOT, SnapshotObject};
 use crate::history::Line;
 use crate::id::SnapshotId;
 use crate::map::{Map, Span};
-use crate::refs::{Ref, RefKind, RefName};
+use crate::refs::{MAIN, Ref, RefKind, RefName, is_lost_main};
 use crate::storage::{Extent, ObjectName, layout};
 use crate::time::Timestamp;
 
@@ -79,6 +79,37 @@ impl Verifier<'_> {
         Ok(roots)
     }
 
+    /// Every repository has a branch `main`. Without it, snapshots that no ref keeps were probably published.
+    pub(super) async fn check_main(&self, versions: &Versions) -> Result<()> {
+        let main = Ref::branch(MAIN.parse()?);
+        match self.repository.refs().try_read(&main).await {
+            Ok(state) if is_lost_main(&main, state.as_ref().map(|state| &state.record)) => {}
+            Ok(_) => return Ok(()),
+            // It was reported when it was read as a root.
+            Err(e) if is_damage(&e) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        let mut unkept = Vec::new();
+        let mut listed = self.repository.storage().list(layout::SNAPSHOTS);
+        while let Some(meta) = listed.try_next().await? {
+            let id = meta.name.rsplit('/').next().and_then(|name| name.parse::<SnapshotId>().ok());
+            unkept.extend(id.filter(|id| !versions.is_known(id)));
+        }
+        unkept.sort_unstable();
+        let count = unkept.len();
+        let mut finding = Finding::new(
+            FindingKind::Missing,
+            main.register(),
+            format!(
+                "the branch that every repository has does not exist: its record was lost, or the creation was interrupted; \
+                 snapshots that no branch or tag keeps: {count}"
+            ),
+        );
+        finding.versions = unkept.into_iter().take(VERSIONS).collect();
+        self.findings.add(finding);
+        Ok(())
+    }
+
     /// What one ref keeps.
     async fn ref_root(&self, name: &Ref) -> Result<Vec<Named>> {
         let register = name.register();
@@ -86,7 +117,7 @@ impl Verifier<'_> {
         let record = match refs.try_read(name).await {
             Ok(Some(state)) => state.record,
             Ok(None) => return Ok(Vec::new()),
-            Err(e) if is_damage(e.kind()) => {
+            Err(e) if is_damage(&e) => {
                 self.findings.add(Finding::new(FindingKind::Corrupt, &register, e.to_string()));
                 return Ok(Vec::new());
             }
@@ -96,7 +127,7 @@ impl Verifier<'_> {
         let tip = record.tip;
         let moves = match refs.moves_back_to(&record, |_| false).await {
             Ok(moves) => moves,
-            Err(e) if is_damage(e.kind()) => {
+            Err(e) if is_damage(&e) => {
                 self.lost_moves(&register, record.older.as_ref(), e.to_string()).await?;
                 record.moves
             }
@@ -175,13 +206,13 @@ impl Verifier<'_> {
         let name = ObjectName::snapshot(&id);
         let found = match self.repository.storage().get(&name, Extent::Whole { at_most: MOST_SNAPSHOT }).await {
             // It is not even of a length that it can have.
-            Err(e) if is_damage(e.kind()) => Some(Err(e)),
+            Err(e) if is_damage(&e) => Some(Err(e)),
             found => found?.map(Ok),
         };
         let (kind, message) = if let Some(bytes) = found {
             match bytes.and_then(|bytes| SnapshotObject::decode_verified(&bytes, id)) {
                 Ok(object) => return Ok(Opened::Here(object.commit.into(), Vec::new())),
-                Err(e) if is_damage(e.kind()) => (FindingKind::Corrupt, e.to_string()),
+                Err(e) if is_damage(&e) => (FindingKind::Corrupt, e.to_string()),
                 Err(e) => return Err(e),
             }
         } else {
@@ -206,7 +237,7 @@ impl Verifier<'_> {
         }
         // The history came with a later import, and with it everything that it lists.
         match (Line { objects: &self.objects, id: child, commit }).is_shallow().await {
-            Err(e) if is_damage(e.kind()) => Ok(true),
+            Err(e) if is_damage(&e) => Ok(true),
             answer => answer,
         }
     }
@@ -220,7 +251,7 @@ impl Verifier<'_> {
                 Ok(Some((_, entry))) => found.push((entry.id, Some(id))),
                 Ok(None) => return Ok(found),
                 // The walk of the history reports it.
-                Err(e) if is_damage(e.kind()) => {}
+                Err(e) if is_damage(&e) => {}
                 Err(e) => return Err(e),
             }
         }

@@ -122,7 +122,7 @@ impl Verifier<'_> {
             let _permit = self.permits.acquire().await.map_err(|e| Error::internal("reads were closed").caused_by(e))?;
             match self.repository.storage().get(&name, Extent::Whole { at_most: MOST_NODE }).await {
                 // It is not even of a length that it can have.
-                Err(e) if is_damage(e.kind()) => return Ok(lost(FindingKind::Corrupt, e.to_string())),
+                Err(e) if is_damage(&e) => return Ok(lost(FindingKind::Corrupt, e.to_string())),
                 found => found?,
             }
         };
@@ -130,7 +130,7 @@ impl Verifier<'_> {
         self.nodes_read.fetch_add(1, Ordering::Relaxed);
         let node = match Node::<V>::decode_verified(&bytes, id) {
             Ok(node) => node,
-            Err(e) if is_damage(e.kind()) => return Ok(lost(FindingKind::Corrupt, e.to_string())),
+            Err(e) if is_damage(&e) => return Ok(lost(FindingKind::Corrupt, e.to_string())),
             Err(e) => return Err(e),
         };
         let mut record = NodeRecord {

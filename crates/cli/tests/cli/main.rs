@@ -12,6 +12,7 @@ mod copies;
 mod doctor;
 mod documented;
 mod locating;
+mod lost;
 mod progress;
 mod reading;
 mod readme;
