@@ -6,6 +6,7 @@
 mod cache;
 mod flight;
 mod read;
+mod unacknowledged;
 mod write;
 
 #[cfg(test)]
