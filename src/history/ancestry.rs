@@ -1,42 +1,18 @@
 //! The ancestors of a commit, read from its history map alone.
 
-use futures::stream;
-
 use super::Resolved;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::{Commit, HistoryEntry};
-use crate::id::{NodeId, SnapshotId};
+use crate::id::SnapshotId;
 use crate::key::MapKey;
-use crate::map::{Map, NodeSink, Span, build};
+use crate::map::{Map, Span};
 use crate::objects::Objects;
 use crate::snapshot::Snapshot;
-use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// The key of a commit in the history maps of its descendants: decimal microseconds.
 pub(crate) fn history_key(time: Timestamp) -> MapKey {
     MapKey::new(time.micros().to_string())
-}
-
-/// What the history maps of its descendants hold of a commit.
-fn history_entry(id: SnapshotId, commit: &Commit) -> (MapKey, HistoryEntry) {
-    (history_key(commit.time), HistoryEntry { id, summary: commit.summary().to_owned() })
-}
-
-/// What a commit records about its ancestors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Behind {
-    /// The root of its history map.
-    pub(crate) root: NodeId,
-    /// The time before which the map lists nothing although the line goes on; `None`: the map begins with the line.
-    pub(crate) since: Option<Timestamp>,
-}
-
-impl Behind {
-    /// Takes it from `commit`.
-    pub(crate) const fn of(commit: &Commit) -> Self {
-        Self { root: commit.history, since: commit.since }
-    }
 }
 
 /// A commit together with its id and the repository's objects.
@@ -51,60 +27,6 @@ impl<'a> Line<'a> {
     /// The line of a snapshot.
     pub(crate) fn of(snapshot: &'a Snapshot) -> Self {
         Line { objects: snapshot.repository().objects(), id: snapshot.id(), commit: snapshot.record() }
-    }
-
-    /// Whether the commit was imported without its history.
-    ///
-    /// Loads the nodes at the end of the history map. `Corrupt` when they are missing or damaged, or when the map does not end with
-    /// the parent, and no import recorded that the history is not here.
-    pub(crate) async fn is_shallow(&self) -> Result<bool> {
-        let wrong = match self.is_behind().await {
-            Ok(true) => return Ok(false),
-            // An imported commit names a history map by its id alone: a map of another line may be here under that id.
-            Ok(false) => {
-                Error::corrupt(format!("the history {} of snapshot {} does not end with its parent", self.commit.history, self.id))
-            }
-            Err(e) if e.kind() == ErrorKind::Corrupt => e,
-            Err(e) => return Err(e),
-        };
-        // The marker distinguishes a shallow commit from a damaged one. It costs a request, so it is read only here.
-        let marker = self.objects.storage().get(&ObjectName::shallow(&self.id), Extent::Range(0..0)).await?;
-        if marker.is_some() { Ok(true) } else { Err(wrong) }
-    }
-
-    /// Whether the history map ends with the first parent, and begins where the commit says.
-    async fn is_behind(&self) -> Result<bool> {
-        let last = self.history().scan_back(Span::all()).next().await?;
-        let ends_right = match (&last, self.commit.parents.first()) {
-            (None, None) => true,
-            (Some((key, entry)), Some(parent)) => entry.id == *parent && parse_history_key(key)? < self.commit.time,
-            _ => false,
-        };
-        match self.commit.since.filter(|_| ends_right) {
-            None => Ok(ends_right),
-            Some(since) => {
-                let first = self.history().scan(Span::all()).next().await?;
-                Ok(first.is_some_and(|(key, _)| key == history_key(since)))
-            }
-        }
-    }
-
-    /// The history of a child of this commit: that of this commit, and the commit itself.
-    ///
-    /// Requires that the commit is not [shallow](Self::is_shallow). `Corrupt` when its history lists the commit's own time.
-    pub(crate) async fn extended(&self, sink: &mut impl NodeSink<HistoryEntry>) -> Result<Behind> {
-        let (key, entry) = history_entry(self.id, self.commit);
-        if self.history().find(key.as_str()).await?.is_some() {
-            return Err(Error::corrupt(format!("the history of snapshot {} lists its own time", self.id)));
-        }
-        let root = self.history().edit(&[(key, Some(entry))], self.objects.shape(), sink).await?.root;
-        Ok(Behind { root, since: self.commit.since })
-    }
-
-    /// The history of a child that begins with this commit: what a commit on top of a shallow one has.
-    pub(crate) async fn restarted(&self, sink: &mut impl NodeSink<HistoryEntry>) -> Result<Behind> {
-        let entries = stream::iter([Ok(history_entry(self.id, self.commit))]);
-        Ok(Behind { root: build(entries, self.objects.shape(), sink).await?.root, since: Some(self.commit.time) })
     }
 
     /// `NotFound` when the commit was imported without its history.

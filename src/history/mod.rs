@@ -3,6 +3,7 @@
 
 mod ancestry;
 mod as_of;
+mod behind;
 mod diff;
 mod kept;
 mod key_history;
@@ -12,8 +13,9 @@ mod resolve;
 mod revision;
 mod totals;
 
-pub(crate) use ancestry::{Behind, Line, history_key};
+pub(crate) use ancestry::{Line, history_key};
 pub use as_of::AsOf;
+pub(crate) use behind::Behind;
 pub use diff::Change;
 pub(crate) use kept::Kept;
 pub use key_history::{KeyEvent, KeyVersion};

@@ -174,14 +174,37 @@ impl Repository {
 
 /// Adds what the history behind `line` lists, as far as it can be read; tells whether all of it could.
 async fn add_history(line: Line<'_>, candidates: &mut Candidates) -> Result<bool> {
+    if is_without_history(line).await? {
+        return Ok(true);
+    }
     let mut scan = line.history().scan_back(Span::all());
     loop {
         match scan.next().await {
             Ok(Some((key, entry))) => drop(candidates.entry((parse_history_key(&key)?, entry.id)).or_insert(FoundIn::History)),
             Ok(None) => return Ok(true),
-            // A version that was imported without its history is complete.
-            Err(e) if is_unreadable(&e) => return Ok(line.is_shallow().await.unwrap_or(false)),
+            Err(e) if is_unreadable(&e) => return Ok(false),
             Err(e) => return Err(e),
         }
+    }
+}
+
+/// Whether the version was imported without its history, rather than lost the parent that proved it.
+async fn is_without_history(line: Line<'_>) -> Result<bool> {
+    let is_shallow = async {
+        if !line.is_shallow().await? {
+            return Ok(false);
+        }
+        let Some(parent) = line.commit.parents.first() else { return Ok(true) };
+        if line.objects.commit(parent).await.is_ok() {
+            return Ok(true);
+        }
+        match line.ends_with_parent().await {
+            Err(e) if is_unreadable(&e) => Ok(true),
+            ends_with_parent => Ok(!ends_with_parent?),
+        }
+    };
+    match is_shallow.await {
+        Err(e) if is_unreadable(&e) => Ok(false),
+        answer => answer,
     }
 }

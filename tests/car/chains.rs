@@ -1,12 +1,13 @@
 //! Versions that travel from repository to repository and are committed on in each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use firnline::{CreateOptions, ErrorKind, HashAlgorithm, Repository, Snapshot, SnapshotId, VerifyScope};
+use firnline::{CreateOptions, ErrorKind, HashAlgorithm, NodeId, Repository, Snapshot, SnapshotId, Timestamp, VerifyScope};
 use futures::StreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::forge::{Claims, forge};
 use crate::support::{branch, bytes, car, contents, empty, key};
 
 /// Imports the tip of `from` into `to` as `name`, and commits on it there.
@@ -52,11 +53,23 @@ struct World {
     /// The branches of each repository with their tips.
     branches: Vec<BTreeMap<String, SnapshotId>>,
     model: Model,
+    /// Versions whose claims about the commits before them may be lies, and what they are chosen from.
+    forged: HashSet<SnapshotId>,
+    histories: BTreeSet<NodeId>,
+    times: BTreeSet<Timestamp>,
 }
 
 impl World {
     async fn new(seed: u64) -> Self {
-        let mut world = Self { random: StdRng::seed_from_u64(seed), repositories: Vec::new(), branches: Vec::new(), model: Model::new() };
+        let mut world = Self {
+            random: StdRng::seed_from_u64(seed),
+            repositories: Vec::new(),
+            branches: Vec::new(),
+            model: Model::new(),
+            forged: HashSet::new(),
+            histories: BTreeSet::new(),
+            times: BTreeSet::new(),
+        };
         for n in 0..3 {
             // Other roots, so that lines of different repositories share nothing at first.
             let clock = std::sync::Arc::new(crate::support::Ticking::beginning(n * 500_000 + i64::try_from(seed % 7).unwrap()));
@@ -80,11 +93,13 @@ impl World {
         self.branches[at].keys().nth(n).unwrap().clone()
     }
 
-    async fn step(&mut self) {
+    async fn step(&mut self, forges: bool) {
         let at = self.pick(self.repositories.len());
         let name = self.branch_of(at);
-        match self.pick(10) {
+        let kinds = if forges { 14 } else { 10 };
+        match self.pick(kinds) {
             0..4 => self.commit(at, &name).await,
+            10.. => self.forge(at, &name).await,
             4 => {
                 let new = format!("b{}", self.pick(4));
                 let target = self.repositories[at].read(&name).await.unwrap();
@@ -113,6 +128,54 @@ impl World {
         if next.id() != before {
             self.model.insert(next.id(), (Some(before), contents(&next).await));
             self.branches[at].insert(name.to_owned(), next.id());
+            self.histories.insert(next.record().history);
+            self.times.extend([next.record().time, next.record().since.unwrap_or(next.record().time)]);
+        }
+    }
+
+    /// Imports a version anywhere that has the data of a tip, and any history and `since` behind it or its parent. It is refused, or it
+    /// is shown without a history, or the claims are true.
+    async fn forge(&mut self, at: usize, name: &str) {
+        let mut tip = self.repositories[at].read(name).await.unwrap();
+        // Rather a tip whose history begins with a shallow version: there is most to lie about.
+        for other in self.branches[at].keys() {
+            let other = self.repositories[at].read(other).await.unwrap();
+            if other.record().since.is_some() {
+                tip = other;
+            }
+        }
+        let record = tip.record().clone();
+        let Some(before) = record.parents.first().copied() else { return };
+        let (parent, time) = if self.pick(2) == 0 { (before, record.time) } else { (tip.id(), record.time.next()) };
+        let any = self.pick(self.histories.len().max(1));
+        let other = self.histories.iter().nth(any).copied();
+        let any = self.pick(self.times.len().max(1));
+        let since = match self.pick(6) {
+            0..3 => None,
+            3 => record.since,
+            4 => Some(record.time),
+            _ => self.times.iter().nth(any).copied(),
+        };
+        // Mostly the map that is the likeliest to be here.
+        let history = other.filter(|_| self.pick(2) == 0).unwrap_or(record.history);
+        let since = since.filter(|since| *since < time);
+        let (id, file) = forge(&car(&tip).await, &Claims { parent, history, since, time });
+        let held = self.model[&tip.id()].1.clone();
+        self.model.entry(id).or_insert((Some(parent), held));
+        self.forged.insert(id);
+        let to = if self.pick(2) == 0 { at } else { self.pick(self.repositories.len()) };
+        let new = format!("b{}", self.pick(4));
+        self.import(to, new, id, &file).await;
+    }
+
+    async fn import(&mut self, to: usize, new: String, id: SnapshotId, file: &[u8]) {
+        match self.repositories[to].import_car(file, branch(&new)).await {
+            Ok(imported) => {
+                assert_eq!(imported.id, id);
+                self.branches[to].insert(new, id);
+                self.check(to).await;
+            }
+            Err(e) => assert!(e.kind() == ErrorKind::Corrupt && self.forged.contains(&id), "{e}"),
         }
     }
 
@@ -129,10 +192,8 @@ impl World {
         };
         let to = self.pick(self.repositories.len());
         let new = format!("b{}", self.pick(4));
-        let imported = self.repositories[to].import_car(car(&exported).await.as_slice(), branch(&new)).await.unwrap();
-        assert_eq!(imported.id, exported.id());
-        self.branches[to].insert(new, exported.id());
-        self.check(to).await;
+        let file = car(&exported).await;
+        self.import(to, new, exported.id(), &file).await;
     }
 
     async fn check(&self, at: usize) {
@@ -160,6 +221,9 @@ impl World {
                 }
             }
             assert_eq!(next, None, "the log ended before its line");
+            // Readers and verification agree on which versions are shallow.
+            let is_shallow = log.len() == 2 && log[1].is_err();
+            assert_eq!(verified.shallow.contains(tip), is_shallow, "{tip}");
         }
     }
 }
@@ -169,7 +233,19 @@ async fn versions_travel_in_every_order_and_stay_whole() {
     for seed in 0..crate::shared::count("FIRN_CHAIN_SEEDS", 10, 200) {
         let mut world = World::new(seed).await;
         for _ in 0..30 {
-            world.step().await;
+            world.step(false).await;
+        }
+    }
+}
+
+/// A history that nothing proved was shown as the whole line, and damaged for ever what was committed on it.
+#[tokio::test]
+async fn versions_with_forged_claims_travel_too_and_damage_nothing() {
+    for seed in 0..crate::shared::count("FIRN_CHAIN_SEEDS", 10, 200) {
+        println!("seed {seed}");
+        let mut world = World::new(seed).await;
+        for _ in 0..30 {
+            world.step(true).await;
         }
     }
 }

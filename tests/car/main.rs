@@ -4,6 +4,7 @@
 
 mod chains;
 mod flight;
+mod forge;
 mod node;
 #[path = "../support/mod.rs"]
 mod shared;

@@ -27,11 +27,12 @@ impl Repository {
         uploads.finish().await?;
         let history = if origin.has_history { Some(objects.load(commit.history).await?) } else { None };
         let roots = Roots { manifest: Some(objects.load(commit.manifest).await?), files: Some(objects.load(commit.files).await?), history };
-        uploads.snapshot(version.id, &SnapshotObject { commit: commit.clone(), roots }).await?;
-        uploads.finish().await?;
+        // Before the snapshot: without a marker, what it names counts as proved.
         if origin != ImportOrigin::WHOLE {
             self.storage().put(&ObjectName::shallow(&version.id), &[]).await?;
         }
+        uploads.snapshot(version.id, &SnapshotObject { commit: commit.clone(), roots }).await?;
+        uploads.finish().await?;
         self.storage().barrier().await?;
         Ok(!origin.has_history)
     }

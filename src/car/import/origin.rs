@@ -103,15 +103,8 @@ fn require_earlier(parent: &Commit, commit: &Commit) -> Result<()> {
 /// neither. Gives the nodes of the history to `sink`.
 async fn follows(parent: Line<'_>, commit: &Commit, sink: &mut impl NodeSink<HistoryEntry>) -> Result<bool> {
     let claimed = Behind::of(commit);
-    let found = if claimed.since == Some(parent.commit.time) {
-        parent.restarted(sink).await
-    } else if claimed.since == parent.commit.since {
-        match parent.is_shallow().await {
-            Ok(true) => return Ok(false),
-            Ok(false) => parent.extended(sink).await,
-            Err(e) => Err(e),
-        }
-    } else {
+    let begins_here = parent.begins_history(claimed.since);
+    if !begins_here && claimed.since != parent.commit.since {
         let shown = |time: Option<crate::time::Timestamp>| time.map_or_else(|| "the beginning".to_owned(), |time| time.to_string());
         return Err(Error::corrupt(format!(
             "it says that its history reaches back to {}; that of its parent {} reaches back to {}",
@@ -119,9 +112,14 @@ async fn follows(parent: Line<'_>, commit: &Commit, sink: &mut impl NodeSink<His
             parent.id,
             shown(parent.commit.since)
         )));
+    }
+    let found = async {
+        let is_shallow = !begins_here && parent.is_shallow().await?;
+        parent.behind_child(claimed.since, is_shallow, sink).await
     };
-    match found {
-        Ok(found) if found == claimed => Ok(true),
+    match found.await {
+        Ok(None) => Ok(false),
+        Ok(Some(found)) if found == claimed => Ok(true),
         Ok(_) => Err(Error::corrupt(format!("its history {} is not that of its parent {} and that parent", claimed.root, parent.id))),
         Err(e) if e.is_damage() => Ok(false),
         Err(e) => Err(e),

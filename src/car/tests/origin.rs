@@ -3,17 +3,20 @@
 //! Such a commit hashes right, and the file is whole. Each case is refused, or kept as a shallow version: its history is never shown, and
 //! `verify` lists it as shallow and finds nothing wrong, also after its parents have come.
 
+use std::sync::Arc;
+
 use futures::{StreamExt, TryStreamExt};
 
 use super::{blocks_of, empty, joined};
 use crate::car::{ImportTarget, Imported};
 use crate::error::{ErrorKind, Result};
-use crate::format::Commit;
+use crate::format::{Commit, HistoryEntry, Node};
 use crate::handle::Repository;
-use crate::history::Behind;
+use crate::history::{Behind, Line};
 use crate::id::{HashAlgorithm, NodeId, SnapshotId};
 use crate::key::Key;
 use crate::maintenance::VerifyScope;
+use crate::map::{NodeSource, Nowhere};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
@@ -89,7 +92,8 @@ async fn is_shallow(target: &Repository, id: SnapshotId) {
     assert_eq!(verified.findings, []);
     assert!(verified.shallow.contains(&id));
     let verified = target.verify(VerifyScope::Revision(snapshot)).await.unwrap();
-    assert_eq!((verified.findings, verified.shallow), (Vec::new(), vec![id]));
+    assert_eq!(verified.findings, []);
+    assert!(verified.shallow.contains(&id));
 }
 
 async fn kept(target: &Repository, id: SnapshotId, file: &[u8]) -> Imported {
@@ -149,7 +153,8 @@ async fn claims_that_a_parent_disproves_are_refused_where_it_is_and_kept_as_shal
     let nowhere = NodeId::of(HashAlgorithm::Sha2_256, b"no node");
     let history = commits[2].history;
     let first_time = first.time;
-    let cases: [(&str, Forgery); 7] = [
+    let root_time = line[0].repository().read("main~4").await.unwrap().record().time;
+    let cases: [(&str, Forgery); 8] = [
         // The history of the parent, without the parent.
         ("is not that of its parent", Box::new(move |commit| commit.history = history)),
         // A parent that the history does not end with.
@@ -163,6 +168,8 @@ async fn claims_that_a_parent_disproves_are_refused_where_it_is_and_kept_as_shal
             }),
         ),
         ("reaches back to", Box::new(move |commit| commit.since = Some(first_time))),
+        // The time at which the history does begin, although nothing came before it.
+        ("reaches back to", Box::new(move |commit| commit.since = Some(root_time))),
         (
             "is not that of its parent",
             Box::new({
@@ -191,13 +198,103 @@ async fn claims_that_a_parent_disproves_are_refused_where_it_is_and_kept_as_shal
         kept(&target, id, &file).await;
         goes_on(&target, id).await;
         import_ancestors(&target, &line, 4).await;
-        if at != 6 {
+        if at != 7 {
             is_shallow(&target, id).await;
         }
         assert_eq!(target.verify(VerifyScope::Everything).await.unwrap().findings, [], "case {at}");
         let error = target.import_car(file.as_slice(), branch("y")).await.unwrap_err();
         assert!(error.to_string().contains(says), "case {at}: {error}");
     }
+}
+
+/// A version without a history of its own, that names `parent` as its parent and a history that begins with it.
+async fn beginning_with(parent: &Snapshot, since: Option<Timestamp>) -> (SnapshotId, Vec<u8>) {
+    let line = Line { objects: parent.repository().objects(), id: parent.id(), commit: parent.record() };
+    let behind = line.restarted(&mut Nowhere).await.unwrap();
+    forged(parent, |commit| {
+        commit.parents = vec![parent.id()];
+        (commit.history, commit.since) = (behind.root, since);
+        (commit.time, commit.message) = (commit.time.next(), "forged".to_owned());
+    })
+    .await
+}
+
+/// The map that begins with a shallow parent is there, because of an honest commit. Without `since`, the forged version claims that the line
+/// begins there: its log showed that, and after the next commit `verify` found damage for ever.
+#[tokio::test]
+async fn a_history_that_begins_with_a_shallow_parent_is_not_the_whole_line() {
+    let line = line().await;
+    let target = empty().await;
+    target.import_car(car(&line[2]).await.as_slice(), branch("b")).await.unwrap();
+    let session = target.write("b").await.unwrap();
+    session.set(&Key::new("q").unwrap(), b"x".to_vec()).await.unwrap();
+    session.commit("honest").await.unwrap();
+    for since in [None, Some(line[0].record().time)] {
+        let (id, file) = beginning_with(&line[2], since).await;
+        let imported = target.import_car(file.as_slice(), branch("x")).await;
+        if since.is_some() {
+            assert_eq!(imported.unwrap_err().kind(), ErrorKind::Corrupt);
+            continue;
+        }
+        assert!(imported.unwrap().is_shallow);
+        is_shallow(&target, id).await;
+        assert_eq!(target.read("x~1").await.unwrap_err().kind(), ErrorKind::NotFound);
+        goes_on(&target, id).await;
+    }
+}
+
+/// A history that begins with the parent is made on top of a shallow version only, and the first commit of a line is never shallow: this log
+/// claimed that something came before it.
+#[tokio::test]
+async fn nothing_comes_before_the_first_commit_of_a_line() {
+    let line = line().await;
+    let root = line[0].repository().read("main~4").await.unwrap();
+    let (id, file) = beginning_with(&root, Some(root.record().time)).await;
+    refused(&with_ancestors(&line, 1).await, &file, "reaches back to").await;
+
+    let target = empty().await;
+    kept(&target, id, &file).await;
+    goes_on(&target, id).await;
+    import_ancestors(&target, &line, 4).await;
+    is_shallow(&target, id).await;
+    goes_on(&target, id).await;
+}
+
+/// A node of a history map has an id of its own, so a forged commit can name the end of a map as its history: its log showed that the
+/// line begins there.
+#[tokio::test]
+async fn the_end_of_a_history_is_not_the_whole_of_it() {
+    let repository = empty().await;
+    let mut line = vec![repository.read("main").await.unwrap()];
+    let end = loop {
+        let session = repository.write("main").await.unwrap();
+        session.set(&Key::new("k").unwrap(), line.len().to_string().into_bytes()).await.unwrap();
+        let tip = session.commit(format!("{:0>72}", line.len())).await.unwrap();
+        let root: Arc<Node<HistoryEntry>> = repository.objects().load(tip.record().history).await.unwrap();
+        if let Node::Branch(branch) = &*root {
+            let end = branch.children.last().unwrap();
+            if end.entries > 1 {
+                break end.id;
+            }
+        }
+        line.push(tip);
+    };
+    let parent = line.last().unwrap();
+    let (id, file) = forged(parent, |commit| {
+        commit.parents = vec![parent.id()];
+        (commit.history, commit.time, commit.message) = (end, commit.time.next(), "forged".to_owned());
+    })
+    .await;
+    let target = empty().await;
+    kept(&target, id, &file).await;
+    for snapshot in &line {
+        assert!(!target.import_car(car(snapshot).await.as_slice(), branch("line")).await.unwrap().is_shallow);
+    }
+    let session = target.write("line").await.unwrap();
+    session.set(&Key::new("k").unwrap(), b"more".to_vec()).await.unwrap();
+    session.commit("stores the map").await.unwrap();
+    is_shallow(&target, id).await;
+    goes_on(&target, id).await;
 }
 
 /// The commit names a parent that is nowhere, and a history map that is here because it is another line's.

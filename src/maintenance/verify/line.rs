@@ -105,15 +105,11 @@ impl Verifier<'_> {
             return wrong(format!("its commit is stamped {}, the parent {}", commit.time, parent.time), Vec::new());
         }
         let (claimed, line) = (Behind::of(commit), Line { objects: &self.objects, id: *first, commit: parent });
-        let restarted = line.restarted(&mut Nowhere).await?;
-        if claimed == restarted {
-            return Ok(LineJudgement::Right);
-        }
         let is_start = versions.shallow.contains(first);
-        let expected = if is_start { restarted } else { line.extended(&mut Nowhere).await? };
-        if claimed == expected {
+        if line.behind_child(claimed.since, is_start, &mut Nowhere).await? == Some(claimed) {
             return Ok(LineJudgement::Right);
         }
+        let expected = if is_start { line.restarted(&mut Nowhere).await? } else { line.extended(&mut Nowhere).await? };
         let behind = if is_start { None } else { Some(parent.history) };
         let keys = self.strangers(behind, commit, *first, parent.time).await?;
         let message = if claimed.root == expected.root {

@@ -236,9 +236,9 @@ impl Verifier<'_> {
             return Ok(true);
         }
         // The history came with a later import, and with it everything that it lists.
-        match (Line { objects: &self.objects, id: child, commit }).is_shallow().await {
+        match (Line { objects: &self.objects, id: child, commit }).ends_with_parent().await {
             Err(e) if is_damage(&e) => Ok(true),
-            answer => answer,
+            is_here => is_here.map(|is_here| !is_here),
         }
     }
 
