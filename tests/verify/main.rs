@@ -131,6 +131,40 @@ async fn every_kind_of_object_is_missed_and_every_damage_seen() {
     assert_eq!(findings(&repository).await, []);
 }
 
+/// A directory under the name of a block of earlier moves, or of a shallow version's marker or history, ended the whole verification with an
+/// error: what was to tell loss from damage let the same damage escape.
+#[tokio::test]
+async fn a_directory_in_the_place_of_an_object_is_a_finding_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let repository = filled(root).await;
+    let source = tempfile::tempdir().unwrap();
+    let other = filled(source.path()).await;
+    let mut car = Vec::new();
+    other.read("main").await.unwrap().export_car(&mut car).await.unwrap();
+    repository.import_car(car.as_slice(), firnline::ImportTarget::Branch("copy".parse().unwrap())).await.unwrap();
+    assert_eq!(findings(&repository).await, []);
+    for kind in ["snapshots", "manifests", "files", "history", "chunks", "moves", "shallow"] {
+        for path in objects(root, kind).iter().take(8) {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+            let whole = fs::read(path).unwrap();
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+            only_about(&findings(&repository).await, name, FindingKind::Corrupt);
+            fs::remove_dir(path).unwrap();
+            fs::write(path, &whole).unwrap();
+        }
+    }
+    // The map that a shallow version names is not here. A damaged object under its name is reported.
+    let history = repository.read("copy").await.unwrap().record().history.to_string();
+    let place = root.join("history").join(&history[8..10]);
+    fs::create_dir_all(place.join(&history)).unwrap();
+    let found = findings(&repository).await;
+    only_about(&found, &format!("history/{}/{history}", &history[8..10]), FindingKind::Corrupt);
+    fs::remove_dir(place.join(&history)).unwrap();
+    assert_eq!(findings(&repository).await, []);
+}
+
 #[tokio::test]
 async fn a_finding_names_all_keys_and_versions_of_a_chunk() {
     let folder = tempfile::tempdir().unwrap();

@@ -40,9 +40,16 @@ pub(super) struct ReadLine {
 impl Verifier<'_> {
     /// Reads the history of a version.
     pub(super) async fn read_line(&self, id: SnapshotId, commit: &Commit) -> Result<ReadLine> {
-        let storage = self.repository.storage();
-        let is_marked = storage.get(&ObjectName::shallow(&id), Extent::Range(0..0)).await?.is_some();
-        if is_marked && storage.get(&ObjectName::node(MapKind::History, &commit.history), Extent::Range(0..0)).await?.is_none() {
+        let marker = ObjectName::shallow(&id);
+        let is_marked = match self.repository.storage().get(&marker, Extent::Range(0..0)).await {
+            // Readers fail, but what it says is clear.
+            Err(e) if is_damage(e.kind()) => {
+                self.findings.add(Finding::new(FindingKind::Corrupt, &marker, e.to_string()).version(id));
+                true
+            }
+            found => found?.is_some(),
+        };
+        if is_marked && !self.exists(&ObjectName::node(MapKind::History, &commit.history)).await? {
             return Ok(ReadLine { is_marked, record: None });
         }
         let record = self.map::<HistoryEntry>(id, commit.history).await?;

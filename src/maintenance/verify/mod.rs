@@ -27,7 +27,7 @@ use crate::handle::Repository;
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::objects::Objects;
 use crate::snapshot::Snapshot;
-use crate::storage::ObjectName;
+use crate::storage::{Extent, ObjectName};
 
 pub use finding::{Finding, FindingKind};
 
@@ -162,6 +162,14 @@ impl<'r> Verifier<'r> {
         }
         drop(walks);
         Ok(self.report(&versions))
+    }
+
+    /// Whether there is anything under the name of an object, also if it is damaged.
+    async fn exists(&self, name: &ObjectName) -> Result<bool> {
+        match self.repository.storage().get(name, Extent::Range(0..0)).await {
+            Err(e) if is_damage(e.kind()) => Ok(true),
+            found => Ok(found?.is_some()),
+        }
     }
 
     /// Reads the maps of a version, and its chunks if it is looked at in full. Several versions are walked at once.

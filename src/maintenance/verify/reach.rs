@@ -142,8 +142,7 @@ impl Verifier<'_> {
         let first = first.map(ObjectName::moves);
         let (kind, object) = match first {
             Some(first) if message.contains(first.as_str()) => {
-                let exists = self.repository.storage().get(&first, Extent::Range(0..0)).await?.is_some();
-                (if exists { FindingKind::Corrupt } else { FindingKind::Missing }, first.to_string())
+                (if self.exists(&first).await? { FindingKind::Corrupt } else { FindingKind::Missing }, first.to_string())
             }
             _ => (FindingKind::Corrupt, register.to_string()),
         };
@@ -229,7 +228,7 @@ impl Verifier<'_> {
 
     /// Whether an absent snapshot was not imported with `child`, which names it: then it is not lost.
     async fn was_left_out(&self, id: SnapshotId, child: SnapshotId, commit: &Commit) -> Result<bool> {
-        if self.repository.storage().get(&ObjectName::shallow(&child), Extent::Range(0..0)).await?.is_none() {
+        if !self.exists(&ObjectName::shallow(&child)).await? {
             return Ok(false);
         }
         if commit.parents.iter().skip(1).any(|parent| *parent == id) {
