@@ -15,6 +15,9 @@ use super::{MAX_BLOCK, MAX_CID};
 /// The longest section, without its length prefix.
 const MAX_SECTION: u64 = (MAX_BLOCK + MAX_CID) as u64;
 
+/// How many bytes the four numbers of a CID before its digest have at most.
+const HEAD: usize = 4 * 9;
+
 /// The position of the reader. Shared, because `iroh-car` owns the guard.
 #[derive(Debug)]
 pub(super) struct Position {
@@ -24,6 +27,8 @@ pub(super) struct Position {
     pub section: u64,
     /// The length of that section without its prefix.
     pub body: u64,
+    /// The first bytes of that section, at most 36: the numbers before the digest of its CID.
+    pub head: Vec<u8>,
     /// Why reading stopped.
     pub failure: Option<Error>,
 }
@@ -57,7 +62,7 @@ impl Watch {
 impl<R: AsyncRead + Unpin> Guard<R> {
     /// Watches `inner`, whose first byte is at `offset` of the file, and which must end at `end` where that is known.
     pub(super) fn new(inner: R, offset: u64, end: Option<u64>) -> (Self, Watch) {
-        let position = Arc::new(Mutex::new(Position { offset, section: offset, body: 0, failure: None }));
+        let position = Arc::new(Mutex::new(Position { offset, section: offset, body: 0, head: Vec::with_capacity(HEAD), failure: None }));
         let guard = Self { inner, end, state: GuardState::Length(varint::Decoder::default()), position: position.clone() };
         (guard, Watch(position))
     }
@@ -79,6 +84,8 @@ impl<R: AsyncRead + Unpin> Guard<R> {
     fn took(&mut self, bytes: &[u8], at: &mut Position) -> Result<(), Error> {
         match &mut self.state {
             GuardState::Body { left } => {
+                let missing = HEAD - at.head.len();
+                at.head.extend(bytes.iter().take(missing));
                 *left -= bytes.len() as u64;
                 if *left == 0 {
                     self.state = GuardState::Length(varint::Decoder::default());
@@ -87,6 +94,7 @@ impl<R: AsyncRead + Unpin> Guard<R> {
             GuardState::Length(decoder) => {
                 if decoder.is_empty() {
                     at.section = at.offset;
+                    at.head.clear();
                 }
                 for &byte in bytes {
                     if let Some(left) = length(decoder, byte, at.section)? {

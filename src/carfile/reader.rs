@@ -46,6 +46,11 @@ type CarSource<R> = Chain<Cursor<Vec<u8>>, Take<BufReader<Peeked<R>>>>;
 /// The first bytes of a file, which have been looked at, and the rest.
 type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 
+/// The code of the hash that is no hash: the digest is the data.
+const IDENTITY: u64 = 0;
+/// The longest digest that `cid::Cid` holds.
+const MOST_DIGEST: u64 = 64;
+
 /// How compressed files begin. No CAR file does: its second byte begins a map.
 const COMPRESSED: [(&[u8], &str); 6] = [
     (b"\x1f\x8b", "gzip"),
@@ -158,7 +163,7 @@ pub(crate) fn verify(cid: &Cid, data: &[u8]) -> Result<()> {
     let known = [HashAlgorithm::Sha2_256, HashAlgorithm::Blake3].into_iter().find(|hash| hash.code() == multihash.code());
     let Some(hash) = known.filter(|_| multihash.digest().len() == 32) else {
         let (code, len) = (multihash.code(), multihash.digest().len());
-        return Err(Error::unsupported(format!("block {cid} has a digest of hash 0x{code:x} with {len} bytes, not sha2-256 or blake3")));
+        return Err(Error::unsupported(format!("block {cid} has {}", other_digest(code, len as u64))));
     };
     let digest = hash.digest(data);
     if digest.as_bytes() == multihash.digest() {
@@ -172,11 +177,36 @@ pub(crate) fn verify(cid: &Cid, data: &[u8]) -> Result<()> {
     Err(Error::corrupt(format!("block {cid} has {} bytes that hash to {found}", data.len())))
 }
 
-/// Why reading stopped: what the guard saw, else what `iroh-car` did not understand.
+/// What a digest is that nothing here can check.
+fn other_digest(code: u64, len: u64) -> String {
+    if code == IDENTITY {
+        return format!("an identity CID of {len} bytes, which holds its data itself; only sha2-256 and blake3 are supported");
+    }
+    format!("a digest of hash 0x{code:x} with {len} bytes, not sha2-256 or blake3")
+}
+
+/// Why reading stopped: what the guard saw, else what `iroh-car` did not understand. It knows digests of at most 64 bytes.
 fn failure(watch: &Watch, e: iroh_car::Error) -> Error {
     let mut at = watch.lock();
     let section = at.section;
-    at.failure.take().unwrap_or_else(|| Error::corrupt(format!("the CAR section at byte {section} does not begin with a CID")).caused_by(e))
+    if let Some(seen) = at.failure.take() {
+        return seen;
+    }
+    match long_digest(&at.head, at.body) {
+        Some((code, len)) => Error::unsupported(format!("the CAR section at byte {section} has {}", other_digest(code, len))),
+        None => Error::corrupt(format!("the CAR section at byte {section} does not begin with a CID")),
+    }
+    .caused_by(e)
+}
+
+/// The code and the length of a digest of more than 64 bytes, if a section of `body` bytes that begins with `head` has a CID with one.
+fn long_digest(head: &[u8], body: u64) -> Option<(u64, u64)> {
+    let mut rest = head;
+    let version = varint::take(&mut rest)?;
+    let _codec = varint::take(&mut rest)?;
+    let (code, len) = (varint::take(&mut rest)?, varint::take(&mut rest)?);
+    let left = body.checked_sub((head.len() - rest.len()) as u64)?;
+    (version == 1 && (MOST_DIGEST + 1..=left).contains(&len)).then_some((code, len))
 }
 
 /// Looks at the first bytes: `Invalid` when they are those of a compressed file.

@@ -308,6 +308,33 @@ fn other_hashes_are_unsupported() {
     assert_eq!(e.to_string().matches("bafkrei").count(), 2, "{e}");
 }
 
+/// A long identity CID was said to be damage, and a short one to have "hash 0x0".
+#[tokio::test]
+async fn identity_cids_of_any_length_are_unsupported_and_named() {
+    let head = written(&contents()[..1]).await;
+    let section = |code: &[u8], len: u64, digest: usize| {
+        let mut cid = [&[1, 0x55][..], code].concat();
+        varint::put(&mut cid, len);
+        cid.extend(vec![7; digest]);
+        let mut car = head.clone();
+        varint::put(&mut car, cid.len() as u64);
+        [car, cid].concat()
+    };
+    for len in [0, 3, 64, 65, 100, 128, 200, 300, 100_000] {
+        let e = read(&section(&[0], len, usize::try_from(len).unwrap())).await.2.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Unsupported, "{len}: {e}");
+        assert!(e.to_string().contains(&format!("at byte {}", head.len())), "{e}");
+        assert!(e.to_string().contains(&format!("an identity CID of {len} bytes")), "{e}");
+    }
+    let e = read(&section(&[0x13], 100, 100)).await.2.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Unsupported);
+    assert!(e.to_string().contains("hash 0x13 with 100 bytes"), "{e}");
+    // A CID that its section does not hold is none.
+    for bad in [section(&[0], 100, 99), section(&[0], 3, 2), section(&[0x80, 0x00], 100, 100)] {
+        assert_eq!(read(&bad).await.2.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
 #[tokio::test]
 async fn cids_have_one_form() {
     let (cid, data) = raw(HashAlgorithm::Sha2_256, b"data");
