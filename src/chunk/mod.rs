@@ -43,7 +43,7 @@ use crate::unixfs::{LEAF, Layout, MAX_SIZE};
 
 pub(crate) use batch::Sized;
 pub(crate) use import::Assembler;
-pub(crate) use pieces::cut;
+pub(crate) use pieces::{CHECK_COST, cut};
 pub(crate) use split::{Hashed, object_len};
 pub(crate) use stream::{Keep, PIECE, STREAM_COST, StreamedChunk, read_piece};
 

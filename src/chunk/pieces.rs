@@ -15,6 +15,8 @@ use crate::unixfs::{LEAF, Tree};
 
 /// How many pieces of one chunk are read at once.
 const AHEAD: usize = 2;
+/// How many bytes of memory it takes to read a chunk of any length and keep no piece of it.
+pub(crate) const CHECK_COST: u64 = (AHEAD * PIECE) as u64;
 
 impl ChunkStore {
     /// The bytes in `range`, which lies inside the chunk, in pieces of at most 8 MiB that end at multiples of 8 MiB. The interior nodes

@@ -12,6 +12,7 @@ use crate::format::{Commit, HistoryEntry};
 use crate::id::{NodeId, SnapshotId};
 use crate::key::MapKey;
 use crate::map::{NodeSink, Span, build};
+use crate::refs::is_unreadable;
 use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
@@ -100,7 +101,7 @@ impl Line<'_> {
         let parent = match parent {
             Ok(Some(parent)) => parent,
             Ok(None) => return Ok(BehindJudgement::Unproved),
-            Err(e) if e.is_damage() => return Ok(BehindJudgement::Unproved),
+            Err(e) if is_unreadable(&e) => return Ok(BehindJudgement::Unproved),
             Err(e) => return Err(e),
         };
         let parent = Line { objects: self.objects, id: *first, commit: &parent };
@@ -110,7 +111,7 @@ impl Line<'_> {
         } else if self.commit.since == parent.commit.since {
             match parent.history().totals().await {
                 Ok(before) => Some(entries) == before.entries.checked_add(1),
-                Err(e) if e.is_damage() => return Ok(BehindJudgement::Unproved),
+                Err(e) if is_unreadable(&e) => return Ok(BehindJudgement::Unproved),
                 Err(e) => return Err(e),
             }
         } else {

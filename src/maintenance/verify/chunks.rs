@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, SemaphorePermit};
 
 use super::finding::{Finding, FindingKind};
 use super::{READ_MIB, Verifier, is_damage, lock};
-use crate::chunk::{STREAM_COST, Sized};
+use crate::chunk::{CHECK_COST, Sized};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, SnapshotId};
 use crate::key::MapKey;
@@ -18,8 +18,9 @@ use crate::storage::ObjectName;
 
 /// Chunks up to this many bytes are read many at a time.
 const SMALL: u64 = 64 << 10;
-/// How many of them.
+/// How many of them, and at most how many bytes.
 const TOGETHER: usize = 256;
+const TOGETHER_BYTES: u64 = 1 << 20;
 /// How many larger chunks of one leaf are looked at at once.
 const WIDE: usize = 16;
 /// So many good chunks are remembered at least, and twice as many at most: about 30 MB.
@@ -71,12 +72,29 @@ impl Chunks {
     }
 }
 
+/// A chunk under its key, with its size.
+type KeyedChunk = (MapKey, ChunkId, u64);
+
+/// Cuts off the small chunks that are read together: at least one, if there is any.
+fn first_group(chunks: &[KeyedChunk]) -> (&[KeyedChunk], &[KeyedChunk]) {
+    let mut bytes = 0;
+    let fits = |(_, _, size): &&KeyedChunk| {
+        bytes += size;
+        bytes <= TOGETHER_BYTES
+    };
+    let count = chunks.iter().take(TOGETHER).take_while(fits).count().max(1);
+    chunks.split_at_checked(count).unwrap_or((chunks, &[]))
+}
+
 impl Verifier<'_> {
     /// Checks the chunks under the keys of one leaf; the numbers of the findings about them.
-    pub(super) async fn check_chunks(&self, version: SnapshotId, chunks: Vec<(MapKey, ChunkId, u64)>) -> Result<Vec<usize>> {
+    pub(super) async fn check_chunks(&self, version: SnapshotId, chunks: Vec<KeyedChunk>) -> Result<Vec<usize>> {
         let (small, large): (Vec<_>, Vec<_>) = chunks.into_iter().partition(|(_, _, size)| *size <= SMALL);
         let mut findings = Vec::new();
-        for group in small.chunks(TOGETHER) {
+        let mut rest = small.as_slice();
+        while !rest.is_empty() {
+            let group;
+            (group, rest) = first_group(rest);
             let read = self.read_together(group).await?;
             for ((key, id, size), found) in group.iter().zip(read) {
                 findings.extend(self.check_chunk(version, key.clone(), (*id, *size), found).await?);
@@ -89,7 +107,7 @@ impl Verifier<'_> {
     }
 
     /// Reads small chunks in one request, but for those that are checked already.
-    async fn read_together(&self, group: &[(MapKey, ChunkId, u64)]) -> Result<Vec<Option<Result<Bytes>>>> {
+    async fn read_together(&self, group: &[KeyedChunk]) -> Result<Vec<Option<Result<Bytes>>>> {
         let wanted: Vec<Option<Sized>> = {
             let book = lock(&self.chunks.book);
             group.iter().map(|(_, id, size)| Some((*id, *size)).filter(|chunk| !book.knows(chunk))).collect()
@@ -133,7 +151,7 @@ impl Verifier<'_> {
         let checked = if let Some(read) = read {
             read.map(drop)
         } else {
-            let _permit = self.permit(size.min(STREAM_COST)).await?;
+            let _permit = self.permit(size.min(CHECK_COST)).await?;
             self.repository.chunks().check(&id, size).await
         };
         let (kind, error) = match checked {

@@ -43,7 +43,7 @@ impl Verifier<'_> {
         let marker = ObjectName::shallow(&id);
         let is_marked = match self.repository.storage().get(&marker, Extent::Range(0..0)).await {
             // Readers fail, but what it says is clear.
-            Err(e) if is_damage(e.kind()) => {
+            Err(e) if is_damage(&e) => {
                 self.findings.add(Finding::new(FindingKind::Corrupt, &marker, e.to_string()).version(id));
                 true
             }

@@ -38,7 +38,7 @@ use reach::Versions;
 use tree::NodeRecord;
 
 /// How many MiB of objects are read at once.
-const READ_MIB: u32 = 64;
+const READ_MIB: u32 = 32;
 /// How many versions are walked at once.
 const VERSIONS: usize = 8;
 
@@ -80,8 +80,9 @@ impl Repository {
     /// An error means that the store did not answer, not that something is wrong with what it holds: that is a finding. Changes nothing,
     /// so it can be cancelled at any moment.
     ///
-    /// Takes at most about 200 MB of memory for reads, caches and remembered chunks, about 300 bytes for each node of a map and 1 KB
-    /// for each commit. A large chunk is read by ranges and never held as a whole.
+    /// Takes at most about 100 MB of memory for reads and caches, 30 MB for remembered chunks where there are hundreds of thousands, about
+    /// 300 bytes for each node of a map and 1 KB for each commit. At most 32 MiB are being read at once; a chunk of more than 8 MiB
+    /// is read by ranges and never held as a whole.
     pub async fn verify(&self, scope: VerifyScope) -> Result<Verified> {
         Verifier::new(self).run(scope).await
     }
@@ -167,7 +168,7 @@ impl<'r> Verifier<'r> {
     /// Whether there is anything under the name of an object, also if it is damaged.
     async fn exists(&self, name: &ObjectName) -> Result<bool> {
         match self.repository.storage().get(name, Extent::Range(0..0)).await {
-            Err(e) if is_damage(e.kind()) => Ok(true),
+            Err(e) if is_damage(&e) => Ok(true),
             found => Ok(found?.is_some()),
         }
     }

@@ -204,3 +204,27 @@ fn a_node_takes_less_than_300_bytes() {
     let each = (many.1 - few.1) / (many.0 - few.0);
     assert!(many.0 > 2000 && each < 300, "{each} bytes for a node, {few:?}, {many:?}");
 }
+
+/// The documentation of `verify` promises it. Chunks of 6 MiB took 64 MiB at once, those of 20 MiB three pieces of 8 MiB each. The threads that
+/// block took the memory for it, so that each kept some: the peak of this thread shows that it is the one that takes it.
+#[test]
+fn at_most_32_mib_are_read_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let repository = runtime.block_on(async {
+        let repository = Repository::create(folder.path().to_str().unwrap()).await.unwrap();
+        let session = repository.write("main").await.unwrap();
+        for i in 0..12_usize {
+            for (kind, len) in [("large", 20 << 20), ("middle", 6 << 20), ("block", 1 << 20)] {
+                let mut value = vec![1; len];
+                value[..8].copy_from_slice(&i.to_le_bytes());
+                session.set(&Key::new(format!("{kind}/{i}")).unwrap(), value).await.unwrap();
+            }
+        }
+        session.commit("much").await.unwrap();
+        repository
+    });
+    let (verified, peak) = crate::testing::alloc::peak(|| runtime.block_on(repository.verify(VerifyScope::Everything)).unwrap());
+    assert_eq!((verified.findings.len(), verified.chunks), (0, 36));
+    assert!((8 << 20..40 << 20).contains(&peak), "{peak} bytes");
+}

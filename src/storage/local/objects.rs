@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -26,9 +27,39 @@ enum ExistingFile {
     Other,
 }
 
+/// A part of an object that is about to be read.
+pub(super) struct FilePart {
+    file: File,
+    range: Range<u64>,
+}
+
+impl FilePart {
+    /// How many bytes it has.
+    pub(super) const fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Memory for it, if the machine has so much.
+    pub(super) fn room(&self, name: &str) -> Result<Vec<u8>> {
+        let mut room = Vec::new();
+        let reserved = usize::try_from(self.len()).is_ok_and(|len| room.try_reserve_exact(len).is_ok());
+        if reserved {
+            return Ok(room);
+        }
+        Err(Error::unsupported(format!("{} bytes of {name} are more than this machine's memory holds", self.len())))
+    }
+}
+
 impl Disk {
     /// Reads an object or a part of it.
     pub(super) fn get(&self, name: &str, extent: Extent) -> Result<Option<Bytes>> {
+        let Some(part) = self.find(name, extent)? else { return Ok(None) };
+        let room = part.room(name)?;
+        self.read_part(name, &part, room).map(Some)
+    }
+
+    /// Opens an object for reading a part of it, which lies inside it.
+    pub(super) fn find(&self, name: &str, extent: Extent) -> Result<Option<FilePart>> {
         self.look()?;
         self.require_real_directories(name)?;
         let file = match open(&self.path(name), OpenOptions::new().read(true)) {
@@ -37,12 +68,16 @@ impl Disk {
         };
         let meta = self.require_file(name, &file)?;
         let range = check_extent(name, meta.len(), extent)?;
-        let mut bytes = zeros(range.end - range.start)
-            .ok_or_else(|| Error::unsupported(format!("{name} has {} bytes, more than this machine's memory holds", meta.len())))?;
-        match file.read_exact_at(&mut bytes, range.start) {
-            Ok(()) => Ok(Some(bytes.into())),
+        Ok(Some(FilePart { file, range }))
+    }
+
+    /// Reads a part of an object into `room`, which was made for it.
+    pub(super) fn read_part(&self, name: &str, part: &FilePart, mut room: Vec<u8>) -> Result<Bytes> {
+        room.resize(usize::try_from(part.len()).map_or(room.capacity(), |len| len.min(room.capacity())), 0);
+        match part.file.read_exact_at(&mut room, part.range.start) {
+            Ok(()) => Ok(room.into()),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(Error::corrupt(format!("{name} became shorter than {} bytes while it was read", range.end)).caused_by(e))
+                Err(Error::corrupt(format!("{name} became shorter than {} bytes while it was read", part.range.end)).caused_by(e))
             }
             Err(e) => Err(self.unread(name, e)),
         }
@@ -97,15 +132,6 @@ impl Disk {
             }
         }
     }
-}
-
-/// So many zero bytes, if the machine has room for them.
-fn zeros(length: u64) -> Option<Vec<u8>> {
-    let length = usize::try_from(length).ok()?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).ok()?;
-    bytes.resize(length, 0);
-    Some(bytes)
 }
 
 /// Opens a file. Does not follow a symbolic link, and does not wait should it be a pipe.
