@@ -74,6 +74,16 @@ impl RemoteSource {
     }
 
     async fn ask(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+        match self.ask_source(place, what, condition).await {
+            // An answer to a condition that was not sent says nothing about the file.
+            Err(Unanswered::Changed) if condition.etag.is_none() && condition.not_after.is_none() => {
+                Err(Unanswered::Unable("the server answers 412 to a request without a condition".to_owned()))
+            }
+            other => other,
+        }
+    }
+
+    async fn ask_source(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
         let parts = url::parse(&place.url).map_err(Unanswered::Unasked)?;
         let name = match parts.scheme {
             UrlScheme::Http | UrlScheme::Https => return self.follow(place, what, condition).await,
@@ -145,11 +155,13 @@ impl RemoteSource {
         let none = Condition { version: version.cloned(), ..Condition::default() };
         match self.patiently(|| self.ask(place, What::Facts, &none)).await {
             Ok(answer) => Ok(answer.facts),
-            Err(Unanswered::Unable(_) | Unanswered::Denied) => match self.patiently(|| self.ask(place, What::Part(&(0..1)), &none)).await {
-                Ok(answer) => Ok(answer.facts),
-                Err(Unanswered::Short(Some(0))) => Ok(FileFacts { size: Some(0), ..FileFacts::default() }),
-                Err(other) => Err(other),
-            },
+            Err(Unanswered::Unable(_) | Unanswered::Denied | Unanswered::Short(_)) => {
+                match self.patiently(|| self.ask(place, What::Part(&(0..1)), &none)).await {
+                    Ok(answer) => Ok(answer.facts),
+                    Err(Unanswered::Short(Some(0))) => Ok(FileFacts { size: Some(0), ..FileFacts::default() }),
+                    Err(other) => Err(other),
+                }
+            }
             Err(other) => Err(other),
         }
     }
@@ -269,6 +281,11 @@ impl ExternalSource for RemoteSource {
         let facts = match self.facts(place, None).await {
             Ok(facts) => facts,
             Err(Unanswered::Absent) => return Ok(None),
+            // Nothing is recorded yet that the file could be shorter than.
+            Err(Unanswered::Short(_)) => {
+                let why = "has no first byte: its server answers 416 when asked for it, so the file is empty or cannot be read in parts";
+                return Err(Error::invalid(place.says(why)));
+            }
             Err(other) => return Err(place.unanswered(other)),
         };
         let digest = match digest {

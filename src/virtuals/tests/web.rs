@@ -152,6 +152,27 @@ async fn every_status_is_the_error_that_says_what_to_do() {
     assert_eq!(state.state().word(), "unreachable");
 }
 
+/// Nothing was pinned, and the lookup said that the file had changed since it was, or was cut short.
+#[tokio::test]
+async fn a_first_lookup_says_nothing_of_a_pin() {
+    let says = async |reader: Reader, kind: ErrorKind, saying: &str| {
+        let error = reader.look(None).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(saying) && error.remedy().is_none(), "{error:?}");
+    };
+    says(Reader::of(|_| Reply::status(412)), ErrorKind::Unsupported, "answers 412").await;
+    says(Reader::of(|_| Reply::status(416)), ErrorKind::Invalid, "answers 416").await;
+    // A server that knows no HEAD request tells what is asked for as a part.
+    for status in [412, 416] {
+        let shown = Shown::new(CONTENT);
+        let reader = Reader::of(move |asked| if asked.method == "HEAD" { Reply::status(status) } else { shown.answer(asked) });
+        assert_eq!(reader.look(None).await.unwrap().unwrap().size, Some(20), "{status}");
+        let shown = Shown::new(Vec::new());
+        let reader = Reader::of(move |asked| if asked.method == "HEAD" { Reply::status(status) } else { shown.answer(asked) });
+        assert_eq!(reader.look(None).await.unwrap().unwrap().size, Some(0), "{status}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_fails_once_is_asked_again() {
     let (record, shown, asked) = (recorded().await, Shown::new(CONTENT), AtomicU32::new(0));
