@@ -46,7 +46,7 @@ pub(super) struct FileEdits {
 /// The edits of the files map that follow from the edits of the manifest of `base` that `deltas` have seen.
 ///
 /// `SourceChanged` when a staged validator differs from what the map says of a file into which older references
-/// remain.
+/// remain; `Unsupported` when nothing shows that older and staged references are to one state of it.
 pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Deltas) -> Result<FileEdits> {
     let repinned = staged.repinned().map(|(file, _)| (file, Delta::default()));
     let mut all: BTreeMap<_, _> = repinned.collect();
@@ -59,7 +59,7 @@ pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Delta
         let is_in_use = |known: &&StagedFile| delta.added.refs > 0 || delta.again.refs > 0 || known.by_itself;
         let known = staged.files().get(file).filter(is_in_use);
         let new = next_record(file, delta, old.as_ref(), known).map_err(|e| match file.url(&base.record().containers) {
-            Ok(url) if e.kind() == ErrorKind::SourceChanged => e.remedied_by(Remedy::Repin(url)),
+            Ok(url) if matches!(e.kind(), ErrorKind::SourceChanged | ErrorKind::Unsupported) => e.remedied_by(Remedy::Repin(url)),
             _ => e,
         })?;
         if let (Some(old), Some(VirtualFile { size: Some(size), .. })) = (&old, &new)
@@ -150,7 +150,12 @@ fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: 
         Err(_) => counted(&new.validator),
         // Every reference is new, and so is the pin; one that would recognise nothing does not take the place of one that does.
         Ok(()) if older == 0 && is_changed && (new.validator.is_pinned() || !old.is_pinned()) => counted(&new.validator),
+        // References that are staged over again as they were are new, too.
+        Ok(()) if older == 0 && new.validator.is_pinned() && !old.is_pinned() => counted(&new.validator),
         // What was not known of the file when it was pinned, and is now, is kept from here on.
-        Ok(()) => counted(&Validator::of(old).joined(new.validator.clone())),
+        Ok(()) => {
+            let joined = Validator::of(old).joined(new.validator.clone(), new.untouched_since);
+            counted(&joined.map_err(|why| Error::unsupported(format!("{file} cannot be verified: {why}")))?)
+        }
     })
 }

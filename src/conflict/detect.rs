@@ -124,8 +124,9 @@ impl Conflicts {
         }
     }
 
-    /// A file whose validator the other side changed to one that differs from the one staged here, or that is pinned anew
-    /// here while the other side added a reference into it as it was.
+    /// A file whose validator the other side changed to one that differs from the one staged here, that the other side pinned while
+    /// references into it were staged here without a pin, or that is pinned anew here while the other side added a reference into it
+    /// as it was. In the last two cases nothing shows that the references are to the state that is pinned.
     pub(super) fn file(
         &mut self,
         file: &FileKey,
@@ -137,7 +138,17 @@ impl Conflicts {
         let Some(now) = now else { return };
         let theirs_changed = before.is_none_or(|before| Validator::of(before) != Validator::of(now));
         let theirs_depend = ours.repin && added.repinned.contains(file);
-        if let (true, Err(why)) = (theirs_changed || theirs_depend, ours.validator.agrees_with(now)) {
+        let mut judged = Ok(());
+        if theirs_changed || theirs_depend {
+            judged = ours.validator.agrees_with(now);
+        }
+        if judged.is_ok() && theirs_depend {
+            judged = Validator::of(now).joined(ours.validator.clone(), ours.untouched_since).map(drop);
+        }
+        if judged.is_ok() && theirs_changed && now.is_pinned() && !ours.validator.is_pinned() {
+            judged = Err("the other side pinned it after references into it were staged here without a pin".to_owned());
+        }
+        if let Err(why) = judged {
             self.add(ConflictKind::File, file.to_string(), Some(why));
         }
     }

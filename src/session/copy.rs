@@ -100,7 +100,8 @@ impl WriteSession {
             Some(key) => self.entry(key).await?,
             None => None,
         };
-        let (mut plan, moved) = if let (Some(key), Some(entry)) = (key, entry) {
+        let (mut plan, moved, known) = if let (Some(key), Some(entry)) = (key, entry) {
+            let known = self.files_known_but_to([(&key, &entry)])?;
             let to = Key::new(to)?;
             let moved = [KeyOrPrefix::Key(key.clone()), KeyOrPrefix::Key(to.clone())];
             let plan = if is_kept_otherwise(&entry, &to) {
@@ -109,20 +110,35 @@ impl WriteSession {
             } else {
                 CopyPlan::of(vec![(to, entry)])
             };
-            (plan, moved)
+            (plan, moved, known)
         } else {
             let prefix = Prefix::new(source)?;
             let found = self.list(&prefix).await?;
             if found.is_empty() {
                 return Err(Error::not_found(format!("nothing lies at or below {source} on {}", self.branch)));
             }
+            let known = self.files_known_but_to(found.iter().map(|(key, entry)| (key, entry)))?;
             let to = Prefix::new(to)?;
-            (CopyPlan::of(renamed(found, &prefix, &to)?), [KeyOrPrefix::Prefix(prefix), KeyOrPrefix::Prefix(to)])
+            (CopyPlan::of(renamed(found, &prefix, &to)?), [KeyOrPrefix::Prefix(prefix), KeyOrPrefix::Prefix(to)], known)
         };
-        let known = self.staged.lock().files().keys().cloned().collect();
         plan.take_files_but(&self.base, &known).await?;
         let room = self.room_at(to, existing).await?;
         self.carry_out(plan, room, Some(moved)).await
+    }
+
+    /// The files of which this session knows all that counts for `entries`: not those that it has looked up itself, and into which
+    /// some of the entries point as the branch has them.
+    fn files_known_but_to<'e>(&self, entries: impl IntoIterator<Item = (&'e Key, &'e Entry)>) -> Result<BTreeSet<FileKey>> {
+        let mut known: BTreeMap<_, _> = self.staged.lock().files().iter().map(|(file, known)| (file.clone(), known.repin)).collect();
+        for (key, entry) in entries {
+            if let Some(file) = entry.file()
+                && known.get(file) == Some(&false)
+                && self.staged.lookup(key.as_map_key())? == super::staged::Lookup::Untouched
+            {
+                known.remove(file);
+            }
+        }
+        Ok(known.into_keys().collect())
     }
 
     /// Refuses a snapshot that no ref keeps. A later garbage collection may have removed a part of it, so its objects cannot be linked

@@ -32,7 +32,7 @@ pub use copy::{Copied, Existing};
 pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
 pub use staged::WhyUnpinned;
-pub(crate) use staged::{Lookup, SharedStaged, Staged, StagedEdits, StagedFile};
+pub(crate) use staged::{Lookup, SharedStaged, Staged, StagedEdits, StagedFile, Unpinned};
 pub(crate) use virtuals::Naming;
 pub use virtuals::{UnpinnedFile, VirtualOptions};
 

@@ -81,10 +81,34 @@ impl WriteSession {
 
     async fn read_parts(&self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
         self.arrived(parts.iter().filter_map(|(_, entry, _)| entry.as_ref())).await?;
+        // What is known of a file may depend on whether a reference into it is staged.
+        let (mut is_staged, mut staged, mut others) = (Vec::with_capacity(parts.len()), Vec::new(), Vec::new());
+        for part in parts {
+            let (key, entry, _) = &part;
+            let side = self.has_staged(key, entry.as_ref())?;
+            is_staged.push(side);
+            if side { staged.push(part) } else { others.push(part) }
+        }
+        let (mut staged, mut others) = (self.read_side(staged, true).await?.into_iter(), self.read_side(others, false).await?.into_iter());
+        Ok(is_staged.into_iter().map(|side| if side { staged.next() } else { others.next() }.flatten()).collect())
+    }
+
+    /// Reads parts of which all references are staged here, or none is.
+    async fn read_side(&self, parts: Vec<Asked<'_>>, is_staged: bool) -> Result<Vec<Option<Bytes>>> {
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
         let plan = ReadPlan::of(parts)?;
-        let records = self.records(plan.files()).await?;
+        let records = self.records(plan.files(), is_staged).await?;
         let containers = self.containers();
         PartReader { snapshot: &self.base, containers: &containers, records }.run(plan).await
+    }
+
+    /// Whether `entry` is a reference that is staged here, into a file of which more may be known here than of others.
+    fn has_staged(&self, key: &Key, entry: Option<&Entry>) -> Result<bool> {
+        let Some(file) = entry.and_then(Entry::file) else { return Ok(false) };
+        let is_known = self.staged.lock().files().contains_key(file);
+        Ok(is_known && matches!(self.staged.lookup(key.as_map_key())?, Lookup::Set(_)))
     }
 
     /// The value of `key` as a commit would leave it, or the bytes `range` of it, in pieces, as by
@@ -100,7 +124,8 @@ impl WriteSession {
             self.arrived([&entry]).await?;
             return Ok(self.base.pieces_of(key, entry, range));
         };
-        let record = self.records(vec![file.clone()]).await?.remove(file);
+        let is_staged = self.has_staged(key, Some(&entry))?;
+        let record = self.records(vec![file.clone()], is_staged).await?.remove(file);
         let record = record.ok_or_else(|| Error::corrupt(format!("{key} lies in {file}, which the files map does not list")))?;
         let read = Arc::new((self.base.repository().clone(), self.containers(), file.clone(), record, key.clone()));
         let pieces = stream::iter(cut(offset + range.start..offset + range.end)).zip(stream::repeat(read));
@@ -121,24 +146,20 @@ impl WriteSession {
         self.uploads.arrived(&chunks).await
     }
 
-    /// What is known of files, which must be sorted.
-    async fn records(&self, files: Vec<FileKey>) -> Result<HashMap<FileKey, VirtualFile>> {
-        let (mut known, mut unknown) = (HashMap::new(), Vec::new());
-        for file in files {
-            // The staged state of a file applies to the entries of the base as well, as it would after a commit.
-            match self.staged.lock().files().get(&file) {
-                Some(staged) => {
-                    let record = staged.validator.clone().record(0, 0);
-                    // A staged state that does not pin the file is used only if the base has no record of the file.
-                    if !record.is_pinned() {
-                        unknown.push(file.clone());
-                    }
-                    known.insert(file, record);
-                }
-                None => unknown.push(file),
+    /// What is known of files, which must be sorted, for references that are staged or for those of the base.
+    async fn records(&self, files: Vec<FileKey>, is_staged: bool) -> Result<HashMap<FileKey, VirtualFile>> {
+        let mut known = self.base.records(files.clone()).await?;
+        let staged = self.staged.lock();
+        for (file, ours) in files.iter().filter_map(|file| Some((file, staged.files().get(file)?))) {
+            // As it would be after a commit. Where a commit would fail, each reference is read as the file was for it.
+            let joined = match known.get(file) {
+                Some(base) if !ours.repin => ours.joined_onto(base),
+                _ => Some(ours.validator.clone()),
+            };
+            if let Some(validator) = joined.or_else(|| Some(ours.validator.clone()).filter(|_| is_staged)) {
+                known.insert(file.clone(), validator.record(0, 0));
             }
         }
-        known.extend(self.base.records(unknown).await?);
         Ok(known)
     }
 

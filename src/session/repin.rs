@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::FileKey;
 use crate::id::HashAlgorithm;
 use crate::snapshot::Dependency;
+use crate::time::Timestamp;
 use crate::virtuals::{Looked, Validator, VirtualLookup, is_at_or_below, locked_hash};
 
 /// How many files are looked up at once.
@@ -26,6 +27,7 @@ pub struct Repinned {
     pub before: Validator,
     /// What its source tells now.
     pub after: Validator,
+    untouched_since: Option<Timestamp>,
 }
 
 impl Repinned {
@@ -59,8 +61,8 @@ impl WriteSession {
         drop(lookups);
         let mut staged = self.staged.lock();
         for (file, repinned) in &found {
-            let validator = repinned.after.clone();
-            let known = StagedFile { size: validator.size, validator, repin: true, by_itself: true, unpinned: None };
+            let (validator, untouched_since) = (repinned.after.clone(), repinned.untouched_since);
+            let known = StagedFile { size: validator.size, validator, repin: true, by_itself: true, unpinned: None, untouched_since };
             staged.set_file(file.clone(), known);
         }
         Ok(found.into_values().collect())
@@ -94,11 +96,13 @@ impl WriteSession {
         let lookup = VirtualLookup { digest, ..VirtualLookup::at(repository.clock().now()) };
         match repository.virtuals().lookup(&self.base.record().containers, &file.file, lookup).await? {
             Looked::Unasked(why) => Err(why),
-            Looked::Told(after) if !after.is_pinned() => Err(Error::unsupported(format!(
+            Looked::Told { validator, .. } if !validator.is_pinned() => Err(Error::unsupported(format!(
                 "{} cannot be pinned: its source tells neither an etag, nor a version, nor size and date",
                 crate::text::printable_line(&file.url)
             ))),
-            Looked::Told(after) => Ok(Repinned { file: file.file.clone(), url: file.url.clone(), before, after }),
+            Looked::Told { validator: after, untouched_since } => {
+                Ok(Repinned { file: file.file.clone(), url: file.url.clone(), before, after, untouched_since })
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::{StagedFile, WhyUnpinned, WriteSession};
-use crate::error::{Error, ErrorKind, Result};
+use super::{StagedFile, Unpinned, WhyUnpinned, WriteSession};
+use crate::error::{Error, Remedy, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::Key;
 use crate::time::Timestamp;
@@ -58,6 +58,11 @@ pub struct UnpinnedFile {
     pub url: String,
     /// Why nothing is recorded.
     pub why: WhyUnpinned,
+    /// The reason in the words of the error with which a read of the file would fail, which names the file; `None` when its source
+    /// was asked and tells too little.
+    pub problem: Option<String>,
+    /// The step that would let the file be pinned, if the library knows one.
+    pub remedy: Option<Remedy>,
 }
 
 /// Names files by their URLs, as long as the containers stay as they are.
@@ -142,25 +147,29 @@ impl WriteSession {
     ) -> Result<StagedFile> {
         let repository = self.base.repository();
         let now = repository.clock().now();
-        let (validator, why) = if let Some(validator) = given {
+        let (validator, why, untouched_since) = if let Some(validator) = given {
             validator.check()?;
-            (validator.clone(), WhyUnpinned::NothingTold)
+            (validator.clone(), Unpinned::nothing_told(), None)
         } else {
             let lookup = VirtualLookup { scanned_at: options.scanned_at, ..VirtualLookup::at(now) };
             match repository.virtuals().lookup(containers, file, lookup).await? {
-                Looked::Told(validator) => (validator, WhyUnpinned::NothingTold),
+                Looked::Told { validator, untouched_since } => (validator, Unpinned::nothing_told(), untouched_since),
                 // "Not modified since", and of its length only what the branch knows already.
-                Looked::Unasked(why) if why.kind() == ErrorKind::Denied => (Validator::staged_at(now), WhyUnpinned::NotAllowed),
-                Looked::Unasked(_) => (Validator::staged_at(now), WhyUnpinned::NotReadable),
+                Looked::Unasked(why) => (Validator::staged_at(now), Unpinned::unasked(&why), None),
             }
         };
-        let mut staged = StagedFile { size: validator.size, validator, repin: options.repin, by_itself: false, unpinned: Some(why) };
+        let (size, repin) = (validator.size, options.repin);
+        let mut staged = StagedFile { size, validator, repin, by_itself: false, unpinned: Some(why), untouched_since };
         if staged.validator.is_pinned() {
             return Ok(StagedFile { unpinned: None, ..staged });
         }
         if let Some(known) = self.base.file_map().find(file.as_map_key().as_str()).await? {
             staged.size = staged.size.or(known.size);
-            staged.unpinned = staged.unpinned.filter(|_| !known.is_pinned());
+            // The reference is to the file as the branch has pinned it, and to no state in which another writer may pin it later.
+            if known.is_pinned() && !repin && staged.validator.agrees_with(&known).is_ok() {
+                staged.validator = Validator::of(&known).adopted_with(&staged.validator);
+                staged.unpinned = None;
+            }
         }
         Ok(staged)
     }
@@ -170,8 +179,11 @@ impl WriteSession {
     pub fn unpinned(&self) -> Result<Vec<UnpinnedFile>> {
         let containers = self.containers();
         let staged = self.staged.lock();
-        let files = staged.files().iter().filter_map(|(file, known)| Some((file, known.unpinned?)));
-        files.map(|(file, why)| Ok(UnpinnedFile { file: file.clone(), url: file.url(&containers)?, why })).collect()
+        let files = staged.files().iter().filter_map(|(file, known)| Some((file, known.unpinned.clone()?)));
+        let files = files.map(|(file, Unpinned { why, problem, remedy })| {
+            Ok(UnpinnedFile { file: file.clone(), url: file.url(&containers)?, why, problem, remedy })
+        });
+        files.collect()
     }
 
     /// The containers as a commit would leave them.

@@ -51,9 +51,14 @@ const CLOCK_STEP: Duration = Duration::from_millis(4);
 impl Identity {
     /// Whether the file was last changed, in content, name or attributes, at `moment` or before.
     fn is_untouched_since(&self, moment: Timestamp) -> bool {
+        self.untouched_since().is_some_and(|since| since <= moment)
+    }
+
+    /// The moment after which the file was certainly not changed; `None` if it is not a date.
+    fn untouched_since(&self) -> Option<Timestamp> {
         let (seconds, nanos) = self.changed;
-        let moment = moment.minus(CLOCK_STEP);
-        i128::from(seconds) * 1_000_000_000 + i128::from(nanos) <= i128::from(moment.micros()) * 1000
+        let micros = seconds.checked_mul(1_000_000)?.checked_add(nanos.checked_add(999)? / 1000)?;
+        Some(Timestamp::from_micros(micros).plus(CLOCK_STEP))
     }
 }
 
@@ -205,8 +210,8 @@ impl OpenedFile<'_> {
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
         };
-        let stat = Stat { size: Some(meta.len()), modified: Some(Timestamp::from_system(modified)), ..Stat::default() };
-        Ok((identity, stat))
+        let (modified, untouched_since) = (Some(Timestamp::from_system(modified)), identity.untouched_since());
+        Ok((identity, Stat { size: Some(meta.len()), modified, untouched_since, ..Stat::default() }))
     }
 
     /// Fails if the file is not in the state that was seen `before`. The change time counts only where bytes were judged

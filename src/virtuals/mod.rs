@@ -70,7 +70,7 @@ impl Looked {
     /// What was told, if the source was asked.
     pub(crate) fn told(self) -> Option<Validator> {
         match self {
-            Self::Told(validator) => Some(validator),
+            Self::Told { validator, .. } => Some(validator),
             Self::Unasked(_) => None,
         }
     }
@@ -178,7 +178,12 @@ impl FileCheck {
 #[derive(Debug)]
 pub(crate) enum Looked {
     /// What the source tells now.
-    Told(Validator),
+    Told {
+        /// How this state of the file will be recognised.
+        validator: Validator,
+        /// The source proves that nobody touched the file after this moment.
+        untouched_since: Option<Timestamp>,
+    },
     /// The source was not asked, or denied it: says why.
     Unasked(Error),
 }
@@ -238,7 +243,8 @@ impl Virtuals {
             let why = format!("changed after it was scanned: modified {modified}, scanned {scanned_at}");
             return Err(Error::source_changed(place.says(why)));
         }
-        Ok(Looked::Told(Validator::seen(stat, lookup.now)))
+        let untouched_since = stat.untouched_since;
+        Ok(Looked::Told { validator: Validator::seen(stat, lookup.now), untouched_since })
     }
 
     /// Reads exactly `range` of a file for `key`, if the file is still the recorded one.

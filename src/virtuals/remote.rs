@@ -58,7 +58,7 @@ pub(crate) struct RemoteSource {
 impl From<FileFacts> for Stat {
     fn from(facts: FileFacts) -> Self {
         let FileFacts { size, modified, etag, version } = facts;
-        Self { size, modified, etag, version, digest: None }
+        Self { size, modified, etag, version, digest: None, untouched_since: None }
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Stat {
     pub(crate) version: Option<String>,
     /// Of the whole file; only where it was asked for.
     pub(crate) digest: Option<Digest>,
+    /// The source proves that nobody touched the file after this moment; `None` where it proves nothing.
+    pub(crate) untouched_since: Option<Timestamp>,
 }
 
 /// What is known of a file when it is pinned: a [`VirtualFile`] without its counts.
@@ -61,13 +63,14 @@ impl Stat {
     /// The same without what the format cannot hold, or no server means: an `ETag` or a version that is too long or has
     /// control characters, a size of 2^63 and more, a date that is not in the years 0 to 9999.
     fn bounded(self) -> Self {
-        let Self { size, modified, etag, version, digest } = self;
+        let Self { size, modified, etag, version, digest, untouched_since } = self;
         Self {
             size: size.filter(|size| *size <= limits::NUMBER),
             modified: modified.filter(|date| is_writable(*date)),
             etag: etag.filter(|etag| check_etag(etag).is_ok()),
             version: version.filter(|version| check_version(version).is_ok()),
             digest,
+            untouched_since,
         }
     }
 }
@@ -199,17 +202,58 @@ impl Validator {
         if all.is_empty() { format!("pinned_at {} → {}", self.pinned_at, now.pinned_at) } else { all.join(", ") }
     }
 
-    /// What both say of one state of the file; they must agree. What only one of them knows is kept.
-    pub(crate) fn joined(self, newer: Self) -> Self {
+    /// What is known of a file into which references of both validators point, which must agree. Fails, in words, when references
+    /// of one of them would be recognised by what only the other one tells, although nothing shows that both are of one state of
+    /// the file.
+    ///
+    /// That is shown by a fact that recognises the file and that both tell, by a digest of the older one, which every read
+    /// verifies besides, and by a source that proves that the file was not touched since the older one was recorded: `proof`
+    /// is the moment since which it was not. Of two validators that pin nothing the earlier moment counts.
+    pub(crate) fn joined(self, newer: Self, proof: Option<Timestamp>) -> Result<Self, String> {
+        let is_one_state = self.shares_a_pin(&newer) || proof.is_some_and(|since| since <= self.pinned_at);
+        match (self.is_pinned(), newer.is_pinned()) {
+            (true, true) if is_one_state || self.digest.is_some() => Ok(self.united(newer)),
+            (false, true) if is_one_state => Ok(self.united(newer)),
+            (false, false) => Ok(self.weaker(&newer)),
+            (true, true) => Err("its source tells nothing now of what was recorded when it was pinned".to_owned()),
+            (false, true) => Err(unproven(self.pinned_at, "as it is now")),
+            (true, false) => Err(unproven(newer.pinned_at, "that was pinned")),
+        }
+    }
+
+    /// What is known of a pinned file when a reference is added by a writer who knows that pin, and `told`, which agrees with it and
+    /// pins nothing.
+    pub(crate) fn adopted_with(self, told: &Self) -> Self {
+        Self { size: self.size.or(told.size), ..self }
+    }
+
+    /// Whether both tell a fact that recognises the file. They must agree.
+    fn shares_a_pin(&self, other: &Self) -> bool {
+        let both = |told: fn(&Self) -> bool| told(self) && told(other);
+        let is_dated = both(Self::is_pinned) && both(|v| v.modified.is_some());
+        let is_hashed = both(|v| v.digest.is_some()) && same_hash(self, other);
+        both(|v| v.etag.is_some()) || both(|v| v.version.is_some()) || is_dated || is_hashed
+    }
+
+    /// All that both tell of one state.
+    fn united(self, newer: Self) -> Self {
         let is_dated_now = self.modified.is_none() && newer.modified.is_some();
+        let pinned_at = if is_dated_now || !self.is_pinned() { newer.pinned_at } else { self.pinned_at };
         Self {
             size: self.size.or(newer.size),
             modified: self.modified.or(newer.modified),
             etag: self.etag.or(newer.etag),
             version: self.version.or(newer.version),
             digest: self.digest.or(newer.digest),
-            pinned_at: if is_dated_now { newer.pinned_at } else { self.pinned_at },
+            pinned_at,
         }
+    }
+
+    /// What two validators that pin nothing tell together: the earlier moment, and no more than pins nothing either.
+    fn weaker(self, newer: &Self) -> Self {
+        let pinned_at = self.pinned_at.min(newer.pinned_at);
+        let all = Self { size: self.size.or(newer.size), modified: self.modified.or(newer.modified), pinned_at, ..self.clone() };
+        if all.is_pinned() { Self { pinned_at, ..self } } else { all }
     }
 
     /// Refuses a range that no file of the known size has, as `Invalid`; nothing is refused when the size is not known.
@@ -249,6 +293,12 @@ fn differs<T: PartialEq>(what: &str, was: Option<&T>, is: Option<&T>, show: impl
 
 fn late(modified: Timestamp, pinned_at: Timestamp) -> String {
     format!("modified {modified}, after it was pinned at {pinned_at}")
+}
+
+fn unproven(staged_at: Timestamp, state: &str) -> String {
+    format!(
+        "references into it were staged at {staged_at} without a pin, and nothing shows that the file {state} is the one they were made for"
+    )
 }
 
 /// Digests of two different hashes can be of one file.

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use firnline::{
-    Access, Allow, Container, ErrorKind, FileState, Prefix, Remedy, Timestamp, Validator, VirtualOptions, WhyUnpinned, file_url,
+    Access, Allow, CommitOptions, Container, ErrorKind, Existing, FileState, KeyColumn, KeyOrPrefix, OnConflict, Prefix, Remedy, Timestamp,
+    Validator, VirtualOptions, VirtualRefs, WhyUnpinned, file_url,
 };
 use futures::TryStreamExt;
 
@@ -338,7 +339,9 @@ async fn a_file_is_not_pinned_to_a_state_that_is_too_short_for_older_references(
         let source = Source::new();
         let world = World::allowing(source.access.clone()).await;
         let url = source.write("a.nc", b"0123456789", 10);
-        // Who may not look at the file pins it without a length.
+        // Who may not look at the file knows no length of it. That it was not touched since is shown by its change time.
+        world.clock.set(firnline::Clock::now(&firnline::SystemClock));
+        world.clock.advance(Duration::from_secs(1));
         let first = if repin { world.repository.clone() } else { world.reopen(Access::default()).await };
         let session = first.write("main").await.unwrap();
         session.set_virtual(&key("x/0"), &url, 0..if repin { 10 } else { 12 }).await.unwrap();
@@ -509,4 +512,217 @@ async fn what_a_commit_would_change_is_counted_against_its_base() {
     session.set_virtual(&key("v"), "s3://b/x", 0..5).await.unwrap();
     let changes = session.changes().await.unwrap();
     assert_eq!((changes.set, changes.pointed, changes.deleted, changes.unchanged), (2, 1, 3, 2));
+}
+
+/// A file was referred to without a pin, replaced by one of an older date, and then pinned for another reference: the first one gave
+/// the bytes of the new file.
+#[tokio::test]
+async fn references_without_a_pin_gain_none_that_was_looked_up_later() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let stranger = world.reopen(Access::default()).await;
+    let url = source.write("a.nc", b"AAAABBBBCCCC", 10);
+    let session = stranger.write("main").await.unwrap();
+    session.set_virtual(&key("k1"), &url, 4..8).await.unwrap();
+    session.commit("not looked up").await.unwrap();
+    source.write("a.nc", b"aaaabbbbcccc", 1000);
+
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("k2"), &url, 4..8).await.unwrap();
+    // The session itself reads each reference as its file was for it.
+    assert_eq!(session.get(&key("k2")).await.unwrap().unwrap().as_ref(), b"bbbb");
+    assert_eq!(session.get(&key("k1")).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(session.get_many(&[key("k2"), key("k1")]).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let failed = session.commit("looked up").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unsupported, "{failed}");
+    assert!(failed.to_string().contains("without a pin"), "{failed}");
+    assert_eq!(failed.error().remedy(), Some(&Remedy::Repin(url.clone())));
+    // Moved by the same session, the older reference is still one without a pin.
+    let session = failed.into_session();
+    let moved = session.rename("k1", "k3", Existing::Refuse).await.unwrap_err();
+    assert_eq!(moved.kind(), ErrorKind::Unsupported, "{moved}");
+
+    // To pin it anew says that the file as it is now is meant, for all references.
+    let session = world.repository.write("main").await.unwrap();
+    session.repin(&[url.as_str()]).await.unwrap();
+    session.commit("repinned").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("k2"), &url, 4..8).await.unwrap();
+    let snapshot = session.commit("another reference").await.unwrap();
+    assert_eq!(snapshot.get(&key("k1")).await.unwrap().unwrap().as_ref(), b"bbbb");
+}
+
+/// The change time shows that nobody touched the file since the first reference to it was staged.
+#[tokio::test]
+async fn references_without_a_pin_gain_the_pin_of_a_file_that_was_not_touched_since() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    world.clock.set(firnline::Clock::now(&firnline::SystemClock));
+    world.clock.advance(Duration::from_secs(1));
+    let url = source.write("a.nc", b"AAAABBBBCCCC", 10);
+    let session = world.reopen(Access::default()).await.write("main").await.unwrap();
+    session.set_virtual(&key("k1"), &url, 4..8).await.unwrap();
+    session.commit("not looked up").await.unwrap();
+    world.clock.advance(Duration::from_secs(5));
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("k2"), &url, 4..8).await.unwrap();
+    let snapshot = session.commit("looked up").await.unwrap();
+    let file = snapshot.dependencies().try_collect::<Vec<_>>().await.unwrap().remove(0);
+    assert!(file.record.is_pinned() && file.record.refs == 2, "{file:?}");
+    assert_eq!(snapshot.check_dependency(&file).await.unwrap().state(), FileState::Unchanged);
+}
+
+#[tokio::test]
+async fn a_pin_of_another_writer_conflicts_with_references_staged_without_one() {
+    for policy in [OnConflict::Refuse, OnConflict::Ours, OnConflict::Theirs] {
+        let source = Source::new();
+        let world = World::allowing(source.access.clone()).await;
+        let stranger = world.reopen(Access::default()).await;
+        let url = source.write("a.nc", b"AAAABBBBCCCC", 10);
+        let mine = stranger.write("main").await.unwrap();
+        mine.set_virtual(&key("k1"), &url, 4..8).await.unwrap();
+        source.write("a.nc", b"aaaabbbbcccc", 1000);
+        let theirs = world.repository.write("main").await.unwrap();
+        theirs.set_virtual(&key("k2"), &url, 4..8).await.unwrap();
+        theirs.commit("pinned").await.unwrap();
+        let failed = mine.commit(CommitOptions::from("not looked up").on_conflict(policy)).await.unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::Conflict, "{failed}");
+        assert!(conflicts(&failed)[0].starts_with("file "), "{failed}");
+
+        // Begun anew, the reference is to the file that the branch has pinned; and to no other that is pinned meanwhile.
+        let mine = stranger.write("main").await.unwrap();
+        mine.set_virtual(&key("k1"), &url, 4..8).await.unwrap();
+        source.write("a.nc", b"0000111122223", 2000);
+        let theirs = world.repository.write("main").await.unwrap();
+        theirs.repin(&[url.as_str()]).await.unwrap();
+        theirs.commit("repinned").await.unwrap();
+        let failed = mine.commit(CommitOptions::from("not looked up").on_conflict(policy)).await.unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::Conflict, "{failed}");
+    }
+}
+
+/// A file is pinned anew while another writer adds a reference without a pin, which nobody knows to be to that state.
+#[tokio::test]
+async fn repinning_while_another_writer_adds_a_reference_without_a_pin_conflicts() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let stranger = world.reopen(Access::default()).await;
+    let url = source.write("a.nc", b"AAAABBBBCCCC", 10);
+    let session = stranger.write("main").await.unwrap();
+    session.set_virtual(&key("k1"), &url, 4..8).await.unwrap();
+    session.commit("not looked up").await.unwrap();
+    let mine = world.repository.write("main").await.unwrap();
+    mine.repin(&[url.as_str()]).await.unwrap();
+    let theirs = stranger.write("main").await.unwrap();
+    theirs.set_virtual(&key("k2"), &url, 0..4).await.unwrap();
+    theirs.commit("one more").await.unwrap();
+    let failed = mine.commit("repinned").await.unwrap_err();
+    assert!(conflicts(&failed)[0].starts_with("file "), "{failed}");
+}
+
+#[tokio::test]
+async fn references_of_one_session_gain_no_pin_from_each_other() {
+    let source = Source::new();
+    let world = World::new().await;
+    let url = source.write("a.nc", b"AAAABBBBCCCC", 10);
+    let now = firnline::Clock::now(&*world.clock);
+    let pin = Validator { etag: Some(b"x".to_vec()), ..Validator::staged_at(now) };
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("k1"), &url, 4..8).await.unwrap();
+    world.clock.advance(Duration::from_secs(5));
+    let options = VirtualOptions::default().validator(pin.clone());
+    let error = session.set_virtual_with(&key("k2"), &url, 4..8, &options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert_eq!(session.entry(&key("k2")).await.unwrap(), None);
+    let refs = VirtualRefs {
+        keys: KeyColumn::Keys(&["k2", "k3"]),
+        urls: &[url.as_str()],
+        url: &[0, 0],
+        offset: &[4, 0],
+        length: &[4, 4],
+        validators: &[],
+    };
+    let error = session.set_virtual_many(&refs, &options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    session.set_virtual_with(&key("k2"), &url, 4..8, &options.clone().repin()).await.unwrap();
+    session.commit("the caller says so").await.unwrap();
+
+    // What a caller who knows the pin adds without one is to the pinned state.
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("k4"), &url, 4..8).await.unwrap();
+    assert!(session.unpinned().unwrap().is_empty());
+    let snapshot = session.commit("one more").await.unwrap();
+    let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
+    assert_eq!((files[0].record.etag.clone(), files[0].record.refs), (pin.etag, 3));
+}
+
+/// Two lookups that tell nothing in common say nothing about each other.
+#[tokio::test]
+async fn references_gain_no_pin_of_which_their_own_tells_nothing() {
+    let world = World::new().await;
+    let now = firnline::Clock::now(&*world.clock);
+    let bare = Validator::staged_at(now);
+    let etag = Validator { etag: Some(b"x".to_vec()), size: Some(12), ..bare.clone() };
+    let dated = Validator { modified: Some(now.minus(Duration::from_hours(1))), size: Some(12), ..bare.clone() };
+    let both = Validator { modified: dated.modified, ..etag.clone() };
+    let (sized, day) = (Validator { size: Some(12), ..bare.clone() }, Validator { size: None, ..dated.clone() });
+    for (name, first, second, joined) in [
+        ("etag then date", &etag, &dated, None),
+        ("date then etag", &dated, &etag, None),
+        ("etag then both", &etag, &both, Some(&both)),
+        ("size then date", &sized, &day, Some(&sized)),
+    ] {
+        let url = format!("s3://b/{}", name.replace(' ', "-"));
+        let session = world.repository.write("main").await.unwrap();
+        let options = |validator: &Validator| VirtualOptions::default().validator(validator.clone());
+        session.set_virtual_with(&key(&format!("{name}/1")), &url, 0..4, &options(first)).await.unwrap();
+        session.commit("first").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
+        session.set_virtual_with(&key(&format!("{name}/2")), &url, 0..4, &options(second)).await.unwrap();
+        match (session.commit("second").await, joined) {
+            (Err(failed), None) => assert_eq!(failed.kind(), ErrorKind::Unsupported, "{name}: {failed}"),
+            (Ok(snapshot), Some(joined)) => {
+                let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
+                let file = files.iter().find(|file| file.url == url).unwrap();
+                assert_eq!(&Validator::of(&file.record), joined, "{name}");
+            }
+            (outcome, _) => panic!("{name}: {outcome:?}"),
+        }
+    }
+}
+
+/// A reference without a pin was copied to a branch whose record of the file was younger, and a change in between went unnoticed.
+#[tokio::test]
+async fn a_copied_reference_without_a_pin_keeps_the_moment_of_its_staging() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let stranger = world.reopen(Access::default()).await;
+    let url = source.write("a.nc", b"AAAABBBBCCCC", 10);
+    let empty = world.repository.read("main").await.unwrap();
+    world.repository.create_branch(&"b2".parse().unwrap(), &empty).await.unwrap();
+    let session = stranger.write("b2").await.unwrap();
+    session.set_virtual(&key("k1"), &url, 4..8).await.unwrap();
+    let old = session.commit("early").await.unwrap();
+    let staged_at = |snapshot: firnline::Snapshot| async move {
+        snapshot.dependencies().try_collect::<Vec<_>>().await.unwrap().remove(0).record.pinned_at
+    };
+    let early = staged_at(old.clone()).await;
+    world.clock.advance(Duration::from_secs(100));
+    let session = stranger.write("main").await.unwrap();
+    session.set_virtual(&key("k2"), &url, 4..8).await.unwrap();
+    session.commit("late").await.unwrap();
+    let session = stranger.write("main").await.unwrap();
+    session.copy_from(&stranger.read("b2").await.unwrap(), &KeyOrPrefix::Key(key("k1")), "k1", Existing::Refuse).await.unwrap();
+    assert_eq!(staged_at(session.commit("copied").await.unwrap()).await, early);
+
+    // Onto a branch that has pinned the file meanwhile it does not go.
+    source.write("a.nc", b"aaaabbbbcccc", 1000);
+    let session = world.repository.write("main").await.unwrap();
+    session.repin(&[url.as_str()]).await.unwrap();
+    session.commit("repinned").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
+    session.copy_from(&world.repository.read("b2").await.unwrap(), &KeyOrPrefix::Key(key("k1")), "k1c", Existing::Refuse).await.unwrap();
+    assert_eq!(session.get(&key("k1c")).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let failed = session.commit("copied").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unsupported, "{failed}");
 }

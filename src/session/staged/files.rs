@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::run::Stored;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::seeded::Seeded;
 use crate::time::Timestamp;
@@ -21,16 +21,46 @@ pub(crate) struct StagedFile {
     pub(crate) repin: bool,
     /// Whether it does so although no reference into the file is staged.
     pub(crate) by_itself: bool,
-    /// Why neither the validator nor the branch pins the file; `None` when one of them does.
-    pub(crate) unpinned: Option<WhyUnpinned>,
+    /// Why the validator does not pin the file; `None` when it does, and when it was copied from a snapshot.
+    pub(crate) unpinned: Option<Unpinned>,
+    /// The source proves that nobody touched the file after this moment; `None` where it proves nothing.
+    pub(crate) untouched_since: Option<Timestamp>,
+}
+
+/// Why a lookup did not pin a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unpinned {
+    pub(crate) why: WhyUnpinned,
+    /// What the lookup failed with.
+    pub(crate) problem: Option<String>,
+    pub(crate) remedy: Option<Remedy>,
+}
+
+impl Unpinned {
+    pub(crate) const fn nothing_told() -> Self {
+        Self { why: WhyUnpinned::NothingTold, problem: None, remedy: None }
+    }
+
+    /// The reason for which a source was not asked, or refused.
+    pub(crate) fn unasked(error: &Error) -> Self {
+        let remedy = error.remedy().cloned();
+        let why = match (error.kind(), &remedy) {
+            (ErrorKind::Denied, Some(_)) => WhyUnpinned::NotAllowed,
+            (ErrorKind::Denied, None) => WhyUnpinned::Refused,
+            _ => WhyUnpinned::NotReadable,
+        };
+        Self { why, problem: Some(error.to_string()), remedy }
+    }
 }
 
 /// Why a file is not pinned: nothing is recorded that would show a change of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum WhyUnpinned {
-    /// The place is not allowed, so the file was not looked up.
+    /// The place, or one to which it leads, is not allowed, so the file was not looked up.
     NotAllowed,
+    /// The source refuses this reader.
+    Refused,
     /// This build, or this reader, cannot ask the source.
     NotReadable,
     /// The source, or the caller, tells neither a digest, nor an `ETag`, nor a version, nor size and date together.
@@ -42,6 +72,7 @@ impl WhyUnpinned {
     pub const fn word(self) -> &'static str {
         match self {
             Self::NotAllowed => "its place is not allowed",
+            Self::Refused => "its source refuses this reader",
             Self::NotReadable => "it cannot be read here",
             Self::NothingTold => "its source tells too little",
         }
@@ -51,7 +82,7 @@ impl WhyUnpinned {
 impl StagedFile {
     /// What a record says of a file.
     pub(crate) fn of(record: &VirtualFile) -> Self {
-        Self { validator: Validator::of(record), size: record.size, repin: false, by_itself: false, unpinned: None }
+        Self { validator: Validator::of(record), size: record.size, repin: false, by_itself: false, unpinned: None, untouched_since: None }
     }
 
     /// Refuses a range past the end of the file at `url`, and a file that was modified after it was scanned for ranges.
@@ -69,16 +100,32 @@ impl StagedFile {
         }
     }
 
-    /// Combines what is known of `file` with `new`; `SourceChanged` when the two contradict each other.
+    /// What is known of a file for references of both, staged ones and those of the `base`; `None` when the two are not known to be
+    /// to one state of it.
+    pub(in crate::session) fn joined_onto(&self, base: &VirtualFile) -> Option<Validator> {
+        self.validator.agrees_with(base).ok()?;
+        Validator::of(base).joined(self.validator.clone(), self.untouched_since).ok()
+    }
+
+    /// Combines what is known of `file` with `new`; `SourceChanged` when the two contradict each other, `Unsupported` when one pins
+    /// the file and nothing shows that references of the other one were made for that state of it.
     pub(in crate::session) fn joined(&self, file: &FileKey, new: Self) -> Result<Self> {
         if new.repin {
             return Ok(new);
         }
         let agreed = self.validator.agrees_with(&new.validator.clone().record(0, 0));
         agreed.map_err(|why| Error::source_changed(format!("file {file} changed while it was being staged: {why}")))?;
-        let validator = self.validator.clone().joined(new.validator);
-        let unpinned = self.unpinned.and(new.unpinned).filter(|_| !validator.is_pinned());
-        Ok(Self { validator, size: self.size.or(new.size), repin: self.repin, by_itself: self.by_itself, unpinned })
+        let known = self.validator.clone();
+        let validator = if known.is_pinned() && new.unpinned.is_some() {
+            // It was staged by a caller who knew the pin of this session.
+            known.adopted_with(&new.validator)
+        } else {
+            let unproven = |why| Error::unsupported(format!("file {file} cannot be verified: {why}; replace them, or pin it anew"));
+            known.joined(new.validator, new.untouched_since).map_err(unproven)?
+        };
+        let unpinned = new.unpinned.or_else(|| self.unpinned.clone()).filter(|_| !validator.is_pinned());
+        let untouched_since = self.untouched_since.or(new.untouched_since);
+        Ok(Self { validator, size: self.size.or(new.size), repin: self.repin, by_itself: self.by_itself, unpinned, untouched_since })
     }
 }
 

@@ -26,8 +26,8 @@ use crate::format::{Container, Entry, FileKey};
 use crate::key::{MapKey, Prefix};
 use crate::scratch::Scratch;
 
-pub(crate) use files::StagedFile;
 pub use files::WhyUnpinned;
+pub(crate) use files::{StagedFile, Unpinned};
 pub(crate) use layers::{Lookup, StagedLayers};
 pub(crate) use merge::StagedEdits;
 pub(crate) use moves::Moves;
