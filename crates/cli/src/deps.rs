@@ -4,7 +4,7 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use super::failure::{Stop, Verdict, advised};
+use super::failure::{Stop, Verdict, explained};
 use super::locate::Context;
 use super::output::Show;
 use super::value::Pin;
@@ -36,7 +36,7 @@ impl Deps {
                 if check.state() != FileState::Unchanged {
                     verdict = Verdict::Found;
                 }
-                row.detail = check.problem().map(advised);
+                row.detail = check.problem().map(explained);
                 row.state = Some(check.state().word());
             }
         }

@@ -136,10 +136,20 @@ pub(super) fn usage(told: &clap::Error) -> ExitCode {
 
 /// The message of an error, and the option or command that helps where the library knows a remedy.
 pub(super) fn advised(error: &Error) -> String {
+    with_advice(error.to_string(), error)
+}
+
+/// The same in one line with what led to the error.
+pub(super) fn explained(error: &Error) -> String {
+    let said = std::iter::once(error.to_string()).chain(causes(error)).collect::<Vec<_>>();
+    with_advice(said.join(": "), error)
+}
+
+fn with_advice(said: String, error: &Error) -> String {
     match error.remedy() {
-        Some(Remedy::Allow(entry)) => format!("{error}; add --allow {entry}"),
-        Some(Remedy::Repin(url)) => format!("{error}; if the file as it is now is meant, pin it anew with: firn repin {url}"),
-        _ => error.to_string(),
+        Some(Remedy::Allow(entry)) => format!("{said}; add --allow {entry}"),
+        Some(Remedy::Repin(url)) => format!("{said}; if the file as it is now is meant, pin it anew with: firn repin {url}"),
+        _ => said,
     }
 }
 

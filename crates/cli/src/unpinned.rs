@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::locate::Context;
 use super::output::{Show, count};
-use firnline::{Result, WhyUnpinned, WriteSession};
+use firnline::{Remedy, Result, UnpinnedFile, WhyUnpinned, WriteSession};
 
 /// How many places are named for one commit.
 const SHOWN: usize = 8;
@@ -22,22 +22,24 @@ pub(super) struct UnpinnedPlaces {
 impl UnpinnedPlaces {
     /// Says on standard error which files of a session are not pinned, by the directory in which they lie.
     pub(super) fn tell(&mut self, context: &Context, session: &WriteSession) -> Result<()> {
-        let mut places: BTreeMap<(String, WhyUnpinned), u64> = BTreeMap::new();
+        let mut places: BTreeMap<(String, WhyUnpinned, Option<String>), UnpinnedPlace> = BTreeMap::new();
         for file in session.unpinned()? {
             let place = directory(&file.url);
             if !self.told.contains(place) {
-                *places.entry((place.to_owned(), file.why)).or_default() += 1;
+                let allow = file.remedy.as_ref().and_then(allowing);
+                let row = places.entry((place.to_owned(), file.why, allow)).or_insert_with_key(|key| UnpinnedPlace::of(key, &file));
+                row.files += 1;
             }
         }
         let (mut more_places, mut more_files) = (0, 0);
-        for (n, ((place, why), files)) in places.into_iter().enumerate() {
+        for (n, row) in places.into_values().enumerate() {
             if self.told.len() < KEPT {
-                self.told.insert(place.clone());
+                self.told.insert(row.place.clone());
             }
             if n < SHOWN {
-                context.out.say_item(&UnpinnedRow { unpinned: UnpinnedPlace { place, files, why: why.word() } });
+                context.out.say_item(&UnpinnedRow { unpinned: row });
             } else {
-                (more_places, more_files) = (more_places + 1, more_files + files);
+                (more_places, more_files) = (more_places + 1, more_files + row.files);
             }
         }
         if more_places > 0 {
@@ -63,16 +65,74 @@ struct UnpinnedRow {
 struct UnpinnedPlace {
     place: String,
     files: u64,
-    why: &'static str,
+    /// The reason. Where it is about one file, that file is the first of them.
+    why: String,
+    /// The entry that would let them be pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow: Option<String>,
+    #[serde(skip)]
+    can: PinStep,
+}
+
+/// What can be done about files that are not pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PinStep {
+    /// An entry lets them be pinned.
+    Allow,
+    /// They can be read as they are.
+    Accept,
+    /// They cannot be asked here.
+    Repin,
+}
+
+impl UnpinnedPlace {
+    fn of((place, why, allow): &(String, WhyUnpinned, Option<String>), first: &UnpinnedFile) -> Self {
+        let is_plain = allow.as_ref().is_some_and(|allow| place.starts_with(allow.as_str()));
+        let said = first.problem.clone().filter(|_| !is_plain);
+        let can = match (allow, why) {
+            (Some(_), _) => PinStep::Allow,
+            (None, WhyUnpinned::NothingTold) => PinStep::Accept,
+            (None, _) => PinStep::Repin,
+        };
+        // The directory itself is enough where all of a container may be allowed.
+        let allow = if is_plain { Some(place.clone()) } else { allow.clone() };
+        Self { place: place.clone(), files: 0, why: said.unwrap_or_else(|| why.word().to_owned()), allow, can }
+    }
+
+    /// How to pin the files, and how to read them as they are.
+    fn advice(&self, them: &str) -> String {
+        let Self { place, allow, .. } = self;
+        match (self.can, allow) {
+            (PinStep::Allow, Some(allow)) => {
+                let accepting = match allow.strip_prefix(place.as_str()) {
+                    // The same place, with words of its own.
+                    Some(words) if words.starts_with('=') => format!("--allow {allow}+unpinned"),
+                    Some(_) => format!("--allow {allow}=unpinned"),
+                    None => format!("--allow {allow} and --allow {place}=unpinned"),
+                };
+                format!("pin {them} with --allow {allow}, or read {them} with {accepting}")
+            }
+            (PinStep::Repin, _) => format!("once the source can be asked, pin {them} with: firn repin {place}"),
+            _ => format!("read {them} with --allow {place}=unpinned"),
+        }
+    }
+}
+
+/// The entry that an error says to allow.
+fn allowing(remedy: &Remedy) -> Option<String> {
+    match remedy {
+        Remedy::Allow(entry) => Some(entry.clone()),
+        _ => None,
+    }
 }
 
 impl Show for UnpinnedRow {
     fn text(&self) -> String {
-        let UnpinnedPlace { place, files, why } = &self.unpinned;
+        let UnpinnedPlace { place, files, why, .. } = &self.unpinned;
         let (verb, them) = if *files == 1 { ("is", "it") } else { ("are", "them") };
+        let advice = self.unpinned.advice(them);
         format!(
-            "{} in {place} {verb} not pinned, because {why}: nothing is recorded that would show a change of {them}; pin {them} with \
-             --allow {place}, or read {them} with --allow {place}=unpinned",
+            "{} in {place} {verb} not pinned, because {why}: nothing is recorded that would show a change of {them}; {advice}",
             count(*files, "file")
         )
     }

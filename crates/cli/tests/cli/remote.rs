@@ -81,3 +81,51 @@ fn keys_sign_requests_to_the_server_the_reader_names() {
     let err = cat(&sandbox, &["s3://bucket/data/=env+private+unpinned"], &keys[2..]).fails(5);
     assert!(err.contains("AWS_ACCESS_KEY_ID"), "{err}");
 }
+
+/// The notice said that the place was not allowed when it was, and advised to allow it again and again.
+#[test]
+fn the_notice_about_files_without_a_pin_says_what_a_reader_would_be_told() {
+    let sandbox = Sandbox::new();
+    let other = Server::start(honest);
+    let to = other.url("/else/air.nc");
+    let server = Server::start(move |asked| match asked.target.as_str() {
+        "/401/air.nc" => Reply::status(401),
+        "/302/air.nc" => Reply::Answer(302, vec![("location", to.clone())], Vec::new()),
+        "/bare/air.nc" => Reply::Answer(200, Vec::new(), CONTENT.into()),
+        _ => honest(asked),
+    });
+    let apply = |directory: &str, allow: &str, options: &[&str]| {
+        let place = server.url(&format!("/{directory}/"));
+        let line = json!({ "op": "virtual", "key": directory, "url": format!("{place}air.nc"), "offset": 4, "length": 4 }).to_string();
+        let run = sandbox.firn_with(&[&["apply", "--allow", &format!("{place}{allow}")], options].concat(), line);
+        assert_eq!(run.status, 0, "{}", run.err);
+        (place, run.err)
+    };
+    let (place, said) = apply("401", "=private", &[]);
+    assert!(said.contains("is denied by its server") && !said.contains("not allowed") && !said.contains("--allow"), "{said}");
+    assert!(said.contains(&format!("firn repin {place}")), "{said}");
+
+    let (place, said) = apply("302", "=private", &[]);
+    let elsewhere = other.url("/else/");
+    assert!(said.contains("is sent on to"), "{said}");
+    assert!(
+        said.contains(&format!("pin it with --allow {elsewhere}, or read it with --allow {elsewhere} and --allow {place}=unpinned")),
+        "{said}"
+    );
+
+    let (place, said) = apply("plain", "", &[]);
+    assert!(said.contains("an address of this machine") && !said.contains("its place is not allowed"), "{said}");
+    assert!(said.contains(&format!("pin it with --allow {place}=private, or read it with --allow {place}=private+unpinned")), "{said}");
+
+    let (place, said) = apply("bare", "=private", &[]);
+    assert!(said.contains("its source tells too little") && !said.contains("pin it with"), "{said}");
+    assert!(said.contains(&format!("; read it with --allow {place}=unpinned")), "{said}");
+    // What is advised works.
+    let allow = [&format!("{place}=private"), &format!("{place}=unpinned")];
+    assert_eq!(sandbox.firn(&["cat", "main", "bare", "--allow", allow[0], "--allow", allow[1]]).ok(), "4567");
+
+    let (place, said) = apply("json", "", &["--json"]);
+    let row = said.lines().find(|line| line.contains("unpinned")).unwrap();
+    let row: serde_json::Value = serde_json::from_str(row).unwrap();
+    assert_eq!(row["unpinned"]["allow"], format!("{place}=private"), "{row}");
+}

@@ -319,3 +319,57 @@ fn no_verb_lets_text_of_a_repository_drive_the_terminal() {
     }
     assert_eq!(sandbox.firn(&["ls", "--json"]).rows()[0]["name"], "a\u{202e}\u{200b}b", "the same text to a program");
 }
+
+/// The notice named the directory of the link, which was allowed.
+#[test]
+fn the_notice_about_files_without_a_pin_names_where_a_link_leads() {
+    let sandbox = Sandbox::new();
+    sandbox.write("real/d", "AAAABBBBCCCC");
+    sandbox.write("src/other", "");
+    std::os::unix::fs::symlink(sandbox.path("real/d"), sandbox.path("src/d")).unwrap();
+    let place = |name: &str| format!("file://{}/", sandbox.path(name).canonicalize().unwrap().display());
+    let (src, real) = (place("src"), place("real"));
+    let line = json!({ "op": "virtual", "key": "k", "url": format!("{src}d"), "offset": 4, "length": 4 }).to_string();
+    let said = sandbox.firn_with(&["apply", "--allow", &src], line.as_str()).err;
+    assert!(said.contains("through a symbolic link") && said.contains(&format!("pin it with --allow {real}, or")), "{said}");
+    sandbox.firn(&["repin", &src, "--allow", &real]).ok();
+    assert_eq!(sandbox.firn(&["cat", "main", "k", "--allow", &real]).ok(), "BBBB");
+}
+
+/// `k1` gave the bytes of a file that was restored from a backup after it was referred to, once another reference was pinned.
+#[test]
+fn pinning_a_file_makes_no_older_reference_without_a_pin_readable() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("src/d", "AAAABBBBCCCC");
+    let place = format!("file://{}/", sandbox.text("src"));
+    let line = |key: &str| json!({ "op": "virtual", "key": key, "url": format!("{place}d"), "offset": 4, "length": 4 }).to_string();
+    sandbox.firn_with(&["apply"], line("k1")).ok();
+    std::thread::sleep(Duration::from_millis(20));
+    sandbox.write("src/d", "aaaabbbbcccc");
+    date(&file, yesterday());
+    let err = sandbox.firn_with(&["apply", "--allow", &place], line("k2")).fails(10);
+    assert!(err.contains("without a pin") && err.contains(&format!("firn repin {place}d")), "{err}");
+    sandbox.firn(&["cat", "main", "k1", "--allow", &place]).fails(10);
+    sandbox.firn(&["repin", &format!("{place}d"), "--allow", &place]).ok();
+    sandbox.firn_with(&["apply", "--allow", &place], line("k2")).ok();
+    assert_eq!(sandbox.firn(&["cat", "main", "k1", "--allow", &place]).ok(), "bbbb");
+}
+
+/// "Cannot be read" was all that was said.
+#[test]
+fn deps_check_says_why_a_file_cannot_be_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let pointing = Pointing::new();
+    fs::set_permissions(pointing.file(), fs::Permissions::from_mode(0)).unwrap();
+    if File::open(pointing.file()).is_ok() {
+        // The superuser reads every file. A link to itself cannot be followed by anybody.
+        fs::remove_file(pointing.file()).unwrap();
+        std::os::unix::fs::symlink(pointing.file(), pointing.file()).unwrap();
+    }
+    let because = pointing.cat().fails(8);
+    let because = because.lines().nth(1).unwrap().trim().strip_prefix("because ").unwrap();
+    let run = pointing.sandbox.firn(&["deps", "--check", "--json", "--allow", &pointing.allow]);
+    let row: serde_json::Value = serde_json::from_slice(&run.out).unwrap();
+    assert_eq!(row["state"], "unreachable");
+    assert!(row["detail"].as_str().unwrap().contains(because), "{row}");
+}
