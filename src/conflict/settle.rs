@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::OnConflict;
 use super::nodes::Sides;
 use crate::error::{Error, Result};
-use crate::format::{Entry, FileKey};
+use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::map::MapChange;
 use crate::session::{Lookup, SharedStaged, Staged, StagedFile};
@@ -109,18 +109,15 @@ impl Wholes {
         }
         let (before, now) = (base.manifest(), tip.manifest());
         let mut theirs = before.diff(&now).await?;
-        let is_repinned = staged.files().iter().filter(|(_, known)| known.repin).map(|(file, _)| file.clone());
-        let mut settled: BTreeSet<FileKey> = is_repinned.collect();
         while let Some(MapChange { key, old, .. }) = theirs.next().await? {
             if !hold(&self.prefixes, key.as_str()) || staged.layers().lookup(&key)? != Lookup::Untouched {
                 continue;
             }
             // The base was read from a ref, so what it holds may be linked without being written.
-            if let Some(file) = old.as_ref().and_then(Entry::file).filter(|file| !settled.contains(*file)) {
-                if let Some(record) = base.file_map().find(file.as_map_key().as_str()).await? {
-                    kept.get_mut().add_file(file, StagedFile::of(&record))?;
-                }
-                settled.insert(file.clone());
+            if let Some(file) = old.as_ref().and_then(Entry::file).filter(|file| !kept.lock().files().contains_key(file))
+                && let Some(record) = base.file_map().find(file.as_map_key().as_str()).await?
+            {
+                kept.get_mut().add_file(file, StagedFile::of(&record))?;
             }
             kept.put(key, old).await?;
         }

@@ -726,3 +726,32 @@ async fn a_copied_reference_without_a_pin_keeps_the_moment_of_its_staging() {
     let failed = session.commit("copied").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unsupported, "{failed}");
 }
+
+/// A policy that undoes a change of the other side puts back a reference of the base, whose file was looked up here since.
+#[tokio::test]
+async fn a_reference_that_a_policy_puts_back_gains_no_pin() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let url = source.write("a.nc", b"AAAABBBBCCCC", 10);
+    let array = |chunk: u64| {
+        format!(
+            r#"{{"zarr_format": 3, "node_type": "array", "shape": [8], "data_type": "uint8", "fill_value": 0, "codecs": ["bytes"],
+                "chunk_grid": {{"name": "regular", "configuration": {{"chunk_shape": [{chunk}]}}}},
+                "chunk_key_encoding": {{"name": "default"}}}}"#
+        )
+    };
+    let session = world.reopen(Access::default()).await.write("main").await.unwrap();
+    session.set(&key("x/zarr.json"), array(4)).await.unwrap();
+    session.set_virtual(&key("x/c/0"), &url, 4..8).await.unwrap();
+    session.commit("not looked up").await.unwrap();
+    source.write("a.nc", b"aaaabbbbcccc", 1000);
+    let mine = world.repository.write("main").await.unwrap();
+    mine.set(&key("x/zarr.json"), array(8)).await.unwrap();
+    mine.set_virtual(&key("other"), &url, 4..8).await.unwrap();
+    let theirs = world.repository.write("main").await.unwrap();
+    theirs.set(&key("x/c/0"), "bytes instead").await.unwrap();
+    theirs.commit("bytes").await.unwrap();
+    let failed = mine.commit(CommitOptions::from("mine").on_conflict(OnConflict::Ours)).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unsupported, "{failed}");
+    assert!(failed.to_string().contains("without a pin"), "{failed}");
+}

@@ -360,7 +360,7 @@ fn pinning_a_file_makes_no_older_reference_without_a_pin_readable() {
 fn deps_check_says_why_a_file_cannot_be_read() {
     use std::os::unix::fs::PermissionsExt as _;
     let pointing = Pointing::new();
-    fs::set_permissions(pointing.file(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(pointing.file(), fs::Permissions::from_mode(0o0)).unwrap();
     if File::open(pointing.file()).is_ok() {
         // The superuser reads every file. A link to itself cannot be followed by anybody.
         fs::remove_file(pointing.file()).unwrap();
