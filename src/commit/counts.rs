@@ -155,7 +155,10 @@ fn next_record(file: &FileKey, delta: Delta, old: Option<&VirtualFile>, staged: 
         // What was not known of the file when it was pinned, and is now, is kept from here on.
         Ok(()) => {
             let joined = Validator::of(old).joined(new.validator.clone(), new.untouched_since);
-            counted(&joined.map_err(|why| Error::unsupported(format!("{file} cannot be verified: {why}")))?)
+            let joined = joined.map_err(|why| Error::unsupported(format!("{file} cannot be verified: {why}")))?;
+            // References that are staged over again as they were are those of the record, whatever the clock of this writer says.
+            let pinned_at = if is_changed || joined.is_pinned() { joined.pinned_at } else { old.pinned_at };
+            counted(&Validator { pinned_at, ..joined })
         }
     })
 }

@@ -211,6 +211,43 @@ fn watching_for_failures_without_a_runtime_goes_on_with_the_uploads() {
     assert_eq!(error.to_string(), "the store is away");
 }
 
+/// A caller that waits for room on a runtime was not told of an upload that was sent without one, and waited for ever.
+#[test]
+fn an_upload_that_is_sent_elsewhere_is_driven_by_who_waits_for_its_room() {
+    let (storage, objects) = objects(1 << 20);
+    let uploads = Uploads::new(&objects);
+    let share = uploads.reserve(objects.upload_bytes).now_or_never().unwrap().unwrap();
+    let driven = runtime();
+    let mut waits = Box::pin(uploads.reserve(1));
+    driven.block_on(async { assert!((&mut waits).now_or_never().is_none(), "there is no room") });
+    let name = ObjectName::node(crate::id::MapKind::Manifest, &node().id(HASH));
+    let (sent, owned) = (Arc::clone(&storage), name.clone());
+    uploads.send(&name, share, move || {
+        let (storage, name) = (Arc::clone(&sent), owned.clone());
+        async move { Ok(storage.put(&name, &["x".into()]).await?) }
+    });
+    driven.block_on(async { tokio::time::timeout(std::time::Duration::from_mins(1), waits).await }).expect("it is driven").unwrap();
+    assert_eq!(storage.counts().objects_written, 1);
+}
+
+/// On a runtime that is shutting down every task is dropped at once: beginning another one in its place went on for ever.
+#[test]
+fn a_runtime_that_is_shutting_down_is_an_error() {
+    let (storage, objects) = objects(1 << 20);
+    let mut uploads = Uploads::new(&objects);
+    futures::executor::block_on(NodeSink::<Entry>::store(&mut uploads, node().id(HASH), Arc::new(node()))).unwrap();
+    let ended = runtime();
+    let handle = ended.handle().clone();
+    drop(ended);
+    let error = {
+        let _guard = handle.enter();
+        futures::executor::block_on(uploads.finish()).unwrap_err()
+    };
+    assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("shutting down"), "{error}");
+    runtime().block_on(uploads.finish()).unwrap();
+    assert_eq!(storage.counts().objects_written, 1, "nothing is lost");
+}
+
 #[test]
 fn objects_are_uploaded_without_a_runtime() {
     let (storage, objects) = objects(1 << 20);

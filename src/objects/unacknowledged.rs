@@ -72,6 +72,8 @@ pub(super) struct UploadsState {
     /// How many objects were sent, and how many attempts have begun.
     pub(super) turns: u64,
     attempts: u64,
+    /// The runtimes of the first callers, at most two of them.
+    callers: Vec<Option<RuntimeId>>,
 }
 
 /// How far the objects that a caller waits for have come.
@@ -146,6 +148,37 @@ impl UploadsState {
                 self.failed.insert(turn);
             }
         }
+    }
+
+    /// Notes a caller on `runtime`.
+    pub(super) fn visit(&mut self, runtime: Option<RuntimeId>) {
+        if self.callers.len() < 2 && !self.callers.contains(&runtime) {
+            self.callers.push(runtime);
+        }
+    }
+
+    /// Whether there were callers on several runtimes.
+    pub(super) const fn has_many_callers(&self) -> bool {
+        self.callers.len() > 1
+    }
+
+    /// Notes the task of an attempt that has begun. An attempt that is gone already was dropped by a runtime that is shutting down: that is
+    /// a failure, because no attempt there will ever run.
+    pub(super) fn note_task(&mut self, name: &ObjectName, number: u64, task: AbortHandle) {
+        let Some(upload) = self.unacknowledged.get_mut(name) else { return };
+        if let Some(attempt) = upload.attempts.iter_mut().find(|attempt| attempt.number == number) {
+            attempt.task = Some(task);
+        } else if upload.attempts.is_empty() && upload.error.is_none() {
+            let stopped = Error::unavailable(format!("storing {name} was stopped, because its runtime is shutting down"));
+            upload.error = Some(stopped.into());
+            self.failed.insert(upload.turn);
+        }
+    }
+
+    /// Whether there is an upload for which no attempt is under way in `runtime`, and one may succeed.
+    pub(super) fn has_idle_in(&self, runtime: Option<RuntimeId>) -> bool {
+        let idle = |upload: &Upload| !upload.is_refused() && !upload.is_running_in(runtime);
+        self.running_in(runtime) < self.unacknowledged.len() && self.unacknowledged.values().any(idle)
     }
 
     /// The names of those for which no attempt is under way in `runtime`, and one may succeed.

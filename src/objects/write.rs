@@ -103,18 +103,29 @@ impl Uploads {
     ///
     /// An error is that of an earlier upload, which is kept. If the future is dropped, all unacknowledged objects are kept.
     pub(crate) async fn reserve(&self, bytes: u64) -> Result<Share> {
+        let share = self.room(bytes).await?;
         self.turn().await;
+        Ok(share)
+    }
+
+    async fn room(&self, bytes: u64) -> Result<Share> {
         let mut share = pin!(self.budget.take(bytes));
         if let Some(free) = share.as_mut().now_or_never() {
             return free;
         }
-        self.resume().await;
-        // Other callers that hold a part of the budget go on by themselves. Uploads that failed do not.
-        let stuck = self.wait_until(|state| if state.running_in(here()) == 0 { state.failure(here()) } else { None });
-        tokio::select! {
-            biased;
-            free = share => free,
-            error = stuck => Err(error),
+        self.shared.lock().visit(here());
+        loop {
+            self.resume().await;
+            // Other callers that hold a part of the budget go on by themselves. Uploads without an attempt do not.
+            let stuck = self.wait_until(|state| match (state.running_in(here()), state.has_idle_in(here())) {
+                (0, is_idle) => state.failure(here()).map(Some).or_else(|| is_idle.then_some(None)),
+                _ => None,
+            });
+            tokio::select! {
+                biased;
+                free = share.as_mut() => return free,
+                error = stuck => if let Some(error) = error { return Err(error) },
+            }
         }
     }
 
@@ -149,8 +160,13 @@ impl Uploads {
                 return;
             }
             state.add(name, share, Arc::new(move || Box::pin(job())));
+            state.visit(here());
         }
         self.start(name);
+        if self.shared.lock().has_many_callers() {
+            // Callers on other runtimes wait only for attempts of their own, and must begin one.
+            self.shared.ended.notify_waiters();
+        }
     }
 
     /// Begins an attempt in the runtime of the caller; without one the object waits for [`finish`](Self::finish).
@@ -159,11 +175,7 @@ impl Uploads {
         let Some((number, job)) = self.shared.lock().begin(name, Some(runtime.id())) else { return };
         // Not under the lock: a runtime that is shutting down drops the task at once, and that takes the lock.
         let task = runtime.spawn(self.attempt(name, number).run(job)).abort_handle();
-        let mut state = self.shared.lock();
-        let upload = state.unacknowledged.get_mut(name);
-        if let Some(attempt) = upload.and_then(|upload| upload.attempts.iter_mut().find(|attempt| attempt.number == number)) {
-            attempt.task = Some(task);
-        }
+        self.shared.lock().note_task(name, number, task);
     }
 
     fn attempt(&self, name: &ObjectName, number: u64) -> Attempt {
@@ -191,12 +203,13 @@ impl Uploads {
     /// Waits until an upload fails, and gives the error; for ever if none does. If the future is dropped, all unacknowledged objects
     /// are kept.
     pub(crate) async fn failure(&self) -> Error {
+        self.shared.lock().visit(here());
         loop {
             let here = here();
             let ended = self.wait_until(|state| match state.failure(here) {
                 Some(error) => Some(Some(error)),
-                // Without a runtime only this call can go on with what waits, and free its share of the budget.
-                None => (here.is_none() && !state.unacknowledged.is_empty()).then_some(None),
+                // Another caller was told of the failure, or the attempt is elsewhere. Its share of the budget may be what is needed.
+                None => (state.running_in(here) == 0 && state.has_idle_in(here)).then_some(None),
             });
             match ended.await {
                 Some(error) => return error,

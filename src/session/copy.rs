@@ -6,11 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
+use super::staged::Watch;
 use super::{StagedFile, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey};
+use crate::id::SnapshotId;
 use crate::key::{Key, Prefix};
 use crate::snapshot::{KeyOrPrefix, Snapshot};
+
+/// How often a copy or a move begins anew because other calls of its session stage something in the same places.
+const ATTEMPTS: usize = 16;
 
 /// What happens to keys at or below the destination of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +48,8 @@ struct CopyPlan {
     value: Option<(Key, Bytes)>,
     files: Vec<(FileKey, StagedFile)>,
     containers: Vec<Container>,
+    /// The snapshot whose containers these are.
+    origin: Option<SnapshotId>,
     counts: Copied,
 }
 
@@ -53,9 +60,21 @@ impl WriteSession {
     /// References into files take what is pinned of those files with them, and their containers: `Conflict` when the session has a
     /// container of that name with another definition. `NotFound` when the source does not exist, `Invalid` when something lies
     /// at the destination and `existing` does not say to replace it, or when nothing keeps `from`, so that what it holds cannot
-    /// be relied on. After an error, or if the future is dropped, the session's keys are as they were.
+    /// be relied on. `Conflict` also when other calls of this session go on staging changes at the destination. After an error, or if
+    /// the future is dropped, the session's keys are as they were.
     pub async fn copy_from(&self, from: &Snapshot, source: &KeyOrPrefix, to: &str, existing: Existing) -> Result<Copied> {
         self.require_kept(from).await?;
+        for _ in 0..ATTEMPTS {
+            let watch = self.staged.lock().watch(places(to));
+            if let Some(copied) = self.try_copy(from, source, to, existing, &watch).await? {
+                return Ok(copied);
+            }
+        }
+        Err(busy(to))
+    }
+
+    /// `None` when another call staged something at the destination meanwhile.
+    async fn try_copy(&self, from: &Snapshot, source: &KeyOrPrefix, to: &str, existing: Existing, watch: &Watch) -> Result<Option<Copied>> {
         let mut plan = match source {
             KeyOrPrefix::Key(key) => {
                 let entry = from.entry(key).await?.ok_or_else(|| absent(key.as_str(), from))?;
@@ -79,15 +98,15 @@ impl WriteSession {
             }
         };
         plan.take_files(from).await?;
-        self.require_same_containers(&plan, from)?;
+        self.require_same_containers(&self.containers(), &plan)?;
         let room = self.room_at(to, existing).await?;
-        self.carry_out(plan, room, None).await
+        self.carry_out(plan, room, None, watch).await
     }
 
     /// Stages a move: what is at or below `source`, as a commit would leave it, gets the name `to` instead. A key stays a key, a prefix
     /// a prefix; `source` means a key if there is one and it does not end in `/`.
     ///
-    /// `NotFound` and `Invalid` as for [`copy_from`](Self::copy_from). A key that another writer sets below a moved prefix before the
+    /// Fails as [`copy_from`](Self::copy_from) does; what other calls of this session stage at the source meanwhile is moved too. A key that another writer sets below a moved prefix before the
     /// commit is a conflict. A policy that drops the staged changes at one end of a move drops the whole move. After an error, or if
     /// the future is dropped, the session's keys are as they were.
     pub async fn rename(&self, source: &str, to: &str, existing: Existing) -> Result<Copied> {
@@ -95,6 +114,17 @@ impl WriteSession {
             // A move that only adds or drops the slash would delete what it moves.
             return Err(Error::invalid(format!("{source:?} and {to:?} are one name")));
         }
+        for _ in 0..ATTEMPTS {
+            let watch = self.staged.lock().watch([places(source), places(to)].concat());
+            if let Some(moved) = self.try_rename(source, to, existing, &watch).await? {
+                return Ok(moved);
+            }
+        }
+        Err(busy(source))
+    }
+
+    /// `None` when another call staged something at the source or the destination meanwhile.
+    async fn try_rename(&self, source: &str, to: &str, existing: Existing, watch: &Watch) -> Result<Option<Copied>> {
         let key = Key::new(source).ok();
         let entry = match &key {
             Some(key) => self.entry(key).await?,
@@ -105,7 +135,7 @@ impl WriteSession {
             let to = Key::new(to)?;
             let moved = [KeyOrPrefix::Key(key.clone()), KeyOrPrefix::Key(to.clone())];
             let plan = if is_kept_otherwise(&entry, &to) {
-                let value = self.get(&key).await?.ok_or_else(|| Error::internal(format!("{key} was there and is not")))?;
+                let Some(value) = self.get(&key).await? else { return Ok(None) };
                 CopyPlan::of_value(to, value)
             } else {
                 CopyPlan::of(vec![(to, entry)])
@@ -123,7 +153,7 @@ impl WriteSession {
         };
         plan.take_files_but(&self.base, &known).await?;
         let room = self.room_at(to, existing).await?;
-        self.carry_out(plan, room, Some(moved)).await
+        self.carry_out(plan, room, Some(moved), watch).await
     }
 
     /// The files of which this session knows all that counts for `entries`: not those that it has looked up itself, and into which
@@ -159,15 +189,14 @@ impl WriteSession {
     }
 
     /// Refuses files whose containers have another definition in this session.
-    fn require_same_containers(&self, plan: &CopyPlan, from: &Snapshot) -> Result<()> {
-        let here = self.containers();
+    fn require_same_containers(&self, here: &[Container], plan: &CopyPlan) -> Result<()> {
         for theirs in &plan.containers {
             if let Some(ours) = here.iter().find(|ours| ours.name == theirs.name && *ours != theirs) {
                 return Err(Error::conflict(format!(
-                    "container {} is {} in snapshot {} and {} on {}; copy under one definition",
+                    "container {} is {}{} and {} on {}; copy under one definition",
                     ours.name,
                     described(theirs),
-                    from.id(),
+                    plan.origin.map(|id| format!(" in snapshot {id}")).unwrap_or_default(),
                     described(ours),
                     self.branch
                 )));
@@ -219,21 +248,34 @@ impl WriteSession {
         Ok(false)
     }
 
-    /// Stages a plan: first everything that can fail, then the deletions, then the new entries.
-    async fn carry_out(&self, mut plan: CopyPlan, room: Room, moved: Option<[KeyOrPrefix; 2]>) -> Result<Copied> {
-        for (file, known) in plan.files {
-            self.staged.lock().add_file(&file, known)?;
-        }
-        for container in plan.containers {
-            self.set_container(container)?;
-        }
-        if let Some((key, value)) = plan.value {
+    /// Stages a plan as a whole. `None`, and nothing is staged, if another call has staged something in a watched place since the plan
+    /// was made.
+    async fn carry_out(&self, mut plan: CopyPlan, room: Room, moved: Option<[KeyOrPrefix; 2]>, watch: &Watch) -> Result<Option<Copied>> {
+        if let Some((key, value)) = plan.value.take() {
             let entry = self.stored_value(&key, value).await?;
             plan.entries.push((key, entry));
         }
         self.staged.make_room().await?;
+        let mut naming = self.naming();
         let mut staged = self.staged.lock();
+        if watch.is_touched() {
+            return Ok(None);
+        }
+        self.require_same_containers(&staged.containers_over(&self.base.record().containers), &plan)?;
+        plan.containers.iter().try_for_each(Container::check)?;
+        let files = std::mem::take(&mut plan.files).into_iter().map(|(file, known)| {
+            let known = staged.with_file(&file, known)?;
+            Ok((file, known))
+        });
+        let files: Vec<_> = files.collect::<Result<_>>()?;
         // From here on nothing fails and nothing waits: half a move would lose what it moves.
+        for (file, known) in files {
+            staged.set_file(file, known);
+        }
+        for container in plan.containers {
+            staged.set_container(container);
+            *naming = None;
+        }
         let (mut key, mut prefix) = (None, None);
         if let Some([from, to]) = moved {
             match from.clone() {
@@ -251,8 +293,18 @@ impl WriteSession {
         for (key, entry) in plan.entries {
             staged.insert(key.as_map_key().clone(), Some(entry));
         }
-        Ok(Copied { replaced: room.replaced, ..plan.counts })
+        Ok(Some(Copied { replaced: room.replaced, ..plan.counts }))
     }
+}
+
+/// What a copy to `text`, or a move from there, looks at.
+fn places(text: &str) -> Vec<KeyOrPrefix> {
+    let key = Key::new(text.trim_end_matches('/')).ok().map(KeyOrPrefix::Key);
+    key.into_iter().chain(Prefix::new(text).ok().map(KeyOrPrefix::Prefix)).collect()
+}
+
+fn busy(place: &str) -> Error {
+    Error::conflict(format!("other calls of this session stage changes at or below {place:?} all the time; repeat the call after them"))
 }
 
 /// What is deleted at the destination of a copy.
@@ -282,6 +334,7 @@ impl CopyPlan {
         let mut defined: BTreeMap<_, _> = from.record().containers.iter().map(|c| (c.name.as_str(), c)).collect();
         defined.retain(|name, _| used.contains(name));
         self.containers = defined.into_values().cloned().collect();
+        self.origin = Some(from.id());
         Ok(())
     }
 

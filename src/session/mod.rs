@@ -40,7 +40,8 @@ pub use virtuals::{UnpinnedFile, VirtualOptions};
 ///
 /// Any number of tasks and threads may use a session at once, through an [`Arc`](std::sync::Arc) or a reference: every method that
 /// reads or stages takes `&self`. Each call stages its changes as a whole or not at all; of two calls that stage the same key at once,
-/// one comes later, and its value stays. Reading a list of keys shows what was staged when the call began.
+/// one comes later, and its value stays. [`set_many`](Self::set_many) and the import of a directory stage one value after the other.
+/// Listing shows what was staged when the call began.
 ///
 /// Isolation is snapshot isolation: reads see the tip at which the session was opened and the session's own changes; a commit fails if
 /// another writer changed a key that this session changed, not if one changed a key it read. In Zarr arrays a conflict can be about

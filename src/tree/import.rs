@@ -182,7 +182,8 @@ impl WriteSession {
         };
         self.uploads.resume().await;
         let budget = self.uploads.budget().clone();
-        let source = Loader::new(self.base().clone(), budget, known, options.cache.is_some(), options.effect);
+        let effect = if self.stores { options.effect } else { Effect::Count };
+        let source = Loader::new(self.base().clone(), budget, known, options.cache.is_some(), effect);
         let (found, walk) = walk(directory.clone(), options.prefix.clone());
         let mut import = Import::default();
         self.load_all(found, &source, options, &mut import).await?;
@@ -193,7 +194,7 @@ impl WriteSession {
         if options.leftovers == Leftovers::Delete {
             counts.deleted = self.delete_others(&seen, options).await?;
         }
-        if let (Some(cache), Effect::Stage) = (&options.cache, options.effect) {
+        if let (Some(cache), Effect::Stage) = (&options.cache, effect) {
             cache.learn(directory, learned).await?;
         }
         Ok(counts)

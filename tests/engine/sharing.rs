@@ -192,6 +192,88 @@ async fn a_call_that_is_dropped_while_it_waits_for_room_holds_up_no_other() {
     assert_eq!(values(&snapshot).await.into_keys().collect::<Vec<_>>(), [key("a/0"), key("a/2")]);
 }
 
+/// The first of two callers that waited for room was told that an upload had failed; the second was told nothing, and waited for ever.
+#[tokio::test]
+async fn every_caller_that_waits_for_room_hears_of_a_failure_or_goes_on() {
+    let (gate, open) = tokio::sync::oneshot::channel::<()>();
+    let gate_of_first = std::sync::Mutex::new(Some(open));
+    let storage = Faulty::new(Arc::new(Memory::new()), move |call| {
+        let is_chunk = call.operation == Operation::Put && call.name.starts_with("chunks/");
+        match is_chunk.then(|| gate_of_first.lock().unwrap().take()).flatten() {
+            Some(open) => Fault::Wait(Box::pin(async move {
+                let _ = open.await;
+                panic!("the store breaks down");
+            })),
+            None => Fault::None,
+        }
+    });
+    let repository = created(Arc::new(storage), OpenOptions::default().upload_bytes(10 << 10)).await;
+    let session = repository.write("main").await.unwrap();
+    session.set(&key("a/0"), vec![1; 10_000]).await.unwrap();
+    let (one, two) = (key("a/1"), key("a/2"));
+    let mut first = session.set(&one, vec![2; 10_000]).boxed();
+    let mut second = session.set(&two, vec![3; 10_000]).boxed();
+    assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none(), "there is no room");
+    gate.send(()).unwrap();
+    let both = tokio::time::timeout(Duration::from_mins(1), async { (first.await, second.await) });
+    let (first, second) = both.await.expect("neither waits for ever");
+    assert!(first.is_err() && second.is_ok(), "{first:?} {second:?}");
+    let snapshot = session.commit("what was staged").await.unwrap();
+    assert_eq!(values(&snapshot).await.into_keys().collect::<Vec<_>>(), [key("a/0"), key("a/2")]);
+}
+
+/// A value that was set while a move had listed what it moves was deleted with the old names.
+#[test]
+fn a_move_takes_along_what_other_calls_stage_meanwhile() {
+    threads(4).block_on(async {
+        let repository = created(Arc::new(Memory::new()), OpenOptions::default()).await;
+        let session = repository.write("main").await.unwrap();
+        for n in 0..300 {
+            session.set(&key(&format!("src/{n}")), "old").await.unwrap();
+        }
+        session.commit("before").await.unwrap();
+        for round in 0..30 {
+            let session = Arc::new(repository.write("main").await.unwrap());
+            let sets = (0..4).map(|task| {
+                let session = Arc::clone(&session);
+                tokio::spawn(async move {
+                    for n in 0..3 {
+                        session.set(&key(&format!("src/new-{task}-{n}")), "new").await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                })
+            });
+            let moves = ["one", "two"].map(|to| {
+                let session = Arc::clone(&session);
+                tokio::spawn(async move { session.rename("src/", to, firnline::Existing::Refuse).await })
+            });
+            try_join_all(sets).await.unwrap();
+            let moved: Vec<_> = try_join_all(moves).await.unwrap();
+            let all: Vec<String> = session.list(&Prefix::all()).await.unwrap().iter().map(|(key, _)| key.to_string()).collect();
+            let names: std::collections::BTreeSet<&str> = all.iter().filter_map(|key| key.rsplit_once('/')).map(|(_, name)| name).collect();
+            assert_eq!((names.len(), all.len()), (312, 312), "round {round}: nothing is lost or there twice: {moved:?}");
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_dry_run_stores_no_file_of_a_directory() {
+    let place = tempfile::tempdir().unwrap();
+    let (repo, files) = (place.path().join("repo"), place.path().join("files"));
+    std::fs::create_dir(&files).unwrap();
+    std::fs::write(files.join("large"), vec![7; 9 << 20]).unwrap();
+    std::fs::write(files.join("small"), vec![7; 9 << 10]).unwrap();
+    let repository = Repository::create(repo.to_str().unwrap()).await.unwrap();
+    let session = repository.dry_run("main").await.unwrap();
+    session.import_tree(&files, &firnline::TreeOptions::default()).await.unwrap();
+    session.set_file(&key("again"), files.join("large")).await.unwrap();
+    session.set_reader(&key("read"), std::io::Cursor::new(vec![8; 9 << 20])).await.unwrap();
+    assert_eq!(session.changes().await.unwrap().set, 4);
+    let refused = session.commit("no").await.unwrap_err();
+    assert_eq!(refused.kind(), firnline::ErrorKind::Invalid);
+    assert!(!repo.join("chunks").exists() || std::fs::read_dir(repo.join("chunks")).unwrap().next().is_none());
+}
+
 /// Reading any chunk waited until all uploads had arrived, also those that have nothing to do with it.
 #[tokio::test]
 async fn a_chunk_is_read_while_others_are_on_their_way() {

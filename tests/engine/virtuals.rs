@@ -691,6 +691,21 @@ async fn references_gain_no_pin_of_which_their_own_tells_nothing() {
     }
 }
 
+/// A writer whose clock was behind staged the same reference again: the commit changed nothing but the moment of its staging, and could
+/// conflict.
+#[tokio::test]
+async fn a_reference_that_is_staged_again_by_an_earlier_clock_changes_nothing() {
+    let world = World::new().await;
+    let stage = async || {
+        let session = world.repository.write("main").await.unwrap();
+        session.set_virtual(&key("k1"), "https://example.org/a.nc", 4..8).await.unwrap();
+        session.commit("staged").await.unwrap()
+    };
+    let first = stage().await;
+    world.clock.set(firnline::Timestamp::from_micros(first.record().time.micros() - 60_000_000));
+    assert_eq!(stage().await.id(), first.id());
+}
+
 /// A reference without a pin was copied to a branch whose record of the file was younger, and a change in between went unnoticed.
 #[tokio::test]
 async fn a_copied_reference_without_a_pin_keeps_the_moment_of_its_staging() {

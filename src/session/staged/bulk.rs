@@ -149,6 +149,7 @@ impl Bulk {
             staged.freeze();
         }
         staged.scratch = self.scratch.or(staged.scratch.take());
+        staged.watched().for_each(|watch| watch.see_any());
         let stamp = staged.layers.deleted.stamp();
         for mut run in self.runs {
             run.stamp = stamp;

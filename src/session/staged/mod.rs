@@ -15,16 +15,18 @@ mod run;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::error::Result;
 use crate::format::{Container, Entry, FileKey};
 use crate::key::{MapKey, Prefix};
 use crate::scratch::Scratch;
+use crate::snapshot::KeyOrPrefix;
 
 pub use files::WhyUnpinned;
 pub(crate) use files::{StagedFile, Unpinned};
@@ -35,6 +37,7 @@ pub(crate) use shared::SharedStaged;
 
 pub(super) use bulk::{Bulk, BulkKeys, BulkPiece};
 use run::{StagedRun, Stored};
+pub(super) use watch::Watch;
 use work::{Done, Work};
 
 /// How many runs of one level become one of the next.
@@ -59,6 +62,8 @@ pub(crate) struct Staged {
     held: usize,
     /// Which of the changes are moves.
     moves: Moves,
+    /// The places that calls under way are about to change.
+    watches: Vec<Weak<Watch>>,
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
     /// Containers defined or needed here, by name.
@@ -84,6 +89,7 @@ impl Staged {
             weight: 0,
             held: 0,
             moves: Moves::default(),
+            watches: Vec::new(),
             files: BTreeMap::new(),
             containers: BTreeMap::new(),
             limit,
@@ -112,6 +118,7 @@ impl Staged {
 
     /// Stages a change for which there is room.
     pub(super) fn insert(&mut self, key: MapKey, entry: Option<Entry>) {
+        self.watched().for_each(|watch| watch.see_key(key.as_str()));
         let stored = self.stored(entry);
         let bare = weight(&key, &Stored::Deleted);
         self.weight += bare + inline(&stored);
@@ -122,6 +129,7 @@ impl Staged {
 
     /// Deletes everything below `prefix`: the staged changes there, and the keys that the tip has at the commit.
     pub(crate) fn delete_prefix(&mut self, prefix: &Prefix) {
+        self.watched().for_each(|watch| watch.see_prefix(prefix));
         let doomed: Vec<_> = self.layers.memory_below(prefix).take(FEW + 1).map(|(key, _)| key.clone()).collect();
         if doomed.len() > FEW {
             self.freeze();
@@ -134,6 +142,18 @@ impl Staged {
         if self.layers.covering(prefix.as_str()).is_none() || !self.layers.runs.is_empty() {
             self.layers.deleted.add(prefix);
         }
+    }
+
+    /// Watches places until what is returned is dropped.
+    pub(super) fn watch(&mut self, places: Vec<KeyOrPrefix>) -> Arc<Watch> {
+        let watch = Arc::new(Watch::new(places));
+        self.watches.retain(|watch| watch.strong_count() > 0);
+        self.watches.push(Arc::downgrade(&watch));
+        watch
+    }
+
+    fn watched(&self) -> impl Iterator<Item = Arc<Watch>> {
+        self.watches.iter().filter_map(Weak::upgrade)
     }
 
     pub(crate) fn moves(&self) -> &Moves {
