@@ -222,7 +222,7 @@ async fn every_caller_that_waits_for_room_hears_of_a_failure_or_goes_on() {
     assert_eq!(values(&snapshot).await.into_keys().collect::<Vec<_>>(), [key("a/0"), key("a/2")]);
 }
 
-/// A value that was set while a move had listed what it moves was deleted with the old names.
+/// A value that was set while a move had listed what it renames was deleted with the old names.
 #[test]
 fn a_move_takes_along_what_other_calls_stage_meanwhile() {
     threads(4).block_on(async {
@@ -243,12 +243,12 @@ fn a_move_takes_along_what_other_calls_stage_meanwhile() {
                     }
                 })
             });
-            let moves = ["one", "two"].map(|to| {
+            let renames = ["one", "two"].map(|to| {
                 let session = Arc::clone(&session);
                 tokio::spawn(async move { session.rename("src/", to, firnline::Existing::Refuse).await })
             });
             try_join_all(sets).await.unwrap();
-            let moved: Vec<_> = try_join_all(moves).await.unwrap();
+            let moved: Vec<_> = try_join_all(renames).await.unwrap();
             let all: Vec<String> = session.list(&Prefix::all()).await.unwrap().iter().map(|(key, _)| key.to_string()).collect();
             let names: std::collections::BTreeSet<&str> = all.iter().filter_map(|key| key.rsplit_once('/')).map(|(_, name)| name).collect();
             assert_eq!((names.len(), all.len()), (312, 312), "round {round}: nothing is lost or there twice: {moved:?}");
