@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
-use super::staged::Watch;
+use super::staged::PlaceWatch;
 use super::{StagedFile, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey};
@@ -74,7 +74,14 @@ impl WriteSession {
     }
 
     /// `None` when another call staged something at the destination meanwhile.
-    async fn try_copy(&self, from: &Snapshot, source: &KeyOrPrefix, to: &str, existing: Existing, watch: &Watch) -> Result<Option<Copied>> {
+    async fn try_copy(
+        &self,
+        from: &Snapshot,
+        source: &KeyOrPrefix,
+        to: &str,
+        existing: Existing,
+        watch: &PlaceWatch,
+    ) -> Result<Option<Copied>> {
         let mut plan = match source {
             KeyOrPrefix::Key(key) => {
                 let entry = from.entry(key).await?.ok_or_else(|| absent(key.as_str(), from))?;
@@ -124,7 +131,7 @@ impl WriteSession {
     }
 
     /// `None` when another call staged something at the source or the destination meanwhile.
-    async fn try_rename(&self, source: &str, to: &str, existing: Existing, watch: &Watch) -> Result<Option<Copied>> {
+    async fn try_rename(&self, source: &str, to: &str, existing: Existing, watch: &PlaceWatch) -> Result<Option<Copied>> {
         let key = Key::new(source).ok();
         let entry = match &key {
             Some(key) => self.entry(key).await?,
@@ -250,7 +257,13 @@ impl WriteSession {
 
     /// Stages a plan as a whole. `None`, and nothing is staged, if another call has staged something in a watched place since the plan
     /// was made.
-    async fn carry_out(&self, mut plan: CopyPlan, room: Room, moved: Option<[KeyOrPrefix; 2]>, watch: &Watch) -> Result<Option<Copied>> {
+    async fn carry_out(
+        &self,
+        mut plan: CopyPlan,
+        room: Room,
+        moved: Option<[KeyOrPrefix; 2]>,
+        watch: &PlaceWatch,
+    ) -> Result<Option<Copied>> {
         if let Some((key, value)) = plan.value.take() {
             let entry = self.stored_value(&key, value).await?;
             plan.entries.push((key, entry));

@@ -37,7 +37,7 @@ pub(crate) use shared::SharedStaged;
 
 pub(super) use bulk::{Bulk, BulkKeys, BulkPiece};
 use run::{StagedRun, Stored};
-pub(super) use watch::Watch;
+pub(super) use watch::PlaceWatch;
 use work::{Done, Work};
 
 /// How many runs of one level become one of the next.
@@ -63,7 +63,7 @@ pub(crate) struct Staged {
     /// Which of the changes are moves.
     moves: Moves,
     /// The places that calls under way are about to change.
-    watches: Vec<Weak<Watch>>,
+    watches: Vec<Weak<PlaceWatch>>,
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
     /// Containers defined or needed here, by name.
@@ -145,14 +145,14 @@ impl Staged {
     }
 
     /// Watches places until what is returned is dropped.
-    pub(super) fn watch(&mut self, places: Vec<KeyOrPrefix>) -> Arc<Watch> {
-        let watch = Arc::new(Watch::new(places));
+    pub(super) fn watch(&mut self, places: Vec<KeyOrPrefix>) -> Arc<PlaceWatch> {
+        let watch = Arc::new(PlaceWatch::new(places));
         self.watches.retain(|watch| watch.strong_count() > 0);
         self.watches.push(Arc::downgrade(&watch));
         watch
     }
 
-    fn watched(&self) -> impl Iterator<Item = Arc<Watch>> {
+    fn watched(&self) -> impl Iterator<Item = Arc<PlaceWatch>> {
         self.watches.iter().filter_map(Weak::upgrade)
     }
 

@@ -7,12 +7,12 @@ use crate::snapshot::KeyOrPrefix;
 
 /// Notes whether anything was staged at or below some places since it was made.
 #[derive(Debug)]
-pub(in crate::session) struct Watch {
+pub(in crate::session) struct PlaceWatch {
     places: Vec<KeyOrPrefix>,
     is_touched: AtomicBool,
 }
 
-impl Watch {
+impl PlaceWatch {
     pub(super) const fn new(places: Vec<KeyOrPrefix>) -> Self {
         Self { places, is_touched: AtomicBool::new(false) }
     }
