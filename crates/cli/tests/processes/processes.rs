@@ -57,7 +57,8 @@ fn processes_that_are_killed_lose_nothing() {
             let (root, kills, acknowledged, launched, patience) = (&root, &kills, &acknowledged, &launched, &patience);
             scope.spawn(move || {
                 let mut random = SmallRng::seed_from_u64(thread);
-                while kills.killed.load(Ordering::Relaxed) < kills_wanted && started.elapsed() < Duration::from_mins(1) {
+                let is_enough = || kills.killed.load(Ordering::Relaxed) >= kills_wanted && acknowledged.lock().unwrap().len() >= 5;
+                while !is_enough() && started.elapsed() < Duration::from_mins(1) {
                     let number = launched.fetch_add(1, Ordering::Relaxed);
                     let work = Work::of(number % PROCESSES, number);
                     let most = patience.load(Ordering::Relaxed);
