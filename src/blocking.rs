@@ -1,12 +1,16 @@
 //! Work that occupies a thread, done where it delays no other task.
 //!
 //! File work and long computations must not run on a thread of the executor: while they run, no other task of that thread
-//! makes progress. Everything of this kind in the crate goes through [`blocking`].
+//! makes progress. Everything of this kind in the crate goes through [`blocking`], or through [`brief`] if a caller of
+//! [`block_on`] should do it on its own thread.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
@@ -19,11 +23,68 @@ use crate::error::{Error, Result};
 /// `Unavailable`. Dropping the result does not stop the work. Works on every Tokio runtime, also on one of a single
 /// thread; without a runtime, `work` runs before this function returns.
 pub(crate) fn blocking<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Blocking<T> {
-    let state = match Handle::try_current() {
-        Ok(runtime) => State::Running(runtime.spawn_blocking(work)),
-        Err(_) => State::Done(Some(catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(what, &*panic))))),
-    };
-    Blocking { what, state }
+    match Handle::try_current() {
+        Ok(runtime) => Blocking { what, state: State::Running(runtime.spawn_blocking(work)) },
+        Err(_) => Blocking::done(what, work),
+    }
+}
+
+/// Like [`blocking`], for brief work that waits for no other task: inside [`block_on`] the calling thread does it, because a switch
+/// of threads takes longer than reading a small file.
+pub(crate) fn brief<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Blocking<T> {
+    if MAY_BLOCK.get() { Blocking::done(what, work) } else { blocking(what, work) }
+}
+
+thread_local! {
+    /// Whether this thread is inside [`block_on`].
+    static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Waits on this thread for a future of this crate, and does brief file work and hashing on it.
+///
+/// For callers that are not async: a read of a local file needs no switch of threads, so a loop of small reads is several times faster
+/// than with [`Handle::block_on`]. `runtime` does the rest: requests to servers, uploads and long computations. It must be
+/// driven by other threads than this one, as a multi-threaded runtime is.
+///
+/// The file work of one call runs one piece after the other. To read many values at once, use `Handle::block_on`.
+///
+/// Do not call this from an async function: the thread makes no other progress until the future is ready. A panic of the future
+/// is a panic of this call.
+pub fn block_on<F: Future>(runtime: &Handle, future: F) -> F::Output {
+    let _context = runtime.enter();
+    let _marked = Marked(MAY_BLOCK.replace(true));
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        // Returns at once if the waker was called since the last time.
+        thread::park();
+    }
+}
+
+/// Restores whether the thread may block.
+struct Marked(bool);
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        MAY_BLOCK.set(self.0);
+    }
+}
+
+/// Wakes a thread that waits in [`block_on`].
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// Work that was started by [`blocking`].
@@ -38,6 +99,14 @@ pub(crate) struct Blocking<T> {
 enum State<T> {
     Running(JoinHandle<Result<T>>),
     Done(Option<Result<T>>),
+}
+
+impl<T> Blocking<T> {
+    /// Work that this thread does now.
+    fn done(what: &'static str, work: impl FnOnce() -> Result<T>) -> Self {
+        let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(what, &*panic)));
+        Self { what, state: State::Done(Some(done)) }
+    }
 }
 
 /// The result is only moved, never pinned.
@@ -109,6 +178,51 @@ mod tests {
     fn work_is_done_without_a_runtime() {
         let work = blocking("the work", || Ok(7));
         assert_eq!(work.now_or_never().expect("it has ended").unwrap(), 7);
+    }
+
+    #[test]
+    fn a_thread_that_may_block_does_brief_work_itself() {
+        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let who = || Ok(thread::current().id());
+        let here = thread::current().id();
+        let (own, nested, others, spawned) = block_on(threads.handle(), async {
+            // Tasks of the runtime are not inside `block_on`.
+            let spawned = tokio::spawn(async move { brief("the work", who).await });
+            let nested = block_on(threads.handle(), brief("the work", who));
+            (brief("the work", who).await, nested, blocking("the work", who).await, spawned.await.unwrap())
+        });
+        assert_eq!((own.unwrap(), nested.unwrap()), (here, here));
+        assert_ne!(others.unwrap(), here, "long work");
+        assert_ne!(spawned.unwrap(), here);
+        let after = threads.block_on(async { brief("the work", who).await });
+        assert_ne!(after.unwrap(), here, "after the call");
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_woken() {
+        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let slow = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            7
+        };
+        assert_eq!(block_on(threads.handle(), slow), 7);
+        // A wake-up that comes during the poll.
+        let mut polls = 0;
+        let eager = std::future::poll_fn(|context| {
+            polls += 1;
+            context.waker().wake_by_ref();
+            if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        block_on(threads.handle(), eager);
+        assert_eq!(polls, 3);
+    }
+
+    #[test]
+    fn a_panic_ends_the_permission_to_block() {
+        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let panics = catch_unwind(|| block_on(threads.handle(), async { panic!("in a future") }));
+        assert!(panics.is_err());
+        assert!(!MAY_BLOCK.get());
     }
 
     /// A panic on a worker thread was reported as `Unavailable`, which told the caller to try again.

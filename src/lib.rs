@@ -95,6 +95,7 @@ mod varint;
 mod virtuals;
 mod zarr;
 
+pub use blocking::block_on;
 pub use car::{CarPlan, CarSummary, ImportOptions, ImportTarget, Imported};
 pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Prepared, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};

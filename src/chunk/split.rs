@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::blocking::blocking;
+use crate::blocking::{blocking, brief};
 use crate::error::{Error, Result};
 use crate::id::{ChunkForm, ChunkId, Digest, HashAlgorithm};
 use crate::unixfs::{LEAF, Layout, MAX_SIZE, Tree};
@@ -101,7 +101,11 @@ pub(super) async fn digests_of(hash: HashAlgorithm, bytes: &Bytes) -> Result<Vec
     if bytes.len() <= INLINE {
         return Ok(leaf_digests(hash, bytes));
     }
-    let threads = if bytes.len() > PARALLEL { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    if bytes.len() <= PARALLEL {
+        let bytes = bytes.clone();
+        return brief("hashing a chunk", move || Ok(leaf_digests(hash, &bytes))).await;
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let leaf = usize::try_from(LEAF).expect("1 MiB fits into usize");
     let each = bytes.len().div_ceil(leaf).div_ceil(threads) * leaf;
     let parts = (0..bytes.len()).step_by(each).map(|start| {

@@ -27,7 +27,7 @@ use super::digest::{self, Digester, REMEMBERED};
 use super::source::{ExternalPlace, ExternalSource};
 use super::validator::{Difference, ExpectedFile, Stat};
 use super::{file_url, url};
-use crate::blocking::blocking;
+use crate::blocking::brief;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
 use crate::time::Timestamp;
@@ -82,7 +82,7 @@ impl FileSource {
         work: impl FnOnce(&OpenedFile<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (digests, owned) = (Arc::clone(&self.digests), place.clone());
-        blocking("reading an external file", move || {
+        brief("reading an external file", move || {
             let file = open(&owned)?;
             work(&OpenedFile { file, place: &owned, digests: &digests })
         })

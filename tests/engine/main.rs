@@ -18,4 +18,5 @@ mod stored;
 mod support;
 mod uploads;
 mod virtuals;
+mod waiting;
 mod walk;

@@ -39,7 +39,7 @@ use super::{
     Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, WholeObject,
     many,
 };
-use crate::blocking::blocking;
+use crate::blocking::{blocking, brief};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
@@ -183,6 +183,12 @@ impl Local {
         let disk = Arc::clone(&self.disk);
         blocking(FILES, move || work(&disk)).await
     }
+
+    /// Like [`blocking`](Self::blocking), for reads of a file, which a caller that may block does itself.
+    async fn reading<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Disk>) -> Result<T> + Send + 'static) -> Result<T> {
+        let disk = Arc::clone(&self.disk);
+        brief(FILES, move || work(&disk)).await
+    }
 }
 
 impl Disk {
@@ -238,7 +244,7 @@ impl Storage for Local {
     async fn get(&self, name: &ObjectName, extent: Extent) -> Result<Option<Bytes>> {
         let found = {
             let name = name.clone();
-            self.blocking(move |disk| {
+            self.reading(move |disk| {
                 let Some(part) = disk.find(name.as_str(), extent)? else { return Ok(None) };
                 if part.len() > APART {
                     return Ok(Some(Err(part)));
@@ -252,7 +258,7 @@ impl Storage for Local {
             Some(Ok(bytes)) => Ok(Some(bytes)),
             Some(Err(part)) => {
                 let (name, room) = (name.clone(), part.room(name.as_str())?);
-                self.blocking(move |disk| disk.read_part(name.as_str(), &part, room)).await.map(Some)
+                self.reading(move |disk| disk.read_part(name.as_str(), &part, room)).await.map(Some)
             }
         }
     }
@@ -288,7 +294,7 @@ impl Storage for Local {
 
     async fn load(&self, name: &RegisterName) -> Result<Option<Versioned>> {
         let name = name.clone();
-        self.blocking(move |disk| disk.load(name.as_str())).await
+        self.reading(move |disk| disk.load(name.as_str())).await
     }
 
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
