@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod asynchronous;
+mod error;
+mod range;
+mod read;
+mod shared;
+mod source;
+mod write;
+
+pub use asynchronous::AsyncFirnlineStore;
+pub use error::firnline_error;
+pub use shared::StillShared;
+pub use source::StoreSource;

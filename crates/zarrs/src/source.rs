@@ -1,0 +1,77 @@
+//! What a store reads from: a snapshot, or a session with what is staged in it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use firnline::{Child, Entry, Key, Prefix, Result, Snapshot, WriteSession};
+use futures::TryStreamExt as _;
+
+/// What a store can read from: a [`Snapshot`] or a [`WriteSession`]. Only these two implement it.
+pub trait StoreSource: reads::Reads {}
+
+impl StoreSource for Snapshot {}
+impl StoreSource for WriteSession {}
+
+/// The reads that stores need, which snapshots and sessions have in common.
+pub(crate) mod reads {
+    use super::{Bytes, Child, Entry, Key, Prefix, Range, Result};
+
+    #[expect(unnameable_types, reason = "seals StoreSource")]
+    pub trait Reads: Send + Sync + 'static {
+        fn entry(&self, key: &Key) -> impl Future<Output = Result<Option<Entry>>> + Send;
+        fn value(&self, key: &Key) -> impl Future<Output = Result<Option<Bytes>>> + Send;
+        fn ranges(&self, parts: &[(Key, Range<u64>)]) -> impl Future<Output = Result<Vec<Option<Bytes>>>> + Send;
+        fn children(&self, prefix: &Prefix) -> impl Future<Output = Result<Vec<Child>>> + Send;
+        /// Calls `each` for every key below `prefix`.
+        fn visit(&self, prefix: &Prefix, each: impl FnMut(Key, Entry) + Send) -> impl Future<Output = Result<()>> + Send;
+    }
+}
+
+impl reads::Reads for Snapshot {
+    async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
+        self.entry(key).await
+    }
+
+    async fn value(&self, key: &Key) -> Result<Option<Bytes>> {
+        self.get(key).await
+    }
+
+    async fn ranges(&self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        self.get_ranges(parts).await
+    }
+
+    async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
+        self.children(prefix).await
+    }
+
+    async fn visit(&self, prefix: &Prefix, mut each: impl FnMut(Key, Entry) + Send) -> Result<()> {
+        let mut entries = std::pin::pin!(self.list(prefix));
+        while let Some((key, entry)) = entries.try_next().await? {
+            each(key, entry);
+        }
+        Ok(())
+    }
+}
+
+impl reads::Reads for WriteSession {
+    async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
+        self.entry(key).await
+    }
+
+    async fn value(&self, key: &Key) -> Result<Option<Bytes>> {
+        self.get(key).await
+    }
+
+    async fn ranges(&self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        self.get_ranges(parts).await
+    }
+
+    async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
+        self.children(prefix).await
+    }
+
+    async fn visit(&self, prefix: &Prefix, mut each: impl FnMut(Key, Entry) + Send) -> Result<()> {
+        self.list(prefix).await?.into_iter().for_each(|(key, entry)| each(key, entry));
+        Ok(())
+    }
+}

@@ -1,0 +1,6 @@
+//! The stores under the conformance tests of zarrs, and what they promise beyond these.
+
+#![cfg(test)]
+
+mod conformance;
+mod support;
