@@ -13,7 +13,7 @@ use zarrs_storage::{
     OffsetBytesIterator, StorageError, StoreKey, StoreKeys, StoreKeysPrefixes, StorePrefix,
 };
 
-use crate::shared::StillShared;
+use crate::shared::{StillShared, others};
 use crate::source::StoreSource;
 use crate::{read, write};
 
@@ -54,11 +54,23 @@ impl AsyncFirnlineStore<WriteSession> {
     /// Fails if the store or the session has other holders, and gives the store back. Arrays and groups hold their store: drop them
     /// first. Writes that have returned are staged; a write that is still running holds the store.
     pub fn into_session(self: Arc<Self>) -> Result<WriteSession, StillShared<Self>> {
-        let store = Arc::try_unwrap(self).map_err(|store| StillShared::new(Arc::clone(&store), Arc::strong_count(&store) - 1))?;
-        Arc::try_unwrap(store.source).map_err(|source| {
-            let holders = Arc::strong_count(&source) - 1;
-            StillShared::new(Arc::new(Self::shared(source)), holders)
+        let store = Arc::try_unwrap(self).map_err(StillShared::of)?;
+        store.take().map_err(|(store, holders)| StillShared::new(Arc::new(store), holders))
+    }
+
+    /// The session; or the store again, and the number of the other holders of the session.
+    pub(crate) fn take(self) -> Result<WriteSession, (Self, usize)> {
+        let Self { source, partial } = self;
+        Arc::try_unwrap(source).map_err(|source| {
+            let holders = others(&source);
+            (Self { source, partial }, holders)
         })
+    }
+
+    /// Writes parts of a value, one call after the other.
+    pub(crate) async fn set_parts(&self, key: &StoreKey, parts: Vec<(u64, Bytes)>) -> Result<(), StorageError> {
+        let _turn = self.partial.lock().await;
+        write::set_parts(&self.source, key, parts).await
     }
 }
 
@@ -114,7 +126,7 @@ impl AsyncWritableStorageTraits for AsyncFirnlineStore<WriteSession> {
 
     async fn set_partial_many<'a>(&'a self, key: &StoreKey, offset_values: OffsetBytesIterator<'a>) -> Result<(), StorageError> {
         let parts: Vec<_> = offset_values.collect();
-        write::set_parts(&self.source, &self.partial, key, parts).await
+        self.set_parts(key, parts).await
     }
 
     async fn erase(&self, key: &StoreKey) -> Result<(), StorageError> {

@@ -6,9 +6,11 @@ mod range;
 mod read;
 mod shared;
 mod source;
+mod synchronous;
 mod write;
 
 pub use asynchronous::AsyncFirnlineStore;
 pub use error::firnline_error;
 pub use shared::StillShared;
 pub use source::StoreSource;
+pub use synchronous::FirnlineStore;

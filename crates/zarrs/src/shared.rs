@@ -4,6 +4,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+/// How many others held what has just been found shared; at least one, although the last of them may be gone by now.
+pub(crate) fn others<T>(shared: &Arc<T>) -> usize {
+    (Arc::strong_count(shared) - 1).max(1)
+}
+
 /// A session could not be taken out of its store, because the store or the session is still held elsewhere.
 ///
 /// Nothing has changed: [`into_store`](Self::into_store) gives the store back. Usually an array or a group holds the store; drop it
@@ -16,6 +21,12 @@ pub struct StillShared<T> {
 impl<T> StillShared<T> {
     pub(crate) fn new(store: Arc<T>, holders: usize) -> Self {
         Self { store, holders }
+    }
+
+    /// A store that has other holders itself.
+    pub(crate) fn of(store: Arc<T>) -> Self {
+        let holders = others(&store);
+        Self::new(store, holders)
     }
 
     /// The store, as it was.

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use firnline::{Error, Key, WriteSession};
-use futures::lock::Mutex;
 use zarrs_storage::{StorageError, StoreKey, StorePrefix};
 
 use crate::error::storage_error;
@@ -15,15 +14,9 @@ pub(crate) async fn set(session: &WriteSession, key: &StoreKey, value: Bytes) ->
 
 /// Reads the whole value, changes parts of it, and stages all of it again. Where there is no value, it begins empty; gaps are zeros.
 ///
-/// `turn` keeps two such calls from losing each other's parts.
-pub(crate) async fn set_parts(
-    session: &WriteSession,
-    turn: &Mutex<()>,
-    key: &StoreKey,
-    parts: Vec<(u64, Bytes)>,
-) -> Result<(), StorageError> {
+/// Of two such calls at once, one may lose its parts.
+pub(crate) async fn set_parts(session: &WriteSession, key: &StoreKey, parts: Vec<(u64, Bytes)>) -> Result<(), StorageError> {
     let key = Key::new(key.as_str()).map_err(storage_error)?;
-    let _turn = turn.lock().await;
     let old = session.get(&key).await.map_err(storage_error)?.unwrap_or_default();
     let mut value = Vec::from(old);
     for (offset, part) in parts {

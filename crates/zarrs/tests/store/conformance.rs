@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use zarrs_firnline::AsyncFirnlineStore;
-use zarrs_storage::store_test::{async_store_list, async_store_list_size, async_store_read, async_store_write};
+use firnline::block_on;
+use zarrs_firnline::{AsyncFirnlineStore, FirnlineStore};
+use zarrs_storage::store_test::{
+    async_store_list, async_store_list_size, async_store_read, async_store_write, store_list, store_list_size, store_read, store_write,
+};
 
-use crate::support::{Done, commit, repository};
+use crate::support::{Done, commit, repository, threads};
 
 #[tokio::test]
 async fn an_asynchronous_session_store_conforms() -> Done {
@@ -39,4 +42,28 @@ async fn an_asynchronous_snapshot_store_conforms() -> Done {
     async_store_read(&store).await?;
     async_store_list(&store).await?;
     async_store_list_size(&store).await
+}
+
+#[test]
+fn a_synchronous_session_store_conforms() -> Done {
+    let runtime = threads();
+    let session = block_on(runtime.handle(), async { Done::Ok(repository().await?.write("main").await?) })?;
+    let store = FirnlineStore::new(session, runtime.handle().clone());
+    store_write(&store)?;
+    store_read(&store)?;
+    store_list(&store)?;
+    store_list_size(&store)
+}
+
+#[test]
+fn a_synchronous_snapshot_store_conforms() -> Done {
+    let runtime = threads();
+    let session = block_on(runtime.handle(), async { Done::Ok(repository().await?.write("main").await?) })?;
+    let store = Arc::new(FirnlineStore::new(session, runtime.handle().clone()));
+    store_write(&store)?;
+    let snapshot = block_on(runtime.handle(), store.into_session()?.commit("a test"))?;
+    let store = FirnlineStore::new(snapshot, runtime.handle().clone());
+    store_read(&store)?;
+    store_list(&store)?;
+    store_list_size(&store)
 }

@@ -16,3 +16,8 @@ pub(crate) async fn repository() -> Done<Repository> {
 pub(crate) async fn commit(store: Arc<AsyncFirnlineStore<firnline::WriteSession>>) -> Done<Snapshot> {
     Ok(store.into_session()?.commit("a test").await?)
 }
+
+/// A runtime whose threads are not this one, as synchronous stores need it.
+pub(crate) fn threads() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
