@@ -3,4 +3,8 @@
 #![cfg(test)]
 
 mod conformance;
+mod failures;
+mod keys;
+mod requests;
+mod sessions;
 mod support;
