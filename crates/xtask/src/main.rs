@@ -67,14 +67,17 @@ fn check() -> Result<(), Failed> {
     step(command)
 }
 
-/// Every example, by the command that the README names. Each checks what it claims.
+/// Every example, by the command that its documentation names. Each checks what it claims.
 fn examples() -> Result<(), Failed> {
-    let directory = root().join("examples");
-    let files = std::fs::read_dir(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-    let mut names: Vec<String> = files.filter_map(|file| Some(file.ok()?.file_name().to_str()?.strip_suffix(".rs")?.to_owned())).collect();
-    names.sort();
-    for name in names {
-        step(cargo(&["run", "--quiet", "--locked", "--example", &name]))?;
+    for (package, directory) in [("firnline", "examples"), ("zarrs_firnline", "crates/zarrs/examples")] {
+        let directory = root().join(directory);
+        let files = std::fs::read_dir(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+        let mut names: Vec<String> =
+            files.filter_map(|file| Some(file.ok()?.file_name().to_str()?.strip_suffix(".rs")?.to_owned())).collect();
+        names.sort();
+        for name in names {
+            step(cargo(&["run", "--quiet", "--locked", "--package", package, "--example", &name]))?;
+        }
     }
     Ok(())
 }
