@@ -118,7 +118,10 @@ pub use session::{
 pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, Source};
 pub use text::{is_unprintable, printable, printable_line};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
-pub use tree::{CheckedOut, CheckoutOptions, Effect, ImportCache, Leftovers, Reading, TreeChange, TreeOptions, TreeSummary};
+pub use tree::{
+    CheckedOut, CheckoutOptions, Effect, ImportCache, ImportSource, ImportSteps, Leftovers, Reading, SteppedImport, TreeChange,
+    TreeOptions, TreeSummary,
+};
 pub use virtuals::{Access, Allow, FileCheck, FileState, Located, Locator, Rebind, Validator, file_url};
 
 /// The examples of the README, compiled.

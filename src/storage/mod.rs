@@ -18,6 +18,7 @@ mod memory;
 mod observe;
 #[cfg(feature = "remote")]
 pub(crate) mod outside;
+pub(crate) mod sources;
 #[cfg(feature = "remote")]
 mod tls;
 pub(crate) mod url;

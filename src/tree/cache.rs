@@ -1,4 +1,4 @@
-//! What earlier imports found out about the files of a directory, so that the next need not read them again.
+//! What earlier imports found out about files and objects, so that the next need not read them again.
 //!
 //! A file of the cache is one line with the version and a checksum of the rest, and the rows as JSON. A cache file that cannot be read
 //! back is ignored: the imported files are read, and the cache file is replaced.
@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io::Write as _;
 use std::mem;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::source::ImportSource;
 use super::{blocking, io_error};
 use crate::error::Result;
 use crate::format::Entry;
@@ -23,7 +23,7 @@ use crate::storage::layout::unique;
 use crate::time::Timestamp;
 
 /// How a file of this version begins.
-const HEAD: &str = "firn import cache 1";
+const HEAD: &str = "firn import cache 2";
 /// How long a file must have been left alone when it is read, in microseconds: longer than the steps of any clock by which
 /// file systems date, so that a later write shows in its dates.
 const SETTLED: i128 = 2_000_000;
@@ -66,10 +66,29 @@ impl Facts {
     }
 }
 
-/// What was in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// By what a change of something imported shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum SourceFacts {
+    /// Of a file on local disk.
+    File(Facts),
+    /// Of an object: its length, and its strong `ETag`.
+    Object { size: u64, etag: String },
+}
+
+impl SourceFacts {
+    /// The length in bytes.
+    const fn size(&self) -> u64 {
+        match self {
+            Self::File(facts) => facts.size,
+            Self::Object { size, .. } => *size,
+        }
+    }
+}
+
+/// What was in a file or an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CacheRow {
-    pub(super) facts: Facts,
+    pub(super) facts: SourceFacts,
     /// The id of its bytes as a chunk, also where they are stored inline.
     pub(super) id: ChunkId,
 }
@@ -78,21 +97,22 @@ impl CacheRow {
     /// The entry that staging the file would make, if `entry` is of a size and kind that it can be; of an inline one the bytes
     /// are still to be compared.
     pub(super) fn may_be(&self, entry: &Entry, inline: usize) -> bool {
-        let is_inline = self.facts.size <= inline as u64;
+        let of_source = self.facts.size();
+        let is_inline = of_source <= inline as u64;
         match entry {
-            Entry::Inline(bytes) => is_inline && bytes.len() as u64 == self.facts.size,
-            Entry::Chunk { id, size } => !is_inline && *id == self.id && *size == self.facts.size,
+            Entry::Inline(bytes) => is_inline && bytes.len() as u64 == of_source,
+            Entry::Chunk { id, size } => !is_inline && *id == self.id && *size == of_source,
             Entry::Virtual { .. } => false,
         }
     }
 }
 
-/// By path below the imported directory.
+/// By path below the imported place.
 pub(super) type CacheRows = BTreeMap<String, CacheRow>;
 
 /// Where imports remember what they read, so that later ones skip files that have not changed since. Clones are one cache.
 ///
-/// A directory on local disk with one file for each directory that was imported, whatever the repository; it can be deleted at
+/// A directory on local disk with one file for each place that was imported, whatever the repository; it can be deleted at
 /// any time. While an import runs this takes a few hundred bytes of memory for each file. What an import learned is written by
 /// [`keep`](Self::keep), which is to be called once its changes are committed.
 #[derive(Debug, Clone)]
@@ -117,14 +137,14 @@ impl ImportCache {
         blocking(move || learned.iter().try_for_each(|(place, rows)| write(&directory, place, rows))).await
     }
 
-    /// What is known of the files of `imported`; empty if the cache cannot be read.
-    pub(super) async fn rows(&self, imported: PathBuf) -> Result<CacheRows> {
+    /// What is known of what lies in `imported`; empty if the cache cannot be read.
+    pub(super) async fn rows(&self, imported: ImportSource) -> Result<CacheRows> {
         let directory = Arc::clone(&self.directory);
         blocking(move || Ok(place(&directory, &imported).and_then(|place| read(&place)).unwrap_or_default())).await
     }
 
     /// Remembers what was found in `imported` until it is kept.
-    pub(super) async fn learn(&self, imported: PathBuf, rows: CacheRows) -> Result<()> {
+    pub(super) async fn learn(&self, imported: ImportSource, rows: CacheRows) -> Result<()> {
         let directory = Arc::clone(&self.directory);
         if let Some(place) = blocking(move || Ok(place(&directory, &imported))).await? {
             self.learned.lock().unwrap_or_else(PoisonError::into_inner).insert(place, rows);
@@ -133,10 +153,9 @@ impl ImportCache {
     }
 }
 
-/// The file for an imported directory: named by its canonical path, so that links to it and relative paths mean the same.
-fn place(directory: &Path, imported: &Path) -> Option<PathBuf> {
-    let imported = imported.canonicalize().ok()?;
-    Some(directory.join(blake3::hash(imported.as_os_str().as_bytes()).to_hex().as_str()))
+/// The file for an imported place.
+fn place(directory: &Path, imported: &ImportSource) -> Option<PathBuf> {
+    Some(directory.join(blake3::hash(&imported.identity()?).to_hex().as_str()))
 }
 
 fn read(place: &Path) -> Option<CacheRows> {
@@ -146,8 +165,8 @@ fn read(place: &Path) -> Option<CacheRows> {
     if head != self::head(body).as_bytes() {
         return None;
     }
-    let rows: Vec<(String, Facts, String)> = serde_json::from_slice(body).ok()?;
-    let row = |(name, facts, id): (String, Facts, String)| {
+    let rows: Vec<(String, SourceFacts, String)> = serde_json::from_slice(body).ok()?;
+    let row = |(name, facts, id): (String, SourceFacts, String)| {
         let id = ChunkId::from_cid(&parse_cid(&id).ok()?).ok()?;
         Some((name, CacheRow { facts, id }))
     };
@@ -163,7 +182,7 @@ fn write(directory: &Path, place: &Path, rows: &CacheRows) -> Result<()> {
     let failed = |e| io_error(place, "cannot be written", e);
     // Only the owner may read the names and sizes of the files.
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    let rows: Vec<_> = rows.iter().map(|(name, row)| (name, row.facts, row.id.to_string())).collect();
+    let rows: Vec<_> = rows.iter().map(|(name, row)| (name, &row.facts, row.id.to_string())).collect();
     let body = serde_json::to_vec(&rows).map_err(|e| failed(e.into()))?;
     let temporary = place.with_extension(unique());
     let written = (|| {

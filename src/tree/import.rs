@@ -1,21 +1,24 @@
-//! Stages the files of a directory in a session.
+//! Stages the files of a directory, or the objects of a bucket, in a session.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
 
 use super::cache::{CacheRows, ImportCache};
-use super::files::{Begun, OpenFile, READERS, walk};
+use super::files::{Begun, OpenFile, READERS};
 use super::load::{Content, Loaded, Loader};
-use super::walk::Found;
+use super::source::{ImportSource, Incoming};
 use crate::budget::Share;
 use crate::chunk::Keep;
 use crate::error::Result;
+use crate::format::Entry;
 use crate::key::{Key, Prefix};
 use crate::session::WriteSession;
 
-/// Which files of a directory are staged, and where. The default: every file, its path as the key, and nothing is deleted.
+/// Which files of a directory, or objects of a bucket, are staged, and where. The default: every file, its path as the key, and
+/// nothing is deleted.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TreeOptions {
@@ -35,7 +38,8 @@ pub struct TreeOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Reading {
-    /// Those that may differ from what is stored. A file is skipped when its size, dates (of its content and of its inode),
+    /// Those that may differ from what is stored. An object is skipped when its size and its strong `ETag` are those of an earlier import,
+    /// and the content it had then is what the branch has under its key. A file is skipped when its size, dates (of its content and of its inode),
     /// device and inode are those of an earlier import, it lies on a local disk, and the content it had then is what the branch
     /// has under its key. It was left alone for two seconds before it was read then, by the clock of the repository.
     #[default]
@@ -106,6 +110,14 @@ impl TreeOptions {
         self.reading = Reading::All;
         self
     }
+
+    /// What may be relied on of earlier imports of `source`.
+    pub(super) async fn known(&self, source: &ImportSource) -> Result<Arc<CacheRows>> {
+        match &self.cache {
+            Some(cache) if self.reading == Reading::Changed => cache.rows(source.clone()).await.map(Arc::new),
+            _ => Ok(Arc::default()),
+        }
+    }
 }
 
 /// What an import found.
@@ -132,12 +144,12 @@ pub struct TreeSummary {
 
 /// How far an import has come.
 #[derive(Default)]
-struct Import {
-    counts: TreeSummary,
-    seen: HashSet<Key>,
-    learned: CacheRows,
+pub(super) struct Import {
+    pub(super) counts: TreeSummary,
+    pub(super) seen: HashSet<Key>,
+    pub(super) learned: CacheRows,
     /// Files to be read although nothing of them has changed.
-    again: Vec<Found>,
+    again: Vec<Incoming>,
 }
 
 impl WriteSession {
@@ -166,74 +178,92 @@ impl WriteSession {
         }
     }
 
-    /// Stages every file below `directory`, in parallel and in bounded memory.
+    /// Stages every file below `directory`, as [`import`](Self::import) does, and is cancelled like it.
+    pub async fn import_tree(&self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<TreeSummary> {
+        self.import(&ImportSource::directory(directory), options).await
+    }
+
+    /// Stages every file of a directory, or every object of a bucket, in parallel and in bounded memory.
     ///
     /// Symbolic links are followed. Returns `Invalid`, naming the path, for a loop of links, for a name that is not a valid key, and for
     /// anything that is neither a file nor a directory. Only empty directories are skipped; they are counted. A file that changes
-    /// while it is read is `SourceChanged`.
+    /// while it is read is `SourceChanged`, and so is an object that has another size than the listing said. Each object is
+    /// read by one request, so its bytes are of one state of it.
     ///
     /// After an error, or if the future is dropped, some of the files are staged, each as a whole: drop the session, or repeat the
     /// import.
-    pub async fn import_tree(&self, directory: impl Into<PathBuf>, options: &TreeOptions) -> Result<TreeSummary> {
-        let directory = directory.into();
-        let known = match &options.cache {
-            Some(cache) if options.reading == Reading::Changed => cache.rows(directory.clone()).await?,
-            _ => CacheRows::new(),
-        };
-        self.uploads.resume().await;
-        let budget = self.uploads.budget().clone();
-        let effect = if self.stores { options.effect } else { Effect::Count };
-        let source = Loader::new(self.base().clone(), budget, known, options.cache.is_some(), effect);
-        let (found, walk) = walk(directory.clone(), options.prefix.clone());
+    pub async fn import(&self, source: &ImportSource, options: &TreeOptions) -> Result<TreeSummary> {
+        let known = options.known(source).await?;
+        let (found, end) = source.find(options.prefix.clone());
         let mut import = Import::default();
-        self.load_all(found, &source, options, &mut import).await?;
-        let again = stream::iter(std::mem::take(&mut import.again)).map(Ok);
-        self.load_all(again, &source.reading_all(), options, &mut import).await?;
+        self.import_found(found, &known, options, &mut import).await?;
         let Import { mut counts, seen, learned, .. } = import;
-        counts.empty_directories = walk.await?;
+        counts.empty_directories += end.await?;
         if options.leftovers == Leftovers::Delete {
             counts.deleted = self.delete_others(&seen, options).await?;
         }
-        if let (Some(cache), Effect::Stage) = (&options.cache, effect) {
-            cache.learn(directory, learned).await?;
+        if let (Some(cache), Effect::Stage) = (&options.cache, self.effect_of(options)) {
+            cache.learn(source.clone(), learned).await?;
         }
         Ok(counts)
     }
 
-    /// Stages the files that are found, some of them at a time.
+    /// Stages what is found.
+    pub(super) async fn import_found(
+        &self,
+        found: impl Stream<Item = Result<Incoming>> + Send,
+        known: &Arc<CacheRows>,
+        options: &TreeOptions,
+        import: &mut Import,
+    ) -> Result<()> {
+        self.uploads.resume().await;
+        let (budget, effect) = (self.uploads.budget().clone(), self.effect_of(options));
+        let loader = Loader::new(self.base().clone(), budget, Arc::clone(known), options.cache.is_some(), effect);
+        self.load_all(found, &loader, options, import).await?;
+        let again = stream::iter(std::mem::take(&mut import.again)).map(Ok);
+        self.load_all(again, &loader.reading_all(), options, import).await
+    }
+
+    fn effect_of(&self, options: &TreeOptions) -> Effect {
+        if self.stores { options.effect } else { Effect::Count }
+    }
+
+    /// Stages what is found, some of it at a time.
     async fn load_all(
         &self,
-        found: impl Stream<Item = Result<Found>> + Send,
-        source: &Loader,
+        found: impl Stream<Item = Result<Incoming>> + Send,
+        loader: &Loader,
         options: &TreeOptions,
         import: &mut Import,
     ) -> Result<()> {
         let loads = found.map(|found| {
-            let source = source.clone();
-            async move { source.load(found?).await }
+            let loader = loader.clone();
+            async move { loader.load(found?).await }
         });
         let mut loads = std::pin::pin!(loads.buffer_unordered(READERS));
         while let Some(loaded) = self.next_or_failure(&mut loads).await? {
             let Loaded { found, content, row, share } = loaded;
-            if let Content::Unchanged(entry) = &content
-                && self.entry(&found.key).await?.as_ref() != Some(entry)
-            {
+            let Some(entry) = content.entry() else {
+                import.counts.empty_directories += 1;
+                continue;
+            };
+            if matches!(content, Content::Unchanged(_)) && self.entry(found.key()).await?.as_ref() != Some(&entry) {
                 // Something else is staged on top of what was skipped.
                 import.again.push(found);
                 continue;
             }
-            let size = self.take(&found.key, content, share, options.effect, &mut import.counts).await?;
-            self.base().repository().advance(1, size);
-            import.learned.extend(row.map(|row| (found.name, row)));
+            self.take(found.key(), &entry, content, share, options.effect, &mut import.counts).await?;
+            self.base().repository().advance(1, entry.size());
+            import.learned.extend(row.map(|row| (found.name().to_owned(), row)));
             if options.leftovers == Leftovers::Delete {
-                import.seen.insert(found.key);
+                import.seen.insert(found.key().clone());
             }
         }
         Ok(())
     }
 
     /// Deletes what is below the prefix and not among the keys `seen`; returns how many keys.
-    async fn delete_others(&self, seen: &HashSet<Key>, options: &TreeOptions) -> Result<u64> {
+    pub(super) async fn delete_others(&self, seen: &HashSet<Key>, options: &TreeOptions) -> Result<u64> {
         let mut deleted = 0;
         for (key, _) in self.list(&options.prefix).await? {
             if !seen.contains(&key) {
@@ -246,27 +276,34 @@ impl WriteSession {
         Ok(deleted)
     }
 
-    /// Counts one file and stages it if it differs from what is there; returns its length.
-    async fn take(&self, key: &Key, content: Content, share: Option<Share>, effect: Effect, counts: &mut TreeSummary) -> Result<u64> {
-        let entry = content.entry();
+    /// Counts one file or object, which makes `entry`, and stages it if it differs from what is there.
+    async fn take(
+        &self,
+        key: &Key,
+        entry: &Entry,
+        content: Content,
+        share: Option<Share>,
+        effect: Effect,
+        counts: &mut TreeSummary,
+    ) -> Result<()> {
         counts.files += 1;
         counts.bytes += entry.size();
         if matches!(content, Content::Unchanged(_)) {
             counts.skipped += 1;
-            return Ok(entry.size());
+            return Ok(());
         }
         counts.bytes_read += entry.size();
         let before = self.entry(key).await?;
         counts.added += u64::from(before.is_none());
-        counts.changed += u64::from(before.as_ref().is_some_and(|before| *before != entry));
-        if effect == Effect::Stage && before.as_ref() != Some(&entry) {
+        counts.changed += u64::from(before.as_ref().is_some_and(|before| before != entry));
+        if effect == Effect::Stage && before.as_ref() != Some(entry) {
             match content {
                 Content::Inline(bytes) => self.set(key, bytes).await?,
                 Content::Hashed(hashed) => self.set_hashed(key, hashed, share).await?,
                 Content::Stored(entry) => self.set_stored(key, entry).await?,
-                Content::Unchanged(_) => {}
+                Content::Unchanged(_) | Content::Nothing => {}
             }
         }
-        Ok(entry.size())
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Trees of files: imports a directory as keys, writes keys to a directory, compares the two.
+//! Trees of files: imports a directory or the objects of a bucket as keys, writes keys to a directory, compares the two.
 //!
 //! A file's path below the directory, its parts joined by `/`, is its key; its bytes are the value. Directories
 //! themselves are not stored: an empty one has no keys, and neither dates nor permissions are kept.
@@ -9,6 +9,8 @@ mod diff;
 mod files;
 mod import;
 mod load;
+mod source;
+mod steps;
 mod walk;
 
 #[cfg(test)]
@@ -24,6 +26,8 @@ pub use cache::ImportCache;
 pub use checkout::{CheckedOut, CheckoutOptions};
 pub use diff::TreeChange;
 pub use import::{Effect, Leftovers, Reading, TreeOptions, TreeSummary};
+pub use source::ImportSource;
+pub use steps::{ImportSteps, SteppedImport};
 
 /// What the operating system refused, in terms of what to do next.
 fn io_error(path: &Path, what: impl fmt::Display, error: io::Error) -> Error {

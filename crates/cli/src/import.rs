@@ -9,21 +9,27 @@ use super::args::{CommitArgs, Deletes, Done};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::count;
-use firnline::{ImportCache, Prefix, TreeOptions, TreeSummary};
+use firnline::storage::CloudOptions;
+use firnline::{ImportCache, ImportSource, ImportSteps, Prefix, SteppedImport, TreeOptions, TreeSummary};
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The directory to import; the path of a file below it becomes its key
-    directory: PathBuf,
+    /// The directory to import, or a place in a bucket (s3://, gs://, az://); the path of a file below it becomes its key
+    #[arg(value_name = "PLACE")]
+    source: PathBuf,
     /// Put the keys below this prefix
     #[arg(long, default_value = "")]
     prefix: String,
     /// Delete keys below the prefix for which the directory has no file
     #[arg(long)]
     mirror: bool,
-    /// Read every file, even if its size, dates and inode say that it is unchanged since the last import
+    /// Read every file, even if its size, dates and inode, or its ETag, say that it is unchanged since the last import
     #[arg(long)]
     checksum: bool,
+    /// Save what is stored on a branch of its own each time so many bytes have been imported, so that the same command goes on from
+    /// there if it is stopped
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30, value_parser = clap::value_parser!(u64).range(1..))]
+    save_every: u64,
     #[command(flatten)]
     commit: CommitArgs,
 }
@@ -42,16 +48,28 @@ impl Import {
             options = options.checksum();
         }
         options.cache = cache();
-        let session = self.commit.session(&repository).await?;
-        let shown = self.directory.display().to_string();
-        let found = session.import_tree(self.directory, &options).await?;
+        // Before anything is stored.
+        drop(self.commit.session(&repository).await?);
+        let source = match self.source.to_str() {
+            Some(place) => ImportSource::open(place, &CloudOptions::from_environment())?,
+            // Only a path can have such a name.
+            None => ImportSource::directory(self.source),
+        };
+        let steps = ImportSteps::default().bytes(self.save_every);
+        let import = repository.import_in_steps(&self.commit.branch, &source, &options, steps).await?;
+        let SteppedImport { session, summary: found, saves } = import;
         if found.empty_directories > 0 {
             context.out.say(&format!("{} not stored: only files are", empty(found.empty_directories)));
         }
         let done =
-            Done { message: format!("import {shown}"), counts: counts(&found), deletes: Deletes::any(found.deleted + found.changed) };
+            Done { message: format!("import {source}"), counts: counts(&found), deletes: Deletes::any(found.deleted + found.changed) };
         let is_dry = self.commit.dry_run;
         let verdict = self.commit.commit(context, session, done).await?;
+        if let Some(saves) = saves
+            && let Err(e) = repository.delete_branch(&saves).await
+        {
+            context.out.note(&format!("branch {saves}, on which the import saved what it stored, was not deleted: {e}"));
+        }
         if let (Some(cache), false) = (&options.cache, is_dry)
             && let Err(e) = cache.keep().await
         {

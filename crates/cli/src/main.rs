@@ -78,7 +78,7 @@ Exit status: 0 ok, 1 found something, 2 usage, 3 not found, 4 conflict, 5 denied
 enum Verb {
     /// Make a repository, with an empty branch main.
     Init(init::Init),
-    /// Commit every file of a directory, such as a Zarr store.
+    /// Commit every file of a directory or of a place in a bucket, such as a Zarr store.
     Import(import::Import),
     /// Commit many changes at once, read as JSON lines from standard input.
     Apply(apply::Apply),

@@ -20,6 +20,8 @@ pub(crate) struct Connection {
     pub(crate) once: Arc<dyn ObjectStore>,
     /// What was sent and answered, by both.
     pub(crate) answers: Arc<Answers>,
+    /// The server, if it is not the vendor's own.
+    pub(crate) endpoint: Option<String>,
 }
 
 /// Makes a client for the bucket of `place`. Sends nothing.
@@ -58,7 +60,7 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
     let backoff = BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: Duration::from_secs(5), base: 2. };
     let retrying = RetryConfig { backoff, max_retries: 20, retry_timeout: options.retry_for };
     let once = RetryConfig { max_retries: 0, ..retrying.clone() };
-    Ok(Connection { retrying: make(retrying)?, once: make(once)?, answers })
+    Ok(Connection { retrying: make(retrying)?, once: make(once)?, answers, endpoint: endpoint.map(String::from) })
 }
 
 /// The address of the server that `options` name for `place`, if they name it by its address.

@@ -26,6 +26,8 @@ pub(crate) mod place;
 #[cfg(feature = "remote")]
 mod registers;
 #[cfg(feature = "remote")]
+mod sources;
+#[cfg(feature = "remote")]
 mod store;
 #[cfg(feature = "remote")]
 pub(in crate::storage) mod trouble;

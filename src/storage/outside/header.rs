@@ -17,7 +17,7 @@ pub(in crate::storage) fn parse_date(text: &str) -> Option<Timestamp> {
 }
 
 /// A strong `ETag` without its quotes; weak ones say nothing of bytes. Some servers leave the quotes out.
-pub(super) fn strong_etag(value: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::storage) fn strong_etag(value: &[u8]) -> Option<Vec<u8>> {
     if value.starts_with(b"W/") || value.is_empty() {
         return None;
     }

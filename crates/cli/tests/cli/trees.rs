@@ -251,3 +251,25 @@ fn memory_does_not_grow_with_a_value() {
         assert!(output.status.success(), "{args:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
 }
+
+/// What an import stored before it was stopped lay in the repository as garbage, and everything was read and stored again.
+#[test]
+fn an_import_that_was_stopped_goes_on_where_it_was() {
+    let sandbox = Sandbox::new();
+    let air = store(&sandbox);
+    let pipe = sandbox.mkdir("air/zz").join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let stopped = sandbox.firn(&["import", &air, "--save-every", "50000"]);
+    assert_eq!(stopped.status, 9, "{}", stopped.err);
+    assert!(sandbox.firn(&["ls", "main"]).ok().is_empty(), "readers see nothing of it");
+    let branches = sandbox.firn(&["branch"]).ok();
+    assert!(branches.contains("importing-"), "{branches}");
+
+    fs::remove_dir_all(sandbox.path("air/zz")).unwrap();
+    let id = sandbox.firn(&["import", &air, "--save-every", "50000"]).ok();
+    assert_eq!(sandbox.firn(&["checkout", "main", &sandbox.text("out")]).ok(), id);
+    assert_eq!(tree(&sandbox.path("out")), tree(&sandbox.path("air")));
+    assert_eq!(sandbox.firn(&["log"]).lines().len(), 2, "one commit");
+    assert!(!sandbox.firn(&["branch"]).ok().contains("importing-"));
+    sandbox.firn(&["verify", "--all"]).ok();
+}

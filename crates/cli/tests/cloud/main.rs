@@ -8,6 +8,7 @@ mod gateway;
 #[expect(dead_code, reason = "how often cases must come up holds for more histories than are played here")]
 #[path = "../../../../tests/model/history.rs"]
 mod history;
+mod importing;
 mod model;
 #[path = "../../../../tests/model/oracle.rs"]
 mod oracle;

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 
-use super::cache::{CacheRows, ImportCache};
-use super::load::{Content, Loader};
-use super::walk::TreeWalk;
-use super::{Effect, TreeOptions, TreeSummary};
+use super::super::cache::{CacheRows, ImportCache, SourceFacts};
+use super::super::load::{Content, Loader};
+use super::super::source::{ImportSource, Incoming};
+use super::super::walk::TreeWalk;
+use super::super::{Effect, TreeOptions, TreeSummary};
 use crate::{Clock, CreateOptions, HashAlgorithm, Key, OpenOptions, Prefix, Repository, SystemClock, Timestamp};
 
 /// How far ahead of the real time the clock is: every file has been left alone for longer than it takes.
@@ -90,10 +91,14 @@ impl World {
     /// Changes what the cache knows, as if it had always been so.
     async fn forge(&self, change: impl Fn(&mut CacheRows)) {
         let cache = self.cache();
-        let mut rows = cache.rows(self.path("d")).await.unwrap();
+        let mut rows = cache.rows(self.source()).await.unwrap();
         change(&mut rows);
-        cache.learn(self.path("d"), rows).await.unwrap();
+        cache.learn(self.source(), rows).await.unwrap();
         cache.keep().await.unwrap();
+    }
+
+    fn source(&self) -> ImportSource {
+        ImportSource::directory(self.path("d"))
     }
 
     fn cache_file(&self) -> PathBuf {
@@ -169,8 +174,8 @@ async fn unchanged_files_are_not_opened() {
 async fn each_fact_that_differs_makes_a_file_be_read() {
     let world = World::new().await;
     world.settle().await;
-    let row = world.cache().rows(world.path("d")).await.unwrap()["small"];
-    let json = serde_json::to_value(row.facts).unwrap();
+    let row = world.cache().rows(world.source()).await.unwrap()["small"].clone();
+    let json = serde_json::to_value(row.facts).unwrap()["File"].take();
     let moved = |number: &serde_json::Value| serde_json::json!(number.as_i64().unwrap() + 1);
     let mut forged = 0;
     for (field, value) in json.as_object().unwrap() {
@@ -179,8 +184,8 @@ async fn each_fact_that_differs_makes_a_file_be_read() {
             let mut other = json.clone();
             let number = if value.is_array() { &mut other[field][part] } else { &mut other[field] };
             *number = moved(number);
-            let facts = serde_json::from_value(other).unwrap();
-            world.forge(|rows| rows.get_mut("small").unwrap().facts = facts).await;
+            let facts: SourceFacts = serde_json::from_value(serde_json::json!({ "File": other })).unwrap();
+            world.forge(|rows| rows.get_mut("small").unwrap().facts = facts.clone()).await;
             let found = world.import().await;
             assert_eq!((found.skipped, found.bytes_read, found.changed), (1, 5, 0), "{field} {part}");
             forged += 1;
@@ -297,15 +302,15 @@ async fn a_cache_that_makes_no_sense_is_none() {
         flipped[at] ^= 1;
         flipped
     }));
-    let later = String::from_utf8(good.clone()).unwrap().replacen("cache 1", "cache 2", 1);
+    let later = String::from_utf8(good.clone()).unwrap().replacen("cache 2", "cache 3", 1);
     bad.push(later.into_bytes());
     for body in ["{}", "[[\"small\",1,2]]", "["] {
         let checksum = xxhash_rust::xxh3::xxh3_64(body.as_bytes());
-        bad.push(format!("firn import cache 1 {checksum:016x}\n{body}").into_bytes());
+        bad.push(format!("firn import cache 2 {checksum:016x}\n{body}").into_bytes());
     }
     for bytes in bad {
         fs::write(&file, &bytes).unwrap();
-        assert_eq!(world.cache().rows(world.path("d")).await.unwrap(), CacheRows::new(), "{}", String::from_utf8_lossy(&bytes));
+        assert_eq!(world.cache().rows(world.source()).await.unwrap(), CacheRows::new(), "{}", String::from_utf8_lossy(&bytes));
     }
     assert_eq!(world.import().await.skipped, 0);
     assert_eq!(fs::read(&file).unwrap(), good, "it is written anew");
@@ -320,7 +325,7 @@ async fn a_cache_that_makes_no_sense_is_none() {
     assert!(!file.exists(), "nothing is written before it is kept");
     drop(session);
     let blocked = ImportCache::new(world.path("d/small/below"));
-    blocked.learn(world.path("d"), CacheRows::new()).await.unwrap();
+    blocked.learn(world.source(), CacheRows::new()).await.unwrap();
     blocked.keep().await.unwrap_err();
     assert_eq!(fs::read(world.path("d/small")).unwrap(), b"small");
 }
@@ -345,7 +350,7 @@ async fn a_directory_is_known_by_where_it_is() {
 async fn nothing_is_believed_of_files_that_others_answer_for() {
     let world = World::new().await;
     world.settle().await;
-    let rows = world.cache().rows(world.path("d")).await.unwrap();
+    let rows = world.cache().rows(world.source()).await.unwrap();
     let base = world.repository.read("main").await.unwrap();
     for is_local in [true, false] {
         let mut found = Vec::new();
@@ -359,7 +364,8 @@ async fn nothing_is_believed_of_files_that_others_answer_for() {
             assert!(found.is_local, "the tests run on a local disk");
             found.is_local = is_local;
             let budget = crate::budget::ByteBudget::new(1 << 20);
-            let loaded = Loader::new(base.clone(), budget, rows.clone(), true, Effect::Stage).load(found).await.unwrap();
+            let loaded =
+                Loader::new(base.clone(), budget, Arc::new(rows.clone()), true, Effect::Stage).load(Incoming::File(found)).await.unwrap();
             assert_eq!(matches!(loaded.content, Content::Unchanged(_)), is_local);
             assert_eq!(loaded.row.is_some(), is_local, "nor is it remembered");
         }

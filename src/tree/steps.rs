@@ -1,0 +1,250 @@
+//! Imports that save what they have stored as they go, so that one that was stopped goes on where it was.
+//!
+//! A writer may only rely on chunks that a ref keeps, so what an import has stored so far is committed, to a branch of its own. At the
+//! end its changes are staged in one session of the target branch, and readers of that branch see one commit.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+
+use super::cache::CacheRows;
+use super::import::{Effect, Import, Leftovers, TreeOptions, TreeSummary};
+use super::source::{ImportSource, Incoming};
+use crate::commit::CommitOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Entry;
+use crate::handle::Repository;
+use crate::history::Change;
+use crate::refs::RefName;
+use crate::session::WriteSession;
+use crate::snapshot::Snapshot;
+
+/// How the branches begin on which imports save what they have stored.
+const SAVES: &str = "importing-";
+/// Under which name their commits tell the snapshot on which the import began.
+const BASE: &str = "import-base";
+
+/// How often an import saves what it has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportSteps {
+    /// After how many bytes. Default: 16 GiB. An import that is stopped reads at most about so much again.
+    pub bytes: u64,
+    /// After how many keys. Default: 1,000,000.
+    pub keys: u64,
+}
+
+impl Default for ImportSteps {
+    fn default() -> Self {
+        Self { bytes: 16 << 30, keys: 1_000_000 }
+    }
+}
+
+impl ImportSteps {
+    /// Saves after so many bytes.
+    #[must_use]
+    pub fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Saves after so many keys.
+    #[must_use]
+    pub fn keys(mut self, keys: u64) -> Self {
+        self.keys = keys;
+        self
+    }
+}
+
+/// An import whose values are stored and staged.
+#[derive(Debug)]
+pub struct SteppedImport {
+    /// The session of the target branch, to be committed.
+    pub session: WriteSession,
+    /// What was found.
+    pub summary: TreeSummary,
+    /// The branch on which the import saved what it stored, if it did. Delete it after the commit. If it stays, the next import of the
+    /// same place to the same branch and prefix goes on from it.
+    pub saves: Option<RefName>,
+}
+
+impl Repository {
+    /// Imports like [`WriteSession::import`] into a session of `branch`, which the caller commits, and saves what is stored on a
+    /// branch of its own after each of `steps`.
+    ///
+    /// If an import was stopped, the same call goes on where it was: what that one had saved, and [`TreeOptions::cache`] remembers,
+    /// is not read again. Without a cache everything is read again. An import that is smaller than a step saves nothing. A dry run
+    /// saves nothing either, and stages nothing.
+    ///
+    /// `NotFound` if there is no such branch; `Conflict` if another import saves to the same branch at the same time. After any error, or if
+    /// the future is dropped, `branch` is as it was.
+    pub async fn import_in_steps(
+        &self,
+        branch: &str,
+        source: &ImportSource,
+        options: &TreeOptions,
+        steps: ImportSteps,
+    ) -> Result<SteppedImport> {
+        if options.effect == Effect::Count {
+            let session = self.dry_run(branch).await?;
+            let summary = session.import(source, options).await?;
+            return Ok(SteppedImport { session, summary, saves: None });
+        }
+        let saves = saves_of(branch, source, options)?;
+        let run = SteppedRun { repository: self, branch, source, options, steps, saves };
+        Box::pin(run.import()).await
+    }
+}
+
+/// An import under way.
+struct SteppedRun<'a> {
+    repository: &'a Repository,
+    /// Where its changes are staged in the end.
+    branch: &'a str,
+    source: &'a ImportSource,
+    options: &'a TreeOptions,
+    steps: ImportSteps,
+    /// Where it saves what it stored.
+    saves: RefName,
+}
+
+impl SteppedRun<'_> {
+    async fn import(&self) -> Result<SteppedImport> {
+        let known = self.options.known(self.source).await?;
+        let target = self.repository.write(self.branch).await?;
+        let (found, end) = self.source.find(self.options.prefix.clone());
+        let (mut found, mut import) = (found.peekable(), Import::default());
+        let (mut session, mut has_saved) = match self.earlier_saves().await? {
+            Some(earlier) => (earlier, true),
+            None => (target, false),
+        };
+        loop {
+            self.import_step(&session, &mut found, &known, &mut import).await?;
+            let is_over = Pin::new(&mut found).peek().await.is_none();
+            if !session.is_unchanged() && (has_saved || !is_over) {
+                session = self.save(session, has_saved, &import).await?;
+                has_saved = true;
+            }
+            if is_over {
+                break;
+            }
+        }
+        import.counts.empty_directories += end.await?;
+        if has_saved {
+            session = Box::pin(self.stage_saved(session.base(), &mut import)).await?;
+        }
+        if self.options.leftovers == Leftovers::Delete {
+            import.counts.deleted = session.delete_others(&import.seen, self.options).await?;
+        }
+        self.remember(&import).await?;
+        Ok(SteppedImport { session, summary: import.counts, saves: has_saved.then(|| self.saves.clone()) })
+    }
+
+    /// Imports what comes next, up to the length of a step.
+    async fn import_step(
+        &self,
+        session: &WriteSession,
+        found: &mut (impl Stream<Item = Result<Incoming>> + Send + Unpin),
+        known: &Arc<CacheRows>,
+        import: &mut Import,
+    ) -> Result<()> {
+        let ImportSteps { bytes: mut bytes_left, keys: mut keys_left } = self.steps;
+        let step = stream::poll_fn(move |context| {
+            if bytes_left == 0 || keys_left == 0 {
+                return Poll::Ready(None);
+            }
+            let next = found.poll_next_unpin(context);
+            if let Poll::Ready(Some(Ok(next))) = &next {
+                bytes_left = bytes_left.saturating_sub(next.size().max(1));
+                keys_left -= 1;
+            }
+            next
+        });
+        session.import_found(step, known, self.options, import).await
+    }
+
+    /// The session in which an import that was stopped goes on.
+    async fn earlier_saves(&self) -> Result<Option<WriteSession>> {
+        match self.repository.write(self.saves.as_str()).await {
+            Ok(session) => self.base_of(session.base()).await.map(|_| Some(session)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The snapshot on which the import began whose saves end in `saved`.
+    async fn base_of(&self, saved: &Snapshot) -> Result<Snapshot> {
+        let Some(base) = saved.record().meta.get(BASE) else {
+            return Err(Error::invalid(format!("branch {} was not made by an import; rename or delete it", self.saves)));
+        };
+        self.repository.read(base).await.map_err(|e| e.context(format!("the base of branch {}", self.saves)))
+    }
+
+    /// Commits what is staged to the branch for it, which is made if need be, and opens a session for what follows.
+    async fn save(&self, session: WriteSession, has_saved: bool, import: &Import) -> Result<WriteSession> {
+        let (base, session) = if has_saved {
+            (self.base_of(session.base()).await?.id(), session)
+        } else {
+            (session.base().id(), self.onto_saves(session).await?)
+        };
+        let message = format!("import {}: {} files so far", self.source, import.counts.files);
+        let options = CommitOptions::from(message).meta(BASE, base.to_string()).allow_empty();
+        session.commit(options).await.map_err(|failed| failed.into_error().context(format!("branch {}", self.saves)))?;
+        self.remember(import).await?;
+        if let Some(cache) = &self.options.cache {
+            cache.keep().await?;
+        }
+        self.repository.write(self.saves.as_str()).await
+    }
+
+    /// Makes the branch for the saves, and turns a session of the target branch into one of that branch.
+    async fn onto_saves(&self, session: WriteSession) -> Result<WriteSession> {
+        self.repository.create_branch(&self.saves, session.base()).await?;
+        let WriteSession { branch, base, state, .. } = self.repository.write(self.saves.as_str()).await?;
+        if base.id() == session.base().id() {
+            return Ok(WriteSession { branch, state, ..session });
+        }
+        Err(Error::new(ErrorKind::Conflict, format!("another import saves to branch {} at the same time", self.saves)))
+    }
+
+    /// Remembers what was learned so far; the caller keeps it after the commit.
+    async fn remember(&self, import: &Import) -> Result<()> {
+        match &self.options.cache {
+            Some(cache) => cache.learn(self.source.clone(), import.learned.clone()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Opens a session of the target branch, stages everything in it that was saved, and counts it.
+    async fn stage_saved(&self, saved: &Snapshot, import: &mut Import) -> Result<WriteSession> {
+        let (base, target) = futures::try_join!(self.base_of(saved), self.repository.write(self.branch))?;
+        (import.counts.added, import.counts.changed) = (0, 0);
+        let mut changes = std::pin::pin!(base.diff(saved, &self.options.prefix));
+        while let Some(change) = changes.try_next().await? {
+            let Change::Key { key, new: Some(entry @ (Entry::Inline(_) | Entry::Chunk { .. })), .. } = change else {
+                return Err(Error::invalid(format!("branch {} holds changes that no import made; rename or delete it", self.saves)));
+            };
+            let before = target.entry(&key).await?;
+            import.counts.added += u64::from(before.is_none());
+            import.counts.changed += u64::from(before.as_ref().is_some_and(|before| *before != entry));
+            if before.as_ref() != Some(&entry) {
+                // The branch of the saves, which was read from its ref, keeps the chunk.
+                target.set_stored(&key, entry).await?;
+            }
+        }
+        Ok(target)
+    }
+}
+
+/// The branch for the saves of an import, the same each time it is started.
+fn saves_of(branch: &str, source: &ImportSource, options: &TreeOptions) -> Result<RefName> {
+    let mut hash = blake3::Hasher::new();
+    for part in [&source.identity().unwrap_or_default(), branch.as_bytes(), options.prefix.as_str().as_bytes()] {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let hex = hash.finalize().to_hex();
+    RefName::new(&format!("{SAVES}{}", hex.get(..16).unwrap_or_default()))
+}
