@@ -23,7 +23,7 @@ pub(super) struct Import {
     /// Delete keys below the prefix for which the directory has no file
     #[arg(long)]
     mirror: bool,
-    /// Read every file, even if its size, dates and inode, or its ETag, say that it is unchanged since the last import
+    /// Read every file, even if its size, dates and inode, or its entity tag, say that it is unchanged since the last import
     #[arg(long)]
     checksum: bool,
     /// Save what is stored on a branch of its own each time so many bytes have been imported, so that the same command goes on from
