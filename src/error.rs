@@ -112,6 +112,13 @@ pub enum ErrorDetail {
         /// The snapshot's id.
         id: String,
     },
+    /// The changes of a fork and those of the session that it was taken from are in conflict.
+    ForkConflicts {
+        /// What both changed, as a [`Conflict`](crate::Conflict) is printed, sorted: at most the first 10,000.
+        named: Vec<String>,
+        /// How many there are besides.
+        more: usize,
+    },
 }
 
 /// An error with its [`ErrorKind`], a message of one line that names the object, and the error that caused it.
@@ -134,6 +141,15 @@ pub enum Remedy {
     Allow(String),
     /// Pin the external file at this URL anew, if its present content is the intended one.
     Repin(String),
+}
+
+impl Remedy {
+    /// The entry or the URL.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Allow(text) | Self::Repin(text) => text,
+        }
+    }
 }
 
 impl Error {

@@ -21,8 +21,9 @@
 //! ```
 //!
 //! [`Repository`] is where everything starts: [`read`](Repository::read) gives a [`Snapshot`], which never changes;
-//! [`write`](Repository::write) gives a [`WriteSession`], whose [`commit`](WriteSession::commit) makes the next one. Every
-//! error is an [`Error`], whose [`ErrorKind`] says what to do.
+//! [`write`](Repository::write) gives a [`WriteSession`], whose [`commit`](WriteSession::commit) makes the next one. Several
+//! processes write one commit together by [forks](ForkSession) of a session. Every error is an [`Error`], whose [`ErrorKind`] says
+//! what to do.
 //!
 //! # Cancellation
 //!
@@ -48,6 +49,8 @@
 //! | point | `session.set_virtual(key, url, range)` | `session/virtuals` → `virtuals/locate` → `session/staged` |
 //! | point at many | `session.set_virtual_many(refs, options)` | `session/bulk` → `session/columns` → `virtuals/locate` → `session/staged/bulk` |
 //! | commit | `session.commit(message)` | `commit/publish` → `commit/prepare` → `commit/draft` → `map/edit` → `commit/counts` → `commit/invariants` → `refs/settle` |
+//! | fork | `session.fork()`, `repository.resume_fork(bytes)` | `session/fork` → `session/fork/save` → `format/fork`; `session/fork/load` → `session/staged/fork` |
+//! | merge | `fork.finish()`, `session.merge(bytes)` | `session/fork/save` → `format/fork`; `session/fork/load` → `conflict/merge` → `session/staged/fork` |
 //! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → `conflict/nodes` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
 //! | depend | `snapshot.dependencies()` | `snapshot/read` → `map/scan` |
@@ -112,8 +115,8 @@ pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{ReadableMoves, RefInfo, TagOptions};
 pub use session::{
-    Copied, Existing, KeyColumn, Pending, PublishHandle, PublishState, Repinned, StagedChanges, UnpinnedFile, VirtualOptions, VirtualRefs,
-    WhyUnpinned, WriteSession,
+    Copied, Existing, ForkSession, KeyColumn, Pending, PublishHandle, PublishState, Repinned, StagedChanges, UnpinnedFile, VirtualOptions,
+    VirtualRefs, WhyUnpinned, WriteSession,
 };
 pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, Source};
 pub use text::{is_unprintable, printable, printable_line};

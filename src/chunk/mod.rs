@@ -61,6 +61,11 @@ impl ChunkStore {
     }
 }
 
+/// Refuses, as `Corrupt`, a size that no chunk of this form has: for ids and sizes that come from elsewhere.
+pub(crate) fn check_shape(id: &ChunkId, size: u64) -> Result<()> {
+    ChunkPlan::of(id, size).map(drop)
+}
+
 /// Length of the trailer of an object with `nodes` interior nodes, in bytes.
 const fn trailer_len(nodes: u64) -> u64 {
     4 * nodes + write::TAIL as u64

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Conflict, ConflictKind};
-use crate::error::Error;
+use crate::error::{Error, ErrorDetail};
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::map::MapChange;
 use crate::session::{Lookup, Staged, StagedFile, WriteSession};
@@ -83,22 +83,35 @@ impl Conflicts {
         keys.take(SHOWN).map(|(_, name)| name.clone()).collect()
     }
 
-    /// The error that a commit ends with.
-    pub(crate) fn to_error(&self, session: &WriteSession) -> Error {
+    /// The first names, and how many more there are, for a message.
+    fn shown(&self) -> String {
         let said = self.clone().into_list().into_iter().take(SHOWN).map(|conflict| match &conflict.why {
             Some(why) => format!("{conflict} ({why})"),
             None => conflict.to_string(),
         });
         let shown = said.collect::<Vec<_>>().join(", ");
         let more = self.named.len().saturating_sub(SHOWN) + self.unnamed;
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        if more > 0 { format!("{shown} and {more} more") } else { shown }
+    }
+
+    /// The error that a merge of a fork's changes ends with.
+    pub(super) fn to_merge_error(&self) -> Error {
+        let message =
+            format!("the fork, and its session or another fork since it was taken, both changed {}; nothing was merged", self.shown());
+        let named = self.clone().into_list().iter().map(ToString::to_string).collect();
+        Error::conflict(message).about(ErrorDetail::ForkConflicts { named, more: self.unnamed })
+    }
+
+    /// The error that a commit ends with.
+    pub(crate) fn to_error(&self, session: &WriteSession) -> Error {
+        let shown = self.shown();
         let is_about_references = self.named.keys().any(|(kind, _)| matches!(kind, ConflictKind::Container | ConflictKind::File));
         let next = if is_about_references {
             "start again from the new tip, which no --on-conflict replaces for containers and files"
         } else {
             "start again from the new tip, or commit with --on-conflict ours or theirs"
         };
-        Error::conflict(format!("{} moved from {} and both sides changed {shown}{more}; {next}", session.branch, session.base.id()))
+        Error::conflict(format!("{} moved from {} and both sides changed {shown}; {next}", session.branch, session.base.id()))
     }
 
     /// Notes a key that the other side changed as a conflict if `ours`, the staged change, gives it another value. Returns whether it does.

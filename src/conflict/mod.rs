@@ -1,6 +1,7 @@
 //! Conflicts between two writers of one branch: detecting them, settling them by a policy, and applying staged changes to a new tip.
 
 mod detect;
+mod merge;
 mod nodes;
 mod rebase;
 mod settle;

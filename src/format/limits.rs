@@ -54,3 +54,16 @@ pub(crate) const TEXTS: usize = 1 << 16;
 pub(crate) const ROOT_COPY: usize = 4 << 10;
 /// The longest `repo.json`, in bytes.
 pub(crate) const REPO: usize = 64 << 10;
+
+/// The longest document that a fork and its parent hand each other, in bytes.
+pub(crate) const FORK: usize = 8 << 20;
+/// The longest block of rows of such a document, in bytes: one raw block where it is stored as a chunk.
+pub(crate) const FORK_BLOCK: usize = 1 << 20;
+/// The most blocks of one document.
+pub(crate) const FORK_PIECES: usize = 1 << 16;
+/// The most ids of objects that a document lists beside its rows.
+pub(crate) const FORK_TOUCHED: usize = 1 << 16;
+/// The longest record of a ref, and the longest version of one, that a document carries, in bytes.
+pub(crate) const REGISTER: usize = 1 << 16;
+/// The longest text in a document about a file that is not pinned, in bytes.
+pub(crate) const FORK_TEXT: usize = 4096;

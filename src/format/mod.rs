@@ -6,6 +6,7 @@
 mod column;
 mod envelope;
 mod file;
+mod fork;
 #[allow(
     clippy::all,
     clippy::pedantic,
@@ -36,6 +37,10 @@ pub(crate) const MOST_SNAPSHOT: u64 = envelope::Kind::Snapshot.most_stored();
 pub(crate) const MOST_NODE: u64 = envelope::Kind::Node(crate::id::MapKind::Manifest).most_stored();
 
 pub use file::{FileKey, VirtualFile};
+pub(crate) use fork::{
+    BLOCK_ROWS, BLOCK_TARGET, ContainerRow, FileRow, ForkBlock, ForkDocument, ForkEdit, ForkFile, ForkKind, ForkOrigin, ForkPiece,
+    ForkUnpinned,
+};
 pub(crate) use node::{Branch, Leaf, Node, NodeChild, Value};
 pub use node::{Entry, HistoryEntry};
 pub(crate) use repo::RepoConfig;

@@ -16,7 +16,7 @@ use crate::objects::Objects;
 use crate::progress::Amount;
 use crate::refs::{Patience, Refs};
 use crate::storage::Storage;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::virtuals::Virtuals;
 
 pub use options::{CreateOptions, OpenOptions};
@@ -54,6 +54,11 @@ impl Repository {
     /// The hash of every id in the repository.
     pub fn hash(&self) -> HashAlgorithm {
         self.inner.config.hash
+    }
+
+    /// When the repository was created.
+    pub(crate) fn created(&self) -> Timestamp {
+        self.inner.config.created
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {

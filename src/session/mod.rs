@@ -7,6 +7,7 @@ mod bulk;
 mod changes;
 mod columns;
 mod copy;
+mod fork;
 mod publishing;
 mod read;
 mod repin;
@@ -29,10 +30,12 @@ use crate::snapshot::Snapshot;
 pub use changes::StagedChanges;
 pub use columns::{KeyColumn, VirtualRefs};
 pub use copy::{Copied, Existing};
+pub use fork::ForkSession;
+pub(crate) use fork::{ChangesRead, unplaced};
 pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
 pub use staged::WhyUnpinned;
-pub(crate) use staged::{Lookup, SharedStaged, Staged, StagedEdits, StagedFile, Unpinned};
+pub(crate) use staged::{Lookup, MergedChanges, PlaceWatch, SharedStaged, Staged, StagedEdits, StagedFile, StagedLayers, Unpinned};
 pub(crate) use virtuals::Naming;
 pub use virtuals::{UnpinnedFile, VirtualOptions};
 
@@ -65,6 +68,8 @@ pub struct WriteSession {
     pub(crate) publishing: PublishHandle,
     /// Finds containers for URLs; made when first needed, and again when the containers change.
     pub(crate) naming: Mutex<Option<Naming>>,
+    /// Held while the changes of a fork are merged, so that merges wait for each other.
+    pub(crate) merging: tokio::sync::Mutex<()>,
 }
 
 impl WriteSession {
@@ -128,6 +133,7 @@ impl Repository {
             uploads: Uploads::new(self.objects()),
             stores: true,
             naming: Mutex::default(),
+            merging: tokio::sync::Mutex::default(),
             publishing: PublishHandle::default(),
         })
     }

@@ -133,7 +133,7 @@ impl WriteSession {
     }
 
     /// Names files. Taken before the lock of what is staged.
-    pub(super) fn naming(&self) -> MutexGuard<'_, Option<Naming>> {
+    pub(crate) fn naming(&self) -> MutexGuard<'_, Option<Naming>> {
         self.naming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

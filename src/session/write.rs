@@ -50,20 +50,26 @@ impl WriteSession {
         let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
         if self.stores && self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
-            let share = match share {
-                Some(share) => {
-                    self.uploads.turn().await;
-                    share
-                }
-                None => self.uploads.reserve(hashed.object_len()).await?,
-            };
-            let (name, job) = (ObjectName::chunk(&hashed.id()), self.base.repository().chunks().job(hashed));
-            self.uploads.send(&name, share, move || {
-                let attempt = job();
-                async move { Ok(attempt.await?) }
-            });
+            self.upload_chunk(hashed, share).await?;
         }
         Ok(entry)
+    }
+
+    /// Begins the upload of a chunk, when there is room for it.
+    pub(super) async fn upload_chunk(&self, hashed: Hashed, share: Option<Share>) -> Result<()> {
+        let share = match share {
+            Some(share) => {
+                self.uploads.turn().await;
+                share
+            }
+            None => self.uploads.reserve(hashed.object_len()).await?,
+        };
+        let (name, job) = (ObjectName::chunk(&hashed.id()), self.base.repository().chunks().job(hashed));
+        self.uploads.send(&name, share, move || {
+            let attempt = job();
+            async move { Ok(attempt.await?) }
+        });
+        Ok(())
     }
 
     /// The entry under which `key` would hold `value`, whose upload has begun if it needs one. Nothing is staged.

@@ -6,6 +6,7 @@ mod bulk;
 mod comparing;
 mod conflicts;
 mod copies;
+mod forks;
 mod many;
 mod progress;
 mod publishing;

@@ -140,7 +140,7 @@ impl ColumnCodec for Entry {
     type Columns<'a> = ManifestColumns<'a>;
 
     fn write_columns(leaf: &Leaf<Self>, out: &mut ColumnWriter) {
-        let table = super::canonical::FileTable::of(&leaf.entries);
+        let table = super::canonical::FileTable::of(leaf.entries.iter().filter_map(|(_, entry)| entry.file()));
         let mut columns = ManifestColumns::default();
         let (mut inline, mut digests) = (Vec::new(), Vec::new());
         let mut ends = vec![0u64; table.files.len()];

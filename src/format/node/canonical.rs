@@ -91,18 +91,18 @@ fn read_branch(level: u8, r: &mut Reader<'_>) -> Result<Branch> {
 }
 
 /// The files that a leaf's entries point into, in order of first use.
-pub(super) struct FileTable<'a> {
-    pub(super) files: Vec<&'a FileKey>,
+pub(in crate::format) struct FileTable<'a> {
+    pub(in crate::format) files: Vec<&'a FileKey>,
     /// For each virtual entry, in order, the place of its file in `files`.
-    pub(super) places: Vec<usize>,
+    pub(in crate::format) places: Vec<usize>,
 }
 
 impl<'a> FileTable<'a> {
-    pub(super) fn of(entries: &'a [(MapKey, Entry)]) -> Self {
+    pub(in crate::format) fn of(used: impl IntoIterator<Item = &'a FileKey>) -> Self {
         let mut table = Self { files: Vec::new(), places: Vec::new() };
         let mut index: HashMap<&FileKey, usize, _> = HashMap::with_hasher(crate::seeded::Seeded::default());
         let mut last: Option<(&FileKey, usize)> = None;
-        for file in entries.iter().filter_map(|(_, entry)| entry.file()) {
+        for file in used {
             // Neighbours mostly share their file.
             let place = match last {
                 Some((same, place)) if same == file => place,
@@ -122,33 +122,14 @@ impl LeafCodec for Entry {
     const ITEMS: usize = 3;
 
     fn write_leaf(leaf: &Leaf<Self>, w: &mut Writer) {
-        let table = FileTable::of(&leaf.entries);
-        w.array(table.files.len());
-        for file in &table.files {
-            w.array(2);
-            w.text(file.container());
-            w.array(file.args().count());
-            file.args().for_each(|arg| w.text(arg));
-        }
-        let mut places = table.places.iter();
+        let table = FileTable::of(leaf.entries.iter().filter_map(|(_, entry)| entry.file()));
+        write_files(w, &table);
+        let mut places = table.places.iter().copied();
         w.array(leaf.entries.len());
         for (key, entry) in &leaf.entries {
             w.array(2);
             w.text(key.as_str());
-            match entry {
-                Self::Inline(bytes) => w.bytes(bytes),
-                Self::Chunk { id, size } => {
-                    w.array(2);
-                    w.link(&id.to_bytes());
-                    w.uint(*size);
-                }
-                Self::Virtual { offset, length, .. } => {
-                    w.array(3);
-                    w.uint(*places.next().expect("the table has a place for each virtual entry") as u64);
-                    w.uint(*offset);
-                    w.uint(*length);
-                }
-            }
+            write_entry(w, entry, &mut places);
         }
     }
 
@@ -169,7 +150,36 @@ impl LeafCodec for Entry {
     }
 }
 
-fn read_file(r: &mut Reader<'_>) -> Result<FileKey> {
+/// Writes the files that entries point into.
+pub(in crate::format) fn write_files(w: &mut Writer, table: &FileTable<'_>) {
+    w.array(table.files.len());
+    for file in &table.files {
+        w.array(2);
+        w.text(file.container());
+        w.array(file.args().count());
+        file.args().for_each(|arg| w.text(arg));
+    }
+}
+
+/// Writes an entry; a virtual one takes the place of its file from `places`.
+pub(in crate::format) fn write_entry(w: &mut Writer, entry: &Entry, places: &mut impl Iterator<Item = usize>) {
+    match entry {
+        Entry::Inline(bytes) => w.bytes(bytes),
+        Entry::Chunk { id, size } => {
+            w.array(2);
+            w.link(&id.to_bytes());
+            w.uint(*size);
+        }
+        Entry::Virtual { offset, length, .. } => {
+            w.array(3);
+            w.uint(places.next().expect("the table has a place for each virtual entry") as u64);
+            w.uint(*offset);
+            w.uint(*length);
+        }
+    }
+}
+
+pub(in crate::format) fn read_file(r: &mut Reader<'_>) -> Result<FileKey> {
     r.tuple(2)?;
     let at = r.at();
     let container = r.text(MAX_FILE_KEY)?;
@@ -178,7 +188,7 @@ fn read_file(r: &mut Reader<'_>) -> Result<FileKey> {
     FileKey::new(container, args).map_err(|e| Malformed { at, wrong: e.to_string() }.into())
 }
 
-fn read_entry(r: &mut Reader<'_>, files: &[FileKey]) -> Result<Entry> {
+pub(in crate::format) fn read_entry(r: &mut Reader<'_>, files: &[FileKey]) -> Result<Entry> {
     if r.major()? == 2 {
         return Ok(Entry::Inline(Bytes::copy_from_slice(r.bytes(limits::INLINE_METADATA)?)));
     }
@@ -203,15 +213,7 @@ impl LeafCodec for VirtualFile {
         for (key, file) in &leaf.entries {
             w.array(2);
             w.text(key.as_str());
-            w.array(8);
-            w.optional(file.size, Writer::uint);
-            w.optional(file.modified, |w, time| w.int(time.micros()));
-            w.optional(file.etag.as_deref(), Writer::bytes);
-            w.optional(file.version.as_deref(), Writer::text);
-            w.optional(file.digest.as_deref(), Writer::bytes);
-            w.int(file.pinned_at.micros());
-            w.uint(file.refs);
-            w.uint(file.bytes);
+            write_virtual_file(w, file);
         }
     }
 
@@ -221,21 +223,36 @@ impl LeafCodec for VirtualFile {
         for _ in 0..count {
             r.tuple(2)?;
             let key = MapKey::new(r.text(MAX_FILE_KEY)?);
-            r.tuple(8)?;
-            let file = Self {
-                size: if r.null()? { None } else { Some(r.uint()?) },
-                modified: if r.null()? { None } else { Some(Timestamp::from_micros(r.int()?)) },
-                etag: if r.null()? { None } else { Some(r.bytes(limits::ETAG)?.to_vec()) },
-                version: if r.null()? { None } else { Some(r.text(limits::FILE_VERSION)?.to_owned()) },
-                digest: if r.null()? { None } else { Some(r.bytes(limits::FILE_DIGEST)?.to_vec()) },
-                pinned_at: Timestamp::from_micros(r.int()?),
-                refs: r.uint()?,
-                bytes: r.uint()?,
-            };
-            entries.push((key, file));
+            entries.push((key, read_virtual_file(r)?));
         }
         Ok(Leaf { entries })
     }
+}
+
+pub(in crate::format) fn write_virtual_file(w: &mut Writer, file: &VirtualFile) {
+    w.array(8);
+    w.optional(file.size, Writer::uint);
+    w.optional(file.modified, |w, time| w.int(time.micros()));
+    w.optional(file.etag.as_deref(), Writer::bytes);
+    w.optional(file.version.as_deref(), Writer::text);
+    w.optional(file.digest.as_deref(), Writer::bytes);
+    w.int(file.pinned_at.micros());
+    w.uint(file.refs);
+    w.uint(file.bytes);
+}
+
+pub(in crate::format) fn read_virtual_file(r: &mut Reader<'_>) -> Result<VirtualFile, Malformed> {
+    r.tuple(8)?;
+    Ok(VirtualFile {
+        size: if r.null()? { None } else { Some(r.uint()?) },
+        modified: if r.null()? { None } else { Some(Timestamp::from_micros(r.int()?)) },
+        etag: if r.null()? { None } else { Some(r.bytes(limits::ETAG)?.to_vec()) },
+        version: if r.null()? { None } else { Some(r.text(limits::FILE_VERSION)?.to_owned()) },
+        digest: if r.null()? { None } else { Some(r.bytes(limits::FILE_DIGEST)?.to_vec()) },
+        pinned_at: Timestamp::from_micros(r.int()?),
+        refs: r.uint()?,
+        bytes: r.uint()?,
+    })
 }
 
 impl LeafCodec for HistoryEntry {

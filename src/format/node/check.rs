@@ -82,7 +82,7 @@ fn ascending<'a>(mut keys: impl Iterator<Item = &'a MapKey>) -> Result<()> {
     Ok(())
 }
 
-fn same_hash(digest: Option<&Digest>, hash: HashAlgorithm) -> Result<()> {
+pub(in crate::format) fn same_hash(digest: Option<&Digest>, hash: HashAlgorithm) -> Result<()> {
     match digest {
         Some(digest) if digest.hash() != hash => {
             Err(Error::unsupported(format!("it holds an id of hash {} in a repository of {hash}", digest.hash())))

@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::id::{ChunkId, HashAlgorithm, MapKind, NodeId, SnapshotId};
 use crate::key::MapKey;
 
+pub(in crate::format) use canonical::{FileTable, read_entry, read_file, read_virtual_file, write_entry, write_files, write_virtual_file};
+pub(in crate::format) use check::{CheckEntry, same_hash};
+
 /// What is stored under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {

@@ -56,7 +56,7 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
     w.finish()
 }
 
-fn write_container(w: &mut Writer, container: &Container) {
+pub(in crate::format) fn write_container(w: &mut Writer, container: &Container) {
     w.map(4);
     w.text("name");
     w.text(&container.name);
@@ -128,7 +128,7 @@ fn read(r: &mut Reader<'_>) -> Result<Commit> {
     Ok(Commit { manifest, files, history, parents, since, containers, places, time, message, author, meta })
 }
 
-fn read_container(r: &mut Reader<'_>, texts: &mut usize) -> Result<Container, Malformed> {
+pub(in crate::format) fn read_container(r: &mut Reader<'_>, texts: &mut usize) -> Result<Container, Malformed> {
     if r.map(4)? != 4 {
         return Err(r.wrong("a container has four fields"));
     }

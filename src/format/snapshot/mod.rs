@@ -11,6 +11,7 @@ use crate::id::{HashAlgorithm, NodeId, SnapshotId};
 use crate::time::Timestamp;
 
 pub(crate) use at_rest::{Roots, SnapshotObject};
+pub(in crate::format) use canonical::{read_container, write_container};
 
 /// A place in which external files lie: literal text with placeholders for what differs from file to file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -85,6 +85,26 @@ impl Bulk {
         Self { runs: Vec::new(), held: 0, builder: RunBuilder::default(), last: None, limit, directory, scratch }
     }
 
+    /// Begins apart from any session, with at most about `limit / 2` bytes in memory and the rest in `directory`.
+    pub(super) fn apart(limit: usize, directory: PathBuf) -> Self {
+        Self { runs: Vec::new(), held: 0, builder: RunBuilder::default(), last: None, limit, directory, scratch: None }
+    }
+
+    /// Takes entries whose keys follow all before, in their order, on a thread that may block.
+    pub(super) async fn take_sorted(mut self, entries: Vec<(MapKey, Stored)>) -> Result<Self> {
+        blocking("writing changes", move || {
+            entries.iter().try_for_each(|(key, value)| self.push(key.as_str(), value))?;
+            Ok(self)
+        })
+        .await
+    }
+
+    /// The runs of what was taken.
+    pub(super) fn into_runs(mut self) -> Vec<StagedRun> {
+        self.cut();
+        self.runs
+    }
+
     /// Takes the references of a piece, on a thread that may block. After an error all references are lost.
     pub(in crate::session) async fn take(mut self, piece: BulkPiece) -> Result<Self> {
         blocking("writing references", move || {
@@ -109,7 +129,7 @@ impl Bulk {
             self.cut();
         }
         let mut push = |n: usize| match (file(n), piece.offset.get(n - start), piece.length.get(n - start)) {
-            (Some(file), Some(&offset), Some(&length)) => self.push(writer.key(n), file, offset, length),
+            (Some(file), Some(&offset), Some(&length)) => self.push(writer.key(n), &Stored::Virtual { file, offset, length }),
             _ => Ok(()),
         };
         match sorted {
@@ -120,9 +140,9 @@ impl Bulk {
         Ok(())
     }
 
-    /// Takes one reference, whose key must follow the last one since [`cut`](Self::cut).
-    fn push(&mut self, key: &str, file: usize, offset: u64, length: u64) -> Result<()> {
-        self.builder.push(key, &Stored::Virtual { file, offset, length });
+    /// Takes one entry, whose key must follow the last one since [`cut`](Self::cut).
+    fn push(&mut self, key: &str, value: &Stored) -> Result<()> {
+        self.builder.push(key, value);
         if self.held + self.builder.held() <= self.limit / 2 {
             return Ok(());
         }
@@ -142,18 +162,24 @@ impl Bulk {
     /// Stages everything, later than anything else.
     pub(in crate::session) fn finish(mut self, staged: &mut Staged) {
         self.cut();
-        let is_overlapped =
-            |run: &StagedRun| staged.layers.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())).next().is_some();
-        if self.runs.iter().any(is_overlapped) {
-            // Entries in the map override every run, so they must become a run first.
-            staged.freeze();
-        }
         staged.scratch = self.scratch.or(staged.scratch.take());
-        staged.watched().for_each(|watch| watch.see_any());
-        let stamp = staged.layers.deleted.stamp();
-        for mut run in self.runs {
+        staged.stage_runs(self.runs);
+    }
+}
+
+impl Staged {
+    /// Stages runs, later than anything else.
+    pub(super) fn stage_runs(&mut self, runs: Vec<StagedRun>) {
+        let is_overlapped = |run: &StagedRun| self.layers.memory.range(MapKey::new(run.first())..=MapKey::new(run.last())).next().is_some();
+        if runs.iter().any(is_overlapped) {
+            // Entries in the map override every run, so they must become a run first.
+            self.freeze();
+        }
+        self.watched().for_each(|watch| watch.see_any());
+        let stamp = self.layers.deleted.stamp();
+        for mut run in runs {
             run.stamp = stamp;
-            staged.push(run);
+            self.push(run);
         }
     }
 }

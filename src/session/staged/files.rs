@@ -68,6 +68,21 @@ pub enum WhyUnpinned {
 }
 
 impl WhyUnpinned {
+    /// The number that stands for the reason in documents.
+    pub(in crate::session) const fn number(self) -> u64 {
+        match self {
+            Self::NotAllowed => 0,
+            Self::Refused => 1,
+            Self::NotReadable => 2,
+            Self::NothingTold => 3,
+        }
+    }
+
+    /// The reason for which a number stands.
+    pub(in crate::session) fn from_number(number: u64) -> Option<Self> {
+        [Self::NotAllowed, Self::Refused, Self::NotReadable, Self::NothingTold].into_iter().find(|why| why.number() == number)
+    }
+
     /// The reason in words, as the end of a sentence about the file.
     pub const fn word(self) -> &'static str {
         match self {
@@ -105,6 +120,22 @@ impl StagedFile {
     pub(in crate::session) fn joined_onto(&self, base: &VirtualFile) -> Option<Validator> {
         self.validator.agrees_with(base).ok()?;
         Validator::of(base).joined(self.validator.clone(), self.untouched_since).ok()
+    }
+
+    /// Combines what two sessions found out about a file without knowing of each other; in words, what contradicts, or what nothing
+    /// shows to be one state of the file.
+    pub(crate) fn merged(&self, other: &Self) -> Result<Self, String> {
+        self.validator.agrees_with(&other.validator.clone().record(0, 0))?;
+        let validator = self.validator.clone().joined(other.validator.clone(), other.untouched_since)?;
+        let unpinned = other.unpinned.clone().or_else(|| self.unpinned.clone()).filter(|_| !validator.is_pinned());
+        Ok(Self {
+            validator,
+            size: self.size.or(other.size),
+            repin: self.repin || other.repin,
+            by_itself: self.by_itself || other.by_itself,
+            unpinned,
+            untouched_since: self.untouched_since.or(other.untouched_since),
+        })
     }
 
     /// Combines what is known of `file` with `new`; `SourceChanged` when the two contradict each other, `Unsupported` when one pins

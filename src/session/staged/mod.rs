@@ -8,6 +8,7 @@
 mod bulk;
 mod deleted;
 mod files;
+mod fork;
 mod layers;
 mod merge;
 mod moves;
@@ -36,8 +37,12 @@ pub(crate) use moves::Moves;
 pub(crate) use shared::SharedStaged;
 
 pub(super) use bulk::{Bulk, BulkKeys, BulkPiece};
-use run::{StagedRun, Stored};
-pub(super) use watch::PlaceWatch;
+use fork::Inherited;
+pub(super) use fork::SortedChanges;
+pub(crate) use fork::{MergedChanges, StagedCopy};
+pub(super) use run::Stored;
+use run::{INHERITED, StagedRun};
+pub(crate) use watch::PlaceWatch;
 use work::{Done, Work};
 
 /// How many runs of one level become one of the next.
@@ -68,6 +73,8 @@ pub(crate) struct Staged {
     files: BTreeMap<FileKey, StagedFile>,
     /// Containers defined or needed here, by name.
     containers: BTreeMap<String, Container>,
+    /// What was staged by the session that this one was forked from.
+    inherited: Option<Inherited>,
     /// How many bytes may lie in memory: a quarter in the map, the rest in runs.
     limit: usize,
     /// Where the rest goes.
@@ -92,6 +99,7 @@ impl Staged {
             watches: Vec::new(),
             files: BTreeMap::new(),
             containers: BTreeMap::new(),
+            inherited: None,
             limit,
             directory,
             scratch: None,
@@ -138,14 +146,14 @@ impl Staged {
                 self.forget(key);
             }
         }
-        // A prefix inside a deleted one is redundant, unless something was staged in between.
-        if self.layers.covering(prefix.as_str()).is_none() || !self.layers.runs.is_empty() {
+        // A prefix inside a deleted one is redundant, unless something was staged in between, or the other deletion is inherited.
+        if self.layers.covering(prefix.as_str()).is_none() || !self.layers.runs.is_empty() || self.inherited.is_some() {
             self.layers.deleted.add(prefix);
         }
     }
 
     /// Watches places until what is returned is dropped.
-    pub(super) fn watch(&mut self, places: Vec<KeyOrPrefix>) -> Arc<PlaceWatch> {
+    pub(crate) fn watch(&mut self, places: Vec<KeyOrPrefix>) -> Arc<PlaceWatch> {
         let watch = Arc::new(PlaceWatch::new(places));
         self.watches.retain(|watch| watch.strong_count() > 0);
         self.watches.push(Arc::downgrade(&watch));
@@ -185,7 +193,7 @@ impl Staged {
     }
 
     /// Notes all that is known of a file.
-    pub(super) fn set_file(&mut self, file: FileKey, known: StagedFile) {
+    pub(crate) fn set_file(&mut self, file: FileKey, known: StagedFile) {
         self.files.insert(file, known);
     }
 
@@ -369,7 +377,7 @@ impl Staged {
         let is_tidied = |run: &Arc<StagedRun>| run.is_map() || self.tidying.as_ref().is_some_and(|work| work.holds(run));
         let ready = self.layers.runs.iter().position(is_tidied).unwrap_or(self.layers.runs.len());
         let ready = self.layers.runs.get(..ready).unwrap_or_default();
-        let Some(level) = ready.last().map(|run| run.level) else { return };
+        let Some(level) = ready.last().map(|run| run.level).filter(|level| *level != INHERITED) else { return };
         let first = ready.iter().rposition(|run| run.level != level).map_or(0, |at| at + 1);
         let group = ready.get(first..).unwrap_or_default();
         if group.len() >= FAN_IN {

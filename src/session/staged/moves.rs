@@ -23,6 +23,24 @@ impl Moves {
         self.all.push([from, to]);
     }
 
+    /// Adds a move, unless it is there.
+    pub(crate) fn add_new(&mut self, from: KeyOrPrefix, to: KeyOrPrefix) {
+        let known = self
+            .at
+            .get(from.as_str())
+            .into_iter()
+            .flatten()
+            .any(|n| self.all.get(*n).is_some_and(|ends| *ends == [from.clone(), to.clone()]));
+        if !known {
+            self.add(from, to);
+        }
+    }
+
+    /// All moves, oldest first: from where to where.
+    pub(in crate::session) fn all(&self) -> &[[KeyOrPrefix; 2]] {
+        &self.all
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

@@ -28,9 +28,12 @@ const NEXT_RANGE: u8 = 3;
 const SAME_FILE: u8 = 4;
 const VIRTUAL: u8 = 5;
 
+/// The level of a run that a fork inherited. Such a run is merged with no other.
+pub(super) const INHERITED: u32 = u32::MAX;
+
 /// An entry, its file by its place in the table of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stored {
+pub(in crate::session) enum Stored {
     Deleted,
     Inline(Bytes),
     Chunk { id: ChunkId, size: u64 },

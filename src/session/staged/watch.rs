@@ -7,7 +7,7 @@ use crate::snapshot::KeyOrPrefix;
 
 /// Notes whether anything was staged at or below some places since it was made.
 #[derive(Debug)]
-pub(in crate::session) struct PlaceWatch {
+pub(crate) struct PlaceWatch {
     places: Vec<KeyOrPrefix>,
     is_touched: AtomicBool,
 }
@@ -18,7 +18,7 @@ impl PlaceWatch {
     }
 
     /// Whether anything was staged there. Asked and answered under the lock of what is staged.
-    pub(in crate::session) fn is_touched(&self) -> bool {
+    pub(crate) fn is_touched(&self) -> bool {
         self.is_touched.load(Ordering::Relaxed)
     }
 
