@@ -100,7 +100,7 @@ mod zarr;
 
 pub use blocking::block_on;
 pub use car::{CarPlan, CarSummary, ImportOptions, ImportTarget, Imported};
-pub use commit::{CommitError, CommitOptions, Committed, EmptyCommit, Prepared, Settlement};
+pub use commit::{BranchMoved, CommitError, CommitOptions, Committed, EmptyCommit, Prepared, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use error::{Error, ErrorDetail, ErrorKind, Remedy, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};

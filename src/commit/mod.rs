@@ -18,7 +18,7 @@ use crate::conflict::Conflict;
 use crate::snapshot::Snapshot;
 
 pub use failed::CommitError;
-pub use options::{CommitOptions, EmptyCommit};
+pub use options::{BranchMoved, CommitOptions, EmptyCommit};
 pub(crate) use prepare::with_roots;
 pub use publish::Prepared;
 pub(crate) use recount::{Wrong, recount};

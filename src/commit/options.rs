@@ -20,6 +20,19 @@ pub struct CommitOptions {
     pub empty: EmptyCommit,
     /// How conflicts with another writer are resolved. Default: the commit fails.
     pub on_conflict: OnConflict,
+    /// What happens when another writer was first. Default: the changes are applied to the new tip.
+    pub moved: BranchMoved,
+}
+
+/// What happens when the branch is no longer where it was when the session was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum BranchMoved {
+    /// The staged changes are applied to the new tip. Conflicts are resolved as [`CommitOptions::on_conflict`] says.
+    #[default]
+    Rebase,
+    /// The commit fails with `Conflict`, also if both sides changed different things.
+    Refuse,
 }
 
 /// What happens when nothing changed.
@@ -64,6 +77,13 @@ impl CommitOptions {
     #[must_use]
     pub fn allow_empty(mut self) -> Self {
         self.empty = EmptyCommit::Make;
+        self
+    }
+
+    /// Fails with `Conflict` if another writer was first, whatever was changed.
+    #[must_use]
+    pub fn without_rebase(mut self) -> Self {
+        self.moved = BranchMoved::Refuse;
         self
     }
 

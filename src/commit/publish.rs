@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::failed::CommitError;
 use super::prepare::Written;
 use super::settle::holds;
-use super::{ATTEMPTS, CommitOptions, Committed};
+use super::{ATTEMPTS, BranchMoved, CommitOptions, Committed};
 use crate::conflict::{self, Conflicts, Rebased};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
@@ -86,6 +86,11 @@ impl Prepared {
                 Ok(Sent::Lost(state)) => state,
                 Err((error, pending)) => return Err(CommitError::sent(error, pending, session)),
             };
+            if options.moved == BranchMoved::Refuse {
+                let (branch, base) = (&session.branch, session.base.id());
+                let error = Error::conflict(format!("{branch} has moved since the session was opened at {base}, and a rebase was refused"));
+                return Err(CommitError::new(error, session));
+            }
             tracing::debug!(branch = %session.branch, attempt, "the branch moved; rebasing");
             match Box::pin(session.follow(moved, attempt, &options)).await {
                 Ok(Rebased::Moved(more)) => settled.extend(more),

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::RepoConfig;
 use crate::id::HashAlgorithm;
 use crate::objects::Objects;
-use crate::progress::Amount;
+use crate::progress::{Amount, Progress};
 use crate::refs::{Patience, Refs};
 use crate::storage::Storage;
 use crate::time::{Clock, Timestamp};
@@ -49,6 +49,15 @@ impl Repository {
         let refs = Refs::new(objects.clone(), options.clock.clone(), options.patience);
         let virtuals = Virtuals::new(options.access.clone());
         Self { inner: Arc::new(Inner { config, objects, chunks, refs, virtuals, options }) }
+    }
+
+    /// The same repository, whose long operations report to `progress` from now on. Shares caches with this handle.
+    #[must_use]
+    pub fn with_progress(&self, progress: Arc<dyn Progress>) -> Self {
+        let Inner { config, objects, chunks, refs, virtuals, options } = &*self.inner;
+        let (objects, chunks, refs, virtuals) = (objects.clone(), chunks.clone(), refs.clone(), virtuals.clone());
+        let options = options.clone().progress(progress);
+        Self { inner: Arc::new(Inner { config: *config, objects, chunks, refs, virtuals, options }) }
     }
 
     /// The hash of every id in the repository.

@@ -154,7 +154,8 @@ impl Repository {
 
     /// The latest candidates that can be read, and whether all that were tried could be.
     async fn latest_readable(&self, candidates: &Candidates, limit: usize) -> Result<(Vec<ReadableSnapshot>, bool)> {
-        let latest = candidates.iter().rev().map(|((_, id), found_in)| (*id, *found_in));
+        // Collected, because a closure over references keeps the future from being `Send`.
+        let latest: Vec<_> = candidates.iter().rev().map(|((_, id), found_in)| (*id, *found_in)).collect();
         let mut reads = futures::stream::iter(latest)
             .map(|(id, found_in)| async move { (id, found_in, self.objects().commit(&id).await) })
             .buffered(READS);

@@ -52,7 +52,9 @@ impl WriteSession {
     pub async fn repin(&self, places: &[&str]) -> Result<Vec<Repinned>> {
         let named = self.files_at(places).await?;
         let mut found = BTreeMap::new();
-        let mut lookups = stream::iter(named.iter().map(|file| self.looked_up_anew(file))).buffered(CONCURRENT);
+        // Collected, because a closure over references keeps the future from being `Send`.
+        let lookups: Vec<_> = named.iter().map(|file| self.looked_up_anew(file)).collect();
+        let mut lookups = stream::iter(lookups).buffered(CONCURRENT);
         while let Some(repinned) = lookups.try_next().await? {
             if repinned.is_better() {
                 found.insert(repinned.file.clone(), repinned);

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// Reads a moment as a person writes it.
 ///
-/// RFC 3339 with an offset (`T` or a space between date and time), a bare date (its first moment in UTC), `now`, or a span before now:
+/// RFC 3339 with an offset (`T` or a space between date and time; the seconds may be left out), a bare date (its first moment in UTC), `now`, or a span before now:
 /// a whole number with `s`, `m`, `h`, `d` or `w` (or the word), with or without `ago`. A time of day without an offset is refused,
 /// because it is ambiguous.
 pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
@@ -58,8 +58,15 @@ fn refused(text: &str, forms: &str) -> Error {
 
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let time = DateTime::parse_from_rfc3339(text).ok();
+    let time = time.or_else(|| DateTime::parse_from_rfc3339(&with_seconds(text)?).ok());
     // Moments between two microseconds round down: nothing can have happened in between.
     time.map(|t| Timestamp::from_micros(t.timestamp_micros()))
+}
+
+/// The same time with the seconds that it was written without: `2025-03-01T12:00Z`.
+fn with_seconds(text: &str) -> Option<String> {
+    let (minutes, offset) = text.split_at_checked("2025-03-01T12:00".len())?;
+    matches!(offset.bytes().next(), Some(b'Z' | b'z' | b'+' | b'-')).then(|| format!("{minutes}:00{offset}"))
 }
 
 fn date(text: &str) -> Option<Timestamp> {
@@ -97,6 +104,8 @@ mod tests {
         assert_eq!(read("2025-03-01"), "2025-03-01T00:00:00.000000Z");
         assert_eq!(read("2025-03-01T12:00:00Z"), "2025-03-01T12:00:00.000000Z");
         assert_eq!(read("2025-03-01 12:00:00.5+02:00"), "2025-03-01T10:00:00.500000Z");
+        assert_eq!(read("2025-03-01T12:00Z"), "2025-03-01T12:00:00.000000Z");
+        assert_eq!(read("2025-03-01 12:00+02:00"), "2025-03-01T10:00:00.000000Z");
         assert_eq!(read("now"), NOW.to_string());
         for (text, seconds) in [("36h", 129_600), ("2d", 172_800), ("2 days ago", 172_800), ("90s", 90), ("1 week", 604_800)] {
             assert_eq!(parse_time(text, NOW).unwrap().micros(), NOW.micros() - seconds * 1_000_000, "{text}");
@@ -107,7 +116,19 @@ mod tests {
     fn a_time_without_offset_is_refused_with_a_hint() {
         let error = parse_time("2025-03-01T12:00:00", NOW).unwrap_err();
         assert!(error.to_string().contains("2025-03-01T12:00:00Z"), "{error}");
-        for bad in ["", "yesterday", "2025-13-01", "2025-3-1", "99999999999999999999d", "d", "-3d", "2025", "3"] {
+        for bad in [
+            "",
+            "yesterday",
+            "2025-13-01",
+            "2025-3-1",
+            "99999999999999999999d",
+            "d",
+            "-3d",
+            "2025",
+            "3",
+            "2025-03-01T1:00Z",
+            "2025-03-01T25:00Z",
+        ] {
             assert!(parse_time(bad, NOW).is_err(), "{bad}");
         }
     }

@@ -59,3 +59,18 @@ async fn what_is_announced_is_what_is_done() {
     repository.import_car(car.as_slice(), ImportTarget::Tag("t".parse().unwrap())).await.unwrap();
     assert_eq!(looker.take().1, Amount { items: written.blocks, bytes: written.bytes });
 }
+
+#[tokio::test]
+async fn one_handle_reports_and_the_others_do_not() {
+    let looker = Arc::new(Looker::default());
+    let repository = Repository::create("memory:").await.unwrap();
+    let session = repository.write("main").await.unwrap();
+    session.set(&"a".parse().unwrap(), vec![7; 5000]).await.unwrap();
+    session.commit("a").await.unwrap();
+    let watched = repository.with_progress(looker.clone());
+    repository.verify(VerifyScope::Everything).await.unwrap();
+    assert_eq!(looker.take(), (None, Amount::default()));
+    let snapshot = watched.read("main").await.unwrap();
+    watched.verify(VerifyScope::Revision(snapshot)).await.unwrap();
+    assert_eq!(looker.take(), (None, Amount { items: 1, bytes: 5000 }));
+}

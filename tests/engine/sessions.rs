@@ -291,3 +291,20 @@ async fn a_session_streams_what_it_would_commit() {
     let sizes = tokio::spawn(large.map_ok(|piece| piece.len()).try_collect::<Vec<_>>());
     assert_eq!(sizes.await.unwrap().unwrap(), [8 << 20, 1 << 20]);
 }
+
+#[tokio::test]
+async fn a_commit_can_refuse_to_be_rebased() {
+    let repository = Repository::create("memory:").await.unwrap();
+    let (mine, theirs) = (repository.write("main").await.unwrap(), repository.write("main").await.unwrap());
+    mine.set(&key("a"), "a").await.unwrap();
+    theirs.set(&key("b"), "b").await.unwrap();
+    theirs.commit("theirs").await.unwrap();
+    let failed = mine.commit(CommitOptions::from("mine").without_rebase()).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Conflict);
+    assert!(failed.conflicts().is_empty(), "both sides changed different things");
+    let after = failed.into_session().commit("mine").await.unwrap();
+    assert_eq!(after.get(&key("b")).await.unwrap().unwrap(), "b");
+    let alone = repository.write("main").await.unwrap();
+    alone.set(&key("c"), "c").await.unwrap();
+    alone.commit(CommitOptions::from("nobody else").without_rebase()).await.unwrap();
+}

@@ -1,0 +1,71 @@
+"""Versioned, transactional storage for Zarr: commits, branches, time travel and virtual data on disk and object stores.
+
+Examples
+--------
+>>> import firnline as fl
+>>> repo = fl.Repository.create("memory:")
+>>> with repo.transaction("main", message="January") as store:
+...     store.set_sync("zarr.json", fl.buffer(b'{"zarr_format": 3, "node_type": "group"}'))
+>>> [row["message"] for row in repo.log("main")]
+['January', 'an empty repository']
+"""
+
+from __future__ import annotations
+
+import os
+
+from firnline import _firnline
+from firnline._firnline import __version__
+from firnline.errors import (
+    Conflict,
+    ConflictError,
+    CorruptError,
+    DeniedError,
+    FirnlineError,
+    InternalError,
+    InvalidError,
+    LockedError,
+    MissingDataError,
+    NoPermissionError,
+    NotFoundError,
+    OutcomeUnknownError,
+    SourceChangedError,
+    StorageFullError,
+    UnavailableError,
+    UnsupportedError,
+)
+from firnline.logs import set_log_level
+from firnline.repository import Repository
+from firnline.rows import Rows
+from firnline.session import Session, SnapshotInfo
+from firnline.store import FirnlineStore, buffer
+
+__all__ = [
+    "Conflict",
+    "ConflictError",
+    "CorruptError",
+    "DeniedError",
+    "FirnlineError",
+    "FirnlineStore",
+    "InternalError",
+    "InvalidError",
+    "LockedError",
+    "MissingDataError",
+    "NoPermissionError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "Repository",
+    "Rows",
+    "Session",
+    "SnapshotInfo",
+    "SourceChangedError",
+    "StorageFullError",
+    "UnavailableError",
+    "UnsupportedError",
+    "__version__",
+    "buffer",
+    "set_log_level",
+]
+
+# A process that was forked must not use the threads of its parent, which it does not have.
+os.register_at_fork(after_in_child=_firnline.forked)

@@ -1,0 +1,368 @@
+"""Sessions: one version to read, or changes on top of the tip of a branch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from firnline.errors import Conflict, InvalidError
+from firnline.rows import Rows, to_datetime
+from firnline.store import FirnlineStore
+
+if TYPE_CHECKING:
+    from firnline._firnline import NativeSession
+    from firnline.repository import Repository
+
+__all__ = ["Session", "SnapshotInfo"]
+
+OnConflict = Literal["fail", "ours", "theirs"]
+
+_VALIDATOR = ("size", "modified", "etag", "version", "digest", "pinned_at")
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """What a snapshot says of itself.
+
+    Attributes
+    ----------
+    id : str
+        Its content identifier.
+    time : datetime.datetime
+        When it was committed, in UTC.
+    message : str
+        What was done, for people.
+    author : str or None
+        Who did it.
+    metadata : dict
+        Anything else, by name.
+    parents : list of str
+        The snapshots that it was made from; the history follows the first.
+    containers : list of dict
+        Where its external files lie: ``name``, ``template``, ``defaults``, ``options``.
+    places : list of str
+        The templates of every container that was ever used on this line.
+    since : datetime.datetime or None
+        Commits before this time are not in this repository.
+    manifest : str
+        The content id of everything that it holds.
+    """
+
+    id: str
+    time: datetime
+    message: str
+    author: str | None
+    metadata: dict[str, str]
+    parents: list[str]
+    containers: list[dict[str, Any]] = field(repr=False)
+    places: list[str] = field(repr=False)
+    since: datetime | None
+    manifest: str = field(repr=False)
+
+    @classmethod
+    def _from_native(cls, told: dict[str, Any]) -> SnapshotInfo:
+        since = told.pop("since")
+        return cls(time=to_datetime(told.pop("time")), since=None if since is None else to_datetime(since), **told)
+
+
+class Session:
+    """One version of a repository to read, or changes that are staged on top of the tip of a branch.
+
+    Made by `Repository.readonly_session`, `Repository.at` and `Repository.writable_session`.
+
+    Any number of threads and tasks may use a session at once. Reads of a writable session see its own changes and the
+    version on which it was opened. Nobody else sees the changes before `commit`. After a successful commit the session is
+    read-only and shows the version that it made.
+
+    A read-only session can be pickled: the other process opens the same version. A writable one cannot.
+    """
+
+    def __init__(self, repository: Repository, native: NativeSession) -> None:
+        self._repository = repository
+        self._native = native
+        self._settled: list[Conflict] = []
+        self._committed: bool | None = None
+
+    @property
+    def _place(self) -> str:
+        return self._repository.url
+
+    @property
+    def repository(self) -> Repository:
+        """The repository."""
+        return self._repository
+
+    @property
+    def store(self) -> FirnlineStore:
+        """A Zarr store of the session's keys."""
+        return FirnlineStore(self)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be staged: the session was opened to read, or was committed."""
+        return self._native.is_read_only
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that a commit advances; ``None`` for a session that was opened to read."""
+        return self._native.branch
+
+    @property
+    def snapshot_id(self) -> str:
+        """The id of the version that is read, or on which changes are staged."""
+        return self._native.snapshot_id
+
+    @property
+    def is_final(self) -> bool | None:
+        """Whether a session that was opened at a time will always show the same version.
+
+        ``None`` when no time was asked for. ``False`` when the time is so near to now that a later commit may still be
+        stamped before it.
+        """
+        return self._native.is_final
+
+    @property
+    def info(self) -> SnapshotInfo:
+        """What the version says of itself that is read, or on which changes are staged."""
+        return SnapshotInfo._from_native(self._native.commit_info())
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        """The containers of that version: ``name``, ``template``, ``defaults``, ``options``."""
+        return self._native.containers()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Session):
+            return NotImplemented
+        if not (self.read_only and other.read_only):
+            return self._native is other._native
+        return (self._place, self.snapshot_id) == (other._place, other.snapshot_id)
+
+    def __hash__(self) -> int:
+        return hash(self._place)
+
+    def __repr__(self) -> str:
+        what = "read-only" if self.read_only else f"writable, {self.branch}"
+        return f"<firnline.Session {self._place!r} ({what}) at {self.snapshot_id}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self.read_only:
+            raise InvalidError(
+                "a writable session cannot be pickled, because each copy would commit its own changes; "
+                "use session.fork() to write from several processes"
+            )
+        if self._place.startswith("memory:"):
+            raise InvalidError("a session of a repository in memory cannot be pickled: no other process can read it")
+        return {"repository": self._repository, "snapshot": self.snapshot_id}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        repository: Repository = state["repository"]
+        self.__init__(repository, repository._native.read(state["snapshot"]))  # type: ignore[misc]
+
+    # --- staging -----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_uncommitted_changes(self) -> bool:
+        """Whether a commit would have something to write."""
+        return not self.read_only and self._native.has_changes()
+
+    def changes(self) -> dict[str, int]:
+        """Count what a commit would do to the keys of the version on which the session was opened.
+
+        Returns
+        -------
+        dict
+            ``set`` (values stored in the repository), ``pointed`` (references into external files), ``deleted`` and
+            ``unchanged`` (set to what they hold already). Costs one lookup for each staged key.
+        """
+        return dict(zip(("set", "pointed", "deleted", "unchanged"), self._native.changes(), strict=True))
+
+    def discard_changes(self) -> None:
+        """Forget everything that is staged, and base the session on the tip that its branch has now."""
+        self._native.discard()
+
+    def flush(self) -> None:
+        """Wait until the store has acknowledged every chunk staged so far. A commit does that by itself."""
+        self._native.flush()
+
+    def move(self, source: str, to: str, *, replace: bool = False) -> dict[str, int]:
+        """Stage a move of a key, or of everything below a path. No chunk is read or written.
+
+        Parameters
+        ----------
+        source : str
+            A key if there is one, else a path.
+        to : str
+            The new name.
+        replace : bool, optional
+            Delete what lies at the destination. Default: that is an `InvalidError`.
+
+        Returns
+        -------
+        dict
+            ``keys`` and ``bytes`` that were moved.
+        """
+        keys, size = self._native.rename(source.strip("/"), to.strip("/"), replace)
+        return {"keys": keys, "bytes": size}
+
+    def copy(self, source: str, to: str, *, revision: str | None = None, replace: bool = False) -> dict[str, int]:
+        """Stage a copy of a key, or of everything below a path, from any version. No chunk is read or written.
+
+        Parameters
+        ----------
+        source : str
+            A key if there is one, else a path.
+        to : str
+            The name of the copy.
+        revision : str, optional
+            The version to copy from. Default: the version on which the session was opened, without its changes.
+        replace : bool, optional
+            Delete what lies at the destination. Default: that is an `InvalidError`.
+
+        Returns
+        -------
+        dict
+            ``keys`` and ``bytes`` that were copied.
+        """
+        keys, size = self._native.copy(revision or self.snapshot_id, source.strip("/"), to.strip("/"), replace)
+        return {"keys": keys, "bytes": size}
+
+    # --- external files ----------------------------------------------------------------------------------------------
+
+    def set_container(
+        self,
+        name: str,
+        template: str,
+        *,
+        defaults: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        """Define a place in which external files lie, or give one another definition.
+
+        Parameters
+        ----------
+        name : str
+            The name of the container.
+        template : str
+            A URL with ``{name}`` or ``{}`` for what differs from file to file, such as ``"s3://noaa/{year}/{}"``. It may
+            also end where the files begin: ``"s3://noaa/"`` means ``"s3://noaa/{}"``.
+        defaults : mapping, optional
+            Values that are written into the template before it is matched.
+        options : mapping, optional
+            What a client needs beside the address, such as ``region`` and ``endpoint``. Never a secret.
+        """
+        if "{" not in template:
+            template += "{}"
+        self._native.set_container(name, template, dict(defaults or {}), dict(options or {}))
+
+    def unpinned(self) -> Rows:
+        """List the files of staged references of which nothing is recorded that would show a change.
+
+        Returns
+        -------
+        Rows
+            ``url``, ``why``, ``problem`` (in the words of the error that a read would raise), ``hint``.
+        """
+        return Rows(("url", "why", "problem", "hint"), self._native.unpinned())
+
+    def repin(self, places: Iterable[str]) -> Rows:
+        """Look up external files anew, and stage what their sources tell now. References stay as they are.
+
+        Parameters
+        ----------
+        places : iterable of str
+            URLs of files, or of directories above them.
+
+        Returns
+        -------
+        Rows
+            The files that are staged: ``url``, and the state before and after, as `Repository.dependencies` has it.
+        """
+        rows = self._native.repin(list(places))
+        columns = ["url"] + [f"{side}_{name}" for side in ("before", "after") for name in _VALIDATOR]
+        times = [name for name in columns if name.endswith(("modified", "pinned_at"))]
+        return Rows(columns, [(url, *before, *after) for url, before, after in rows], times)
+
+    # --- committing --------------------------------------------------------------------------------------------------
+
+    def commit(
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        author: str | None = None,
+        rebase: bool = True,
+        on_conflict: OnConflict = "fail",
+        allow_empty: bool = False,
+    ) -> str:
+        """Publish what is staged as one new version of the branch.
+
+        Parameters
+        ----------
+        message : str
+            What was done, for people. The log shows the first 72 bytes of the first line.
+        metadata : mapping, optional
+            Further fields by name.
+        author : str, optional
+            Who did it.
+        rebase : bool, optional
+            If the branch has moved, apply the changes to its new tip. If false, the commit then fails with
+            `ConflictError`, also when both sides changed different things.
+        on_conflict : {"fail", "ours", "theirs"}, optional
+            What happens when another writer changed the same keys, or how the chunks of an array are read: the commit
+            fails, the staged changes win, or they are dropped where they conflict. `settled_conflicts` then tells which.
+        allow_empty : bool, optional
+            Make a version also if nothing changed. Default: none is made, and the id of the tip is returned.
+
+        Returns
+        -------
+        str
+            The id of the version. The session is read-only afterwards and shows it.
+
+        Raises
+        ------
+        ConflictError
+            With the conflicts. What is staged is intact, and the commit can be tried again, as after every other error.
+        OutcomeUnknownError
+            If the store cannot be asked whether the commit happened; its method `settle` finds out later.
+
+        Notes
+        -----
+        Ctrl-C ends the call and the session, and the `KeyboardInterrupt` has a note that tells whether the commit may have
+        happened.
+        """
+        arguments = _commit_arguments(message, metadata, author, rebase, on_conflict, allow_empty)
+        snapshot, self._committed, settled = self._native.commit(arguments)
+        self._settled = [Conflict(*conflict) for conflict in settled]
+        return snapshot
+
+    @property
+    def settled_conflicts(self) -> list[Conflict]:
+        """The conflicts that `commit` resolved as `on_conflict` said, at most the first 10,000."""
+        return self._settled
+
+    @property
+    def committed_new_snapshot(self) -> bool | None:
+        """Whether `commit` made a version; ``False`` when nothing had changed, ``None`` before a commit."""
+        return self._committed
+
+
+def _commit_arguments(
+    message: str,
+    metadata: Mapping[str, str] | None,
+    author: str | None,
+    rebase: bool,
+    on_conflict: str,
+    allow_empty: bool,
+) -> dict[str, Any]:
+    """The arguments of a commit as the native call takes them."""
+    return {
+        "message": message,
+        "metadata": dict(metadata or {}),
+        "author": author,
+        "rebase": rebase,
+        "on_conflict": on_conflict,
+        "allow_empty": allow_empty,
+    }

@@ -1,0 +1,127 @@
+//! Committing a session.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use firnline::{CommitOptions, Committed, Conflict, EmptyCommit, Error, OnConflict, PublishState, Result};
+use futures::FutureExt as _;
+use futures::future::ready;
+use pyo3::prelude::*;
+use tokio::sync::RwLock;
+
+use crate::failure::{Failure, OrRaise as _};
+use crate::runtime::wait;
+use crate::session::NativeSession;
+use crate::view::Staging;
+
+const INTERRUPTED: &str = "the commit of this session was interrupted, and what was staged is gone; open another session";
+
+/// What Python says about a commit; the keys of a dictionary.
+#[derive(Debug, FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct CommitArguments {
+    message: String,
+    author: Option<String>,
+    metadata: BTreeMap<String, String>,
+    rebase: bool,
+    on_conflict: Option<String>,
+    allow_empty: bool,
+}
+
+impl CommitArguments {
+    fn into_options(self) -> Result<CommitOptions> {
+        let mut options = CommitOptions::from(self.message);
+        (options.author, options.meta) = (self.author, self.metadata);
+        options.empty = if self.allow_empty { EmptyCommit::Make } else { EmptyCommit::Skip };
+        options.on_conflict = match self.on_conflict.as_deref() {
+            None | Some("fail") => OnConflict::Refuse,
+            Some("ours") => OnConflict::Ours,
+            Some("theirs") => OnConflict::Theirs,
+            Some(other) => return Err(Error::invalid(format!("on_conflict {other:?} is not one of fail, ours and theirs"))),
+        };
+        Ok(if self.rebase { options } else { options.without_rebase() })
+    }
+}
+
+/// A commit for the time that it takes: the lock of the session is held, and the session is taken out of it.
+async fn commit(staging: Arc<RwLock<Staging>>, options: CommitOptions) -> Result<Committed, Failure> {
+    let mut staging = staging.write().await;
+    let session = match std::mem::replace(&mut *staging, Staging::Lost(INTERRUPTED)) {
+        Staging::Open(session) => session,
+        other => {
+            let why = if let Staging::Lost(why) = other { why } else { "the session was committed already; open another one" };
+            *staging = other;
+            return Err(Error::invalid(why).into());
+        }
+    };
+    match session.commit_settling(options).await {
+        Ok(committed) => {
+            *staging = Staging::Committed(committed.snapshot.clone());
+            Ok(committed)
+        }
+        Err(failed) => {
+            let failure = Failure::from(&*failed);
+            *staging = Staging::Open(failed.into_session());
+            Err(failure)
+        }
+    }
+}
+
+fn conflict_rows(conflicts: &[Conflict]) -> Vec<(&'static str, String, Option<String>)> {
+    conflicts.iter().map(|conflict| (conflict.kind.word(), conflict.name.clone(), conflict.why.clone())).collect()
+}
+
+#[pymethods]
+impl NativeSession {
+    /// Commits what is staged: id, whether the snapshot is new, conflicts that the policy settled.
+    ///
+    /// After an error the session is as it was. A signal ends the call and the session; the exception then has a note that tells whether
+    /// the commit may have happened.
+    #[expect(clippy::type_complexity, reason = "a row")]
+    fn commit(&self, py: Python<'_>, arguments: CommitArguments) -> PyResult<(String, bool, Vec<(&'static str, String, Option<String>)>)> {
+        let options = arguments.into_options().or_raise(py)?;
+        let staging = self.staging(py)?;
+        let publishing = self.stage(py, |session| ready(Ok(session.publish_handle())).boxed())?;
+        let committed = wait(py, commit(staging, options)).inspect_err(|interrupt| {
+            let told = match publishing.state() {
+                PublishState::NotSent => Ok("nothing was committed".to_owned()),
+                PublishState::Committed(id) => Ok(format!("snapshot {id} was committed")),
+                PublishState::Sent(p) => Ok(format!(
+                    "snapshot {} may have been committed; repository.settle({:?}, {:?}) tells",
+                    p.id,
+                    p.branch.as_str(),
+                    p.id.to_string()
+                )),
+                _ => Err(()),
+            };
+            if let Ok(told) = told {
+                // Without the note the exception is still the right one.
+                let _ = interrupt.value(py).call_method1("add_note", (told,));
+            }
+        })?;
+        let committed = committed.or_raise(py)?;
+        let (id, is_new, settled) = (committed.snapshot.id().to_string(), committed.is_new, conflict_rows(&committed.settled));
+        self.settle_on(committed.snapshot);
+        Ok((id, is_new, settled))
+    }
+
+    /// Refuses what a commit would be refused for, whatever it holds.
+    fn check_commit(&self, py: Python<'_>, arguments: CommitArguments) -> PyResult<()> {
+        let options = arguments.into_options().or_raise(py)?;
+        self.stage(py, move |session| async move { session.check(&options).await }.boxed())
+    }
+
+    /// Forgets what is staged, and bases the session on the tip that the branch has now.
+    fn discard(&self, py: Python<'_>) -> PyResult<()> {
+        let staging = self.staging(py)?;
+        let branch = self.branch_name().unwrap_or_default();
+        let fresh = self.origin.call(py, |repository| async move { repository.write(&branch).await })?;
+        let base = fresh.base().id();
+        wait(py, async move {
+            let old = std::mem::replace(&mut *staging.write().await, Staging::Open(fresh));
+            drop(old);
+        })?;
+        self.base_on(base);
+        Ok(())
+    }
+}

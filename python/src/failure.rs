@@ -1,0 +1,118 @@
+//! Errors of the engine as Python exceptions. The classes are in `firnline.errors`.
+
+use std::any::Any;
+use std::error::Error as _;
+
+use firnline::{CommitError, Conflict, Error, ErrorKind, Key, Pending, Remedy, SnapshotId};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+/// Why a call failed, and what it was about.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    error: Error,
+    key: Option<String>,
+    snapshot: Option<SnapshotId>,
+    is_of_data: bool,
+    conflicts: Vec<Conflict>,
+    pending: Option<Pending>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, key: None, snapshot: None, is_of_data: false, conflicts: Vec::new(), pending: None }
+    }
+}
+
+impl From<&CommitError> for Failure {
+    /// Takes what a failed commit tells, and leaves the session.
+    fn from(failed: &CommitError) -> Self {
+        let error = Error::new(failed.kind(), failed.to_string());
+        let error = match failed.source() {
+            Some(cause) => error.caused_by(cause.to_string()),
+            None => error,
+        };
+        let pending = failed.pending().cloned();
+        let snapshot = pending.as_ref().map(|pending| pending.id);
+        Self { conflicts: failed.conflicts().to_vec(), pending, snapshot, ..Self::from(error) }
+    }
+}
+
+impl Failure {
+    /// Names the key that the call was about.
+    pub(crate) fn at(self, key: &Key) -> Self {
+        Self { key: Some(key.as_str().to_owned()), ..self }
+    }
+
+    /// Says that the bytes of a value that exists were asked for: then "not found" is about those bytes, not about the key.
+    pub(crate) fn of_data(self) -> Self {
+        Self { is_of_data: true, ..self }
+    }
+
+    /// Names the snapshot that was read.
+    pub(crate) fn on(self, snapshot: SnapshotId) -> Self {
+        Self { snapshot: Some(snapshot), ..self }
+    }
+
+    /// A panic of the engine.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Error::internal(format!("the engine panicked: {}", text.unwrap_or("no message"))).into()
+    }
+
+    /// The exception.
+    pub(crate) fn raise(&self, py: Python<'_>) -> PyErr {
+        self.exception(py).unwrap_or_else(|broken| broken)
+    }
+
+    fn exception(&self, py: Python<'_>) -> PyResult<PyErr> {
+        static EXCEPTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let exception = EXCEPTION.import(py, "firnline.errors", "_from_native")?;
+        let told = PyDict::new(py);
+        told.set_item("key", self.key.as_deref())?;
+        told.set_item("snapshot", self.snapshot.map(|id| id.to_string()))?;
+        told.set_item("hint", self.error.remedy().map(hint))?;
+        let conflicts = self.conflicts.iter().map(|c| (c.kind.word(), c.name.as_str(), c.why.as_deref()));
+        told.set_item("conflicts", conflicts.collect::<Vec<_>>())?;
+        told.set_item("pending", self.pending.as_ref().map(|p| (p.branch.as_str().to_owned(), p.id.to_string())))?;
+        let kind = if self.is_of_data && self.error.kind() == ErrorKind::NotFound { "missing data" } else { self.error.kind().word() };
+        let raised = exception.call1((kind, self.error.to_string(), causes(&self.error), told))?;
+        Ok(PyErr::from_value(raised))
+    }
+}
+
+/// What led to an error, the nearest first.
+fn causes(error: &Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    causes
+}
+
+/// How a remedy is applied from Python.
+pub(crate) fn hint(remedy: &Remedy) -> String {
+    match remedy {
+        Remedy::Allow(entry) => format!("open the repository with allow=[{entry:?}]"),
+        Remedy::Repin(url) => {
+            format!("if the present content is the intended one, call session.repin([{url:?}]) in a writable session and commit")
+        }
+        _ => String::new(),
+    }
+}
+
+/// The result of a call, as an exception where it failed.
+pub(crate) trait OrRaise<T> {
+    /// The value, or the exception.
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T, E: Into<Failure>> OrRaise<T> for Result<T, E> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| error.into().raise(py))
+    }
+}

@@ -1,0 +1,63 @@
+//! The native half of the Python package `firnline`: the engine's calls, as Python can wait for them.
+//!
+//! The classes that users see are written in Python (`python/firnline`). This module gives them a repository, a session and
+//! bytes that cross into Python without a copy. Every call that waits gives up the interpreter's lock while it waits.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `runtime` | the Tokio runtime of this process, also after a fork; waiting on the calling thread |
+//! | `completion` | results for coroutines: ready at once, or handed to the event loop in batches |
+//! | `value` | bytes of the engine as an object with the buffer protocol |
+//! | `failure` | errors of the engine as Python exceptions |
+//! | `logs` `progress` | events for `logging`, reports for callbacks |
+//! | `options` | how a repository is opened, from keyword arguments |
+//! | `repository` `refs` `history` `health` `car` | the methods of a repository |
+//! | `session` `view` `store` `staging` `commit` | the methods of a session and of its store |
+
+#![allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
+
+mod car;
+mod commit;
+mod completion;
+mod failure;
+mod health;
+mod history;
+mod logs;
+mod options;
+mod progress;
+mod refs;
+mod repository;
+mod rows;
+mod runtime;
+mod session;
+mod staging;
+mod store;
+mod value;
+mod view;
+
+use pyo3::prelude::*;
+
+/// The module `firnline._firnline`.
+#[pymodule]
+mod _firnline {
+    #[pymodule_export]
+    use super::completion::Pending;
+    #[pymodule_export]
+    use super::logs::set_log_level;
+    #[pymodule_export]
+    use super::repository::NativeRepository;
+    #[pymodule_export]
+    use super::runtime::forked;
+    #[pymodule_export]
+    use super::session::NativeSession;
+    #[pymodule_export]
+    use super::value::Value;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::logs::install();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

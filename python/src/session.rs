@@ -1,0 +1,161 @@
+//! A session that Python opened.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use firnline::{Error, Snapshot, SnapshotId, WriteSession};
+use futures::future::BoxFuture;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::sync::RwLock;
+
+use crate::failure::{Failure, OrRaise as _};
+use crate::repository::Origin;
+use crate::rows::{commit_dict, container_dict};
+use crate::runtime::{generation, wait};
+use crate::view::{Live, Staging, View};
+
+/// Why a session is of no use in a process that was forked.
+const FORKED: &str = "this writable session was opened before this process was forked, and belongs to the parent process; \
+                      use session.fork() to write from several processes";
+
+/// A read-only or a writable session.
+#[pyclass(frozen, module = "firnline._firnline", name = "NativeSession")]
+pub(crate) struct NativeSession {
+    pub(crate) origin: Arc<Origin>,
+    /// Locked only while the interpreter's lock is held.
+    current: Mutex<Current>,
+    is_final: Option<bool>,
+    /// Lets one call at a time set a value only if there is none.
+    pub(crate) setting: Arc<tokio::sync::Mutex<()>>,
+}
+
+struct Current {
+    live: Live,
+    /// The process that `live` belongs to.
+    generation: u64,
+    /// The snapshot that is read, or on which changes are staged.
+    snapshot: SnapshotId,
+    branch: Option<String>,
+}
+
+impl NativeSession {
+    pub(crate) fn reading(origin: Arc<Origin>, snapshot: Snapshot, is_final: Option<bool>) -> Self {
+        let id = snapshot.id();
+        Self::new(origin, Current { live: Live::Reading(snapshot), generation: generation(), snapshot: id, branch: None }, is_final)
+    }
+
+    pub(crate) fn writing(origin: Arc<Origin>, session: WriteSession) -> Self {
+        let (id, branch) = (session.base().id(), session.branch().as_str().to_owned());
+        let live = Live::Writing(Arc::new(RwLock::new(Staging::Open(session))));
+        Self::new(origin, Current { live, generation: generation(), snapshot: id, branch: Some(branch) }, None)
+    }
+
+    fn new(origin: Arc<Origin>, current: Current, is_final: Option<bool>) -> Self {
+        Self { origin, current: Mutex::new(current), is_final, setting: Arc::default() }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session as it is in this process.
+    pub(crate) fn live(&self, py: Python<'_>) -> PyResult<Live> {
+        let snapshot = {
+            let current = self.current();
+            if current.generation == generation() {
+                return Ok(current.live.clone());
+            }
+            match current.live {
+                Live::Reading(_) => current.snapshot,
+                Live::Writing(_) => return Err(Failure::from(Error::invalid(FORKED)).raise(py)),
+            }
+        };
+        let read = |repository: firnline::Repository| async move { repository.read_revision(&snapshot.into()).await };
+        let live = Live::Reading(self.origin.call(py, read)?);
+        let mut current = self.current();
+        current.generation = generation();
+        let old = std::mem::replace(&mut current.live, live.clone());
+        std::mem::forget(old);
+        Ok(live)
+    }
+
+    /// The lock of a writable session; raises if the session is read-only.
+    pub(crate) fn staging(&self, py: Python<'_>) -> PyResult<Arc<RwLock<Staging>>> {
+        match self.live(py)? {
+            Live::Writing(staging) => Ok(staging),
+            Live::Reading(_) => Err(Failure::from(Error::invalid("the session is read-only; open a writable one")).raise(py)),
+        }
+    }
+
+    /// The branch that a commit advances.
+    pub(crate) fn branch_name(&self) -> Option<String> {
+        self.current().branch.clone()
+    }
+
+    /// From now on the session reads `snapshot` and is read-only.
+    pub(crate) fn settle_on(&self, snapshot: Snapshot) {
+        let mut current = self.current();
+        current.snapshot = snapshot.id();
+        let old = std::mem::replace(&mut current.live, Live::Reading(snapshot));
+        drop(current);
+        drop(old);
+    }
+
+    /// From now on changes are staged on `snapshot`.
+    pub(crate) fn base_on(&self, snapshot: SnapshotId) {
+        self.current().snapshot = snapshot;
+    }
+
+    /// Waits for a call of the writable session.
+    pub(crate) fn stage<T, F>(&self, py: Python<'_>, call: F) -> PyResult<T>
+    where
+        T: Send,
+        F: for<'s> FnOnce(&'s WriteSession) -> BoxFuture<'s, firnline::Result<T>> + Send,
+    {
+        let live = self.live(py)?;
+        wait(py, async move { call(&*live.session().await?).await })?.or_raise(py)
+    }
+
+    /// Waits for a call on what the session reads.
+    fn snapshot(&self, py: Python<'_>) -> PyResult<Snapshot> {
+        let live = self.live(py)?;
+        let view = wait(py, live.view())?.or_raise(py)?;
+        Ok(match &view {
+            View::Snapshot(snapshot) => snapshot.clone(),
+            View::Session(session) => session.base().clone(),
+        })
+    }
+}
+
+#[pymethods]
+impl NativeSession {
+    #[getter]
+    fn snapshot_id(&self) -> String {
+        self.current().snapshot.to_string()
+    }
+
+    #[getter]
+    fn branch(&self) -> Option<String> {
+        self.branch_name()
+    }
+
+    #[getter]
+    fn is_read_only(&self) -> bool {
+        matches!(self.current().live, Live::Reading(_))
+    }
+
+    #[getter]
+    fn is_final(&self) -> Option<bool> {
+        self.is_final
+    }
+
+    /// What the snapshot says of itself that is read, or on which changes are staged.
+    fn commit_info(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
+        commit_dict(py, &self.snapshot(py)?)
+    }
+
+    /// The containers of the snapshot that is read, or on which changes are staged.
+    fn containers(&self, py: Python<'_>) -> PyResult<Vec<Py<PyDict>>> {
+        self.snapshot(py)?.record().containers.iter().map(|container| container_dict(py, container)).collect()
+    }
+}
