@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use firnline::{CommitOptions, Committed, Conflict, EmptyCommit, Error, OnConflict, PublishState, Result};
+use firnline::{CommitOptions, Committed, EmptyCommit, Error, OnConflict, PublishState, Result};
 use futures::FutureExt as _;
 use futures::future::ready;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use tokio::sync::RwLock;
 
-use crate::failure::{Failure, OrRaise as _};
+use crate::failure::{ConflictRow, Failure, OrRaise as _, conflict_row};
 use crate::runtime::wait;
 use crate::session::NativeSession;
 use crate::view::Staging;
@@ -49,7 +50,11 @@ async fn commit(staging: Arc<RwLock<Staging>>, options: CommitOptions) -> Result
     let session = match std::mem::replace(&mut *staging, Staging::Lost(INTERRUPTED)) {
         Staging::Open(session) => session,
         other => {
-            let why = if let Staging::Lost(why) = other { why } else { "the session was committed already; open another one" };
+            let why = match &other {
+                Staging::Lost(why) => why,
+                Staging::Fork(_) => "a fork cannot be committed; merge it into the session that it was taken from",
+                Staging::Open(_) | Staging::Committed(_) => "the session was committed already; open another one",
+            };
             *staging = other;
             return Err(Error::invalid(why).into());
         }
@@ -67,18 +72,13 @@ async fn commit(staging: Arc<RwLock<Staging>>, options: CommitOptions) -> Result
     }
 }
 
-fn conflict_rows(conflicts: &[Conflict]) -> Vec<(&'static str, String, Option<String>)> {
-    conflicts.iter().map(|conflict| (conflict.kind.word(), conflict.name.clone(), conflict.why.clone())).collect()
-}
-
 #[pymethods]
 impl NativeSession {
     /// Commits what is staged: id, whether the snapshot is new, conflicts that the policy settled.
     ///
     /// After an error the session is as it was. A signal ends the call and the session; the exception then has a note that tells whether
     /// the commit may have happened.
-    #[expect(clippy::type_complexity, reason = "a row")]
-    fn commit(&self, py: Python<'_>, arguments: CommitArguments) -> PyResult<(String, bool, Vec<(&'static str, String, Option<String>)>)> {
+    fn commit(&self, py: Python<'_>, arguments: CommitArguments) -> PyResult<(String, bool, Vec<ConflictRow>)> {
         let options = arguments.into_options().or_raise(py)?;
         let staging = self.staging(py)?;
         let publishing = self.stage(py, |session| ready(Ok(session.publish_handle())).boxed())?;
@@ -100,7 +100,8 @@ impl NativeSession {
             }
         })?;
         let committed = committed.or_raise(py)?;
-        let (id, is_new, settled) = (committed.snapshot.id().to_string(), committed.is_new, conflict_rows(&committed.settled));
+        let (id, is_new, settled) =
+            (committed.snapshot.id().to_string(), committed.is_new, committed.settled.iter().map(conflict_row).collect());
         self.settle_on(committed.snapshot);
         Ok((id, is_new, settled))
     }
@@ -109,6 +110,35 @@ impl NativeSession {
     fn check_commit(&self, py: Python<'_>, arguments: CommitArguments) -> PyResult<()> {
         let options = arguments.into_options().or_raise(py)?;
         self.stage(py, move |session| async move { session.check(&options).await }.boxed())
+    }
+
+    /// Describes the session as bytes, from which another process makes a fork.
+    fn fork<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = self.stage(py, |session| session.fork().boxed())?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Whether anything was staged in a fork beside what it inherited.
+    fn has_own_changes(&self, py: Python<'_>) -> PyResult<bool> {
+        let staging = self.staging(py)?;
+        wait(py, async move { matches!(&*staging.read().await, Staging::Fork(fork) if fork.has_changes()) })
+    }
+
+    /// The changes of a fork as bytes.
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let staging = self.staging(py)?;
+        let bytes = wait(py, async move {
+            match &*staging.read().await {
+                Staging::Fork(fork) => fork.finish().await,
+                Staging::Open(_) | Staging::Committed(_) | Staging::Lost(_) => Err(Error::invalid("the session is no fork; commit it")),
+            }
+        })?;
+        Ok(PyBytes::new(py, &bytes.or_raise(py)?))
+    }
+
+    /// Stages the changes of a fork of this session.
+    fn merge(&self, py: Python<'_>, changes: Vec<u8>) -> PyResult<()> {
+        self.stage(py, move |session| async move { session.merge(&changes).await }.boxed())
     }
 
     /// Forgets what is staged, and bases the session on the tip that the branch has now.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::error::Error as _;
 
-use firnline::{CommitError, Conflict, Error, ErrorKind, Key, Pending, Remedy, SnapshotId};
+use firnline::{CommitError, Conflict, ConflictKind, Error, ErrorDetail, ErrorKind, Key, Pending, Remedy, SnapshotId};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -15,13 +15,17 @@ pub(crate) struct Failure {
     key: Option<String>,
     snapshot: Option<SnapshotId>,
     is_of_data: bool,
-    conflicts: Vec<Conflict>,
+    conflicts: Vec<ConflictRow>,
     pending: Option<Pending>,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, key: None, snapshot: None, is_of_data: false, conflicts: Vec::new(), pending: None }
+        let conflicts = match error.detail() {
+            Some(ErrorDetail::ForkConflicts { named, .. }) => named.iter().map(|printed| read_conflict(printed)).collect(),
+            _ => Vec::new(),
+        };
+        Self { error, key: None, snapshot: None, is_of_data: false, conflicts, pending: None }
     }
 }
 
@@ -35,7 +39,7 @@ impl From<&CommitError> for Failure {
         };
         let pending = failed.pending().cloned();
         let snapshot = pending.as_ref().map(|pending| pending.id);
-        Self { conflicts: failed.conflicts().to_vec(), pending, snapshot, ..Self::from(error) }
+        Self { conflicts: failed.conflicts().iter().map(conflict_row).collect(), pending, snapshot, ..Self::from(error) }
     }
 }
 
@@ -74,12 +78,28 @@ impl Failure {
         told.set_item("key", self.key.as_deref())?;
         told.set_item("snapshot", self.snapshot.map(|id| id.to_string()))?;
         told.set_item("hint", self.error.remedy().map(hint))?;
-        let conflicts = self.conflicts.iter().map(|c| (c.kind.word(), c.name.as_str(), c.why.as_deref()));
-        told.set_item("conflicts", conflicts.collect::<Vec<_>>())?;
+        told.set_item("conflicts", self.conflicts.clone())?;
         told.set_item("pending", self.pending.as_ref().map(|p| (p.branch.as_str().to_owned(), p.id.to_string())))?;
         let kind = if self.is_of_data && self.error.kind() == ErrorKind::NotFound { "missing data" } else { self.error.kind().word() };
         let raised = exception.call1((kind, self.error.to_string(), causes(&self.error), told))?;
         Ok(PyErr::from_value(raised))
+    }
+}
+
+/// Kind, name, why.
+pub(crate) type ConflictRow = (&'static str, String, Option<String>);
+
+/// The row of a conflict.
+pub(crate) fn conflict_row(conflict: &Conflict) -> ConflictRow {
+    (conflict.kind.word(), conflict.name.clone(), conflict.why.clone())
+}
+
+/// The row of a conflict that was printed: its kind and name, or the name of a key alone.
+fn read_conflict(printed: &str) -> ConflictRow {
+    let kinds = [ConflictKind::Array, ConflictKind::Group, ConflictKind::Container, ConflictKind::File].map(ConflictKind::word);
+    match printed.split_once(' ').and_then(|(kind, name)| Some((kinds.into_iter().find(|word| *word == kind)?, name))) {
+        Some((kind, name)) => (kind, name.to_owned(), None),
+        None => (ConflictKind::Key.word(), printed.to_owned(), None),
     }
 }
 

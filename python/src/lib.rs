@@ -12,7 +12,7 @@
 //! | `logs` `progress` | events for `logging`, reports for callbacks |
 //! | `options` | how a repository is opened, from keyword arguments |
 //! | `repository` `refs` `history` `health` `car` | the methods of a repository |
-//! | `session` `view` `store` `staging` `commit` | the methods of a session and of its store |
+//! | `session` `view` `store` `staging` `virtuals` `commit` | the methods of a session and of its store |
 
 #![allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
 
@@ -34,6 +34,7 @@ mod staging;
 mod store;
 mod value;
 mod view;
+mod virtuals;
 
 use pyo3::prelude::*;
 
@@ -52,6 +53,8 @@ mod _firnline {
     use super::session::NativeSession;
     #[pymodule_export]
     use super::value::Value;
+    #[pymodule_export]
+    use super::virtuals::Locations;
 
     use pyo3::prelude::*;
 

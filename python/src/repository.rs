@@ -141,6 +141,12 @@ impl NativeRepository {
         Ok(NativeSession::writing(self.origin.clone(), session))
     }
 
+    /// Opens a fork of a session, which `NativeSession.fork` described.
+    fn resume_fork(&self, py: Python<'_>, fork: Vec<u8>) -> PyResult<NativeSession> {
+        let fork = self.origin.call(py, |repository| async move { repository.resume_fork(&fork).await })?;
+        Ok(NativeSession::forking(self.origin.clone(), fork))
+    }
+
     /// What a snapshot says of itself.
     fn commit(&self, py: Python<'_>, revision: &str) -> PyResult<Py<PyDict>> {
         let snapshot = self.origin.snapshot(py, revision)?;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use firnline::{Error, Snapshot, SnapshotId, WriteSession};
+use firnline::{Error, ForkSession, Snapshot, SnapshotId, WriteSession};
 use futures::future::BoxFuture;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -47,6 +47,12 @@ impl NativeSession {
     pub(crate) fn writing(origin: Arc<Origin>, session: WriteSession) -> Self {
         let (id, branch) = (session.base().id(), session.branch().as_str().to_owned());
         let live = Live::Writing(Arc::new(RwLock::new(Staging::Open(session))));
+        Self::new(origin, Current { live, generation: generation(), snapshot: id, branch: Some(branch) }, None)
+    }
+
+    pub(crate) fn forking(origin: Arc<Origin>, fork: ForkSession) -> Self {
+        let (id, branch) = (fork.base().id(), fork.branch().as_str().to_owned());
+        let live = Live::Writing(Arc::new(RwLock::new(Staging::Fork(fork))));
         Self::new(origin, Current { live, generation: generation(), snapshot: id, branch: Some(branch) }, None)
     }
 

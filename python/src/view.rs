@@ -4,15 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use firnline::{Child, Entry, Error, Key, Prefix, Result, Snapshot, SnapshotId, WriteSession};
+use firnline::{Child, Entry, Error, ForkSession, Key, Prefix, Result, Snapshot, SnapshotId, WriteSession};
 use futures::TryStreamExt as _;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 /// The state of a writable session. Calls that read or stage share it; a commit has it alone.
-#[expect(clippy::large_enum_variant, reason = "there is one for each session, behind a reference")]
 pub(crate) enum Staging {
     /// Changes can be staged.
     Open(WriteSession),
+    /// The same in a fork, which cannot be committed.
+    Fork(ForkSession),
     /// The changes were committed as this snapshot.
     Committed(Snapshot),
     /// The changes are gone, for this reason.
@@ -42,7 +43,7 @@ impl Live {
         match &*staging {
             Staging::Committed(snapshot) => Ok(View::Snapshot(snapshot.clone())),
             Staging::Lost(why) => Err(Error::invalid(*why)),
-            Staging::Open(_) => Ok(View::Session(opened(staging)?)),
+            Staging::Open(_) | Staging::Fork(_) => Ok(View::Session(opened(staging)?)),
         }
     }
 
@@ -56,11 +57,14 @@ impl Live {
 fn opened(staging: OwnedRwLockReadGuard<Staging>) -> Result<OwnedRwLockReadGuard<Staging, WriteSession>> {
     let session = OwnedRwLockReadGuard::try_map(staging, |staging| match staging {
         Staging::Open(session) => Some(session),
+        Staging::Fork(fork) => Some(&**fork),
         Staging::Committed(_) | Staging::Lost(_) => None,
     });
     session.map_err(|staging| match &*staging {
         Staging::Lost(why) => Error::invalid(*why),
-        Staging::Open(_) | Staging::Committed(_) => Error::invalid("the session was committed and is read-only now; open another one"),
+        Staging::Open(_) | Staging::Fork(_) | Staging::Committed(_) => {
+            Error::invalid("the session was committed and is read-only now; open another one")
+        }
     })
 }
 

@@ -8,11 +8,11 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import read, write
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import default_buffer_prototype
 
 import firnline as fl
+from conftest import read, write
 from firnline._firnline import Pending
 
 LARGE = 100_000
@@ -59,7 +59,10 @@ async def test_parts(session: fl.Session) -> None:
         for alone in (await store.get(key, prototype, part), store.get_sync(key, byte_range=part)):
             assert (None if alone is None else alone.to_bytes()) == expected, (key, part)
     batches = [batch async for batch in store.get_ranges("small", [RangeByteRequest(0, 1), None], prototype=prototype)]
-    assert [(n, value.to_bytes()) for batch in batches for n, value in batch if value] == [(0, b"0"), (1, b"0123456789")]
+    assert [(n, value.to_bytes()) for batch in batches for n, value in batch if value] == [
+        (0, b"0"),
+        (1, b"0123456789"),
+    ]
     assert [b async for b in store.get_ranges("none", [], prototype=prototype)] == []
     with pytest.raises(BaseExceptionGroup) as absent:
         _ = [batch async for batch in store.get_ranges("none", [None], prototype=prototype)]

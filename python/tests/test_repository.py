@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import read, write
 
 import firnline as fl
+from conftest import read, write
 
 
 def test_a_repository_is_created_once_and_opened(tmp_path: Path) -> None:
@@ -156,7 +156,12 @@ def test_branches_and_tags(repo: fl.Repository) -> None:
     assert repo.lookup_branch("dev") == second and repo.lookup_tag("v1.0") == first
     assert repo.branches()[0]["snapshot_id"] == second
     tag = repo.tags()[0]
-    assert (tag["message"], tag["author"], tag["metadata"], tag["damage"]) == ("released", "me", {"doi": "10.5/x"}, None)
+    assert (tag["message"], tag["author"], tag["metadata"], tag["damage"]) == (
+        "released",
+        "me",
+        {"doi": "10.5/x"},
+        None,
+    )
     assert read(repo.readonly_session(tag="v1.0"), "a") == b"1"
     with pytest.raises(fl.ConflictError):
         repo.create_tag("v1.0", second)

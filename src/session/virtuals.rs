@@ -186,8 +186,8 @@ impl WriteSession {
         files.collect()
     }
 
-    /// The containers as a commit would leave them.
-    pub(crate) fn containers(&self) -> Vec<Container> {
+    /// The containers as a commit would leave them, sorted by name.
+    pub fn containers(&self) -> Vec<Container> {
         self.staged.lock().containers_over(&self.base.record().containers)
     }
 }

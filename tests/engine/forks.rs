@@ -58,8 +58,10 @@ async fn forks_read_what_was_staged_and_their_changes_become_one_commit() {
         assert_eq!(fork.get(&key("a/zarr.json")).await.unwrap().unwrap(), "{}");
         assert_eq!(fork.get(&key("a/large")).await.unwrap().unwrap().len(), 2_000_000);
         assert_eq!(fork.get(&key("old")).await.unwrap(), None);
+        assert!(!fork.has_changes(), "what it inherited is not its own");
         fork.set(&key(&format!("a/c/{n}")), vec![n; 3000]).await.unwrap();
         fork.set(&key(&format!("a/small/{n}")), vec![n; 3]).await.unwrap();
+        assert!(fork.has_changes());
         all.push(fork.finish().await.unwrap());
     }
     for changes in [2, 0, 1, 0].map(|n| &all[n]) {

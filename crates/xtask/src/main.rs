@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line that prints")]
 
+mod python;
 mod test;
 
 use std::env;
@@ -20,6 +21,11 @@ Usage: cargo xtask RECIPE
       --strict  fail if a test was skipped
       ARGS      go to `cargo test`, such as a part of a name
   check     formatting, lints, every set of features, documentation
+  python [--install | --test] [ARGS]  build the Python wheel, install it into a virtual environment, and run its tests
+      --install  the first half alone, which needs a network
+      --test     the second half alone, which needs none
+      ARGS       go to pytest
+      FIRN_PYTHON is the interpreter (python3), FIRN_PYTHON_VENV the environment (target/python)
   examples  run the examples that prove what they print
 ";
 
@@ -33,6 +39,7 @@ fn main() -> ExitCode {
     let result = match recipe.as_deref() {
         Some("test") => test::run(&args),
         Some("check") if args.is_empty() => check(),
+        Some("python") => python::run(&args),
         Some("examples") if args.is_empty() => examples(),
         Some("help" | "--help" | "-h") | None => {
             print!("{USAGE}");
@@ -84,9 +91,13 @@ fn examples() -> Result<(), Failed> {
 
 /// A call of the cargo that runs this program, at the root of the workspace.
 fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    let mut command = Command::new(cargo_program());
     command.args(args).current_dir(root());
     command
+}
+
+fn cargo_program() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
 }
 
 fn root() -> PathBuf {
@@ -111,7 +122,9 @@ fn spelled(command: &Command) -> String {
     };
     let set = command.get_envs().filter_map(|(name, value)| Some(format!("{}={}", name.display(), quote(&value?.to_string_lossy()))));
     let words = command.get_args().map(|word| quote(&word.to_string_lossy()));
-    set.chain(["cargo".to_owned()]).chain(words).collect::<Vec<_>>().join(" ")
+    let program =
+        if command.get_program() == cargo_program() { "cargo".to_owned() } else { quote(&command.get_program().to_string_lossy()) };
+    set.chain([program]).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

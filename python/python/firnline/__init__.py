@@ -37,7 +37,8 @@ from firnline.errors import (
 from firnline.logs import set_log_level
 from firnline.repository import Repository
 from firnline.rows import Rows
-from firnline.session import Session, SnapshotInfo
+from firnline.session import ForkSession, Session
+from firnline.snapshot import SnapshotInfo
 from firnline.store import FirnlineStore, buffer
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "DeniedError",
     "FirnlineError",
     "FirnlineStore",
+    "ForkSession",
     "InternalError",
     "InvalidError",
     "LockedError",

@@ -102,7 +102,11 @@ class Rows(Sequence[dict[str, Any]]):
         data = {}
         for name in self._columns:
             values = self._column(name)
-            data[name] = pd.Series([None if v is None else to_datetime(v) for v in values], dtype="datetime64[us, UTC]") if name in self._times else values
+            data[name] = (
+                pd.Series([None if v is None else to_datetime(v) for v in values], dtype="datetime64[us, UTC]")
+                if name in self._times
+                else values
+            )
         return pd.DataFrame(data, columns=list(self._columns))
 
     def to_arrow(self) -> pyarrow.Table:

@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from firnline.errors import Conflict, InvalidError
-from firnline.rows import Rows, to_datetime
+from firnline.rows import Rows
+from firnline.snapshot import SnapshotInfo
 from firnline.store import FirnlineStore
 
 if TYPE_CHECKING:
     from firnline._firnline import NativeSession
     from firnline.repository import Repository
 
-__all__ = ["Session", "SnapshotInfo"]
+__all__ = ["ForkSession", "OnConflict", "Session"]
 
 OnConflict = Literal["fail", "ours", "theirs"]
 
 _VALIDATOR = ("size", "modified", "etag", "version", "digest", "pinned_at")
-
-
-@dataclass(frozen=True)
-class SnapshotInfo:
-    """What a snapshot says of itself.
-
-    Attributes
-    ----------
-    id : str
-        Its content identifier.
-    time : datetime.datetime
-        When it was committed, in UTC.
-    message : str
-        What was done, for people.
-    author : str or None
-        Who did it.
-    metadata : dict
-        Anything else, by name.
-    parents : list of str
-        The snapshots that it was made from; the history follows the first.
-    containers : list of dict
-        Where its external files lie: ``name``, ``template``, ``defaults``, ``options``.
-    places : list of str
-        The templates of every container that was ever used on this line.
-    since : datetime.datetime or None
-        Commits before this time are not in this repository.
-    manifest : str
-        The content id of everything that it holds.
-    """
-
-    id: str
-    time: datetime
-    message: str
-    author: str | None
-    metadata: dict[str, str]
-    parents: list[str]
-    containers: list[dict[str, Any]] = field(repr=False)
-    places: list[str] = field(repr=False)
-    since: datetime | None
-    manifest: str = field(repr=False)
-
-    @classmethod
-    def _from_native(cls, told: dict[str, Any]) -> SnapshotInfo:
-        since = told.pop("since")
-        return cls(time=to_datetime(told.pop("time")), since=None if since is None else to_datetime(since), **told)
 
 
 class Session:
@@ -79,11 +33,20 @@ class Session:
     A read-only session can be pickled: the other process opens the same version. A writable one cannot.
     """
 
+    _native: NativeSession
+    _settled: list[Conflict]
+    _committed: bool | None
+
     def __init__(self, repository: Repository, native: NativeSession) -> None:
         self._repository = repository
         self._native = native
-        self._settled: list[Conflict] = []
-        self._committed: bool | None = None
+        self._settled = []
+        self._committed = None
+
+    @property
+    def _is_usable(self) -> bool:
+        """Whether there is a native session to read from."""
+        return True
 
     @property
     def _place(self) -> str:
@@ -285,6 +248,46 @@ class Session:
         times = [name for name in columns if name.endswith(("modified", "pinned_at"))]
         return Rows(columns, [(url, *before, *after) for url, before, after in rows], times)
 
+    # --- several processes -------------------------------------------------------------------------------------------
+
+    def fork(self) -> ForkSession:
+        """Make a session for other processes, which sees what is staged here now and gives its changes back.
+
+        Waits until everything that was staged is in the store. Any number of processes can use copies of one fork. A key
+        that two of them set to different values is a conflict when they are merged.
+
+        Examples
+        --------
+        With `concurrent.futures`, and a function ``write`` that sets something in ``fork.store`` and returns ``fork``::
+
+            session = repo.writable_session("main")
+            fork = session.fork()
+            with ProcessPoolExecutor() as pool:
+                session.merge(*pool.map(write, [fork] * 8, range(8)))
+            session.commit("by 8 processes")
+        """
+        return ForkSession(self._repository, self._native.fork())
+
+    def merge(self, *forks: ForkSession) -> None:
+        """Stage what forks of this session have changed.
+
+        Parameters
+        ----------
+        *forks : ForkSession
+            Forks of this session, mostly as other processes returned them. Each is merged as a whole or not at all. Merging
+            the same changes twice stages them once.
+
+        Raises
+        ------
+        ConflictError
+            If a fork changed something that this session, or a fork that was merged before, changed too.
+        InvalidError
+            If a fork was taken from another session, or this one was committed meanwhile.
+        """
+        for fork in forks:
+            for changes in fork._changes():
+                self._native.merge(changes)
+
     # --- committing --------------------------------------------------------------------------------------------------
 
     def commit(
@@ -347,6 +350,83 @@ class Session:
     def committed_new_snapshot(self) -> bool | None:
         """Whether `commit` made a version; ``False`` when nothing had changed, ``None`` before a commit."""
         return self._committed
+
+
+class ForkSession(Session):
+    """A part of a writable session, for other processes.
+
+    Made by `Session.fork`. Its store is writable. Both can be pickled in both directions: a copy that another process gets
+    begins with what the session had staged, and a copy that comes back carries what was set there. Give it to
+    `Session.merge`. A fork cannot be committed by itself.
+
+    A fork that came back with changes can be merged, and not written to. To go on, take another fork of the session after
+    the merge.
+    """
+
+    def __init__(self, repository: Repository, document: bytes, changes: list[bytes] | None = None) -> None:
+        self._repository = repository
+        self._document = document
+        self._carried = changes or []
+        self._opened: NativeSession | None = None
+        self._settled = []
+        self._committed = None
+
+    @property
+    def _native(self) -> NativeSession:  # type: ignore[override]
+        if self._carried:
+            raise InvalidError("this fork has come back from another process; merge it into its session, and take another fork")
+        if self._opened is None:
+            self._opened = self._repository._native.resume_fork(self._document)
+        return self._opened
+
+    @property
+    def _is_usable(self) -> bool:
+        return not self._carried
+
+    @property
+    def has_uncommitted_changes(self) -> bool:
+        """Whether something was set through this copy of the fork, or through the copy that came back."""
+        return bool(self._carried) or (self._opened is not None and self._opened.has_own_changes())
+
+    def _changes(self) -> list[bytes]:
+        """What was set through this copy of the fork, or through the copy that came back."""
+        if self._opened is not None and self._opened.has_own_changes():
+            return [self._opened.finish()]
+        return self._carried
+
+    def commit(self, message: str, **options: Any) -> str:
+        """Raise an error: a fork is merged into its session, which is then committed."""
+        raise InvalidError("a fork cannot be committed; give it to the method merge of the session that it was taken from")
+
+    def discard_changes(self) -> None:
+        """Forget what was set through this copy of the fork."""
+        self._opened, self._carried = None, []
+
+    def fork(self) -> ForkSession:
+        """Make a fork of this fork, which is merged into this one."""
+        return ForkSession(self._repository, self._native.fork())
+
+    @property
+    def read_only(self) -> bool:
+        """Always false."""
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ForkSession):
+            return NotImplemented
+        return self is other or (self._place, self._document) == (other._place, other._document)
+
+    def __hash__(self) -> int:
+        return hash((self._place, self._document))
+
+    def __repr__(self) -> str:
+        return f"<firnline.ForkSession {self._place!r}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"repository": self._repository, "document": self._document, "changes": self._changes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["repository"], state["document"], state["changes"])  # type: ignore[misc]
 
 
 def _commit_arguments(

@@ -9,8 +9,10 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from firnline._firnline import Pending
+from firnline.references import ReferenceMethods, result
 
 if TYPE_CHECKING:
+    from firnline._firnline import NativeSession
     from firnline.session import Session
 
 __all__ = ["FirnlineStore", "buffer"]
@@ -47,18 +49,7 @@ def buffer(data: bytes | bytearray | memoryview) -> Buffer:
     return default_buffer_prototype().buffer.from_bytes(data)
 
 
-async def _result(result: Any) -> Any:
-    """Wait for a native call, unless its result was known at once."""
-    if type(result) is not Pending:
-        return result
-    try:
-        return await result.future
-    except BaseException:
-        result.cancel()
-        raise
-
-
-class FirnlineStore(Store):
+class FirnlineStore(ReferenceMethods, Store):
     """A `zarr.abc.store.Store` over the keys of a session.
 
     Get one from `Session.store` or `Repository.transaction`, and give it to Zarr, Xarray or any library that takes a
@@ -79,13 +70,21 @@ class FirnlineStore(Store):
     """
 
     _session: Session
+    _native: NativeSession
 
     def __init__(self, session: Session, *, read_only: bool | None = None) -> None:
         if read_only is False and session.read_only:
             raise ValueError("the session is read-only, so its store is; open a writable session")
         super().__init__(read_only=session.read_only if read_only is None else read_only)
         self._session = session
-        self._native = session._native
+        if session._is_usable:
+            self._native = session._native
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_native":
+            # Of a fork that came back from another process. Raises and says what to do with it.
+            return self._session._native
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def session(self) -> Session:
@@ -206,7 +205,7 @@ class FirnlineStore(Store):
         Neighbouring ranges of one chunk or file are read by one request.
         """
         parts = [(key, *_span(byte_range)) for key, byte_range in key_ranges]
-        values = await _result(self._native.get_parts(parts, True))
+        values = await result(self._native.get_parts(parts, True))
         return [None if value is None else prototype.buffer.from_bytes(value) for value in values]
 
     async def get_ranges(
@@ -256,7 +255,7 @@ class FirnlineStore(Store):
 
     async def exists(self, key: str) -> bool:
         """Whether there is such a key. Reads no value."""
-        return await _result(self._native.size(key, True)) is not None
+        return await result(self._native.size(key, True)) is not None
 
     async def getsize(self, key: str) -> int:
         """The length of a value in bytes. Reads no value.
@@ -266,33 +265,33 @@ class FirnlineStore(Store):
         FileNotFoundError
             If there is no such key.
         """
-        size: int | None = await _result(self._native.size(key, True))
+        size: int | None = await result(self._native.size(key, True))
         if size is None:
             raise FileNotFoundError(_ABSENT.format(key))
         return size
 
     async def getsize_prefix(self, prefix: str) -> int:
         """The sum of the lengths of all values below a directory, in bytes. Reads no value."""
-        _, size = await _result(self._native.size_below(prefix, True))
+        _, size = await result(self._native.size_below(prefix, True))
         return int(size)
 
     async def is_empty(self, prefix: str) -> bool:
         """Whether there is no key below a directory."""
-        return bool(await _result(self._native.is_empty(prefix, True)))
+        return bool(await result(self._native.is_empty(prefix, True)))
 
     async def list(self) -> AsyncIterator[str]:
         """All keys, sorted by their bytes."""
-        for key in await _result(self._native.list("", True)):
+        for key in await result(self._native.list("", True)):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """The keys that begin with a text, sorted by their bytes."""
-        for key in await _result(self._native.list(prefix, True)):
+        for key in await result(self._native.list(prefix, True)):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """The names of keys and directories directly below a directory, sorted by their bytes."""
-        for name in await _result(self._native.list_dir(prefix, True)):
+        for name in await result(self._native.list_dir(prefix, True)):
             yield name
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -311,7 +310,7 @@ class FirnlineStore(Store):
 
         Waits while uploads take all of the room that they may (``upload_bytes`` of `Repository.open`).
         """
-        await _result(self._native.set(key, self._to_write(value), True))
+        await result(self._native.set(key, self._to_write(value), True))
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """Stage a value on the calling thread. Like `set`."""
@@ -319,12 +318,12 @@ class FirnlineStore(Store):
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Stage a value unless there is one."""
-        await _result(self._native.set_if_absent(key, self._to_write(value), True))
+        await result(self._native.set_if_absent(key, self._to_write(value), True))
 
     async def delete(self, key: str) -> None:
         """Stage the removal of a key. Does nothing when there is none."""
         self._check_writable()
-        await _result(self._native.delete(key, True))
+        await result(self._native.delete(key, True))
 
     def delete_sync(self, key: str) -> None:
         """Stage the removal of a key on the calling thread. Like `delete`."""
@@ -334,7 +333,7 @@ class FirnlineStore(Store):
     async def delete_dir(self, prefix: str) -> None:
         """Stage the removal of everything below a directory by one change, whatever it holds."""
         self._check_writable()
-        await _result(self._native.delete_dir(prefix, True))
+        await result(self._native.delete_dir(prefix, True))
 
     async def clear(self) -> None:
         """Stage the removal of every key."""

@@ -89,6 +89,13 @@ impl AsRef<WriteSession> for WriteSession {
 }
 
 impl ForkSession {
+    /// Whether anything was staged here beside what the fork inherited, so that its changes have to be merged.
+    pub fn has_changes(&self) -> bool {
+        let copy = self.session.staged.copied();
+        let is_known_alone = copy.files == copy.inherited_files && copy.containers == copy.inherited_containers;
+        !(copy.own.is_empty() && copy.moves.all().is_empty() && is_known_alone)
+    }
+
     /// Waits until all chunks of the fork are durable, and returns its changes as bytes, for [`merge`](WriteSession::merge) in the
     /// session that it was taken from.
     ///

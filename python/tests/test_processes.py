@@ -1,0 +1,236 @@
+"""Several processes: pickling, forks of sessions, and the three ways in which multiprocessing starts a process."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import firnline as fl
+from conftest import read, write
+
+METHODS = ["fork", "forkserver", "spawn"]
+
+
+def read_in_child(store: fl.FirnlineStore, key: str) -> tuple[bytes | None, bytes | None, int]:
+    """Read in every way, in another process."""
+    value = store.get_sync(key)
+    again = asyncio.run(store.get(key))
+    return (
+        None if value is None else value.to_bytes(),
+        None if again is None else again.to_bytes(),
+        os.getpid(),
+    )
+
+
+def write_in_child(fork: fl.ForkSession, number: int) -> fl.ForkSession:
+    fork.store.set_sync(f"c/{number}", fl.buffer(bytes([number]) * 5000))
+    return fork
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_read_only_sessions_go_to_other_processes(repo: fl.Repository, method: str) -> None:
+    write(repo, {"small": b"1", "large": b"2" * 100_000})
+    session = repo.at("main")
+    write(repo, {"small": b"later"})
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+        for key, expected in (("small", b"1"), ("large", b"2" * 100_000), ("none", None)):
+            first, second, process = pool.submit(read_in_child, session.store, key).result(60)
+            assert first == second == expected
+            assert process != os.getpid()
+        assert pool.submit(_snapshot, session).result(60) == session.snapshot_id
+        assert pool.submit(_log, repo).result(60) == len(repo.log())
+
+
+def _snapshot(session: fl.Session) -> str:
+    return session.snapshot_id
+
+
+def _log(repo: fl.Repository) -> int:
+    return len(repo.log("main"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_forks_write_in_other_processes(repo: fl.Repository, method: str) -> None:
+    write(repo, {"base": b"base"})
+    session = repo.writable_session("main")
+    session.store.set_sync("staged", fl.buffer(b"staged" * 1000))
+    fork = session.fork()
+    assert read(fork, "staged") == b"staged" * 1000
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+        forks = list(pool.map(write_in_child, [fork] * 6, range(6)))
+    with pytest.raises(fl.InvalidError, match="merge it"):
+        forks[0].store.get_sync("c/0")
+    session.merge(*forks)
+    session.commit("by 6 processes")
+    after = repo.at("main")
+    assert [read(after, f"c/{n}") for n in range(6)] == [bytes([n]) * 5000 for n in range(6)]
+    assert read(after, "staged") == b"staged" * 1000 and read(after, "base") == b"base"
+    assert len(repo.log()) == 3
+
+
+def test_forks_that_disagree_conflict(repo: fl.Repository) -> None:
+    session = repo.writable_session("main")
+    one, two = session.fork(), session.fork()
+    for fork, value in ((one, b"1"), (two, b"2")):
+        fork.store.set_sync("same", fl.buffer(value))
+        fork.store.set_sync(f"own/{value.decode()}", fl.buffer(value))
+    session.merge(one)
+    with pytest.raises(fl.ConflictError) as failed:
+        session.merge(two)
+    assert failed.value.conflicts == [fl.Conflict("key", "same")]
+    assert read(session, "same") == b"1" and read(session, "own/2") is None
+    session.merge(one)
+    session.commit("one")
+    with pytest.raises(fl.InvalidError):
+        session.merge(two)
+
+
+def test_forks_are_not_committed_and_are_pickled_with_their_changes(repo: fl.Repository) -> None:
+    session = repo.writable_session("main")
+    fork = session.fork()
+    with pytest.raises(fl.InvalidError, match="merge"):
+        fork.commit("no")
+    untouched = pickle.loads(pickle.dumps(fork))
+    assert untouched == fork and not untouched.read_only
+    store = pickle.loads(pickle.dumps(fork.store))
+    store.set_sync("a", fl.buffer(b"1"))
+    back = pickle.loads(pickle.dumps(store))
+    nested = fork.fork()
+    nested.store.set_sync("b", fl.buffer(b"2"))
+    fork.merge(nested)
+    session.merge(back.session, fork, untouched)
+    assert read(session, "a") == b"1" and read(session, "b") == b"2"
+    with pytest.raises(fl.InvalidError, match=r"session\.fork\(\)"):
+        pickle.dumps(session)
+    assert fork.has_uncommitted_changes and not untouched.has_uncommitted_changes
+    fork.discard_changes()
+    assert read(fork, "b") is None
+
+
+def test_open_repositories_and_sessions_work_after_a_fork(repo: fl.Repository) -> None:
+    write(repo, {"small": b"1", "large": b"2" * 100_000})
+    reader, writer = repo.at("main"), repo.writable_session("main")
+    assert read(reader, "large") == b"2" * 100_000
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            reader.store.get_sync("large")
+            asyncio.run(reader.store.get("large"))
+
+    threads = [threading.Thread(target=busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10):
+            assert _in_forked_child(lambda: _check_child(repo, reader, writer)) == b"fine"
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert read(reader, "small") == b"1"
+    writer.store.set_sync("b", fl.buffer(b"b"))
+    writer.commit("the parent goes on")
+
+
+def _check_child(repo: fl.Repository, reader: fl.Session, writer: fl.Session) -> None:
+    assert read(reader, "large") == b"2" * 100_000
+    assert asyncio.run(reader.store.get("large")) is not None
+    assert len(repo.log()) >= 2
+    try:
+        writer.store.get_sync("small")
+    except fl.InvalidError as error:
+        assert "session.fork()" in str(error)
+    else:
+        raise AssertionError("the session of the parent must not be used")
+    own = repo.writable_session("main")
+    own.store.set_sync(f"child/{os.getpid()}", fl.buffer(b"x" * 2000))
+    own.commit("from a child")
+
+
+def _in_forked_child(check: Any) -> bytes:
+    """Run something after `os.fork`, and return what it says: ``fine``, or the exception."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            check()
+            os.write(writing, b"fine")
+        except BaseException as error:
+            os.write(writing, repr(error).encode()[:4000])
+        os._exit(0)
+    os.close(writing)
+    said = b""
+    deadline = time.monotonic() + 60
+    os.set_blocking(reading, False)
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(reading, 4096)
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        if not piece:
+            break
+        said += piece
+    else:
+        os.kill(child, signal.SIGKILL)
+        said = b"the child hangs"
+    os.close(reading)
+    os.waitpid(child, 0)
+    return said
+
+
+def test_pickles_hold_no_secrets_unless_asked(tmp_path: Path) -> None:
+    variables = {"AWS_SECRET_ACCESS_KEY": "hush"}
+    repo = fl.Repository.create(tmp_path / "r", variables=variables, allow={"file:///data/": ""})
+    write(repo, {"a": b"1"})
+    session = repo.at("main")
+    pickled = pickle.dumps(session)
+    assert b"hush" not in pickled
+    again = pickle.loads(pickled)
+    assert again == session and read(again, "a") == b"1"
+    assert again.repository._options["allow"] == ["file:///data/"]
+    shared = fl.Repository.open(repo.url, variables=variables, share_secrets=True)
+    assert b"hush" in pickle.dumps(shared)
+    assert pickle.loads(pickle.dumps(shared))._options["variables"] == variables
+
+
+def test_repositories_in_memory_are_not_pickled() -> None:
+    repo = fl.Repository.create("memory:")
+    for thing in (repo, repo.at("main"), repo.at("main").store):
+        with pytest.raises(fl.InvalidError, match="in memory"):
+            pickle.dumps(thing)
+    write(repo, {"a": b"1"})
+    fork_of = repo.writable_session("main")
+    fork = fork_of.fork()
+    fork.store.set_sync("b", fl.buffer(b"2"))
+    fork_of.merge(fork)
+    fork_of.commit("in one process")
+
+
+def test_ctrl_c_ends_a_long_call(tmp_path: Path) -> None:
+    """A call that waits for a lock of another process ends within the time that signals are looked for."""
+    fifo = tmp_path / "car"
+    os.mkfifo(fifo)
+    repo = fl.Repository.create(tmp_path / "r")
+    keep = os.open(fifo, os.O_RDWR)
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            repo.import_car(fifo, tag="never")
+    finally:
+        timer.join()
+        os.close(keep)
+    assert repo.list_tags() == []
