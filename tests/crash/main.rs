@@ -6,6 +6,7 @@
 mod answers;
 mod collector;
 mod faults;
+mod forks;
 mod outcome;
 mod power;
 #[path = "../support/mod.rs"]

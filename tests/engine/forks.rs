@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use firnline::{
-    Access, Container, Entry, ErrorDetail, ErrorKind, ForkSession, Key, OpenOptions, Prefix, Repository, Snapshot, WriteSession,
-};
+use firnline::{Access, Entry, ErrorDetail, ErrorKind, ForkSession, Key, OpenOptions, Prefix, Repository, Snapshot, WriteSession};
 use futures::TryStreamExt as _;
 
 use crate::support::{World, key};
@@ -15,7 +13,7 @@ async fn resumed(world: &World, bytes: &[u8]) -> ForkSession {
 }
 
 /// Forks a session, lets another process work in the fork, and returns what it changed.
-async fn changes_of(world: &World, session: &WriteSession, work: impl AsyncFnOnce(&ForkSession)) -> Vec<u8> {
+pub(crate) async fn changes_of(world: &World, session: &WriteSession, work: impl AsyncFnOnce(&ForkSession)) -> Vec<u8> {
     let fork = resumed(world, &session.fork().await.unwrap()).await;
     work(&fork).await;
     fork.finish().await.unwrap().to_vec()
@@ -33,7 +31,7 @@ async fn shown(session: &WriteSession) -> Vec<(Key, Entry)> {
 }
 
 /// The names in conflict.
-async fn refused(session: &WriteSession, changes: &[u8]) -> Vec<String> {
+pub(crate) async fn refused(session: &WriteSession, changes: &[u8]) -> Vec<String> {
     let before = shown(session).await;
     let error = session.merge(changes).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
@@ -171,6 +169,22 @@ async fn a_prefix_that_is_inherited_as_deleted_can_be_deleted_again() {
     let sets = changes_of(&world, &session, async |fork| fork.set(&key("a/b/2"), "set").await.unwrap()).await;
     session.merge(&sets).await.unwrap();
     assert_eq!(refused(&session, &deletes).await, ["a/b/2"]);
+}
+
+/// A fork that deleted everything forgot that a part of it had been deleted before, and so was in conflict with that.
+#[tokio::test]
+async fn a_fork_knows_what_was_deleted_before_it_deleted_more() {
+    let world = World::new().await;
+    world.put("a/b/1", "base").await;
+    let session = world.repository.write("main").await.unwrap();
+    session.delete_prefix(&Prefix::new("a/b").unwrap());
+    let changes = changes_of(&world, &session, async |fork| {
+        fork.delete_prefix(&Prefix::all());
+        fork.set(&key("a/b/1"), "fork").await.unwrap();
+    })
+    .await;
+    session.merge(&changes).await.unwrap();
+    assert_eq!(values(&session.commit("anew").await.unwrap()).await, [("a/b/1".to_owned(), b"fork".to_vec())].into());
 }
 
 #[tokio::test]
@@ -321,52 +335,66 @@ async fn many_conflicts_are_listed_up_to_a_limit() {
     assert!(error.to_string().contains("and 10042 more"), "{error}");
 }
 
+/// A policy keeps or drops a move as a whole, also one that a fork made.
 #[tokio::test]
-async fn references_bring_their_files_and_containers() {
+async fn moves_of_a_fork_stay_whole() {
     let world = World::new().await;
+    for n in 0..3 {
+        world.put(&format!("from/{n}"), "base").await;
+    }
     let session = world.repository.write("main").await.unwrap();
-    session.set_container(Container::new("early", "file:///early/{}")).unwrap();
-    session.set_virtual(&key("v/0"), "file:///early/a.nc", 0..10).await.unwrap();
-    let one = changes_of(&world, &session, async |fork| {
-        fork.set_virtual(&key("v/1"), "file:///early/a.nc", 10..20).await.unwrap();
-        fork.set_virtual(&key("v/2"), "file:///other/b.nc", 0..5).await.unwrap();
+    let changes = changes_of(&world, &session, async |fork| {
+        assert_eq!(fork.rename("from/", "to/", firnline::Existing::Refuse).await.unwrap().keys, 3);
     })
     .await;
-    let two = changes_of(&world, &session, async |fork| {
-        fork.set_container(Container::new("late", "file:///late/{}")).unwrap();
-        fork.set_virtual(&key("v/3"), "file:///late/c.nc", 0..7).await.unwrap();
-        fork.set_virtual(&key("v/4"), "file:///other/b.nc", 5..9).await.unwrap();
-    })
-    .await;
-    session.merge(&one).await.unwrap();
-    session.merge(&two).await.unwrap();
-    let snapshot = session.commit("references").await.unwrap();
-    let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
-    let found: Vec<_> = files.iter().map(|file| (file.url.as_str(), file.record.refs, file.record.bytes)).collect();
-    assert_eq!(found, [("file:///early/a.nc", 2, 20), ("file:///other/b.nc", 2, 9), ("file:///late/c.nc", 1, 7)]);
-    assert_eq!(world.repository.verify(firnline::VerifyScope::Everything).await.unwrap().findings, []);
+    session.merge(&changes).await.unwrap();
+    session.merge(&changes).await.unwrap();
+    session.set(&key("own"), "session").await.unwrap();
+    world.put("from/1", "another writer").await;
+    let options = firnline::CommitOptions::from("moved").on_conflict(firnline::OnConflict::Theirs);
+    let snapshot = session.commit(options).await.unwrap();
+    assert_eq!(values(&snapshot).await.into_keys().collect::<Vec<_>>(), ["from/0", "from/1", "from/2", "own"]);
 }
 
-#[tokio::test]
-async fn containers_that_two_forks_define_differently_are_a_conflict() {
-    let world = World::new().await;
-    let session = world.repository.write("main").await.unwrap();
-    session.set_container(Container::new("data", "file:///one/{}")).unwrap();
-    session.set_virtual(&key("v/0"), "file:///one/a.nc", 0..10).await.unwrap();
-    let redefine = async |template: &'static str| {
-        changes_of(&world, &session, async |fork| fork.set_container(Container::new("data", template)).unwrap()).await
-    };
-    let (two, again, three) = (redefine("file:///two/{}").await, redefine("file:///two/{}").await, redefine("file:///three/{}").await);
-    let refers = changes_of(&world, &session, async |fork| fork.set_virtual(&key("v/1"), "file:///one/b.nc", 0..10).await.unwrap()).await;
-    session.merge(&two).await.unwrap();
-    session.merge(&again).await.unwrap();
-    assert_eq!(refused(&session, &three).await, ["container data"]);
-    assert_eq!(refused(&session, &refers).await, ["container data"], "its reference was made for the old definition");
-    drop(session);
-
-    let session = world.repository.write("main").await.unwrap();
-    session.set_container(Container::new("data", "file:///one/{}")).unwrap();
-    let two = changes_of(&world, &session, async |fork| fork.set_container(Container::new("data", "file:///two/{}")).unwrap()).await;
-    session.set_virtual(&key("v/1"), "file:///one/b.nc", 0..10).await.unwrap();
-    assert_eq!(refused(&session, &two).await, ["container data"], "the session has referred to the old definition meanwhile");
+/// Calls of one session from many tasks: merges wait for each other, and none loses what another stages.
+#[test]
+fn merges_run_beside_each_other_and_beside_other_calls() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = World::new().await;
+        let session = std::sync::Arc::new(world.repository.write("main").await.unwrap());
+        let mut all = Vec::new();
+        for n in 0..12_u8 {
+            let many = if n % 2 == 0 { 3 } else { 400 };
+            all.push(
+                changes_of(&world, &session, async |fork| {
+                    for at in 0..many {
+                        fork.set(&key(&format!("f{n}/{at}")), vec![n; 1500]).await.unwrap();
+                    }
+                })
+                .await,
+            );
+        }
+        let merges = all.into_iter().map(|changes| {
+            let session = std::sync::Arc::clone(&session);
+            tokio::spawn(async move {
+                // It gives up only while other calls stage something all the time.
+                while let Err(e) = session.merge(&changes).await {
+                    assert!(e.kind() == ErrorKind::Conflict && e.detail().is_none(), "{e:?}");
+                }
+            })
+        });
+        let merges: Vec<_> = merges.collect();
+        for n in 0..300 {
+            session.set(&key(&format!("own/{n}")), vec![n as u8; 1500]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        for merge in merges {
+            merge.await.unwrap();
+        }
+        let session = std::sync::Arc::into_inner(session).unwrap();
+        let found = values(&session.commit("all").await.unwrap()).await;
+        assert_eq!(found.len(), 6 * 3 + 6 * 400 + 300);
+        assert!(found.iter().all(|(_, value)| value.len() == 1500));
+    });
 }

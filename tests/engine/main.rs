@@ -7,6 +7,10 @@ mod comparing;
 mod conflicts;
 mod copies;
 mod forks;
+mod forks_random;
+mod forks_references;
+#[path = "../support/mod.rs"]
+mod limits;
 mod many;
 mod progress;
 mod publishing;

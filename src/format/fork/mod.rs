@@ -176,7 +176,7 @@ impl ForkDocument {
     fn read_body(r: &mut Reader<'_>, kind: ForkKind) -> Result<Self> {
         let is_fork = kind == ForkKind::Fork;
         let fields = if is_fork { 10 } else { 8 };
-        if r.map(fields)? != fields {
+        if r.map(10)? != fields {
             return Err(Error::corrupt(format!("it has other than {fields} fields")));
         }
         r.field("seq")?;

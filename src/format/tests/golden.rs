@@ -19,7 +19,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// Bytes as lines of hex; what follows `#` is for people. `FIRN_WRITE_GOLDEN` writes a file that is not there yet.
-fn frozen(name: &str, written: &[u8]) -> Vec<u8> {
+pub(super) fn frozen(name: &str, written: &[u8]) -> Vec<u8> {
     let path = path(name);
     if !path.exists() && std::env::var_os("FIRN_WRITE_GOLDEN").is_some() {
         let mut text = format!("# {name}: written once, never regenerated. See README.md.\n");

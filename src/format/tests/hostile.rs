@@ -63,7 +63,7 @@ fn mutate(rng: &mut SmallRng, bytes: &mut Vec<u8>, other: &[u8]) {
 }
 
 /// Gives mutations of the samples to `decode`, which answers whether it took them.
-fn attack(name: &str, samples: &[Vec<u8>], prepare: impl Fn(Vec<u8>) -> Vec<u8>, decode: impl Fn(&[u8]) -> bool) {
+pub(super) fn attack(name: &str, samples: &[Vec<u8>], prepare: impl Fn(Vec<u8>) -> Vec<u8>, decode: impl Fn(&[u8]) -> bool) {
     let mut rng = SmallRng::seed_from_u64(xxh3_64(name.as_bytes()));
     for sample in samples {
         assert!(decode(&prepare(sample.clone())), "{name}: a sample is refused unchanged");

@@ -1,6 +1,7 @@
 //! Tests of the formats: round trips, what must be refused, frozen bytes, hostile bytes.
 
 mod columns;
+mod fork;
 mod golden;
 mod hostile;
 mod refused;

@@ -21,20 +21,15 @@ impl PrefixDeletes {
         self.stamps.is_empty()
     }
 
-    /// Parts what was staged before from what is staged from now on, as if a prefix without keys were deleted. Returns the stamp of
-    /// the former.
-    pub(super) const fn part(&mut self) -> u64 {
+    /// Parts what was staged before from what is staged from now on, as if a prefix without keys were deleted.
+    pub(super) const fn part(&mut self) {
         self.latest += 1;
-        self.latest - 1
     }
 
-    /// The prefixes that were deleted up to this stamp, or after it.
-    pub(super) fn split(&self, stamp: u64) -> [Self; 2] {
-        let half = |is_in: fn(u64, u64) -> bool| {
-            let stamps = self.stamps.iter().filter(|(_, deleted)| is_in(**deleted, stamp));
-            Self { stamps: stamps.map(|(prefix, deleted)| (prefix.clone(), *deleted)).collect(), latest: self.latest }
-        };
-        [half(|deleted, stamp| deleted <= stamp), half(|deleted, stamp| deleted > stamp)]
+    /// The prefixes that were deleted after this stamp.
+    pub(super) fn after(&self, stamp: u64) -> Self {
+        let stamps = self.stamps.iter().filter(|(_, deleted)| **deleted > stamp);
+        Self { stamps: stamps.map(|(prefix, deleted)| (prefix.clone(), *deleted)).collect(), latest: self.latest }
     }
 
     /// Adds a prefix and removes those inside it, which it includes.

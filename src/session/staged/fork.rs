@@ -20,8 +20,8 @@ const COPIED: usize = 1000;
 /// What was staged by the session that this one was forked from. Its entries are in runs of the level [`INHERITED`].
 #[derive(Debug)]
 pub(super) struct Inherited {
-    /// The stamp of the last prefix delete among them.
-    stamp: u64,
+    /// The prefix deletes among them. Those of the session itself replace the ones inside them.
+    deleted: PrefixDeletes,
     files: BTreeMap<FileKey, StagedFile>,
     containers: BTreeMap<String, Container>,
 }
@@ -50,8 +50,8 @@ impl SharedStaged {
             staged.freeze();
         }
         let all = staged.layers.shared(Some(&Prefix::all()));
-        let stamp = staged.inherited.as_ref().map_or(0, |inherited| inherited.stamp);
-        let [deleted_before, deleted] = all.deleted.split(stamp);
+        let deleted_before = staged.inherited.as_ref().map(|inherited| inherited.deleted.clone()).unwrap_or_default();
+        let deleted = all.deleted.after(deleted_before.stamp());
         let runs = |is_inherited: bool| all.runs.iter().filter(|run| (run.level == INHERITED) == is_inherited).cloned().collect();
         let names = || Arc::clone(&all.names);
         let own = StagedLayers { memory: all.memory.clone(), runs: runs(false), deleted, names: names() };
@@ -176,8 +176,9 @@ impl Staged {
         for run in self.layers.runs.iter_mut().filter_map(Arc::get_mut) {
             run.level = INHERITED;
         }
-        let stamp = self.layers.deleted.part();
-        self.inherited = Some(Inherited { stamp, files: self.files.clone(), containers: self.containers.clone() });
+        let deleted = self.layers.deleted.clone();
+        self.layers.deleted.part();
+        self.inherited = Some(Inherited { deleted, files: self.files.clone(), containers: self.containers.clone() });
     }
 
     /// The name of every container that is defined or needed here, and of those in `base`, as they are now.
