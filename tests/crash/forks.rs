@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use firnline::storage::fault::{Fault, Faulty};
+use firnline::storage::fault::{Crashing, Fault, Faulty};
 use firnline::storage::{Memory, Storage};
 use firnline::{CreateOptions, ErrorKind, ForkSession, OpenOptions, Prefix, Repository, Snapshot, VerifyScope, WriteSession};
 use futures::TryStreamExt as _;
@@ -126,6 +126,28 @@ fn whatever_goes_wrong_at_any_request_of_a_fork_it_can_be_repeated() {
     }
     println!("{requests} requests");
     assert!(requests > 15, "only {requests} requests");
+}
+
+/// The barrier of the session covers only what its own process wrote, so a fork must pass one of its own.
+#[tokio::test]
+async fn a_power_loss_after_the_commit_takes_nothing_that_a_fork_wrote() {
+    for seed in 0..8 {
+        let (machine, clock) = (Arc::new(Crashing::new()), Ticking::new());
+        let repository = Repository::create_storage(machine.clone(), CreateOptions::from(clock.options())).await.unwrap();
+        let session = repository.write("main").await.unwrap();
+        session.set(&key("own"), vec![1; 4000]).await.unwrap();
+        let bytes = session.fork().await.unwrap();
+        let elsewhere = clock.open(Arc::new(machine.another_handle())).await;
+        let fork = elsewhere.resume_fork(&bytes).await.unwrap();
+        stage(&fork, 1).await;
+        let changes = fork.finish().await.unwrap();
+        session.merge(&changes).await.unwrap();
+        session.commit("together").await.unwrap();
+        machine.crash();
+        let found = clock.open(Arc::new(machine.survivors(seed))).await;
+        let expected: BTreeMap<_, _> = work_of(1).chain([("own".to_owned(), vec![1; 4000])]).collect();
+        assert_eq!(values(&found.read("main").await.unwrap()).await, expected);
+    }
 }
 
 const PLACE: &str = "FIRNLINE_TEST_FORK_PLACE";

@@ -2,6 +2,8 @@
 
 mod load;
 mod save;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Deref;
 use std::sync::Mutex;
