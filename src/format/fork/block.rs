@@ -25,7 +25,7 @@ use crate::text::shown;
 /// A block is ended when its rows may take more bytes than this, so that it stays below [`limits::FORK_BLOCK`].
 pub(crate) const BLOCK_TARGET: usize = 1 << 19;
 
-/// The most rows of one block that is written. A reader takes more of some kinds.
+/// The most rows of one block that is written. A reader takes more changes.
 pub(crate) const BLOCK_ROWS: usize = limits::ROWS;
 
 /// The most bytes of a row beside its texts and its inline value.
@@ -88,12 +88,17 @@ impl ForkEdit {
         }
     }
 
-    /// The most bytes that the row takes in a block.
-    pub(crate) fn most_bytes(&self) -> usize {
+    /// The external file of a reference.
+    pub(crate) fn file(&self) -> Option<&FileKey> {
+        self.entry().and_then(Entry::file)
+    }
+
+    /// The most bytes that the row takes in a block which names the file `known` already.
+    pub(crate) fn most_bytes(&self, known: Option<&FileKey>) -> usize {
         let value = match self.entry() {
             Some(Entry::Inline(bytes)) => bytes.len(),
-            Some(Entry::Virtual { file, .. }) => file.as_map_key().as_str().len() + FILE,
-            Some(Entry::Chunk { .. }) | None => 0,
+            Some(Entry::Virtual { file, .. }) if known != Some(file) => file.as_map_key().as_str().len() + FILE,
+            _ => 0,
         };
         ROW + self.place().as_str().len() + value
     }
@@ -184,7 +189,7 @@ fn head(w: &mut Writer, kind: u64, rows: usize) {
 }
 
 fn write_edits(w: &mut Writer, kind: u64, rows: &[ForkEdit]) {
-    let table = FileTable::of(rows.iter().filter_map(|row| row.entry()?.file()));
+    let table = FileTable::of(rows.iter().filter_map(ForkEdit::file));
     w.array(3);
     w.uint(kind);
     write_files(w, &table);
@@ -229,7 +234,7 @@ fn read_edits(r: &mut Reader<'_>, hash: HashAlgorithm) -> Result<Vec<ForkEdit>> 
         ascending(&mut last, text, in_map_order)?;
         edits.push(if text.is_empty() || text.ends_with('/') { read_prefix(r, text)? } else { read_key(r, text, &files, hash)? });
     }
-    let table = FileTable::of(edits.iter().filter_map(|row| row.entry()?.file()));
+    let table = FileTable::of(edits.iter().filter_map(ForkEdit::file));
     if table.files.len() != files.len() || table.files.iter().zip(&files).any(|(used, listed)| *used != listed) {
         return Err(Error::corrupt("a block does not list its files in the order of their first use"));
     }

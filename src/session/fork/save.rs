@@ -121,7 +121,7 @@ impl<'s> DocumentSaver<'s> {
         block: impl Fn(Vec<ForkEdit>) -> ForkBlock,
     ) -> Result<()> {
         let (mut buffer, mut edits, mut deleted) = (RowBuffer::new(), layers.edits(None)?, layers.deleted().into_iter().peekable());
-        let mut next = edits.next()?;
+        let (mut next, mut known) = (edits.next()?, None);
         loop {
             let is_prefix = match (&next, deleted.peek()) {
                 (None, None) => break,
@@ -137,9 +137,11 @@ impl<'s> DocumentSaver<'s> {
             if !counts(&row)? {
                 continue;
             }
-            let bytes = row.most_bytes();
+            let bytes = row.most_bytes(known.as_ref());
+            known = row.file().cloned().or(known);
             if let Some(rows) = buffer.push(row, bytes) {
                 self.add(&block(rows)).await?;
+                known = None;
                 tokio::task::yield_now().await;
             }
         }
