@@ -13,8 +13,15 @@ const KEYS: &[&str] =
     &["zarr.json", "a/zarr.json", "a/c/0", "a/c/1", "a/c/10", "a/d", "ab", "b/0", "b/c/0", "b/c/1", "c", "m/9", "m/10", "m/100"];
 const PREFIXES: &[&str] = &["", "a/", "a/c/", "b/", "b/c/", "m/", "none/"];
 
-/// What is staged for a key; not there at all: nothing.
-type Edits = BTreeMap<String, Option<String>>;
+/// What is staged for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Staged {
+    Nothing,
+    Deleted,
+    Set(String),
+}
+
+type Edits = BTreeMap<String, Staged>;
 type Tree = BTreeMap<String, String>;
 
 /// Staged changes: prefixes deleted first, and then changes of keys.
@@ -26,9 +33,10 @@ struct Model {
 
 impl Model {
     /// What is staged for a key, by itself or by a prefix.
-    fn at(&self, key: &str) -> Option<Option<String>> {
-        let covered = || self.deleted.iter().any(|prefix| key.starts_with(prefix.as_str())).then_some(None);
-        self.edits.get(key).cloned().or_else(covered)
+    fn at(&self, key: &str) -> Staged {
+        let is_covered = || self.deleted.iter().any(|prefix| key.starts_with(prefix.as_str()));
+        let otherwise = || if is_covered() { Staged::Deleted } else { Staged::Nothing };
+        self.edits.get(key).cloned().unwrap_or_else(otherwise)
     }
 
     fn delete_prefix(&mut self, prefix: &str) {
@@ -37,8 +45,12 @@ impl Model {
     }
 
     fn over(&self, base: &Tree) -> Tree {
-        let mut tree: Tree = base.iter().filter(|(key, _)| self.at(key).is_none()).map(|(k, v)| (k.clone(), v.clone())).collect();
-        tree.extend(self.edits.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
+        let mut tree: Tree = base.iter().filter(|(key, _)| self.at(key) == Staged::Nothing).map(|(k, v)| (k.clone(), v.clone())).collect();
+        for (key, staged) in &self.edits {
+            if let Staged::Set(value) = staged {
+                tree.insert(key.clone(), value.clone());
+            }
+        }
         tree
     }
 
@@ -53,7 +65,7 @@ impl Model {
         let keys = own.edits.keys().chain(self.edits.keys());
         let is_conflict = |key: &&String| {
             let (now, theirs) = (self.at(key), own.at(key));
-            let is_changed = own.edits.contains_key(*key) || (theirs.is_some() && self.edits.contains_key(*key));
+            let is_changed = own.edits.contains_key(*key) || (theirs != Staged::Nothing && self.edits.contains_key(*key));
             is_changed && now != theirs && now != before.at(key)
         };
         keys.filter(is_conflict).cloned().collect()
@@ -120,22 +132,22 @@ impl Play<'_> {
             0..=5 => {
                 let text = format!("value {value}");
                 session.set(&key(at), text.clone()).await.unwrap();
-                own.edits.insert(at.to_owned(), Some(text));
+                own.edits.insert(at.to_owned(), Staged::Set(text));
             }
             6 | 7 => {
                 session.set(&key(at), vec![7; 5000 + usize::try_from(value).unwrap()]).await.unwrap();
-                own.edits.insert(at.to_owned(), Some(format!("chunk {}", 5000 + value)));
+                own.edits.insert(at.to_owned(), Staged::Set(format!("chunk {}", 5000 + value)));
             }
             8 | 9 => {
                 let url = ["file:///one/a.nc", "file:///two/b.nc"][self.random.random_range(0..2)];
                 session.set_virtual(&key(at), url, value..value + 5).await.unwrap();
                 let name = url.trim_start_matches("file:///");
-                own.edits.insert(at.to_owned(), Some(format!("file://({name}) {value}")));
+                own.edits.insert(at.to_owned(), Staged::Set(format!("file://({name}) {value}")));
             }
             10 | 11 => {
                 assert_eq!(session.delete(&key(at)).await.unwrap(), is_there, "{at}");
                 if is_there {
-                    own.edits.insert(at.to_owned(), None);
+                    own.edits.insert(at.to_owned(), Staged::Deleted);
                 }
             }
             12 | 13 => {
@@ -148,7 +160,7 @@ impl Play<'_> {
                 let many = (0..300).map(|n| (format!("m/{n}"), format!("many {value}")));
                 for (at, text) in many {
                     session.set(&key(&at), text.clone()).await.unwrap();
-                    own.edits.insert(at, Some(text));
+                    own.edits.insert(at, Staged::Set(text));
                 }
             }
             _ => {

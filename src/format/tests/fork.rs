@@ -235,7 +235,9 @@ fn blocks_that_no_writer_makes_are_refused() {
     let moves = |places: &[&str]| {
         block(4, 1, |w| {
             w.array(places.len());
-            places.iter().for_each(|place| w.text(place));
+            for place in places {
+                w.text(place);
+            }
         })
     };
     assert!(ForkBlock::decode(&moves(&["a", "b"]), HASH).is_ok());
