@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use firnline::storage::Storage;
 use firnline::{
-    Clock, CommitOptions, Conflict, CreateOptions, Entry, ErrorKind, Key, KeyColumn, OnConflict, OpenOptions, Prefix, RefName, Repository,
+    CommitOptions, Conflict, CreateOptions, Entry, ErrorKind, Key, KeyColumn, OnConflict, OpenOptions, Prefix, RefName, Repository,
     Snapshot, SnapshotId, Timestamp, VirtualOptions, VirtualRefs, WriteSession,
 };
 use futures::TryStreamExt;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::oracle::{Commit, Shown, Staged, Tree, Value, dependencies};
+use super::oracle::{Commit, Shown, SkewedClock, Staged, Tree, Value, dependencies};
 use super::zarr::{self, Race};
 
 /// How long a history is, and how long a restless one is, in which branches are moved more often than committed to.
@@ -92,19 +92,6 @@ impl fmt::Display for Seen {
 
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// The time of the world, and one writer's wrong idea of it.
-#[derive(Debug)]
-struct SkewedClock {
-    world: Arc<AtomicI64>,
-    skew: i64,
-}
-
-impl Clock for SkewedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.world.load(Ordering::Relaxed) + self.skew)
-    }
 }
 
 /// A session on both sides.
@@ -219,12 +206,23 @@ impl<'s> History<'s> {
         Open { engine, model: Staged::default(), branch, base }
     }
 
+    /// Stages changes, sometimes in a fork that is merged.
     async fn stage(&mut self, open: &mut Open) {
+        if self.random.random_range(0..4) > 0 {
+            return self.stage_in(&open.engine, &mut open.model, open.base).await;
+        }
+        let fork = self.repository().resume_fork(&open.engine.fork().await.unwrap()).await.unwrap();
+        self.stage_in(&fork, &mut open.model, open.base).await;
+        open.engine.merge(&fork.finish().await.unwrap()).await.unwrap();
+        self.check_staged(&open.engine, &open.model, open.base).await;
+    }
+
+    async fn stage_in(&mut self, engine: &WriteSession, model: &mut Staged, base: SnapshotId) {
         for _ in 0..self.random.random_range(0..5) {
             let text = KEYS[self.random.random_range(0..KEYS.len())];
             let key: Key = text.parse().unwrap();
             match self.random.random_range(0..11) {
-                10 => self.stage_many(open).await,
+                10 => self.stage_many(engine, model).await,
                 0..=4 => {
                     let length = [0, 1, 5, 1024, 1025, 5000][self.random.random_range(0..6)];
                     let documents = zarr::texts(text);
@@ -233,33 +231,37 @@ impl<'s> History<'s> {
                     } else {
                         documents[self.random.random_range(0..documents.len())].as_bytes().to_vec()
                     };
-                    open.engine.set(&key, value.clone()).await.unwrap();
-                    open.model.explicit.insert(text.to_owned(), Some(Value::Bytes(value)));
+                    engine.set(&key, value.clone()).await.unwrap();
+                    model.explicit.insert(text.to_owned(), Some(Value::Bytes(value)));
                 }
                 5 | 6 => {
                     let url = FILES[self.random.random_range(0..FILES.len())].to_owned();
                     let (offset, length) = (self.random.random_range(0..3) * 100, self.random.random_range(1..3) * 10);
-                    open.engine.set_virtual(&key, &url, offset..offset + length).await.unwrap();
-                    open.model.explicit.insert(text.to_owned(), Some(Value::Virtual { url, offset, length }));
+                    engine.set_virtual(&key, &url, offset..offset + length).await.unwrap();
+                    model.explicit.insert(text.to_owned(), Some(Value::Virtual { url, offset, length }));
                 }
                 7 | 8 => {
                     // Where there is nothing to delete, nothing is staged.
-                    let is_there = open.model.apply(&self.commits[&open.base].tree).contains_key(text);
-                    assert_eq!(open.engine.delete(&key).await.unwrap(), is_there, "seed {}: {text}", self.seed);
+                    let is_there = model.apply(&self.commits[&base].tree).contains_key(text);
+                    assert_eq!(engine.delete(&key).await.unwrap(), is_there, "seed {}: {text}", self.seed);
                     if is_there {
-                        open.model.explicit.insert(text.to_owned(), None);
+                        model.explicit.insert(text.to_owned(), None);
                     }
                 }
                 _ => {
                     let prefix = PREFIXES[self.random.random_range(0..PREFIXES.len())];
-                    open.engine.delete_prefix(&Prefix::new(prefix).unwrap());
-                    open.model.delete_prefix(prefix);
+                    engine.delete_prefix(&Prefix::new(prefix).unwrap());
+                    model.delete_prefix(prefix);
                 }
             }
         }
-        // A session reads its own writes.
-        let want = open.model.apply(&self.commits[&open.base].tree);
-        let listed = open.engine.list(&Prefix::all()).await.unwrap();
+        self.check_staged(engine, model, base).await;
+    }
+
+    /// A session reads its own writes.
+    async fn check_staged(&self, engine: &WriteSession, model: &Staged, base: SnapshotId) {
+        let want = model.apply(&self.commits[&base].tree);
+        let listed = engine.list(&Prefix::all()).await.unwrap();
         assert_eq!(listed.len(), want.len(), "seed {}: keys staged", self.seed);
         for (key, entry) in listed {
             self.check_entry(&want, &key, &entry);
@@ -267,7 +269,7 @@ impl<'s> History<'s> {
     }
 
     /// Stages references by one call, more of them than there are keys, so that a run is made of them.
-    async fn stage_many(&mut self, open: &mut Open) {
+    async fn stage_many(&mut self, engine: &WriteSession, model: &mut Staged) {
         let count = [20, 300][self.random.random_range(0..2)];
         let below = self.random.random_range(1..KEYS.len());
         let mut column = |below: usize| (0..count).map(|_| self.random.random_range(0..below)).collect::<Vec<_>>();
@@ -277,12 +279,12 @@ impl<'s> History<'s> {
         let length: Vec<u64> = length.into_iter().map(|n| n as u64 * 10 + 10).collect();
         for (((name, url), offset), length) in names.iter().zip(&url).zip(&offset).zip(&length) {
             let value = Value::Virtual { url: FILES[*url].to_owned(), offset: *offset, length: *length };
-            open.model.explicit.insert((*name).to_owned(), Some(value));
+            model.explicit.insert((*name).to_owned(), Some(value));
         }
         let url: Vec<u32> = url.into_iter().map(|n| n.try_into().unwrap()).collect();
         let keys = KeyColumn::Keys(&names);
         let refs = VirtualRefs { keys, urls: FILES, url: &url, offset: &offset, length: &length, validators: &[] };
-        open.engine.set_virtual_many(&refs, &VirtualOptions::default()).await.unwrap();
+        engine.set_virtual_many(&refs, &VirtualOptions::default()).await.unwrap();
     }
 
     fn check_entry(&self, want: &Tree, key: &Key, entry: &Entry) {

@@ -1,8 +1,23 @@
 //! What the engine should answer, in data structures too simple to be wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use firnline::{SnapshotId, Timestamp};
+use firnline::{Clock, SnapshotId, Timestamp};
+
+/// The time of the world, and one writer's wrong idea of it.
+#[derive(Debug)]
+pub(crate) struct SkewedClock {
+    pub(crate) world: Arc<AtomicI64>,
+    pub(crate) skew: i64,
+}
+
+impl Clock for SkewedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.world.load(Ordering::Relaxed) + self.skew)
+    }
+}
 
 /// A value as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
