@@ -50,6 +50,8 @@ pub use virtuals::{UnpinnedFile, VirtualOptions};
 /// another writer changed a key that this session changed, not if one changed a key it read. In Zarr arrays a conflict can be about
 /// more than a single key: see [`ConflictKind`](crate::ConflictKind).
 ///
+/// Other processes and machines take part through [forks](Self::fork), whose changes are [merged](Self::merge) into the session.
+///
 /// Calls that read (`get`, `list` and the like) can be cancelled at any moment by dropping the future: nothing that is staged
 /// changes, and no upload is lost. Calls that stage or commit say what a cancelled call leaves.
 #[derive(Debug)]
