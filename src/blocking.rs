@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -53,15 +54,18 @@ thread_local! {
 pub fn block_on<F: Future>(runtime: &Handle, future: F) -> F::Output {
     let _context = runtime.enter();
     let _marked = Marked(MAY_BLOCK.replace(true));
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let woken = Arc::new(Unpark { thread: thread::current(), is_woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&woken));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
-        // Returns at once if the waker was called since the last time.
-        thread::park();
+        // What the future did meanwhile may have parked this thread, too, and taken the token of the wake-up.
+        while !woken.is_woken.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
     }
 }
 
@@ -75,15 +79,19 @@ impl Drop for Marked {
 }
 
 /// Wakes a thread that waits in [`block_on`].
-struct Unpark(Thread);
+struct Unpark {
+    thread: Thread,
+    is_woken: AtomicBool,
+}
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        self.is_woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
@@ -215,6 +223,17 @@ mod tests {
         });
         block_on(threads.handle(), eager);
         assert_eq!(polls, 3);
+        // A wake-up whose token is taken by something else that parks the thread.
+        let mut is_first = true;
+        let nested = std::future::poll_fn(|context| {
+            if !std::mem::take(&mut is_first) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            thread::park();
+            Poll::Pending
+        });
+        block_on(threads.handle(), nested);
     }
 
     #[test]

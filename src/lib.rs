@@ -122,8 +122,8 @@ pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, 
 pub use text::{is_unprintable, printable, printable_line};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{
-    CheckedOut, CheckoutOptions, Effect, ImportCache, ImportSource, ImportSteps, Leftovers, Reading, SteppedImport, TreeChange,
-    TreeOptions, TreeSummary,
+    CheckedOut, CheckoutOptions, Effect, ImportCache, ImportSaves, ImportSource, ImportSteps, Leftovers, Reading, SteppedImport,
+    TreeChange, TreeOptions, TreeSummary,
 };
 pub use virtuals::{Access, Allow, FileCheck, FileState, Located, Locator, Rebind, Validator, file_url};
 

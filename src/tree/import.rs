@@ -150,6 +150,15 @@ pub(super) struct Import {
     pub(super) learned: CacheRows,
     /// Files to be read although nothing of them has changed.
     again: Vec<Incoming>,
+    /// Whether all keys are wanted in `seen`.
+    notes_keys: bool,
+}
+
+impl Import {
+    /// One that notes every key.
+    pub(super) fn noting_keys() -> Self {
+        Self { notes_keys: true, ..Self::default() }
+    }
 }
 
 impl WriteSession {
@@ -255,7 +264,7 @@ impl WriteSession {
             self.take(found.key(), &entry, content, share, options.effect, &mut import.counts).await?;
             self.base().repository().advance(1, entry.size());
             import.learned.extend(row.map(|row| (found.name().to_owned(), row)));
-            if options.leftovers == Leftovers::Delete {
+            if import.notes_keys || options.leftovers == Leftovers::Delete {
                 import.seen.insert(found.key().clone());
             }
         }

@@ -3,7 +3,8 @@
 //! A writer may only rely on chunks that a ref keeps, so what an import has stored so far is committed, to a branch of its own. At the
 //! end its changes are staged in one session of the target branch, and readers of that branch see one commit.
 
-use std::pin::Pin;
+use std::future::ready;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -12,19 +13,17 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use super::cache::CacheRows;
 use super::import::{Effect, Import, Leftovers, TreeOptions, TreeSummary};
 use super::source::{ImportSource, Incoming};
-use crate::commit::CommitOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Entry;
 use crate::handle::Repository;
-use crate::history::Change;
-use crate::refs::RefName;
+use crate::id::SnapshotId;
+use crate::refs::{Ref, RefName};
 use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
 
 /// How the branches begin on which imports save what they have stored.
 const SAVES: &str = "importing-";
-/// Under which name their commits tell the snapshot on which the import began.
-const BASE: &str = "import-base";
+/// How many keys are compared with the target branch at a time.
+const COMPARED: usize = 4096;
 
 /// How often an import saves what it has stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,13 +60,21 @@ impl ImportSteps {
 /// An import whose values are stored and staged.
 #[derive(Debug)]
 pub struct SteppedImport {
-    /// The session of the target branch, to be committed.
+    /// The session of the target branch, to be committed. It was opened before the first value was read.
     pub session: WriteSession,
     /// What was found.
     pub summary: TreeSummary,
-    /// The branch on which the import saved what it stored, if it did. Delete it after the commit. If it stays, the next import of the
-    /// same place to the same branch and prefix goes on from it.
-    pub saves: Option<RefName>,
+    /// Where the import saved what it stored, if it did: to be [deleted](Repository::delete_saves) after the commit.
+    pub saves: Option<ImportSaves>,
+}
+
+/// What an import saved on a branch of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportSaves {
+    /// The branch.
+    pub branch: RefName,
+    /// What this import saved last there.
+    pub tip: SnapshotId,
 }
 
 impl Repository {
@@ -75,11 +82,11 @@ impl Repository {
     /// branch of its own after each of `steps`.
     ///
     /// If an import was stopped, the same call goes on where it was: what that one had saved, and [`TreeOptions::cache`] remembers,
-    /// is not read again. Without a cache everything is read again. An import that is smaller than a step saves nothing. A dry run
-    /// saves nothing either, and stages nothing.
+    /// is not read again. Without a cache everything is read again. Only keys that this call finds are staged. An import that is smaller
+    /// than a step saves nothing. A dry run saves nothing either, and stages nothing.
     ///
-    /// `NotFound` if there is no such branch; `Conflict` if another import saves to the same branch at the same time. After any error, or if
-    /// the future is dropped, `branch` is as it was.
+    /// `NotFound` if there is no such branch; `Conflict` if another import saves to the same branch meanwhile, which one of the same place
+    /// to the same branch and prefix does. After any error, or if the future is dropped, `branch` is as it was.
     pub async fn import_in_steps(
         &self,
         branch: &str,
@@ -95,6 +102,17 @@ impl Repository {
         let saves = saves_of(branch, source, options)?;
         let run = SteppedRun { repository: self, branch, source, options, steps, saves };
         Box::pin(run.import()).await
+    }
+
+    /// Deletes the branch on which an import saved what it stored, unless another import has saved there since. Does nothing if it is
+    /// deleted already. Cancelled as [`delete_branch`](Self::delete_branch) is.
+    pub async fn delete_saves(&self, saves: &ImportSaves) -> Result<()> {
+        match self.ref_info(&Ref::branch(saves.branch.clone())).await {
+            Ok(info) if info.tip == Some(saves.tip) => self.delete_branch(&saves.branch).await.map(drop),
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -115,16 +133,16 @@ impl SteppedRun<'_> {
         let known = self.options.known(self.source).await?;
         let target = self.repository.write(self.branch).await?;
         let (found, end) = self.source.find(self.options.prefix.clone());
-        let (mut found, mut import) = (found.peekable(), Import::default());
+        let (mut found, mut import) = (found.peekable(), Import::noting_keys());
         let (mut session, mut has_saved) = match self.earlier_saves().await? {
             Some(earlier) => (earlier, true),
-            None => (target, false),
+            None => (self.repository.write(self.branch).await?, false),
         };
         loop {
             self.import_step(&session, &mut found, &known, &mut import).await?;
             let is_over = Pin::new(&mut found).peek().await.is_none();
             if !session.is_unchanged() && (has_saved || !is_over) {
-                session = self.save(session, has_saved, &import).await?;
+                session = self.save(session, has_saved, &known, &import).await?;
                 has_saved = true;
             }
             if is_over {
@@ -132,14 +150,18 @@ impl SteppedRun<'_> {
             }
         }
         import.counts.empty_directories += end.await?;
+        let saves = has_saved.then(|| ImportSaves { branch: self.saves.clone(), tip: session.base().id() });
         if has_saved {
-            session = Box::pin(self.stage_saved(session.base(), &mut import)).await?;
+            Box::pin(self.stage_saved(&target, session.base(), &mut import)).await?;
+            session = target;
         }
         if self.options.leftovers == Leftovers::Delete {
             import.counts.deleted = session.delete_others(&import.seen, self.options).await?;
         }
-        self.remember(&import).await?;
-        Ok(SteppedImport { session, summary: import.counts, saves: has_saved.then(|| self.saves.clone()) })
+        if let Some(cache) = &self.options.cache {
+            cache.learn(self.source.clone(), import.learned).await?;
+        }
+        Ok(SteppedImport { session, summary: import.counts, saves })
     }
 
     /// Imports what comes next, up to the length of a step.
@@ -168,73 +190,63 @@ impl SteppedRun<'_> {
     /// The session in which an import that was stopped goes on.
     async fn earlier_saves(&self) -> Result<Option<WriteSession>> {
         match self.repository.write(self.saves.as_str()).await {
-            Ok(session) => self.base_of(session.base()).await.map(|_| Some(session)),
+            Ok(session) => Ok(Some(session)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// The snapshot on which the import began whose saves end in `saved`.
-    async fn base_of(&self, saved: &Snapshot) -> Result<Snapshot> {
-        let Some(base) = saved.record().meta.get(BASE) else {
-            return Err(Error::invalid(format!("branch {} was not made by an import; rename or delete it", self.saves)));
-        };
-        self.repository.read(base).await.map_err(|e| e.context(format!("the base of branch {}", self.saves)))
-    }
-
     /// Commits what is staged to the branch for it, which is made if need be, and opens a session for what follows.
-    async fn save(&self, session: WriteSession, has_saved: bool, import: &Import) -> Result<WriteSession> {
-        let (base, session) = if has_saved {
-            (self.base_of(session.base()).await?.id(), session)
-        } else {
-            (session.base().id(), self.onto_saves(session).await?)
-        };
+    async fn save(&self, session: WriteSession, has_saved: bool, known: &CacheRows, import: &Import) -> Result<WriteSession> {
+        let session = if has_saved { session } else { self.onto_saves(session).await? };
+        let base = session.base().id();
         let message = format!("import {}: {} files so far", self.source, import.counts.files);
-        let options = CommitOptions::from(message).meta(BASE, base.to_string()).allow_empty();
-        session.commit(options).await.map_err(|failed| failed.into_error().context(format!("branch {}", self.saves)))?;
-        self.remember(import).await?;
+        let saved = session.commit(message).await.map_err(|failed| failed.into_error().context(format!("branch {}", self.saves)))?;
+        let next = self.repository.write(self.saves.as_str()).await?;
+        if saved.record().parents.first() != Some(&base) || next.base().id() != saved.id() {
+            return Err(self.shared());
+        }
         if let Some(cache) = &self.options.cache {
+            // What this import has not come to yet stays known.
+            let mut rows = known.clone();
+            rows.extend(import.learned.iter().map(|(name, row)| (name.clone(), row.clone())));
+            cache.learn(self.source.clone(), rows).await?;
             cache.keep().await?;
         }
-        self.repository.write(self.saves.as_str()).await
+        Ok(next)
     }
 
     /// Makes the branch for the saves, and turns a session of the target branch into one of that branch.
     async fn onto_saves(&self, session: WriteSession) -> Result<WriteSession> {
         self.repository.create_branch(&self.saves, session.base()).await?;
         let WriteSession { branch, base, state, .. } = self.repository.write(self.saves.as_str()).await?;
-        if base.id() == session.base().id() {
-            return Ok(WriteSession { branch, state, ..session });
-        }
-        Err(Error::new(ErrorKind::Conflict, format!("another import saves to branch {} at the same time", self.saves)))
+        if base.id() == session.base().id() { Ok(WriteSession { branch, state, ..session }) } else { Err(self.shared()) }
     }
 
-    /// Remembers what was learned so far; the caller keeps it after the commit.
-    async fn remember(&self, import: &Import) -> Result<()> {
-        match &self.options.cache {
-            Some(cache) => cache.learn(self.source.clone(), import.learned.clone()).await,
-            None => Ok(()),
-        }
+    fn shared(&self) -> Error {
+        Error::new(ErrorKind::Conflict, format!("another import saves to branch {} at the same time", self.saves))
     }
 
-    /// Opens a session of the target branch, stages everything in it that was saved, and counts it.
-    async fn stage_saved(&self, saved: &Snapshot, import: &mut Import) -> Result<WriteSession> {
-        let (base, target) = futures::try_join!(self.base_of(saved), self.repository.write(self.branch))?;
+    /// Stages in `target` the values of all keys that this import found, and counts them. All of them are in `saved`: they were saved
+    /// now, or are known to be what was saved before.
+    async fn stage_saved(&self, target: &WriteSession, saved: &Snapshot, import: &mut Import) -> Result<()> {
         (import.counts.added, import.counts.changed) = (0, 0);
-        let mut changes = std::pin::pin!(base.diff(saved, &self.options.prefix));
-        while let Some(change) = changes.try_next().await? {
-            let Change::Key { key, new: Some(entry @ (Entry::Inline(_) | Entry::Chunk { .. })), .. } = change else {
-                return Err(Error::invalid(format!("branch {} holds changes that no import made; rename or delete it", self.saves)));
-            };
-            let before = target.entry(&key).await?;
-            import.counts.added += u64::from(before.is_none());
-            import.counts.changed += u64::from(before.as_ref().is_some_and(|before| *before != entry));
-            if before.as_ref() != Some(&entry) {
-                // The branch of the saves, which was read from its ref, keeps the chunk.
-                target.set_stored(&key, entry).await?;
+        let (seen, counts) = (&import.seen, &mut import.counts);
+        let found = saved.list(&self.options.prefix).try_filter(|(key, _)| ready(seen.contains(key)));
+        let mut batches = pin!(found.try_chunks(COMPARED));
+        while let Some(batch) = batches.try_next().await.map_err(|e| e.1)? {
+            let keys: Vec<_> = batch.iter().map(|(key, _)| key.clone()).collect();
+            let before = target.entries(&keys).await?;
+            for ((key, entry), before) in batch.into_iter().zip(before) {
+                counts.added += u64::from(before.is_none());
+                counts.changed += u64::from(before.as_ref().is_some_and(|before| *before != entry));
+                if before.as_ref() != Some(&entry) {
+                    // The branch of the saves, which was read from its ref, keeps the chunk.
+                    target.set_stored(&key, entry).await?;
+                }
             }
         }
-        Ok(target)
+        Ok(())
     }
 }
 

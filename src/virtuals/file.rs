@@ -27,7 +27,7 @@ use super::digest::{self, Digester, REMEMBERED};
 use super::source::{ExternalPlace, ExternalSource};
 use super::validator::{Difference, ExpectedFile, Stat};
 use super::{file_url, url};
-use crate::blocking::brief;
+use crate::blocking::{blocking, brief};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Digest, HashAlgorithm};
 use crate::time::Timestamp;
@@ -65,6 +65,9 @@ impl Identity {
 /// The digests of files that this process has read whole.
 type FileDigests = Cache<(Identity, HashAlgorithm), Digest>;
 
+/// What errors call the work on other threads.
+const READING: &str = "reading an external file";
+
 /// Reads files of this machine.
 #[derive(Debug, Clone)]
 pub(crate) struct FileSource {
@@ -76,24 +79,34 @@ impl FileSource {
         Self { digests: Arc::new(Cache::new(REMEMBERED)) }
     }
 
-    async fn blocking<T: Send + 'static>(
+    /// Opens a file and does `work` with it, which does not read much of it.
+    async fn briefly<T: Send + 'static>(
         &self,
         place: &ExternalPlace,
         work: impl FnOnce(&OpenedFile<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (digests, owned) = (Arc::clone(&self.digests), place.clone());
-        brief("reading an external file", move || {
-            let file = open(&owned)?;
-            work(&OpenedFile { file, place: &owned, digests: &digests })
-        })
-        .await
+        brief(READING, self.opening(place, work)).await
+    }
+
+    fn opening<T, W>(&self, place: &ExternalPlace, work: W) -> impl FnOnce() -> Result<T> + Send + use<T, W>
+    where
+        W: FnOnce(&OpenedFile<'_>) -> Result<T> + Send + 'static,
+    {
+        let (digests, place) = (Arc::clone(&self.digests), place.clone());
+        move || {
+            let file = open(&place)?;
+            work(&OpenedFile { file, place: &place, digests: &digests })
+        }
     }
 }
 
 #[async_trait]
 impl ExternalSource for FileSource {
     async fn lookup(&self, place: &ExternalPlace, digest: Option<HashAlgorithm>) -> Result<Option<Stat>> {
-        match self.blocking(place, move |opened| opened.lookup(digest)).await {
+        let look = self.opening(place, move |opened| opened.lookup(digest));
+        // A digest takes reading the whole file.
+        let found = if digest.is_some() { blocking(READING, look) } else { brief(READING, look) };
+        match found.await {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             other => other.map(Some),
         }
@@ -106,12 +119,12 @@ impl ExternalSource for FileSource {
             expected.compare(&stat).map_err(|difference| opened.place.differs(&difference))?;
             opened.read(0..0, &expected, || ()).map(drop)
         };
-        self.blocking(place, check).await
+        self.briefly(place, check).await
     }
 
     async fn read(&self, place: &ExternalPlace, range: Range<u64>, expected: &ExpectedFile) -> Result<Bytes> {
         let expected = expected.clone();
-        self.blocking(place, move |opened| opened.read(range, &expected, || ())).await
+        self.briefly(place, move |opened| opened.read(range, &expected, || ())).await
     }
 }
 

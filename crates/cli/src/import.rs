@@ -66,9 +66,9 @@ impl Import {
         let is_dry = self.commit.dry_run;
         let verdict = self.commit.commit(context, session, done).await?;
         if let Some(saves) = saves
-            && let Err(e) = repository.delete_branch(&saves).await
+            && let Err(e) = repository.delete_saves(&saves).await
         {
-            context.out.note(&format!("branch {saves}, on which the import saved what it stored, was not deleted: {e}"));
+            context.out.note(&format!("branch {}, on which the import saved what it stored, was not deleted: {e}", saves.branch));
         }
         if let (Some(cache), false) = (&options.cache, is_dry)
             && let Err(e) = cache.keep().await

@@ -1,5 +1,7 @@
 //! Objects of a bucket that hold data of their own.
 
+use std::future::ready;
+
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -26,14 +28,14 @@ impl SourceObjects for Cloud {
         };
         let store = self.clone();
         let found = self.connection.retrying.list(folder.as_ref());
-        let objects = found.map(move |found| {
-            let meta = found.map_err(|e| store.trouble("it cannot be listed", e))?;
-            let key = meta.location.as_ref();
-            let name = if store.place.prefix.is_empty() { Some(key) } else { key.strip_prefix(&format!("{}/", store.place.prefix)) };
-            let Some(name) = name else {
-                return Err(Error::corrupt(format!("{store}: the listing names {key}, which does not lie there")));
-            };
-            Ok(SourceObject { name: name.to_owned(), size: meta.size, etag: strong(meta.e_tag.as_ref()) })
+        let objects = found.map_err(move |e| store.trouble("it cannot be listed", e));
+        let place = self.clone();
+        let objects = objects.try_filter_map(move |meta| {
+            let found = place.name_of(meta.location.as_ref()).map(|name| {
+                let name = name.map(str::to_owned);
+                name.map(|name| SourceObject { name, size: meta.size, etag: strong(meta.e_tag.as_ref()) })
+            });
+            ready(found)
         });
         objects.boxed()
     }
@@ -48,6 +50,20 @@ impl SourceObjects for Cloud {
         let (size, etag) = (answer.meta.size, strong(answer.meta.e_tag.as_ref()));
         let reader = StreamReader::new(answer.into_stream().map_err(std::io::Error::other));
         Ok(Some(SourceBody { size, etag, reader: Box::pin(reader) }))
+    }
+}
+
+impl Cloud {
+    /// The part of a key that follows the place; `None` for the object that consoles make to show the place as a folder, whose key ends in
+    /// a slash that the client removes.
+    fn name_of<'k>(&self, key: &'k str) -> Result<Option<&'k str>> {
+        let prefix = self.place.prefix.as_str();
+        match key.strip_prefix(prefix) {
+            Some(name) if prefix.is_empty() => Ok(Some(name)),
+            Some("") => Ok(None),
+            Some(rest) if rest.starts_with('/') => Ok(rest.get(1..)),
+            _ => Err(Error::corrupt(format!("{self}: the listing names {key}, which does not lie there"))),
+        }
     }
 }
 

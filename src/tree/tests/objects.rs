@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
 
 use super::super::source::ImportSource;
-use super::super::steps::{ImportSteps, SteppedImport};
+use super::super::steps::{ImportSaves, ImportSteps, SteppedImport};
 use super::super::{ImportCache, TreeOptions};
 use crate::storage::sources::{SourceBody, SourceObject, SourceObjects};
-use crate::{Error, ErrorKind, Key, Prefix, RefName, Repository, Result, Snapshot};
+use crate::{Error, ErrorKind, Key, Prefix, Repository, Result, Snapshot, WriteSession};
 
 /// An object of the bucket.
 #[derive(Debug, Clone)]
@@ -137,14 +137,14 @@ impl World {
     }
 
     /// Imports in steps of `keys` keys and commits.
-    async fn import_in_steps(&self, keys: u64) -> Result<(crate::TreeSummary, Option<RefName>)> {
+    async fn import_in_steps(&self, keys: u64) -> Result<(crate::TreeSummary, Option<ImportSaves>)> {
         let options = self.options();
         let steps = ImportSteps::default().keys(keys);
         let SteppedImport { session, summary, saves } = self.repository.import_in_steps("main", &self.source, &options, steps).await?;
         session.commit("import").await.unwrap();
         options.cache.unwrap().keep().await?;
         if let Some(saves) = &saves {
-            self.repository.delete_branch(saves).await?;
+            self.repository.delete_saves(saves).await?;
         }
         Ok((summary, saves))
     }
@@ -260,20 +260,107 @@ async fn an_import_that_was_stopped_goes_on_where_it_was() {
     assert!(saves.is_none(), "there was nothing to save");
 }
 
+/// Puts a value on `main`.
+async fn put(world: &World, name: &str, value: &str) {
+    let session = world.repository.write("main").await.unwrap();
+    session.set(&Key::new(name).unwrap(), value.to_owned()).await.unwrap();
+    session.commit(name).await.unwrap();
+}
+
+/// The import in steps, up to its commit.
+async fn staged(world: &World, options: &TreeOptions) -> Result<SteppedImport> {
+    world.repository.import_in_steps("main", &world.source, options, ImportSteps::default().keys(1)).await
+}
+
+/// The session was opened after everything had been read, so it staged over commits that others had made meanwhile, and a mirror
+/// deleted their keys.
 #[tokio::test]
-async fn a_branch_that_others_made_is_not_taken_for_saves() {
+async fn commits_of_others_during_an_import_in_steps_conflict_or_stay() {
+    for mirrors in [false, true] {
+        let world = World::new().await;
+        // Its creation would conflict with every other key beside it.
+        world.bucket.objects.lock().unwrap().remove("zarr.json");
+        let options = if mirrors { world.options().mirror() } else { world.options() };
+        let import = staged(&world, &options).await.unwrap();
+        put(&world, "in/new", "of another").await;
+        let tip = import.session.commit("import").await.unwrap();
+        let mut wanted = world.bucket.values();
+        wanted.insert("in/new".to_owned(), "of another".into());
+        assert_eq!(values(&tip).await, wanted);
+
+        let world = World::new().await;
+        let import = staged(&world, &options).await.unwrap();
+        put(&world, "in/c/0", "of another").await;
+        let conflict = import.session.commit("import").await.unwrap_err();
+        assert_eq!(conflict.kind(), ErrorKind::Conflict);
+    }
+}
+
+/// What a stopped import had saved was staged as a whole, also keys that the place no longer had.
+#[tokio::test]
+async fn only_what_an_import_finds_is_staged() {
     let world = World::new().await;
     world.bucket.change("zarr.json", |object| object.answer = BucketAnswer::Error);
-    world.import_in_steps(3).await.unwrap_err();
-    let branches = world.repository.branches().await.unwrap();
-    let saves = branches.iter().find(|b| b.name.as_str() != "main").unwrap().name.clone();
+    staged(&world, &world.options()).await.unwrap_err();
     world.bucket.change("zarr.json", |object| object.answer = BucketAnswer::Whole);
-    let session = world.repository.write(saves.as_str()).await.unwrap();
-    session.set(&Key::new("in/more").unwrap(), "by hand").await.unwrap();
-    session.commit("by hand").await.unwrap();
-    let error = world.import_in_steps(3).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().contains(saves.as_str()), "{error}");
+    world.bucket.objects.lock().unwrap().remove("c/0");
+    let import = staged(&world, &world.options()).await.unwrap();
+    assert_eq!(import.summary.added, 3);
+    assert_eq!(values(&import.session.commit("import").await.unwrap()).await, world.bucket.values());
+    // It was stopped again before it deleted its saves.
+    world.bucket.objects.lock().unwrap().remove("c/1");
+    let session = world.repository.write("main").await.unwrap();
+    session.delete(&Key::new("in/c/1").unwrap()).await.unwrap();
+    session.commit("delete").await.unwrap();
+    let (summary, _) = world.import_in_steps(1).await.unwrap();
+    assert_eq!((summary.added, summary.changed), (0, 0));
+    assert_eq!(values(&world.tip().await).await, world.bucket.values());
+}
+
+/// A key that equalled what the import had begun on was in no difference, so it was not staged where it was missing.
+#[tokio::test]
+async fn what_was_deleted_while_an_import_was_stopped_is_imported_again() {
+    let world = World::new().await;
+    world.import().await.unwrap();
+    world.bucket.put("c/1", vec![7; 6000], Some("2"));
+    world.bucket.put("zz", "z", Some("1"));
+    world.bucket.change("zz", |object| object.answer = BucketAnswer::Error);
+    staged(&world, &world.options()).await.unwrap_err();
+    let session = world.repository.write("main").await.unwrap();
+    session.delete(&Key::new("in/c/0").unwrap()).await.unwrap();
+    session.commit("delete").await.unwrap();
+    world.bucket.change("zz", |object| object.answer = BucketAnswer::Whole);
+    world.bucket.take_read();
+    let (summary, _) = world.import_in_steps(1).await.unwrap();
+    assert_eq!((summary.added, summary.changed), (2, 1));
+    assert_eq!(world.bucket.take_read(), ["zz"], "what others had not been imported yet stays known");
+    assert_eq!(values(&world.tip().await).await, world.bucket.values());
+}
+
+/// A process that ended between the two requests left a branch that was taken for somebody else's, and no import went on.
+#[tokio::test]
+async fn a_branch_without_saves_is_used() {
+    let world = World::new().await;
+    let saves = staged(&world, &world.options()).await.unwrap().saves.unwrap();
+    world.repository.delete_saves(&saves).await.unwrap();
+    world.repository.delete_saves(&saves).await.unwrap();
+    world.repository.create_branch(&saves.branch, &world.tip().await).await.unwrap();
+    let (summary, again) = world.import_in_steps(1).await.unwrap();
+    assert_eq!((summary.added, again.unwrap().branch), (4, saves.branch));
+    assert_eq!(values(&world.tip().await).await, world.bucket.values());
+    assert_eq!(world.repository.branches().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn two_imports_do_not_save_to_one_branch() {
+    let world = World::new().await;
+    let saves = staged(&world, &world.options()).await.unwrap().saves.unwrap();
+    let other: WriteSession = world.repository.write(saves.branch.as_str()).await.unwrap();
+    other.set(&Key::new("in/of-another").unwrap(), "x").await.unwrap();
+    other.commit("another import").await.unwrap();
+    world.repository.delete_saves(&saves).await.unwrap();
+    assert_eq!(world.repository.branches().await.unwrap().len(), 2, "they are no longer its own");
+    assert_eq!(values(&staged(&world, &world.options()).await.unwrap().session.commit("x").await.unwrap()).await, world.bucket.values());
 }
 
 proptest! {
