@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 use crate::failure::{Failure, OrRaise as _};
 use crate::options::OpenArguments;
 use crate::rows::commit_dict;
-use crate::runtime::{generation, wait};
+use crate::runtime::{OfProcess, wait};
 use crate::session::NativeSession;
 
 /// An opened repository, and how to open it again.
@@ -22,30 +22,25 @@ pub(crate) struct NativeRepository {
 pub(crate) struct Origin {
     place: String,
     arguments: OpenArguments,
-    /// The handle, and the generation of the process that opened it. Locked only while the interpreter's lock is held.
-    opened: Mutex<(u64, Repository)>,
+    /// The handle. Locked only while the interpreter's lock is held.
+    opened: Mutex<OfProcess<Repository>>,
 }
 
 impl Origin {
     /// The engine's handle. In a process that was forked after the repository was opened, the repository is opened anew: the parent's
     /// handle has locks and tasks of threads that do not exist here.
     pub(crate) fn repository(&self, py: Python<'_>) -> PyResult<Repository> {
-        let opened = {
+        {
             let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            if opened.0 == generation() {
-                return Ok(opened.1.clone());
+            // The bytes of a repository in memory are in the memory that was copied, and nowhere else.
+            let usable = if self.is_in_memory() { opened.of_any_process() } else { opened.get() };
+            if let Some(repository) = usable {
+                return Ok(repository.clone());
             }
-            opened.1.clone()
-        };
-        if self.is_in_memory() {
-            // Its bytes are in the memory that was copied, and nowhere else.
-            return Ok(opened);
         }
         let options = self.arguments.to_options().or_raise(py)?;
         let repository = wait(py, Repository::open_with(&self.place, options))?.or_raise(py)?;
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *opened, (generation(), repository.clone()));
-        std::mem::forget(old);
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = OfProcess::new(repository.clone());
         Ok(repository)
     }
 
@@ -72,7 +67,7 @@ impl Origin {
 
 impl NativeRepository {
     fn new(place: String, arguments: OpenArguments, repository: Repository) -> Self {
-        Self { origin: Arc::new(Origin { place, arguments, opened: Mutex::new((generation(), repository)) }) }
+        Self { origin: Arc::new(Origin { place, arguments, opened: Mutex::new(OfProcess::new(repository)) }) }
     }
 }
 

@@ -43,6 +43,37 @@ pub(crate) fn forked() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Something that is used, and dropped, only in the process that made it. In a process that was forked it stays where it is: to drop it
+/// could wait for a lock that a thread of the parent held.
+pub(crate) struct OfProcess<T> {
+    value: Option<T>,
+    generation: u64,
+}
+
+impl<T> OfProcess<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: Some(value), generation: generation() }
+    }
+
+    /// The value; `None` in another process.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.value.as_ref().filter(|_| self.generation == generation())
+    }
+
+    /// The value, whatever process this is.
+    pub(crate) fn of_any_process(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+}
+
+impl<T> Drop for OfProcess<T> {
+    fn drop(&mut self) {
+        if self.generation != generation() {
+            std::mem::forget(self.value.take());
+        }
+    }
+}
+
 /// The runtime of this process, made on first use. It is leaked, because the one of a parent process can never be dropped.
 pub(crate) fn handle(_py: Python<'_>) -> PyResult<&'static Handle> {
     let mut current = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,7 +11,7 @@ use tokio::sync::RwLock;
 use crate::failure::{Failure, OrRaise as _};
 use crate::repository::Origin;
 use crate::rows::{commit_dict, container_dict};
-use crate::runtime::{generation, wait};
+use crate::runtime::{OfProcess, wait};
 use crate::view::{Live, Staging, View};
 
 /// Why a session is of no use in a process that was forked.
@@ -30,30 +30,33 @@ pub(crate) struct NativeSession {
 }
 
 struct Current {
-    live: Live,
-    /// The process that `live` belongs to.
-    generation: u64,
+    live: OfProcess<Live>,
     /// The snapshot that is read, or on which changes are staged.
     snapshot: SnapshotId,
     branch: Option<String>,
+    is_read_only: bool,
 }
 
 impl NativeSession {
     pub(crate) fn reading(origin: Arc<Origin>, snapshot: Snapshot, is_final: Option<bool>) -> Self {
         let id = snapshot.id();
-        Self::new(origin, Current { live: Live::Reading(snapshot), generation: generation(), snapshot: id, branch: None }, is_final)
+        Self::new(
+            origin,
+            Current { live: OfProcess::new(Live::Reading(snapshot)), snapshot: id, branch: None, is_read_only: true },
+            is_final,
+        )
     }
 
     pub(crate) fn writing(origin: Arc<Origin>, session: WriteSession) -> Self {
         let (id, branch) = (session.base().id(), session.branch().as_str().to_owned());
         let live = Live::Writing(Arc::new(RwLock::new(Staging::Open(session))));
-        Self::new(origin, Current { live, generation: generation(), snapshot: id, branch: Some(branch) }, None)
+        Self::new(origin, Current { live: OfProcess::new(live), snapshot: id, branch: Some(branch), is_read_only: false }, None)
     }
 
     pub(crate) fn forking(origin: Arc<Origin>, fork: ForkSession) -> Self {
         let (id, branch) = (fork.base().id(), fork.branch().as_str().to_owned());
         let live = Live::Writing(Arc::new(RwLock::new(Staging::Fork(fork))));
-        Self::new(origin, Current { live, generation: generation(), snapshot: id, branch: Some(branch) }, None)
+        Self::new(origin, Current { live: OfProcess::new(live), snapshot: id, branch: Some(branch), is_read_only: false }, None)
     }
 
     fn new(origin: Arc<Origin>, current: Current, is_final: Option<bool>) -> Self {
@@ -68,20 +71,17 @@ impl NativeSession {
     pub(crate) fn live(&self, py: Python<'_>) -> PyResult<Live> {
         let snapshot = {
             let current = self.current();
-            if current.generation == generation() {
-                return Ok(current.live.clone());
+            if let Some(live) = current.live.get() {
+                return Ok(live.clone());
             }
-            match current.live {
-                Live::Reading(_) => current.snapshot,
-                Live::Writing(_) => return Err(Failure::from(Error::invalid(FORKED)).raise(py)),
+            if !current.is_read_only {
+                return Err(Failure::from(Error::invalid(FORKED)).raise(py));
             }
+            current.snapshot
         };
         let read = |repository: firnline::Repository| async move { repository.read_revision(&snapshot.into()).await };
         let live = Live::Reading(self.origin.call(py, read)?);
-        let mut current = self.current();
-        current.generation = generation();
-        let old = std::mem::replace(&mut current.live, live.clone());
-        std::mem::forget(old);
+        self.current().live = OfProcess::new(live.clone());
         Ok(live)
     }
 
@@ -101,8 +101,8 @@ impl NativeSession {
     /// From now on the session reads `snapshot` and is read-only.
     pub(crate) fn settle_on(&self, snapshot: Snapshot) {
         let mut current = self.current();
-        current.snapshot = snapshot.id();
-        let old = std::mem::replace(&mut current.live, Live::Reading(snapshot));
+        (current.snapshot, current.is_read_only) = (snapshot.id(), true);
+        let old = std::mem::replace(&mut current.live, OfProcess::new(Live::Reading(snapshot)));
         drop(current);
         drop(old);
     }
@@ -147,7 +147,7 @@ impl NativeSession {
 
     #[getter]
     fn is_read_only(&self) -> bool {
-        matches!(self.current().live, Live::Reading(_))
+        self.current().is_read_only
     }
 
     #[getter]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from zarr.testing.stateful import SyncStoreWrapper, ZarrHierarchyStateMachine, Z
 
 import firnline as fl
 
+# As many cases as a release is tested with, or a few.
+WHOLE = os.environ.get("FIRN_TEST_SIZE") == "whole"
+
 SETTINGS: Settings = hypothesis.settings(
-    max_examples=25,
+    max_examples=100 if WHOLE else 10,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(hypothesis.HealthCheck),
@@ -97,6 +102,18 @@ class VersionedStoreMachine(ZarrStoreStateMachine):
         self.use(self.repo.writable_session(self.branch))
         self.model.clear()
         for key, value in self.versions[self.tips[self.branch]].items():
+            self.model[key] = cpu.Buffer.from_bytes(value)
+
+    @rule(values=st.dictionaries(st.sampled_from(["f/a", "f/b", "f/c"]), st.binary(max_size=3000), min_size=1))
+    def fork_and_merge(self, values: dict[str, bytes]) -> None:
+        """A copy of a fork that went through a pickle sees what is staged, and its changes come back."""
+        copy = pickle.loads(pickle.dumps(self.session.fork()))
+        self.check(copy, self.present())
+        for key, value in values.items():
+            copy.store.set_sync(key, fl.buffer(value))
+        back = pickle.loads(pickle.dumps(copy))
+        self.session.merge(back)
+        for key, value in values.items():
             self.model[key] = cpu.Buffer.from_bytes(value)
 
     @rule(data=st.data())

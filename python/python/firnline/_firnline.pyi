@@ -1,6 +1,7 @@
 """The native half of the package. Its calls are private; the classes of the package document them."""
 
 import builtins
+import sys
 from collections.abc import Callable
 from typing import Any, final
 
@@ -30,7 +31,8 @@ def set_log_level(level: int) -> None: ...
 class Value:
     def __len__(self) -> int: ...
     def __bytes__(self) -> bytes: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Pending:
