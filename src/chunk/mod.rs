@@ -29,6 +29,7 @@ mod pieces;
 mod read;
 mod split;
 mod stream;
+mod trees;
 mod write;
 
 #[cfg(test)]
@@ -52,12 +53,13 @@ pub(crate) use stream::{Keep, PIECE, STREAM_COST, StreamedChunk, read_piece};
 pub(crate) struct ChunkStore {
     storage: Arc<dyn Storage>,
     hash: HashAlgorithm,
+    trees: trees::KnownTrees,
 }
 
 impl ChunkStore {
     /// Chunks in `storage`, hashed with `hash` when written.
-    pub(crate) const fn new(storage: Arc<dyn Storage>, hash: HashAlgorithm) -> Self {
-        Self { storage, hash }
+    pub(crate) fn new(storage: Arc<dyn Storage>, hash: HashAlgorithm) -> Self {
+        Self { storage, hash, trees: trees::KnownTrees::default() }
     }
 }
 

@@ -47,7 +47,7 @@ impl ChunkStore {
     }
 
     /// The bytes in `range` of the chunk with this tree, by one read of the leaves they lie in.
-    async fn payload_of(&self, tree: &Tree, range: Range<u64>) -> Result<Bytes> {
+    pub(super) async fn payload_of(&self, tree: &Tree, range: Range<u64>) -> Result<Bytes> {
         let id = tree.root();
         let first = range.start / LEAF;
         let aligned = first * LEAF..range.end.next_multiple_of(LEAF).min(tree.layout().size());

@@ -24,8 +24,8 @@ impl ChunkStore {
         }
     }
 
-    /// Reads the bytes in `range`, fetching no more than the leaves they lie in and the interior nodes, in one round
-    /// trip. `Invalid` when the range does not lie inside the chunk; else as [`read`](Self::read).
+    /// Reads the bytes in `range`, fetching no more than the leaves they lie in and, unless they are known from an earlier part, the
+    /// interior nodes, in one round trip. `Invalid` when the range does not lie inside the chunk; else as [`read`](Self::read).
     pub(crate) async fn read_range(&self, id: &ChunkId, size: u64, range: Range<u64>) -> Result<Bytes> {
         if range.start > range.end || range.end > size {
             return Err(Error::invalid(format!("bytes {}..{} do not lie in chunk {id} of {size} bytes", range.start, range.end)));
@@ -38,6 +38,9 @@ impl ChunkStore {
             ChunkPlan::Raw => return Ok(self.read_raw(id, size).await?.slice(to_memory(range)?)),
             ChunkPlan::Tree(layout) => layout,
         };
+        if let Some(tree) = self.trees.get(id, size) {
+            return self.payload_of(&tree, range).await;
+        }
         let first = range.start / LEAF;
         let aligned = first * LEAF..range.end.next_multiple_of(LEAF).min(size);
         let nodes = size..size + layout.interior_len();
@@ -51,6 +54,7 @@ impl ChunkStore {
         let tree = Tree::read(id, size, &interior).map_err(|e| in_chunk(id, e))?;
         let digests = digests_of(id.digest().hash(), &leaves).await?;
         check_leaves(id, &tree, first, &digests)?;
+        self.trees.keep(tree);
         Ok(leaves.slice(to_memory(range.start - aligned.start..range.end - aligned.start)?))
     }
 

@@ -192,6 +192,30 @@ async fn ranges_are_verified_and_frugal() {
     }
 }
 
+/// Each part of a shard used to be read together with the interior nodes of the whole.
+#[tokio::test]
+async fn a_second_part_is_read_without_the_interior_nodes() {
+    let (objects, chunks) = sha();
+    let (len, other) = (3 * LEAF, 4 * LEAF);
+    let bytes = payload(len);
+    let (id, _) = write(&chunks, bytes.clone()).await.unwrap();
+    let reader = ChunkStore::new(objects.clone(), HashAlgorithm::Sha2_256);
+    for (range, gets) in [(5..9, 2), (LEAF + 1..LEAF + 2, 1), (len - 1..len, 1), (0..len, 1)] {
+        objects.gets.store(0, Ordering::Relaxed);
+        let got = reader.clone().read_range(&id, len, range.clone()).await.unwrap();
+        assert_eq!(got, bytes.slice(range.start as usize..range.end as usize));
+        assert_eq!(objects.gets.load(Ordering::Relaxed), gets, "{range:?}");
+    }
+    let wrong_size = reader.read_range(&id, other, 0..1).await.unwrap_err();
+    assert_eq!(wrong_size.kind(), ErrorKind::Corrupt, "a known tree says nothing of another size");
+    let mut bad = objects.object(&id).to_vec();
+    bad[LEAF as usize] ^= 1;
+    objects.damage(&id, bad.into());
+    assert_eq!(reader.read_range(&id, len, 0..1).await.unwrap(), bytes.slice(0..1));
+    assert_eq!(reader.read_range(&id, len, LEAF..LEAF + 1).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(reader.check(&id, len).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
 #[tokio::test]
 async fn ranges_see_the_damage_they_touch() {
     let (objects, chunks) = sha();
@@ -207,7 +231,9 @@ async fn ranges_see_the_damage_they_touch() {
         let interior = len..good.len() as u64 - 44;
         for range in &ranges {
             let aligned = range.start / LEAF * LEAF..range.end.next_multiple_of(LEAF).min(len);
-            let got = chunks.read_range(&id, len, range.clone()).await;
+            // A reader that knows the interior nodes already does not read them again.
+            let fresh = ChunkStore::new(objects.clone(), HashAlgorithm::Sha2_256);
+            let got = fresh.read_range(&id, len, range.clone()).await;
             if interior.contains(&at) || aligned.contains(&at) {
                 assert_eq!(got.unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}, {range:?}");
             } else {
@@ -235,7 +261,8 @@ async fn ranges_of_a_chunk_past_1024_leaves_are_verified() {
         let mut bad = whole.clone();
         bad[at] ^= 1;
         objects.damage(&id, bad.into());
-        assert_eq!(chunks.read_range(&id, len, zeros - 2..len).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        let fresh = ChunkStore::new(objects.clone(), hash);
+        assert_eq!(fresh.read_range(&id, len, zeros - 2..len).await.unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }
 

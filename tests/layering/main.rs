@@ -64,7 +64,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("flatbuffers", &["format"]),
     ("zstd", &["format"]),
     ("iroh_car", &["carfile"]),
-    ("quick_cache", &["objects", "virtuals"]),
+    ("quick_cache", &["chunk", "objects", "virtuals"]),
     ("percent_encoding", &["percent"]),
     ("httpdate", &["storage"]),
     ("serde_ipld_dagcbor", &["dagcbor"]),

@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::temporary::Temporary;
 use super::trouble::is_link;
@@ -71,10 +73,9 @@ impl Disk {
         Ok(Some(FilePart { file, range }))
     }
 
-    /// Reads a part of an object into `room`, which was made for it.
+    /// Reads a part of an object into `room`, which was made for it and is empty.
     pub(super) fn read_part(&self, name: &str, part: &FilePart, mut room: Vec<u8>) -> Result<Bytes> {
-        room.resize(usize::try_from(part.len()).map_or(room.capacity(), |len| len.min(room.capacity())), 0);
-        match part.file.read_exact_at(&mut room, part.range.start) {
+        match fill(&mut room, part) {
             Ok(()) => Ok(room.into()),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(Error::corrupt(format!("{name} became shorter than {} bytes while it was read", part.range.end)).caused_by(e))
@@ -134,6 +135,22 @@ impl Disk {
     }
 }
 
+/// Reads a part of a file into the capacity of `room`, which is not written to before.
+fn fill(room: &mut Vec<u8>, part: &FilePart) -> io::Result<()> {
+    let wanted = usize::try_from(part.len()).unwrap_or(usize::MAX);
+    while room.len() < wanted {
+        let offset = part.range.start + room.len() as u64;
+        match rustix::io::pread(&part.file, spare_capacity(room), offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    // An allocator may have given more than was asked for, and the file may go on.
+    room.truncate(wanted);
+    Ok(())
+}
+
 /// Opens a file. Does not follow a symbolic link, and does not wait should it be a pipe.
 pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     use rustix::fs::OFlags;
@@ -179,4 +196,30 @@ fn holds(file: &File, parts: &[Bytes]) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::storage::{Local, LocalOptions};
+
+    #[test]
+    fn a_part_is_read_into_the_memory_that_was_made_for_it() {
+        let place = tempfile::tempdir().unwrap();
+        let disk = Local::open(place.path(), LocalOptions::default()).unwrap().disk;
+        std::fs::write(place.path().join("file"), b"0123456789").unwrap();
+        let part = |range: Range<u64>| disk.find("file", Extent::Range(range)).unwrap().unwrap();
+        for range in [0..10, 0..0, 10..10, 3..7, 9..10] {
+            let wanted = &b"0123456789"[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+            let part = part(range);
+            assert_eq!(disk.read_part("file", &part, part.room("file").unwrap()).unwrap(), wanted);
+            // More memory than is needed gives no more of the file.
+            assert_eq!(disk.read_part("file", &part, Vec::with_capacity(100)).unwrap(), wanted);
+        }
+        let part = part(3..10);
+        File::options().write(true).open(place.path().join("file")).unwrap().set_len(9).unwrap();
+        let failed = disk.read_part("file", &part, part.room("file").unwrap()).unwrap_err();
+        assert_eq!((failed.kind(), failed.to_string().contains("became shorter than 10 bytes")), (ErrorKind::Corrupt, true));
+    }
 }

@@ -86,17 +86,16 @@ impl Disk {
             return Ok(());
         }
         let ends = directory.match_indices('/').map(|(at, _)| at).chain([directory.len()]);
-        for part in ends.filter_map(|end| directory.get(..end)) {
+        for part in ends.filter_map(|end| directory.get(..end)).filter(|part| !self.directories.is_real(part)) {
             match std::fs::symlink_metadata(self.path(part)) {
                 Ok(meta) if meta.is_symlink() => {
                     return Err(Error::corrupt(format!("{part} in {} cannot be used{LINK}", self.root.display())));
                 }
-                Ok(_) => {}
+                Ok(_) => self.directories.note_real(part),
                 // Any other error shows when the file is opened.
                 Err(_) => return Ok(()),
             }
         }
-        self.directories.note_real(directory);
         Ok(())
     }
 

@@ -35,6 +35,12 @@ impl Place {
         Self { kind, path: parent.join(format!("{kind:?}")), runtime: runtime.clone() }
     }
 
+    /// The same place, filled without a sync for each chunk.
+    pub(crate) fn quickly(&self) -> Self {
+        let kind = if matches!(self.kind, Kind::Directory) { Kind::OneSync } else { self.kind };
+        Self { kind, path: self.path.clone(), runtime: self.runtime.clone() }
+    }
+
     fn text(&self) -> &str {
         self.path.to_str().unwrap()
     }
