@@ -12,7 +12,7 @@
 //! | `logs` `progress` | events for `logging`, reports for callbacks |
 //! | `options` | how a repository is opened, from keyword arguments |
 //! | `repository` `refs` `history` `health` `car` | the methods of a repository |
-//! | `session` `view` `store` `staging` `virtuals` `commit` | the methods of a session and of its store |
+//! | `session` `view` `store` `references` `staging` `virtuals` `commit` | the methods of a session and of its store |
 
 #![allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
 
@@ -25,6 +25,7 @@ mod history;
 mod logs;
 mod options;
 mod progress;
+mod references;
 mod refs;
 mod repository;
 mod rows;

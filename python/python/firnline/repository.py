@@ -11,6 +11,7 @@ from firnline._firnline import NativeRepository
 from firnline.errors import InvalidError
 from firnline.health import HealthMethods
 from firnline.history import HistoryMethods, Time, time_text
+from firnline.imports import ImportMethods
 from firnline.refs import RefMethods
 from firnline.session import OnConflict, Session, _commit_arguments
 from firnline.store import FirnlineStore
@@ -51,7 +52,7 @@ def _rebinds(rebind: Mapping[str, str | tuple[str, bool]] | None) -> list[tuple[
     return rebinds
 
 
-class Repository(RefMethods, HistoryMethods, HealthMethods):
+class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
     """A repository: versions of a set of keys, and branches and tags that name some of them.
 
     Make one by `create`, `open` or `open_or_create`. Threads may share it. It can be pickled; the other process opens
