@@ -139,7 +139,7 @@ impl Disk {
     }
 
     /// Takes the lock of a register, waiting for its holder until the deadline. Dropping it releases it.
-    fn lock_register(&self, name: &str) -> Result<File> {
+    fn lock_register(&self, name: &str) -> Result<HeldLock> {
         let lock_name = lock_path(name);
         let path = self.path(&lock_name);
         let trouble = |e| self.not_locked(&lock_name, e);
@@ -201,24 +201,55 @@ impl Interrupted {
     }
 }
 
+/// A lock that this process holds until it is dropped.
+#[derive(Debug)]
+pub(super) struct HeldLock(File);
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        // A process that was forked meanwhile has the file open, too, and closing one of two copies releases nothing. If this
+        // fails, closing still releases the lock where there is no such process.
+        let _ignored = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Tries once to take a lock, on an open file of its own, and writes the number of this process into it.
-pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let mut file = open(path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
+pub(super) fn try_lock(path: &Path) -> io::Result<Option<HeldLock>> {
+    let file = open(path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+    let mut lock = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => HeldLock(file),
         Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
         Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => return Err(io::ErrorKind::Unsupported.into()),
         Err(e) => return Err(e.into()),
-    }
+    };
     // This program never removes a lock file. If it was removed all the same, a lock on the file without a name protects nothing.
-    let (held, named) = (file.metadata()?, fs::symlink_metadata(path));
+    let (held, named) = (lock.0.metadata()?, fs::symlink_metadata(path));
     if !held.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
     if !named.is_ok_and(|named| named.ino() == held.ino() && named.dev() == held.dev()) {
         return Ok(None);
     }
-    file.set_len(0)?;
-    file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
-    Ok(Some(file))
+    lock.0.set_len(0)?;
+    lock.0.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+    Ok(Some(lock))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that was forked during a commit kept the lock of the branch for as long as it ran, although it never used it.
+    #[test]
+    fn a_lock_is_released_although_another_process_has_the_file_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let held = try_lock(&path).unwrap().unwrap();
+        // Both are one open file, as after a fork.
+        let inherited = held.0.try_clone().unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock(&path).unwrap().is_some());
+        drop(inherited);
+    }
 }
