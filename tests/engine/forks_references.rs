@@ -158,3 +158,28 @@ async fn a_file_that_a_fork_pins_anew_conflicts_with_references_staged_meanwhile
     assert_eq!((files[0].record.size, files[0].record.refs), (Some(19), 2));
     assert_eq!(snapshot.get(&key("v/1")).await.unwrap().unwrap(), "anot");
 }
+
+/// A fork that had pointed into a file, and pointed elsewhere later, was in conflict with a fork that found another state of it.
+#[tokio::test]
+async fn a_file_that_a_fork_refers_to_no_more_is_in_no_conflict() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().canonicalize().unwrap();
+    let file = directory.join("a.nc");
+    std::fs::write(&file, b"0123456789").unwrap();
+    let url = firnline::file_url(&file).unwrap();
+    let world = World::allowing(allowing(&directory)).await;
+    let session = world.repository.write("main").await.unwrap();
+    let resume = async || world.reopen(allowing(&directory)).await.resume_fork(&session.fork().await.unwrap()).await.unwrap();
+    let one = resume().await;
+    one.set_virtual(&key("v/1"), &url, 0..4).await.unwrap();
+    one.set(&key("v/1"), "native").await.unwrap();
+    let one = one.finish().await.unwrap();
+    std::fs::write(&file, b"another state of it").unwrap();
+    let two = resume().await;
+    two.set_virtual(&key("v/2"), &url, 0..19).await.unwrap();
+    let two = two.finish().await.unwrap();
+    session.merge(&one).await.unwrap();
+    session.merge(&two).await.unwrap();
+    let snapshot = session.commit("both").await.unwrap();
+    assert_eq!(snapshot.get(&key("v/2")).await.unwrap().unwrap(), "another state of it");
+}

@@ -181,7 +181,8 @@ impl<'s> DocumentSaver<'s> {
     }
 }
 
-/// The files that a fork learnt more of, and those that its own references point into.
+/// The files that the references of a fork point into, and those that it pinned anew by themselves. A file whose references were staged
+/// over again is not among them, because nothing depends on what was found out about it.
 fn changed_files(copy: &StagedCopy) -> Result<Vec<FileRow>> {
     let mut used: BTreeSet<&FileKey> = BTreeSet::new();
     let mut edits = copy.own.edits(None)?;
@@ -194,7 +195,8 @@ fn changed_files(copy: &StagedCopy) -> Result<Vec<FileRow>> {
             last = Some(file);
         }
     }
-    let changed = copy.files.iter().filter(|(file, now)| used.contains(*file) || copy.inherited_files.get(*file) != Some(*now));
+    let is_repinned = |file: &FileKey, now: &StagedFile| now.by_itself && copy.inherited_files.get(file) != Some(now);
+    let changed = copy.files.iter().filter(|(file, now)| used.contains(*file) || is_repinned(file, now));
     let row = |(file, now): (&FileKey, &StagedFile)| FileRow {
         file: file.clone(),
         before: copy.inherited_files.get(file).map(row_of),
