@@ -19,6 +19,7 @@ import firnline as fl  # noqa: E402
 from firnline.dask import store_dask  # noqa: E402
 from firnline.xarray import to_firnline  # noqa: E402
 
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[distributed.Client]:
     """Two workers, each a process of its own, for all tests of this module."""
