@@ -52,15 +52,15 @@ pub(crate) struct SourceBody {
 /// `Unsupported` when this build lacks the scheme, and for a web server, which cannot be listed; `Denied` when credentials are needed
 /// and none are named; `Invalid` when a setting cannot be parsed.
 #[cfg(feature = "remote")]
-pub(crate) fn open_sources(place: CloudPlace, options: &CloudOptions) -> Result<Arc<dyn SourceObjects>> {
+pub(crate) fn open_sources(place: &CloudPlace, options: &CloudOptions) -> Result<Arc<dyn SourceObjects>> {
     if place.scheme == StoreScheme::Http {
         return Err(Error::unsupported(format!("{place} cannot be imported: a web server does not tell which files it has")));
     }
-    Ok(Arc::new(super::Cloud::at(place, options)?))
+    Ok(Arc::new(super::Cloud::at(place.clone(), options)?))
 }
 
 /// Says that this build cannot open a place in a bucket.
 #[cfg(not(feature = "remote"))]
-pub(crate) fn open_sources(place: CloudPlace, _options: &CloudOptions) -> Result<Arc<dyn SourceObjects>> {
+pub(crate) fn open_sources(place: &CloudPlace, _options: &CloudOptions) -> Result<Arc<dyn SourceObjects>> {
     Err(Error::unsupported(format!("{place} is in an object store, which this build does not support; build it with the feature cloud")))
 }

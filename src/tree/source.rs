@@ -42,7 +42,7 @@ impl ImportSource {
         match StoragePlace::parse(place)? {
             StoragePlace::Directory(path) => Ok(Self::directory(path)),
             StoragePlace::Memory => Err(Error::invalid("memory: holds nothing that could be imported")),
-            StoragePlace::Cloud(place) => Ok(Self::objects(open_sources(place, cloud)?)),
+            StoragePlace::Cloud(place) => Ok(Self::objects(open_sources(&place, cloud)?)),
         }
     }
 
