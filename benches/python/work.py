@@ -176,6 +176,18 @@ def write_virtual(side: Any, directory: str, refs: int = 1_000_000) -> dict[str,
     return {"seconds": seconds, "memory": float(memory.above), "refs": float(refs)}
 
 
+def import_all(side: str) -> None:
+    """Imports in a worker what its first task would import."""
+    import dask.array  # noqa: F401
+    import xarray  # noqa: F401
+    import zarr  # noqa: F401
+
+    if side == "firnline":
+        import firnline.dask  # noqa: F401
+    elif side == "icechunk":
+        import icechunk.dask  # noqa: F401
+
+
 def write_dask(side: Any, workers: int, megabytes: int = 256) -> dict[str, float]:
     """Seconds in which `workers` processes write eight regions of one array, compressed, and the commit."""
     import dask.array as da
@@ -185,11 +197,12 @@ def write_dask(side: Any, workers: int, megabytes: int = 256) -> dict[str, float
     rows = megabytes
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        Client(cluster),
+        Client(cluster) as client,
     ):
         source = da.random.default_rng(5).standard_normal((rows, MIB // 8), chunks=(rows // 8, MIB // 8))
         dataset = xr.Dataset({"a": (("row", "cell"), source)})
         dataset["a"].encoding = {"chunks": (1, MIB // 8)}
+        client.run(import_all, side.name)
 
         def work() -> None:
             side.write_dask(dataset)

@@ -305,6 +305,21 @@ def test_virtual_chunks_can_be_copied(tmp_path: Path) -> None:
 
 
 @needs_icechunk
+def test_an_icechunk_import_removes_nothing_unasked(repo: fl.Repository, tmp_path: Path) -> None:
+    source = history(tmp_path)
+    with repo.transaction("main", message="ours") as store:
+        zarr.create_group(store, path="ours")
+    tip = repo.lookup_branch("main")
+    with pytest.raises(ValueError, match="would remove"):
+        repo.import_icechunk(source)
+    assert repo.lookup_branch("main") == tip
+    repo.import_icechunk(source, prefix="theirs")
+    assert contents(repo.readonly_session("main").store, "ours/")
+    repo.import_icechunk(source, replace=True)
+    assert contents(repo.readonly_session("main").store) == contents(source.readonly_session("main").store)
+
+
+@needs_icechunk
 def test_bad_icechunk_arguments(repo: fl.Repository, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'keep' or 'copy'"):
         repo.import_icechunk(tmp_path, virtual="maybe")

@@ -286,6 +286,7 @@ def import_icechunk(
     source_branch: str = "main",
     prefix: str = "",
     history: bool = True,
+    replace: bool = False,
     tags: bool = False,
     virtual: Literal["keep", "copy"] = "keep",
     concurrency: int = 16,
@@ -307,9 +308,11 @@ def import_icechunk(
     source_branch
         The branch of the Icechunk repository.
     prefix
-        Path below which the hierarchy is stored; everything else there is removed. Default: the root.
+        Path below which the hierarchy is stored. Nothing else may lie there. Default: the root.
     history
         Whether every snapshot of the branch is imported, oldest first, or the latest alone.
+    replace
+        Whether the first import into `prefix` removes what lies there, instead of raising an error.
     tags
         Whether tags of the imported snapshots are created under the same name. A tag that exists already is left alone.
     virtual
@@ -331,7 +334,8 @@ def import_icechunk(
     NotImplementedError
         If a chunk is virtual, `virtual` is ``"keep"`` and the installed Icechunk does not tell where it lies (before 2.0.5).
     ValueError
-        If `virtual` is neither word, or `source` is of no kind that is understood.
+        If `virtual` is neither word, if `source` is of no kind that is understood, or if something that was not imported from
+        Icechunk lies below `prefix` and `replace` is false.
 
     Notes
     -----
@@ -348,7 +352,11 @@ def import_icechunk(
         raise ValueError(f"virtual must be 'keep' or 'copy', not {virtual!r}")
     repository, session = _icechunk.opened(source)
     result = ImportedIcechunk()
-    steps = _steps(self, repository, session, branch, source_branch, _directory(prefix), history)
+    known, is_tip = _imported(self, branch, _directory(prefix))
+    if known is None and not replace and not sync(self.readonly_session(branch).store.is_empty(prefix)):
+        where = f"below {prefix!r}" if prefix else "in the branch"
+        raise ValueError(f"there are values {where} that an import would remove; give another prefix, or replace=True")
+    steps = _steps(repository, session, source_branch, history, known, is_tip)
     with reporting(progress, "import") as report:
         for number, step in enumerate(steps, 1):
             _import_step(self, repository, session, step, branch, _directory(prefix), virtual, concurrency, result)
@@ -398,9 +406,7 @@ class _Step:
         return {**self.told, "icechunk.snapshot": self.snapshot, **({"icechunk.prefix": prefix} if prefix else {})}
 
 
-def _steps(
-    target: Repository, repository: Any, session: Any, branch: str, source_branch: str, prefix: str, history: bool
-) -> list[_Step]:
+def _steps(repository: Any, session: Any, source_branch: str, history: bool, known: str | None, is_tip: bool) -> list[_Step]:
     """The snapshots that are not imported yet, oldest first."""
     if repository is None:
         return [_Step(session.snapshot_id, None, f"import of Icechunk snapshot {session.snapshot_id}", {})]
@@ -409,7 +415,6 @@ def _steps(
         return [_step(line[0], None)]
     # The first snapshot of every repository is empty.
     line = [snapshot for snapshot in reversed(line) if snapshot.parent_id is not None]
-    known, is_tip = _imported(target, branch, prefix)
     ids = [snapshot.id for snapshot in line]
     begin = ids.index(known) + 1 if known in ids else 0
     steps = []
