@@ -42,15 +42,22 @@ class Row:
 
 ALL = ("firnline", "icechunk", "local")
 BOTH = ("firnline", "icechunk")
+SMALL, MIDDLE = "chunk=1024 chunks=4096", "chunk=65536 chunks=2048"
 ROWS = [
     Row("get_sync of 1 KiB, in a loop", "get_one", "", "get_sync_us", "µs", 1, ALL, "5"),
+    Row("    CPU", "get_one", "", "get_sync_cpu_us", "µs", 1, ALL),
     Row("get of 1 KiB, 100 in one gather", "get_one", "", "gather_us", "µs", 1, ALL, "40"),
-    Row("a[:], 1 KiB chunks, per chunk", "read_array", "chunk=1024 chunks=4096", "chunk_us", "µs", 1, ALL, "icechunk*0.6"),
-    Row("a[:], 64 KiB chunks, per chunk", "read_array", "chunk=65536 chunks=2048", "chunk_us", "µs", 1, ALL, "icechunk*0.6"),
-    Row("the same, beside LocalStore", "read_array", "chunk=65536 chunks=2048", "chunk_us", "µs", 1, ALL, "local*1.25"),
+    Row("    CPU", "get_one", "", "gather_cpu_us", "µs", 1, ALL),
+    Row("a[:], 1 KiB chunks, per chunk", "read_array", SMALL, "chunk_us", "µs", 1, ALL, "icechunk*0.6"),
+    Row("    CPU", "read_array", SMALL, "chunk_cpu_us", "µs", 1, ALL),
+    Row("a[:], 64 KiB chunks, per chunk", "read_array", MIDDLE, "chunk_us", "µs", 1, ALL, "icechunk*0.6"),
+    Row("    beside LocalStore", "read_array", MIDDLE, "chunk_us", "µs", 1, ALL, "local*1.25"),
+    Row("    CPU", "read_array", MIDDLE, "chunk_cpu_us", "µs", 1, ALL),
     Row("to_zarr of 1 GiB in 1 MiB chunks, durable", "write_dataset", "gigabytes=1.0", "seconds", "s", 1, ALL, "local*1.25"),
+    Row("    CPU", "write_dataset", "gigabytes=1.0", "cpu", "s", 1, ALL),
     Row("1e6 virtual references, one commit", "write_virtual", "refs=1000000", "seconds", "s", 1, BOTH, "icechunk*0.5"),
-    Row("the same: peak memory above the dataset", "write_virtual", "refs=1000000", "memory", "MB", 1e-6, BOTH, "icechunk*0.2"),
+    Row("    CPU", "write_virtual", "refs=1000000", "cpu", "s", 1, BOTH),
+    Row("    peak memory above the dataset", "write_virtual", "refs=1000000", "memory", "MB", 1e-6, BOTH, "icechunk*0.2"),
     Row("dask, 8 regions of 32 MiB, 1 process", "write_dask", "workers=1", "seconds", "s", 1, ALL),
     Row("dask, 8 regions of 32 MiB, 8 processes", "write_dask", "workers=8", "seconds", "s", 1, ALL),
 ]

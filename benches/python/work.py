@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,24 @@ from sides import SIDES
 KIB, MIB = 1 << 10, 1 << 20
 
 
-def timed(call: Callable[[], Any]) -> float:
-    """Seconds that one call takes."""
-    begin = time.perf_counter()
+@dataclass(frozen=True)
+class Times:
+    """What a call took, in seconds: by the clock, and of the processor in all threads of this process."""
+
+    wall: float
+    cpu: float
+
+
+def timed(call: Callable[[], Any]) -> Times:
+    """What one call takes."""
+    wall, cpu = time.perf_counter(), time.process_time()
     call()
-    return time.perf_counter() - begin
+    return Times(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def median(times: list[Times]) -> Times:
+    """The median of each."""
+    return Times(statistics.median(one.wall for one in times), statistics.median(one.cpu for one in times))
 
 
 class PeakMemory:
@@ -92,22 +106,23 @@ def get_one(side: Any, chunk: int = KIB, chunks: int = 1000, rounds: int = 20) -
                 assert store.get_sync(key, prototype=prototype) is not None
 
         loop()
-        out["get_sync_us"] = statistics.median(timed(loop) for _ in range(rounds)) / chunks * 1e6
+        taken = median([timed(loop) for _ in range(rounds)])
+        out |= {"get_sync_us": taken.wall / chunks * 1e6, "get_sync_cpu_us": taken.cpu / chunks * 1e6}
 
-    async def gathers() -> float:
-        async def hundred(at: int) -> float:
-            begin = time.perf_counter()
-            values = await asyncio.gather(*(store.get(key, prototype) for key in keys[at : at + 100]))
-            taken = time.perf_counter() - begin
-            assert all(value is not None for value in values)
-            return taken
+    async def hundred(at: int) -> Times:
+        wall, cpu = time.perf_counter(), time.process_time()
+        values = await asyncio.gather(*(store.get(key, prototype) for key in keys[at : at + 100]))
+        taken = Times(time.perf_counter() - wall, time.process_time() - cpu)
+        assert all(value is not None for value in values)
+        return taken
 
+    async def gathers() -> Times:
         for at in range(0, chunks, 100):
             await hundred(at)
-        return statistics.median([await hundred(at) for _ in range(rounds) for at in range(0, chunks, 100)]) / 100 * 1e6
+        return median([await hundred(at) for _ in range(rounds) for at in range(0, chunks, 100)])
 
-    out["gather_us"] = asyncio.run(gathers())
-    return out
+    taken = asyncio.run(gathers())
+    return out | {"gather_us": taken.wall / 100 * 1e6, "gather_cpu_us": taken.cpu / 100 * 1e6}
 
 
 def read_array(side: Any, chunk: int, chunks: int, rounds: int = 7) -> dict[str, float]:
@@ -117,7 +132,8 @@ def read_array(side: Any, chunk: int, chunks: int, rounds: int = 7) -> dict[str,
     make_array(side, chunk, chunks)
     array = zarr.open_array(side.reader(), path="a", mode="r")
     assert array[:].nbytes == chunk * chunks
-    return {"chunk_us": statistics.median(timed(lambda: array[:]) for _ in range(rounds)) / chunks * 1e6}
+    taken = median([timed(lambda: array[:]) for _ in range(rounds)])
+    return {"chunk_us": taken.wall / chunks * 1e6, "chunk_cpu_us": taken.cpu / chunks * 1e6}
 
 
 def write_dataset(side: Any, gigabytes: float = 1.0) -> dict[str, float]:
@@ -134,15 +150,17 @@ def write_dataset(side: Any, gigabytes: float = 1.0) -> dict[str, float]:
         dataset.to_zarr(store, mode="w", zarr_format=3, consolidated=False)
         side.commit()
 
-    return {"seconds": timed(work), "bytes": float(data.nbytes)}
+    taken = timed(work)
+    return {"seconds": taken.wall, "cpu": taken.cpu, "bytes": float(data.nbytes)}
 
 
 def make_virtual(directory: str, refs: int, files: int = 1000) -> Any:
     """A virtual dataset of `refs` chunks of 8 bytes in `files` files below `directory`, which exist."""
     import xarray as xr
-    import zarr
     from virtualizarr.manifests import ChunkManifest, ManifestArray
     from zarr.core.metadata.v3 import ArrayV3Metadata
+
+    import zarr
 
     data = Path(directory) / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -172,14 +190,15 @@ def write_virtual(side: Any, directory: str, refs: int = 1_000_000) -> dict[str,
         side.commit()
 
     with PeakMemory() as memory:
-        seconds = timed(work)
-    return {"seconds": seconds, "memory": float(memory.above), "refs": float(refs)}
+        taken = timed(work)
+    return {"seconds": taken.wall, "cpu": taken.cpu, "memory": float(memory.above), "refs": float(refs)}
 
 
 def import_all(side: str) -> None:
     """Imports in a worker what its first task would import."""
     import dask.array  # noqa: F401
     import xarray  # noqa: F401
+
     import zarr  # noqa: F401
 
     if side == "firnline":
@@ -208,7 +227,7 @@ def write_dask(side: Any, workers: int, megabytes: int = 256) -> dict[str, float
             side.write_dask(dataset)
             side.commit()
 
-        return {"seconds": timed(work), "workers": float(workers)}
+        return {"seconds": timed(work).wall, "workers": float(workers)}
 
 
 def main() -> None:
