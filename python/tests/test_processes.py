@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zarr
 
 import firnline as fl
 from conftest import read, write
@@ -102,19 +103,111 @@ def test_forks_are_not_committed_and_are_pickled_with_their_changes(repo: fl.Rep
         fork.commit("no")
     untouched = pickle.loads(pickle.dumps(fork))
     assert untouched == fork and not untouched.read_only
-    store = pickle.loads(pickle.dumps(fork.store))
-    store.set_sync("a", fl.buffer(b"1"))
-    back = pickle.loads(pickle.dumps(store))
+    sent = pickle.loads(pickle.dumps(fork))
+    sent.store.set_sync("a", fl.buffer(b"1"))
+    back = pickle.loads(pickle.dumps(sent))
     nested = fork.fork()
     nested.store.set_sync("b", fl.buffer(b"2"))
     fork.merge(nested)
-    session.merge(back.session, fork, untouched)
+    session.merge(back, fork, untouched)
     assert read(session, "a") == b"1" and read(session, "b") == b"2"
     with pytest.raises(fl.InvalidError, match=r"session\.fork\(\)"):
         pickle.dumps(session)
     assert fork.has_uncommitted_changes and not untouched.has_uncommitted_changes
     fork.discard_changes()
     assert read(fork, "b") is None
+
+
+def test_threads_that_use_a_fork_first_share_one_session(repo: fl.Repository) -> None:
+    """The fork was opened by each of the threads, and what the others had set was lost."""
+    for _ in range(3):
+        session = repo.writable_session("main")
+        fork = pickle.loads(pickle.dumps(session.fork()))
+        together = threading.Barrier(8)
+
+        def set_one(number: int, fork: fl.ForkSession = fork, together: threading.Barrier = together) -> None:
+            together.wait()
+            fork.store.set_sync(f"c/{number}", fl.buffer(b"x"))
+
+        threads = [threading.Thread(target=set_one, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        session.merge(pickle.loads(pickle.dumps(fork)))
+        assert [read(session, f"c/{number}") for number in range(8)] == [b"x"] * 8
+
+
+def test_a_store_that_was_pickled_without_its_fork_is_read_only(repo: fl.Repository) -> None:
+    """What was set through it went into a copy of the fork that nobody merged."""
+    session = repo.writable_session("main")
+    session.store.set_sync("a", fl.buffer(b"1"))
+    fork = session.fork()
+    store = pickle.loads(pickle.dumps(fork.store))
+    again = pickle.loads(pickle.dumps(store))
+    for one in (store, again, store.with_read_only(True)):
+        assert one.read_only and not one.supports_writes and not one.supports_deletes
+        value = one.get_sync("a")
+        assert value is not None and value.to_bytes() == b"1"
+        for refused in (
+            lambda one=one: one.set_sync("b", fl.buffer(b"2")),
+            lambda one=one: asyncio.run(one.set("b", fl.buffer(b"2"))),
+            lambda one=one: one.delete_sync("a"),
+            lambda one=one: one.with_read_only(False),
+            lambda one=one: one.set_virtual_ref("b", "file:///b", offset=0, length=1),
+        ):
+            with pytest.raises(fl.InvalidError, match="send the fork, not its store, and merge it"):
+                refused()
+    with pytest.raises(ValueError, match="read-only"):
+        zarr.open_group(store, mode="r+")
+
+
+def test_an_array_of_a_fork_cannot_lose_what_processes_write(repo: fl.Repository) -> None:
+    da = pytest.importorskip("dask.array", reason="dask is not installed")
+    session = repo.writable_session("main")
+    zarr.create_array(session.store, name="a", shape=(8,), chunks=(2,), dtype="i8")
+    fork = session.fork()
+    target = zarr.open_array(fork.store, path="a", mode="r+")
+    with pytest.raises(fl.InvalidError, match="send the fork"):
+        da.store(da.ones(8, chunks=2, dtype="i8"), target, scheduler="processes", lock=False)
+
+
+def test_stores_follow_a_fork_that_discards_its_changes(repo: fl.Repository) -> None:
+    """A store that was taken before went on writing into the session that was given up."""
+    session = repo.writable_session("main")
+    fork = session.fork()
+    store = fork.store
+    store.set_sync("a", fl.buffer(b"1"))
+    fork.discard_changes()
+    assert store.get_sync("a") is None
+    store.set_sync("b", fl.buffer(b"2"))
+    assert fork.has_uncommitted_changes and read(fork, "b") == b"2"
+    session.merge(fork)
+    assert read(session, "a") is None and read(session, "b") == b"2"
+
+
+def test_a_store_is_read_only_once_its_session_is_committed(repo: fl.Repository) -> None:
+    """It could not be unpickled, because it said that it was writable and its session did not."""
+    session = repo.writable_session("main")
+    store = session.store
+    store.set_sync("a", fl.buffer(b"1"))
+    assert not store.read_only
+    session.commit("a")
+    assert store.read_only and not store.supports_writes
+    with pytest.raises(fl.InvalidError, match="open a writable one"):
+        store.set_sync("a", fl.buffer(b"2"))
+    again = pickle.loads(pickle.dumps(store))
+    assert again == store and again.get_sync("a") is not None
+    assert store == repo.at("main").store
+
+
+def test_sessions_and_forks_are_compared_without_opening_the_fork(repo: fl.Repository) -> None:
+    session = repo.writable_session("main")
+    fork = session.fork()
+    assert session != fork and fork != session and fork._opened is None
+    fork.store.set_sync("a", fl.buffer(b"1"))
+    back = pickle.loads(pickle.dumps(fork))
+    assert session != back and back != session
 
 
 def test_open_repositories_and_sessions_work_after_a_fork(repo: fl.Repository) -> None:

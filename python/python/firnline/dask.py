@@ -162,7 +162,7 @@ class _Target:
     """One array to write to. Where the session lives, it is the array itself."""
 
     def __init__(self, writer: _Writer, array: zarr.Array, region: Region | None) -> None:
-        if getattr(array.store, "session", None) != writer.session:
+        if getattr(array.store, "session", None) is not writer.session:
             raise ValueError(f"array {array.path!r} does not belong to the session that is written to")
         self.writer = writer
         self.array = array

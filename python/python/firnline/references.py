@@ -143,10 +143,10 @@ async def result(result: Any) -> Any:
 class ReferenceMethods:
     """The methods of a store that stage references into external files."""
 
-    _native: NativeSession
-
     if TYPE_CHECKING:
 
+        @property
+        def _native(self) -> NativeSession: ...
         def _check_writable(self) -> None: ...
         def get_sync(self, key: str) -> Buffer | None: ...
 

@@ -44,11 +44,6 @@ class Session:
         self._committed = None
 
     @property
-    def _is_usable(self) -> bool:
-        """Whether there is a native session to read from."""
-        return True
-
-    @property
     def _place(self) -> str:
         return self._repository.url
 
@@ -355,9 +350,12 @@ class Session:
 class ForkSession(Session):
     """A part of a writable session, for other processes.
 
-    Made by `Session.fork`. Its store is writable. Both can be pickled in both directions: a copy that another process gets
+    Made by `Session.fork`. Its store is writable. A fork can be pickled in both directions: a copy that another process gets
     begins with what the session had staged, and a copy that comes back carries what was set there. Give it to
     `Session.merge`. A fork cannot be committed by itself.
+
+    Send the fork, and take its `store` in the other process. A store that is pickled, also as a part of a Zarr array, is
+    read-only there: nothing would merge what was set through it.
 
     A fork that came back with changes can be merged, and not written to. To go on, take another fork of the session after
     the merge.
@@ -367,7 +365,8 @@ class ForkSession(Session):
         self._repository = repository
         self._document = document
         self._carried = changes or []
-        self._opened: NativeSession | None = None
+        # Empty until the fork is used here, then its native session under "native".
+        self._in_use: dict[str, NativeSession] = {}
         self._settled = []
         self._committed = None
 
@@ -375,23 +374,27 @@ class ForkSession(Session):
     def _native(self) -> NativeSession:  # type: ignore[override]
         if self._carried:
             raise InvalidError("this fork has come back from another process; merge it into its session, and take another fork")
-        if self._opened is None:
-            self._opened = self._repository._native.resume_fork(self._document)
-        return self._opened
+        in_use = self._in_use
+        if (native := in_use.get("native")) is not None:
+            return native
+        # Threads that open it at once all get the session that was put here first. A lock would stay locked in a process that
+        # is forked while another thread holds it.
+        return in_use.setdefault("native", self._repository._native.resume_fork(self._document))
 
     @property
-    def _is_usable(self) -> bool:
-        return not self._carried
+    def _opened(self) -> NativeSession | None:
+        """The native session, if the fork was used here."""
+        return self._in_use.get("native")
 
     @property
     def has_uncommitted_changes(self) -> bool:
         """Whether something was set through this copy of the fork, or through the copy that came back."""
-        return bool(self._carried) or (self._opened is not None and self._opened.has_own_changes())
+        return bool(self._carried) or ((opened := self._opened) is not None and opened.has_own_changes())
 
     def _changes(self) -> list[bytes]:
         """What was set through this copy of the fork, or through the copy that came back."""
-        if self._opened is not None and self._opened.has_own_changes():
-            return [self._opened.finish()]
+        if (opened := self._opened) is not None and opened.has_own_changes():
+            return [opened.finish()]
         return self._carried
 
     def commit(self, message: str, **options: Any) -> str:
@@ -399,8 +402,8 @@ class ForkSession(Session):
         raise InvalidError("a fork cannot be committed; give it to the method merge of the session that it was taken from")
 
     def discard_changes(self) -> None:
-        """Forget what was set through this copy of the fork."""
-        self._opened, self._carried = None, []
+        """Forget what was set through this copy of the fork. Its stores go on with what the session had staged."""
+        self._in_use, self._carried = {}, []
 
     def fork(self) -> ForkSession:
         """Make a fork of this fork, which is merged into this one."""
@@ -413,7 +416,8 @@ class ForkSession(Session):
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ForkSession):
-            return NotImplemented
+            # Not left to the other session, which would open the fork.
+            return False if isinstance(other, Session) else NotImplemented
         return self is other or (self._place, self._document) == (other._place, other._document)
 
     def __hash__(self) -> int:

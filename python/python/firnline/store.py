@@ -9,6 +9,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from firnline._firnline import Pending
+from firnline.errors import InvalidError
 from firnline.references import ReferenceMethods, result
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["FirnlineStore", "buffer"]
 
 _ABSENT = "{} is not in the store"
+
+_DETACHED = (
+    "this store was pickled without the fork that it writes to, so what is set here would be lost; "
+    "send the fork, not its store, and merge it"
+)
 
 
 def _span(byte_range: ByteRequest | None) -> tuple[int | None, int | None]:
@@ -59,7 +65,8 @@ class FirnlineStore(ReferenceMethods, Store):
     external file that changed, is gone, cannot be reached or is not allowed, and damaged bytes. No such value is ever
     replaced by fill values.
 
-    A store of a read-only session can be pickled. The other process opens the same snapshot.
+    A store of a read-only session can be pickled. The other process opens the same snapshot. So can a store of a fork, which is
+    then read-only: send the `ForkSession` to write in another process, and take its `store` there.
 
     Parameters
     ----------
@@ -70,21 +77,20 @@ class FirnlineStore(ReferenceMethods, Store):
     """
 
     _session: Session
-    _native: NativeSession
+    # Whether this is the store of a fork that was pickled, so that nobody merges what is set here.
+    _is_detached: bool
 
     def __init__(self, session: Session, *, read_only: bool | None = None) -> None:
         if read_only is False and session.read_only:
             raise ValueError("the session is read-only, so its store is; open a writable session")
-        super().__init__(read_only=session.read_only if read_only is None else read_only)
+        super().__init__(read_only=bool(read_only))
         self._session = session
-        if session._is_usable:
-            self._native = session._native
+        self._is_detached = False
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_native":
-            # Of a fork that came back from another process. Raises and says what to do with it.
-            return self._session._native
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    @property
+    def _native(self) -> NativeSession:
+        # Asked for anew each time: a fork that discards its changes goes on with another one.
+        return self._session._native
 
     @property
     def session(self) -> Session:
@@ -94,14 +100,19 @@ class FirnlineStore(ReferenceMethods, Store):
     # --- what the store can do ---------------------------------------------------------------------------------------
 
     @property
+    def read_only(self) -> bool:
+        """Whether nothing can be set: the store was made so, or its session is read-only, as it is after a commit."""
+        return self._read_only or self._is_detached or self._session.read_only
+
+    @property
     def supports_writes(self) -> bool:
         """Whether values can be set."""
-        return not self._native.is_read_only
+        return not self.read_only
 
     @property
     def supports_deletes(self) -> bool:
         """Whether values can be deleted."""
-        return not self._native.is_read_only
+        return not self.read_only
 
     @property
     def supports_listing(self) -> bool:
@@ -124,9 +135,13 @@ class FirnlineStore(ReferenceMethods, Store):
         Raises
         ------
         ValueError
-            If the session is read-only and `read_only` is false.
+            If `read_only` is false, and the session is read-only or this is the store of a fork that was pickled.
         """
-        return type(self)(self._session, read_only=read_only)
+        if self._is_detached and not read_only:
+            raise InvalidError(_DETACHED)
+        store = type(self)(self._session, read_only=read_only)
+        store._is_detached = self._is_detached
+        return store
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FirnlineStore):
@@ -143,11 +158,12 @@ class FirnlineStore(ReferenceMethods, Store):
 
     def __getstate__(self) -> dict[str, Any]:
         # A session that cannot be pickled says why.
-        return {"session": self._session, "read_only": self.read_only, "is_open": self._is_open}
+        is_detached = self._is_detached or not self._session.read_only
+        return {"session": self._session, "read_only": self._read_only, "is_open": self._is_open, "is_detached": is_detached}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["session"], read_only=state["read_only"])  # type: ignore[misc]
-        self._is_open = state["is_open"]
+        self.__init__(state["session"], read_only=state["read_only"] or None)  # type: ignore[misc]
+        self._is_open, self._is_detached = state["is_open"], state["is_detached"]
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -295,6 +311,13 @@ class FirnlineStore(ReferenceMethods, Store):
             yield name
 
     # --- writing -----------------------------------------------------------------------------------------------------
+
+    def _check_writable(self) -> None:
+        if self._is_detached:
+            raise InvalidError(_DETACHED)
+        if self._session.read_only and not self._read_only:
+            raise InvalidError("the session is read-only; open a writable one")
+        super()._check_writable()
 
     def _to_write(self, value: Buffer) -> Any:
         """The memory of a value. The native call copies it."""
