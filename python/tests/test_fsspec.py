@@ -143,6 +143,32 @@ def test_pandas_reads_documents(place: str) -> None:
     assert json.loads(read(f"firn://{place}@main/zarr.json"))["node_type"] == "group"
 
 
+def test_a_whole_url_means_what_it_says(place: str, tmp_path: Path) -> None:
+    """fsspec's reference filesystem reads all URLs of a protocol through one object, which must not read another revision."""
+    other = fl.Repository.create(str(tmp_path / "other"))
+    with other.transaction("main", message="x") as store:
+        store.set_sync("air/notes.txt", fl.buffer(b"elsewhere"))
+    fs = fsspec.filesystem("firn", repository=place)
+    first = fl.Repository.open(place).lookup_tag("first")
+    assert fs.cat_file(f"firn://{place}@{first}/air/notes.txt") == b"one"
+    assert fs.cat_file(f"firn://{tmp_path}/other@main/air/notes.txt") == b"elsewhere"
+    assert fs.cat_file("air/notes.txt") == b"two and more"
+    references = {
+        "version": 1,
+        "refs": {"a": [f"firn://{place}@{first}/air/notes.txt"], "b": [f"firn://{place}@main/air/notes.txt", 4, 3]},
+    }
+    through = fsspec.filesystem("reference", fo=references, remote_protocol="firn")
+    assert through.cat_file("a") == b"one" and through.cat_file("b") == b"and"
+
+
+def test_xarray_opens_a_url(place: str) -> None:
+    xr = pytest.importorskip("xarray", reason="xarray is not installed")
+    ds = xr.Dataset({"a": (("x", "y"), [[1.0, 2.0], [3.0, 4.0]])})
+    with fl.Repository.open(place).transaction("main", message="array") as store:
+        ds.to_zarr(store, group="data", consolidated=False)
+    xr.testing.assert_identical(xr.open_zarr(f"firn://{place}@main/data", consolidated=False).load(), ds)
+
+
 def test_errors_name_what_is_missing(place: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a repository"):
         read("firn://air/notes.txt")

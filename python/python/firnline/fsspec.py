@@ -16,7 +16,10 @@ Three ways to say which repository and which revision:
 - as options: ``fsspec.filesystem("firn", repository="/data/era5", revision="v1.0")``.
 
 The revision is resolved once, when the filesystem object is made, and stays what it was: a copy of the object in
-another process reads the same snapshot. The default is ``main``.
+another process reads the same snapshot. The default is ``main``. A method that is given a whole URL reads what the URL
+says, also where that is another repository or revision.
+
+Zarr and xarray open such URLs as well: ``xarray.open_zarr("firn:///data/era5@v1.0", consolidated=False)``.
 """
 
 from __future__ import annotations
@@ -79,21 +82,36 @@ class FirnFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if repository is None and fo is not None:
             local = target_protocol in (None, "file", "local")
             repository = fo if local or "://" in fo else f"{target_protocol}://{fo}"
-        if repository is None:
-            raise ValueError(
-                "firn:// needs a repository: firn://REPOSITORY@REVISION/KEY, firn://KEY::REPOSITORY, or repository="
-            )
-        import firnline
-
         self.repository = repository
+        self.revision = revision or "main"
         self.allow = dict(allow or {})
-        opened = firnline.Repository.open(repository, allow=self.allow or None, read_only=True)
-        self.session = opened.at(revision or "main")
-        self.snapshot_id: str = self.session.snapshot_id
-        self._native = self.session.store._native
+        self.snapshot_id: str | None = None
+        self._others: dict[tuple[str, str], FirnFileSystem] = {}
+        if repository is not None:
+            import firnline
+
+            opened = firnline.Repository.open(repository, allow=self.allow or None, read_only=True)
+            session = opened.at(self.revision)
+            self.snapshot_id, self._native = session.snapshot_id, session.store._native
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (type(self), self.repository, self.snapshot_id, self.allow)
+
+    def _meant(self, path: str) -> tuple[FirnFileSystem, str]:
+        """The filesystem and the key that a path means: a whole URL means its own repository and revision, whoever is asked."""
+        repository, revision, key = _split(str(path))
+        place = repository or self.repository
+        if place is None:
+            raise ValueError(
+                "firn:// needs a repository: firn://REPOSITORY@REVISION/KEY, firn://KEY::REPOSITORY, or repository="
+            )
+        key = key.strip("/")
+        if place == self.repository and revision in (None, self.revision, self.snapshot_id):
+            return self, key
+        name = (place, revision or "main")
+        if name not in self._others:
+            self._others[name] = type(self)(repository=place, revision=revision, allow=self.allow)
+        return self._others[name], key
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -108,63 +126,59 @@ class FirnFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return {name: value for name, value in found.items() if value is not None}
 
     def unstrip_protocol(self, name: str) -> str:
-        place = self.repository.replace("@", "%40")
-        return f"{_PROTOCOL}{place}@{self.snapshot_id}/{self._strip_protocol(name)}"
+        meant, key = self._meant(name)
+        return f"{_PROTOCOL}{str(meant.repository).replace('@', '%40')}@{meant.snapshot_id}/{key}"
 
     @property
     def fsid(self) -> str:
         return f"firn-{self.snapshot_id}"
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        path = self._strip_protocol(path)
-        size = self._size(path) if path else None
+        meant, key = self._meant(path)
+        size = meant._native.size(key, False) if key else None
         if size is not None:
-            return {"name": path, "size": size, "type": "file", "snapshot": self.snapshot_id}
-        if not path or self._native.list_dir(path, False):
-            return {"name": path, "size": 0, "type": "directory"}
+            return {"name": key, "size": size, "type": "file", "snapshot": meant.snapshot_id}
+        if not key or meant._native.list_dir(key, False):
+            return {"name": key, "size": 0, "type": "directory"}
         raise FileNotFoundError(path)
 
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        path = self._strip_protocol(path)
-        names = self._native.list_dir(path, False)
+        meant, key = self._meant(path)
+        names = meant._native.list_dir(key, False)
         # A file lists itself.
-        paths = [f"{path}/{name}" if path else name for name in names] or [path] * bool(path)
-        found = [self.info(one) for one in paths]
+        keys = [f"{key}/{name}" if key else name for name in names] or [key] * bool(key)
+        found = [meant.info(one) for one in keys]
         return found if detail else [one["name"] for one in found]
 
     def find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any) -> Any:
         if maxdepth is not None or withdirs:
             return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
-        path = self._strip_protocol(path)
-        is_file = bool(path) and self._size(path) is not None
-        names = [path] if is_file else self._native.list(f"{path}/" if path else "", False)
-        return {name: self.info(name) for name in names} if detail else names
+        meant, key = self._meant(path)
+        is_file = bool(key) and meant._native.size(key, False) is not None
+        names = [key] if is_file else meant._native.list(f"{key}/" if key else "", False)
+        return {name: meant.info(name) for name in names} if detail else names
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        path = self._strip_protocol(path)
-        size = self._size(path)
+        meant, key = self._meant(path)
+        size = meant._native.size(key, False)
         if size is None:
             raise FileNotFoundError(path)
         begin, stop, _ = slice(start, end).indices(size)
-        value = self._native.get(path, begin, max(begin, stop), False)
+        value = meant._native.get(key, begin, max(begin, stop), False)
         if value is None:
             raise FileNotFoundError(path)
         return bytes(value)
 
-    def _size(self, path: str) -> int | None:
-        size: int | None = self._native.size(path, False)
-        return size
-
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> Any:
         if mode != "rb":
             raise OSError(f"firn:// is read-only, and {path!r} cannot be opened with mode {mode!r}")
-        path = self._strip_protocol(path)
-        size = self._size(path)
+        meant, key = self._meant(path)
+        size = meant._native.size(key, False)
         if size is None:
             raise FileNotFoundError(path)
         if size <= WHOLE:
-            return io.BytesIO(self.cat_file(path))
-        return _ValueFile(self, path, mode, block_size or self.blocksize, size=size, **kwargs)
+            return io.BytesIO(meant.cat_file(key))
+        return _ValueFile(meant, key, mode, block_size or self.blocksize, size=size, **kwargs)
 
 
 class _ValueFile(AbstractBufferedFile):  # type: ignore[misc]
@@ -174,7 +188,7 @@ class _ValueFile(AbstractBufferedFile):  # type: ignore[misc]
         return bytes(self.fs.cat_file(self.path, start, end))
 
 
-def _reopened(cls: type[FirnFileSystem], repository: str, snapshot: str, allow: dict[str, Any]) -> FirnFileSystem:
+def _reopened(cls: type[FirnFileSystem], repository: str | None, snapshot: str | None, allow: dict[str, Any]) -> FirnFileSystem:
     return cls(repository=repository, revision=snapshot, allow=allow)
 
 
