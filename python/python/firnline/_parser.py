@@ -29,7 +29,8 @@ class FirnlineParser:
 
     Virtual chunks become references to the files they lie in, which can be written to another repository or exported as
     kerchunk references. Stored chunks become references to ``firn://REPOSITORY@SNAPSHOT/KEY``; they are read through
-    Firnline, which verifies them, here and by whoever knows `firnline.fsspec`.
+    Firnline, which verifies them, here and by whoever knows `firnline.fsspec`. Such references cannot be written to another
+    repository: load these variables, or copy the values with `Repository.import_zarr`.
 
     Parameters
     ----------
