@@ -239,3 +239,139 @@ def test_the_parser_reads_native_values(repo: fl.Repository, tmp_path: Path) -> 
         f"file://{place}", registry=REGISTRY, parser=FirnlineParser(), loadable_variables=["small", "large"]
     )
     xr.testing.assert_equal(vds.load(), ds)
+
+
+def packed(path: Path, number: int, encoding: dict, units: str = "K", times: str = "days since 2020-01-01") -> xr.Dataset:
+    """A NetCDF4 file of two steps whose only difference from others is how its values are decoded, as a virtual dataset."""
+    ds = xr.Dataset(
+        {"t2m": (("time", "x"), np.array([[1.0, 2.0], [3.0, 4.0]]), {"units": units})},
+        coords={"time": ("time", np.arange(2) + 2 * number, {"units": times})},
+    )
+    ds.to_netcdf(path, engine="h5netcdf", encoding={"t2m": {"dtype": "i2", "chunksizes": (2, 2), **encoding}})
+    return open_virtual_dataset(path.as_uri(), registry=REGISTRY, parser=HDFParser(), loadable_variables=[], decode_times=False)
+
+
+OTHER_DECODING = [
+    ({"scale_factor": 0.5}, {"scale_factor": 0.1}, {}, "scale_factor"),
+    ({"scale_factor": 0.5}, {}, {}, "scale_factor"),
+    ({}, {"scale_factor": 0.5}, {}, "scale_factor"),
+    ({"add_offset": 1.0}, {"add_offset": -1.0}, {}, "add_offset"),
+    ({"_FillValue": -1}, {"_FillValue": -2}, {}, "fill_value|_FillValue"),
+    ({"_FillValue": -1}, {}, {}, "fill_value|_FillValue"),
+    ({"missing_value": -1}, {}, {}, "missing_value"),
+    ({}, {}, {"units": "degC"}, "units"),
+    ({}, {}, {"times": "days since 2021-01-01"}, "units"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "others", "name"), OTHER_DECODING)
+def test_files_that_are_decoded_otherwise_are_not_appended(
+    repo: fl.Repository, tmp_path: Path, first: dict, second: dict, others: dict, name: str
+) -> None:
+    """Parsers keep scale factors in `attrs`; only `encoding` was compared, so values were read wrongly without an error."""
+    one, two = packed(tmp_path / "one.nc", 0, first), packed(tmp_path / "two.nc", 1, second, **others)
+    session = repo.writable_session("main")
+    write(one, session.store)
+    with pytest.raises(ValueError, match=name) as failed:
+        write(two, session.store, append_dim="time")
+    assert "t2m" in str(failed.value) or "time" in str(failed.value)
+    with pytest.raises(ValueError, match=name):
+        write(two, session.store, region={"time": slice(0, 2)})
+
+
+def test_files_that_are_decoded_alike_are_appended(repo: fl.Repository, tmp_path: Path) -> None:
+    """Numbers of NumPy against those of JSON, and NaN against NaN."""
+    alike = {
+        "dtype": "f4",
+        "scale_factor": np.float32(0.1),
+        "_FillValue": np.float32("nan"),
+        "missing_value": np.float32("nan"),
+    }
+    session = repo.writable_session("main")
+    write(packed(tmp_path / "one.nc", 0, alike), session.store)
+    write(packed(tmp_path / "two.nc", 1, alike), session.store, append_dim="time")
+    session.commit("both")
+    np.testing.assert_allclose(stored(repo).t2m, [[1, 2], [3, 4]] * 2, rtol=1e-6)
+
+
+def recorded(repo: fl.Repository, tmp_path: Path) -> Path:
+    """A repository with references into a file that was modified an hour ago."""
+    vds = made(tmp_path)
+    file = tmp_path / "made.bin"
+    hour = datetime.now(UTC).timestamp() - 3600
+    os.utime(file, (hour, hour))
+    session = repo.writable_session("main")
+    write(vds, session.store)
+    session.commit("as it was")
+    return file
+
+
+def parsed(tmp_path: Path, registry: ObjectStoreRegistry = REGISTRY, **options) -> xr.Dataset:
+    url = (tmp_path / "repository").as_uri()
+    return open_virtual_dataset(url, registry=registry, parser=FirnlineParser(**options), loadable_variables=[])
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_the_parser_refuses_a_changed_file(repo: fl.Repository, tmp_path: Path, is_allowed: bool) -> None:
+    """The references of one repository were pinned anew by another, in a state that the first one refuses."""
+    file = recorded(repo, tmp_path)
+    options = {"allow": {tmp_path.as_uri() + "/": ""}} if is_allowed else {}
+    assert parsed(tmp_path, **options).a.shape == (4,)
+    before = os.stat(file)
+    content = file.read_bytes()
+    file.write_bytes(content[::-1])
+    with pytest.raises(fl.SourceChangedError, match=r"made\.bin"):
+        parsed(tmp_path, **options)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    with pytest.raises(fl.SourceChangedError, match="modified"):
+        parsed(tmp_path, **options)
+    file.write_bytes(content + b"longer")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(fl.SourceChangedError, match="size"):
+        parsed(tmp_path, **options)
+    assert parsed(tmp_path, check=False, **options).a.shape == (4,)
+    file.unlink()
+    with pytest.raises(fl.MissingDataError, match=r"made\.bin"):
+        parsed(tmp_path, **options)
+    assert parsed(tmp_path, skip_variables=["a"], **options).sizes == {}
+
+
+def test_the_parser_reads_what_it_cannot_look_up(repo: fl.Repository, tmp_path: Path) -> None:
+    """No store of the registry has the file, and the reader allows nothing."""
+    file = recorded(repo, tmp_path)
+    place = tmp_path / "repository"
+    file.unlink()
+    registry = ObjectStoreRegistry({place.as_uri(): LocalStore(place)})
+    assert parsed(tmp_path, registry).a.variable.data.manifest.dict()["0"]["path"] == file.as_uri()
+
+
+def test_the_parser_tells_which_source_refuses(repo: fl.Repository, tmp_path: Path) -> None:
+    class Refusing:
+        """A store whose answers are errors."""
+
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def head(self, path: str) -> dict:
+            raise self.error
+
+    recorded(repo, tmp_path)
+    for error, kind in ((PermissionError("no"), fl.DeniedError), (TimeoutError("late"), fl.UnavailableError)):
+        with pytest.raises(kind, match=r"made\.bin"):
+            FirnlineParser()((tmp_path / "repository").as_uri(), ObjectStoreRegistry({"file://": Refusing(error)}))
+
+
+def test_etags_and_dates_are_compared() -> None:
+    from firnline._parser import _difference
+
+    when = datetime(2025, 1, 1, 12, 0, 0, 250_000, UTC)
+    record = {"size": 3, "etag": "abc", "version": None, "modified": when, "pinned_at": when}
+    same = {"size": 3, "e_tag": '"abc"', "version": "7", "last_modified": when.replace(microsecond=0)}
+    assert _difference(record, same) is None
+    assert _difference(record, {**same, "e_tag": 'W/"abd"'}) is None
+    assert "etag" in str(_difference(record, {**same, "e_tag": '"abd"'}))
+    assert "version" in str(_difference({**record, "version": "6"}, same))
+    assert "modified" in str(_difference(record, {**same, "last_modified": when + timedelta(seconds=1)}))
+    undated = {**record, "modified": None}
+    assert _difference(undated, same) is None
+    assert "after it was recorded" in str(_difference(undated, {**same, "last_modified": when + timedelta(seconds=1)}))

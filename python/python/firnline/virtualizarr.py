@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["FirnlineParser", "write"]
 
 #: Encodings of a variable that are stored as attributes, because decoding needs them.
-STORED_ENCODINGS = ("_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
+STORED_ENCODINGS = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "units", "calendar")
 
 
 def write(
@@ -73,7 +73,9 @@ def write(
     ------
     ValueError
         If arguments contradict each other, if the store is read-only, or if a variable does not fit the array it is
-        appended to: another type, other codecs, chunks, encodings or sizes, or no chunk boundary.
+        appended to: another type, other codecs, chunks, fill value or sizes, no chunk boundary, or another value of an
+        attribute by which values are decoded (``scale_factor``, ``add_offset``, ``_FillValue``, ``missing_value``,
+        ``_Unsigned``, ``units``, ``calendar``), also if only one of them has it.
     firnline.SourceChangedError
         If a file was modified after `last_updated_at`, or differs from the state in which the repository pinned it.
     firnline.DeniedError, firnline.NotFoundError
@@ -181,18 +183,17 @@ async def _replace_array(store: FirnlineStore, path: str, metadata: ArrayV3Metad
 
 def _document(metadata: ArrayV3Metadata, var: xr.Variable) -> ArrayV3Metadata:
     """The metadata that is stored: the array's own, names and attributes that xarray keeps beside it, and our chunk keys."""
-    attributes = {str(key): encode_zarr_attr_value(value) for key, value in var.attrs.items()}
-    attributes |= {key: value for key, value in _encodings(var).items() if key not in attributes}
     document = dict(metadata.to_dict())
-    document["attributes"] = attributes
+    document["attributes"] = _attributes(var)
     document["dimension_names"] = tuple(map(str, var.dims))
     document["chunk_key_encoding"] = {"name": "default", "configuration": {"separator": "/"}}
     return ArrayV3Metadata.from_dict(document)
 
 
-def _encodings(var: xr.Variable) -> dict[str, Any]:
-    found = {key: var.encoding.get(key) for key in STORED_ENCODINGS}
-    return {key: encode_zarr_attr_value(value) for key, value in found.items() if value is not None}
+def _attributes(var: xr.Variable) -> dict[str, Any]:
+    """The attributes that are stored. Parsers keep what decoding needs in `attrs`, xarray in `encoding`."""
+    encodings = {key: var.encoding[key] for key in STORED_ENCODINGS if var.encoding.get(key) is not None}
+    return {str(key): encode_zarr_attr_value(value) for key, value in {**encodings, **var.attrs}.items()}
 
 
 def _checked_array(store: FirnlineStore, path: str, var: xr.Variable, where: _Where) -> zarr.Array:
@@ -202,14 +203,31 @@ def _checked_array(store: FirnlineStore, path: str, var: xr.Variable, where: _Wh
     except (FileNotFoundError, KeyError):
         raise ValueError(f"there is no array {path!r} to write the variable into") from None
     new, old = var.data.metadata.to_dict(), stored.metadata.to_dict()
-    for what in ("data_type", "codecs", "chunk_grid"):
-        if new[what] != old[what]:
+    for what in ("data_type", "codecs", "chunk_grid", "fill_value"):
+        if not _is_same(new[what], old[what]):
             raise ValueError(f"variable {path!r} has the {what} {new[what]}, the stored array {old[what]}")
-    for key, value in _encodings(var).items():
-        if key in stored.attrs and stored.attrs[key] != value:
-            raise ValueError(f"variable {path!r} has the encoding {key}={value!r}, the stored array {stored.attrs[key]!r}")
+    attributes = _attributes(var)
+    for name in STORED_ENCODINGS:
+        value, there = attributes.get(name), stored.attrs.get(name)
+        if not _is_same(value, there):
+            raise ValueError(
+                f"variable {path!r} has {_attribute(name, value)}, the stored array {_attribute(name, there)}; "
+                "its values would be decoded wrongly"
+            )
     _check_extent(stored, path, var, where)
     return stored
+
+
+def _attribute(name: str, value: Any) -> str:
+    return f"no attribute {name}" if value is None else f"the attribute {name}={value!r}"
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two attributes mean the same: NaN is NaN, and a list of one value is that value."""
+    one, other = (value[0] if isinstance(value, list | tuple) and len(value) == 1 else value for value in (one, other))
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return bool(one == other) or (one != one and other != other)
 
 
 def _check_extent(stored: zarr.Array, path: str, var: xr.Variable, where: _Where) -> None:
