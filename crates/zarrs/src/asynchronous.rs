@@ -14,10 +14,11 @@ use zarrs_storage::{
 };
 
 use crate::shared::{StillShared, others};
-use crate::source::StoreSource;
+use crate::source::{StoreSource, StoreTarget};
 use crate::{read, write};
 
-/// An asynchronous store over a [`Snapshot`](firnline::Snapshot), which can be read, or a [`WriteSession`], which can also be written.
+/// An asynchronous store over a [`Snapshot`](firnline::Snapshot), which can be read, or a [`WriteSession`] or a
+/// [`ForkSession`](firnline::ForkSession), which can also be written.
 ///
 /// Runs on a Tokio runtime. Every call can be cancelled by dropping its future: calls that read change nothing, calls that write leave
 /// what the method of [`WriteSession`] of the same meaning leaves.
@@ -48,18 +49,18 @@ impl<S: StoreSource> AsyncFirnlineStore<S> {
     }
 }
 
-impl AsyncFirnlineStore<WriteSession> {
-    /// Takes the session out of the store, to commit it.
+impl<S: StoreTarget> AsyncFirnlineStore<S> {
+    /// Takes the session out of the store, to commit it; a fork, to [finish](firnline::ForkSession::finish) it.
     ///
     /// Fails if the store or the session has other holders, and gives the store back. Arrays and groups hold their store: drop them
     /// first. Writes that have returned are staged; a write that is still running holds the store.
-    pub fn into_session(self: Arc<Self>) -> Result<WriteSession, StillShared<Self>> {
+    pub fn into_session(self: Arc<Self>) -> Result<S, StillShared<Self>> {
         let store = Arc::try_unwrap(self).map_err(StillShared::of)?;
         store.take().map_err(|(store, holders)| StillShared::new(Arc::new(store), holders))
     }
 
     /// The session; or the store again, and the number of the other holders of the session.
-    pub(crate) fn take(self) -> Result<WriteSession, (Self, usize)> {
+    pub(crate) fn take(self) -> Result<S, (Self, usize)> {
         let Self { source, partial } = self;
         Arc::try_unwrap(source).map_err(|source| {
             let holders = others(&source);
@@ -70,7 +71,7 @@ impl AsyncFirnlineStore<WriteSession> {
     /// Writes parts of a value, one call after the other.
     pub(crate) async fn set_parts(&self, key: &StoreKey, parts: Vec<(u64, Bytes)>) -> Result<(), StorageError> {
         let _turn = self.partial.lock().await;
-        write::set_parts(&self.source, key, parts).await
+        write::set_parts((*self.source).as_ref(), key, parts).await
     }
 }
 
@@ -119,9 +120,9 @@ impl<S: StoreSource> AsyncListableStorageTraits for AsyncFirnlineStore<S> {
 }
 
 #[async_trait]
-impl AsyncWritableStorageTraits for AsyncFirnlineStore<WriteSession> {
+impl<S: StoreTarget> AsyncWritableStorageTraits for AsyncFirnlineStore<S> {
     async fn set(&self, key: &StoreKey, value: Bytes) -> Result<(), StorageError> {
-        write::set(&self.source, key, value).await
+        write::set((*self.source).as_ref(), key, value).await
     }
 
     async fn set_partial_many<'a>(&'a self, key: &StoreKey, offset_values: OffsetBytesIterator<'a>) -> Result<(), StorageError> {
@@ -130,11 +131,11 @@ impl AsyncWritableStorageTraits for AsyncFirnlineStore<WriteSession> {
     }
 
     async fn erase(&self, key: &StoreKey) -> Result<(), StorageError> {
-        write::erase(&self.source, key).await
+        write::erase((*self.source).as_ref(), key).await
     }
 
     async fn erase_prefix(&self, prefix: &StorePrefix) -> Result<(), StorageError> {
-        write::erase_prefix(&self.source, prefix);
+        write::erase_prefix((*self.source).as_ref(), prefix);
         Ok(())
     }
 

@@ -12,5 +12,5 @@ mod write;
 pub use asynchronous::AsyncFirnlineStore;
 pub use error::firnline_error;
 pub use shared::StillShared;
-pub use source::StoreSource;
+pub use source::{StoreSource, StoreTarget};
 pub use synchronous::FirnlineStore;

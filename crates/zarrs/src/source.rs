@@ -1,16 +1,23 @@
-//! What a store reads from: a snapshot, or a session with what is staged in it.
+//! What a store reads from: a snapshot, or a session or a fork of one with what is staged in it.
 
 use std::ops::Range;
 
 use bytes::Bytes;
-use firnline::{Child, Entry, Key, Prefix, Result, Snapshot, WriteSession};
+use firnline::{Child, Entry, ForkSession, Key, Prefix, Result, Snapshot, WriteSession};
 use futures::TryStreamExt as _;
 
-/// What a store can read from: a [`Snapshot`] or a [`WriteSession`]. Only these two implement it.
+/// What a store can read from: a [`Snapshot`], a [`WriteSession`] or a [`ForkSession`]. Only these implement it.
 pub trait StoreSource: reads::Reads {}
 
 impl StoreSource for Snapshot {}
 impl StoreSource for WriteSession {}
+impl StoreSource for ForkSession {}
+
+/// What a store can also write to: a [`WriteSession`] or a [`ForkSession`].
+pub trait StoreTarget: StoreSource + AsRef<WriteSession> {}
+
+impl StoreTarget for WriteSession {}
+impl StoreTarget for ForkSession {}
 
 /// The reads that stores need, which snapshots and sessions have in common.
 pub(crate) mod reads {
@@ -73,5 +80,27 @@ impl reads::Reads for WriteSession {
     async fn visit(&self, prefix: &Prefix, mut each: impl FnMut(Key, Entry) + Send) -> Result<()> {
         self.list(prefix).await?.into_iter().for_each(|(key, entry)| each(key, entry));
         Ok(())
+    }
+}
+
+impl reads::Reads for ForkSession {
+    async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
+        reads::Reads::entry(self.as_ref(), key).await
+    }
+
+    async fn value(&self, key: &Key) -> Result<Option<Bytes>> {
+        reads::Reads::value(self.as_ref(), key).await
+    }
+
+    async fn ranges(&self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        reads::Reads::ranges(self.as_ref(), parts).await
+    }
+
+    async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
+        reads::Reads::children(self.as_ref(), prefix).await
+    }
+
+    async fn visit(&self, prefix: &Prefix, each: impl FnMut(Key, Entry) + Send) -> Result<()> {
+        reads::Reads::visit(self.as_ref(), prefix, each).await
     }
 }

@@ -13,10 +13,11 @@ use zarrs_storage::{
 
 use crate::asynchronous::AsyncFirnlineStore;
 use crate::shared::StillShared;
-use crate::source::StoreSource;
+use crate::source::{StoreSource, StoreTarget};
 use crate::{read, write};
 
-/// A synchronous store over a [`Snapshot`](firnline::Snapshot), which can be read, or a [`WriteSession`], which can also be written.
+/// A synchronous store over a [`Snapshot`](firnline::Snapshot), which can be read, or a [`WriteSession`] or a
+/// [`ForkSession`](firnline::ForkSession), which can also be written.
 ///
 /// Every call runs on the thread that makes it, as by [`firnline::block_on`]: local files are read without a switch of threads. It must
 /// not be called from an async function.
@@ -49,12 +50,12 @@ impl<S: StoreSource> FirnlineStore<S> {
     }
 }
 
-impl FirnlineStore<WriteSession> {
-    /// Takes the session out of the store, to commit it.
+impl<S: StoreTarget> FirnlineStore<S> {
+    /// Takes the session out of the store, to commit it; a fork, to [finish](firnline::ForkSession::finish) it.
     ///
     /// Fails if the store or the session has other holders, and gives the store back. Arrays and groups hold their store: drop them
     /// first.
-    pub fn into_session(self: Arc<Self>) -> Result<WriteSession, StillShared<Self>> {
+    pub fn into_session(self: Arc<Self>) -> Result<S, StillShared<Self>> {
         let Self { store, runtime } = Arc::try_unwrap(self).map_err(StillShared::of)?;
         store.take().map_err(|(store, holders)| StillShared::new(Arc::new(Self { store, runtime }), holders))
     }
@@ -98,9 +99,9 @@ impl<S: StoreSource> ListableStorageTraits for FirnlineStore<S> {
     }
 }
 
-impl WritableStorageTraits for FirnlineStore<WriteSession> {
+impl<S: StoreTarget> WritableStorageTraits for FirnlineStore<S> {
     fn set(&self, key: &StoreKey, value: Bytes) -> Result<(), StorageError> {
-        block_on(&self.runtime, write::set(self.source(), key, value))
+        block_on(&self.runtime, write::set((**self.source()).as_ref(), key, value))
     }
 
     fn set_partial_many(&self, key: &StoreKey, offset_values: OffsetBytesIterator) -> Result<(), StorageError> {
@@ -109,11 +110,11 @@ impl WritableStorageTraits for FirnlineStore<WriteSession> {
     }
 
     fn erase(&self, key: &StoreKey) -> Result<(), StorageError> {
-        block_on(&self.runtime, write::erase(self.source(), key))
+        block_on(&self.runtime, write::erase((**self.source()).as_ref(), key))
     }
 
     fn erase_prefix(&self, prefix: &StorePrefix) -> Result<(), StorageError> {
-        write::erase_prefix(self.source(), prefix);
+        write::erase_prefix((**self.source()).as_ref(), prefix);
         Ok(())
     }
 

@@ -79,3 +79,22 @@ async fn parts_that_are_written_at_once_are_all_kept() -> Done {
     assert_eq!(store.get(&key("a")).await?.as_deref(), Some(&[1; 6400][..]));
     Ok(())
 }
+
+/// Processes that write one array together: each has a fork in its store, and one session commits all of them.
+#[tokio::test]
+async fn forks_are_written_like_sessions() -> Done {
+    let repository = repository().await?;
+    let session = repository.write("main").await?;
+    session.set(&"a/0".parse()?, "staged before").await?;
+    let fork = session.fork().await?;
+    for number in 1..4 {
+        let store = Arc::new(AsyncFirnlineStore::new(repository.resume_fork(&fork).await?));
+        assert_eq!(store.get(&key("a/0")).await?.as_deref(), Some(&b"staged before"[..]));
+        store.set(&key(&format!("a/{number}")), vec![number; 2000].into()).await?;
+        session.merge(&store.into_session()?.finish().await?).await?;
+    }
+    let snapshot = session.commit("four").await?;
+    let store = AsyncFirnlineStore::new(snapshot);
+    assert_eq!(store.get(&key("a/3")).await?.as_deref(), Some(&[3; 2000][..]));
+    Ok(())
+}
