@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use firnline::WriteSession;
 use futures::lock::Mutex;
 use futures::{StreamExt as _, stream};
 use zarrs_storage::byte_range::ByteRangeIterator;
@@ -17,14 +16,15 @@ use crate::shared::{StillShared, others};
 use crate::source::{StoreSource, StoreTarget};
 use crate::{read, write};
 
-/// An asynchronous store over a [`Snapshot`](firnline::Snapshot), which can be read, or a [`WriteSession`] or a
+/// An asynchronous store over a [`Snapshot`](firnline::Snapshot), which can be read, or a
+/// [`WriteSession`](firnline::WriteSession) or a
 /// [`ForkSession`](firnline::ForkSession), which can also be written.
 ///
 /// Runs on a Tokio runtime. Every call can be cancelled by dropping its future: calls that read change nothing, calls that write leave
-/// what the method of [`WriteSession`] of the same meaning leaves.
+/// what the method of [`WriteSession`](firnline::WriteSession) of the same meaning leaves.
 ///
 /// What is written is staged in the session, where only stores of the same session read it, until the session is
-/// [taken out](Self::into_session) and [committed](WriteSession::commit).
+/// [taken out](Self::into_session) and [committed](firnline::WriteSession::commit).
 #[derive(Debug)]
 pub struct AsyncFirnlineStore<S> {
     source: Arc<S>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use firnline::{WriteSession, block_on};
+use firnline::block_on;
 use tokio::runtime::Handle;
 use zarrs_storage::byte_range::ByteRangeIterator;
 use zarrs_storage::{
@@ -16,14 +16,15 @@ use crate::shared::StillShared;
 use crate::source::{StoreSource, StoreTarget};
 use crate::{read, write};
 
-/// A synchronous store over a [`Snapshot`](firnline::Snapshot), which can be read, or a [`WriteSession`] or a
+/// A synchronous store over a [`Snapshot`](firnline::Snapshot), which can be read, or a
+/// [`WriteSession`](firnline::WriteSession) or a
 /// [`ForkSession`](firnline::ForkSession), which can also be written.
 ///
 /// Every call runs on the thread that makes it, as by [`firnline::block_on`]: local files are read without a switch of threads. It must
 /// not be called from an async function.
 ///
 /// What is written is staged in the session, where only stores of the same session read it, until the session is
-/// [taken out](Self::into_session) and [committed](WriteSession::commit).
+/// [taken out](Self::into_session) and [committed](firnline::WriteSession::commit).
 #[derive(Debug)]
 pub struct FirnlineStore<S> {
     store: AsyncFirnlineStore<S>,
