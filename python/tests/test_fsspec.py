@@ -178,3 +178,33 @@ def test_errors_name_what_is_missing(place: str, tmp_path: Path) -> None:
         read(f"firn://{tmp_path}/none@main/zarr.json")
     with pytest.raises(FileNotFoundError, match="absent"):
         read(f"firn://{place}@main/absent")
+
+
+def test_damage_is_not_absence(place: str) -> None:
+    """`exists` and `isfile` said that nothing was there when the manifest could not be read."""
+    fs = fsspec.filesystem("firn", repository=place)
+    assert fs.exists("air") and fs.exists("air/notes.txt") and fs.exists("") and not fs.exists("none")
+    assert not fs.isfile("air") and not fs.isdir("air/notes.txt") and not fs.isfile("none") and not fs.isdir("none")
+    with fl.Repository.open(place).transaction("main", message="more than goes along with a snapshot") as store:
+        for number in range(5000):
+            store.set_sync(f"more/{number}", fl.buffer(number.to_bytes(500, "big")))
+    nodes = [node for node in (Path(place) / "manifests").rglob("*") if node.is_file()]
+    for node in nodes:
+        node.chmod(0o600)
+        node.write_bytes(b"damaged")
+    damaged = fsspec.filesystem("firn", repository=place)
+    for ask in (damaged.exists, damaged.isfile, damaged.isdir, damaged.info):
+        with pytest.raises(fl.CorruptError):
+            ask("more/4321")
+
+
+def test_a_relative_place_is_found_from_another_directory(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle held the place as it was given."""
+    monkeypatch.chdir(Path(place).parent)
+    fs = fsspec.filesystem("firn", repository="data")
+    pickled = pickle.dumps(fs)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert pickle.loads(pickled).cat("air/notes.txt") == b"two and more"
+    assert fs.unstrip_protocol("air").startswith(f"firn://{place}@")

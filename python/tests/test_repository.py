@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+from zarr.abc.store import RangeByteRequest
+from zarr.core.buffer import default_buffer_prototype
 
 import firnline as fl
 from conftest import read, write
+from firnline.history import time_text
 
 
 def test_a_repository_is_created_once_and_opened(tmp_path: Path) -> None:
@@ -352,3 +357,64 @@ def test_events_reach_logging(repo: fl.Repository, caplog: pytest.LogCaptureFixt
     finally:
         fl.set_log_level(logging.INFO)
     assert any("the branch moved; rebasing" in record.getMessage() for record in caplog.records)
+
+
+def test_times_of_every_form(repo: fl.Repository) -> None:
+    write(repo, {"a": b"1"})
+    for later in (date(2100, 1, 1), np.datetime64("2100-01-01"), np.datetime64("2100-01-01T00:00:00", "ns")):
+        if isinstance(later, date):
+            assert time_text(later) == "2100-01-01T00:00:00.000000+00:00"
+        assert time_text(later) == time_text(datetime(2100, 1, 1, tzinfo=UTC))
+    now = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "us")
+    assert repo.readonly_session("main", as_of=now).snapshot_id == repo.lookup_branch("main")
+    for early in (date(2000, 1, 1), np.datetime64("2000-01-01")):
+        with pytest.raises(fl.NotFoundError):
+            repo.readonly_session("main", as_of=early)
+    for wrong in (datetime(2025, 1, 1), np.datetime64("NaT", "us"), 7):
+        with pytest.raises(fl.InvalidError, match="time"):
+            repo.readonly_session("main", as_of=wrong)  # type: ignore[arg-type]
+
+
+def test_a_name_is_no_snapshot_id(repo: fl.Repository) -> None:
+    """``snapshot_id="main"`` opened the branch."""
+    tip = write(repo, {"a": b"1"})
+    repo.create_tag("backgroundmodel7", tip)
+    for name in ("main", "branch:main", "backgroundmodel7", f"{tip}~1", ""):
+        with pytest.raises(fl.InvalidError, match="snapshot_id"):
+            repo.readonly_session(snapshot_id=name)
+    for given in (tip, tip[:20], tip.upper()[:20]):
+        assert repo.readonly_session(snapshot_id=given).snapshot_id == tip
+
+
+def test_the_root_is_deleted_by_its_names(repo: fl.Repository) -> None:
+    for name in ("", "/"):
+        session = repo.writable_session("main")
+        session.store.set_sync("a/b", fl.buffer(b"1"))
+        asyncio.run(session.store.delete_dir(name))
+        assert read(session, "a/b") is None
+
+
+def test_ranges_are_never_not_found_unless_the_key_is_absent(repo: fl.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zarr takes a `FileNotFoundError` in the group for a shard that was never written, and gives out fill values."""
+    write(repo, {"a": b"123"})
+    store = repo.at("main").store
+
+    async def ranges() -> None:
+        async for _ in store.get_ranges("a", [RangeByteRequest(0, 1)], prototype=default_buffer_prototype()):
+            pass
+
+    asyncio.run(ranges())
+
+    class Gone:
+        """The native session of a repository that was deleted meanwhile."""
+
+        def get_parts(self, parts: object, is_async: bool) -> None:
+            raise fl.NotFoundError("there is no repository", hint="look elsewhere")
+
+    monkeypatch.setattr(store._session, "_native", Gone())
+    with pytest.raises(BaseExceptionGroup) as failed:
+        asyncio.run(ranges())
+    (error,) = failed.value.exceptions
+    assert type(error) is fl.MissingDataError and error.hint == "look elsewhere"
+    with pytest.raises(fl.MissingDataError):
+        store.get_ranges_sync("a", [RangeByteRequest(0, 1)], prototype=default_buffer_prototype())

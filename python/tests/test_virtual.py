@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +156,89 @@ def test_wrong_columns_are_refused(repo: fl.Repository, data: Path) -> None:
         with pytest.raises(ValueError):
             store.set_virtual_refs_arr("v", shape, [url], np.array(offsets), np.array(lengths), arr_offset=arr_offset)
     assert store.get_sync("v/c/0") is None
-    with pytest.raises(TypeError):
-        store.set_virtual_refs_arr("v", (1,), [7], np.array([0]), np.array([1]))  # type: ignore[list-item]
+    assert store.set_virtual_refs_arr("v", (0,), [], [], []) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "change", "message"),
+    [
+        ((2,), {"locations": "file:///a"}, "locations of array 'v' is the text"),
+        ((2,), {"locations": ["a.bin", "b.bin"]}, "'a.bin' is not a URL"),
+        ((2,), {"locations": np.array(["a.bin", "b.bin"])}, "'a.bin' is not a URL"),
+        ((2,), {"locations": ["file:///a", None]}, "array 'v': location 1 is None"),
+        ((2,), {"locations": np.array(["file:///a", None], dtype=object)}, "array 'v': location 1 is None"),
+        ((1,), {"locations": [7]}, "array 'v': location 0 is 7"),
+        ((2,), {"offsets": [0, -4]}, "array 'v': offsets has the negative number -4 at index 1"),
+        ((2,), {"lengths": [0.5, 1]}, "array 'v': lengths are float64"),
+        ((2.0,), {}, "chunk_grid_shape"),
+        ((2,), {"arr_offset": (0.5,)}, "arr_offset"),
+        ((2,), {"arr_offset": (-1,)}, "arr_offset"),
+        ((2, 3), {"locations": np.full((3, 2), "file:///a")}, r"locations has the shape \(3, 2\)"),
+        ((2, 3), {"offsets": np.zeros((3, 2), int)}, r"offsets has the shape \(3, 2\)"),
+        ((2, 3), {"lengths": np.zeros((1, 6), int)}, r"lengths has the shape \(1, 6\)"),
+    ],
+)
+@pytest.mark.parametrize("validate", [True, False])
+def test_an_error_in_a_column_names_the_array_and_the_place(
+    repo: fl.Repository, shape: tuple, change: dict[str, Any], message: str, validate: bool
+) -> None:
+    """Columns of another shape were staged in another order, and texts that are no URLs were left out without a word."""
+    session = repo.writable_session("main")
+    count = int(np.prod(shape))
+    columns: dict[str, Any] = {"locations": ["file:///a"] * count, "offsets": [0] * count, "lengths": [1] * count} | change
+    with pytest.raises(fl.InvalidError, match=message):
+        session.store.set_virtual_refs_arr("v", shape, validate_containers=validate, **columns)
+    assert not session.has_uncommitted_changes
+
+
+def test_a_column_may_have_the_shape_of_the_grid(repo: fl.Repository, data: Path) -> None:
+    session = repo.writable_session("main")
+    offsets = np.arange(6).reshape(2, 3)
+    locations = np.full((2, 3), f"file://{data}/a.bin")
+    assert session.store.set_virtual_refs_arr("v", (2, 3), locations, offsets, np.full((2, 3), 2)) is None
+    session.commit("columns")
+    origin = repo.origin("v/c/1/0")
+    assert origin is not None and origin["offset"] == 3
+
+
+def test_a_negative_range_is_invalid(repo: fl.Repository, data: Path) -> None:
+    store = repo.writable_session("main").store
+    for offset, length in ((-1, 1), (0, -1), (0, 1 << 64), (0.5, 1)):
+        with pytest.raises(fl.InvalidError, match="v/c/0: offset"):
+            store.set_virtual_ref("v/c/0", f"file://{data}/a.bin", offset=offset, length=length)  # type: ignore[arg-type]
+
+
+async def test_references_that_are_left_out_are_told(repo: fl.Repository, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = repo.writable_session("main").store
+    for locations in (["s3://no/a", "", "s3://no/b"], np.array(["s3://no/a", "", "s3://no/b"])):
+        with pytest.raises(fl.InvalidError, match=r"all references of array 'v' lie in no container.*s3://no/a"):
+            store.set_virtual_refs_arr("v", (3,), locations, [0] * 3, [1] * 3)
+        with pytest.raises(fl.InvalidError, match="all references"):
+            await store.set_virtual_refs_arr_async("v", (3,), locations, [0] * 3, [1] * 3)
+    assert not caplog.records
+    assert store.set_virtual_refs_arr("v", (2,), ["s3://no/a", f"file://{data}/a.bin"], [0, 0], [1, 1]) == [(0,)]
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.name == "firnline" and "1 references of array 'v'" in record.getMessage()
+
+
+def test_a_weak_etag_is_no_checksum(repo: fl.Repository) -> None:
+    """It stays the same while the bytes change, and was recorded as a strong one that no answer of the server matched."""
+    session = repo.writable_session("main")
+    session.store.set_virtual_ref("v", "s3://x/y", offset=0, length=1, checksum='W/"abc"', validate_container=False)
+    session.commit("weak")
+    assert repo.dependencies()[0]["etag"] is None
+
+
+@pytest.mark.parametrize("before", [np.datetime64("2020-09-13T12:26:40"), date(2020, 9, 13), np.datetime64("2020-09-13", "ns")])
+def test_checksums_are_times_in_any_form(repo: fl.Repository, data: Path, before: Any) -> None:
+    session = repo.writable_session("main")
+    with pytest.raises(fl.SourceChangedError):
+        session.store.set_virtual_ref("v", f"file://{data}/a.bin", offset=0, length=1, checksum=before)
+    later = before + np.timedelta64(4000, "D") if isinstance(before, np.datetime64) else before.replace(year=2025)
+    session.store.set_virtual_ref("v", f"file://{data}/a.bin", offset=0, length=1, checksum=later)
+    for wrong in (np.datetime64("NaT", "us"), np.datetime64("20000-01-01"), 7):
+        with pytest.raises(fl.InvalidError, match="checksum"):
+            session.store.set_virtual_ref("v", f"file://{data}/a.bin", offset=0, length=1, checksum=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,10 @@ class FirnlineError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return (_restored, (type(self), self.message, self.__dict__.copy()))
 
+    def _as(self, cls: type[FirnlineError]) -> FirnlineError:
+        """The same error of another class."""
+        return _restored(cls, self.message, self.__dict__)
+
 
 class ConflictError(FirnlineError):
     """Another writer changed what this one wanted to change, or made what this one wanted to make.

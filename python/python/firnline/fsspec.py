@@ -91,6 +91,8 @@ class FirnFileSystem(AbstractFileSystem):  # type: ignore[misc]
             import firnline
 
             opened = firnline.Repository.open(repository, allow=self.allow or None, read_only=True)
+            # A path is absolute here, so that a copy in a process with another working directory finds the repository.
+            self.repository = opened.url
             session = opened.at(self.revision)
             self.snapshot_id, self._native = session.snapshot_id, session.store._native
 
@@ -138,9 +140,26 @@ class FirnFileSystem(AbstractFileSystem):  # type: ignore[misc]
         size = meant._native.size(key, False) if key else None
         if size is not None:
             return {"name": key, "size": size, "type": "file", "snapshot": meant.snapshot_id}
-        if not key or meant._native.list_dir(key, False):
+        if meant._is_directory(key):
             return {"name": key, "size": 0, "type": "directory"}
         raise FileNotFoundError(path)
+
+    def exists(self, path: str, **kwargs: Any) -> bool:
+        """Whether there is a key or a directory. Raises what keeps that from being known, such as a damaged repository."""
+        return self.isfile(path) or self.isdir(path)
+
+    def isfile(self, path: str) -> bool:
+        """Whether there is a key. Raises like `exists`."""
+        meant, key = self._meant(path)
+        return bool(key) and meant._native.size(key, False) is not None
+
+    def isdir(self, path: str) -> bool:
+        """Whether there is a directory. Raises like `exists`."""
+        meant, key = self._meant(path)
+        return meant._is_directory(key) and not self.isfile(path)
+
+    def _is_directory(self, key: str) -> bool:
+        return not key or bool(self._native.list_dir(key, False))
 
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         meant, key = self._meant(path)
@@ -154,8 +173,7 @@ class FirnFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if maxdepth is not None or withdirs:
             return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
         meant, key = self._meant(path)
-        is_file = bool(key) and meant._native.size(key, False) is not None
-        names = [key] if is_file else meant._native.list(f"{key}/" if key else "", False)
+        names = [key] if meant.isfile(key) else meant._native.list(f"{key}/" if key else "", False)
         return {name: meant.info(name) for name in names} if detail else names
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:

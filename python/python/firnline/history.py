@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from firnline._times import Moment, moment
 from firnline.errors import InvalidError
 from firnline.rows import Rows, to_datetime
 from firnline.session import Session
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HistoryMethods", "Time", "time_text"]
 
-Time = datetime | str
+Time = Moment | str
 
 _VALIDATOR = ("size", "modified", "etag", "version", "digest", "pinned_at")
 _LOG = ("id", "time", "message")
@@ -208,6 +209,4 @@ def time_text(time: Time) -> str:
     """A time as the engine reads it."""
     if isinstance(time, str):
         return time
-    if time.tzinfo is None:
-        raise InvalidError(f"time {time} has no time zone; use datetime.now(timezone.utc) or a text that ends in Z")
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
+    return moment(time, "time").astimezone(UTC).isoformat(timespec="microseconds")

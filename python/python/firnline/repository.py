@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -17,6 +18,9 @@ from firnline.session import OnConflict, Session, _commit_arguments
 from firnline.store import FirnlineStore
 
 __all__ = ["Repository"]
+
+# What the engine takes for an id or for its beginning, and never for the name of a branch or tag.
+_ID = re.compile(r"bafyr[e4]i[a-z0-9]{6,}", re.IGNORECASE)
 
 Place = str | os.PathLike[str]
 Credentials = Literal["named", "anonymous", "machine"]
@@ -263,11 +267,11 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
         tag : str, optional
             The tag to read.
         snapshot_id : str, optional
-            The id of the snapshot to read.
-        as_of : datetime.datetime or str, optional
+            The id of the snapshot to read, or at least its first 13 characters. A branch or tag is not looked for.
+        as_of : datetime.datetime, datetime.date, numpy.datetime64 or str, optional
             Read what a reader of the branch saw at this time, through resets and deletions. A date without a time means
-            its first moment in UTC; a time needs an offset, such as ``"2025-03-01T12:00Z"``. Of a tag or a snapshot: the
-            latest version on its line that is not later.
+            its first moment in UTC; a time needs an offset, such as ``"2025-03-01T12:00Z"``, or a time zone. Times of NumPy
+            are in UTC. Of a tag or a snapshot: the latest version on its line that is not later.
 
         Returns
         -------
@@ -278,7 +282,11 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
         ------
         NotFoundError
             If there is no such branch, tag or snapshot, or none at that time.
+        InvalidError
+            If not one of them is given, if `snapshot_id` is not an id, or if `as_of` is a `datetime` without a time zone.
         """
+        if snapshot_id is not None and not _ID.fullmatch(snapshot_id):
+            raise InvalidError(f"snapshot_id {snapshot_id!r} is not the id of a snapshot; use branch=, tag= or Repository.at")
         named = [("branch:", branch), ("tag:", tag), ("", snapshot_id)]
         given = [prefix + name for prefix, name in named if name is not None]
         if len(given) != 1:

@@ -9,7 +9,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from firnline._firnline import Pending
-from firnline.errors import InvalidError
+from firnline.errors import InvalidError, MissingDataError, NotFoundError
 from firnline.references import ReferenceMethods, result
 
 if TYPE_CHECKING:
@@ -242,12 +242,15 @@ class FirnlineStore(ReferenceMethods, Store):
         ------
         BaseExceptionGroup
             With a `FileNotFoundError` when there is no such key, as Zarr expects it, else with the error that kept the
-            bytes from being read.
+            bytes from being read, which is never a `FileNotFoundError`.
         """
         if not byte_ranges:
             return
         try:
             buffers = await self.get_partial_values(prototype, [(key, byte_range) for byte_range in byte_ranges])
+        except NotFoundError as error:
+            # Whatever was not found, Zarr must not take it for a chunk that was never written.
+            raise BaseExceptionGroup("ranges could not be read", [error._as(MissingDataError)]) from None
         except Exception as error:
             raise BaseExceptionGroup("ranges could not be read", [error]) from None
         if any(buffer is None for buffer in buffers):
@@ -264,7 +267,10 @@ class FirnlineStore(ReferenceMethods, Store):
         max_coalesced_bytes: int = 16 << 20,
     ) -> Sequence[tuple[int, Buffer | None]]:
         """Read many ranges of one value on the calling thread. Like `get_ranges`."""
-        values = self._native.get_parts([(key, *_span(byte_range)) for byte_range in byte_ranges], False)
+        try:
+            values = self._native.get_parts([(key, *_span(byte_range)) for byte_range in byte_ranges], False)
+        except NotFoundError as error:
+            raise error._as(MissingDataError) from None
         if any(value is None for value in values):
             raise BaseExceptionGroup("ranges could not be read", [FileNotFoundError(_ABSENT.format(key))])
         return [(n, prototype.buffer.from_bytes(value)) for n, value in enumerate(values)]
@@ -354,9 +360,9 @@ class FirnlineStore(ReferenceMethods, Store):
         self._native.delete(key, False)
 
     async def delete_dir(self, prefix: str) -> None:
-        """Stage the removal of everything below a directory by one change, whatever it holds."""
+        """Stage the removal of everything below a directory by one change. ``""`` and ``"/"`` are the root."""
         self._check_writable()
-        await result(self._native.delete_dir(prefix, True))
+        await result(self._native.delete_dir("" if prefix == "/" else prefix, True))
 
     async def clear(self) -> None:
         """Stage the removal of every key."""

@@ -78,7 +78,7 @@ def write(
         ``_Unsigned``, ``units``, ``calendar``), also if only one of them has it.
     firnline.SourceChangedError
         If a file was modified after `last_updated_at`, or differs from the state in which the repository pinned it.
-    firnline.DeniedError, firnline.NotFoundError
+    firnline.DeniedError, firnline.MissingDataError
         If a file may be looked up and the source refuses it, or does not have it.
 
     Notes
