@@ -96,8 +96,11 @@ impl Conflicts {
 
     /// The error that a merge of a fork's changes ends with.
     pub(super) fn to_merge_error(&self) -> Error {
-        let message =
-            format!("the fork, and its session or another fork since it was taken, both changed {}; nothing was merged", self.shown());
+        let message = format!(
+            "the fork, and its session or another fork since it was taken, both changed {}; nothing was merged; give each fork its own \
+             keys, or merge it into a session of its own",
+            self.shown()
+        );
         let named = self.clone().into_list().iter().map(ToString::to_string).collect();
         Error::conflict(message).about(ErrorDetail::ForkConflicts { named, more: self.unnamed })
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::{Container, ContainerRow, Entry, FileKey};
 use crate::id::ChunkId;
 use crate::key::Prefix;
-use crate::session::{ChangesRead, Lookup, MergedChanges, PlaceWatch, Staged, StagedFile, StagedLayers, WriteSession, unplaced};
+use crate::session::{ChangesRead, Lookup, MergedChanges, Moves, PlaceWatch, Staged, StagedFile, StagedLayers, WriteSession, unplaced};
 use crate::snapshot::KeyOrPrefix;
 use crate::storage::{Extent, ObjectName};
 
@@ -31,13 +31,22 @@ struct References {
     containers: Vec<ContainerRow>,
     /// Each file with what was known of it when the fork was taken and what is known now.
     files: Vec<(FileKey, Option<StagedFile>, StagedFile)>,
-    moves: Vec<[KeyOrPrefix; 2]>,
+    moves: Moves,
 }
 
 /// The containers and files that change by a merge.
 type MergedReferences = (Vec<Container>, Vec<(FileKey, StagedFile)>);
 
 impl References {
+    /// The files that are in `staged` in the state in which the fork found them, and the containers that are defined there as in the
+    /// fork: references that were staged since the fork was taken were made for these.
+    fn settled(&self, staged: &Staged, base: &[Container]) -> (BTreeSet<FileKey>, BTreeSet<String>) {
+        let is_found = |file: &FileKey, theirs: &StagedFile| staged.files().get(file).is_some_and(|now| now.is_same_state(theirs));
+        let files = self.files.iter().filter(|(file, _, theirs)| is_found(file, theirs)).map(|(file, ..)| file.clone());
+        let is_defined = |row: &&ContainerRow| staged.container_over(&row.now.name, base) == Some(&row.now);
+        (files.collect(), self.containers.iter().filter(is_defined).map(|row| row.now.name.clone()).collect())
+    }
+
     /// The containers and files that change by a merge; `Conflict` when both sides changed one.
     fn merged_into(&self, staged: &Staged, base: &[Container]) -> Result<MergedReferences> {
         let (mut found, mut containers, mut files) = (Conflicts::default(), Vec::new(), Vec::new());
@@ -66,7 +75,9 @@ impl References {
 
 impl WriteSession {
     /// Stages the changes of a fork of this session, as [`ForkSession::finish`](crate::ForkSession::finish) returned them. The commit
-    /// then has them as if they had been staged here. Merging the same changes twice stages them once.
+    /// then has them as if they had been staged here. Merging the same changes twice stages them once, as long
+    /// as nothing else was staged or merged in their places in between. If that brought a place back to what the fork inherited, the
+    /// second merge stages the change there again; if it left something else there, the second merge is a conflict.
     ///
     /// `Conflict` when the fork changed something that this session, or a fork that was merged before, changed too since the fork was
     /// taken: a key, unless both gave it the same value; a key below a prefix that the other one deleted; the definition of a
@@ -88,9 +99,10 @@ impl WriteSession {
         let references = References { containers, files, moves };
         for attempt in 0..ATTEMPTS {
             let watch = self.staged.lock().watch(vec![KeyOrPrefix::Prefix(Prefix::all())]);
+            let settled = references.settled(&self.staged.lock(), &self.base.record().containers);
             let now = self.staged.below(&Prefix::all());
             let compared = blocking("comparing changes", move || {
-                let (found, chunk) = comparison.compare(&now)?;
+                let (found, chunk) = comparison.compare(&now, &settled)?;
                 Ok((comparison, found, chunk))
             });
             let (returned, found, chunk) = compared.await?;
@@ -126,8 +138,8 @@ impl WriteSession {
         for (file, known) in files {
             staged.set_file(file, known);
         }
-        for [from, to] in references.moves.iter().cloned() {
-            staged.moves_mut().add_new(from, to);
+        for [from, to] in references.moves.all().iter().cloned() {
+            staged.moves_mut().add(from, to);
         }
         staged.stage(compared.edits, few);
         Ok(None)
@@ -148,10 +160,11 @@ impl WriteSession {
 
 /// What is to be noted of a file; `None` when all is known already, in words what contradicts.
 fn merged_file(now: Option<&StagedFile>, before: Option<&StagedFile>, theirs: &StagedFile) -> Result<Option<StagedFile>, String> {
-    let Some(known) = now.filter(|now| Some(*now) != before) else {
+    let is_inherited = |now: &&StagedFile| before.is_some_and(|before| now.says_as(before));
+    let Some(known) = now.filter(|now| !is_inherited(now)) else {
         return Ok((now != Some(theirs)).then(|| theirs.clone()));
     };
-    if known == theirs {
+    if known.says_as(theirs) {
         return Ok(None);
     }
     known.merged(theirs).map(|merged| (merged != *known).then_some(merged))
@@ -159,12 +172,14 @@ fn merged_file(now: Option<&StagedFile>, before: Option<&StagedFile>, theirs: &S
 
 impl Comparison {
     /// What the fork and the session, whose changes are `now`, both changed; and a chunk that the fork stored.
-    fn compare(&self, now: &StagedLayers) -> Result<(Conflicts, Option<ChunkId>)> {
+    fn compare(&self, now: &StagedLayers, settled: &(BTreeSet<FileKey>, BTreeSet<String>)) -> Result<(Conflicts, Option<ChunkId>)> {
         let mut found = Conflicts::default();
         let chunk = self.keys(now, &mut found)?;
         self.prefixes(now, &mut found)?;
-        if !self.repinned.is_empty() || !self.redefined.is_empty() {
-            self.references(now, &mut found)?;
+        let repinned: BTreeSet<_> = self.repinned.difference(&settled.0).collect();
+        let redefined: BTreeSet<_> = self.redefined.difference(&settled.1).map(String::as_str).collect();
+        if !repinned.is_empty() || !redefined.is_empty() {
+            self.references(now, &repinned, &redefined, &mut found)?;
         }
         Ok((found, chunk))
     }
@@ -185,12 +200,19 @@ impl Comparison {
         Ok(chunk)
     }
 
-    /// Compares what is staged below the prefixes that the fork deleted.
+    /// Compares what is staged below the prefixes that the fork deleted, in one pass, which skips what lies between them.
     fn prefixes(&self, now: &StagedLayers, found: &mut Conflicts) -> Result<()> {
         let (mut theirs, mut before) = (self.edits.layers.edits(None)?, self.inherited.layers.edits(None)?);
-        for prefix in self.edits.layers.deleted() {
-            let mut below = now.edits(Some(prefix))?;
-            while let Some((key, entry)) = below.next()? {
+        let deleted = self.edits.layers.deleted();
+        let Some(first) = deleted.first() else { return Ok(()) };
+        let mut edits = now.edits(None)?;
+        let mut next = edits.next_from(first.as_map_key())?;
+        for prefix in deleted {
+            if next.as_ref().is_some_and(|(key, _)| key < prefix.as_map_key()) {
+                next = edits.next_from(prefix.as_map_key())?;
+            }
+            while let Some((key, entry)) = next.take_if(|(key, _)| prefix.contains(key.as_str())) {
+                next = edits.next()?;
                 let now = Lookup::from(entry);
                 if now != theirs.look(&key)? && now != before.look(&key)? {
                     let why = format!("the fork deleted everything below {:?}", prefix.as_str());
@@ -202,12 +224,18 @@ impl Comparison {
     }
 
     /// Finds references that were staged since the fork was taken, into files that it pinned anew or in containers that it redefined.
-    fn references(&self, now: &StagedLayers, found: &mut Conflicts) -> Result<()> {
+    fn references(
+        &self,
+        now: &StagedLayers,
+        repinned: &BTreeSet<&FileKey>,
+        redefined: &BTreeSet<&str>,
+        found: &mut Conflicts,
+    ) -> Result<()> {
         let (mut theirs, mut before) = (self.edits.layers.edits(None)?, self.inherited.layers.edits(None)?);
         let mut edits = now.edits(None)?;
         while let Some((key, entry)) = edits.next()? {
             let Some(file) = entry.as_ref().and_then(Entry::file) else { continue };
-            let (is_repinned, is_redefined) = (self.repinned.contains(file), self.redefined.contains(file.container()));
+            let (is_repinned, is_redefined) = (repinned.contains(file), redefined.contains(file.container()));
             if (!is_repinned && !is_redefined)
                 || theirs.look(&key)? != Lookup::Untouched
                 || before.look(&key)? == Lookup::from(entry.clone())

@@ -61,6 +61,8 @@ pub(crate) const FORK: usize = 8 << 20;
 pub(crate) const FORK_BLOCK: usize = 1 << 20;
 /// The most blocks of one document.
 pub(crate) const FORK_PIECES: usize = 1 << 16;
+/// The most moves of one document, so that they cannot fill much memory.
+pub(crate) const FORK_MOVES: usize = 1 << 16;
 /// The most ids of objects that a document lists beside its rows.
 pub(crate) const FORK_TOUCHED: usize = 1 << 16;
 /// The longest record of a ref, and the longest version of one, that a document carries, in bytes.

@@ -35,7 +35,7 @@ pub(crate) use fork::{ChangesRead, unplaced};
 pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
 pub use staged::WhyUnpinned;
-pub(crate) use staged::{Lookup, MergedChanges, PlaceWatch, SharedStaged, Staged, StagedEdits, StagedFile, StagedLayers, Unpinned};
+pub(crate) use staged::{Lookup, MergedChanges, Moves, PlaceWatch, SharedStaged, Staged, StagedEdits, StagedFile, StagedLayers, Unpinned};
 pub(crate) use virtuals::Naming;
 pub use virtuals::{UnpinnedFile, VirtualOptions};
 

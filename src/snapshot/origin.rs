@@ -64,7 +64,7 @@ pub struct Source {
 }
 
 /// What a name means in a snapshot: a key, or the directory of all keys below it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeyOrPrefix {
     /// A key that exists.
     Key(Key),

@@ -228,7 +228,7 @@ impl Validator {
     }
 
     /// Whether both tell a fact that recognises the file. They must agree.
-    fn shares_a_pin(&self, other: &Self) -> bool {
+    pub(crate) fn shares_a_pin(&self, other: &Self) -> bool {
         let both = |told: fn(&Self) -> bool| told(self) && told(other);
         let is_dated = both(Self::is_pinned) && both(|v| v.modified.is_some());
         let is_hashed = both(|v| v.digest.is_some()) && same_hash(self, other);

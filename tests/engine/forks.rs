@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use firnline::{Access, Entry, ErrorDetail, ErrorKind, ForkSession, Key, OpenOptions, Prefix, Repository, Snapshot, WriteSession};
+use firnline::{
+    Access, CreateOptions, Entry, ErrorDetail, ErrorKind, ForkSession, Key, OpenOptions, Prefix, Repository, Snapshot, WriteSession,
+};
 use futures::TryStreamExt as _;
 
 use crate::support::{World, key};
@@ -38,6 +40,7 @@ pub(crate) async fn refused(session: &WriteSession, changes: &[u8]) -> Vec<Strin
     assert_eq!(shown(session).await, before, "a refused merge leaves the session as it was");
     let Some(ErrorDetail::ForkConflicts { named, more: 0 }) = error.detail() else { panic!("{error:?}") };
     assert!(named.iter().all(|name| error.to_string().contains(name)), "{error}");
+    assert!(error.to_string().ends_with("give each fork its own keys, or merge it into a session of its own"), "{error}");
     named.clone()
 }
 
@@ -187,6 +190,66 @@ async fn a_fork_knows_what_was_deleted_before_it_deleted_more() {
     assert_eq!(values(&session.commit("anew").await.unwrap()).await, [("a/b/1".to_owned(), b"fork".to_vec())].into());
 }
 
+/// Deleted prefixes are compared in one pass, which skips what lies between them, before and after them.
+#[tokio::test]
+async fn many_deleted_prefixes_are_compared_with_what_is_below_each() {
+    let world = World::new().await;
+    let place = tempfile::tempdir().unwrap();
+    let options = OpenOptions::default().clock(world.clock.clone()).staged_bytes(20_000).scratch(place.path());
+    let small = Repository::open_storage(world.storage.clone(), options).await.unwrap();
+    let session = small.write("main").await.unwrap();
+    session.set(&key("g/6/inherited"), "session").await.unwrap();
+    let changes = changes_of(&world, &session, async |fork| {
+        for n in 0..2000 {
+            fork.delete_prefix(&Prefix::new(&format!("g/{}", 2 * n)).unwrap());
+        }
+        fork.set(&key("g/8/same"), "equal").await.unwrap();
+    })
+    .await;
+    // Every third directory has keys, in runs on disk and in memory. Two keys of those that were deleted are what the fork left.
+    let mut expected = Vec::new();
+    for n in (0..4100).step_by(3) {
+        for at in [format!("g/{n}/0"), format!("g/{n}/9/1"), format!("g/{n}0")] {
+            session.set(&key(&at), "session").await.unwrap();
+            if n % 2 == 0 && n < 4000 && at.contains(&format!("/{n}/")) {
+                expected.push(at);
+            }
+        }
+    }
+    session.set(&key("a"), "before all").await.unwrap();
+    session.set(&key("z"), "after all").await.unwrap();
+    session.set(&key("g/8/same"), "equal").await.unwrap();
+    let error = session.merge(&changes).await.unwrap_err();
+    let Some(ErrorDetail::ForkConflicts { named, more: 0 }) = error.detail() else { panic!("{error:?}") };
+    let mut found = named.clone();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    for at in expected {
+        session.delete(&key(&at)).await.unwrap();
+    }
+    session.merge(&changes).await.unwrap();
+    assert_eq!(session.get(&key("g/6/inherited")).await.unwrap(), None);
+    assert_eq!(session.get(&key("g/3/0")).await.unwrap().unwrap(), "session");
+    assert_eq!(session.get(&key("g/8/same")).await.unwrap().unwrap(), "equal");
+}
+
+/// The same changes stage themselves anew once something else has brought their places back.
+#[tokio::test]
+async fn the_same_changes_are_staged_again_where_another_fork_took_them_back() {
+    let world = World::new().await;
+    let session = world.repository.write("main").await.unwrap();
+    session.set(&key("a"), "old").await.unwrap();
+    let one = changes_of(&world, &session, async |fork| fork.set(&key("a"), "new").await.unwrap()).await;
+    session.merge(&one).await.unwrap();
+    let back = changes_of(&world, &session, async |fork| fork.set(&key("a"), "old").await.unwrap()).await;
+    session.merge(&back).await.unwrap();
+    session.merge(&one).await.unwrap();
+    assert_eq!(session.get(&key("a")).await.unwrap().unwrap(), "new");
+    session.set(&key("a"), "other").await.unwrap();
+    assert_eq!(refused(&session, &one).await, ["a"]);
+}
+
 #[tokio::test]
 async fn a_fork_can_be_forked_and_merges_the_changes_of_its_forks() {
     let world = World::new().await;
@@ -238,16 +301,27 @@ async fn changes_of_something_else_are_refused_by_name() {
         assert_eq!(error.kind(), kind, "{error:?}");
         assert!(error.to_string().contains(words), "{error}");
     };
+    let options = CreateOptions::from(OpenOptions::default().clock(other.clock.clone())).hash(firnline::HashAlgorithm::Blake3);
+    let hashed = Repository::create_storage(std::sync::Arc::new(firnline::storage::Memory::new()), options).await.unwrap();
     // The two worlds were created at the same moment, so that even their root snapshots are alike.
     other.clock.advance(std::time::Duration::from_secs(1));
     let other = Repository::create_storage(
         std::sync::Arc::new(firnline::storage::Memory::new()),
-        firnline::CreateOptions::from(OpenOptions::default().clock(other.clock.clone())),
+        CreateOptions::from(OpenOptions::default().clock(other.clock.clone())),
     )
     .await
     .unwrap();
-    refused(other.resume_fork(&fork).await.unwrap_err(), ErrorKind::Invalid, "another repository");
-    refused(other.write("main").await.unwrap().merge(&changes).await.unwrap_err(), ErrorKind::Invalid, "another repository");
+    refused(
+        other.resume_fork(&fork).await.unwrap_err(),
+        ErrorKind::Invalid,
+        "another repository wrote the description of a fork: it was created at",
+    );
+    refused(
+        other.write("main").await.unwrap().merge(&changes).await.unwrap_err(),
+        ErrorKind::Invalid,
+        "another repository wrote the changes of a fork",
+    );
+    refused(hashed.resume_fork(&fork).await.unwrap_err(), ErrorKind::Invalid, "its hash is sha2-256, that of this one blake3");
     refused(world.repository.resume_fork(&changes).await.unwrap_err(), ErrorKind::Invalid, "these bytes are the changes of a fork");
     refused(session.merge(&fork).await.unwrap_err(), ErrorKind::Invalid, "these bytes are the description of a fork");
     refused(session.merge(b"").await.unwrap_err(), ErrorKind::Corrupt, "the changes of a fork");

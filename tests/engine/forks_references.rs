@@ -183,3 +183,86 @@ async fn a_file_that_a_fork_refers_to_no_more_is_in_no_conflict() {
     let snapshot = session.commit("both").await.unwrap();
     assert_eq!(snapshot.get(&key("v/2")).await.unwrap().unwrap(), "another state of it");
 }
+
+/// The fork that was merged second found references to what it had redefined itself, in the same way, and took them for old ones.
+#[tokio::test]
+async fn containers_that_two_forks_redefine_in_one_way_and_refer_to_are_no_conflict() {
+    let world = World::new().await;
+    for order in [[0, 1], [1, 0]] {
+        let session = world.repository.write("main").await.unwrap();
+        session.set_container(Container::new("data", "file:///one/{}")).unwrap();
+        session.set_virtual(&key("v/0"), "file:///one/a.nc", 0..10).await.unwrap();
+        let redefine = async |places: &'static [&'static str]| {
+            changes_of(&world, &session, async |fork| {
+                fork.set_container(Container::new("data", "file:///two/{}")).unwrap();
+                for place in places {
+                    fork.set_virtual(&key(place), "file:///two/b.nc", 0..10).await.unwrap();
+                }
+            })
+            .await
+        };
+        let refers = changes_of(&world, &session, async |fork| {
+            fork.set_virtual(&key("v/3"), "file:///one/c.nc", 0..10).await.unwrap();
+        })
+        .await;
+        let both = [redefine(&["v/1", "v/2"]).await, redefine(&[]).await];
+        for changes in order.map(|n| &both[n]) {
+            session.merge(changes).await.unwrap();
+        }
+        assert_eq!(refused(&session, &refers).await, ["container data"], "its reference was made for the old definition");
+        assert_eq!(session.list(&firnline::Prefix::all()).await.unwrap().len(), 3);
+    }
+}
+
+/// The fork that was merged second found references to the state that it had found itself, and took them for old ones.
+#[tokio::test]
+async fn a_file_that_two_forks_pin_anew_to_one_state_and_refer_to_is_no_conflict() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().canonicalize().unwrap();
+    let file = directory.join("a.nc");
+    std::fs::write(&file, b"0123456789").unwrap();
+    let url = firnline::file_url(&file).unwrap();
+    let world = World::allowing(allowing(&directory)).await;
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("v/0"), &url, 0..4).await.unwrap();
+    session.commit("old").await.unwrap();
+    std::fs::write(&file, b"another state of it").unwrap();
+    for order in [[0, 1], [1, 0]] {
+        let session = world.repository.write("main").await.unwrap();
+        let repinned = async |place: Option<&str>| {
+            let fork = world.reopen(allowing(&directory)).await.resume_fork(&session.fork().await.unwrap()).await.unwrap();
+            assert_eq!(fork.repin(&[&url]).await.unwrap().len(), 1);
+            if let Some(place) = place {
+                fork.set_virtual(&key(place), &url, 10..19).await.unwrap();
+            }
+            fork.finish().await.unwrap().to_vec()
+        };
+        let both = [repinned(Some("v/1")).await, repinned(None).await];
+        for changes in order.map(|n| &both[n]) {
+            session.merge(changes).await.unwrap();
+        }
+        assert_eq!(session.get(&key("v/1")).await.unwrap().unwrap(), "ate of it");
+    }
+}
+
+/// Two large rows did not fit into one block, and `finish` failed with an internal error.
+#[tokio::test]
+async fn large_definitions_of_containers_travel() {
+    let world = World::new().await;
+    let session = world.repository.write("main").await.unwrap();
+    let large = |name: &str, count: usize, value: &str| {
+        let options = (0..count).map(|n| (format!("{n:0250}"), value.repeat(4096)));
+        let mut container = Container::new(name, format!("file:///{name}/{{}}"));
+        container.options.extend(options);
+        container
+    };
+    let define = |session: &WriteSession, value| {
+        for (name, count) in [("one", 59), ("two", 64)] {
+            session.set_container(large(name, count, value)).unwrap();
+        }
+    };
+    define(&session, "x");
+    let changes = changes_of(&world, &session, async |fork| define(fork, "y")).await;
+    session.merge(&changes).await.unwrap();
+    assert!(session.containers().iter().all(|container| container.options.values().all(|value| value.starts_with('y'))));
+}

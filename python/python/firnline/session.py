@@ -270,7 +270,7 @@ class Session:
         ----------
         *forks : ForkSession
             Forks of this session, mostly as other processes returned them. Each is merged as a whole or not at all. Merging
-            the same changes twice stages them once.
+            the same changes twice stages them once, as long as nothing else was staged or merged in their places in between.
 
         Raises
         ------

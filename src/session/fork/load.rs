@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::super::staged::{MergedChanges, SharedStaged, SortedChanges, StagedFile, Stored, Unpinned, WhyUnpinned};
+use super::super::staged::{MergedChanges, Moves, SharedStaged, SortedChanges, StagedFile, Stored, Unpinned, WhyUnpinned};
 use super::as_corrupt;
 use super::save::replaced;
 use crate::chunk::check_shape;
 use crate::error::{Error, Result};
-use crate::format::{Container, ContainerRow, Entry, FileKey, FileRow, ForkBlock, ForkEdit, ForkFile, ForkPiece};
+use crate::format::{Container, ContainerRow, Entry, FileKey, FileRow, ForkBlock, ForkEdit, ForkFile, ForkKind, ForkPiece, limits};
 use crate::handle::Repository;
 use crate::key::{Key, MapKey, Prefix};
 use crate::snapshot::KeyOrPrefix;
@@ -28,7 +28,7 @@ pub(super) struct DocumentRead {
     files: Vec<FileRow>,
     inherited: MergedChanges,
     edits: MergedChanges,
-    moves: Vec<[KeyOrPrefix; 2]>,
+    moves: Moves,
 }
 
 /// The changes of a fork, checked, and not staged yet.
@@ -42,7 +42,7 @@ pub(crate) struct ChangesRead {
     /// What the fork inherited in the places that it changed.
     pub(crate) inherited: MergedChanges,
     pub(crate) edits: MergedChanges,
-    pub(crate) moves: Vec<[KeyOrPrefix; 2]>,
+    pub(crate) moves: Moves,
 }
 
 impl From<DocumentRead> for ChangesRead {
@@ -75,12 +75,12 @@ struct DocumentReader<'s> {
     files: Vec<FileRow>,
     inherited: SortedChanges,
     edits: SortedChanges,
-    moves: Vec<[KeyOrPrefix; 2]>,
+    moves: Moves,
 }
 
 impl DocumentRead {
-    /// Reads the blocks of a document. Files get names in `staged`, which is otherwise left as it is.
-    pub(super) async fn read(repository: &Repository, staged: &SharedStaged, pieces: Vec<ForkPiece>) -> Result<Self> {
+    /// Reads the blocks of a document of this kind. Files get names in `staged`, which is otherwise left as it is.
+    pub(super) async fn read(repository: &Repository, staged: &SharedStaged, kind: ForkKind, pieces: Vec<ForkPiece>) -> Result<Self> {
         let blocks = stream::iter(pieces).map(|piece| async move {
             match piece {
                 ForkPiece::Inline(bytes) => Ok::<Bytes, Error>(bytes),
@@ -99,10 +99,14 @@ impl DocumentRead {
             files: Vec::new(),
             inherited: staged.room_for_changes(),
             edits: staged.room_for_changes(),
-            moves: Vec::new(),
+            moves: Moves::default(),
         };
         while let Some(bytes) = blocks.try_next().await? {
-            loader = loader.take(ForkBlock::decode(&bytes, repository.hash())?).await?;
+            let block = ForkBlock::decode(&bytes, repository.hash())?;
+            if kind == ForkKind::Fork {
+                require_no_history(&block)?;
+            }
+            loader = loader.take(block).await?;
         }
         let DocumentReader { containers, files, inherited, edits, moves, .. } = loader;
         Ok(Self { containers, files, inherited: inherited.finish(staged), edits: edits.finish(staged), moves })
@@ -125,6 +129,18 @@ impl DocumentRead {
         staged.inherit();
         Ok(())
     }
+}
+
+/// Refuses what only changes have: the description of a fork says what is staged, not what was before.
+fn require_no_history(block: &ForkBlock) -> Result<()> {
+    let what = match block {
+        ForkBlock::Containers(rows) => rows.iter().any(|row| row.before.is_some()).then_some("earlier definitions of containers"),
+        ForkBlock::Files(rows) => rows.iter().any(|row| row.before.is_some()).then_some("earlier states of files"),
+        ForkBlock::Inherited(_) => Some("inherited changes"),
+        ForkBlock::Edits(_) => None,
+        ForkBlock::Moves(_) => Some("moves"),
+    };
+    what.map_or(Ok(()), |what| Err(Error::corrupt(format!("it holds {what}, which only the changes of a fork have"))))
 }
 
 /// The error for a file whose container is not known.
@@ -166,8 +182,13 @@ impl DocumentReader<'_> {
             }
             ForkBlock::Moves(rows) => {
                 self.follow(BlockOrder::Moves, None, None)?;
+                if self.moves.all().len() + rows.len() > limits::FORK_MOVES {
+                    return Err(Error::corrupt(format!("more than {} moves", limits::FORK_MOVES)));
+                }
                 for [from, to] in rows {
-                    self.moves.push([place(&from)?, place(&to)?]);
+                    if !self.moves.add(place(&from)?, place(&to)?) {
+                        return Err(Error::corrupt(format!("the move from {:?} to {:?} is there twice", shown(&from), shown(&to))));
+                    }
                 }
             }
         }

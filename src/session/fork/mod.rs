@@ -105,15 +105,19 @@ impl ForkSession {
     /// stored in the repository as chunks, and the bytes name them: about 50 bytes for each 512 KiB. Unless they are merged they stay
     /// as unreferenced garbage.
     ///
-    /// An error is that of one upload, or of the store when it makes objects durable. The fork keeps everything, so the call can be
-    /// repeated after an error, or after its future was dropped. It can also be called again after more was staged; then merge only
-    /// what the last call returned.
+    /// An error is that of one upload, or of the store when it makes objects durable. After that of an upload, or after the future was
+    /// dropped, the fork has everything still, and the call can be repeated. If a local disk could not make the objects durable, every
+    /// further call fails too: their bytes were given to the disk, and the fork has them no more. Then do its work again in a fork
+    /// resumed from the same description. `Invalid` when too much was staged for one document: 65,536 blocks of 512 KiB, 65,536 moves,
+    /// or a container whose definition takes more than 1 MiB.
+    ///
+    /// The call can be made again after more was staged; then merge only what the last call returned.
     pub async fn finish(&self) -> Result<Bytes> {
         let session = &self.session;
         let copy = session.staged.copied();
         let mut saver = DocumentSaver::new(session);
         saver.add_changes(&copy).await?;
-        let pieces = saver.finish()?;
+        let pieces = saver.finish();
         session.uploads.finish().await?;
         session.base.repository().storage().barrier().await?;
         let origin = session.origin();
@@ -131,7 +135,8 @@ impl WriteSession {
     /// chunks, and stay there as unreferenced garbage. The bytes hold no credentials: the other process opens the repository with its
     /// own.
     ///
-    /// `Invalid` for a [dry run](Repository::dry_run), whose chunks are stored nowhere. The session is as it was after every call,
+    /// `Invalid` for a [dry run](Repository::dry_run), whose chunks are stored nowhere, and when too much is staged for one document:
+    /// 65,536 blocks of 512 KiB, or a container whose definition takes more than 1 MiB. The session is as it was after every call,
     /// also after an error and if the future is dropped.
     pub async fn fork(&self) -> Result<Bytes> {
         if !self.stores {
@@ -140,7 +145,7 @@ impl WriteSession {
         let copy = self.staged.copied();
         let mut saver = DocumentSaver::new(self);
         saver.add_state(&copy).await?;
-        let pieces = saver.finish()?;
+        let pieces = saver.finish();
         self.uploads.finish().await?;
         let state = Some((self.state.record.encode(), self.state.version.0.clone()));
         Ok(ForkDocument { kind: ForkKind::Fork, origin: self.origin(), known: 0, touched: Vec::new(), state, pieces }.encode().into())
@@ -172,7 +177,7 @@ impl WriteSession {
         if theirs.epoch != ours.epoch {
             return wrong(format!("they were made in epoch {}, the session is of epoch {}", theirs.epoch, ours.epoch));
         }
-        let loaded = DocumentRead::read(self.base.repository(), &self.staged, document.pieces).await;
+        let loaded = DocumentRead::read(self.base.repository(), &self.staged, ForkKind::Changes, document.pieces).await;
         loaded.map(ChangesRead::from).map_err(|e| e.context(ForkKind::Changes.words()))
     }
 }
@@ -183,13 +188,19 @@ impl Repository {
         let (theirs, ours) = (document.origin.created, self.created());
         let words = document.kind.words();
         if theirs != ours || document.origin.base.digest().hash() != self.hash() {
-            return Err(Error::invalid(format!("{words} belongs to another repository: that was created at {theirs}, this one at {ours}")));
+            let (hash, own) = (document.origin.base.digest().hash(), self.hash());
+            let differs = if theirs == ours {
+                format!("its hash is {hash}, that of this one {own}")
+            } else {
+                format!("it was created at {theirs}, this one at {ours}")
+            };
+            return Err(Error::invalid(format!("another repository wrote {words}: {differs}")));
         }
         if document.known != 0 || document.origin.epoch != 0 {
             // Nothing is collected before epoch 1, so `touched` matters only to writers that know of it.
             let epoch = document.known.max(document.origin.epoch);
             return Err(Error::unsupported(format!(
-                "{words} knows of a garbage collection (epoch {epoch}), which this build does not; upgrade"
+                "the writer of {words} knows of a garbage collection (epoch {epoch}), which this build does not; upgrade"
             )));
         }
         Ok(())
@@ -213,7 +224,7 @@ impl Repository {
         let (commit, ()) = futures::try_join!(read, require_no_collection(&**self.storage()))?;
         let base = Snapshot::new(self.clone(), id, commit);
         let staged = SharedStaged::new(self.empty_staging());
-        let loaded = DocumentRead::read(self, &staged, document.pieces).await.map_err(context)?;
+        let loaded = DocumentRead::read(self, &staged, ForkKind::Fork, document.pieces).await.map_err(context)?;
         loaded.inherit(&staged, &base.record().containers).map_err(context)?;
         let session = WriteSession {
             branch,

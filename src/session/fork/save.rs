@@ -53,11 +53,8 @@ impl<'s> DocumentSaver<'s> {
     }
 
     /// The blocks. Those that are stored are on their way.
-    pub(super) fn finish(self) -> Result<Vec<ForkPiece>> {
-        if self.pieces.len() > limits::FORK_PIECES {
-            return Err(Error::invalid(format!("{} bytes of staged changes are too many for one fork; use more forks", self.bytes)));
-        }
-        Ok(self.pieces)
+    pub(super) fn finish(self) -> Vec<ForkPiece> {
+        self.pieces
     }
 
     /// Adds everything that a session has staged, for a fork to inherit.
@@ -93,6 +90,11 @@ impl<'s> DocumentSaver<'s> {
         };
         self.add_edits(&copy.inherited, counts, ForkBlock::Inherited).await?;
         self.add_edits(&copy.own, |_| Ok(true), ForkBlock::Edits).await?;
+        let count = copy.moves.all().len();
+        if count > limits::FORK_MOVES {
+            let most = limits::FORK_MOVES;
+            return Err(Error::invalid(format!("{count} moves are too many for one fork, which can have {most}; use more forks")));
+        }
         let moves = copy.moves.all().iter().map(|ends| ends.clone().map(|place| place.as_str().to_owned()));
         self.add_rows(moves, |ends| 16 + ends.iter().map(String::len).sum::<usize>(), ForkBlock::Moves).await
     }
@@ -106,6 +108,9 @@ impl<'s> DocumentSaver<'s> {
         let mut buffer = RowBuffer::new();
         for row in rows {
             let bytes = most_bytes(&row);
+            if !buffer.rows.is_empty() && buffer.bytes + bytes > limits::FORK_BLOCK {
+                self.add(&block(buffer.take())).await?;
+            }
             if let Some(rows) = buffer.push(row, bytes) {
                 self.add(&block(rows)).await?;
             }
@@ -150,6 +155,19 @@ impl<'s> DocumentSaver<'s> {
 
     async fn add(&mut self, block: &ForkBlock) -> Result<()> {
         let bytes = Bytes::from(block.encode());
+        if self.pieces.len() >= limits::FORK_PIECES {
+            return Err(Error::invalid(format!("{} bytes of staged changes are too many for one fork; use more forks", self.bytes)));
+        }
+        if let ForkBlock::Containers(rows) = block
+            && let Some(row) = rows.first().filter(|_| bytes.len() > limits::FORK_BLOCK)
+        {
+            return Err(Error::invalid(format!(
+                "the definition of container {}, with the one before it, takes {} bytes; a fork can carry {}",
+                row.now.name,
+                bytes.len(),
+                limits::FORK_BLOCK
+            )));
+        }
         let before = self.bytes;
         self.bytes += bytes.len();
         if self.bytes <= INLINE {

@@ -6,7 +6,11 @@ use futures::executor::block_on;
 use crate::format::{ContainerRow, ForkBlock, ForkDocument, ForkEdit, ForkKind, ForkPiece};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 use crate::key::MapKey;
+use crate::session::StagedFile;
+use crate::session::staged::{Unpinned, WhyUnpinned};
 use crate::testing::alloc;
+use crate::time::Timestamp;
+use crate::virtuals::Validator;
 use crate::{
     Container, CreateOptions, Entry, Error, ErrorKind, Key, KeyColumn, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs,
     WriteSession,
@@ -156,15 +160,67 @@ const BLOCKS: &[Tampering] = &[
         ErrorKind::Corrupt,
         "the etag of the validator",
     ),
-    (
-        |d| {
-            with_blocks(d, |blocks| blocks.push(ForkBlock::Moves(vec![["a//b".to_owned(), "c".to_owned()]])));
-        },
-        ErrorKind::Corrupt,
-        "forbidden segment",
-    ),
     (|d| d.known = 3, ErrorKind::Unsupported, "a garbage collection (epoch 3)"),
     (|d| d.origin.created = d.origin.created.next(), ErrorKind::Invalid, "another repository"),
+];
+
+fn move_block(ends: &[[&str; 2]]) -> ForkBlock {
+    ForkBlock::Moves(ends.iter().map(|ends| ends.map(str::to_owned)).collect())
+}
+
+/// What is wrong in changes alone.
+const CHANGES: &[Tampering] = &[
+    (|d| with_blocks(d, |blocks| blocks.push(move_block(&[["a//b", "c"]]))), ErrorKind::Corrupt, "forbidden segment"),
+    (
+        |d| with_blocks(d, |blocks| blocks.extend([move_block(&[["a", "b"], ["b", "a"]]), move_block(&[["a", "b"]])])),
+        ErrorKind::Corrupt,
+        "the move from \"a\" to \"b\" is there twice",
+    ),
+    (
+        |d| {
+            with_blocks(d, |blocks| {
+                let rows: Vec<_> = (0..=1_u32 << 16).map(|n| ["a".to_owned(), format!("b{n}")]).collect();
+                blocks.extend(rows.chunks(8192).map(|rows| ForkBlock::Moves(rows.to_vec())));
+            });
+        },
+        ErrorKind::Corrupt,
+        "more than 65536 moves",
+    ),
+];
+
+/// What changes have and the description of a fork has not.
+const HISTORY: &[Tampering] = &[
+    (|d| with_blocks(d, |blocks| blocks.push(move_block(&[["a", "b"]]))), ErrorKind::Corrupt, "it holds moves"),
+    (
+        |d| {
+            with_blocks(d, |blocks| {
+                let at = blocks.iter().position(|block| matches!(block, ForkBlock::Edits(_))).unwrap();
+                blocks.insert(at, ForkBlock::Inherited(vec![ForkEdit::Key(MapKey::new("a"), None)]));
+            });
+        },
+        ErrorKind::Corrupt,
+        "it holds inherited changes",
+    ),
+    (
+        |d| {
+            with_blocks(d, |blocks| {
+                let ForkBlock::Containers(rows) = &mut blocks[0] else { panic!("{blocks:?}") };
+                rows[0].before = Some(rows[0].now.clone());
+            });
+        },
+        ErrorKind::Corrupt,
+        "it holds earlier definitions of containers",
+    ),
+    (
+        |d| {
+            with_blocks(d, |blocks| {
+                let ForkBlock::Files(rows) = &mut blocks[1] else { panic!("{blocks:?}") };
+                rows[0].before = Some(rows[0].now.clone());
+            });
+        },
+        ErrorKind::Corrupt,
+        "it holds earlier states of files",
+    ),
 ];
 
 fn chunk(form: ChunkForm) -> ChunkId {
@@ -185,6 +241,12 @@ fn documents_that_no_writer_makes_are_refused_and_change_nothing() {
         is_as_said(&block_on(repository.resume_fork(&fork)).unwrap_err(), *kind, words);
         let changes = tampered(&changes, ForkKind::Changes, tamper);
         is_as_said(&block_on(session.merge(&changes)).unwrap_err(), *kind, words);
+    }
+    for (tamper, kind, words) in CHANGES {
+        is_as_said(&block_on(session.merge(&tampered(&changes, ForkKind::Changes, tamper))).unwrap_err(), *kind, words);
+    }
+    for (tamper, kind, words) in HISTORY {
+        is_as_said(&block_on(repository.resume_fork(&tampered(&bytes, ForkKind::Fork, tamper))).unwrap_err(), *kind, words);
     }
     let without_container =
         |d: &mut ForkDocument| with_blocks(d, |blocks| blocks.retain(|block| !matches!(block, ForkBlock::Containers(_))));
@@ -225,4 +287,39 @@ fn the_state_of_the_branch_in_a_fork_must_fit_its_base() {
         "the state of branch main is another",
     );
     refused(|d| d.origin.epoch = 2, ErrorKind::Unsupported, "a garbage collection (epoch 2)");
+}
+
+/// A document shortens a long problem of a lookup, so the merge took what the session knew for something that it had found out since.
+#[test]
+fn a_long_problem_of_a_lookup_is_no_change_of_a_file() {
+    let (_, session, ..) = block_on(world());
+    let file = session.staged.lock().files().keys().next().cloned().unwrap();
+    let at = Timestamp::from_micros(1_000_000);
+    let unpinned = Unpinned { why: WhyUnpinned::NotReadable, problem: Some("no ".repeat(5000)), remedy: None };
+    let blind = StagedFile {
+        validator: Validator::staged_at(at),
+        size: None,
+        repin: false,
+        by_itself: false,
+        unpinned: Some(unpinned),
+        untouched_since: None,
+    };
+    session.staged.lock().set_file(file.clone(), blind.clone());
+    let bytes = block_on(session.fork()).unwrap();
+    let fork = block_on(session.base.repository().resume_fork(&bytes)).unwrap();
+    let validator = Validator { etag: Some(b"new".to_vec()), size: Some(10), ..Validator::staged_at(at) };
+    let seeing = StagedFile { validator, repin: true, by_itself: true, unpinned: None, ..blind };
+    fork.staged.lock().set_file(file.clone(), seeing.clone());
+    block_on(session.merge(&block_on(fork.finish()).unwrap())).unwrap();
+    assert_eq!(session.staged.lock().files().get(&file), Some(&seeing));
+}
+
+/// Other writers can have such containers in a snapshot; this one defines none.
+#[test]
+fn a_container_that_is_too_large_for_a_document_is_refused_by_name() {
+    let (_, session, ..) = block_on(world());
+    let mut container = Container::new("large", "file:///large/{}");
+    container.options.extend((0..300).map(|n| (format!("{n}"), "x".repeat(4096))));
+    session.staged.lock().set_container(container);
+    is_as_said(&block_on(session.fork()).unwrap_err(), ErrorKind::Invalid, "the definition of container large, with");
 }

@@ -122,6 +122,18 @@ impl StagedFile {
         Validator::of(base).joined(self.validator.clone(), self.untouched_since).ok()
     }
 
+    /// Whether the same is known here and in `other`, whatever the reason for which it is not more: documents shorten that.
+    pub(crate) fn says_as(&self, other: &Self) -> bool {
+        let Self { validator, size, repin, by_itself, unpinned: _, untouched_since } = self;
+        (validator, size, repin, by_itself, untouched_since)
+            == (&other.validator, &other.size, &other.repin, &other.by_itself, &other.untouched_since)
+    }
+
+    /// Whether a fact that recognises the file shows that both are of one state of it.
+    pub(crate) fn is_same_state(&self, other: &Self) -> bool {
+        self.validator.agrees_with(&other.validator.clone().record(0, 0)).is_ok() && self.validator.shares_a_pin(&other.validator)
+    }
+
     /// Combines what two sessions found out about a file without knowing of each other; in words, what contradicts, or what nothing
     /// shows to be one state of the file.
     pub(crate) fn merged(&self, other: &Self) -> Result<Self, String> {

@@ -151,12 +151,17 @@ impl<'a> StagedEdits<'a> {
         }
     }
 
+    /// The first edit at or after `key`, which does not lie before the last one that [`next`](Self::next) gave.
+    pub(crate) fn next_from(&mut self, key: &MapKey) -> Result<Option<(MapKey, Option<Entry>)>> {
+        self.memory = self.staged.memory.range::<MapKey, _>(key..).peekable();
+        self.runs.seek(key.as_str())?;
+        self.next()
+    }
+
     /// What is staged for `key`. Keys must be asked for in their order: keys between them are skipped.
     pub(crate) fn look(&mut self, key: &MapKey) -> Result<Lookup> {
         if self.ahead.as_ref().is_none_or(|(ahead, _)| ahead < key) {
-            self.memory = self.staged.memory.range::<MapKey, _>(key..).peekable();
-            self.runs.seek(key.as_str())?;
-            self.ahead = self.next()?;
+            self.ahead = self.next_from(key)?;
         }
         Ok(match &self.ahead {
             Some((ahead, Some(entry))) if ahead == key => Lookup::Set(entry.clone()),

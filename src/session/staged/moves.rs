@@ -1,8 +1,9 @@
 //! The staged moves. A policy keeps or drops a move as a whole, so that it never drops the value under its new name and deletes it
 //! under the old one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use crate::seeded::Seeded;
 use crate::snapshot::KeyOrPrefix;
 use crate::zarr;
 
@@ -13,31 +14,24 @@ pub(crate) struct Moves {
     all: Vec<[KeyOrPrefix; 2]>,
     /// Which of them begin or end at a key, or a prefix.
     at: BTreeMap<String, Vec<usize>>,
+    known: HashSet<[KeyOrPrefix; 2], Seeded>,
 }
 
 impl Moves {
-    pub(in crate::session) fn add(&mut self, from: KeyOrPrefix, to: KeyOrPrefix) {
+    /// Adds a move. Returns `false`, and does nothing, if it is there already.
+    pub(crate) fn add(&mut self, from: KeyOrPrefix, to: KeyOrPrefix) -> bool {
+        if !self.known.insert([from.clone(), to.clone()]) {
+            return false;
+        }
         for place in [&from, &to] {
             self.at.entry(place.as_str().to_owned()).or_default().push(self.all.len());
         }
         self.all.push([from, to]);
+        true
     }
 
-    /// Adds a move, unless it is there.
-    pub(crate) fn add_new(&mut self, from: KeyOrPrefix, to: KeyOrPrefix) {
-        let known = self
-            .at
-            .get(from.as_str())
-            .into_iter()
-            .flatten()
-            .any(|n| self.all.get(*n).is_some_and(|ends| *ends == [from.clone(), to.clone()]));
-        if !known {
-            self.add(from, to);
-        }
-    }
-
-    /// All moves, oldest first: from where to where.
-    pub(in crate::session) fn all(&self) -> &[[KeyOrPrefix; 2]] {
+    /// All moves, oldest first: from where to where. None is there twice.
+    pub(crate) fn all(&self) -> &[[KeyOrPrefix; 2]] {
         &self.all
     }
 
