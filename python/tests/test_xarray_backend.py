@@ -16,7 +16,7 @@ pytest.importorskip("xarray", reason="xarray is not installed")
 pytest.importorskip("dask", reason="dask is not installed")
 backends = pytest.importorskip("xarray.tests.test_backends", reason="xarray's tests are not installed")
 
-from xarray.tests.conftest import use_dask  # noqa: E402, F401
+from xarray.tests.conftest import time_unit, use_dask  # noqa: E402, F401
 
 import firnline as fl  # noqa: E402
 
