@@ -15,7 +15,7 @@ use crate::key::{Key, Prefix};
 use crate::snapshot::{KeyOrPrefix, Snapshot};
 
 /// How often a copy or a move begins anew because other calls of its session stage something in the same places.
-const ATTEMPTS: usize = 16;
+pub(super) const ATTEMPTS: usize = 16;
 
 /// What happens to keys at or below the destination of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -316,7 +316,7 @@ fn places(text: &str) -> Vec<KeyOrPrefix> {
     key.into_iter().chain(Prefix::new(text).ok().map(KeyOrPrefix::Prefix)).collect()
 }
 
-fn busy(place: &str) -> Error {
+pub(super) fn busy(place: &str) -> Error {
     Error::conflict(format!("other calls of this session stage changes at or below {place:?} all the time; repeat the call after them"))
 }
 

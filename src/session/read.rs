@@ -75,6 +75,12 @@ impl WriteSession {
         self.read_parts(parts.iter().zip(entries).map(|((key, range), entry)| (key, entry, Some(range.clone()))).collect()).await
     }
 
+    /// The bytes of each part, as by [`Snapshot::get_ranges_of`](crate::Snapshot::get_ranges_of), also while other calls stage: what
+    /// [`entry`](Self::entry) found is read, even if something else is staged under the key meanwhile.
+    pub async fn get_ranges_of(&self, parts: &[(Key, Option<Entry>, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        self.read_parts(parts.iter().map(|(key, entry, range)| (key, entry.clone(), Some(range.clone()))).collect()).await
+    }
+
     async fn read_one(&self, key: &Key, entry: Option<Entry>, range: Option<Range<u64>>) -> Result<Option<Bytes>> {
         Ok(self.read_parts(vec![(key, entry, range)]).await?.pop().flatten())
     }

@@ -4,12 +4,14 @@
 use bytes::Bytes;
 
 use super::WriteSession;
+use super::copy::{ATTEMPTS, busy};
 use super::staged::Lookup;
 use crate::budget::Share;
 use crate::chunk::Hashed;
 use crate::error::Result;
 use crate::format::{Container, Entry};
 use crate::key::{Key, Prefix};
+use crate::snapshot::KeyOrPrefix;
 use crate::storage::ObjectName;
 
 impl WriteSession {
@@ -33,6 +35,33 @@ impl WriteSession {
         }
         let hashed = self.base.repository().chunks().hash(value).await?;
         self.set_hashed(key, hashed, None).await
+    }
+
+    /// Stages `value` under `key` unless there is a value, staged or in the base. Says whether it was staged. A value that another call
+    /// stages at the same time is not replaced.
+    ///
+    /// `Conflict` when other calls go on staging and deleting the key. Otherwise as [`set`](Self::set). The key may still have been set
+    /// by another writer of the branch: the commit tells.
+    pub async fn set_if_absent(&self, key: &Key, value: impl Into<Bytes>) -> Result<bool> {
+        let (value, mut stored) = (value.into(), None);
+        for _ in 0..ATTEMPTS {
+            let watch = self.staged.lock().watch(vec![KeyOrPrefix::Key(key.clone())]);
+            if self.entry(key).await?.is_some() {
+                return Ok(false);
+            }
+            self.staged.make_room().await?;
+            let entry = match stored.take() {
+                Some(entry) => entry,
+                None => self.stored_value(key, value.clone()).await?,
+            };
+            let mut staged = self.staged.lock();
+            if !watch.is_touched() {
+                staged.insert(key.as_map_key().clone(), Some(entry));
+                return Ok(true);
+            }
+            stored = Some(entry);
+        }
+        Err(busy(key.as_str()))
     }
 
     /// Stages a chunk that was hashed elsewhere, for callers that hash many at once. They may have taken its share of the

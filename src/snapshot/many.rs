@@ -53,6 +53,15 @@ impl Snapshot {
         self.read_parts(parts.iter().zip(entries).map(|((key, range), entry)| (key, entry, Some(range.clone()))).collect()).await
     }
 
+    /// The bytes of each part: a key, what [`entry`](Self::entry) or [`entries`](Self::entries) found under it, and a range within
+    /// that; in the order asked, `None` where nothing was found.
+    ///
+    /// For ranges that depend on the size of the value, such as its last bytes: size and bytes are those of one entry. `Invalid` when a
+    /// range lies past the end. Otherwise as [`get_many`](Self::get_many).
+    pub async fn get_ranges_of(&self, parts: &[(Key, Option<Entry>, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        self.read_parts(parts.iter().map(|(key, entry, range)| (key, entry.clone(), Some(range.clone()))).collect()).await
+    }
+
     async fn read_parts(&self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
         let plan = ReadPlan::of(parts)?;
         let records = self.records(plan.files()).await?;

@@ -120,6 +120,33 @@ async fn a_session_reads_what_it_staged() {
 }
 
 #[tokio::test]
+async fn ranges_are_read_of_what_was_found_whatever_is_staged_meanwhile() {
+    let World { repository, snapshot, .. } = world().await;
+    let session = repository.write("main").await.unwrap();
+    let names = [key("a/0"), key("inline"), key("v/1"), key("none")];
+    session.set(&names[0], noise(9, 7000)).await.unwrap();
+    session.set(&names[1], noise(9, 70)).await.unwrap();
+    let found = session.entries(&names).await.unwrap();
+    let ends = |entry: &Option<firnline::Entry>| entry.as_ref().map_or(0..0, |entry| entry.size() - 5..entry.size());
+    let parts: Vec<_> = names.iter().zip(&found).map(|(name, entry)| (name.clone(), entry.clone(), ends(entry))).collect();
+    let virtual_value = session.get(&names[2]).await.unwrap().unwrap();
+    for name in &names[..2] {
+        session.set(name, noise(10, 20)).await.unwrap();
+    }
+    session.delete(&names[2]).await.unwrap();
+    session.set(&names[3], "something").await.unwrap();
+    let read = session.get_ranges_of(&parts).await.unwrap();
+    let expected = [Some(&noise(9, 7000)[6995..]), Some(&noise(9, 70)[65..]), Some(&virtual_value[virtual_value.len() - 5..]), None];
+    assert_eq!(read.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+    let past = [(names[1].clone(), found[1].clone(), 60..71)];
+    assert_eq!(session.get_ranges_of(&past).await.unwrap_err().kind(), ErrorKind::Invalid);
+
+    let entry = snapshot.entry(&names[2]).await.unwrap();
+    let end = [(names[2].clone(), entry.clone(), ends(&entry)), (names[3].clone(), None, 0..9)];
+    assert_eq!(snapshot.get_ranges_of(&end).await.unwrap(), [Some(virtual_value.slice(virtual_value.len() - 5..)), None]);
+}
+
+#[tokio::test]
 async fn an_error_names_the_key_that_has_it() {
     let World { snapshot, folder, .. } = world().await;
     let path = folder.path().join("y.nc");

@@ -357,3 +357,45 @@ fn failures_reach_callers_and_lose_nothing() {
         assert_eq!(values(&snapshot).await, expected);
     });
 }
+
+#[test]
+fn what_is_set_if_absent_replaces_nothing() {
+    threads(4).block_on(async {
+        let storage = Arc::new(Memory::new());
+        let session = Arc::new(created(storage, OpenOptions::default()).await.write("main").await.unwrap());
+        let at = key("k");
+        assert!(session.set_if_absent(&at, "1").await.unwrap());
+        assert!(!session.set_if_absent(&at, "2").await.unwrap());
+        assert_eq!(session.get(&at).await.unwrap().as_deref(), Some(&b"1"[..]));
+        let base = Arc::into_inner(session).unwrap().commit("one value").await.unwrap();
+        let session = Arc::new(base.repository().write("main").await.unwrap());
+        assert!(!session.set_if_absent(&at, "3").await.unwrap(), "the base has it");
+        session.delete(&at).await.unwrap();
+        assert!(session.set_if_absent(&at, "4").await.unwrap(), "its deletion is staged");
+
+        for n in 0..200 {
+            let at = key(&format!("c/{n}"));
+            let default = |byte: u8| {
+                let (session, at) = (Arc::clone(&session), at.clone());
+                tokio::spawn(async move { session.set_if_absent(&at, vec![byte; 50_000]).await.unwrap() })
+            };
+            let set = {
+                let (session, at) = (Arc::clone(&session), at.clone());
+                tokio::spawn(async move {
+                    if n % 2 == 0 {
+                        session.set(&at, "set").await.unwrap()
+                    }
+                })
+            };
+            let (one, two) = (default(1), default(2));
+            set.await.unwrap();
+            let staged = [one.await.unwrap(), two.await.unwrap()];
+            let value = session.get(&at).await.unwrap().unwrap();
+            if n % 2 == 0 {
+                assert_eq!(&value[..], b"set", "key {n}");
+            } else {
+                assert_eq!((staged, value[0]), if staged[0] { ([true, false], 1) } else { ([false, true], 2) }, "key {n}");
+            }
+        }
+    });
+}

@@ -5,7 +5,7 @@ use std::ops::Range;
 use zarrs_storage::byte_range::{ByteRange, InvalidByteRangeError};
 
 /// The offsets of a range whose end does not depend on the size of the value; `None` for others, and where the sum overflows.
-pub(crate) fn bounded(range: ByteRange) -> Option<Range<u64>> {
+fn bounded(range: ByteRange) -> Option<Range<u64>> {
     match range {
         ByteRange::FromStart(start, Some(length)) => Some(start..start.checked_add(length)?),
         ByteRange::FromStart(_, None) | ByteRange::Suffix(_) => None,

@@ -1,12 +1,12 @@
 //! Reading and listing, in the words of zarrs, for the stores of both kinds.
 
 use bytes::Bytes;
-use firnline::{Child, ErrorKind, Key, Prefix};
+use firnline::{Child, Key, Prefix};
 use zarrs_storage::byte_range::ByteRange;
 use zarrs_storage::{MaybeBytes, StorageError, StoreKey, StoreKeys, StoreKeysPrefixes, StorePrefix};
 
 use crate::error::storage_error;
-use crate::range::{bounded, resolve};
+use crate::range::resolve;
 use crate::source::StoreSource;
 
 /// The key in the repository. `None` if a repository can have no such key: it is absent.
@@ -26,39 +26,18 @@ pub(crate) async fn get(source: &impl StoreSource, key: &StoreKey) -> Result<May
 
 /// The bytes of each range, in their order; `None` if there is no such key.
 ///
-/// One call of `get_ranges`, so neighbouring ranges are read together. The size is looked up only where a range depends on it, in the
-/// manifest: no suffix is asked of a store.
+/// Sizes and bytes are those of one entry, whatever is staged meanwhile, and neighbouring ranges are read together. The size comes from
+/// the manifest: no suffix is asked of a store.
 pub(crate) async fn get_ranges(
     source: &impl StoreSource,
     key: &StoreKey,
     ranges: &[ByteRange],
 ) -> Result<Option<Vec<Bytes>>, StorageError> {
     let Some(key) = key_of(key) else { return Ok(None) };
-    let known: Option<Vec<_>> = ranges.iter().map(|range| bounded(*range)).collect();
-    let known = match known.filter(|known| !known.is_empty()) {
-        Some(known) => known,
-        None => match source.entry(&key).await.map_err(storage_error)? {
-            Some(entry) => ranges.iter().map(|range| resolve(*range, entry.size())).collect::<Result<_, _>>()?,
-            None => return Ok(None),
-        },
-    };
-    if known.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
-    let parts: Vec<_> = known.into_iter().map(|range| (key.clone(), range)).collect();
-    match source.ranges(&parts).await {
-        Ok(values) => Ok(values.into_iter().collect()),
-        Err(e) if e.kind() == ErrorKind::Invalid => {
-            // A range past the end has an error of its own in zarrs.
-            if let Some(entry) = source.entry(&key).await.map_err(storage_error)? {
-                for range in ranges {
-                    resolve(*range, entry.size())?;
-                }
-            }
-            Err(storage_error(e))
-        }
-        Err(e) => Err(storage_error(e)),
-    }
+    let Some(entry) = source.entry(&key).await.map_err(storage_error)? else { return Ok(None) };
+    let parts = ranges.iter().map(|range| Ok((key.clone(), Some(entry.clone()), resolve(*range, entry.size())?)));
+    let parts = parts.collect::<Result<Vec<_>, StorageError>>()?;
+    Ok(source.ranges(&parts).await.map_err(storage_error)?.into_iter().collect())
 }
 
 pub(crate) async fn size_key(source: &impl StoreSource, key: &StoreKey) -> Result<Option<u64>, StorageError> {

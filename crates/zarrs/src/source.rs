@@ -27,7 +27,8 @@ pub(crate) mod reads {
     pub trait Reads: Send + Sync + 'static {
         fn entry(&self, key: &Key) -> impl Future<Output = Result<Option<Entry>>> + Send;
         fn value(&self, key: &Key) -> impl Future<Output = Result<Option<Bytes>>> + Send;
-        fn ranges(&self, parts: &[(Key, Range<u64>)]) -> impl Future<Output = Result<Vec<Option<Bytes>>>> + Send;
+        /// Ranges within entries that were found.
+        fn ranges(&self, parts: &[(Key, Option<Entry>, Range<u64>)]) -> impl Future<Output = Result<Vec<Option<Bytes>>>> + Send;
         fn children(&self, prefix: &Prefix) -> impl Future<Output = Result<Vec<Child>>> + Send;
         /// Calls `each` for every key below `prefix`.
         fn visit(&self, prefix: &Prefix, each: impl FnMut(Key, Entry) + Send) -> impl Future<Output = Result<()>> + Send;
@@ -43,8 +44,8 @@ impl reads::Reads for Snapshot {
         self.get(key).await
     }
 
-    async fn ranges(&self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
-        self.get_ranges(parts).await
+    async fn ranges(&self, parts: &[(Key, Option<Entry>, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        self.get_ranges_of(parts).await
     }
 
     async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
@@ -69,8 +70,8 @@ impl reads::Reads for WriteSession {
         self.get(key).await
     }
 
-    async fn ranges(&self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
-        self.get_ranges(parts).await
+    async fn ranges(&self, parts: &[(Key, Option<Entry>, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+        self.get_ranges_of(parts).await
     }
 
     async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {

@@ -1,9 +1,11 @@
 //! A session inside a store: writing parts, taking it out again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use firnline::ErrorKind;
 use zarrs_firnline::{AsyncFirnlineStore, FirnlineStore};
+use zarrs_storage::byte_range::ByteRange;
 use zarrs_storage::{
     AsyncReadableStorageTraits as _, AsyncWritableStorageTraits as _, ReadableStorageTraits as _, WritableStorageTraits as _,
 };
@@ -97,4 +99,36 @@ async fn forks_are_written_like_sessions() -> Done {
     let store = AsyncFirnlineStore::new(snapshot);
     assert_eq!(store.get(&key("a/3")).await?.as_deref(), Some(&[3; 2000][..]));
     Ok(())
+}
+
+#[test]
+fn a_range_is_of_one_value_while_others_are_set() -> Done {
+    let runtime = threads();
+    let session = runtime.block_on(async { Done::Ok(repository().await?.write("main").await?) })?;
+    let store = FirnlineStore::new(session, runtime.handle().clone());
+    let (short, long): (Vec<u8>, Vec<u8>) = ((0..100).collect(), (50..250).collect());
+    store.set(&key("k"), short.clone().into())?;
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                for value in [&long, &short] {
+                    store.set(&key("k"), value.clone().into()).unwrap();
+                }
+            }
+        });
+        let mut read = || -> Done {
+            for _ in 0..20_000 {
+                let all = store.get_partial(&key("k"), ByteRange::FromStart(0, None))?.ok_or("no value")?;
+                if all != short && all != long {
+                    return Err(format!("{} bytes that were never the value", all.len()).into());
+                }
+            }
+            Ok(())
+        };
+        let done = read();
+        is_done.store(true, Ordering::Relaxed);
+        other.join().map_err(|_| "the other thread panicked")?;
+        done
+    })
 }
