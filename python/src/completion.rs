@@ -6,7 +6,6 @@
 //! the interpreter's lock, and one wake-up through a socket lets the loop take all of them.
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -126,7 +125,7 @@ impl SharedQueue {
 }
 
 /// The results that one event loop waits for.
-#[pyclass(frozen, module = "firnline._firnline")]
+#[pyclass(frozen, weakref, module = "firnline._firnline")]
 pub(crate) struct LoopQueue {
     shared: Arc<SharedQueue>,
     /// The loop's end of the socket.
@@ -138,9 +137,11 @@ pub(crate) struct LoopQueue {
     generation: u64,
 }
 
-thread_local! {
-    /// The queue of the loop that ran last on this thread.
-    static LAST: RefCell<Option<Py<LoopQueue>>> = const { RefCell::new(None) };
+/// The queues by event loop, both held weakly: a loop keeps its queue until it is closed.
+fn queues(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static QUEUES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let queues = QUEUES.get_or_try_init(py, || Ok::<_, PyErr>(py.import("weakref")?.call_method0("WeakKeyDictionary")?.unbind()))?;
+    Ok(queues.bind(py))
 }
 
 impl LoopQueue {
@@ -148,13 +149,15 @@ impl LoopQueue {
     fn current(py: Python<'_>) -> PyResult<Py<Self>> {
         static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let event_loop = RUNNING.import(py, "asyncio", "get_running_loop")?.call0()?;
-        let last = LAST.with_borrow(|last| last.as_ref().map(|queue| queue.clone_ref(py)));
-        if let Some(queue) = last.filter(|queue| queue.get().serves(py, &event_loop)) {
-            return Ok(queue);
+        let known = queues(py)?.call_method1(intern!(py, "get"), (&event_loop,))?;
+        if let Ok(known) = known.cast::<PyWeakrefReference>()
+            && let Some(queue) = known.upgrade_as::<Self>()?
+            && queue.get().serves(py, &event_loop)
+        {
+            return Ok(queue.unbind());
         }
         let queue = Self::open(&event_loop)?;
-        let old = LAST.with_borrow_mut(|last| last.replace(queue.clone_ref(py)));
-        drop(old);
+        queues(py)?.set_item(&event_loop, PyWeakrefReference::new(queue.bind(py))?)?;
         Ok(queue)
     }
 

@@ -8,6 +8,7 @@ use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use tracing::field::{Field, Visit};
@@ -46,7 +47,8 @@ pub(crate) fn set_log_level(level: u8) {
     LEAST.store(level, Ordering::Relaxed);
 }
 
-/// Hands what was recorded to the logger `firnline`.
+/// Hands what was recorded to the logger `firnline`. What a handler raises is no failure of the call that logged, and goes to
+/// `sys.unraisablehook`; only what is no `Exception`, such as Ctrl-C, is raised.
 pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
     static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     if !QUEUED.load(Ordering::Relaxed) {
@@ -56,7 +58,10 @@ pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
     let events = std::mem::take(&mut *queue().lock().unwrap_or_else(PoisonError::into_inner));
     let logger = LOGGER.get_or_try_init(py, || Ok::<_, PyErr>(py.import("logging")?.call_method1("getLogger", ("firnline",))?.unbind()))?;
     for (level, message) in events {
-        logger.call_method1(py, "log", (level, "%s", message))?;
+        match logger.call_method1(py, "log", (level, "%s", message)) {
+            Err(error) if error.is_instance_of::<PyException>(py) => error.write_unraisable(py, Some(logger.bind(py))),
+            result => drop(result?),
+        }
     }
     Ok(())
 }

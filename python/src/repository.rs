@@ -23,25 +23,33 @@ pub(crate) struct Origin {
     place: String,
     arguments: OpenArguments,
     /// The handle. Locked only while the interpreter's lock is held.
-    opened: Mutex<OfProcess<Repository>>,
+    handle: Mutex<OfProcess<Repository>>,
 }
 
 impl Origin {
     /// The engine's handle. In a process that was forked after the repository was opened, the repository is opened anew: the parent's
     /// handle has locks and tasks of threads that do not exist here.
     pub(crate) fn repository(&self, py: Python<'_>) -> PyResult<Repository> {
+        self.opened(py)?.or_raise(py)
+    }
+
+    /// Like [`repository`](Self::repository), for callers that have more to say about a failure to open it anew.
+    pub(crate) fn opened(&self, py: Python<'_>) -> PyResult<Result<Repository, Failure>> {
         {
-            let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            let opened = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
             // The bytes of a repository in memory are in the memory that was copied, and nowhere else.
             let usable = if self.is_in_memory() { opened.of_any_process() } else { opened.get() };
             if let Some(repository) = usable {
-                return Ok(repository.clone());
+                return Ok(Ok(repository.clone()));
             }
         }
         let options = self.arguments.to_options().or_raise(py)?;
-        let repository = wait(py, Repository::open_with(&self.place, options))?.or_raise(py)?;
-        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = OfProcess::new(repository.clone());
-        Ok(repository)
+        let repository = match wait(py, Repository::open_with(&self.place, options))? {
+            Ok(repository) => repository,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = OfProcess::new(repository.clone());
+        Ok(Ok(repository))
     }
 
     fn is_in_memory(&self) -> bool {
@@ -67,7 +75,7 @@ impl Origin {
 
 impl NativeRepository {
     fn new(place: String, arguments: OpenArguments, repository: Repository) -> Self {
-        Self { origin: Arc::new(Origin { place, arguments, opened: Mutex::new(OfProcess::new(repository)) }) }
+        Self { origin: Arc::new(Origin { place, arguments, handle: Mutex::new(OfProcess::new(repository)) }) }
     }
 }
 

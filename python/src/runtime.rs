@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -100,19 +100,32 @@ where
     wait_watching(py, future, None)
 }
 
-/// Like [`wait`], and tells `watch` now and then how far the operation has come. An exception of its callback drops the future.
+/// Like [`wait`], and tells `watch` at the start and now and then how far the operation has come. An exception of its callback drops the future. Once the
+/// outcome is known, an exception does not replace it: it goes to `sys.unraisablehook`.
 pub(crate) fn wait_watching<F>(py: Python<'_>, future: F, watch: Option<&Watch>) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
 {
     let handle = handle(py)?;
-    let outcome = py.detach(|| firnline::block_on(handle, attended(future, watch)));
-    logs::deliver(py)?;
     if let Some(watch) = watch {
         watch.tell(py)?;
     }
+    let outcome = py.detach(|| firnline::block_on(handle, attended(future, watch)));
+    let told = logs::deliver(py).and_then(|()| watch.map_or(Ok(()), |watch| watch.tell(py)));
+    if let Err(error) = told {
+        set_aside(py, error);
+    }
     outcome
+}
+
+/// Keeps an exception that comes after the outcome of an operation from replacing it. Ctrl-C is raised by the next line of Python.
+fn set_aside(py: Python<'_>, error: PyErr) {
+    let is_again = error.is_instance_of::<PyKeyboardInterrupt>(py)
+        && py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main")).is_ok();
+    if !is_again {
+        error.write_unraisable(py, None);
+    }
 }
 
 /// Runs `future`; between its steps looks for signals and reports progress.

@@ -25,8 +25,6 @@ pub(crate) struct NativeSession {
     /// Locked only while the interpreter's lock is held.
     current: Mutex<Current>,
     is_final: Option<bool>,
-    /// Lets one call at a time set a value only if there is none.
-    pub(crate) setting: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Current {
@@ -60,7 +58,7 @@ impl NativeSession {
     }
 
     fn new(origin: Arc<Origin>, current: Current, is_final: Option<bool>) -> Self {
-        Self { origin, current: Mutex::new(current), is_final, setting: Arc::default() }
+        Self { origin, current: Mutex::new(current), is_final }
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -79,8 +77,11 @@ impl NativeSession {
             }
             current.snapshot
         };
-        let read = |repository: firnline::Repository| async move { repository.read_revision(&snapshot.into()).await };
-        let live = Live::Reading(self.origin.call(py, read)?);
+        // Zarr takes "not found" for an absent key, and these are objects that a value depends on.
+        let missing = |failure: Failure| failure.on(snapshot).of_data();
+        let repository = self.origin.opened(py)?.map_err(missing).or_raise(py)?;
+        let read = wait(py, repository.read_revision(&snapshot.into()))?;
+        let live = Live::Reading(read.map_err(|e| missing(e.into())).or_raise(py)?);
         self.current().live = OfProcess::new(live.clone());
         Ok(live)
     }

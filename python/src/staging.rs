@@ -41,7 +41,7 @@ impl NativeSession {
     fn set(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>, is_async: bool) -> PyResult<Py<PyAny>> {
         let key = Key::new(key).or_raise(py)?;
         let (live, value) = (self.live(py)?, copied(value)?);
-        let set = async move { live.session().await?.set(&key, value).await.map_err(|e| Failure::from(e).at(&key)) };
+        let set = async move { live.session().await?.set(&key, value).await.map_err(|e| Failure::from(e).at(&key).of_data()) };
         run(py, is_async, set, none)
     }
 
@@ -49,16 +49,8 @@ impl NativeSession {
     #[pyo3(signature = (key, value, is_async, /))]
     fn set_if_absent(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>, is_async: bool) -> PyResult<Py<PyAny>> {
         let key = Key::new(key).or_raise(py)?;
-        let (live, value, setting) = (self.live(py)?, copied(value)?, self.setting.clone());
-        let set = async move {
-            let session = live.session().await?;
-            let _alone = setting.lock().await;
-            let result = match session.entry(&key).await {
-                Ok(None) => session.set(&key, value).await.map(|()| true),
-                found => found.map(|_| false),
-            };
-            result.map_err(|e| Failure::from(e).at(&key))
-        };
+        let (live, value) = (self.live(py)?, copied(value)?);
+        let set = async move { live.session().await?.set_if_absent(&key, value).await.map_err(|e| Failure::from(e).at(&key).of_data()) };
         run(py, is_async, set, |py, is_set| is_set.into_py_any(py))
     }
 
@@ -70,7 +62,7 @@ impl NativeSession {
         let delete = async move {
             let session = live.session().await?;
             match key {
-                Some(key) => session.delete(&key).await.map_err(|e| Failure::from(e).at(&key)),
+                Some(key) => session.delete(&key).await.map_err(|e| Failure::from(e).at(&key).of_data()),
                 None => Ok(false),
             }
         };

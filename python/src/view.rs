@@ -122,27 +122,18 @@ impl View {
         Ok(self.get_parts(vec![(key.clone(), part)]).await?.pop().flatten())
     }
 
-    /// The bytes of each part, in their order.
+    /// The bytes of each part, in their order. Each is of one value, whatever other calls stage meanwhile.
     pub(crate) async fn get_parts(&self, parts: Vec<(Key, Part)>) -> Result<Vec<Option<Bytes>>> {
         let keys: Vec<Key> = parts.iter().map(|(key, _)| key.clone()).collect();
-        loop {
-            let sizes: Vec<_> = self.entries(&keys).await?.into_iter().map(|entry| entry.map(|entry| entry.size())).collect();
-            let there = parts.iter().zip(&sizes).filter_map(|((key, part), size)| Some((key.clone(), part.of((*size)?))));
-            let there: Vec<_> = there.collect();
-            let read = match self {
-                Self::Snapshot(snapshot) => snapshot.get_ranges(&there).await,
-                Self::Session(session) => session.get_ranges(&there).await,
-            };
-            // Another call of the session may have staged a shorter value in between.
-            let again = match &read {
-                Err(error) if error.kind() == firnline::ErrorKind::Invalid => self.entries(&keys).await?,
-                _ => Vec::new(),
-            };
-            if again.iter().zip(&sizes).any(|(entry, size)| entry.as_ref().map(Entry::size) != *size) {
-                continue;
-            }
-            let mut read = read?.into_iter();
-            return Ok(sizes.iter().map(|size| if size.is_some() { read.next().flatten() } else { None }).collect());
+        let found = self.entries(&keys).await?;
+        let known = parts.into_iter().zip(found).map(|((key, part), entry)| {
+            let range = part.of(entry.as_ref().map_or(0, Entry::size));
+            (key, entry, range)
+        });
+        let known: Vec<_> = known.collect();
+        match self {
+            Self::Snapshot(snapshot) => snapshot.get_ranges_of(&known).await,
+            Self::Session(session) => session.get_ranges_of(&known).await,
         }
     }
 

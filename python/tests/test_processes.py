@@ -284,6 +284,34 @@ def _in_forked_child(check: Any) -> bytes:
     return said
 
 
+def test_a_repository_that_is_gone_after_a_fork_is_no_absent_key(repo: fl.Repository) -> None:
+    """Zarr takes "not found" for an array without a value there."""
+    write(repo, {"a": b"1"})
+    reader = repo.at("main")
+    os.rename(repo.url, f"{repo.url}-elsewhere")
+
+    def check() -> None:
+        for call in (lambda: reader.store.get_sync("a"), lambda: asyncio.run(reader.store.exists("a"))):
+            with pytest.raises(fl.MissingDataError):
+                call()
+
+    assert _in_forked_child(check) == b"fine"
+
+
+def test_a_version_that_is_gone_after_a_fork_is_no_absent_key(repo: fl.Repository) -> None:
+    write(repo, {"a": b"1"})
+    reader = repo.at("main")
+    [file] = [path for path in Path(repo.url).rglob("*") if path.name.startswith(reader.snapshot_id)]
+    file.unlink()
+
+    def check() -> None:
+        with pytest.raises(fl.MissingDataError) as gone:
+            reader.store.get_sync("a")
+        assert gone.value.snapshot == reader.snapshot_id
+
+    assert _in_forked_child(check) == b"fine"
+
+
 def test_pickles_hold_no_secrets_unless_asked(tmp_path: Path) -> None:
     variables = {"AWS_SECRET_ACCESS_KEY": "hush"}
     repo = fl.Repository.create(tmp_path / "r", variables=variables, allow={"file:///data/": ""})

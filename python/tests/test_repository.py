@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,6 +310,46 @@ def test_car_files(repo: fl.Repository, tmp_path: Path) -> None:
         other.import_car(car)
     with pytest.raises(fl.NotFoundError):
         other.import_car(tmp_path / "none.car", tag="x")
+
+
+def test_what_a_callback_raises_at_the_end_undoes_nothing(
+    repo: fl.Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = write(repo, {"a": b"x" * 5000})
+    repo.export_car("main", tmp_path / "v.car")
+    aside: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: aside.append(told.exc_value))
+
+    def stop(done: int, *counts: int) -> None:
+        if done:
+            raise RuntimeError("stopped by the callback")
+
+    other = fl.Repository.create(tmp_path / "other")
+    assert other.import_car(tmp_path / "v.car", tag="v1.0", progress=stop)["id"] == snapshot == other.lookup_tag("v1.0")
+    assert [str(error) for error in aside] == ["stopped by the callback"]
+
+
+def test_what_a_log_handler_raises_undoes_no_commit(repo: fl.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    aside: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: aside.append(told.exc_value))
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raise RuntimeError("no record is wanted")
+
+    logger = logging.getLogger("firnline")
+    logger.setLevel(logging.DEBUG)
+    logger.addFilter(refuse)
+    fl.set_log_level("DEBUG")
+    try:
+        ours = repo.writable_session("main")
+        ours.store.set_sync("a", fl.buffer(b"a"))
+        write(repo, {"b": b"b"})
+        assert ours.commit("ours") == repo.lookup_branch("main")
+    finally:
+        fl.set_log_level(logging.INFO)
+        logger.removeFilter(refuse)
+        logger.setLevel(logging.NOTSET)
+    assert "no record is wanted" in [str(error) for error in aside]
 
 
 def test_a_failed_export_leaves_no_file(repo: fl.Repository, tmp_path: Path) -> None:
