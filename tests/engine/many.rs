@@ -121,7 +121,7 @@ async fn a_session_reads_what_it_staged() {
 
 #[tokio::test]
 async fn ranges_are_read_of_what_was_found_whatever_is_staged_meanwhile() {
-    let World { repository, snapshot, .. } = world().await;
+    let World { repository, snapshot, folder: _folder, .. } = world().await;
     let session = repository.write("main").await.unwrap();
     let names = [key("a/0"), key("inline"), key("v/1"), key("none")];
     session.set(&names[0], noise(9, 7000)).await.unwrap();

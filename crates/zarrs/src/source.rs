@@ -93,7 +93,7 @@ impl reads::Reads for ForkSession {
         reads::Reads::value(self.as_ref(), key).await
     }
 
-    async fn ranges(&self, parts: &[(Key, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
+    async fn ranges(&self, parts: &[(Key, Option<Entry>, Range<u64>)]) -> Result<Vec<Option<Bytes>>> {
         reads::Reads::ranges(self.as_ref(), parts).await
     }
 

@@ -117,7 +117,7 @@ fn a_range_is_of_one_value_while_others_are_set() -> Done {
                 }
             }
         });
-        let mut read = || -> Done {
+        let read = || -> Done {
             for _ in 0..20_000 {
                 let all = store.get_partial(&key("k"), ByteRange::FromStart(0, None))?.ok_or("no value")?;
                 if all != short && all != long {
