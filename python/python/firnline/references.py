@@ -386,8 +386,10 @@ class ReferenceMethods:
         if not isinstance(locations, np.ndarray | str):
             locations = list(locations)
         column = locations_column(locations, array_path, shape)
-        texts = locations.reshape(-1) if isinstance(locations, np.ndarray) else locations
-        present = sum(1 for text in texts if text) if validate else 0
+        texts: Any = locations.reshape(-1) if isinstance(locations, np.ndarray) else locations
+        present = 0
+        if validate:
+            present = np.count_nonzero(texts != "") if isinstance(texts, np.ndarray) else sum(map(bool, texts))
         grid = (prefix if shape else alone, region(shape, arr_offset), separator)
         call = self._native.set_virtual_many(
             grid,
