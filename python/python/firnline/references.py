@@ -389,7 +389,7 @@ class ReferenceMethods:
         texts: Any = locations.reshape(-1) if isinstance(locations, np.ndarray) else locations
         present = 0
         if validate:
-            present = np.count_nonzero(texts != "") if isinstance(texts, np.ndarray) else sum(map(bool, texts))
+            present = int(np.count_nonzero(texts != "")) if isinstance(texts, np.ndarray) else sum(map(bool, texts))
         grid = (prefix if shape else alone, region(shape, arr_offset), separator)
         call = self._native.set_virtual_many(
             grid,
