@@ -383,7 +383,7 @@ fn what_is_set_if_absent_replaces_nothing() {
                 let (session, at) = (Arc::clone(&session), at.clone());
                 tokio::spawn(async move {
                     if n % 2 == 0 {
-                        session.set(&at, "set").await.unwrap()
+                        session.set(&at, "set").await.unwrap();
                     }
                 })
             };
