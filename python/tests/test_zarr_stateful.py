@@ -79,7 +79,9 @@ class VersionedStoreMachine(ZarrStoreStateMachine):
             assert self.repo.lookup_branch(self.branch) == snapshot
         self.versions[snapshot] = self.present()
         self.tips[self.branch] = snapshot
-        self.seen.append((self.branch, self.repo.lookup_snapshot(snapshot).time, snapshot))
+        if snapshot != before:
+            # A version that was there before may be older than its branch, which then showed nothing at that time.
+            self.seen.append((self.branch, self.repo.lookup_snapshot(snapshot).time, snapshot))
         self.use(self.repo.writable_session(self.branch))
 
     @rule()
