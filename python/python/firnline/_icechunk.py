@@ -174,7 +174,8 @@ class VersionReader:
         if self.virtual == "keep":
             from icechunk import ChunkType
 
-            kind = ChunkType.VIRTUAL if hasattr(ChunkType, "VIRTUAL") else ChunkType.virtual
+            # Named otherwise by some releases.
+            kind = getattr(ChunkType, "VIRTUAL", None) or getattr(ChunkType, "virtual", None)
             for cell in cells:
                 if await self.source.chunk_type_async(f"/{path}", cell) == kind:
                     raise NotImplementedError(

@@ -171,7 +171,9 @@ def _array(store: FirnlineStore, reader: _ValueReader, array: zarr.Array) -> Man
     chunks = metadata.chunk_grid.chunk_shape
     grid = tuple(-(-size // chunk) for size, chunk in zip(metadata.shape, chunks, strict=True))
     urls, columns, values = store._native.references(array.path, list(grid))
-    url, offsets, lengths = (np.frombuffer(column, dtype) for column, dtype in zip(columns, ("<u4", "<u8", "<u8"), strict=True))
+    # Typing knows the buffer protocol from Python 3.12 on.
+    buffers: tuple[Any, ...] = columns
+    url, offsets, lengths = (np.frombuffer(column, dtype) for column, dtype in zip(buffers, ("<u4", "<u8", "<u8"), strict=True))
     reader.files.update(urls)
     names = np.array([*urls, ""], dtype=np.dtypes.StringDType())
     paths = names[np.minimum(url, len(urls))]
