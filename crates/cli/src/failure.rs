@@ -148,7 +148,7 @@ pub(super) fn explained(error: &Error) -> String {
 fn with_advice(said: String, error: &Error) -> String {
     match error.remedy() {
         Some(Remedy::Allow(entry)) => format!("{said}; add --allow {entry}"),
-        Some(Remedy::Repin(url)) => format!("{said}; if the file as it is now is meant, pin it anew with: firn repin {url}"),
+        Some(Remedy::Repin(url)) => format!("{said}; if the file as it is now is meant, pin it anew with: firn deps repin {url}"),
         _ => said,
     }
 }

@@ -33,7 +33,6 @@ mod parts;
 mod progress;
 mod put;
 mod refs;
-mod repin;
 mod reset;
 mod rm;
 mod settle;
@@ -120,10 +119,8 @@ enum Verb {
     Moves(moves::Moves),
     /// List the snapshots of a branch that can be read, latest first, also when the branch is damaged.
     Snapshots(snapshots::Snapshots),
-    /// List the external files that a snapshot depends on.
+    /// List the external files that a snapshot depends on; check, lock and repin them.
     Deps(deps::Deps),
-    /// Commit the state in which external files are now, in place of what is recorded of them.
-    Repin(repin::Repin),
     /// Read again and check everything that a snapshot holds.
     Verify(verify::Verify),
     /// Try out what a place does that a repository relies on.
@@ -225,7 +222,6 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Moves(verb) => Box::pin(verb.run(context)).await,
         Verb::Snapshots(verb) => Box::pin(verb.run(context)).await,
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
-        Verb::Repin(verb) => Box::pin(verb.run(context)).await,
         Verb::Verify(verb) => Box::pin(verb.run(context)).await,
         Verb::Doctor(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,

@@ -112,7 +112,7 @@ impl UnpinnedPlace {
                 };
                 format!("pin {them} with --allow {allow}, or read {them} with {accepting}")
             }
-            (PinStep::Repin, _) => format!("once the source can be asked, pin {them} with: firn repin {place}"),
+            (PinStep::Repin, _) => format!("once the source can be asked, pin {them} with: firn deps repin {place}"),
             _ => format!("read {them} with --allow {place}=unpinned"),
         }
     }

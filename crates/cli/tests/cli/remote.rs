@@ -103,7 +103,7 @@ fn the_notice_about_files_without_a_pin_says_what_a_reader_would_be_told() {
     };
     let (place, said) = apply("401", "=private", &[]);
     assert!(said.contains("is denied by its server") && !said.contains("not allowed") && !said.contains("--allow"), "{said}");
-    assert!(said.contains(&format!("firn repin {place}")), "{said}");
+    assert!(said.contains(&format!("firn deps repin {place}")), "{said}");
 
     let (place, said) = apply("302", "=private", &[]);
     let elsewhere = other.url("/else/");

@@ -219,8 +219,9 @@ fn repin_commits_the_file_as_it_is_and_is_named_by_the_error() {
     fs::write(pointing.file(), noise(8, 10_001)).unwrap();
     let url = format!("{}air.nc", pointing.allow);
     let err = pointing.cat().fails(6);
-    assert!(err.contains(&format!("pin it anew with: firn repin {url}")), "{err}");
-    let repin = |options: &[&str]| pointing.sandbox.firn(&[&["repin", &pointing.allow, "--allow", &pointing.allow], options].concat());
+    assert!(err.contains(&format!("pin it anew with: firn deps repin {url}")), "{err}");
+    let repin =
+        |options: &[&str]| pointing.sandbox.firn(&[&["deps", "repin", &pointing.allow, "--allow", &pointing.allow], options].concat());
     let before = pointing.sandbox.state();
     let run = repin(&["--dry-run"]);
     assert!(run.err.contains(&format!("{url}: size 10000 → 10001, modified ")) && run.err.contains("1 file repinned"), "{}", run.err);
@@ -230,9 +231,9 @@ fn repin_commits_the_file_as_it_is_and_is_named_by_the_error() {
     assert_eq!(pointing.sandbox.firn(&["log", "--json"]).rows()[0]["id"], id);
     assert!(pointing.cat().out == noise(8, 10_001)[100..4100]);
     assert_eq!(repin(&[]).ok(), id, "nothing changed, nothing was committed");
-    assert!(pointing.sandbox.firn(&["repin", &url]).fails(5).contains("; add --allow "));
-    pointing.sandbox.firn(&["repin", "file:///nowhere/", "--allow", &pointing.allow]).fails(3);
-    pointing.sandbox.firn(&["repin"]).fails(2);
+    assert!(pointing.sandbox.firn(&["deps", "repin", &url]).fails(5).contains("; add --allow "));
+    pointing.sandbox.firn(&["deps", "repin", "file:///nowhere/", "--allow", &pointing.allow]).fails(3);
+    pointing.sandbox.firn(&["deps", "repin"]).fails(2);
 }
 
 /// A space in `FIRN_ALLOW` separates places, so a directory with one could not be named.
@@ -301,7 +302,7 @@ fn no_verb_lets_text_of_a_repository_drive_the_terminal() {
         &["diff", "main~2", "main"],
         &["cat", "main", "v"],
         &["cat", "main", "\u{202e}absent\u{9c}"],
-        &["repin", "file:///\u{202e}x"],
+        &["deps", "repin", "file:///\u{202e}x"],
         &["verify"],
     ] {
         for json in [&[][..], &["--json"]] {
@@ -332,7 +333,7 @@ fn the_notice_about_files_without_a_pin_names_where_a_link_leads() {
     let line = json!({ "op": "virtual", "key": "k", "url": format!("{src}d"), "offset": 4, "length": 4 }).to_string();
     let said = sandbox.firn_with(&["apply", "--allow", &src], line.as_str()).err;
     assert!(said.contains("through a symbolic link") && said.contains(&format!("pin it with --allow {real}, or")), "{said}");
-    sandbox.firn(&["repin", &src, "--allow", &real]).ok();
+    sandbox.firn(&["deps", "repin", &src, "--allow", &real]).ok();
     assert_eq!(sandbox.firn(&["cat", "main", "k", "--allow", &real]).ok(), "BBBB");
 }
 
@@ -348,9 +349,9 @@ fn pinning_a_file_makes_no_older_reference_without_a_pin_readable() {
     sandbox.write("src/d", "aaaabbbbcccc");
     date(&file, yesterday());
     let err = sandbox.firn_with(&["apply", "--allow", &place], line("k2")).fails(10);
-    assert!(err.contains("without a pin") && err.contains(&format!("firn repin {place}d")), "{err}");
+    assert!(err.contains("without a pin") && err.contains(&format!("firn deps repin {place}d")), "{err}");
     sandbox.firn(&["cat", "main", "k1", "--allow", &place]).fails(10);
-    sandbox.firn(&["repin", &format!("{place}d"), "--allow", &place]).ok();
+    sandbox.firn(&["deps", "repin", &format!("{place}d"), "--allow", &place]).ok();
     sandbox.firn_with(&["apply", "--allow", &place], line("k2")).ok();
     assert_eq!(sandbox.firn(&["cat", "main", "k1", "--allow", &place]).ok(), "bbbb");
 }

@@ -4,14 +4,14 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use super::failure::{Stop, Verdict, explained};
-use super::locate::Context;
-use super::output::Show;
-use super::value::Pin;
+use crate::failure::{Stop, Verdict, explained};
+use crate::locate::Context;
+use crate::output::Show;
+use crate::value::Pin;
 use firnline::{Dependency, FileState, Validator};
 
 #[derive(Debug, Args)]
-pub(super) struct Deps {
+pub(super) struct DepsList {
     /// The revision to read
     #[arg(value_name = "REV", default_value = "main")]
     revision: String,
@@ -23,7 +23,7 @@ pub(super) struct Deps {
 /// How many files are asked at once.
 const ASKED: usize = 16;
 
-impl Deps {
+impl DepsList {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_read().await?;
         let snapshot = context.snapshot(&repository, &self.revision).await?;

@@ -1,12 +1,12 @@
-//! `firn repin`
+//! `firn deps repin`
 
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{CommitArgs, Deletes, Done};
-use super::failure::{Stop, Verdict};
-use super::locate::Context;
-use super::output::{Show, count};
+use crate::args::{CommitArgs, Deletes, Done};
+use crate::failure::{Stop, Verdict};
+use crate::locate::Context;
+use crate::output::{Show, count};
 use firnline::Repinned;
 
 #[derive(Debug, Args)]
