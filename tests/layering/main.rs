@@ -70,6 +70,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("serde_ipld_dagcbor", &["dagcbor"]),
     ("clap", &[]),
     ("indicatif", &[]),
+    ("parquet", &[]),
 ];
 
 /// Pure codecs: bytes and values, no I/O.

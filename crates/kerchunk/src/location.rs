@@ -1,0 +1,129 @@
+//! What the places that reference sets write mean as URLs of the engine.
+//!
+//! Kerchunk writes whatever `fsspec` opens: bare paths, URLs, and URLs with a cache in front. `fsspec` resolves a relative path
+//! against the working directory of the reader, which a stored reference cannot mean; here it is relative to the directory that
+//! holds the reference set.
+
+use std::borrow::Cow;
+use std::path::{Component, Path, PathBuf};
+
+use firnline::{Error, Result, file_url, printable_line};
+
+use crate::error::{file_error, shown};
+
+/// Caches of `fsspec`, which change how bytes are read and not which.
+const CACHES: [&str; 4] = ["simplecache::", "filecache::", "blockcache::", "cached::"];
+
+/// Schemes that have another name here.
+const RENAMED: [(&str, &str); 7] =
+    [("s3a", "s3"), ("gcs", "gs"), ("abfs", "az"), ("abfss", "az"), ("local", "file"), ("azure", "az"), ("adl", "az")];
+
+/// At most this many characters of a place are shown.
+const SHOWN: usize = 200;
+
+/// The directory that holds a reference set: relative paths begin there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferenceBase {
+    /// Absolute, without symbolic links and `..`, so that a leading `..` of a path can be taken off by its name.
+    directory: PathBuf,
+}
+
+impl ReferenceBase {
+    /// The directory in which the reference set at `set` lies, which must exist. `NotFound` if it does not.
+    pub fn of(set: &Path) -> Result<Self> {
+        let whole = set.canonicalize().map_err(|e| file_error("find", set, e))?;
+        let directory = whole.parent().map_or_else(|| whole.clone(), Path::to_path_buf);
+        Ok(Self { directory })
+    }
+
+    /// The URL of what a reference set calls `place`.
+    ///
+    /// A bare path becomes a `file:` URL, percent-encoded; a relative one begins in the directory that holds the set. `s3a:`, `gcs:`,
+    /// `abfs:` and their like get the names that the engine uses, and a cache in front (`simplecache::`) is left out, because it does
+    /// not say where bytes come from. Any other URL stays as it is: the engine checks it when it is staged. `Invalid` for a place
+    /// inside an archive (`zip://…::…`), and for a path that leads upwards from below.
+    pub fn url<'p>(&self, place: &'p str) -> Result<Cow<'p, str>> {
+        let mut rest = place;
+        while let Some(inner) = CACHES.iter().find_map(|cache| rest.strip_prefix(cache)) {
+            rest = inner;
+        }
+        let Some((scheme, path)) = rest.split_once("://") else {
+            return self.path_url(rest).map(Cow::Owned);
+        };
+        if scheme.contains("::") || (!matches!(scheme, "http" | "https") && path.contains("::") && path.contains("://")) {
+            return Err(wrong(place, "lies inside of another file; only files and objects as they are can be referred to"));
+        }
+        if !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
+            return self.path_url(rest).map(Cow::Owned);
+        }
+        match RENAMED.iter().find(|(name, _)| *name == scheme) {
+            Some((_, "az")) if path.split('/').next().is_some_and(|container| container.contains('@')) => {
+                Err(wrong(place, "names an account; write az://CONTAINER/… and give the account as an option of a container"))
+            }
+            Some((_, name)) => Ok(Cow::Owned(format!("{name}://{path}"))),
+            None => Ok(Cow::Borrowed(rest)),
+        }
+    }
+
+    fn path_url(&self, place: &str) -> Result<String> {
+        if place.is_empty() {
+            return Err(Error::invalid("names no file"));
+        }
+        let path = Path::new(place);
+        if path.is_absolute() {
+            return file_url(path);
+        }
+        let mut whole = self.directory.clone();
+        let mut parts = path.components().peekable();
+        while let Some(Component::ParentDir | Component::CurDir) = parts.peek() {
+            if parts.next() == Some(Component::ParentDir) && !whole.pop() {
+                return Err(wrong(place, &format!("leads out of the root from {}", shown(&self.directory))));
+            }
+        }
+        whole.extend(parts);
+        file_url(&whole)
+    }
+}
+
+fn wrong(place: &str, why: &str) -> Error {
+    let shown: String = place.chars().take(SHOWN).collect();
+    Error::invalid(format!("{} {why}", printable_line(&shown)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_writing_a_place_becomes_a_url_or_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let below = root.path().canonicalize().unwrap().join("sets/a b");
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::write(below.join("set.json"), "{}").unwrap();
+        let base = ReferenceBase::of(&below.join("set.json")).unwrap();
+        let here = file_url(&below).unwrap();
+        let above = file_url(below.parent().unwrap()).unwrap();
+        for (place, url) in [
+            ("/data/a b.nc", "file:///data/a%20b.nc".to_owned()),
+            ("/data/100%.nc", "file:///data/100%25.nc".to_owned()),
+            ("a.nc", format!("{here}/a.nc")),
+            ("./c/a.nc", format!("{here}/c/a.nc")),
+            ("../a.nc", format!("{above}/a.nc")),
+            ("a:b.nc", format!("{here}/a:b.nc")),
+            ("file:///data/a.nc", "file:///data/a.nc".to_owned()),
+            ("local:///data/a.nc", "file:///data/a.nc".to_owned()),
+            ("s3://bucket/a.nc", "s3://bucket/a.nc".to_owned()),
+            ("s3a://bucket/a.nc", "s3://bucket/a.nc".to_owned()),
+            ("gcs://bucket/a.nc", "gs://bucket/a.nc".to_owned()),
+            ("abfs://container/a.nc", "az://container/a.nc".to_owned()),
+            ("simplecache::filecache::s3://bucket/a.nc", "s3://bucket/a.nc".to_owned()),
+            ("https://example.org/x?of=http://b/::c", "https://example.org/x?of=http://b/::c".to_owned()),
+        ] {
+            assert_eq!(base.url(place).unwrap_or_else(|e| panic!("{place}: {e}")), url, "{place}");
+        }
+        for bad in ["", "zip://a.nc::s3://bucket/b.zip", "simplecache::zip://a::/b.zip", "a/../b.nc", "/a/../b", "abfs://c@account.net/a"] {
+            assert_eq!(base.url(bad).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{bad}");
+        }
+        assert_eq!(ReferenceBase::of(Path::new("/no/such")).unwrap_err().kind(), firnline::ErrorKind::NotFound);
+    }
+}
