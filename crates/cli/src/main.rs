@@ -29,6 +29,8 @@ mod log;
 mod ls;
 mod moves;
 mod output;
+#[cfg_attr(not(test), allow(dead_code, reason = "verbs with --parquet write with it"))]
+mod parquet;
 mod parts;
 mod progress;
 mod put;
@@ -44,6 +46,7 @@ mod tag;
 mod unpinned;
 mod value;
 mod verify;
+mod whole;
 
 use std::ffi::OsString;
 use std::io::Write as _;
