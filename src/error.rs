@@ -141,13 +141,15 @@ pub enum Remedy {
     Allow(String),
     /// Pin the external file at this URL anew, if its present content is the intended one.
     Repin(String),
+    /// Give the reader this rebinding, as [`Rebind`](crate::Rebind) reads it, in place of the one for the same container.
+    Rebind(String),
 }
 
 impl Remedy {
-    /// The entry or the URL.
+    /// The entry, the URL or the rebinding.
     pub(crate) fn text(&self) -> &str {
         match self {
-            Self::Allow(text) | Self::Repin(text) => text,
+            Self::Allow(text) | Self::Repin(text) | Self::Rebind(text) => text,
         }
     }
 }

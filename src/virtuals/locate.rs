@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::access::Access;
-use super::container::parse_template;
 use super::template::Template;
 use super::url;
 use crate::error::{Error, ErrorKind, Result};
@@ -161,6 +160,5 @@ pub(crate) fn resolve_for(access: &Access, containers: &[Container], file: &File
     let Some(rebind) = access.rebound(file.container()) else {
         return recorded(containers, file);
     };
-    container_of(containers, file)?;
-    resolve_with(&parse_template(&rebind.template, &BTreeMap::new())?, file)
+    resolve_with(&rebind.template_for(container_of(containers, file)?)?, file)
 }

@@ -10,10 +10,12 @@
 //! `gcp` and `azure`. URLs of all of them can be named and recorded by every build.
 
 mod access;
+mod allow;
 mod container;
 mod digest;
 mod file;
 mod locate;
+mod rebind;
 #[cfg(feature = "remote")]
 mod remote;
 mod source;
@@ -32,15 +34,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
 use crate::percent;
 use crate::text::printable_line;
 use crate::time::Timestamp;
 
-pub use access::{Access, Allow, Rebind};
+pub use access::Access;
+pub use allow::Allow;
 pub use locate::{Located, Locator};
+pub use rebind::Rebind;
 pub(crate) use url::is_at_or_below;
 pub use validator::Validator;
 pub(crate) use validator::locked_hash;
@@ -265,7 +269,7 @@ impl Virtuals {
         }
         let (place, rebind) = self.place(containers, file, Some(key))?;
         let source = self.source(&place)?;
-        let expected = ExpectedFile::of(record, rebind).map_err(|e| unverifiable(&place, &e))?;
+        let expected = ExpectedFile::of(record, rebind).map_err(|e| unverifiable(&place, rebind, &e))?;
         let expected = expected.accepting_unpinned(self.access.accepts_unpinned(&place.url));
         source.read(&place, range, &expected).await
     }
@@ -277,7 +281,7 @@ impl Virtuals {
         let (place, rebind) = self.place(containers, file, None)?;
         let outcome = async {
             let source = self.source(&place)?;
-            let expected = ExpectedFile::of(record, rebind).map_err(|e| unverifiable(&place, &e))?;
+            let expected = ExpectedFile::of(record, rebind).map_err(|e| unverifiable(&place, rebind, &e))?;
             source.check(&place, &expected).await
         };
         FileCheck::of(outcome.await)
@@ -322,7 +326,9 @@ impl Virtuals {
     }
 }
 
-/// Names the file in an error about its record.
-fn unverifiable(place: &ExternalPlace, error: &Error) -> Error {
-    Error::new(error.kind(), place.says(error))
+/// Names the file in an error about its record, and says how the reader can accept what nothing proves.
+fn unverifiable(place: &ExternalPlace, rebind: Option<&Rebind>, error: &Error) -> Error {
+    let accepting = rebind.filter(|rebind| !rebind.accept_unverified).map(|rebind| Rebind { accept_unverified: true, ..rebind.clone() });
+    let remedy = accepting.map(|rebind| Remedy::Rebind(format!("{}={rebind}", printable_line(&place.container))));
+    Error::new(error.kind(), place.says(error)).remedied_by(remedy)
 }

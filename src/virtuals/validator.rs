@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use cid::multihash::Multihash;
 
-use super::access::Rebind;
+use super::rebind::Rebind;
 use crate::error::{Error, Result};
 use crate::format::{VirtualFile, limits};
 use crate::id::{Digest, HashAlgorithm};
@@ -335,9 +335,7 @@ impl ExpectedFile {
     pub(crate) fn of(record: &VirtualFile, rebind: Option<&Rebind>) -> Result<Self> {
         let digest = record.digest.as_deref().map(parse_multihash).transpose()?;
         if digest.is_none() && rebind.is_some_and(|rebind| !rebind.accept_unverified) {
-            return Err(Error::unsupported(
-                "cannot be verified in another place, since no digest is locked; accept unverified bytes by name",
-            ));
+            return Err(Error::unsupported("cannot be verified in another place, since no digest of it is locked"));
         }
         Ok(Self { known: Validator::of(record), digest, rebound: rebind.is_some(), accepts_unpinned: false })
     }

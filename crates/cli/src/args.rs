@@ -17,6 +17,9 @@ const ALLOW: &str = "Read external files below this URL; =env: with the credenti
 addresses that are not public; =unpinned: also files of which nothing is recorded that would show a change; may be repeated \
 [also: FIRN_ALLOW, separated by spaces or commas, which names write as %20 and %2C]";
 
+const REBIND: &str = "Look for the files of this container at another place, in all versions: a template, or a URL ending in / \
+that replaces the beginning of the container's; =unverified: also files whose digest is not recorded; may be repeated [also: FIRN_REBIND]";
+
 /// What every verb takes.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -25,6 +28,8 @@ pub(super) struct Global {
     pub(super) place: Option<String>,
     #[arg(long, value_name = "URL_PREFIX[=WORDS]", global = true, help = ALLOW)]
     pub(super) allow: Vec<String>,
+    #[arg(long, value_name = "CONTAINER=URL", global = true, help = REBIND)]
+    pub(super) rebind: Vec<String>,
     /// Write also to a network or FUSE file system, where commits can be lost
     #[arg(long, global = true)]
     pub(super) allow_network_file_system: bool,

@@ -149,6 +149,7 @@ fn with_advice(said: String, error: &Error) -> String {
     match error.remedy() {
         Some(Remedy::Allow(entry)) => format!("{said}; add --allow {entry}"),
         Some(Remedy::Repin(url)) => format!("{said}; if the file as it is now is meant, pin it anew with: firn deps repin {url}"),
+        Some(Remedy::Rebind(text)) => format!("{said}; to accept its bytes all the same, write --rebind {text}"),
         _ => said,
     }
 }

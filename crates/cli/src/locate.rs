@@ -8,7 +8,7 @@ use super::args::Global;
 use super::output::{Format, Loudness, Output, Show};
 use firnline::storage::NetworkFileSystems;
 use firnline::{
-    Access, Allow, CommitError, CommitOptions, Committed, Error, OpenOptions, Pending, PublishHandle, Repository, Result, Revision,
+    Access, Allow, CommitError, CommitOptions, Committed, Error, OpenOptions, Pending, PublishHandle, Rebind, Repository, Result, Revision,
     Snapshot, WriteSession,
 };
 
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 const REPO: &str = "FIRN_REPO";
 const ALLOW: &str = "FIRN_ALLOW";
+const REBIND: &str = "FIRN_REBIND";
 /// The file by which a directory is known to be a repository.
 const MARK: &str = "repo.json";
 
@@ -74,7 +75,9 @@ impl Context {
             let (id, time) = (resolved.id.to_string(), resolved.commit.time.to_string());
             self.out.say_item(&ResolvedRow { resolved: Became { revision, id, time, is_final } });
         }
-        repository.read_revision(&resolved.id.into()).await
+        let snapshot = repository.read_revision(&resolved.id.into()).await?;
+        self.tell_unknown_containers(&snapshot, revision)?;
+        Ok(snapshot)
     }
 
     /// Where a new repository goes: never a parent directory.
@@ -106,13 +109,36 @@ impl Context {
     }
 
     fn access(&self) -> Result<Access> {
+        let from_environment = Access::parse_list(&variable(ALLOW)?).map_err(|e| e.context(ALLOW))?;
         let given = self.global.allow.iter().map(|entry| entry.parse::<Allow>()).collect::<Result<Vec<_>>>()?;
-        let variable = env::var_os(ALLOW).unwrap_or_default();
-        let variable =
-            variable.to_str().ok_or_else(|| Error::invalid(format!("{ALLOW} is not UTF-8; write its places percent-encoded")))?;
-        let from_environment = Access::parse_list(variable).map_err(|e| e.context(ALLOW))?;
-        Ok(Access::new(given.into_iter().chain(from_environment)))
+        let mut access = Access::new(from_environment.into_iter().chain(given));
+        let rebound = Rebind::parse_list(&variable(REBIND)?).map_err(|e| e.context(REBIND))?;
+        for (container, to) in rebound.into_iter().chain(self.rebinds()?) {
+            access.rebind(container, to)?;
+        }
+        Ok(access)
     }
+
+    fn rebinds(&self) -> Result<Vec<(String, Rebind)>> {
+        self.global.rebind.iter().map(|text| Rebind::parse(text)).collect()
+    }
+
+    /// Says which containers named on the command line the snapshot does not have: their names may be misspelt.
+    fn tell_unknown_containers(&self, snapshot: &Snapshot, revision: &str) -> Result<()> {
+        let known = &snapshot.record().containers;
+        for (name, _) in self.rebinds()?.iter().filter(|(name, _)| !known.iter().any(|container| container.name == *name)) {
+            let names: Vec<_> = known.iter().map(|container| container.name.as_str()).collect();
+            let has = if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
+            self.out.say(&format!("--rebind {name}: {revision} has no container of this name; {has}"));
+        }
+        Ok(())
+    }
+}
+
+/// The value of an environment variable that holds a list; empty if it is not set.
+fn variable(name: &str) -> Result<String> {
+    let value = env::var_os(name).unwrap_or_default();
+    value.into_string().map_err(|_| Error::invalid(format!("{name} is not UTF-8; write its places percent-encoded")))
 }
 
 /// The working directory or the nearest parent that holds a repository.

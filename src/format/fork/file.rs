@@ -54,6 +54,7 @@ fn text_of(remedy: &Remedy) -> (u64, &str) {
     match remedy {
         Remedy::Allow(entry) => (0, entry),
         Remedy::Repin(url) => (1, url),
+        Remedy::Rebind(text) => (2, text),
     }
 }
 
@@ -111,6 +112,7 @@ fn read_remedy(r: &mut Reader<'_>) -> Result<Remedy> {
     match kind {
         0 => Ok(Remedy::Allow(text)),
         1 => Ok(Remedy::Repin(text)),
+        2 => Ok(Remedy::Rebind(text)),
         _ => Err(Malformed { at, wrong: format!("the unknown remedy {kind}") }.into()),
     }
 }

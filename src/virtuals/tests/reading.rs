@@ -418,6 +418,10 @@ async fn a_container_can_be_put_elsewhere() {
     assert_eq!(read(10, None, true).await.unwrap(), b"0123".as_slice());
     assert_eq!(read(9, None, true).await, Err(ErrorKind::SourceChanged));
     assert_eq!(read(11, Some(b"0123456789"), true).await, Err(ErrorKind::Corrupt));
+    let mut access = allow(&disk.path("data"));
+    access.rebind("far", Rebind { template: template.clone(), accept_unverified: false }).unwrap();
+    let error = Virtuals::new(access).read(&set, &file, &Validator::staged_at(NOW).record(1, 1), 0..4, KEY).await.unwrap_err();
+    assert_eq!(error.remedy(), Some(&Remedy::Rebind(format!("far={template}=unverified"))), "{error:?}");
     // A copy is not asked what to record of the original.
     let mut access = allow(&disk.path("data"));
     access.rebind("far", Rebind { template: template.clone(), accept_unverified: true }).unwrap();

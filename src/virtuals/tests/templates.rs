@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::pairs;
+use super::{container, pairs};
+use crate::ErrorKind;
+use crate::virtuals::Rebind;
 use crate::virtuals::template::Template;
 
 fn parse(text: &str) -> Result<Template, String> {
@@ -137,4 +139,49 @@ proptest! {
     fn no_text_makes_the_parser_panic(text in "\\PC{0,40}|[{}a/]{0,20}") {
         let _ = Template::parse(&text, &BTreeMap::new());
     }
+}
+
+/// Where a container lies for a reader who put it at `to`.
+fn put(template: &str, to: &str) -> crate::Result<String> {
+    let rebind = Rebind { template: to.to_owned(), accept_unverified: false };
+    Ok(rebind.template_for(&container("far", template))?.written_out())
+}
+
+#[test]
+fn a_container_is_put_at_a_template_or_below_a_url() {
+    for (template, to, found) in [
+        ("s3://bucket/{}", "file:///mirror/", "file:///mirror/{}"),
+        ("s3://bucket/sets/{year}/{}.nc", "https://h/m/", "https://h/m/{year}/{}.nc"),
+        ("s3://bucket/sets/air-{}.nc", "file:///mirror/", "file:///mirror/air-{}.nc"),
+        ("s3://bucket/sets/one.nc", "file:///mirror/", "file:///mirror/one.nc"),
+        ("file:///{}", "s3://archive/", "s3://archive/{}"),
+        ("s3://bucket/{a}/{b}", "file:///m/{}-{}.nc", "file:///m/{}-{}.nc"),
+    ] {
+        assert_eq!(put(template, to).unwrap(), found);
+    }
+    for (template, to) in [("s3://bucket/{}", "file:///mirror"), ("s3://bucket/{}", "file:///m/{}/{}"), ("s3://b/x.nc", "file:///m/{}")] {
+        let error = put(template, to).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("container \"far\"") && error.to_string().contains(template), "{error}");
+    }
+}
+
+#[test]
+fn rebindings_are_read_as_they_are_written() {
+    let parse = |text: &str| Rebind::parse(text).map(|(name, rebind)| (name, rebind.to_string()));
+    for (text, name, rest) in [
+        ("era5=file:///mirror/", "era5", "file:///mirror/"),
+        ("era5=file:///mirror/{}/{}.nc=unverified", "era5", "file:///mirror/{}/{}.nc=unverified"),
+        ("s3://bucket=https://h/a=b/", "s3://bucket", "https://h/a=b/"),
+    ] {
+        assert_eq!(parse(text).unwrap(), (name.to_owned(), rest.to_owned()));
+    }
+    for text in ["", "era5", "=file:///x/", "era5=", "era5=mirror/", "era5=file:///x/{", "era5=https://u:p@h/", "era5=unverified"] {
+        let error = parse(text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");
+        assert!(!error.to_string().contains("u:p"), "{error}");
+    }
+    let list = Rebind::parse_list("a=file:///my%20data/, b=s3://bucket/a%2Cb/=unverified").unwrap();
+    assert_eq!(list[0].1.to_string(), "file:///my%20data/");
+    assert_eq!((list[1].0.as_str(), list[1].1.template.as_str(), list[1].1.accept_unverified), ("b", "s3://bucket/a,b/", true));
 }

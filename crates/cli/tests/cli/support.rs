@@ -56,6 +56,7 @@ impl Sandbox {
             .current_dir(self.path(place))
             .env_remove("FIRN_REPO")
             .env_remove("FIRN_ALLOW")
+            .env_remove("FIRN_REBIND")
             .env("XDG_CACHE_HOME", self.dir.path().join("cache"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

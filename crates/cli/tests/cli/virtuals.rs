@@ -374,3 +374,39 @@ fn deps_check_says_why_a_file_cannot_be_read() {
     assert_eq!(row["state"], "unreachable");
     assert!(row["detail"].as_str().unwrap().contains(because), "{row}");
 }
+
+/// An archive that moved stays readable in all old versions, whatever containers each of them has.
+#[test]
+fn a_moved_archive_is_read_in_every_version() {
+    let sandbox = Sandbox::new();
+    let archive = format!("file://{}/", sandbox.text("archive"));
+    for (n, name) in ["jan.nc", "feb.nc"].iter().enumerate() {
+        sandbox.write(&format!("archive/{name}"), noise(n as u64, 100));
+        let line = json!({ "op": "virtual", "key": name, "url": format!("{archive}{name}"), "offset": 10, "length": 20 });
+        sandbox.firn_with(&["apply", "--allow", &archive], line.to_string()).ok();
+    }
+    // The container is the whole disk: below the mirror the files have their whole paths.
+    let mirror = sandbox.mkdir(&format!("mirror{}", sandbox.text("")));
+    fs::rename(sandbox.path("archive"), mirror.join("archive")).unwrap();
+    let (to, allowed) = (format!("file://=file://{}/=unverified", sandbox.text("mirror")), format!("file://{}/", sandbox.text("mirror")));
+    assert_eq!(sandbox.firn(&["cat", "main", "jan.nc", "--allow", &archive]).status, 3);
+    for (revision, key, seed) in [("main", "feb.nc", 1), ("main", "jan.nc", 0), ("main~1", "jan.nc", 0)] {
+        let run = sandbox.firn(&["cat", revision, key, "--allow", &allowed, "--rebind", &to]);
+        assert!(run.status == 0 && run.out == noise(seed, 100)[10..30], "{revision} {key}: {}", run.err);
+    }
+    let mut command = sandbox.command("repo");
+    command.args(["cat", "main~1", "jan.nc"]).env("FIRN_ALLOW", &allowed).env("FIRN_REBIND", &to);
+    assert!(Run::of(command.output().unwrap()).out == noise(0, 100)[10..30]);
+    // The command line decides before the variable.
+    command.args(["--rebind", "file://=file:///nowhere/=unverified"]);
+    assert!(Run::of(command.output().unwrap()).fails(5).contains("/nowhere/"));
+
+    let verified = to.trim_end_matches("=unverified");
+    let err = sandbox.firn(&["cat", "main", "jan.nc", "--allow", &allowed, "--rebind", verified]).fails(10);
+    assert!(err.contains(&format!("write --rebind {to}")), "{err}");
+    let err = sandbox.firn(&["cat", "main", "jan.nc", "--rebind", &to]).fails(5);
+    assert!(err.contains("add --allow file://") && err.contains("/mirror/"), "{err}");
+    let err = sandbox.firn(&["ls", "main", "--rebind", "fiel://=file:///x/"]).err;
+    assert!(err.contains("has no container of this name; it has file://"), "{err}");
+    sandbox.firn(&["log", "--rebind", "nonsense"]).fails(9);
+}
