@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use super::columns::KeyWriter;
 use super::staged::{Bulk, BulkPiece};
+use super::to_end::to_ends;
 use super::{Staged, StagedFile, VirtualOptions, VirtualRefs, WriteSession};
 use crate::budget::Share;
 use crate::chunk::{Hashed, object_len};
@@ -29,11 +30,13 @@ const FEW: usize = 256;
 const CONCURRENT: usize = 16;
 
 /// A URL that references point into.
-struct Target {
-    /// The reference that reaches furthest, and where it ends.
-    furthest: usize,
-    end: u64,
-    file: Option<FileKey>,
+pub(super) struct Target {
+    /// The reference that reaches furthest, and where it ends. One that goes to the end of the file counts with where it begins.
+    pub(super) furthest: usize,
+    pub(super) end: u64,
+    /// Whether a reference goes to the end of the file.
+    pub(super) is_to_end: bool,
+    pub(super) file: Option<FileKey>,
 }
 
 impl WriteSession {
@@ -43,8 +46,9 @@ impl WriteSession {
     ///
     /// The references are copied, sorted and written on a thread that may block, so the executor's thread stays free.
     ///
-    /// `Invalid` when columns differ in length, point past the table of URLs, or give an invalid key or a range past 2^63. After
-    /// an error, or if the future is dropped, no reference is staged.
+    /// `Invalid` when columns differ in length, point past the table of URLs, or give an invalid key or a range past 2^63. A file of
+    /// unknown size that a reference wants [to its end](VirtualRefs::TO_END) is an error that says why its size is not known (`Denied`,
+    /// `NotFound`, `Unsupported`). After an error, or if the future is dropped, no reference is staged.
     pub async fn set_virtual_many(&self, refs: &VirtualRefs<'_>, options: &VirtualOptions) -> Result<()> {
         let count = check_lengths(refs)?;
         refs.keys.check().await?;
@@ -58,6 +62,11 @@ impl WriteSession {
             }
         }
         let found = self.look_up_all(refs, &targets, options).await?;
+        let lengths = to_ends(refs, &mut targets, |file| {
+            let known = self.staged.lock().files().get(file).filter(|_| !options.repin).cloned();
+            [found.get(file).cloned(), known].into_iter().flatten().reduce(|new, old| if new.size.is_some() { new } else { old })
+        })?;
+        let refs = &VirtualRefs { length: lengths.as_deref().unwrap_or(refs.length), ..*refs };
         let bulk = if count < FEW {
             None
         } else {
@@ -195,7 +204,7 @@ fn joined(
     let joined = found.iter().map(|(file, found)| Ok((file.clone(), staged.with_file(file, found.clone())?)));
     let joined: Vec<_> = joined.collect::<Result<_>>()?;
     for (url, target) in refs.urls.iter().zip(targets) {
-        let Some(Target { furthest, end, file: Some(file) }) = target else { continue };
+        let Some(Target { furthest, end, file: Some(file), .. }) = target else { continue };
         let start = refs.offset.get(*furthest).copied().unwrap_or_default();
         let after = joined.binary_search_by(|(known, _)| known.cmp(file)).ok().and_then(|at| joined.get(at));
         for state in [staged.files().get(file).filter(|_| !options.repin), after.map(|(_, state)| state)].into_iter().flatten() {
@@ -242,12 +251,14 @@ async fn find_targets(refs: &VirtualRefs<'_>) -> Result<Vec<Option<Target>>> {
         let Some(target) = usize::try_from(*url).ok().and_then(|url| targets.get_mut(url)) else {
             return Err(Error::invalid(format!("{} points into url {url} of {}", key_at(refs, n), refs.urls.len())));
         };
-        let Some(end) = offset.checked_add(*length).filter(|end| i64::try_from(*end).is_ok()) else {
+        let is_to_end = *length == VirtualRefs::TO_END;
+        let Some(end) = offset.checked_add(if is_to_end { 0 } else { *length }).filter(|end| i64::try_from(*end).is_ok()) else {
             return Err(Error::invalid(format!("{}: {length} bytes from {offset} are an invalid range", key_at(refs, n))));
         };
-        match target {
-            Some(target) if target.end >= end => {}
-            _ => *target = Some(Target { furthest: n, end, file: None }),
+        let target = target.get_or_insert(Target { furthest: n, end, is_to_end, file: None });
+        target.is_to_end |= is_to_end;
+        if end > target.end {
+            (target.furthest, target.end) = (n, end);
         }
     }
     Ok(targets)
@@ -259,6 +270,6 @@ fn range_at(refs: &VirtualRefs<'_>, n: usize) -> Option<(u64, u64)> {
 }
 
 /// The key in place `n`, for a message.
-fn key_at(refs: &VirtualRefs<'_>, n: usize) -> String {
+pub(super) fn key_at(refs: &VirtualRefs<'_>, n: usize) -> String {
     KeyWriter::new(refs.keys).key(n).to_owned()
 }

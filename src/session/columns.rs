@@ -23,7 +23,7 @@ pub struct VirtualRefs<'a> {
     pub url: &'a [u32],
     /// Where the bytes of each begin.
     pub offset: &'a [u64],
-    /// How many bytes each has.
+    /// How many bytes each has; [`TO_END`](Self::TO_END): all from its offset on.
     pub length: &'a [u64],
     /// What the caller knows of each of [`urls`](Self::urls); may be empty. Files of which it knows nothing are looked up.
     pub validators: &'a [Option<Validator>],
@@ -32,6 +32,10 @@ pub struct VirtualRefs<'a> {
 impl VirtualRefs<'_> {
     /// In [`url`](Self::url): a chunk that does not exist.
     pub const ABSENT: u32 = u32::MAX;
+
+    /// In [`length`](Self::length): up to the end of the file, whose size must be known: from its validator, from its place, or from
+    /// what is staged. The length is recorded, so a file that grows later is a changed file.
+    pub const TO_END: u64 = u64::MAX;
 }
 
 /// The keys of many references. Those that come in the order of the maps, in which digit runs are numbers, cost least;

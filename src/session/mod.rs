@@ -13,6 +13,7 @@ mod read;
 mod repin;
 mod staged;
 mod stream;
+mod to_end;
 mod virtuals;
 mod write;
 

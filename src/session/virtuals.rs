@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::{StagedFile, Unpinned, WhyUnpinned, WriteSession};
-use crate::error::{Error, Remedy, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::Key;
 use crate::time::Timestamp;
@@ -23,6 +23,9 @@ pub struct VirtualOptions {
     /// Replace what the branch knows of the file, although other references into it remain. Default: `false`, a
     /// validator that differs is `SourceChanged`.
     pub repin: bool,
+    /// Stage references into files that do not exist, without a pin ([`WhyUnpinned::Missing`]). Default: `false`, such a file is
+    /// `NotFound`.
+    pub allow_missing: bool,
 }
 
 impl VirtualOptions {
@@ -44,6 +47,13 @@ impl VirtualOptions {
     #[must_use]
     pub fn repin(mut self) -> Self {
         self.repin = true;
+        self
+    }
+
+    /// Takes references into files that do not exist.
+    #[must_use]
+    pub fn allow_missing(mut self) -> Self {
+        self.allow_missing = true;
         self
     }
 }
@@ -152,10 +162,14 @@ impl WriteSession {
             (validator.clone(), Unpinned::nothing_told(), None)
         } else {
             let lookup = VirtualLookup { scanned_at: options.scanned_at, ..VirtualLookup::at(now) };
-            match repository.virtuals().lookup(containers, file, lookup).await? {
-                Looked::Told { validator, untouched_since } => (validator, Unpinned::nothing_told(), untouched_since),
+            match repository.virtuals().lookup(containers, file, lookup).await {
+                Ok(Looked::Told { validator, untouched_since }) => (validator, Unpinned::nothing_told(), untouched_since),
                 // "Not modified since", and of its length only what the branch knows already.
-                Looked::Unasked(why) => (Validator::staged_at(now), Unpinned::unasked(&why), None),
+                Ok(Looked::Unasked(why)) => (Validator::staged_at(now), Unpinned::unasked(&why), None),
+                Err(e) if options.allow_missing && e.kind() == ErrorKind::NotFound => {
+                    (Validator::staged_at(now), Unpinned::unasked(&e), None)
+                }
+                Err(e) => return Err(e),
             }
         };
         let (size, repin) = (validator.size, options.repin);

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use firnline::storage::Memory;
-use firnline::{CreateOptions, Entry, ErrorKind, Key, KeyColumn, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs};
+use firnline::{
+    CreateOptions, Entry, ErrorKind, Key, KeyColumn, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs, WhyUnpinned,
+};
 use futures::TryStreamExt;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -135,7 +137,7 @@ async fn columns_that_do_not_fit_together_stage_nothing() {
         ("column length has 4", VirtualRefs { length: &[1; 4], ..good }, ErrorKind::Invalid),
         ("3 urls, but 1 validators", VirtualRefs { validators: &[None], ..good }, ErrorKind::Invalid),
         ("a/1 points into url 3 of 3", VirtualRefs { url: &[0, 3, 0], ..good }, ErrorKind::Invalid),
-        ("a/2: 18446744073709551615 bytes from 2", VirtualRefs { length: &[8, 8, u64::MAX], ..good }, ErrorKind::Invalid),
+        ("a/2: 18446744073709551614 bytes from 2", VirtualRefs { length: &[8, 8, u64::MAX - 1], ..good }, ErrorKind::Invalid),
         ("a/1: bytes 1 to 11 lie past the end", VirtualRefs { length: &[8, 10, 8], ..good }, ErrorKind::Invalid),
         ("a/1: ", VirtualRefs { url: &[0, 1, 0], ..good }, ErrorKind::NotFound),
         ("a//", VirtualRefs { keys: KeyColumn::Keys(&["a", "a//", "b"]), ..good }, ErrorKind::Invalid),
@@ -281,4 +283,72 @@ async fn a_file_is_looked_up_once_and_what_callers_know_is_believed() {
     options.validator = Some(wrong);
     let error = session.set_virtual_many(&VirtualRefs { validators: &[], ..refs }, &options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+}
+
+#[tokio::test]
+async fn a_reference_to_the_end_of_a_file_has_the_length_that_the_file_has() {
+    const TO_END: u64 = VirtualRefs::TO_END;
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let (a, b) = (source.write("a.nc", b"0123456789", 10), source.write("b.nc", b"", 10));
+    let urls = [a.as_str(), b.as_str(), "s3://elsewhere/c.nc"];
+    let keys = KeyColumn::Keys(&["w/0", "w/1", "w/2", "w/3"]);
+    let good =
+        VirtualRefs { keys, urls: &urls, url: &[0, 0, 1, 0], offset: &[0, 4, 0, 8], length: &[TO_END, TO_END, TO_END, 1], validators: &[] };
+    let session = world.repository.write("main").await.unwrap();
+    let options = VirtualOptions::default();
+    session.set_virtual_many(&good, &options).await.unwrap();
+    // The second time the file is not looked up.
+    session.set_virtual_many(&VirtualRefs { keys: KeyColumn::Keys(&["v/0", "v/1", "v/2", "v/3"]), ..good }, &options).await.unwrap();
+    for (refs, message, kind) in [
+        (VirtualRefs { offset: &[0, 11, 0, 0], ..good }, "w/1: bytes 11 to 11 lie past the end", ErrorKind::Invalid),
+        (
+            VirtualRefs { url: &[0, 0, 0, 0], length: &[1, TO_END, 1, 11], ..good },
+            "w/3: bytes 8 to 19 lie past the end",
+            ErrorKind::Invalid,
+        ),
+        (VirtualRefs { url: &[0, 2, 0, 0], ..good }, "w/1: the reference goes to the end", ErrorKind::Denied),
+    ] {
+        let error = session.set_virtual_many(&refs, &options).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+    let snapshot = session.commit("whole").await.unwrap();
+    for (name, value) in [("w/0", "0123456789"), ("w/1", "456789"), ("w/2", ""), ("w/3", "8"), ("v/1", "456789")] {
+        assert_eq!(snapshot.get(&key(name)).await.unwrap().unwrap().as_ref(), value.as_bytes(), "{name}");
+    }
+    let files: Vec<_> = snapshot.dependencies().try_collect().await.unwrap();
+    assert_eq!(files.iter().map(|file| (file.record.refs, file.record.bytes)).collect::<Vec<_>>(), [(6, 34), (2, 0)]);
+    // A file that is not looked up has the size that the branch knows.
+    let shut = world.reopen(firnline::Access::default()).await;
+    let session = shut.write("main").await.unwrap();
+    let refs = VirtualRefs { keys: KeyColumn::Keys(&["z"]), urls: &urls, url: &[0], offset: &[3], length: &[TO_END], validators: &[] };
+    session.set_virtual_many(&refs, &options).await.unwrap();
+    assert_eq!(session.entry(&key("z")).await.unwrap().unwrap().size(), 7);
+}
+
+#[tokio::test]
+async fn a_missing_file_is_an_error_unless_it_is_allowed_to_miss() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let there = source.write("a.nc", b"0123456789", 10);
+    let missing = format!("{there}.gone");
+    let urls = [there.as_str(), missing.as_str()];
+    let keys = KeyColumn::Keys(&["x/0", "x/1"]);
+    let refs = VirtualRefs { keys, urls: &urls, url: &[0, 1], offset: &[0, 0], length: &[4, 4], validators: &[] };
+    let session = world.repository.write("main").await.unwrap();
+    let error = session.set_virtual_many(&refs, &VirtualOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().starts_with("x/1: "), "{error}");
+    let options = VirtualOptions::default().allow_missing();
+    let to_end = VirtualRefs { length: &[4, VirtualRefs::TO_END], ..refs };
+    assert_eq!(session.set_virtual_many(&to_end, &options).await.unwrap_err().kind(), ErrorKind::NotFound);
+    session.set_virtual_many(&refs, &options).await.unwrap();
+    session.set_virtual_with(&key("x/2"), &format!("{there}.too"), 0..1, &options).await.unwrap();
+    let unpinned = session.unpinned().unwrap();
+    assert_eq!(unpinned.iter().map(|file| file.why).collect::<Vec<_>>(), [WhyUnpinned::Missing; 2]);
+    assert_eq!(unpinned[0].url, missing);
+    let snapshot = session.commit("with a gap").await.unwrap();
+    assert_eq!(snapshot.get(&key("x/0")).await.unwrap().unwrap().as_ref(), b"0123");
+    assert_eq!(snapshot.get(&key("x/1")).await.unwrap_err().kind(), ErrorKind::NotFound);
 }

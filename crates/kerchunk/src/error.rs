@@ -20,16 +20,15 @@ pub(crate) fn file_error(what: &str, path: &Path, error: io::Error) -> Error {
 }
 
 /// A file that is not the JSON that was expected. Trouble of the disk while it is read keeps its own kind.
-#[allow(dead_code, reason = "the readers of JSON call it")]
 pub(crate) fn json_error(path: &Path, error: serde_json::Error) -> Error {
-    if error.is_io() {
+    // What a reader of this crate refuses is of the kind `InvalidData`.
+    if error.is_io() && error.io_error_kind() != Some(io::ErrorKind::InvalidData) {
         return file_error("read", path, error.into());
     }
     Error::invalid(format!("{} is no reference set", shown(path))).caused_by(error)
 }
 
 /// A file that is not the Parquet that was expected.
-#[allow(dead_code, reason = "the readers of Parquet call it")]
 pub(crate) fn parquet_error(path: &Path, error: parquet::errors::ParquetError) -> Error {
     Error::invalid(format!("{} cannot be read as Parquet", shown(path))).caused_by(error)
 }

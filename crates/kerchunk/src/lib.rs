@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+mod import;
 mod location;
+mod template;
 
-pub use location::ReferenceBase;
+pub use import::{KerchunkImport, KerchunkSummary, import_references};

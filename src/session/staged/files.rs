@@ -41,12 +41,13 @@ impl Unpinned {
         Self { why: WhyUnpinned::NothingTold, problem: None, remedy: None }
     }
 
-    /// The reason for which a source was not asked, or refused.
+    /// The reason for which a source was not asked, or told nothing.
     pub(crate) fn unasked(error: &Error) -> Self {
         let remedy = error.remedy().cloned();
         let why = match (error.kind(), &remedy) {
             (ErrorKind::Denied, Some(_)) => WhyUnpinned::NotAllowed,
             (ErrorKind::Denied, None) => WhyUnpinned::Refused,
+            (ErrorKind::NotFound, _) => WhyUnpinned::Missing,
             _ => WhyUnpinned::NotReadable,
         };
         Self { why, problem: Some(error.to_string()), remedy }
@@ -65,6 +66,8 @@ pub enum WhyUnpinned {
     NotReadable,
     /// The source, or the caller, tells neither a digest, nor an `ETag`, nor a version, nor size and date together.
     NothingTold,
+    /// The file does not exist, and the caller takes that ([`VirtualOptions::allow_missing`](crate::VirtualOptions::allow_missing)).
+    Missing,
 }
 
 impl WhyUnpinned {
@@ -75,12 +78,14 @@ impl WhyUnpinned {
             Self::Refused => 1,
             Self::NotReadable => 2,
             Self::NothingTold => 3,
+            Self::Missing => 4,
         }
     }
 
     /// The reason for which a number stands.
     pub(in crate::session) fn from_number(number: u64) -> Option<Self> {
-        [Self::NotAllowed, Self::Refused, Self::NotReadable, Self::NothingTold].into_iter().find(|why| why.number() == number)
+        let all = [Self::NotAllowed, Self::Refused, Self::NotReadable, Self::NothingTold, Self::Missing];
+        all.into_iter().find(|why| why.number() == number)
     }
 
     /// The reason in words, as the end of a sentence about the file.
@@ -90,6 +95,7 @@ impl WhyUnpinned {
             Self::Refused => "its source refuses this reader",
             Self::NotReadable => "it cannot be read here",
             Self::NothingTold => "its source tells too little",
+            Self::Missing => "it does not exist",
         }
     }
 }

@@ -1,0 +1,366 @@
+//! Reference sets that are directories: the documents of Zarr in `.zmetadata`, the references of an array in `NAME/refs.N.parq`.
+//!
+//! A row of such a file belongs to the chunk whose number is the place of the row, counted over all files of the array in row-major
+//! order. A file that does not exist has no chunks.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use firnline::{Error, Key, Result};
+use serde::Deserialize;
+
+use super::records::{RecordFile, RecordRow};
+use super::sink::Sink;
+use crate::error::{file_error, json_error, shown};
+use crate::template::quoted;
+
+/// The longest `.zmetadata`, in bytes.
+const LONGEST_DOCUMENT: u64 = 256 << 20;
+
+/// How deep directories may lie.
+const DEEPEST: usize = 64;
+
+/// What `.zarray` says of the chunks of an array.
+#[derive(Debug, Deserialize)]
+struct ArrayDocument {
+    shape: Vec<u64>,
+    chunks: Vec<u64>,
+    dimension_separator: Option<char>,
+}
+
+/// The chunks of one array.
+#[derive(Debug)]
+struct ChunkGrid {
+    /// What stands before the first coordinate of a key: the name of the array and `/`.
+    before: String,
+    separator: char,
+    /// How many chunks there are in each dimension; one in one dimension for an array without dimensions.
+    counts: Vec<u64>,
+    total: u64,
+}
+
+/// Puts everything that a directory of references holds into `sink`.
+pub(super) fn read_store(root: &Path, sink: &mut Sink) -> Result<()> {
+    let path = root.join(".zmetadata");
+    let text = read_document(&path)?;
+    let masked = masked(&text);
+    let document: StoreDocument<'_> = serde_json::from_slice(&masked).map_err(|e| json_error(&path, e))?;
+    if document.record_size == 0 {
+        return Err(Error::invalid(format!("{} has a record_size of 0", shown(&path))));
+    }
+    let mut arrays = BTreeMap::new();
+    for (key, masked_value) in &document.metadata.0 {
+        let value = original(&text, &masked, masked_value.get())?;
+        let name = if key == ".zarray" { Some("") } else { key.strip_suffix("/.zarray") };
+        if let Some(name) = name {
+            let grid = ChunkGrid::of(name, masked_value.get()).map_err(|e| e.context(format!("{}: {}", shown(&path), quoted(key))))?;
+            arrays.insert(name.to_owned(), grid);
+        }
+        let value = match value {
+            text if text.starts_with('"') => serde_json::from_str::<String>(text).map_err(|e| json_error(&path, e))?,
+            document => document.to_owned(),
+        };
+        sink.value(key, value.into()).map_err(|e| e.context(shown(&path)))?;
+    }
+    refuse_strays(root, "", &arrays, 0)?;
+    for (name, grid) in &arrays {
+        for (record, file) in record_files(&root.join(name))? {
+            grid.read(&file, record, document.record_size, sink)?;
+        }
+    }
+    Ok(())
+}
+
+/// `.zmetadata`.
+#[derive(Deserialize)]
+struct StoreDocument<'t> {
+    record_size: u64,
+    #[serde(borrow)]
+    metadata: RawMembers<'t>,
+}
+
+/// The members of an object, each as it is spelt.
+struct RawMembers<'t>(Vec<(String, &'t serde_json::value::RawValue)>);
+
+impl<'de: 't, 't> Deserialize<'de> for RawMembers<'t> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> serde::de::Visitor<'de> for MembersVisitor {
+            type Value = RawMembers<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of documents")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<RawMembers<'de>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    all.push(member);
+                }
+                Ok(RawMembers(all))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+fn read_document(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(|e| {
+        let e = file_error("read", path, e);
+        if e.kind() == firnline::ErrorKind::NotFound { e.context("a directory of references holds .zmetadata") } else { e }
+    })?;
+    let mut text = Vec::new();
+    file.take(LONGEST_DOCUMENT + 1).read_to_end(&mut text).map_err(|e| file_error("read", path, e))?;
+    if text.len() as u64 > LONGEST_DOCUMENT {
+        return Err(Error::invalid(format!("{} is longer than {LONGEST_DOCUMENT} bytes", shown(path))));
+    }
+    Ok(text)
+}
+
+/// The text with numbers of the same length in the place of `NaN` and `Infinity`, which Python writes and JSON does not know.
+fn masked(text: &[u8]) -> Cow<'_, [u8]> {
+    let words: [(&[u8], &[u8]); 2] = [(b"NaN", b"0.0"), (b"Infinity", b"0.000000")];
+    let mut out = Cow::Borrowed(text);
+    let (mut at, mut is_inside) = (0, false);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'\\' if is_inside => at += 1,
+            b'"' => is_inside = !is_inside,
+            b'N' | b'I' if !is_inside => {
+                for (word, number) in words {
+                    if text.get(at..).is_some_and(|rest| rest.starts_with(word))
+                        && let Some(place) = out.to_mut().get_mut(at..at + word.len())
+                    {
+                        place.copy_from_slice(number);
+                    }
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    out
+}
+
+/// What stands in `text` where `part` stands in `masked`.
+fn original<'t>(text: &'t [u8], masked: &[u8], part: &str) -> Result<&'t str> {
+    let start = part.as_ptr().addr().wrapping_sub(masked.as_ptr().addr());
+    let found = text.get(start..start.saturating_add(part.len())).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    found.ok_or_else(|| Error::internal("a document lies outside of its text"))
+}
+
+impl ChunkGrid {
+    fn of(name: &str, document: &str) -> Result<Self> {
+        if !name.is_empty() {
+            Key::new(name)?;
+        }
+        let wrong = |why: &str| Error::invalid(format!("the array {why}"));
+        let document: ArrayDocument =
+            serde_json::from_str(document).map_err(|e| wrong("says nothing of its shape and chunks").caused_by(e))?;
+        let ArrayDocument { shape, chunks, dimension_separator } = document;
+        if shape.len() != chunks.len() || chunks.contains(&0) {
+            return Err(wrong("has chunks that do not fit its shape"));
+        }
+        let separator = dimension_separator.unwrap_or('.');
+        if !matches!(separator, '.' | '/') {
+            return Err(wrong(&format!("separates coordinates by {separator:?}")));
+        }
+        let mut counts: Vec<u64> = shape.iter().zip(&chunks).map(|(shape, chunk)| shape.div_ceil(*chunk)).collect();
+        if counts.is_empty() {
+            counts.push(1);
+        }
+        let total = if counts.contains(&0) { Some(0) } else { counts.iter().try_fold(1_u64, |total, count| total.checked_mul(*count)) };
+        let total = total.ok_or_else(|| wrong("has more chunks than can be counted"))?;
+        let before = if name.is_empty() { String::new() } else { format!("{name}/") };
+        Ok(Self { before, separator, counts, total })
+    }
+
+    /// The coordinates of a chunk.
+    fn cell(&self, number: u64) -> Vec<u64> {
+        let mut rest = number;
+        let mut cell: Vec<u64> = self
+            .counts
+            .iter()
+            .rev()
+            .map(|count| {
+                let at = rest % (*count).max(1);
+                rest /= (*count).max(1);
+                at
+            })
+            .collect();
+        cell.reverse();
+        cell
+    }
+
+    /// Goes to the next chunk.
+    fn step(&self, cell: &mut [u64]) {
+        for (at, count) in cell.iter_mut().zip(&self.counts).rev() {
+            *at += 1;
+            if *at < *count {
+                return;
+            }
+            *at = 0;
+        }
+    }
+
+    fn write_key(&self, cell: &[u64], into: &mut String) {
+        into.clear();
+        into.push_str(&self.before);
+        for (n, at) in cell.iter().enumerate() {
+            if n > 0 {
+                into.push(self.separator);
+            }
+            // Writing into text does not fail.
+            let _ = write!(into, "{at}");
+        }
+    }
+
+    /// Puts the references of one file into the sink.
+    fn read(&self, path: &Path, record: u64, record_size: u64, sink: &mut Sink) -> Result<()> {
+        let named = |why: String| Error::invalid(format!("{} {why}", shown(path)));
+        let first = record.checked_mul(record_size).filter(|first| *first < self.total);
+        let first = first.ok_or_else(|| named(format!("is for chunks after the last of the array, which has {}", self.total)))?;
+        let expected = record_size.min(self.total - first);
+        let file = RecordFile::open(path)?;
+        let found = file.len()?;
+        if found < expected || found > record_size {
+            return Err(named(format!("has {found} rows; {expected} chunks lie in it, and at most {record_size} rows")));
+        }
+        let (mut cell, mut key) = (self.cell(first), String::new());
+        file.each_row(|n, row| {
+            let is_empty = row.path.is_none() && row.raw.is_none();
+            if n >= expected {
+                return if is_empty { Ok(()) } else { Err(named(format!("has a reference in row {n}, after the last chunk"))) };
+            }
+            if !is_empty {
+                self.write_key(&cell, &mut key);
+                take(&key, &row, sink).map_err(|e| e.context(shown(path)))?;
+            }
+            self.step(&mut cell);
+            Ok(())
+        })
+    }
+}
+
+/// Takes one row, of which bytes or a path are there. As for kerchunk, bytes come first, and a path with an offset and a size of 0 is
+/// that of a whole file.
+fn take(key: &str, row: &RecordRow<'_>, sink: &mut Sink) -> Result<()> {
+    if let Some(raw) = row.raw {
+        return sink.value(key, Bytes::copy_from_slice(raw));
+    }
+    let wrong = |sink: &Sink, why: &str| Err(Error::invalid(format!("{}: {why}", sink.shown_key(key))));
+    let Some(Ok(place)) = row.path.map(std::str::from_utf8) else { return wrong(sink, "the path is not UTF-8") };
+    let range = match (row.offset, row.size) {
+        (Some(0) | None, Some(0) | None) => None,
+        (Some(offset), Some(size)) => match (u64::try_from(offset), u64::try_from(size)) {
+            (Ok(offset), Ok(size)) => Some((offset, size)),
+            _ => return wrong(sink, &format!("{size} bytes from {offset} are an invalid range")),
+        },
+        _ => return wrong(sink, "there is one of offset and size"),
+    };
+    sink.reference(key, place, range, || Ok(None))
+}
+
+/// The number in `refs.N.parq`.
+fn record_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("refs.")?.strip_suffix(".parq")?;
+    let is_plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    digits.parse().ok().filter(|_| is_plain)
+}
+
+/// The files of references in a directory, by number; none if it does not exist.
+fn record_files(directory: &Path) -> Result<BTreeMap<u64, PathBuf>> {
+    let failed = |e| file_error("list", directory, e);
+    let listed = match fs::read_dir(directory) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        listed => listed.map_err(failed)?,
+    };
+    let mut found = BTreeMap::new();
+    for entry in listed {
+        let entry = entry.map_err(failed)?;
+        if let Some(number) = entry.file_name().to_str().and_then(record_number) {
+            found.insert(number, entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses references below `directory` that belong to no array: they would be left out. Links are not followed.
+fn refuse_strays(directory: &Path, name: &str, arrays: &BTreeMap<String, ChunkGrid>, depth: usize) -> Result<()> {
+    let failed = |e| file_error("list", directory, e);
+    if depth > DEEPEST {
+        return Err(Error::invalid(format!("{} lies more than {DEEPEST} directories deep", shown(directory))));
+    }
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let file_name = entry.file_name();
+        if entry.file_type().map_err(failed)?.is_dir() {
+            let below = format!("{name}{}{}", if name.is_empty() { "" } else { "/" }, file_name.display());
+            refuse_strays(&entry.path(), &below, arrays, depth + 1)?;
+        } else if file_name.to_str().is_some_and(|file_name| record_number(file_name).is_some()) && !arrays.contains_key(name) {
+            return Err(Error::invalid(format!(
+                "{} belongs to no array: .zmetadata has no {}",
+                shown(&entry.path()),
+                quoted(&format!("{name}/.zarray"))
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_take_the_place_of_what_json_does_not_know() {
+        let text = br#"{"a": NaN, "b": [-Infinity, Infinity], "NaN\"Infinity": "NaN"}"#;
+        let masked = masked(text);
+        let value: serde_json::Value = serde_json::from_slice(&masked).unwrap();
+        assert_eq!(value, serde_json::json!({"a": 0.0, "b": [-0.0, 0.0], "NaN\"Infinity": "NaN"}));
+        assert_eq!(masked.len(), text.len());
+        let part: std::collections::HashMap<String, &serde_json::value::RawValue> = serde_json::from_slice(&masked).unwrap();
+        assert_eq!(original(text, &masked, part["b"].get()).unwrap(), "[-Infinity, Infinity]");
+        assert!(matches!(super::masked(b"{\"a\":1}"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn chunks_are_numbered_in_row_major_order() {
+        let grid = ChunkGrid::of("a/b", r#"{"shape":[5,0,3],"chunks":[2,1,3]}"#).unwrap();
+        assert_eq!((grid.counts.as_slice(), grid.total), ([3, 0, 1].as_slice(), 0));
+        let grid = ChunkGrid::of("a/b", r#"{"shape":[5,4],"chunks":[2,3],"dimension_separator":"/"}"#).unwrap();
+        let (mut cell, mut key) = (grid.cell(1), String::new());
+        for expected in ["a/b/0/1", "a/b/1/0", "a/b/1/1", "a/b/2/0", "a/b/2/1"] {
+            grid.write_key(&cell, &mut key);
+            assert_eq!(key, expected);
+            grid.step(&mut cell);
+        }
+        let scalar = ChunkGrid::of("s", r#"{"shape":[],"chunks":[]}"#).unwrap();
+        assert_eq!((scalar.total, scalar.cell(0)), (1, vec![0]));
+        for bad in [
+            "{}",
+            r#"{"shape":[1],"chunks":[0]}"#,
+            r#"{"shape":[1],"chunks":[1,1]}"#,
+            r#"{"shape":[-1],"chunks":[1]}"#,
+            r#"{"shape":[1],"chunks":[1],"dimension_separator":"-"}"#,
+            r#"{"shape":[4294967296,4294967296,4294967296],"chunks":[1,1,1]}"#,
+        ] {
+            assert_eq!(ChunkGrid::of("a", bad).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{bad}");
+        }
+        assert!(ChunkGrid::of("a/../b", r#"{"shape":[1],"chunks":[1]}"#).is_err());
+    }
+
+    #[test]
+    fn names_of_files_are_read_in_one_spelling() {
+        assert_eq!(record_number("refs.0.parq"), Some(0));
+        assert_eq!(record_number("refs.120.parq"), Some(120));
+        for other in ["refs.parq", "refs..parq", "refs.01.parq", "refs.+1.parq", "refs.1.parquet", "refs.99999999999999999999.parq"] {
+            assert_eq!(record_number(other), None, "{other}");
+        }
+    }
+}
