@@ -24,6 +24,7 @@ mod failure;
 mod history;
 mod import;
 mod init;
+mod kerchunk;
 mod locate;
 mod log;
 mod ls;
@@ -82,6 +83,8 @@ enum Verb {
     Init(init::Init),
     /// Commit every file of a directory or of a place in a bucket, such as a Zarr store.
     Import(import::Import),
+    /// Commit what a reference set of kerchunk refers to.
+    Kerchunk(kerchunk::Kerchunk),
     /// Commit many changes at once, read as JSON lines from standard input.
     Apply(apply::Apply),
     /// Commit one value.
@@ -204,6 +207,7 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
     match verb {
         Verb::Init(verb) => Box::pin(verb.run(context)).await,
         Verb::Import(verb) => Box::pin(verb.run(context)).await,
+        Verb::Kerchunk(verb) => Box::pin(verb.run(context)).await,
         Verb::Apply(verb) => Box::pin(verb.run(context)).await,
         Verb::Put(verb) => Box::pin(verb.run(context)).await,
         Verb::Rm(verb) => Box::pin(verb.run(context)).await,

@@ -83,6 +83,8 @@ enum PinStep {
     Accept,
     /// They cannot be asked here.
     Repin,
+    /// They do not exist.
+    Wait,
 }
 
 impl UnpinnedPlace {
@@ -92,6 +94,7 @@ impl UnpinnedPlace {
         let can = match (allow, why) {
             (Some(_), _) => PinStep::Allow,
             (None, WhyUnpinned::NothingTold) => PinStep::Accept,
+            (None, WhyUnpinned::Missing) => PinStep::Wait,
             (None, _) => PinStep::Repin,
         };
         // The directory itself is enough where all of a container may be allowed.
@@ -111,6 +114,9 @@ impl UnpinnedPlace {
                     None => format!("--allow {allow} and --allow {place}=unpinned"),
                 };
                 format!("pin {them} with --allow {allow}, or read {them} with {accepting}")
+            }
+            (PinStep::Wait, _) => {
+                format!("once {} there, pin {them} with: firn deps repin {place}", if them == "it" { "it is" } else { "they are" })
             }
             (PinStep::Repin, _) => format!("once the source can be asked, pin {them} with: firn deps repin {place}"),
             _ => format!("read {them} with --allow {place}=unpinned"),

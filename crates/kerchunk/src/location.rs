@@ -121,7 +121,9 @@ mod tests {
         ] {
             assert_eq!(base.url(place).unwrap_or_else(|e| panic!("{place}: {e}")), url, "{place}");
         }
-        for bad in ["", "zip://a.nc::s3://bucket/b.zip", "simplecache::zip://a::file:///b.zip", "a/../b.nc", "/a/../b", "abfs://c@account.net/a"] {
+        for bad in
+            ["", "zip://a.nc::s3://bucket/b.zip", "simplecache::zip://a::file:///b.zip", "a/../b.nc", "/a/../b", "abfs://c@account.net/a"]
+        {
             assert_eq!(base.url(bad).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{bad}");
         }
         assert_eq!(ReferenceBase::of(Path::new("/no/such")).unwrap_err().kind(), firnline::ErrorKind::NotFound);

@@ -15,7 +15,7 @@ const BEGIN: &str = "<!-- the rest is what --help prints -->\n";
 
 /// Verbs that print no JSON on standard output: nothing, an id, bytes or a script.
 const WITHOUT_JSON: &[&str] =
-    &["init", "import", "apply", "put", "rm", "cat", "checkout", "reset", "cp", "mv", "car", "completions", "help"];
+    &["init", "import", "apply", "put", "rm", "cat", "checkout", "reset", "cp", "mv", "car", "completions", "kerchunk", "help"];
 
 /// Objects whose fields are names that users chose, or kinds.
 const FREE: &[&str] = &["meta", "defaults", "options", "kinds"];

@@ -44,18 +44,17 @@ impl Batch {
         if let Some((_, number)) = self.last.as_ref().filter(|(last, _)| **last == *place) {
             return Ok(*number);
         }
-        let (place, number) = match self.numbers.get_key_value(place) {
-            Some((place, number)) => (Arc::clone(place), *number),
-            None => {
-                let url = url()?;
-                // Fewer than `MOST`.
-                let number = u32::try_from(self.urls.len()).unwrap_or(VirtualRefs::ABSENT);
-                self.bytes += url.len() + place.len();
-                self.urls.push(url);
-                let place: Arc<str> = place.into();
-                self.numbers.insert(Arc::clone(&place), number);
-                (place, number)
-            }
+        let (place, number) = if let Some((place, number)) = self.numbers.get_key_value(place) {
+            (Arc::clone(place), *number)
+        } else {
+            let url = url()?;
+            // Fewer than `MOST`.
+            let number = u32::try_from(self.urls.len()).unwrap_or(VirtualRefs::ABSENT);
+            self.bytes += url.len() + place.len();
+            self.urls.push(url);
+            let place: Arc<str> = place.into();
+            self.numbers.insert(Arc::clone(&place), number);
+            (place, number)
         };
         self.last = Some((place, number));
         Ok(number)

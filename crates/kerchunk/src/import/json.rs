@@ -257,7 +257,7 @@ impl<'de> DeserializeSeed<'de> for KeyInto<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for KeyInto<'_> {
+impl Visitor<'_> for KeyInto<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,7 +16,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use firnline::{Error, Prefix, Result, WhyUnpinned, WriteSession};
 use tokio::sync::mpsc;
@@ -94,7 +94,7 @@ pub struct KerchunkSummary {
 pub async fn import_references(session: &WriteSession, set: &Path, options: &KerchunkImport) -> Result<KerchunkSummary> {
     let (sender, mut batches) = mpsc::channel(1);
     let (set, whole) = (set.to_path_buf(), options.clone());
-    let reading = tokio::task::spawn_blocking(move || read(set, &whole, sender));
+    let reading = tokio::task::spawn_blocking(move || read(&set, &whole, sender));
     let mut summary = KerchunkSummary::default();
     while let Some(batch) = batches.recv().await {
         let (references, values) = stage::stage(session, batch, options).await?;
@@ -109,15 +109,15 @@ pub async fn import_references(session: &WriteSession, set: &Path, options: &Ker
 }
 
 /// Reads a reference set and sends what it holds.
-fn read(set: PathBuf, options: &KerchunkImport, sender: mpsc::Sender<batch::Batch>) -> Result<()> {
-    let about = std::fs::metadata(&set).map_err(|e| file_error("read", &set, e))?;
-    let mut sink = Sink::new(ReferenceBase::of(&set)?, options, sender);
+fn read(set: &Path, options: &KerchunkImport, sender: mpsc::Sender<batch::Batch>) -> Result<()> {
+    let about = std::fs::metadata(set).map_err(|e| file_error("read", set, e))?;
+    let mut sink = Sink::new(ReferenceBase::of(set)?, options, sender);
     if about.is_dir() {
-        store::read_store(&set, &mut sink)?;
+        store::read_store(set, &mut sink)?;
     } else if about.is_file() {
-        json::read_json(&set, &mut sink)?;
+        json::read_json(set, &mut sink)?;
     } else {
-        return Err(Error::invalid(format!("{} is neither a file nor a directory", shown(&set))));
+        return Err(Error::invalid(format!("{} is neither a file nor a directory", shown(set))));
     }
     sink.flush()
 }

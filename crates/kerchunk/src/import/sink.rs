@@ -43,7 +43,7 @@ impl Sink {
             let rendered = rendered()?;
             Ok(base.url(rendered.as_deref().unwrap_or(place))?.into_owned())
         });
-        let url = url.map_err(|e| e.context(&self.shown_key(key)))?;
+        let url = url.map_err(|e| e.context(self.shown_key(key)))?;
         let (offset, length) = range.unwrap_or((0, VirtualRefs::TO_END));
         if length == VirtualRefs::TO_END && range.is_some() {
             return Err(Error::invalid(format!("{}: {length} bytes are no valid length", self.shown_key(key))));

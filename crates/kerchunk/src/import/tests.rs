@@ -1,5 +1,6 @@
 //! What an import stages, and what it refuses.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -322,7 +323,7 @@ async fn batches_of_any_number_give_the_same() {
     let sandbox = Sandbox::new().await;
     let mut text = String::from(r#"{"version": 1, "refs": {"x/.zarray": "{}""#);
     for n in 0..150_000 {
-        text.push_str(&format!(r#", "x/{n}": ["{}", {}, 1]"#, if n % 3 == 0 { "a.nc" } else { "b c.nc" }, n % 10));
+        write!(text, r#", "x/{n}": ["{}", {}, 1]"#, if n % 3 == 0 { "a.nc" } else { "b c.nc" }, n % 10).unwrap();
     }
     text.push_str("}}");
     let path = sandbox.write("set.json", text);
@@ -337,7 +338,7 @@ async fn batches_of_any_number_give_the_same() {
 /// Reads a set without staging it.
 fn read_only(set: &Path) -> Result<()> {
     let (sender, _receiver) = mpsc::channel(1 << 10);
-    read(set.to_path_buf(), &KerchunkImport::default(), sender)
+    read(set, &KerchunkImport::default(), sender)
 }
 
 const WHOLE_SET: &str = r#"{"version": 1, "templates": {"u": "a.nc", "f": "{{c}}"},

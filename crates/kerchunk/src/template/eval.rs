@@ -13,7 +13,7 @@ impl Expression {
             Self::Name(name) => scope.value(name)?,
             Self::Tuple(all) => TemplateValue::Tuple(values(all, scope)?),
             Self::Negative(inner) => TemplateValue::Int(inner.value(scope)?.int()?.checked_neg().ok_or_else(too_large)?),
-            Self::Binary(left, operator, right) => binary(left.value(scope)?, *operator, right.value(scope)?)?,
+            Self::Binary(left, operator, right) => binary(&left.value(scope)?, *operator, right.value(scope)?)?,
             Self::Call(name, arguments) => TemplateValue::Text(scope.call(name, &named_values(arguments, scope)?)?),
             Self::Filter(text, arguments) => TemplateValue::Text(format_percent(text.value(scope)?.text()?, &values(arguments, scope)?)?),
             Self::Format(text, plain, named) => {
@@ -36,8 +36,8 @@ fn too_large() -> String {
     "the number does not fit into 64 bits".to_owned()
 }
 
-fn binary(left: TemplateValue, operator: BinaryOperator, right: TemplateValue) -> Result<TemplateValue, String> {
-    if let (TemplateValue::Text(text), BinaryOperator::Percent) = (&left, operator) {
+fn binary(left: &TemplateValue, operator: BinaryOperator, right: TemplateValue) -> Result<TemplateValue, String> {
+    if let (TemplateValue::Text(text), BinaryOperator::Percent) = (left, operator) {
         let arguments = match right {
             TemplateValue::Tuple(all) => all,
             one => vec![one],

@@ -1,0 +1,28 @@
+//! `firn kerchunk` and the verbs below it
+
+mod import;
+
+use clap::{Args, Subcommand};
+
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+
+#[derive(Debug, Args)]
+pub(super) struct Kerchunk {
+    #[command(subcommand)]
+    verb: KerchunkVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum KerchunkVerb {
+    /// Commit what a reference set of kerchunk refers to, without copying bytes.
+    Import(import::ImportReferences),
+}
+
+impl Kerchunk {
+    pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
+        match self.verb {
+            KerchunkVerb::Import(verb) => verb.run(context).await,
+        }
+    }
+}
