@@ -1,6 +1,7 @@
 //! The rows of one `refs.N.parq`.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use firnline::{Error, Result};
@@ -36,7 +37,7 @@ pub(super) struct RecordFile<'p> {
 impl<'p> RecordFile<'p> {
     pub(super) fn open(path: &'p Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| file_error("read", path, e))?;
-        let reader = SerializedFileReader::new(file).map_err(|e| parquet_error(path, e))?;
+        let reader = guarded(path, || SerializedFileReader::new(file).map_err(|e| parquet_error(path, e)))?;
         Ok(Self { path, reader })
     }
 
@@ -53,13 +54,13 @@ impl<'p> RecordFile<'p> {
     pub(super) fn each_row(&self, mut take: impl FnMut(u64, RecordRow<'_>) -> Result<()>) -> Result<()> {
         let mut number = 0;
         for group in 0..self.reader.num_row_groups() {
-            let group = self.reader.get_row_group(group).map_err(|e| parquet_error(self.path, e))?;
+            let group = guarded(self.path, || self.reader.get_row_group(group).map_err(|e| parquet_error(self.path, e)))?;
             let count = usize::try_from(group.metadata().num_rows()).map_err(|_| self.wrong("has a negative number of rows"))?;
-            let mut columns = RecordColumns::open(self, &*group)?;
+            let mut columns = guarded(self.path, || RecordColumns::open(self, &*group))?;
             let mut left = count;
             while left > 0 {
                 let some = left.min(ROWS);
-                let rows = columns.read(self, some)?;
+                let rows = guarded(self.path, || columns.read(self, some))?;
                 for n in 0..some {
                     take(number, rows.row(n))?;
                     number += 1;
@@ -69,6 +70,13 @@ impl<'p> RecordFile<'p> {
         }
         Ok(())
     }
+}
+
+/// Runs the reader of Parquet, which panics on some damaged files that its own checks let through; then the file is `Invalid`.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What a panic leaves half done is dropped with the file.
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::invalid(format!("{} cannot be read as Parquet: its pages do not fit together", shown(path)))))
 }
 
 /// The columns of a row group that have a meaning; the others are passed over.
@@ -122,6 +130,11 @@ impl RecordColumns {
             }
             if column.uncompressed_size() > LARGEST_COLUMN {
                 return Err(file.wrong(&format!("has more than {LARGEST_COLUMN} bytes in the column {}", described.name())));
+            }
+            let offsets = [Some(column.data_page_offset()), column.dictionary_page_offset(), Some(column.compressed_size())];
+            // The crate takes these for checked.
+            if offsets.into_iter().flatten().any(|n| n < 0) {
+                return Err(file.wrong(&format!("has no valid place for the column {}", described.name())));
             }
             let is_nullable = described.max_def_level() > 0;
             let reader = group.get_column_reader(at).map_err(|e| parquet_error(file.path, e))?;
