@@ -98,6 +98,30 @@ impl Tools {
         })
     }
 
+    /// What a test on reference sets of kerchunk needs; `None` after saying why `test` is skipped.
+    pub(crate) fn with_kerchunk(test: &'static str) -> Option<Self> {
+        let Some(python) = std::env::var_os("FIRN_TEST_PYTHON").map(PathBuf::from) else {
+            skip(test, "set FIRN_TEST_PYTHON to a Python with kerchunk, fastparquet, xarray, h5netcdf, h5py and zarr 3");
+            return None;
+        };
+        let found = Command::new(&python).args(["-B", "-c", "import fastparquet, h5netcdf, kerchunk.df, kerchunk.hdf, xarray"]).output();
+        if !found.is_ok_and(|found| found.status.success()) {
+            skip(test, "the Python of FIRN_TEST_PYTHON lacks kerchunk, fastparquet, xarray or h5netcdf");
+            return None;
+        }
+        Some(Self { test, site: Site::disk(), python, data: PathBuf::new() })
+    }
+
+    /// A script that lies beside the project; `None` after saying that the test is skipped.
+    pub(crate) fn shared(&self, script: &str) -> Option<PathBuf> {
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/tools")).join(script);
+        if !path.exists() {
+            skip(self.test, &format!("tools/{script} is not beside the crate"));
+            return None;
+        }
+        Some(path)
+    }
+
     /// A file of the data set.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         let path = self.data.join(name);
@@ -112,10 +136,15 @@ impl Tools {
     }
 
     pub(crate) fn python_file(&self, script: &Path, args: &[&str]) -> Vec<Value> {
+        lines(&self.run_python(script, args))
+    }
+
+    /// What a script prints, which must succeed.
+    pub(crate) fn run_python(&self, script: &Path, args: &[&str]) -> Vec<u8> {
         // -B: leaves nothing beside the scripts.
         let ran = Command::new(&self.python).arg("-B").arg(script).args(args).output().unwrap();
         assert!(ran.status.success(), "{} {args:?}: {}", script.display(), text(&ran.stderr));
-        lines(&ran.stdout)
+        ran.stdout
     }
 
     /// What zarr-python reads in each of `stores`.
