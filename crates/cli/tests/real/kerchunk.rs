@@ -87,8 +87,8 @@ fn a_set_whose_files_are_gone_is_refused_and_a_missing_one_can_be_allowed() {
     let before = sets.firn.json(&["log"]).len();
     sets.firn.ok(&["kerchunk", "import", &sets.set("combined.json"), "--allow-missing"]);
     assert_eq!(sets.firn.json(&["log"]).len(), before + 1);
-    let states: Vec<_> = sets.firn.json(&["deps"]).iter().map(|row| (row["refs"].clone(), row["pinned"].clone())).collect();
-    assert_eq!(states, [(14.into(), true.into()), (12.into(), false.into()), (12.into(), true.into())]);
+    let pins: Vec<_> = sets.firn.json(&["deps"]).iter().map(|row| (row["refs"].clone(), row["pinned"].clone())).collect();
+    assert_eq!(pins, [(14.into(), true.into()), (12.into(), false.into()), (12.into(), true.into())]);
     let whole = std::fs::read(&cut).unwrap();
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     let (status, message) = sets.firn.fails(&["kerchunk", "import", &sets.set("templates.json"), "--allow-missing", "--prefix", "again"]);
