@@ -119,6 +119,11 @@ pub enum ErrorDetail {
         /// How many there are besides.
         more: usize,
     },
+    /// External files that cannot be taken as they are in the place that was asked about.
+    FilesRefused {
+        /// What is wrong with each, in one line that names it.
+        files: Vec<String>,
+    },
 }
 
 /// An error with its [`ErrorKind`], a message of one line that names the object, and the error that caused it.

@@ -70,6 +70,7 @@ mod chunk;
 mod commit;
 mod conflict;
 mod dagcbor;
+mod dependencies;
 mod error;
 mod format;
 mod handle;
@@ -100,8 +101,11 @@ mod zarr;
 
 pub use blocking::block_on;
 pub use car::{CarPlan, CarSummary, ImportOptions, ImportTarget, Imported};
-pub use commit::{BranchMoved, CommitError, CommitOptions, Committed, EmptyCommit, Prepared, Settlement};
+pub use commit::{BranchMoved, CommitError, CommitOptions, Committed, EmptyCommit, ImportSaves, ImportSteps, Prepared, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};
+pub use dependencies::{
+    ContainerSuggestion, ContainerUse, FilesRenamed, RelocateOptions, Relocated, RelocatedFile, VendorOptions, VendorSummary, Vendored,
+};
 pub use error::{Error, ErrorDetail, ErrorKind, Remedy, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use handle::{CreateOptions, OpenOptions, Repository};
@@ -122,8 +126,7 @@ pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, 
 pub use text::{is_unprintable, printable, printable_line};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{
-    CheckedOut, CheckoutOptions, Effect, ImportCache, ImportSaves, ImportSource, ImportSteps, Leftovers, Reading, SteppedImport,
-    TreeChange, TreeOptions, TreeSummary,
+    CheckedOut, CheckoutOptions, Effect, ImportCache, ImportSource, Leftovers, Reading, SteppedImport, TreeChange, TreeOptions, TreeSummary,
 };
 pub use virtuals::{Access, Allow, FileCheck, FileState, Located, Locator, Rebind, Validator, file_url};
 

@@ -46,7 +46,7 @@ pub(crate) use batch::Sized;
 pub(crate) use import::Assembler;
 pub(crate) use pieces::{CHECK_COST, cut};
 pub(crate) use split::{Hashed, object_len};
-pub(crate) use stream::{Keep, PIECE, STREAM_COST, StreamedChunk, read_piece};
+pub(crate) use stream::{Keep, PIECE, STREAM_COST, StreamedChunk, pieces_in, read_piece};
 
 /// Reads and writes the chunks of one repository. Cheap to clone.
 #[derive(Debug, Clone)]

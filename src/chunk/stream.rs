@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{BufMut as _, Bytes};
+use futures::{Stream, TryStreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::read::check_leaves;
@@ -70,28 +71,36 @@ impl ChunkStore {
         }
     }
 
-    /// Reads a stream to its end and hashes it. `head` is what has been read of it already: a full [`PIECE`].
-    ///
-    /// `Invalid` when it is longer than any chunk may be. After an error, or when the call is cancelled, nothing is left.
+    /// Reads a stream to its end and hashes it, as [`read_pieces`](Self::read_pieces) does.
     pub(crate) async fn read_stream<R>(&self, head: Bytes, reader: &mut R, keep: Keep) -> Result<StreamedChunk>
     where
         R: AsyncRead + Send + Unpin,
+    {
+        self.read_pieces(head, &mut std::pin::pin!(pieces_in(reader)), keep).await
+    }
+
+    /// Takes pieces to their end and hashes them. Each is a full [`PIECE`] but the last; `head` was taken already, and is a full one.
+    ///
+    /// `Invalid` when it is longer than any chunk may be. After an error, or when the call is cancelled, nothing is left.
+    pub(crate) async fn read_pieces<S>(&self, head: Bytes, pieces: &mut S, keep: Keep) -> Result<StreamedChunk>
+    where
+        S: Stream<Item = Result<Bytes>> + Send + Unpin,
     {
         let mut kept = KeptBytes::begin(keep).await?;
         let (mut leaves, mut size, mut piece) = (Vec::new(), 0, head);
         loop {
             let is_last = piece.len() < PIECE;
-            let next = async { if is_last { Ok(Bytes::new()) } else { read_piece(reader).await } };
+            let next = async { if is_last { Ok(None) } else { pieces.try_next().await } };
             let (digests, next, ()) = futures::try_join!(digests_of(self.hash, &piece), next, kept.write(size, piece.clone()))?;
             leaves.extend(digests);
             size += piece.len() as u64;
             if size > MAX_SIZE {
                 return Err(Error::invalid(format!("a value of more than {MAX_SIZE} bytes is too large")));
             }
-            if next.is_empty() {
-                return Ok(StreamedChunk { tree: Tree::of(self.hash, size, leaves)?, kept });
+            match next.filter(|next| !next.is_empty()) {
+                Some(next) => piece = next,
+                None => return Ok(StreamedChunk { tree: Tree::of(self.hash, size, leaves)?, kept }),
             }
-            piece = next;
         }
     }
 
@@ -163,6 +172,14 @@ impl KeptBytes {
             }
         }
     }
+}
+
+/// What a reader gives, each a full [`PIECE`] but the last.
+pub(crate) fn pieces_in<R: AsyncRead + Send + Unpin>(reader: &mut R) -> impl Stream<Item = Result<Bytes>> + Send {
+    stream::try_unfold(reader, |reader| async move {
+        let piece = read_piece(reader).await?;
+        Ok((!piece.is_empty()).then_some((piece, reader)))
+    })
 }
 
 /// Reads a full [`PIECE`], or less at the end of the stream.

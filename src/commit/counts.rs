@@ -38,8 +38,8 @@ impl Count {
 #[derive(Debug, Default)]
 pub(super) struct FileEdits {
     pub(super) edits: Vec<Edit<VirtualFile>>,
-    /// The lengths of files that the map did not know, or knew otherwise, and into which older references remain: these
-    /// may end past them.
+    /// The lengths of files that have become shorter, or whose lengths the map did not know, and into which older references remain:
+    /// these may end past them.
     pub(super) resized: BTreeMap<FileKey, u64>,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Delta
             _ => e,
         })?;
         if let (Some(old), Some(VirtualFile { size: Some(size), .. })) = (&old, &new)
-            && old.size != Some(*size)
+            && old.size.is_none_or(|before| before > *size)
             && old.refs > delta.removed.refs
         {
             found.resized.insert(file.clone(), *size);

@@ -121,7 +121,8 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
     }
     let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
     let needed = staged.needed_containers(&deltas.containers());
-    let containers = Staged::merge_containers(&base.record().containers, needed.iter().copied());
+    let in_use = removed_in_use(base, staged, files, uploads).await?;
+    let containers = staged.merge_containers(&base.record().containers, in_use.into_iter().chain(needed.iter().copied()));
     let is_redefined = |c: &Container| base.record().containers.iter().any(|before| before.name == c.name && before != c);
     let redefined: BTreeSet<_> = needed.iter().filter(|c| is_redefined(c)).map(|c| c.name.as_str()).collect();
     if !redefined.is_empty() {
@@ -133,6 +134,31 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
         places.insert(container.place()?);
     }
     Ok(Draft { manifest, files, containers, places: places.into_iter().collect() })
+}
+
+/// The automatic containers that were removed and in which files lie nevertheless: they stay. `Invalid` for another container that was
+/// removed and is in use.
+async fn removed_in_use<'b>(base: &'b Snapshot, staged: &Staged, files: NodeId, uploads: &mut Uploads) -> Result<Vec<&'b Container>> {
+    let removed: Vec<_> = base.record().containers.iter().filter(|c| staged.removed_containers().contains(&c.name)).collect();
+    if removed.is_empty() {
+        return Ok(removed);
+    }
+    uploads.finish().await?;
+    let mut uses: BTreeMap<&str, (u64, u64)> = removed.iter().map(|c| (c.name.as_str(), (0, 0))).collect();
+    let mut all = Map::<VirtualFile, _>::new(base.repository().objects(), files).scan(Span::all());
+    while let Some((key, record)) = all.next().await? {
+        if let Some((files, refs)) = uses.get_mut(FileKey::from_map_key(&key)?.container()) {
+            (*files, *refs) = (*files + 1, *refs + record.refs);
+        }
+    }
+    let in_use = |c: &&Container| uses.get(c.name.as_str()).filter(|(files, _)| *files > 0);
+    match removed.iter().find_map(|c| in_use(c).filter(|_| !c.is_automatic()).map(|uses| (c, uses))) {
+        Some((c, (files, refs))) => Err(Error::invalid(format!(
+            "container {} is in use and cannot be removed: {files} files with {refs} references lie in it",
+            c.name
+        ))),
+        None => Ok(removed.into_iter().filter(|c| in_use(c).is_some()).collect()),
+    }
 }
 
 /// Refuses a state of a file that is too short for older references into it.

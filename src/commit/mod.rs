@@ -12,6 +12,7 @@ mod options;
 mod prepare;
 mod publish;
 mod recount;
+mod saves;
 mod settle;
 
 use crate::conflict::Conflict;
@@ -22,6 +23,8 @@ pub use options::{BranchMoved, CommitOptions, EmptyCommit};
 pub(crate) use prepare::with_roots;
 pub use publish::Prepared;
 pub(crate) use recount::{Wrong, recount};
+pub(crate) use saves::SavesBranch;
+pub use saves::{ImportSaves, ImportSteps};
 pub use settle::Settlement;
 
 /// How often a commit that loses the race for its branch is rebased and tried again.

@@ -130,10 +130,12 @@ impl Conflicts {
     pub(super) fn containers(&mut self, staged: &Staged, in_use: &Files<'_>, base: &[Container], tip: &[Container]) {
         let find = |set: &'_ [Container], name: &str| set.iter().find(|c| c.name == name).cloned();
         let used = in_use.keys().map(|file| file.container());
-        let names: BTreeSet<_> = staged.containers().keys().map(String::as_str).chain(used).collect();
+        let removed = staged.removed_containers();
+        let names: BTreeSet<_> = staged.containers().keys().chain(removed).map(String::as_str).chain(used).collect();
         for name in names {
             let (before, now) = (find(base, name), find(tip, name));
-            let ours = staged.containers().get(name).cloned().or_else(|| before.clone());
+            let kept = || before.clone().filter(|_| !removed.contains(name));
+            let ours = staged.containers().get(name).cloned().or_else(kept);
             if now != before && now != ours {
                 self.add(ConflictKind::Container, name.to_owned(), None);
             }

@@ -50,7 +50,15 @@ impl WriteSession {
     /// Costs a walk over all files of the branch and one question for each that is named. Files with a locked digest are
     /// read whole. If the future is dropped, nothing is staged.
     pub async fn repin(&self, places: &[&str]) -> Result<Vec<Repinned>> {
-        let named = self.files_at(places).await?;
+        self.repin_files(self.files_at(places).await?).await
+    }
+
+    /// Looks up all files of the branch anew, as [`repin`](Self::repin) does for those at some places.
+    pub async fn repin_all(&self) -> Result<Vec<Repinned>> {
+        self.repin_files(self.base.dependencies().try_collect().await?).await
+    }
+
+    async fn repin_files(&self, named: Vec<Dependency>) -> Result<Vec<Repinned>> {
         let mut found = BTreeMap::new();
         // Collected, because a closure over references keeps the future from being `Send`.
         let lookups: Vec<_> = named.iter().map(|file| self.looked_up_anew(file)).collect();

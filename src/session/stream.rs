@@ -1,9 +1,11 @@
 //! Staging values that are larger than memory.
 
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt as _};
 use tokio::io::AsyncRead;
 
 use super::WriteSession;
-use crate::chunk::{Keep, PIECE, STREAM_COST, StreamedChunk, read_piece};
+use crate::chunk::{Keep, PIECE, STREAM_COST, StreamedChunk, pieces_in};
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::Key;
@@ -18,7 +20,17 @@ impl WriteSession {
     /// Waits for room as [`set`](Self::set) does. Nothing is staged when the call fails or is cancelled; what was stored already stays
     /// as unreferenced garbage. `Unavailable` when the reader fails, and when there is no room on the disk or in memory.
     pub async fn set_reader<R: AsyncRead + Send + Unpin>(&self, key: &Key, mut reader: R) -> Result<u64> {
-        let head = read_piece(&mut reader).await.map_err(|e| e.context(key))?;
+        let pieces = pieces_in(&mut reader).map_err(|e| e.context(key));
+        self.set_pieces(key, std::pin::pin!(pieces)).await
+    }
+
+    /// Stages a value that comes in pieces of 8 MiB, of which only the last is shorter, and whose errors name the key. Otherwise as
+    /// [`set_reader`](Self::set_reader).
+    pub(crate) async fn set_pieces<S>(&self, key: &Key, mut pieces: S) -> Result<u64>
+    where
+        S: Stream<Item = Result<Bytes>> + Send + Unpin,
+    {
+        let head = pieces.try_next().await?.unwrap_or_default();
         if head.len() < PIECE {
             let size = head.len() as u64;
             self.set(key, head).await?;
@@ -27,7 +39,7 @@ impl WriteSession {
         let _share = self.uploads.reserve(STREAM_COST).await?;
         let chunks = self.base.repository().chunks();
         let keep = if self.stores { chunks.keep(None, &self.base.repository().scratch()) } else { Keep::Nothing };
-        let chunk = chunks.read_stream(head, &mut reader, keep).await.map_err(|e| e.context(key))?;
+        let chunk = chunks.read_pieces(head, &mut pieces, keep).await?;
         self.set_streamed(key, chunk).await
     }
 

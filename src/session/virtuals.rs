@@ -124,7 +124,7 @@ impl WriteSession {
     }
 
     /// The name of the file at `url`. Its container is staged if it is new.
-    pub(super) fn name_of(&self, url: &str) -> Result<FileKey> {
+    pub(crate) fn name_of(&self, url: &str) -> Result<FileKey> {
         let mut naming = self.naming();
         let naming = match &mut *naming {
             Some(naming) => naming,

@@ -27,7 +27,7 @@ pub use checkout::{CheckedOut, CheckoutOptions};
 pub use diff::TreeChange;
 pub use import::{Effect, Leftovers, Reading, TreeOptions, TreeSummary};
 pub use source::ImportSource;
-pub use steps::{ImportSaves, ImportSteps, SteppedImport};
+pub use steps::SteppedImport;
 
 /// What the operating system refused, in terms of what to do next.
 fn io_error(path: &Path, what: impl fmt::Display, error: io::Error) -> Error {

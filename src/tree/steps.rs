@@ -13,10 +13,9 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use super::cache::CacheRows;
 use super::import::{Effect, Import, Leftovers, TreeOptions, TreeSummary};
 use super::source::{ImportSource, Incoming};
-use crate::error::{Error, ErrorKind, Result};
+use crate::commit::{ImportSaves, ImportSteps, SavesBranch};
+use crate::error::Result;
 use crate::handle::Repository;
-use crate::id::SnapshotId;
-use crate::refs::{Ref, RefName};
 use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
 
@@ -24,38 +23,6 @@ use crate::snapshot::Snapshot;
 const SAVES: &str = "importing-";
 /// How many keys are compared with the target branch at a time.
 const COMPARED: usize = 4096;
-
-/// How often an import saves what it has stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ImportSteps {
-    /// After how many bytes. Default: 16 GiB. An import that is stopped reads at most about so much again.
-    pub bytes: u64,
-    /// After how many keys. Default: 1,000,000.
-    pub keys: u64,
-}
-
-impl Default for ImportSteps {
-    fn default() -> Self {
-        Self { bytes: 16 << 30, keys: 1_000_000 }
-    }
-}
-
-impl ImportSteps {
-    /// Saves after so many bytes.
-    #[must_use]
-    pub fn bytes(mut self, bytes: u64) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// Saves after so many keys.
-    #[must_use]
-    pub fn keys(mut self, keys: u64) -> Self {
-        self.keys = keys;
-        self
-    }
-}
 
 /// An import whose values are stored and staged.
 #[derive(Debug)]
@@ -66,15 +33,6 @@ pub struct SteppedImport {
     pub summary: TreeSummary,
     /// Where the import saved what it stored, if it did: to be [deleted](Repository::delete_saves) after the commit.
     pub saves: Option<ImportSaves>,
-}
-
-/// What an import saved on a branch of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImportSaves {
-    /// The branch.
-    pub branch: RefName,
-    /// What this import saved last there.
-    pub tip: SnapshotId,
 }
 
 impl Repository {
@@ -99,20 +57,10 @@ impl Repository {
             let summary = session.import(source, options).await?;
             return Ok(SteppedImport { session, summary, saves: None });
         }
-        let saves = saves_of(branch, source, options)?;
+        let parts = [&source.identity().unwrap_or_default(), branch.as_bytes(), options.prefix.as_str().as_bytes()];
+        let saves = SavesBranch::new(self, SAVES, "another import", &parts)?;
         let run = SteppedRun { repository: self, branch, source, options, steps, saves };
         Box::pin(run.import()).await
-    }
-
-    /// Deletes the branch on which an import saved what it stored, unless another import has saved there since. Does nothing if it is
-    /// deleted already. Cancelled as [`delete_branch`](Self::delete_branch) is.
-    pub async fn delete_saves(&self, saves: &ImportSaves) -> Result<()> {
-        match self.ref_info(&Ref::branch(saves.branch.clone())).await {
-            Ok(info) if info.tip == Some(saves.tip) => self.delete_branch(&saves.branch).await.map(drop),
-            Ok(_) => Ok(()),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
-        }
     }
 }
 
@@ -125,7 +73,7 @@ struct SteppedRun<'a> {
     options: &'a TreeOptions,
     steps: ImportSteps,
     /// Where it saves what it stored.
-    saves: RefName,
+    saves: SavesBranch<'a>,
 }
 
 impl SteppedRun<'_> {
@@ -134,7 +82,7 @@ impl SteppedRun<'_> {
         let target = self.repository.write(self.branch).await?;
         let (found, end) = self.source.find(self.options.prefix.clone());
         let (mut found, mut import) = (found.peekable(), Import::noting_keys());
-        let (mut session, mut has_saved) = match self.earlier_saves().await? {
+        let (mut session, mut has_saved) = match self.saves.earlier().await? {
             Some(earlier) => (earlier, true),
             None => (self.repository.write(self.branch).await?, false),
         };
@@ -150,7 +98,7 @@ impl SteppedRun<'_> {
             }
         }
         import.counts.empty_directories += end.await?;
-        let saves = has_saved.then(|| ImportSaves { branch: self.saves.clone(), tip: session.base().id() });
+        let saves = has_saved.then(|| ImportSaves { branch: self.saves.name().clone(), tip: session.base().id() });
         if has_saved {
             Box::pin(self.stage_saved(&target, session.base(), &mut import)).await?;
             session = target;
@@ -187,25 +135,10 @@ impl SteppedRun<'_> {
         session.import_found(step, known, self.options, import).await
     }
 
-    /// The session in which an import that was stopped goes on.
-    async fn earlier_saves(&self) -> Result<Option<WriteSession>> {
-        match self.repository.write(self.saves.as_str()).await {
-            Ok(session) => Ok(Some(session)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
     /// Commits what is staged to the branch for it, which is made if need be, and opens a session for what follows.
     async fn save(&self, session: WriteSession, has_saved: bool, known: &CacheRows, import: &Import) -> Result<WriteSession> {
-        let session = if has_saved { session } else { self.onto_saves(session).await? };
-        let base = session.base().id();
         let message = format!("import {}: {} files so far", self.source, import.counts.files);
-        let saved = session.commit(message).await.map_err(|failed| failed.into_error().context(format!("branch {}", self.saves)))?;
-        let next = self.repository.write(self.saves.as_str()).await?;
-        if saved.record().parents.first() != Some(&base) || next.base().id() != saved.id() {
-            return Err(self.shared());
-        }
+        let next = self.saves.save(session, has_saved, message.into()).await?;
         if let Some(cache) = &self.options.cache {
             // What this import has not come to yet stays known.
             let mut rows = known.clone();
@@ -214,17 +147,6 @@ impl SteppedRun<'_> {
             cache.keep().await?;
         }
         Ok(next)
-    }
-
-    /// Makes the branch for the saves, and turns a session of the target branch into one of that branch.
-    async fn onto_saves(&self, session: WriteSession) -> Result<WriteSession> {
-        self.repository.create_branch(&self.saves, session.base()).await?;
-        let WriteSession { branch, base, state, .. } = self.repository.write(self.saves.as_str()).await?;
-        if base.id() == session.base().id() { Ok(WriteSession { branch, state, ..session }) } else { Err(self.shared()) }
-    }
-
-    fn shared(&self) -> Error {
-        Error::new(ErrorKind::Conflict, format!("another import saves to branch {} at the same time", self.saves))
     }
 
     /// Stages in `target` the values of all keys that this import found, and counts them. All of them are in `saved`: they were saved
@@ -248,15 +170,4 @@ impl SteppedRun<'_> {
         }
         Ok(())
     }
-}
-
-/// The branch for the saves of an import, the same each time it is started.
-fn saves_of(branch: &str, source: &ImportSource, options: &TreeOptions) -> Result<RefName> {
-    let mut hash = blake3::Hasher::new();
-    for part in [&source.identity().unwrap_or_default(), branch.as_bytes(), options.prefix.as_str().as_bytes()] {
-        hash.update(&(part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let hex = hash.finalize().to_hex();
-    RefName::new(&format!("{SAVES}{}", hex.get(..16).unwrap_or_default()))
 }

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod archives;
 mod bulk;
 mod comparing;
 mod conflicts;

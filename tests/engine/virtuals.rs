@@ -23,8 +23,18 @@ impl Source {
         Self { access: Access::new([allow]), folder }
     }
 
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The URL of its directory, with the final slash.
+    pub(crate) fn place(&self) -> String {
+        format!("{}/", file_url(self.folder.path()).unwrap())
+    }
+
     pub(crate) fn write(&self, name: &str, bytes: &[u8], minutes_old: u64) -> String {
-        let path = self.folder.path().join(name);
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, bytes).unwrap();
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_000_000 - minutes_old * 60);
         fs::File::options().write(true).open(&path).unwrap().set_modified(date).unwrap();

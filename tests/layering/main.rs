@@ -47,6 +47,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("conflict", 53),
     ("commit", 54),
     ("car", 60),
+    ("dependencies", 60),
     ("maintenance", 60),
     ("tree", 60),
     ("repository", 70),

@@ -59,6 +59,7 @@ impl<'s> DocumentSaver<'s> {
 
     /// Adds everything that a session has staged, for a fork to inherit.
     pub(super) async fn add_state(&mut self, copy: &StagedCopy) -> Result<()> {
+        require_no_removal(copy)?;
         self.add_rows(
             copy.containers.values().map(|now| ContainerRow { before: None, now: now.clone() }),
             ContainerRow::most_bytes,
@@ -72,6 +73,7 @@ impl<'s> DocumentSaver<'s> {
 
     /// Adds what a fork changed itself, and what it inherited in the same places.
     pub(super) async fn add_changes(&mut self, copy: &StagedCopy) -> Result<()> {
+        require_no_removal(copy)?;
         let base = &self.session.base.record().containers;
         let files = changed_files(copy)?;
         let containers = changed_containers(copy, base, &files);
@@ -221,6 +223,14 @@ fn changed_files(copy: &StagedCopy) -> Result<Vec<FileRow>> {
         now: row_of(now),
     };
     Ok(changed.map(row).collect())
+}
+
+/// Refuses the removal of a container, for which the documents of forks have no word.
+fn require_no_removal(copy: &StagedCopy) -> Result<()> {
+    match copy.removed_containers.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!("the removal of container {name} cannot go into a fork; commit it by itself"))),
+    }
 }
 
 /// The containers that a fork defined, and those of `files`, as the session that it was taken from had them and as they are now.

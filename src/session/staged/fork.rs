@@ -1,6 +1,6 @@
 //! Staged changes between a session and its forks: what a fork inherited and what it changed itself, and changes that are to be merged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub(crate) struct StagedCopy {
     pub(crate) inherited_files: BTreeMap<FileKey, StagedFile>,
     pub(crate) containers: BTreeMap<String, Container>,
     pub(crate) inherited_containers: BTreeMap<String, Container>,
+    /// The containers that are removed, by name.
+    pub(crate) removed_containers: BTreeSet<String>,
     pub(crate) moves: Moves,
 }
 
@@ -64,6 +66,7 @@ impl SharedStaged {
             inherited_files: staged.inherited.as_ref().map(|inherited| inherited.files.clone()).unwrap_or_default(),
             containers: staged.containers.clone(),
             inherited_containers: staged.inherited.as_ref().map(|inherited| inherited.containers.clone()).unwrap_or_default(),
+            removed_containers: staged.removed.clone(),
             moves: staged.moves.clone(),
         }
     }
@@ -183,6 +186,7 @@ impl Staged {
 
     /// The name of every container that is defined or needed here, and of those in `base`, as they are now.
     pub(crate) fn container_over<'a>(&'a self, name: &str, base: &'a [Container]) -> Option<&'a Container> {
-        self.containers.get(name).or_else(|| base.iter().find(|container| container.name == name))
+        let in_base = || base.iter().find(|container| container.name == name && !self.removed.contains(name));
+        self.containers.get(name).or_else(in_base)
     }
 }

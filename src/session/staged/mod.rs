@@ -73,6 +73,8 @@ pub(crate) struct Staged {
     files: BTreeMap<FileKey, StagedFile>,
     /// Containers defined or needed here, by name.
     containers: BTreeMap<String, Container>,
+    /// Containers of the base that are removed, by name.
+    removed: BTreeSet<String>,
     /// What was staged by the session that this one was forked from.
     inherited: Option<Inherited>,
     /// How many bytes may lie in memory: a quarter in the map, the rest in runs.
@@ -99,6 +101,7 @@ impl Staged {
             watches: Vec::new(),
             files: BTreeMap::new(),
             containers: BTreeMap::new(),
+            removed: BTreeSet::new(),
             inherited: None,
             limit,
             directory,
@@ -110,13 +113,13 @@ impl Staged {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.layers.is_empty() && self.containers.is_empty() && self.files.is_empty()
+        self.layers.is_empty() && self.containers.is_empty() && self.removed.is_empty() && self.files.is_empty()
     }
 
     /// The same room, and what is known of files and containers, with nothing staged.
     pub(crate) fn without_changes(&self) -> Self {
-        let (files, containers) = (self.files.clone(), self.containers.clone());
-        Self { files, containers, ..Self::new(self.limit, self.directory.clone()) }
+        let (files, containers, removed) = (self.files.clone(), self.containers.clone(), self.removed.clone());
+        Self { files, containers, removed, ..Self::new(self.limit, self.directory.clone()) }
     }
 
     /// The staged entries.
@@ -224,14 +227,15 @@ impl Staged {
         Ok(used)
     }
 
-    /// The containers of `base` with the staged definitions over them, sorted by name.
+    /// The containers of `base` with the staged definitions over them and without the removed ones, sorted by name.
     pub(crate) fn containers_over(&self, base: &[Container]) -> Vec<Container> {
-        Self::merge_containers(base, self.containers.values())
+        self.merge_containers(base, self.containers.values())
     }
 
-    /// `base` with the definitions of `over` in place of those of the same names, sorted by name.
-    pub(crate) fn merge_containers<'a>(base: &'a [Container], over: impl IntoIterator<Item = &'a Container>) -> Vec<Container> {
-        let merged: BTreeMap<_, _> = base.iter().chain(over).map(|c| (&c.name, c)).collect();
+    /// `base` with the definitions of `over` in place of those of the same names and without the removed ones, sorted by name.
+    pub(crate) fn merge_containers<'a>(&self, base: &'a [Container], over: impl IntoIterator<Item = &'a Container>) -> Vec<Container> {
+        let kept = base.iter().filter(|c| !self.removed.contains(&c.name));
+        let merged: BTreeMap<_, _> = kept.chain(over).map(|c| (&c.name, c)).collect();
         merged.into_values().cloned().collect()
     }
 
@@ -241,7 +245,19 @@ impl Staged {
     }
 
     pub(crate) fn set_container(&mut self, container: Container) {
+        self.removed.remove(&container.name);
         self.containers.insert(container.name.clone(), container);
+    }
+
+    /// Removes a container of the base, and its staged definition if it has one. The commit refuses it while files lie in the container.
+    pub(crate) fn remove_container(&mut self, name: &str) {
+        self.containers.remove(name);
+        self.removed.insert(name.to_owned());
+    }
+
+    /// The names of the containers that are removed.
+    pub(crate) const fn removed_containers(&self) -> &BTreeSet<String> {
+        &self.removed
     }
 
     fn forget(&mut self, key: &MapKey) {

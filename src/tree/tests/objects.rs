@@ -12,8 +12,9 @@ use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
 
 use super::super::source::ImportSource;
-use super::super::steps::{ImportSaves, ImportSteps, SteppedImport};
+use super::super::steps::SteppedImport;
 use super::super::{ImportCache, TreeOptions};
+use crate::commit::{ImportSaves, ImportSteps};
 use crate::storage::sources::{SourceBody, SourceObject, SourceObjects};
 use crate::{Error, ErrorKind, Key, Prefix, Repository, Result, Snapshot, WriteSession};
 
