@@ -122,7 +122,7 @@ impl CommitArgs {
     fn options(&self, message: String) -> Result<CommitOptions, Stop> {
         let mut options = CommitOptions::from(self.message.clone().unwrap_or(message));
         options.author.clone_from(&self.author);
-        options.meta = fields(self.meta.clone())?;
+        options.meta = fields("--meta", self.meta.clone())?;
         options.on_conflict = match self.on_conflict {
             None => OnConflict::Refuse,
             Some(Whose::Ours) => OnConflict::Ours,
@@ -181,11 +181,11 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// Fields by name; one given twice is `Invalid`.
-pub(super) fn fields(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Stop> {
+pub(super) fn fields(option: &str, given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Stop> {
     let mut fields = BTreeMap::new();
     for (key, value) in given {
         if fields.contains_key(&key) {
-            return Err(Error::invalid(format!("--meta {key} is given twice")).into());
+            return Err(Error::invalid(format!("{option} {key} is given twice")).into());
         }
         fields.insert(key, value);
     }

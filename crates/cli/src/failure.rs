@@ -72,6 +72,8 @@ impl From<Box<CommitError>> for Stop {
 
 const USAGE: u8 = 2;
 const INTERNAL: u8 = 70;
+/// How many of the files that were refused are told.
+const FILES: usize = 20;
 
 const fn status(kind: ErrorKind) -> u8 {
     match kind {
@@ -233,9 +235,18 @@ fn remedies(error: &Error, pending: Option<&Pending>) -> Vec<String> {
         Some(ErrorDetail::FutureBranch { branch }) => {
             vec![format!("if this machine's clock is right, go on from before with: firn reset {branch} branch:{branch}@now")]
         }
+        Some(ErrorDetail::FilesRefused { files }) => refused(files),
         Some(ErrorDetail::FutureSnapshot { id }) => vec![format!("the last snapshot from before is: {id}@now")],
         _ => Vec::new(),
     }
+}
+
+/// What is wrong with each of the files that were refused, but the first, which the message names.
+fn refused(files: &[String]) -> Vec<String> {
+    let shown = files.iter().take(FILES).skip(1).cloned();
+    let more = files.len().saturating_sub(FILES);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    shown.chain(more).collect()
 }
 
 /// What to do about a branch or a tag that does not exist.

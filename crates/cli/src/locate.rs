@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::args::Global;
@@ -19,6 +20,8 @@ const ALLOW: &str = "FIRN_ALLOW";
 const REBIND: &str = "FIRN_REBIND";
 /// The file by which a directory is known to be a repository.
 const MARK: &str = "repo.json";
+/// More files than this are not named by whole URLs without a word.
+const MANY_FILES: u64 = 100_000;
 
 /// What every verb gets: how to reach the repository, and where to print.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Context {
     global: Global,
     pub(super) out: Output,
     publishing: Publishing,
+    /// Whether it was said that many files could be named more shortly.
+    has_told_names: AtomicBool,
 }
 
 /// The commit that is being published, for whoever ends the command before it is done.
@@ -43,7 +48,7 @@ impl Context {
     pub(super) fn new(global: Global) -> Self {
         let format = if global.json { Format::Json } else { Format::Text };
         let out = Output::new(format, Loudness::of(&global));
-        Self { global, out, publishing: Publishing::default() }
+        Self { global, out, publishing: Publishing::default(), has_told_names: AtomicBool::new(false) }
     }
 
     /// What is told of a commit when the command is interrupted.
@@ -53,8 +58,18 @@ impl Context {
 
     /// Prepares and publishes what is staged; an interruption tells what may have been published.
     pub(super) async fn commit(&self, session: WriteSession, options: CommitOptions) -> Result<Committed, Box<CommitError>> {
+        self.tell_long_names(&session);
         *self.publishing.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.publish_handle());
         Box::pin(session.commit_settling(options)).await
+    }
+
+    /// Says once how many files could be named more shortly, where there are many.
+    fn tell_long_names(&self, session: &WriteSession) {
+        if let Some(told) = long_names(session.automatic_files())
+            && !self.has_told_names.swap(true, Ordering::Relaxed)
+        {
+            self.out.say(&told);
+        }
     }
 
     /// Opens the repository for a verb that changes nothing.
@@ -141,6 +156,13 @@ fn variable(name: &str) -> Result<String> {
     value.into_string().map_err(|_| Error::invalid(format!("{name} is not UTF-8; write its places percent-encoded")))
 }
 
+/// What is said when so many files are named by whole URLs in one commit.
+fn long_names(files: u64) -> Option<String> {
+    (files > MANY_FILES).then(|| {
+        format!("{files} files are named by all of their URLs; templates that make the names short are listed by: firn container suggest")
+    })
+}
+
 /// The working directory or the nearest parent that holds a repository.
 fn discover() -> Result<String> {
     let here = env::current_dir().map_err(|e| Error::not_found("the working directory cannot be found").caused_by(e))?;
@@ -176,5 +198,17 @@ impl Show for ResolvedRow<'_> {
         let Became { revision, id, time, is_final } = &self.resolved;
         let finality = if *is_final { "final" } else { "not final, asked later it may be another" };
         format!("{revision} is {id} of {time} ({finality})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_long_names_are_nothing_to_speak_of_and_one_more_is() {
+        assert_eq!(long_names(100_000), None);
+        let told = long_names(100_001).unwrap();
+        assert!(told.starts_with("100001 files") && told.contains("firn container suggest"), "{told}");
     }
 }

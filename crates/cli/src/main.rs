@@ -16,6 +16,7 @@ mod cat;
 mod checkout;
 mod cid;
 mod completions;
+mod container;
 mod copy;
 mod deps;
 mod diff;
@@ -127,6 +128,8 @@ enum Verb {
     Snapshots(snapshots::Snapshots),
     /// List the external files that a snapshot depends on; check, lock and repin them.
     Deps(deps::Deps),
+    /// List, define or suggest containers: templates by which external files are named.
+    Container(container::ContainerArgs),
     /// Read again and check everything that a snapshot holds.
     Verify(verify::Verify),
     /// Try out what a place does that a repository relies on.
@@ -229,6 +232,7 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Moves(verb) => Box::pin(verb.run(context)).await,
         Verb::Snapshots(verb) => Box::pin(verb.run(context)).await,
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
+        Verb::Container(verb) => Box::pin(verb.run(context)).await,
         Verb::Verify(verb) => Box::pin(verb.run(context)).await,
         Verb::Doctor(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,

@@ -70,8 +70,8 @@ struct HistoryRow {
 pub(super) struct ContainerRow {
     pub(super) name: String,
     pub(super) template: String,
-    defaults: BTreeMap<String, String>,
-    options: BTreeMap<String, String>,
+    pub(super) defaults: BTreeMap<String, String>,
+    pub(super) options: BTreeMap<String, String>,
 }
 
 impl ContainerRow {

@@ -45,7 +45,7 @@ impl Tag {
         let target = context.snapshot(&repository, self.revision.as_deref().unwrap_or("main")).await?;
         let mut options = TagOptions::from(self.message);
         options.author = self.author;
-        options.meta = fields(self.meta)?;
+        options.meta = fields("--meta", self.meta)?;
         repository.create_tag(&name, &target, options).await?;
         context.out.line(&target.id().to_string())?;
         Ok(Verdict::Fine)

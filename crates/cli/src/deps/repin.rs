@@ -12,8 +12,11 @@ use firnline::Repinned;
 #[derive(Debug, Args)]
 pub(super) struct Repin {
     /// The files: each a URL, or the URL of a directory above them
-    #[arg(value_name = "URL|PREFIX", required = true)]
+    #[arg(value_name = "URL|PREFIX", required_unless_present = "all")]
     places: Vec<String>,
+    /// All files of the branch
+    #[arg(long, conflicts_with = "places")]
+    all: bool,
     #[command(flatten)]
     commit: CommitArgs,
 }
@@ -23,12 +26,13 @@ impl Repin {
         let repository = context.open_to_write().await?;
         let session = self.commit.session(&repository).await?;
         let places: Vec<_> = self.places.iter().map(String::as_str).collect();
-        let repinned = session.repin(&places).await?;
+        let repinned = if self.all { session.repin_all().await? } else { session.repin(&places).await? };
         for file in &repinned {
             context.out.say_item(&RepinnedRow::of(file));
         }
         let counts = format!("{} repinned", count(repinned.len() as u64, "file"));
-        let done = Done { message: format!("repin {}", self.places.join(" ")), counts, deletes: Deletes::None };
+        let named = if self.all { "--all".to_owned() } else { self.places.join(" ") };
+        let done = Done { message: format!("repin {named}"), counts, deletes: Deletes::None };
         self.commit.commit(context, session, done).await
     }
 }

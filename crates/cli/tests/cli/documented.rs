@@ -190,6 +190,17 @@ fn the_fields_are_those_of_real_output() {
     ] {
         printed.take(args[0], firn(args).out);
     }
+    printed.take("container list", firn(&["container", "list"]).out);
+    let many = (0..9)
+        .map(|n| json!({ "op": "virtual", "key": format!("many/{n}"), "url": format!("s3://b/x/y/z/{n}.nc"), "offset": 0, "length": 1 }));
+    sandbox.firn_with(&["apply", "--branch", "many"], "").fails(3);
+    firn(&["branch", "many"]).ok();
+    sandbox.firn_with(&["apply", "--branch", "many"], many.map(|line| line.to_string()).collect::<Vec<_>>().join("\n")).ok();
+    printed.take("container suggest", firn(&["container", "suggest", "many"]).out);
+    let (moved, elsewhere) = (sandbox.write("moved/b.nc", noise(2, 5000)), format!("file://{}/", sandbox.text("moved")));
+    assert!(moved.exists());
+    let both = ["--allow", &allow, "--allow", &elsewhere, "--dry-run"];
+    printed.take("deps move", firn(&[&["deps", "move", &format!("{allow}b.nc"), &format!("{elsewhere}b.nc")], &both[..]].concat()).out);
     sandbox.write("out/new", "x");
     std::os::unix::fs::symlink("absent", sandbox.path("out/dangling")).unwrap();
     for args in [&["diff", "old", "main"][..], &["diff", "main", "old"], &["diff", &sandbox.text("out"), "--prefix", "none"]] {

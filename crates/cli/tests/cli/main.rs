@@ -6,6 +6,7 @@
 mod skipping;
 mod support;
 
+mod archives;
 mod car;
 mod comparing;
 mod copies;
@@ -24,7 +25,6 @@ mod revisions;
 mod trees;
 mod virtuals;
 #[cfg(feature = "http")]
-#[expect(dead_code, reason = "the tests of the library use the rest")]
 #[path = "../../../../tests/support/web.rs"]
 mod web;
 mod writing;

@@ -1,5 +1,8 @@
 //! Values in files of web servers and object stores.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use serde_json::json;
 
 use crate::support::{Run, Sandbox};
@@ -128,4 +131,74 @@ fn the_notice_about_files_without_a_pin_says_what_a_reader_would_be_told() {
     let row = said.lines().find(|line| line.contains("unpinned")).unwrap();
     let row: serde_json::Value = serde_json::from_str(row).unwrap();
     assert_eq!(row["unpinned"]["allow"], format!("{place}=private"), "{row}");
+}
+
+/// Starts a copy of values from a server that stops answering, and kills it when it has saved something.
+fn killed_copy(sandbox: &Sandbox, args: &[&str], is_silent: &AtomicBool) {
+    let mut child = sandbox.command("repo").args(args).spawn().unwrap();
+    let branches = sandbox.path("repo/refs/branches");
+    let has_saved = || std::fs::read_dir(&branches).unwrap().flatten().any(|e| e.file_name().to_string_lossy().starts_with("vendoring-"));
+    let started = std::time::Instant::now();
+    while !(has_saved() && is_silent.load(Ordering::SeqCst)) {
+        assert!(child.try_wait().unwrap().is_none(), "it cannot end while its source is silent");
+        assert!(started.elapsed() < std::time::Duration::from_mins(2), "it saves something before long");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_copy_that_was_killed_goes_on_where_it_was_and_ends_as_one_that_was_not() {
+    const COUNT: usize = 60;
+    const LENGTH: usize = 100_000;
+    let sandbox = Sandbox::new();
+    let content: Arc<Vec<u8>> = Arc::new(crate::support::noise(5, COUNT * LENGTH));
+    let (sent, limit, is_silent) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicBool::new(false)));
+    let server = {
+        let (content, sent, limit, is_silent) = (Arc::clone(&content), Arc::clone(&sent), Arc::clone(&limit), Arc::clone(&is_silent));
+        Server::start(move |request| {
+            let length = request.range().map_or(0, |range| range.len());
+            if sent.load(Ordering::SeqCst) + length > limit.load(Ordering::SeqCst) {
+                is_silent.store(true, Ordering::SeqCst);
+                return Reply::Silence;
+            }
+            sent.fetch_add(length, Ordering::SeqCst);
+            Shown::new(content.to_vec()).answer(request)
+        })
+    };
+    let (url, allow) = (server.url("/data/air.nc"), format!("{}=private", server.url("/data/")));
+    // In the file the values lie in another order than their keys, so that no request joins many of them.
+    let line = |n: usize| {
+        let offset = (n * 7 % COUNT) * LENGTH;
+        json!({ "op": "virtual", "key": format!("t/{n}"), "url": url, "offset": offset, "length": LENGTH }).to_string()
+    };
+    let lines: Vec<_> = (0..COUNT).map(line).collect();
+    sandbox.firn_with(&["apply", "--allow", &allow], lines.join("\n")).ok();
+    let copy = std::process::Command::new("cp").arg("-r").args([sandbox.path("repo"), sandbox.path("other")]).status().unwrap();
+    assert!(copy.success());
+    let args = ["deps", "vendor", "--allow", &allow, "--save-every", "400000", "-v"];
+
+    let whole = sandbox.firn(&[&args[..], &["-R", &sandbox.text("other")]].concat());
+    assert!(whole.err.contains("60 values with 6000000 bytes copied; 6000000 bytes read"), "{}", whole.err);
+    whole.ok();
+    let all = sent.swap(0, Ordering::SeqCst);
+    assert!(all >= COUNT * LENGTH);
+
+    limit.store(COUNT * LENGTH / 2, Ordering::SeqCst);
+    killed_copy(&sandbox, &args, &is_silent);
+    let shown = |repository: &str| sandbox.firn(&["show", "--json", "-R", &sandbox.text(repository)]).document();
+    assert_eq!(sandbox.firn(&["log", "--json"]).rows().len(), 2, "nothing is committed to the branch");
+    limit.store(usize::MAX, Ordering::SeqCst);
+    sent.store(0, Ordering::SeqCst);
+    let again = sandbox.firn(&args);
+    assert!(again.err.contains("60 values with 6000000 bytes copied, ") && again.err.contains("by an earlier run"), "{}", again.err);
+    again.ok();
+    assert!(sent.load(Ordering::SeqCst) < all, "what was saved is not read again");
+    assert_eq!(shown("repo")["manifest"], shown("other")["manifest"]);
+    assert_eq!(shown("repo")["files"]["files"], json!(0));
+    assert_eq!(sandbox.firn(&["branch", "--json"]).rows().len(), 1, "the saves are deleted");
+    assert!(sandbox.firn(&["cat", "main", "t/1"]).out == content[7 * LENGTH..8 * LENGTH]);
+    sandbox.firn(&["verify"]).ok();
 }
