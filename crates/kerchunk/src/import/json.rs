@@ -4,6 +4,7 @@
 //! time takes the references, one after the other.
 
 use std::fmt;
+use std::io::BufRead as _;
 use std::path::Path;
 
 use firnline::{Error, Result};
@@ -14,7 +15,7 @@ use super::generated::parse_generators;
 use super::metered::{MemberBudget, open};
 use super::sink::Sink;
 use super::value::ReferenceValue;
-use crate::error::{json_error, shown};
+use crate::error::{file_error, json_error, shown};
 use crate::template::{Scope, Template, Templates, quoted};
 
 /// The longest text of `templates` and of `gen`, in bytes.
@@ -64,8 +65,19 @@ fn parse_templates(text: &str) -> Result<Templates> {
     Ok(templates)
 }
 
+/// What other files begin with than JSON, and what to do about them.
+const OTHERS: [(&[u8], &str); 3] = [
+    (b"\x1f\x8b", "is compressed by gzip; decompress it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed by zstd; decompress it first"),
+    (b"PAR1", "is one file of a directory of references; name the directory that holds .zmetadata"),
+];
+
 fn read_header(path: &Path) -> Result<SetHeader> {
-    let (file, budget) = open(path)?;
+    let (mut file, budget) = open(path)?;
+    let beginning = file.fill_buf().map_err(|e| file_error("read", path, e))?;
+    if let Some((_, why)) = OTHERS.iter().find(|(mark, _)| beginning.starts_with(mark)) {
+        return Err(Error::invalid(format!("{} {why}", shown(path))));
+    }
     let mut deserializer = serde_json::Deserializer::from_reader(file);
     let header = (&mut deserializer).deserialize_map(HeaderVisitor(&budget)).map_err(|e| json_error(path, e))?;
     deserializer.end().map_err(|e| json_error(path, e))?;

@@ -235,6 +235,10 @@ async fn what_is_no_reference_set_is_an_error_that_names_it() {
     }
     let template = r#"{"version": 1, "templates": {"i": "a.nc"}, "gen": [{"key": "k{{i}}", "url": "a.nc", "dimensions": {"i": [1]}}]}"#;
     assert!(sandbox.refused(template).await.to_string().contains("`i` is a dimension and a template"));
+    for (bytes, message) in [(&b"\x1f\x8b\x08"[..], "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "name the directory")] {
+        let error = sandbox.import(&sandbox.write("set.json", bytes), &KerchunkImport::default()).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains(message), "{error}");
+    }
     let absent = sandbox.import(&sandbox.path("absent.json"), &KerchunkImport::default()).await.unwrap_err();
     assert_eq!(absent.kind(), ErrorKind::NotFound);
 }
@@ -282,6 +286,37 @@ async fn a_directory_gives_what_the_same_references_give_as_json() {
     let (plain, _) = sandbox.import(&sandbox.path("set.parq"), &KerchunkImport::default()).await.unwrap();
     assert_eq!(value(&plain, "g/.zattrs").await, r#"{"missing": NaN, "units":"m\/s"}"#);
     assert_eq!(value(&plain, ".zgroup").await, r#"{"zarr_format":2}"#);
+}
+
+/// What kerchunk itself wrote; see `tests/data/README.md`.
+const KERCHUNK_SET: [(&str, &[u8]); 4] = [
+    (".zmetadata", include_bytes!("tests/data/set.parq/.zmetadata")),
+    ("s/refs.0.parq", include_bytes!("tests/data/set.parq/s/refs.0.parq")),
+    ("x/refs.0.parq", include_bytes!("tests/data/set.parq/x/refs.0.parq")),
+    ("x/refs.1.parq", include_bytes!("tests/data/set.parq/x/refs.1.parq")),
+];
+
+#[tokio::test]
+async fn a_directory_that_kerchunk_wrote_gives_what_went_into_it() {
+    let sandbox = Sandbox::new().await;
+    sandbox.write("b.nc", "abcdefghij");
+    for (name, bytes) in KERCHUNK_SET {
+        sandbox.write(&format!("set.parq/{name}"), bytes);
+    }
+    let (snapshot, summary) = sandbox.import(&sandbox.path("set.parq"), &KerchunkImport::default()).await.unwrap();
+    assert_eq!(summary, KerchunkSummary { references: 11, values: 4, missing: 0 });
+    let expected = ["abc", "012", "bcd", "123", "cde", "", "abcdefghij", "", "efg", "456", "fgh", "567"];
+    for (n, expected) in expected.into_iter().enumerate() {
+        let key = Key::new(format!("x/{}.{}", n / 4, n % 4)).unwrap();
+        let found = snapshot.get(&key).await.unwrap();
+        match n {
+            5 => assert_eq!(found.unwrap().as_ref(), [0, 255, 128]),
+            7 => assert_eq!(found, None),
+            _ => assert_eq!(found.unwrap().as_ref(), expected.as_bytes(), "{key}"),
+        }
+    }
+    assert_eq!(value(&snapshot, "s/0").await, "1");
+    assert_eq!(value(&snapshot, ".zgroup").await, r#"{"zarr_format":2}"#);
 }
 
 #[tokio::test]
@@ -388,9 +423,15 @@ fn any_parquet_ends_in_references_or_an_error() {
     fs::create_dir(folder.path().join("x")).unwrap();
     let about = r#"{"metadata": {"x/.zarray": {"shape":[4],"chunks":[1]}}, "record_size": 4}"#;
     let good = parquet(&[(Some("a.nc"), 0, 2, None), (Some("b.nc"), 1, 2, None), (None, 0, 0, Some(b"raw")), (None, 0, 0, None)]);
+    let kerchunk_about = r#"{"metadata": {"x/.zarray": {"shape":[8],"chunks":[1]}}, "record_size": 8}"#;
     proptest!(|(changes in changes(), noise in any::<Vec<u8>>())| {
         let about_changed = changed(about.as_bytes(), &changes);
-        for (about, bytes) in [(about_changed.as_slice(), good.clone()), (about.as_bytes(), changed(&good, &changes)), (about.as_bytes(), noise)] {
+        for (about, bytes) in [
+            (about_changed.as_slice(), good.clone()),
+            (about.as_bytes(), changed(&good, &changes)),
+            (kerchunk_about.as_bytes(), changed(KERCHUNK_SET[2].1, &changes)),
+            (about.as_bytes(), noise),
+        ] {
             fs::write(&document, about).unwrap();
             fs::write(&records, &bytes).unwrap();
             let outcome = read_only(folder.path());
