@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::Key;
 use crate::time::Timestamp;
-use crate::virtuals::{Locator, Looked, Validator, VirtualLookup};
+use crate::virtuals::{ExternalFile, Locator, Looked, Validator, VirtualLookup};
 
 /// What a caller knows of a file that it points into. The default: nothing, so the file is looked up.
 #[derive(Debug, Clone, Default)]
@@ -121,6 +121,18 @@ impl WriteSession {
         }
         staged.insert(key.as_map_key().clone(), Some(Entry::Virtual { file, offset: range.start, length }));
         Ok(())
+    }
+
+    /// Opens the file at `url` in the state in which it is now, to find byte ranges in it. Nothing is staged.
+    ///
+    /// `Denied` if the place is not allowed, `NotFound` if there is no such file, `Unavailable` if its source does not answer,
+    /// `Unsupported` if this build cannot read it or its source does not tell its length. Can be cancelled at any moment.
+    pub async fn external_file(&self, url: &str) -> Result<ExternalFile> {
+        let repository = self.base.repository();
+        let mut containers = self.containers();
+        let located = Locator::new(&containers)?.locate(url)?;
+        containers.extend(located.container.clone());
+        ExternalFile::open(repository.virtuals().clone(), containers, located, url, repository.clock().now()).await
     }
 
     /// The name of the file at `url`. Its container is staged if it is new.

@@ -13,6 +13,7 @@ mod access;
 mod allow;
 mod container;
 mod digest;
+mod external;
 mod file;
 mod locate;
 mod rebind;
@@ -43,6 +44,7 @@ use crate::time::Timestamp;
 
 pub use access::Access;
 pub use allow::Allow;
+pub use external::ExternalFile;
 pub use locate::{Located, Locator};
 pub use rebind::Rebind;
 pub(crate) use url::is_at_or_below;

@@ -77,6 +77,11 @@ impl Context {
         Repository::open_with(&self.place()?, self.options()?.read_only()).await
     }
 
+    /// Allows one more place, which the user named by itself.
+    pub(super) fn also_allow(&mut self, place: String) {
+        self.global.allow.push(place);
+    }
+
     /// Opens the repository for a verb that may change it.
     pub(super) async fn open_to_write(&self) -> Result<Repository> {
         Repository::open_with(&self.place()?, self.options()?).await

@@ -48,6 +48,7 @@ mod tag;
 mod unpinned;
 mod value;
 mod verify;
+mod virtualize;
 mod whole;
 
 use std::ffi::OsString;
@@ -86,6 +87,8 @@ enum Verb {
     Import(import::Import),
     /// Commit what a reference set of kerchunk refers to.
     Kerchunk(kerchunk::Kerchunk),
+    /// Commit virtual Zarr arrays of NetCDF and HDF5 files, whose data stays where it is.
+    Virtualize(virtualize::Virtualize),
     /// Commit many changes at once, read as JSON lines from standard input.
     Apply(apply::Apply),
     /// Commit one value.
@@ -211,6 +214,7 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Init(verb) => Box::pin(verb.run(context)).await,
         Verb::Import(verb) => Box::pin(verb.run(context)).await,
         Verb::Kerchunk(verb) => Box::pin(verb.run(context)).await,
+        Verb::Virtualize(verb) => Box::pin(verb.run(context)).await,
         Verb::Apply(verb) => Box::pin(verb.run(context)).await,
         Verb::Put(verb) => Box::pin(verb.run(context)).await,
         Verb::Rm(verb) => Box::pin(verb.run(context)).await,

@@ -14,8 +14,23 @@ use crate::support::{Run, Sandbox, noise, tree};
 const BEGIN: &str = "<!-- the rest is what --help prints -->\n";
 
 /// Verbs that print no JSON on standard output: nothing, an id, bytes or a script.
-const WITHOUT_JSON: &[&str] =
-    &["init", "import", "apply", "put", "rm", "cat", "checkout", "reset", "cp", "mv", "car", "completions", "kerchunk", "help"];
+const WITHOUT_JSON: &[&str] = &[
+    "init",
+    "import",
+    "apply",
+    "put",
+    "rm",
+    "cat",
+    "checkout",
+    "reset",
+    "cp",
+    "mv",
+    "car",
+    "completions",
+    "kerchunk",
+    "virtualize",
+    "help",
+];
 
 /// Objects whose fields are names that users chose, or kinds.
 const FREE: &[&str] = &["meta", "defaults", "options", "kinds"];

@@ -14,6 +14,7 @@ mod doctor;
 mod documented;
 mod locating;
 mod lost;
+mod netcdf;
 mod progress;
 mod reading;
 mod readme;
@@ -23,6 +24,7 @@ mod remote;
 mod repair;
 mod revisions;
 mod trees;
+mod virtualize;
 mod virtuals;
 #[cfg(feature = "http")]
 #[path = "../../../../tests/support/web.rs"]

@@ -1,0 +1,268 @@
+//! The metadata of arrays and groups, as Zarr stores it.
+
+use firnline::{Error, Key, Result};
+use serde_json::{Map, Value, json};
+
+use crate::ZarrFormat;
+use crate::element::Element;
+use crate::model::Variable;
+
+/// Attributes that decide what the values mean. They must be equal in all files; of all others those of the first file are kept.
+const MEANING: [&str; 11] = [
+    "units",
+    "calendar",
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+    "missing_value",
+    "_Unsigned",
+    "flag_values",
+    "flag_masks",
+    "flag_meanings",
+    "positive",
+];
+
+/// Where version 2 keeps the names of dimensions.
+const DIMENSIONS: &str = "_ARRAY_DIMENSIONS";
+
+/// What Zarr says about one array.
+#[derive(Debug, Clone)]
+pub(crate) struct ArrayDocument {
+    format: ZarrFormat,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) chunk: Vec<u64>,
+    pub(crate) dims: Vec<String>,
+    data_type: Value,
+    /// Of version 3 the list of codecs; of version 2 the filters and the compressor.
+    codecs: Value,
+    fill: Value,
+    pub(crate) attributes: Map<String, Value>,
+    /// What stands between the array's path and the first coordinate of a chunk, and between two coordinates.
+    lead: &'static str,
+    separator: char,
+    /// The stored documents, of which only the shape changes.
+    stored: Option<Stored>,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    main: Map<String, Value>,
+}
+
+/// A file of the documents of a node: its name, and its text.
+pub(crate) type DocumentFile = (&'static str, Vec<u8>);
+
+impl ArrayDocument {
+    /// Describes a variable whose elements lie in chunks of this shape.
+    pub(crate) fn new(variable: &Variable, chunk: Vec<u64>, filters: &[Value], format: ZarrFormat) -> Self {
+        let element = variable.element;
+        let mut attributes = variable.attributes.clone();
+        let fill_attribute = variable.fill_attribute.as_ref();
+        let mut fill = element.value(variable.fill.as_deref());
+        let (codecs, lead, separator) = match format {
+            ZarrFormat::V3 => {
+                let encoded = fill_attribute.and_then(|value| element.fill_attribute(value));
+                attributes.extend(encoded.map(|value| ("_FillValue".to_owned(), value)));
+                (v3_codecs(element, filters), "/c/", '/')
+            }
+            ZarrFormat::V2 => {
+                // Readers take it for the attribute: without the attribute it is given only where elements were never written.
+                let stated = fill_attribute.and_then(|value| element.fill_number(value));
+                fill = stated.unwrap_or(if variable.may_lack_elements() { fill } else { Value::Null });
+                attributes.insert(DIMENSIONS.to_owned(), json!(variable.dims));
+                (v2_codecs(element, filters), "/", '.')
+            }
+        };
+        let data_type = element.data_type(format);
+        let (shape, dims) = (variable.shape.clone(), variable.dims.clone());
+        Self { format, shape, chunk, dims, data_type, codecs, fill, attributes, lead, separator, stored: None }
+    }
+
+    /// Reads stored documents: `zarr.json`, or `.zarray` and `.zattrs`.
+    pub(crate) fn read(format: ZarrFormat, main: &[u8], attributes: Option<&[u8]>) -> Result<Self> {
+        let main = object(main)?;
+        let field = |name: &str| main.get(name).cloned().unwrap_or(Value::Null);
+        let shape = numbers(&field("shape"), "shape")?;
+        let (chunk, data_type, codecs, attributes, lead, separator) = match format {
+            ZarrFormat::V3 => {
+                let grid = field("chunk_grid");
+                if grid.get("name").and_then(Value::as_str) != Some("regular") {
+                    return Err(Error::unsupported("has no regular grid of chunks, so nothing can be appended to it"));
+                }
+                let chunk = numbers(grid.pointer("/configuration/chunk_shape").unwrap_or(&Value::Null), "chunk_shape")?;
+                let (lead, separator) = encoding(&field("chunk_key_encoding"));
+                (chunk, field("data_type"), field("codecs"), field("attributes"), lead, separator)
+            }
+            ZarrFormat::V2 => {
+                let separator = field("dimension_separator").as_str().and_then(|text| text.chars().next()).unwrap_or('.');
+                let codecs = json!({"filters": field("filters"), "compressor": field("compressor")});
+                let attributes = attributes.map(object).transpose()?.map_or(Value::Null, Value::Object);
+                (numbers(&field("chunks"), "chunks")?, field("dtype"), codecs, attributes, "/", separator)
+            }
+        };
+        let attributes = if let Value::Object(map) = attributes { map } else { Map::new() };
+        let names =
+            if format == ZarrFormat::V3 { field("dimension_names") } else { attributes.get(DIMENSIONS).cloned().unwrap_or_default() };
+        let dims: Option<Vec<String>> = names.as_array().map(|names| names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect());
+        let dims = dims.unwrap_or_default();
+        if dims.len() != shape.len() || chunk.len() != shape.len() || chunk.contains(&0) {
+            return Err(Error::unsupported("does not name each of its dimensions, so nothing can be appended to it"));
+        }
+        let fill = field("fill_value");
+        let stored = Some(Stored { main });
+        Ok(Self { format, shape, chunk, dims, data_type, codecs, fill, attributes, lead, separator, stored })
+    }
+
+    /// The texts of the documents as they are now.
+    pub(crate) fn files(&self) -> Vec<DocumentFile> {
+        if let Some(Stored { main }) = &self.stored {
+            let mut main = main.clone();
+            main.insert("shape".to_owned(), json!(self.shape));
+            let name = if self.format == ZarrFormat::V3 { "zarr.json" } else { ".zarray" };
+            return vec![(name, text(&Value::Object(main)))];
+        }
+        match self.format {
+            ZarrFormat::V3 => vec![(
+                "zarr.json",
+                text(&json!({
+                    "zarr_format": 3,
+                    "node_type": "array",
+                    "shape": self.shape,
+                    "data_type": self.data_type,
+                    "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.chunk}},
+                    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+                    "fill_value": self.fill,
+                    "codecs": self.codecs,
+                    "attributes": self.attributes,
+                    "dimension_names": self.dims,
+                })),
+            )],
+            ZarrFormat::V2 => vec![
+                (
+                    ".zarray",
+                    text(&json!({
+                        "zarr_format": 2,
+                        "shape": self.shape,
+                        "chunks": self.chunk,
+                        "dtype": self.data_type,
+                        "compressor": self.codecs.get("compressor"),
+                        "filters": self.codecs.get("filters"),
+                        "fill_value": self.fill,
+                        "order": "C",
+                        "dimension_separator": ".",
+                    })),
+                ),
+                (".zattrs", text(&json!(self.attributes))),
+            ],
+        }
+    }
+
+    /// What stands before the first coordinate of a chunk of the array at `path`.
+    pub(crate) fn chunk_prefix(&self, path: &str) -> String {
+        format!("{path}{}", self.lead)
+    }
+
+    /// What stands between two coordinates.
+    pub(crate) const fn separator(&self) -> char {
+        self.separator
+    }
+
+    /// The key of one chunk of the array at `path`.
+    pub(crate) fn chunk_key(&self, path: &str, cell: &[u64]) -> Result<Key> {
+        let prefix = self.chunk_prefix(path);
+        if cell.is_empty() {
+            return Key::new(if self.lead == "/c/" { format!("{path}/c") } else { format!("{prefix}0") });
+        }
+        let cell: Vec<String> = cell.iter().map(u64::to_string).collect();
+        Key::new(prefix + &cell.join(&self.separator.to_string()))
+    }
+
+    /// Says in words what does not allow `other` to be a part of this array, or to be this array again: `other` may differ in its
+    /// length along `axis`. `copies`: the values are copied, so the chunks of the file do not count.
+    pub(crate) fn difference(&self, other: &Self, axis: Option<usize>, copies: bool) -> Option<String> {
+        let differs = |what: &str, is: &Value, was: &Value| (is != was).then(|| format!("has {what} {is}, not {was} as before"));
+        let lengths = |doc: &Self| doc.shape.iter().enumerate().map(|(n, len)| if Some(n) == axis { 0 } else { *len }).collect::<Vec<_>>();
+        let dims = differs("the dimensions", &json!(other.dims), &json!(self.dims));
+        let shapes = dims.or_else(|| {
+            let is_equal = lengths(self) == lengths(other);
+            (!is_equal).then(|| format!("has the shape {:?}, which does not fit {:?} as before", other.shape, self.shape))
+        });
+        let types = shapes.or_else(|| differs("elements of type", &other.data_type, &self.data_type));
+        let chunks = types.or_else(|| if copies { None } else { differs("chunks of", &json!(other.chunk), &json!(self.chunk)) });
+        let codecs = chunks.or_else(|| differs("the codecs", &other.codecs, &self.codecs));
+        let fills = codecs.or_else(|| differs("the fill value", &other.fill, &self.fill));
+        fills.or_else(|| {
+            let null = Value::Null;
+            let of = |doc: &Self, name: &str| doc.attributes.get(name).unwrap_or(&null).clone();
+            MEANING.iter().find_map(|name| differs(&format!("the attribute {name}"), &of(other, name), &of(self, name)))
+        })
+    }
+
+    /// The names of attributes that `other` has with another value, or this array has alone.
+    pub(crate) fn other_attributes(&self, other: &Self) -> Vec<String> {
+        let names = self.attributes.keys().chain(other.attributes.keys().filter(|name| !self.attributes.contains_key(*name)));
+        names.filter(|name| self.attributes.get(*name) != other.attributes.get(*name)).cloned().collect()
+    }
+}
+
+/// How the keys of chunks are made in version 3.
+fn encoding(document: &Value) -> (&'static str, char) {
+    let is_v2 = document.get("name").and_then(Value::as_str) == Some("v2");
+    let separator = document.pointer("/configuration/separator").and_then(Value::as_str).and_then(|text| text.chars().next());
+    match (is_v2, separator) {
+        (true, separator) => ("/", separator.unwrap_or('.')),
+        (false, Some('.')) => ("/c.", '.'),
+        (false, _) => ("/c/", '/'),
+    }
+}
+
+fn v3_codecs(element: Element, filters: &[Value]) -> Value {
+    let filters = filters.iter().map(|filter| {
+        let mut configuration = filter.as_object().cloned().unwrap_or_default();
+        let id = configuration.remove("id").unwrap_or_default();
+        json!({"name": format!("numcodecs.{}", id.as_str().unwrap_or_default()), "configuration": configuration})
+    });
+    std::iter::once(element.bytes_codec()).chain(filters).collect()
+}
+
+fn v2_codecs(element: Element, filters: &[Value]) -> Value {
+    if element == Element::TEXT {
+        return json!({"filters": [{"id": "vlen-utf8"}], "compressor": null});
+    }
+    let is_compressor = |filter: &&Value| matches!(filter.get("id").and_then(Value::as_str), Some("zlib" | "zstd" | "blosc" | "bz2"));
+    let compressor = filters.last().filter(is_compressor);
+    let filters = filters.get(..filters.len() - usize::from(compressor.is_some())).filter(|rest| !rest.is_empty());
+    json!({"filters": filters, "compressor": compressor})
+}
+
+/// The documents of a group.
+pub(crate) fn group(format: ZarrFormat, attributes: &Map<String, Value>) -> Vec<DocumentFile> {
+    match format {
+        ZarrFormat::V3 => vec![("zarr.json", text(&json!({"zarr_format": 3, "node_type": "group", "attributes": attributes})))],
+        ZarrFormat::V2 => {
+            let mut files = vec![(".zgroup", text(&json!({"zarr_format": 2})))];
+            if !attributes.is_empty() {
+                files.push((".zattrs", text(&json!(attributes))));
+            }
+            files
+        }
+    }
+}
+
+pub(crate) fn text(document: &Value) -> Vec<u8> {
+    serde_json::to_vec(document).unwrap_or_default()
+}
+
+pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
+    let wrong = |why: String| Error::invalid(format!("its metadata is no document of Zarr: {why}"));
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(wrong("it is no object".to_owned())),
+        Err(e) => Err(wrong(e.to_string())),
+    }
+}
+
+fn numbers(value: &Value, name: &str) -> Result<Vec<u64>> {
+    let numbers = value.as_array().and_then(|all| all.iter().map(Value::as_u64).collect());
+    numbers.ok_or_else(|| Error::invalid(format!("its metadata has no list of numbers {name}")))
+}

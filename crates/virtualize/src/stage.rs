@@ -1,0 +1,243 @@
+//! Stages what the files of one call hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use firnline::{Error, Key, KeyColumn, Result, Validator, VirtualOptions, VirtualRefs, WriteSession};
+use serde_json::{Map, Value};
+
+use crate::array::{Array, References};
+use crate::document::{self, DocumentFile};
+use crate::model::{ParsedGroup, Values, count};
+use crate::open::OpenedFile;
+use crate::options::Settings;
+use crate::stored::StoredHierarchy;
+use crate::{VirtualizeSummary, ZarrFormat, join};
+
+/// So many references are held before they are staged.
+const HELD: usize = 1 << 18;
+
+/// Adds files one after the other and stages what they hold.
+pub(crate) struct Stager<'s> {
+    session: &'s WriteSession,
+    prefix: String,
+    settings: Settings,
+    arrays: BTreeMap<String, Array>,
+    /// The files that references point into which are not staged yet.
+    urls: Vec<String>,
+    validators: Vec<Option<Validator>>,
+    pub(crate) summary: VirtualizeSummary,
+}
+
+impl<'s> Stager<'s> {
+    pub(crate) fn new(session: &'s WriteSession, prefix: String, settings: Settings, arrays: BTreeMap<String, Array>) -> Self {
+        let summary = VirtualizeSummary {
+            arrays: arrays.len() as u64,
+            copied: arrays.values().filter(|array| array.is_copied).count() as u64,
+            ..VirtualizeSummary::default()
+        };
+        Self { session, prefix, settings, arrays, urls: Vec::new(), validators: Vec::new(), summary }
+    }
+
+    /// Adds one file to the arrays; errors begin with its URL.
+    pub(crate) async fn add(&mut self, opened: OpenedFile) -> Result<()> {
+        let OpenedFile { file, parsed } = opened;
+        let url = u32::try_from(self.urls.len()).map_err(|_| Error::invalid("there are too many files"))?;
+        let mut missing: BTreeSet<&str> = self.arrays.values().filter(|a| a.axis.is_some()).map(|a| a.path.as_str()).collect();
+        for variable in &parsed.variables {
+            missing.remove(variable.path.as_str());
+            if !self.arrays.contains_key(&variable.path) {
+                return Err(Error::invalid(format!("{}: {} is not in the files before; leave it out", file.url(), variable.path)));
+            }
+        }
+        if let Some(path) = missing.first() {
+            return Err(Error::invalid(format!("{}: there is no variable {path}, which the files before have", file.url())));
+        }
+        for variable in parsed.variables {
+            let path = variable.path.clone();
+            let Some(array) = self.arrays.get_mut(&path) else { continue };
+            let added = array.add(variable, file.url(), url, self.settings.format);
+            added.map_err(|e| e.context(&path).context(file.url()))?;
+        }
+        self.summary.files += 1;
+        self.summary.reads += file.reads();
+        self.summary.dropped_attributes.extend(parsed.dropped);
+        self.urls.push(file.url().to_owned());
+        self.validators.push(Some(file.validator()));
+        self.check_rows(file.url())?;
+        if self.arrays.values().map(|array| array.references.url.len()).sum::<usize>() >= HELD {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// `Invalid` unless all arrays along the dimension of concatenation are equally long.
+    fn check_rows(&mut self, url: &str) -> Result<()> {
+        let mut rows: Option<(u64, &str)> = None;
+        for array in self.arrays.values().filter(|array| array.axis.is_some()) {
+            let (is, path) = (array.rows(), array.path.as_str());
+            // Groups may each have a dimension of this name.
+            let group = |path: &str| path.rsplit_once('/').map_or(String::new(), |(group, _)| group.to_owned());
+            match rows {
+                Some((was, other)) if was != is && group(other) == group(path) => {
+                    return Err(Error::invalid(format!("{url}: {path} has {is} rows after this file, and {other} has {was}")));
+                }
+                _ => rows = Some((is, path)),
+            }
+        }
+        self.summary.rows = rows.map(|(rows, _)| rows);
+        Ok(())
+    }
+
+    /// Stages the references that are held.
+    async fn flush(&mut self) -> Result<()> {
+        let urls: Vec<&str> = self.urls.iter().map(String::as_str).collect();
+        for array in self.arrays.values_mut() {
+            let References { cells, url, offset, length } = std::mem::take(&mut array.references);
+            if url.is_empty() {
+                continue;
+            }
+            let prefix = array.document.chunk_prefix(&join(&self.prefix, &array.path));
+            let (rank, separator) = (array.document.shape.len(), array.document.separator());
+            let keys = KeyColumn::Cells { prefix: &prefix, rank, coordinates: &cells, separator };
+            let refs = VirtualRefs { keys, urls: &urls, url: &url, offset: &offset, length: &length, validators: &self.validators };
+            self.session.set_virtual_many(&refs, &VirtualOptions::default()).await?;
+            self.summary.references += url.len() as u64;
+            self.summary.bytes += length.iter().sum::<u64>();
+        }
+        self.urls.clear();
+        self.validators.clear();
+        Ok(())
+    }
+
+    /// Stages everything else: copied values and metadata.
+    pub(crate) async fn finish(mut self, groups: &[ParsedGroup], stored: &StoredHierarchy) -> Result<VirtualizeSummary> {
+        self.flush().await?;
+        let arrays = std::mem::take(&mut self.arrays);
+        for array in arrays.into_values() {
+            let whole = join(&self.prefix, &array.path);
+            let names = array.other_attributes.iter().map(|name| format!("{}@{name}", array.path));
+            self.summary.other_attributes.extend(names);
+            self.values(&array, &whole).await.map_err(|e| e.context(&whole))?;
+            if array.axis.is_some() || array.stored_rows.is_none() {
+                self.documents(&whole, array.document.files()).await?;
+            }
+        }
+        if !stored.is_appended {
+            self.groups(groups).await?;
+        }
+        self.forget_consolidated().await?;
+        Ok(self.summary)
+    }
+
+    async fn documents(&mut self, path: &str, files: Vec<DocumentFile>) -> Result<()> {
+        for (name, text) in files {
+            self.session.set(&Key::new(join(path, name))?, text).await?;
+            self.summary.values += 1;
+        }
+        Ok(())
+    }
+
+    /// The groups of the file, and those above them that do not exist.
+    async fn groups(&mut self, groups: &[ParsedGroup]) -> Result<()> {
+        let mut all: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+        for group in groups {
+            all.insert(join(&self.prefix, &group.path), group.attributes.clone());
+        }
+        for (end, _) in self.prefix.match_indices('/') {
+            all.entry(self.prefix.get(..end).unwrap_or_default().to_owned()).or_default();
+        }
+        all.entry(String::new()).or_default();
+        let name = if self.settings.format == ZarrFormat::V3 { "zarr.json" } else { ".zgroup" };
+        for (path, attributes) in all {
+            // A group that exists keeps its attributes.
+            if self.session.entry(&Key::new(join(&path, name))?).await?.is_none() {
+                self.documents(&path, document::group(self.settings.format, &attributes)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes copies of the metadata in groups above, which would not show what was added.
+    async fn forget_consolidated(&mut self) -> Result<()> {
+        let above = std::iter::once("").chain(self.prefix.match_indices('/').filter_map(|(end, _)| self.prefix.get(..end)));
+        for path in above.chain(std::iter::once(self.prefix.as_str())).map(str::to_owned).collect::<BTreeSet<_>>() {
+            self.session.delete(&Key::new(join(&path, ".zmetadata"))?).await?;
+            let key = Key::new(join(&path, "zarr.json"))?;
+            let Some(bytes) = self.session.get(&key).await? else { continue };
+            let Ok(mut object) = document::object(&bytes) else { continue };
+            if object.remove("consolidated_metadata").is_some() {
+                self.session.set(&key, document::text(&Value::Object(object))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stages the values of a copied array; of one that is stored and does not grow they are compared.
+    async fn values(&mut self, array: &Array, whole: &str) -> Result<()> {
+        if !array.is_copied || array.blocks.is_empty() {
+            return Ok(());
+        }
+        let document = &array.document;
+        let Some(axis) = array.axis else {
+            let key = document.chunk_key(whole, &vec![0; document.shape.len()])?;
+            let Some((_, values)) = array.blocks.first() else { return Ok(()) };
+            if document.shape.contains(&0) {
+                return Ok(());
+            }
+            if array.stored_rows.is_none() {
+                return self.set(key, values.encoded()).await;
+            }
+            let is_same = document.chunk == document.shape && self.session.get(&key).await?.as_deref() == Some(&values.encoded());
+            return if is_same { Ok(()) } else { Err(Error::invalid("has other values than are stored, and does not grow")) };
+        };
+        let (chunk, start) = (document.chunk.get(axis).copied().unwrap_or(1).max(1), array.stored_rows.unwrap_or_default());
+        let mut blocks = array.blocks.clone();
+        let first = start / chunk;
+        if let Some(block) = self.partial(array, whole, axis, chunk).await? {
+            blocks.insert(0, block);
+        }
+        let joined = Values::joined(array.outer(), &blocks)?;
+        let rows: u64 = blocks.iter().map(|(rows, _)| rows).sum();
+        for n in 0..rows.div_ceil(chunk) {
+            let window = (n * chunk, ((n + 1) * chunk).min(rows));
+            let mut cell = vec![0; document.shape.len()];
+            if let Some(at) = cell.get_mut(axis) {
+                *at = first + n;
+            }
+            let values = joined.cut(array.outer(), rows, window, chunk, &array.fill);
+            self.set(document.chunk_key(whole, &cell)?, values.encoded()).await?;
+        }
+        Ok(())
+    }
+
+    /// The rows of the last stored chunk, if it is not full.
+    async fn partial(&self, array: &Array, whole: &str, axis: usize, chunk: u64) -> Result<Option<(u64, Values)>> {
+        let document = &array.document;
+        let start = array.stored_rows.unwrap_or_default();
+        let other = |shape: &[u64]| shape.iter().enumerate().filter(|(n, _)| *n != axis).map(|(_, len)| *len).collect::<Vec<_>>();
+        if array.stored_rows.is_some() && other(&document.chunk) != other(&document.shape) {
+            return Err(Error::unsupported("is stored in chunks that divide other dimensions, so copied values cannot be appended to it"));
+        }
+        let rows = start % chunk;
+        if rows == 0 {
+            return Ok(None);
+        }
+        let mut cell = vec![0; document.shape.len()];
+        if let Some(at) = cell.get_mut(axis) {
+            *at = start / chunk;
+        }
+        let elements = count(&document.chunk).unwrap_or_default();
+        let values = match self.session.get(&document.chunk_key(whole, &cell)?).await? {
+            Some(bytes) => Values::decoded(&bytes, elements, array.element_size)?,
+            None => return Err(Error::unsupported("has a last chunk that was never written, so nothing can be appended to it")),
+        };
+        Ok(Some((rows, values.cut(array.outer(), chunk, (0, rows), rows, &array.fill))))
+    }
+
+    async fn set(&mut self, key: Key, value: Vec<u8>) -> Result<()> {
+        self.session.set(&key, Bytes::from(value)).await?;
+        self.summary.values += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! Files of every kind become arrays that zarr and xarray read as h5py, netCDF4 and xarray read the files.
+
+#![cfg(test)]
+
+mod damaged;
+mod layouts;
+mod months;
+mod series;
+mod tools;
+
+#[path = "../../../../tests/support/mod.rs"]
+mod support;

@@ -1,0 +1,172 @@
+"""Makes HDF5 and NetCDF files of every layout, and says what is in them. usage: make.py OUTDIR"""
+
+import os
+import sys
+
+import h5py
+import hdf5plugin
+import netCDF4
+import numpy as np
+
+out = sys.argv[1]
+os.makedirs(out, exist_ok=True)
+random = np.random.default_rng(1)
+table = random.integers(0, 1000, (20, 30)).astype("i4")
+
+
+def low_level(f, name, shape, layout):
+    """A dataset whose layout only the C interface chooses."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout(plist)
+    space = h5py.h5s.create_simple(shape)
+    dataset = h5py.h5d.create(f.id, name, h5py.h5t.NATIVE_INT32, space, plist)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(np.prod(shape), dtype="i4").reshape(shape))
+
+
+def implicit(plist):
+    plist.set_chunk((5, 10))
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+
+
+def layouts(f):
+    f.attrs["title"] = "every layout"
+    f.create_dataset("contiguous", data=table)
+    f.create_dataset("chunked", data=table.astype("f8"), chunks=(7, 8))
+    f.create_dataset("deflate", data=table, chunks=(5, 10), compression="gzip", shuffle=True)
+    f.create_dataset("checked", data=table, chunks=(5, 10), compression="gzip", fletcher32=True)
+    f.create_dataset("growing", data=table, chunks=(5, 10), maxshape=(None, 30))
+    f.create_dataset("growing_deflate", data=table, chunks=(1, 10), maxshape=(None, 30), compression="gzip")
+    f.create_dataset("growing_both", data=table, chunks=(5, 10), maxshape=(None, None))
+    f.create_dataset("growing_both_deflate", data=table, chunks=(5, 10), maxshape=(None, None), compression="gzip")
+    f.create_dataset("one_chunk", data=table, chunks=(20, 30))
+    f.create_dataset("one_chunk_deflate", data=table, chunks=(20, 30), compression="gzip")
+    f.create_dataset("long_chunk", data=table, chunks=(64, 30), maxshape=(None, 30))
+    sparse = f.create_dataset("sparse", (100, 100), chunks=(10, 10), dtype="f4", fillvalue=-9.5, maxshape=(None, 100))
+    sparse[35:45, 0:10] = 3
+    f.create_dataset("never", (10, 10), dtype="f4", fillvalue=7)
+    f.create_dataset("never_chunked", (10, 10), chunks=(5, 5), dtype="f4", fillvalue=7)
+    low_level(f, b"compact", (4,), lambda plist: plist.set_layout(h5py.h5d.COMPACT))
+    low_level(f, b"implicit", (20, 30), implicit)
+    # More than one page of the indexes that have pages.
+    many = random.integers(0, 99, 1100).astype("i4")
+    f.create_dataset("many", data=many, chunks=(1,))
+    f.create_dataset("many_deflate", data=many, chunks=(1,), maxshape=(None,), compression="gzip")
+
+
+def types(f):
+    for name in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16", ">i2", ">u4", ">f4", ">f8", ">i8"):
+        f.create_dataset(f"type_{name.strip('>')}{'_big' if '>' in name else ''}", data=(table % 100).astype(name))
+    f.create_dataset("bool", data=table % 2 == 0)
+    f.create_dataset("enum", data=(table % 2).astype("u1"), dtype=h5py.enum_dtype({"RED": 0, "GREEN": 1}, basetype="u1"))
+    f.create_dataset("fixed", data=np.array([b"abc", b"de"] * 600, dtype="S5"))
+    f.create_dataset("texts", data=["a", "bcd", "ünï", ""], dtype=h5py.string_dtype())
+    f.create_dataset("text", data="hello")
+    f.create_dataset("scalar", data=3.5)
+    f.create_dataset("nothing", shape=(0, 10), chunks=(1, 10), maxshape=(None, 10), dtype="i4")
+
+
+def attributes(f):
+    d = f.create_dataset("attributes", data=table)
+    for i in range(40):
+        d.attrs[f"a{i}"] = i
+    d.attrs["text"] = "a text"
+    d.attrs["bytes"] = np.bytes_("fixed")
+    d.attrs["texts"] = ["x", "y"]
+    d.attrs["numbers"] = [1.5, 2.5]
+    d.attrs["single"] = np.float32(0.1)
+    d.attrs["small"] = np.int8(-3)
+    d.attrs["big"] = np.array([1, 2], ">i4")
+
+
+for name, low, userblock in (
+    ("earliest", "earliest", 0),
+    ("v108", "v108", 0),
+    ("v110", "v110", 0),
+    ("v112", "v112", 0),
+    ("latest", "latest", 0),
+    ("userblock", "earliest", 1024),
+):
+    with h5py.File(f"{out}/{name}.h5", "w", libver=(low, "latest"), userblock_size=userblock, track_order=name == "latest") as f:
+        layouts(f)
+        types(f)
+        attributes(f)
+        group = f.create_group("group")
+        group.attrs["of"] = "a group"
+        group.create_dataset("inner", data=table, chunks=(10, 10))
+        group.create_group("deeper").create_dataset("deep", data=table)
+
+with h5py.File(f"{out}/plugins.h5", "w") as f:
+    f.create_dataset("zstd", data=table, chunks=(5, 10), **hdf5plugin.Zstd(clevel=5))
+    f.create_dataset("blosc", data=table, chunks=(5, 10), **hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=1))
+    f.create_dataset("bzip2", data=table, chunks=(5, 10), **hdf5plugin.BZip2())
+
+with h5py.File(f"{out}/refused.h5", "w") as f:
+    f.create_dataset("record", data=np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]))
+    f.create_dataset("lzf", data=table, chunks=(5, 10), compression="lzf")
+    f.create_dataset("bitshuffle", data=table, chunks=(5, 10), **hdf5plugin.Bitshuffle())
+    f.create_dataset("empty", data=h5py.Empty("f4"))
+    masked = f.create_dataset("masked", shape=(4000,), chunks=(2000,), dtype="i4", compression="gzip")
+    masked[:2000] = 1
+    masked.id.write_direct_chunk((2000,), np.arange(2000, dtype="i4").tobytes(), filter_mask=1)
+    external = f.create_dataset("external", (2000,), dtype="i4", external=[(f"{out}/external.bin", 0, 8000)])
+    external[:] = 1
+    f.create_dataset("lists", data=np.array([np.array([1, 2]), np.array([3])], dtype=object), dtype=h5py.vlen_dtype("i4"))
+
+
+def netcdf(path, form, start=0, steps=3, **changes):
+    """One file of a series along time."""
+    with netCDF4.Dataset(path, "w", format=form) as n:
+        n.createDimension("time", None)
+        n.createDimension("lat", 40)
+        n.createDimension("lon", 60)
+        n.createDimension("letters", 5)
+        is_compressed = {} if "NETCDF3" in form else {"zlib": True, "shuffle": True, "chunksizes": (1, 20, 30)}
+        time = n.createVariable("time", "f8", ("time",))
+        time.units = changes.get("units", "days since 2000-01-01")
+        time.calendar = "standard"
+        lat = n.createVariable("lat", "f4", ("lat",))
+        lon = n.createVariable("lon", "f4", ("lon",))
+        lat[:] = np.linspace(-80, 80, 40) + changes.get("shift", 0)
+        lon[:] = np.arange(60)
+        temp = n.createVariable("temp", "i2", ("time", "lat", "lon"), fill_value=-32767, **is_compressed)
+        temp.scale_factor, temp.add_offset, temp.units = changes.get("scale", 0.01), 273.15, "K"
+        temp.long_name = changes.get("long_name", "temperature")
+        wind = n.createVariable("wind", changes.get("type", "f4"), ("time", "lat", "lon"), **is_compressed)
+        wind.missing_value = np.float32(-1e30)
+        names = n.createVariable("names", "S1", ("lat", "letters"))
+        names[:] = netCDF4.stringtochar(np.array(["ab", "cde", "f", "ghijk"] * 10, "S5"))
+        crs = n.createVariable("crs", "i4", ())
+        crs.grid_mapping_name = "latitude_longitude"
+        crs[...] = 7
+        height = n.createVariable("height", "f4", ("lat", "lon"))
+        height[:] = np.arange(2400).reshape(40, 60)
+        odd = n.createVariable("odd", "i2", ("time", "letters"))
+        time[:] = np.arange(start, start + steps)
+        values = np.random.default_rng(start + 2)
+        temp[:] = 280 + values.random((steps, 40, 60))
+        wind[:] = values.random((steps, 40, 60))
+        odd[:] = np.arange(steps * 5).reshape(steps, 5) + start
+        n.Conventions = "CF-1.8"
+        n.version = np.int32(3)
+        if form == "NETCDF4" and not changes:
+            labels = n.createVariable("labels", str, ("lat",))
+            labels[:] = np.array(["a", "bb", "ccc", "d"] * 10, object)
+            flags = n.createVariable("flags", "u1", ("lat", "lon"))
+            flags[:] = 1
+            flags.flag_values, flags.flag_meanings = np.array([0, 1], "u1"), "no yes"
+            many = n.createVariable("letters", "f4", ("letters", "lat"))
+            many[:] = 3
+
+
+for form in ("NETCDF4", "NETCDF4_CLASSIC", "NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA"):
+    netcdf(f"{out}/{form}.nc", form)
+    netcdf(f"{out}/{form}-2.nc", form, start=3, steps=4)
+    netcdf(f"{out}/{form}-3.nc", form, start=7, steps=1)
+for name, change in (
+    ("units", {"units": "days since 2001-01-01"}),
+    ("type", {"type": "f8"}),
+    ("scale", {"scale": 0.02}),
+    ("shift", {"shift": 1.0}),
+    ("long_name", {"long_name": "air temperature"}),
+):
+    netcdf(f"{out}/other-{name}.nc", "NETCDF4_CLASSIC", start=3, **change)
