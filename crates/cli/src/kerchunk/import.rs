@@ -53,6 +53,10 @@ impl ImportReferences {
 
 fn counts(found: &KerchunkSummary) -> String {
     let KerchunkSummary { references, values, missing, .. } = found;
-    let missing = if *missing > 0 { format!(", {} that do not exist", count(*missing, "file")) } else { String::new() };
+    let missing = match missing {
+        0 => String::new(),
+        1 => ", 1 file that does not exist".to_owned(),
+        n => format!(", {n} files that do not exist"),
+    };
     format!("{} and {}{missing}", count(*references, "reference"), count(*values, "value"))
 }

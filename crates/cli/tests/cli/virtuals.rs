@@ -410,3 +410,27 @@ fn a_moved_archive_is_read_in_every_version() {
     assert!(err.contains("has no container of this name; it has file://"), "{err}");
     sandbox.firn(&["log", "--rebind", "nonsense"]).fails(9);
 }
+
+#[test]
+fn a_reference_set_is_committed_and_what_is_wrong_with_it_is_said() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/air.nc", noise(7, 10_000));
+    let allow = format!("file://{}/", sandbox.text("data"));
+    let set = sandbox.write("data/set.json", r#"{"x/.zarray": {}, "x/0": ["air.nc", 100, 50], "x/1": ["gone.nc", 0, 5]}"#);
+    let set = set.to_str().unwrap();
+    let missing = sandbox.firn(&["kerchunk", "import", set, "--allow", &allow]);
+    assert_eq!(missing.status, 3);
+    assert!(missing.err.contains("x/1: ") && missing.err.contains("gone.nc does not exist"), "{}", missing.err);
+    let dry = sandbox.firn(&["kerchunk", "import", set, "--allow", &allow, "--allow-missing", "--prefix", "p", "--dry-run"]);
+    assert!(dry.err.contains("would commit to main: 2 references and 1 value, 1 file that does not exist"), "{}", dry.err);
+    assert!(sandbox.firn(&["ls", "main"]).ok().is_empty());
+    let done = sandbox.firn(&["kerchunk", "import", set, "--allow", &allow, "--allow-missing", "--prefix", "p", "-v"]);
+    assert!(done.err.contains("once it is there, pin it with: firn deps repin"), "{}", done.err);
+    assert_eq!(done.ok().lines().count(), 1);
+    assert!(sandbox.firn(&["cat", "main", "p/x/0", "--allow", &allow]).out == noise(7, 10_000)[100..150]);
+    // Without the permission to look at the files: one of them is pinned on the branch already, the other is not.
+    let unlooked = sandbox.firn(&["kerchunk", "import", set, "--prefix", "q"]);
+    assert!(unlooked.err.contains("1 file in") && unlooked.err.contains(&format!("pin it with --allow {allow}")), "{}", unlooked.err);
+    let url = sandbox.firn(&["kerchunk", "import", "s3://bucket/set.json"]);
+    assert_eq!((url.status, url.err.contains("read from local disk")), (10, true), "{}", url.err);
+}
