@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::column::{ColumnReader, ColumnWriter, Misfit, Slices, misfit, sum};
 use super::file::MAX_FILE_KEY;
 use super::limits;
+use crate::key::order::shared_len;
 
 /// A walk through strings.
 #[derive(Default)]
@@ -134,7 +135,7 @@ pub(super) fn write<'s>(out: &mut ColumnWriter, strings: impl IntoIterator<Item 
             foretold += 1;
             continue;
         }
-        let same = walk.string.iter().zip(string).take_while(|(a, b)| a == b).count();
+        let same = shared_len(&walk.string, string);
         let rest = part(string, same..string.len());
         skipped.push(foretold);
         shared.push(same as u64);

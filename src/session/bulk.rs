@@ -1,5 +1,6 @@
 //! Staging many values or references by one call.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -83,7 +84,7 @@ impl WriteSession {
             None => stage_few(&mut staged, refs, &targets),
         }
         for (file, known) in known {
-            staged.set_file(file, known);
+            staged.set_file(file.clone(), known.into_owned());
         }
         Ok(())
     }
@@ -193,21 +194,30 @@ enum HashedValue {
     Hashed(Hashed, Share),
 }
 
+/// A file, and what is known of it.
+type KnownFile<'f> = (&'f FileKey, Cow<'f, StagedFile>);
+
 /// What would be known of each file with what was `found` out now; an error when that does not allow what points into it.
-fn joined(
+fn joined<'f>(
     staged: &Staged,
     refs: &VirtualRefs<'_>,
     targets: &[Option<Target>],
-    found: &BTreeMap<FileKey, StagedFile>,
+    found: &'f BTreeMap<FileKey, StagedFile>,
     options: &VirtualOptions,
-) -> Result<Vec<(FileKey, StagedFile)>> {
-    let joined = found.iter().map(|(file, found)| Ok((file.clone(), staged.with_file(file, found.clone())?)));
-    let joined: Vec<_> = joined.collect::<Result<_>>()?;
+) -> Result<Vec<KnownFile<'f>>> {
+    let joined = found.iter().map(|(file, found)| {
+        let known = match staged.files().get(file) {
+            None => Cow::Borrowed(found),
+            Some(old) => Cow::Owned(old.joined(file, found.clone())?),
+        };
+        Ok((file, known))
+    });
+    let joined: Vec<KnownFile<'_>> = joined.collect::<Result<_>>()?;
     for (url, target) in refs.urls.iter().zip(targets) {
         let Some(Target { furthest, end, file: Some(file), .. }) = target else { continue };
         let start = refs.offset.get(*furthest).copied().unwrap_or_default();
-        let after = joined.binary_search_by(|(known, _)| known.cmp(file)).ok().and_then(|at| joined.get(at));
-        for state in [staged.files().get(file).filter(|_| !options.repin), after.map(|(_, state)| state)].into_iter().flatten() {
+        let after = joined.binary_search_by(|(known, _)| (*known).cmp(file)).ok().and_then(|at| joined.get(at));
+        for state in [staged.files().get(file).filter(|_| !options.repin), after.map(|(_, state)| &**state)].into_iter().flatten() {
             state.admits(url, &(start..*end), options.scanned_at).map_err(|e| e.context(key_at(refs, *furthest)))?;
         }
     }

@@ -202,7 +202,10 @@ impl Staged {
 
     /// What would be known of a file, if `new` were added.
     pub(super) fn with_file(&self, file: &FileKey, new: StagedFile) -> Result<StagedFile> {
-        self.files.get(file).map_or(Ok(new.clone()), |old| old.joined(file, new))
+        match self.files.get(file) {
+            None => Ok(new),
+            Some(old) => old.joined(file, new),
+        }
     }
 
     /// The files that are pinned anew by themselves.

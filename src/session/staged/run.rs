@@ -279,7 +279,7 @@ impl RunBuilder {
 
 /// How many bytes two keys share, up to the beginning of a character.
 fn shared(a: &str, b: &str) -> usize {
-    let same = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let same = order::shared_len(a.as_bytes(), b.as_bytes());
     (0..=same).rev().find(|&at| b.is_char_boundary(at)).unwrap_or(0)
 }
 
