@@ -283,3 +283,6 @@ fn moved_template(container: &Container, old: &str, new: &str) -> Result<Option<
     };
     Ok(Some(moved))
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,3 +202,22 @@ fn a_copy_that_was_killed_goes_on_where_it_was_and_ends_as_one_that_was_not() {
     assert!(sandbox.firn(&["cat", "main", "t/1"]).out == content[7 * LENGTH..8 * LENGTH]);
     sandbox.firn(&["verify"]).ok();
 }
+
+/// What a copy tells was once all that a reader of a moved archive could go by; now the new place is what is pinned.
+#[test]
+fn an_archive_that_moved_to_a_server_is_pinned_by_what_the_server_tells() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/air.nc", CONTENT);
+    let old = format!("file://{}/", sandbox.text("data"));
+    let server = Server::start(honest);
+    let (new, allow) = (server.url("/sets/"), format!("{}=private", server.url("/sets/")));
+    point(&sandbox, &format!("{old}air.nc"), &old);
+    assert!(sandbox.refused(5, || sandbox.firn(&["deps", "move", &old, &new])).contains("; add --allow http://127.0.0.1"));
+    assert!(server.take().is_empty());
+    sandbox.firn(&["deps", "move", &old, &new, "--allow", &allow]).ok();
+    assert_eq!(sandbox.firn(&["cat", "main", "air", "--allow", &allow]).ok(), "4567");
+    let row = sandbox.firn(&["deps", "--json"]).document();
+    let expected = (json!(server.url("/sets/air.nc")), json!("one"), json!("2024-06-01T00:00:00.000000Z"), json!(20));
+    assert_eq!((row["url"].clone(), row["etag"].clone(), row["modified"].clone(), row["size"].clone()), expected, "{row}");
+    assert_eq!(sandbox.firn(&["cat", "main~1", "air", "--allow", &old]).ok(), "4567", "the older version names the older place");
+}
