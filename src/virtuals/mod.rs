@@ -30,7 +30,7 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,6 +69,18 @@ pub fn file_url(path: &Path) -> Result<String> {
         return Err(Error::invalid(format!("path {} has the segment \"..\"; write the path without it", shown())));
     }
     Ok(format!("file:///{}", percent::encoded_path(&segments.join(&b'/'))))
+}
+
+/// The path that a `file:` URL means, percent-decoded: the inverse of [`file_url`]. `Invalid` for any other URL, and for one that cannot
+/// be recorded.
+///
+/// Reading a virtual value tries the path as it is written, too, where no file of the decoded name exists. This function does not look.
+pub fn file_path(url: &str) -> Result<PathBuf> {
+    let parts = url::parse(url)?;
+    if parts.scheme != UrlScheme::File {
+        return Err(Error::invalid(format!("url {} is no file: url", url::shown(url))));
+    }
+    url::paths(parts.path).next().ok_or_else(|| Error::internal("a file url has no path"))
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ enum Verb {
     Init(init::Init),
     /// Commit every file of a directory or of a place in a bucket, such as a Zarr store.
     Import(import::Import),
-    /// Commit what a reference set of kerchunk refers to.
+    /// Commit what a reference set of kerchunk refers to, or write one.
     Kerchunk(kerchunk::Kerchunk),
     /// Commit virtual Zarr arrays of NetCDF and HDF5 files, whose data stays where it is.
     Virtualize(virtualize::Virtualize),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::container;
 use crate::ErrorKind;
 use crate::format::{Container, FileKey};
-use crate::virtuals::{Locator, file_url};
+use crate::virtuals::{Locator, file_path, file_url};
 
 fn args(file: &FileKey) -> Vec<&str> {
     file.args().collect()
@@ -81,6 +81,10 @@ fn a_path_becomes_the_url_that_other_tools_write() {
     assert_eq!(url("/").unwrap(), "file:///");
     for bad in ["a/b", "", "/a/../b"] {
         assert_eq!(url(bad).unwrap_err().kind(), ErrorKind::Invalid, "{bad:?}");
+    }
+    assert_eq!(file_path("file:///a/b/c%20d%2520%2C%FF").unwrap().as_os_str().as_encoded_bytes(), b"/a/b/c d%20,\xff");
+    for bad in ["s3://bucket/a", "/a/b", "file:///", "file:///a/%2e%2e/b"] {
+        assert_eq!(file_path(bad).unwrap_err().kind(), ErrorKind::Invalid, "{bad:?}");
     }
 }
 

@@ -12,6 +12,7 @@ mod comparing;
 mod copies;
 mod doctor;
 mod documented;
+mod kerchunk;
 mod locating;
 mod lost;
 mod netcdf;

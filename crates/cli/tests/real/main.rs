@@ -17,5 +17,6 @@ mod tools;
 
 mod car;
 mod kerchunk;
+mod kerchunk_export;
 mod time_travel;
 mod virtual_months;

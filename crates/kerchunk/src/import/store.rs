@@ -11,6 +11,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use firnline::{Error, Key, Result};
 use serde::Deserialize;
 
@@ -123,7 +124,7 @@ fn read_document(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The text with numbers of the same length in the place of `NaN` and `Infinity`, which Python writes and JSON does not know.
-fn masked(text: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn masked(text: &[u8]) -> Cow<'_, [u8]> {
     let words: [(&[u8], &[u8]); 2] = [(b"NaN", b"0.0"), (b"Infinity", b"0.000000")];
     let mut out = Cow::Borrowed(text);
     let (mut at, mut is_inside) = (0, false);
@@ -250,10 +251,13 @@ impl ChunkGrid {
 /// Takes one row, of which bytes or a path are there. As for kerchunk, bytes come first, and a path with an offset and a size of 0 is
 /// that of a whole file.
 fn take(key: &str, row: &RecordRow<'_>, sink: &mut Sink) -> Result<()> {
-    if let Some(raw) = row.raw {
-        return sink.value(key, Bytes::copy_from_slice(raw));
-    }
     let wrong = |sink: &Sink, why: &str| Err(Error::invalid(format!("{}: {why}", sink.shown_key(key))));
+    if let Some(raw) = row.raw {
+        // fsspec decodes such a value, although it is not text here.
+        let Some(encoded) = raw.strip_prefix(b"base64:") else { return sink.value(key, Bytes::copy_from_slice(raw)) };
+        let Ok(bytes) = BASE64.decode(encoded.trim_ascii_end()) else { return wrong(sink, "the value is not base64") };
+        return sink.value(key, bytes.into());
+    }
     let Some(Ok(place)) = row.path.map(std::str::from_utf8) else { return wrong(sink, "the path is not UTF-8") };
     let range = match (row.offset, row.size) {
         (Some(0) | None, Some(0) | None) => None,

@@ -1,0 +1,141 @@
+//! One Parquet file of references: rows for neighbouring chunks of an array.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use firnline::{Error, ErrorKind, Result};
+use parquet::basic::{Compression, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::{ColumnPath, Type, TypePtr};
+
+use super::json::MARK;
+use super::place::ByteRange;
+use super::walk::ExportValue;
+use crate::error::file_error;
+
+/// The columns of a file and how they are written, as fsspec reads them: the places are a dictionary, and everything is compressed by zstd.
+#[derive(Debug, Clone)]
+pub(super) struct RecordFormat {
+    schema: TypePtr,
+    properties: WriterPropertiesPtr,
+}
+
+impl RecordFormat {
+    pub(super) fn new() -> Result<Self> {
+        Self::build().map_err(|e| Error::internal("the columns of references are wrong").caused_by(e))
+    }
+
+    fn build() -> Result<Self, ParquetError> {
+        let bytes = |name, logical| {
+            Type::primitive_type_builder(name, PhysicalType::BYTE_ARRAY).with_repetition(Repetition::OPTIONAL).with_logical_type(logical)
+        };
+        let number = |name| Type::primitive_type_builder(name, PhysicalType::INT64).with_repetition(Repetition::REQUIRED);
+        let fields = [bytes("path", Some(LogicalType::String)), number("offset"), number("size"), bytes("raw", None)];
+        let fields = fields.into_iter().map(|field| field.build().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let schema = Type::group_type_builder("schema").with_fields(fields).build()?;
+        let properties = WriterProperties::builder()
+            .set_created_by("firnline".to_owned())
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+            .set_statistics_enabled(EnabledStatistics::None)
+            // fastparquet reads numbers without statistics as floating-point numbers, which are no offsets.
+            .set_column_statistics_enabled(ColumnPath::from("offset"), EnabledStatistics::Chunk)
+            .set_column_statistics_enabled(ColumnPath::from("size"), EnabledStatistics::Chunk)
+            .set_dictionary_enabled(false)
+            .set_column_dictionary_enabled(ColumnPath::from("path"), true);
+        Ok(Self { schema: Arc::new(schema), properties: Arc::new(properties.build()) })
+    }
+
+    /// Writes a new file with `rows` rows, of which those are not null whose numbers are given, in their order. Blocks.
+    pub(super) fn write(&self, path: &Path, rows: usize, entries: &[(usize, ExportValue)]) -> Result<()> {
+        let columns = RecordColumns::of(rows, entries)?;
+        let file = File::create_new(path).map_err(|e| file_error("make", path, e))?;
+        self.write_columns(file, &columns)
+            .map_err(|e| Error::unavailable(format!("cannot write {}", crate::error::shown(path))).caused_by(e))
+    }
+
+    fn write_columns(&self, file: File, columns: &RecordColumns) -> Result<(), ParquetError> {
+        let mut writer = SerializedFileWriter::new(file, Arc::clone(&self.schema), Arc::clone(&self.properties))?;
+        let mut group = writer.next_row_group()?;
+        add_column::<ByteArrayType>(&mut group, &columns.places, Some(&columns.has_place))?;
+        add_column::<Int64Type>(&mut group, &columns.offsets, None)?;
+        add_column::<Int64Type>(&mut group, &columns.sizes, None)?;
+        add_column::<ByteArrayType>(&mut group, &columns.raws, Some(&columns.has_raw))?;
+        group.close()?;
+        writer.close().map(drop)
+    }
+}
+
+/// The values of a file. `has_…` says for each row whether it has a value: 1 or 0.
+struct RecordColumns {
+    places: Vec<ByteArray>,
+    has_place: Vec<i16>,
+    offsets: Vec<i64>,
+    sizes: Vec<i64>,
+    raws: Vec<ByteArray>,
+    has_raw: Vec<i16>,
+}
+
+impl RecordColumns {
+    fn of(rows: usize, entries: &[(usize, ExportValue)]) -> Result<Self> {
+        let mut columns = Self {
+            places: Vec::with_capacity(entries.len()),
+            has_place: vec![0; rows],
+            offsets: vec![0; rows],
+            sizes: vec![0; rows],
+            raws: Vec::new(),
+            has_raw: vec![0; rows],
+        };
+        let mut last: Option<(Arc<str>, ByteArray)> = None;
+        for (row, value) in entries {
+            match value {
+                ExportValue::Bytes(bytes) => columns.raw(*row, bytes)?,
+                // fsspec takes offset 0 and size 0 for the whole file.
+                ExportValue::Range(ByteRange { offset: 0, length: 0, .. }) => columns.raw(*row, &Bytes::new())?,
+                ExportValue::Range(ByteRange { place, offset, length }) => {
+                    let shared = last.take().filter(|(known, _)| Arc::ptr_eq(known, place) || known == place);
+                    let (known, bytes) = shared.unwrap_or_else(|| (Arc::clone(place), ByteArray::from(&**place)));
+                    columns.places.push(bytes.clone());
+                    last = Some((known, bytes));
+                    *cell(&mut columns.has_place, *row)? = 1;
+                    *cell(&mut columns.offsets, *row)? = signed(*offset)?;
+                    *cell(&mut columns.sizes, *row)? = signed(*length)?;
+                }
+            }
+        }
+        Ok(columns)
+    }
+
+    fn raw(&mut self, row: usize, bytes: &Bytes) -> Result<()> {
+        // fsspec decodes such a value, although it is not text here.
+        let bytes = if bytes.starts_with(MARK.as_bytes()) { format!("{MARK}{}", BASE64.encode(bytes)).into() } else { bytes.clone() };
+        self.raws.push(ByteArray::from(bytes));
+        *cell(&mut self.has_raw, row)? = 1;
+        Ok(())
+    }
+}
+
+fn cell<T>(column: &mut [T], row: usize) -> Result<&mut T> {
+    column.get_mut(row).ok_or_else(|| Error::internal("a reference lies outside of its record"))
+}
+
+fn signed(number: u64) -> Result<i64> {
+    let wrong = |_| Error::new(ErrorKind::Unsupported, format!("{number} is 2^63 or more, which a Parquet set cannot hold; export JSON"));
+    i64::try_from(number).map_err(wrong)
+}
+
+fn add_column<T: DataType>(
+    group: &mut SerializedRowGroupWriter<'_, File>,
+    values: &[T::T],
+    levels: Option<&[i16]>,
+) -> Result<(), ParquetError> {
+    let column = group.next_column()?;
+    let mut column = column.ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
+    column.typed::<T>().write_batch(values, levels, None)?;
+    column.close()
+}
