@@ -1,5 +1,7 @@
 //! Growing pauses between attempts: the one place where this crate decides how long to wait before it tries again.
 
+#[cfg(feature = "remote")]
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 /// The pauses after the first, the second and every further failure: each twice as long as the one before, up to a longest.
@@ -24,6 +26,14 @@ impl Backoff {
         self.first.saturating_mul(factor).min(self.longest)
     }
 
+    /// The same within a random half, so that those who failed together do not all come back together.
+    #[cfg(feature = "remote")]
+    pub(crate) fn uneven_pause(self, failures: u32) -> Duration {
+        let half = self.pause(failures) / 2;
+        let drawn = RandomState::new().hash_one(failures) % 1024;
+        half + half.mul_f64(f64::from(u32::try_from(drawn).unwrap_or(0)) / 1024.0)
+    }
+
     /// Waits that long. Dropping the future ends the wait.
     pub(crate) async fn wait(self, failures: u32) {
         let pause = self.pause(failures);
@@ -41,6 +51,16 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "remote")]
+    #[test]
+    fn uneven_pauses_lie_in_the_later_half_and_differ() {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let drawn: Vec<_> = (0..20).map(|_| backoff.uneven_pause(1)).collect();
+        assert!(drawn.iter().all(|pause| (Duration::from_millis(100)..=Duration::from_millis(200)).contains(pause)), "{drawn:?}");
+        assert!(drawn.iter().any(|pause| *pause != drawn[0]), "{drawn:?}");
+        assert_eq!(Backoff::NONE.uneven_pause(3), Duration::ZERO);
+    }
 
     #[test]
     fn pauses_double_up_to_the_longest_and_never_overflow() {

@@ -47,7 +47,7 @@ impl Repository {
         let objects = Objects::new(storage.clone(), config.hash, options.cache_bytes).with_upload_bytes(options.upload_bytes);
         let chunks = ChunkStore::new(storage, config.hash);
         let refs = Refs::new(objects.clone(), options.clock.clone(), options.patience);
-        let virtuals = Virtuals::new(options.access.clone());
+        let virtuals = Virtuals::beside(options.access.clone(), options.cloud.clone());
         Self { inner: Arc::new(Inner { config, objects, chunks, refs, virtuals, options }) }
     }
 

@@ -104,7 +104,7 @@ impl WriteSession {
         if parts.is_empty() {
             return Ok(Vec::new());
         }
-        let plan = ReadPlan::of(parts)?;
+        let plan = ReadPlan::of(parts, self.base.repository().virtuals().joining())?;
         let records = self.records(plan.files(), is_staged).await?;
         let containers = self.containers();
         PartReader { snapshot: &self.base, containers: &containers, records }.run(plan).await

@@ -15,11 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::id::ChunkId;
 use crate::key::{Key, MapKey};
+use crate::virtuals::RangeJoining;
 
-/// Ranges of one file or chunk that are at most this far apart are read by one request, in bytes.
-const NEAR: u64 = 64 << 10;
-/// No request is made longer than this by joining ranges, in bytes.
-const LONGEST: u64 = 16 << 20;
 /// How many requests are under way at once.
 const CONCURRENT: usize = 16;
 
@@ -38,7 +35,7 @@ impl Snapshot {
     /// The value of each of `keys`, in their order; `None` where there is none.
     ///
     /// At most 16 requests run at once. Ranges of one external file that overlap or lie within 64 KiB of each other are read
-    /// together, up to 16 MiB by one request; values read together share their memory. An error of one value is the error
+    /// together, up to 16 MiB by one request, unless [`Access`](crate::Access) says otherwise; values read together share their memory. An error of one value is the error
     /// of all, and names its key.
     pub async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         let entries = self.entries(keys).await?;
@@ -63,7 +60,7 @@ impl Snapshot {
     }
 
     async fn read_parts(&self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
-        let plan = ReadPlan::of(parts)?;
+        let plan = ReadPlan::of(parts, self.repository().virtuals().joining())?;
         let records = self.records(plan.files()).await?;
         PartReader { snapshot: self, containers: &self.record().containers, records }.run(plan).await
     }
@@ -110,7 +107,7 @@ pub(crate) struct ReadPlan<'k> {
 }
 
 impl<'k> ReadPlan<'k> {
-    pub(crate) fn of(parts: Vec<Asked<'k>>) -> Result<Self> {
+    pub(crate) fn of(parts: Vec<Asked<'k>>, of_files: RangeJoining) -> Result<Self> {
         let mut answer = vec![None; parts.len()];
         let mut places: BTreeMap<ReadPlace, Vec<WantedPart<'k>>> = BTreeMap::new();
         for (slot, ((key, entry, range), known)) in parts.into_iter().zip(&mut answer).enumerate() {
@@ -125,7 +122,7 @@ impl<'k> ReadPlan<'k> {
                 }
             }
         }
-        let fetches = places.into_iter().flat_map(|(place, parts)| join(&place, parts)).collect();
+        let fetches = places.into_iter().flat_map(|(place, parts)| join(&place, parts, of_files)).collect();
         Ok(Self { answer, fetches })
     }
 
@@ -142,14 +139,18 @@ impl<'k> ReadPlan<'k> {
 }
 
 /// Joins the parts of one place that overlap or lie near each other.
-fn join<'k>(place: &ReadPlace, mut parts: Vec<WantedPart<'k>>) -> Vec<Fetch<'k>> {
+fn join<'k>(place: &ReadPlace, mut parts: Vec<WantedPart<'k>>, of_files: RangeJoining) -> Vec<Fetch<'k>> {
+    let RangeJoining { gap, longest } = match place {
+        ReadPlace::Chunk(..) => RangeJoining::default(),
+        ReadPlace::File(_) => of_files,
+    };
     parts.sort_by_key(|part| (part.range.start, part.range.end));
     let mut fetches: Vec<Fetch<'k>> = Vec::new();
     for part in parts {
         let start_new = match fetches.last_mut() {
             Some(last) => {
                 let end = last.range.end.max(part.range.end);
-                let joins = part.range.start <= last.range.end.saturating_add(NEAR) && end - last.range.start <= LONGEST;
+                let joins = part.range.start <= last.range.end.saturating_add(gap) && end - last.range.start <= longest;
                 // A range inside the previous one adds nothing to the request.
                 let joins = joins || part.range.end <= last.range.end;
                 if joins {
@@ -231,9 +232,12 @@ mod tests {
         let part = |(slot, (start, end)): (usize, &(u64, u64))| WantedPart { key: &key, range: *start..*end, slot };
         let parts = ranges.iter().enumerate().map(part).collect();
         let place = ReadPlace::File(FileKey::new("era5", ["a.nc"]).unwrap());
-        let fetches = join(&place, parts).into_iter();
+        let fetches = join(&place, parts, RangeJoining::default()).into_iter();
         fetches.map(|fetch| (fetch.range, fetch.parts.iter().map(|part| part.slot).collect())).collect()
     }
+
+    const NEAR: u64 = 64 << 10;
+    const LONGEST: u64 = 16 << 20;
 
     #[test]
     fn neighbours_are_joined_up_to_a_length() {

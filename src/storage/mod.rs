@@ -7,6 +7,7 @@
 pub(crate) mod cloud;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub(crate) mod credentials;
 pub mod doctor;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
@@ -39,6 +40,7 @@ use crate::time::Timestamp;
 #[cfg(feature = "remote")]
 pub use cloud::Cloud;
 pub use cloud::{CloudOptions, Credentials, Variables};
+pub use credentials::{Credential, CredentialCommand, CredentialSet, CredentialSource, IssuedCredentials, Secret};
 pub use layout::{ObjectName, RegisterName};
 pub use local::{Local, LocalOptions, NetworkFileSystems};
 pub(crate) use local::{is_local_disk, require_no_dangling_link, require_outside};

@@ -9,20 +9,45 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::allow::Allow;
-#[cfg(feature = "remote")]
-use super::allow::server;
+use super::allow::{Allow, AllowedSet, check_set_name};
 use super::rebind::Rebind;
 use super::url::{self, UrlScheme};
 use crate::error::{Error, Result};
 use crate::percent;
+use crate::storage::CredentialSet;
 
 /// What a reader allows of external files, and how it asks for them. The default allows nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    allowed: Vec<Allow>,
+    pub(super) allowed: Vec<Allow>,
     rebinds: BTreeMap<String, Rebind>,
+    pub(super) sets: BTreeMap<String, CredentialSet>,
     patience: Duration,
+    gap: u64,
+    longest: u64,
+    per_host: usize,
+}
+
+/// Ranges of one file or chunk that are at most this far apart are read by one request, in bytes.
+const GAP: u64 = 64 << 10;
+/// No request is longer than this, in bytes.
+const LONGEST: u64 = 16 << 20;
+/// How many requests are under way at one server.
+const PER_HOST: usize = 32;
+
+/// Which ranges of one file or chunk are read by one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RangeJoining {
+    /// Ranges that are at most so many bytes apart are read together,
+    pub(crate) gap: u64,
+    /// if they are no longer than this together.
+    pub(crate) longest: u64,
+}
+
+impl Default for RangeJoining {
+    fn default() -> Self {
+        Self { gap: GAP, longest: LONGEST }
+    }
 }
 
 impl Default for Access {
@@ -34,13 +59,50 @@ impl Default for Access {
 impl Access {
     /// Allows these places and no others.
     pub fn new(allowed: impl IntoIterator<Item = Allow>) -> Self {
-        Self { allowed: allowed.into_iter().collect(), rebinds: BTreeMap::new(), patience: Duration::from_mins(1) }
+        Self {
+            allowed: allowed.into_iter().collect(),
+            rebinds: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            patience: Duration::from_mins(1),
+            gap: GAP,
+            longest: LONGEST,
+            per_host: PER_HOST,
+        }
     }
 
-    /// Gives up on a server that keeps silent for `patience`. Default: a minute.
+    /// Sets the deadline of a request to a server. Default: a minute.
+    ///
+    /// A server that keeps silent for a third of it, but at least 10 seconds, is asked again, as is one whose answer is cut off or says that
+    /// the server is at fault: at most three times, with growing pauses. One that says that it is busy (429, 503) is asked again after the
+    /// pause that it names (`Retry-After`), until the deadline would pass; then the error is `Unavailable`. A body may take twice as long and
+    /// a second more for each 16 KiB. Answers about the file itself are final: absent (404), changed (412), too short (416).
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Reads ranges of one file by one request where at most so many bytes lie between them, in calls for many values. Default: 64 KiB. More
+    /// saves requests to servers that are far away, and transfers bytes that are not needed; 0 joins only what touches.
+    #[must_use]
+    pub fn gap(mut self, bytes: u64) -> Self {
+        self.gap = bytes;
+        self
+    }
+
+    /// Asks for at most so many bytes by one request. Default: 16 MiB, at least 1. Ranges are joined up to this length; longer ones are read
+    /// from servers in parts, 16 at once, which all carry the condition of the file. A local file is read at once.
+    #[must_use]
+    pub fn longest(mut self, bytes: u64) -> Self {
+        self.longest = bytes.max(1);
+        self
+    }
+
+    /// Sends at most so many requests at once to one server, or to one bucket of a vendor. Default: 32, at least 1. All reads of one opened
+    /// repository count together; a request counts until its answer has been read.
+    #[must_use]
+    pub fn per_host(mut self, requests: usize) -> Self {
+        self.per_host = requests.max(1);
         self
     }
 
@@ -80,6 +142,34 @@ impl Access {
         Ok(())
     }
 
+    /// Defines credentials for entries with the word `as:NAME`; a second set of one name replaces the first. `Invalid` if the name is not
+    /// of ASCII letters, digits, `.`, `_` and `-`, or is `anonymous`, `env`, `environment` or `repository`, which are there already.
+    ///
+    /// No place gets credentials that no entry names for it. They are sent over TLS, or without it to this machine only, and never to
+    /// another server than that of the place: on a redirect the entry of the new place decides.
+    pub fn credentials(&mut self, name: impl Into<String>, set: CredentialSet) -> Result<()> {
+        let name = name.into();
+        check_set_name(&name)?;
+        self.sets.insert(name, set);
+        Ok(())
+    }
+
+    /// Refuses, as `Invalid`, entries that name credentials which are not defined. Reading from such a place fails in the same way.
+    pub fn check(&self) -> Result<()> {
+        self.allowed.iter().try_for_each(|allow| match &allow.credentials {
+            Some(AllowedSet::Named(name)) if !self.sets.contains_key(name) => {
+                Err(self.undefined(&format!("allowed place {allow} names"), name))
+            }
+            _ => Ok(()),
+        })
+    }
+
+    pub(super) fn undefined(&self, where_from: &str, name: &str) -> Error {
+        let names: Vec<_> = self.sets.keys().map(String::as_str).collect();
+        let known = if names.is_empty() { "none are defined".to_owned() } else { format!("defined are {}", names.join(", ")) };
+        Error::invalid(format!("{where_from} the credentials {name}, which are not defined; {known}"))
+    }
+
     /// Where the reader put the container of this name, if elsewhere.
     pub(crate) fn rebound(&self, container: &str) -> Option<&Rebind> {
         self.rebinds.get(container)
@@ -99,24 +189,15 @@ impl Access {
             .any(|allow| allow.unpinned && if allow.scheme == UrlScheme::File { is_below(allow) } else { allow.permits(url) })
     }
 
-    /// How long a server may keep silent.
+    /// The deadline of a request, the longest range of one, and how many may be under way at one server.
     #[cfg(feature = "remote")]
-    pub(crate) const fn waits(&self) -> Duration {
-        self.patience
+    pub(crate) const fn limits(&self) -> (Duration, u64, usize) {
+        (self.patience, self.longest, self.per_host)
     }
 
-    /// What is granted to requests for a URL, at the server that the snapshot names if it names one; `None` when the URL is not
-    /// allowed. The longest entry decides; of two equally long ones, the one that names the server.
-    #[cfg(feature = "remote")]
-    pub(crate) fn granted(&self, url: &str, endpoint: Option<&str>) -> Option<crate::storage::outside::Grant> {
-        let endpoint = endpoint.map(server);
-        let fits = |allow: &&Allow| allow.scheme != UrlScheme::File && allow.permits(url) && (allow.at.is_none() || allow.at == endpoint);
-        let entry =
-            self.allowed.iter().filter(fits).max_by_key(|allow| (!allow.only_unpinned(), allow.prefix.len(), allow.at.is_some()))?;
-        // A server that the snapshot chose is given nothing that was granted to another one.
-        let is_meant = endpoint.is_none() || entry.at.is_some();
-        let (credentials, private) = (entry.credentials && is_meant, entry.private && is_meant);
-        Some(crate::storage::outside::Grant { credentials, private })
+    /// Which ranges of one file are read by one request.
+    pub(crate) const fn joining(&self) -> RangeJoining {
+        RangeJoining { gap: self.gap, longest: self.longest }
     }
 
     /// Follows every symbolic link of `path` and says where it really lies, if that is allowed. Blocks on the disk.

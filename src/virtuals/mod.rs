@@ -11,10 +11,13 @@
 
 mod access;
 mod allow;
+mod configuration;
 mod container;
 mod digest;
 mod external;
 mod file;
+#[cfg(feature = "remote")]
+mod grants;
 mod locate;
 mod rebind;
 #[cfg(feature = "remote")]
@@ -39,10 +42,12 @@ use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
 use crate::percent;
+use crate::storage::CloudOptions;
 use crate::text::printable_line;
 use crate::time::Timestamp;
 
 pub use access::Access;
+pub(crate) use access::RangeJoining;
 pub use allow::Allow;
 pub use external::ExternalFile;
 pub use locate::{Located, Locator};
@@ -218,19 +223,32 @@ pub(crate) struct Virtuals {
 impl Default for Virtuals {
     /// Allows nothing.
     fn default() -> Self {
-        Self::new(Access::default())
+        Self::beside(Access::default(), CloudOptions::default())
     }
 }
 
 impl Virtuals {
     /// Reads what `access` allows.
+    #[cfg(test)]
     pub(crate) fn new(access: Access) -> Self {
+        Self::beside(access, CloudOptions::default())
+    }
+
+    /// Reads what `access` allows, for a repository that is itself reached as `repository` says.
+    pub(crate) fn beside(access: Access, repository: CloudOptions) -> Self {
+        #[cfg(not(feature = "remote"))]
+        drop(repository);
         Self {
             files: FileSource::new(),
             #[cfg(feature = "remote")]
-            remote: remote::RemoteSource::new(access.waits()),
+            remote: remote::RemoteSource::new(&access, repository),
             access: Arc::new(access),
         }
+    }
+
+    /// Which ranges of one file are read by one request.
+    pub(crate) fn joining(&self) -> RangeJoining {
+        self.access.joining()
     }
 
     /// Asks what the source tells of a file, to pin it.

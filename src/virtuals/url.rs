@@ -61,6 +61,14 @@ pub(crate) struct Url<'u> {
     pub(crate) path: &'u str,
 }
 
+/// Scheme and authority of a URL.
+#[cfg(feature = "remote")]
+pub(crate) fn authority(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(url.len(), |at| host + at);
+    url.get(..end).unwrap_or(url)
+}
+
 /// At most this many characters of a URL are shown in a message.
 const SHOWN: usize = 400;
 

@@ -13,7 +13,7 @@ use firnline::{CommitOptions, Committed, Conflict, Error, OnConflict, Repository
 const SHOWN: usize = 8;
 
 const REPOSITORY: &str = "The repository: a path, file://, s3://, gs://, az:// or http(s):// [else: FIRN_REPO, the working directory or a parent that holds repo.json]";
-const ALLOW: &str = "Read external files below this URL; =env: with the credentials of the environment; =private: also at \
+const ALLOW: &str = "Read external files below this URL; =env: with the credentials of the environment; =as:NAME: with those of this name in the configuration file; =private: also at \
 addresses that are not public; =unpinned: also files of which nothing is recorded that would show a change; may be repeated \
 [also: FIRN_ALLOW, separated by spaces or commas, which names write as %20 and %2C]";
 

@@ -131,11 +131,13 @@ impl Context {
     fn access(&self) -> Result<Access> {
         let from_environment = Access::parse_list(&variable(ALLOW)?).map_err(|e| e.context(ALLOW))?;
         let given = self.global.allow.iter().map(|entry| entry.parse::<Allow>()).collect::<Result<Vec<_>>>()?;
-        let mut access = Access::new(from_environment.into_iter().chain(given));
+        let mut access = Access::from_configuration()?;
+        access.allow(from_environment.into_iter().chain(given));
         let rebound = Rebind::parse_list(&variable(REBIND)?).map_err(|e| e.context(REBIND))?;
         for (container, to) in rebound.into_iter().chain(self.rebinds()?) {
             access.rebind(container, to)?;
         }
+        access.check()?;
         Ok(access)
     }
 

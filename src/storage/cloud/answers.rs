@@ -62,12 +62,29 @@ impl Answers {
 /// Accompanies one request and notes the status of its answer. The client tells statuses only in the text of its errors, and whether a
 /// commit happened must not be decided by such text.
 #[derive(Debug, Clone, Default)]
-pub(super) struct AnswerStatus(Arc<AtomicU16>);
+pub(in crate::storage) struct AnswerStatus(Arc<NotedAnswer>);
+
+#[derive(Debug, Default)]
+struct NotedAnswer {
+    status: AtomicU16,
+    again: Mutex<Option<Duration>>,
+}
 
 impl AnswerStatus {
     /// The status of the last answer; `None` when there was none.
     pub(super) fn get(&self) -> Option<u16> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|status| *status != 0)
+        Some(self.0.status.load(Ordering::Relaxed)).filter(|status| *status != 0)
+    }
+
+    /// After how long the server said that it may be asked again, if it said so.
+    pub(in crate::storage) fn again(&self) -> Option<Duration> {
+        *self.0.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, response: &HttpResponse) {
+        self.0.status.store(response.status().as_u16(), Ordering::Relaxed);
+        let told = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).and_then(header::retry_after);
+        *self.0.again.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 }
 
@@ -154,8 +171,8 @@ impl HttpService for Watched {
         let limit = if is_for_an_object(&request) { u64::MAX } else { LONGEST_PAGE };
         let told = request.extensions().get::<AnswerStatus>().cloned();
         let response = self.0.send(request).await.map_err(final_refusal)?;
-        if let Some(AnswerStatus(status)) = told {
-            status.store(response.status().as_u16(), Ordering::Relaxed);
+        if let Some(status) = told {
+            status.note(&response);
         }
         if let Some(date) = response.headers().get("date").and_then(|value| value.to_str().ok()) {
             answers.note(date);

@@ -1,5 +1,6 @@
 //! Makes clients of object stores from a place, settings and credentials.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,17 @@ use url::Url;
 use super::answers::{Answers, Connector, address_in, is_loopback};
 use super::options::{CloudOptions, Credentials, Variables};
 use super::place::{CloudPlace, StoreScheme};
+#[cfg(feature = "aws")]
+use super::providers::AmazonFromSet;
+#[cfg(feature = "azure")]
+use super::providers::AzureFromSet;
+#[cfg(feature = "gcp")]
+use super::providers::GoogleFromSet;
+use super::providers::SetCredentials;
 use crate::error::{Error, Result};
 
 /// A bucket that can be asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Connection {
     /// Sends failed requests again: for requests that may be sent twice.
     pub(crate) retrying: Arc<dyn ObjectStore>,
@@ -24,17 +32,24 @@ pub(crate) struct Connection {
     pub(crate) endpoint: Option<String>,
 }
 
+impl fmt::Debug for Connection {
+    /// Shows no clients: some print the credentials that they hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("answers", &self.answers).field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
 /// Makes a client for the bucket of `place`. Sends nothing.
 ///
 /// `Unsupported` when this build lacks the protocol, `Denied` when credentials are needed and none are named.
 pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Connection> {
     let vendor = Vendor::of(place.scheme);
-    let endpoint = endpoint(place, &vendor, &options.variables)?;
+    let endpoint = endpoint(place, &vendor, options)?;
     let access = match options.credentials {
         Some(named) => named,
         None => from_variables(&options.variables)?,
     };
-    if access == Credentials::Named && !vendor.names_credentials(&options.variables) {
+    if access == Credentials::Named && options.named.is_none() && !vendor.names_credentials(&options.variables) {
         return Err(Error::denied(format!(
             "{place} needs credentials and none are named; set {}, or FIRN_CREDENTIALS to anonymous or machine",
             vendor.credentials_shown
@@ -42,14 +57,22 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
     }
     let fetches_nothing = match access {
         Credentials::Anonymous => true,
-        Credentials::Named => vendor.fetches_nothing(&options.variables),
+        Credentials::Named => options.named.is_some() || vendor.fetches_nothing(&options.variables),
         Credentials::Machine => false,
     };
     let connector = Connector::new(endpoint.as_ref(), fetches_nothing, options.patience, options.public_only)?;
     let connector = if place.scheme == StoreScheme::Http { connector.giving_up_early() } else { connector };
     let answers = connector.answers();
     let make = |retries: RetryConfig| {
-        let plan = ClientPlan { place, vendor: &vendor, variables: &options.variables, access, retries, connector: connector.clone() };
+        let plan = ClientPlan {
+            place,
+            vendor: &vendor,
+            variables: &options.variables,
+            access,
+            named: options.named.as_ref().map(|set| SetCredentials { set: set.clone(), patience: options.patience }),
+            retries,
+            connector: connector.clone(),
+        };
         match place.scheme {
             StoreScheme::S3 => s3(&plan),
             StoreScheme::Gs => gs(&plan),
@@ -65,7 +88,7 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
 
 /// The address of the server that `options` name for `place`, if they name it by its address.
 pub(crate) fn endpoint_address(place: &CloudPlace, options: &CloudOptions) -> Result<Option<std::net::IpAddr>> {
-    let endpoint = endpoint(place, &Vendor::of(place.scheme), &options.variables)?;
+    let endpoint = endpoint(place, &Vendor::of(place.scheme), options)?;
     Ok(endpoint.as_ref().and_then(address_in))
 }
 
@@ -76,6 +99,7 @@ struct ClientPlan<'a> {
     vendor: &'a Vendor,
     variables: &'a Variables,
     access: Credentials,
+    named: Option<SetCredentials>,
     retries: RetryConfig,
     connector: Connector,
 }
@@ -203,7 +227,8 @@ fn from_variables(variables: &Variables) -> Result<Credentials> {
 }
 
 /// The server that is named instead of the vendor's own; for a web server, the place itself.
-fn endpoint(place: &CloudPlace, vendor: &Vendor, variables: &Variables) -> Result<Option<Url>> {
+fn endpoint(place: &CloudPlace, vendor: &Vendor, options: &CloudOptions) -> Result<Option<Url>> {
+    let variables = &options.variables;
     if place.scheme == StoreScheme::Http {
         let url = Url::parse(&place.bucket);
         return url.map(Some).map_err(|e| Error::invalid("a place on a web server is not a valid URL").caused_by(e));
@@ -214,6 +239,12 @@ fn endpoint(place: &CloudPlace, vendor: &Vendor, variables: &Variables) -> Resul
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
     let url = url.ok_or_else(|| Error::invalid(format!("{name} is not the URL of a server")))?;
     if url.scheme() == "http" && !is_loopback(&url) && variables.get(vendor.allow_http) != Some("true") {
+        if let Some(named) = &options.named {
+            return Err(Error::denied(format!(
+                "credentials {} are for a server without encryption, to which they are not sent; write https",
+                named.name
+            )));
+        }
         return Err(Error::denied(format!(
             "{name} names a server that is reached without encryption; write https, or set {} to true",
             vendor.allow_http
@@ -263,6 +294,9 @@ fn s3(plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
         let empty = object_store::StaticCredentialProvider::new(empty);
         builder = builder.with_skip_signature(true).with_credentials(Arc::new(empty));
     }
+    if let Some(named) = &plan.named {
+        builder = builder.with_credentials(Arc::new(AmazonFromSet(named.clone())));
+    }
     built(plan, builder.build())
 }
 
@@ -282,6 +316,13 @@ fn gs(plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
     if plan.access == Credentials::Anonymous {
         let empty = object_store::StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
         builder = builder.with_skip_signature(true).with_credentials(Arc::new(empty));
+    }
+    if let Some(named) = &plan.named {
+        builder = match named.google_account() {
+            // The client itself makes tokens of it.
+            Some(key) => builder.with_service_account_key(key),
+            None => builder.with_credentials(Arc::new(GoogleFromSet(named.clone()))),
+        };
     }
     built(plan, builder.build())
 }
@@ -308,6 +349,9 @@ fn az(plan: &ClientPlan<'_>, endpoint: Option<&Url>) -> Result<Arc<dyn ObjectSto
     if plan.access == Credentials::Anonymous {
         let empty = object_store::StaticCredentialProvider::new(AzureCredential::BearerToken(String::new()));
         builder = builder.with_skip_signature(true).with_credentials(Arc::new(empty));
+    }
+    if let Some(named) = &plan.named {
+        builder = builder.with_credentials(Arc::new(AzureFromSet(named.clone())));
     }
     built(plan, builder.build())
 }

@@ -24,6 +24,8 @@ mod objects;
 mod options;
 pub(crate) mod place;
 #[cfg(feature = "remote")]
+mod providers;
+#[cfg(feature = "remote")]
 mod registers;
 #[cfg(feature = "remote")]
 mod sources;

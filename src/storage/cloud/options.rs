@@ -100,6 +100,9 @@ pub struct CloudOptions {
     /// Connect to public addresses only: for places that a snapshot names.
     #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "connections are made by builds with object stores"))]
     pub(crate) public_only: bool,
+    /// The set from which requests take their credentials, in place of the variables.
+    #[cfg(feature = "remote")]
+    pub(crate) named: Option<crate::storage::credentials::NamedSet>,
 }
 
 impl Default for CloudOptions {
@@ -111,6 +114,8 @@ impl Default for CloudOptions {
             retry_for: Duration::from_mins(1),
             register_deadline: Duration::from_secs(20),
             public_only: false,
+            #[cfg(feature = "remote")]
+            named: None,
         }
     }
 }

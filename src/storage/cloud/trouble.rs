@@ -10,11 +10,14 @@ use super::store::Cloud;
 use crate::error::Error;
 
 /// The facts of a failure besides its kind.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(in crate::storage) struct Told {
     /// The answer's status, when the store answered.
     pub(in crate::storage) status: Option<u16>,
     /// Whether the answer says that the bucket itself does not exist.
     no_bucket: bool,
+    /// Whether the answer says that the credentials have expired, as S3 does with a status that means something else.
+    pub(in crate::storage) expired: bool,
     /// Whether the answer is a redirect without a target, as S3 sends for a bucket of another region.
     pub(in crate::storage) sent_on: bool,
     /// Whether no connection was made, so that nothing was sent.
@@ -29,12 +32,13 @@ const SENT_ON: &str = "Received redirect without LOCATION";
 impl Told {
     /// Reads it from what the client prints: it shows status and body of an answer, and has no other way to tell them.
     pub(in crate::storage) fn by(error: &object_store::Error) -> Self {
-        let mut told = Self { status: None, no_bucket: false, sent_on: false, not_connected: false };
+        let mut told = Self { status: None, no_bucket: false, expired: false, sent_on: false, not_connected: false };
         let mut next = Some(error as &(dyn StdError + 'static));
         while let Some(cause) = next {
             let text = cause.to_string();
             if let Some(answer) = text.strip_prefix(STATUS) {
                 told.status = answer.get(..3).and_then(|status| status.parse().ok());
+                told.expired = ["<Code>ExpiredToken", "<Code>TokenRefreshRequired"].iter().any(|code| answer.contains(code));
                 told.no_bucket = ["NoSuchBucket", "ContainerNotFound"].iter().any(|code| answer.contains(code));
                 return told;
             }
@@ -57,7 +61,7 @@ impl Cloud {
 
     /// Says what went wrong when `what` (`x cannot be read`) was asked for.
     pub(super) fn trouble(&self, what: &str, error: object_store::Error) -> Error {
-        let Told { status, no_bucket, sent_on, not_connected } = Told::by(&error);
+        let Told { status, no_bucket, sent_on, not_connected, expired: _ } = Told::by(&error);
         let message = match status {
             _ if no_bucket => {
                 Error::not_found(format!("{self}: the bucket or container {} does not exist; make it first", self.place.bucket))

@@ -1,6 +1,7 @@
 //! Requests to object stores: S3 and compatible stores, Google Cloud Storage, Azure Blob.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 
-use super::{Answer, Condition, FileFacts, Grant, Unanswered, What, address, header};
+use super::{Answer, Condition, FileFacts, Grant, Granted, Unanswered, What, address, header};
 use crate::error::{Error, Result};
+use crate::storage::cloud::answers::AnswerStatus;
 use crate::storage::cloud::client;
 use crate::storage::cloud::place::CloudPlace;
 use crate::storage::cloud::trouble::Told;
@@ -32,10 +34,18 @@ pub(crate) struct Bucket {
 }
 
 /// Object stores, connected to when they are first asked.
-#[derive(Debug)]
 pub(crate) struct Buckets {
     patience: Duration,
+    /// How the repository itself is reached.
+    repository: CloudOptions,
     connected: Mutex<HashMap<(Bucket, Grant), Arc<dyn ObjectStore>>>,
+}
+
+impl fmt::Debug for Buckets {
+    /// Shows no clients: what they print is not ours.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buckets").field("patience", &self.patience).finish_non_exhaustive()
+    }
 }
 
 impl Bucket {
@@ -48,8 +58,8 @@ impl Bucket {
 
 impl Buckets {
     /// Gives up on a store that keeps silent for `patience`.
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, connected: Mutex::default() }
+    pub(crate) fn new(patience: Duration, repository: CloudOptions) -> Self {
+        Self { patience, repository, connected: Mutex::default() }
     }
 
     /// Asks for the object `key`, which is raw: nothing in it is decoded.
@@ -59,7 +69,7 @@ impl Buckets {
         key: &str,
         what: What<'_>,
         condition: &Condition,
-        grant: Grant,
+        grant: &Grant,
     ) -> Result<Answer, Unanswered> {
         let path = Path::parse(key).ok().filter(|path| path.as_ref() == key);
         let path =
@@ -73,7 +83,9 @@ impl Buckets {
         if let What::Part(range) = what {
             options.range = Some(GetRange::Bounded(range.clone()));
         }
-        let found = store.get_opts(&path, options).await.map_err(unanswered)?;
+        let status = AnswerStatus::default();
+        options.extensions.insert(status.clone());
+        let found = store.get_opts(&path, options).await.map_err(|e| unanswered(e, status.again()))?;
         let facts = FileFacts {
             size: Some(found.meta.size),
             modified: Some(Timestamp::from_micros(found.meta.last_modified.timestamp_micros())),
@@ -81,13 +93,13 @@ impl Buckets {
             version: found.meta.version.clone(),
         };
         let start = found.range.start;
-        let body = if what == What::Facts { stream::empty().boxed() } else { found.into_stream().map_err(unanswered).boxed() };
-        Ok(Answer { facts, start, body })
+        let body = if what == What::Facts { stream::empty().boxed() } else { found.into_stream().map_err(|e| unanswered(e, None)).boxed() };
+        Ok(Answer { facts, start, body, permit: None })
     }
 
-    fn connected(&self, bucket: &Bucket, grant: Grant) -> Result<Arc<dyn ObjectStore>, Unanswered> {
+    fn connected(&self, bucket: &Bucket, grant: &Grant) -> Result<Arc<dyn ObjectStore>, Unanswered> {
         let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = (bucket.clone(), grant);
+        let known = (bucket.clone(), grant.clone());
         if let Some(store) = connected.get(&known) {
             return Ok(Arc::clone(store));
         }
@@ -98,22 +110,31 @@ impl Buckets {
         if !grant.private {
             address::require_public(client::endpoint_address(&place, &options).map_err(Unanswered::Unasked)?)?;
         }
-        let store = client::connect(&place, &options).map_err(Unanswered::Unasked)?.retrying;
+        let store = client::connect(&place, &options).map_err(Unanswered::Unasked)?.once;
         connected.insert(known, Arc::clone(&store));
         Ok(store)
     }
 
-    fn options(&self, bucket: &Bucket, grant: Grant) -> CloudOptions {
-        let named: &[(&str, &Option<String>)] = match bucket.scheme.as_str() {
-            "s3" => &[("AWS_ENDPOINT_URL_S3", &bucket.endpoint), ("AWS_REGION", &bucket.region)],
-            "gs" => &[("GOOGLE_BASE_URL", &bucket.endpoint)],
-            _ => &[("AZURE_STORAGE_ENDPOINT", &bucket.endpoint), ("AZURE_STORAGE_ACCOUNT_NAME", &bucket.account)],
+    fn options(&self, bucket: &Bucket, grant: &Grant) -> CloudOptions {
+        let set = grant.credentials.set();
+        let [endpoint, region, account] = set.map_or([None; 3], |named| named.set.settings());
+        let (endpoint, region) = (bucket.endpoint.as_ref().or(endpoint), bucket.region.as_ref().or(region));
+        let account = bucket.account.as_ref().or(account);
+        let named = match bucket.scheme.as_str() {
+            "s3" => [("AWS_ENDPOINT_URL_S3", endpoint), ("AWS_REGION", region)],
+            "gs" => [("GOOGLE_BASE_URL", endpoint), ("GOOGLE_BASE_URL", None)],
+            _ => [("AZURE_STORAGE_ENDPOINT", endpoint), ("AZURE_STORAGE_ACCOUNT_NAME", account)],
         };
-        let named = named.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value).clone()?)));
-        let credentials = if grant.credentials { Credentials::Named } else { Credentials::Anonymous };
-        let variables = Variables::of_process().with(named);
-        let options = CloudOptions { variables, public_only: !grant.private, ..CloudOptions::default() };
-        options.credentials(credentials).patience(self.patience)
+        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone())));
+        let (variables, credentials) = match &grant.credentials {
+            Granted::Nothing => (Variables::of_process(), Some(Credentials::Anonymous)),
+            Granted::Environment => (Variables::of_process(), Some(Credentials::Named)),
+            Granted::Repository => (self.repository.variables.clone(), self.repository.credentials),
+            // Nothing of the environment, which may name a server that this set is not for.
+            Granted::Set(_) => (Variables::default(), Some(Credentials::Named)),
+        };
+        let options = CloudOptions { variables: variables.with(named), public_only: !grant.private, ..CloudOptions::default() };
+        CloudOptions { credentials, named: set.cloned(), ..options.patience(self.patience) }
     }
 }
 
@@ -136,19 +157,35 @@ fn check(bucket: &Bucket) -> Result<()> {
     Ok(())
 }
 
+/// The error of this crate among the causes of a client's: credentials could not be had.
+fn ours(error: &object_store::Error) -> Option<Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        if let Some(ours) = next.downcast_ref::<Error>() {
+            return Some(Error::new(ours.kind(), format!("cannot be asked: {ours}")));
+        }
+        cause = next.source();
+    }
+    None
+}
+
 /// What a redirect from a store means.
 const REGION: &str = "its store sends elsewhere: the bucket lies in another region, which its container should name";
 
-fn unanswered(error: object_store::Error) -> Unanswered {
+fn unanswered(error: object_store::Error, again: Option<Duration>) -> Unanswered {
     use object_store::Error as E;
     if let Some(refusal) = address::refusal(&error) {
         return refusal;
+    }
+    if let Some(ours) = ours(&error) {
+        return Unanswered::Unasked(ours);
     }
     let told = Told::by(&error);
     match (&error, told.status) {
         (E::NotFound { .. }, _) => Unanswered::Absent,
         (E::Precondition { .. }, _) => Unanswered::Changed,
-        (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => Unanswered::Denied,
+        (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => Unanswered::Denied(None),
+        (_, Some(400)) if told.expired => Unanswered::Denied(None),
         (_, Some(416)) => Unanswered::Short(None),
         (_, Some(301 | 302 | 303 | 307 | 308)) => Unanswered::Unable(REGION.to_owned()),
         (_, None) if told.sent_on => Unanswered::Unable(REGION.to_owned()),
@@ -156,7 +193,9 @@ fn unanswered(error: object_store::Error) -> Unanswered {
         (E::NotSupported { .. } | E::NotImplemented { .. }, _) => {
             Unanswered::Unable("the store answers without the range that was asked for".to_owned())
         }
-        (_, Some(status)) => Unanswered::Lost(Error::unavailable(format!("the store answers {status}")).caused_by(error)),
+        (_, Some(status @ (429 | 503))) => Unanswered::busy(status, again),
+        // The explanation of a store may repeat what was sent to it.
+        (_, Some(status)) => Unanswered::Lost(Error::unavailable(format!("the store answers {status}"))),
         (_, None) => Unanswered::Lost(Error::unavailable("gives no whole answer").caused_by(error)),
     }
 }

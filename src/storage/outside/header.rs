@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::FileFacts;
-use crate::time::Timestamp;
+use crate::time::{Clock as _, SystemClock, Timestamp};
 
 /// A moment as a header has it, to the second before it; `None` for years that no header can name.
 pub(super) fn date(moment: Timestamp) -> Option<String> {
@@ -14,6 +14,13 @@ pub(super) fn date(moment: Timestamp) -> Option<String> {
 /// The moment that a header names, in any of the three forms of RFC 9110; `None` for what is no date after 1969.
 pub(in crate::storage) fn parse_date(text: &str) -> Option<Timestamp> {
     httpdate::parse_http_date(text).ok().map(Timestamp::from_system)
+}
+
+/// How long to wait by a `Retry-After`, which names seconds or a date.
+pub(in crate::storage) fn retry_after(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let until = |date: Timestamp| date.since(SystemClock.now());
+    number(text).map(Duration::from_secs).or_else(|| parse_date(text).map(until))
 }
 
 /// A strong `ETag` without its quotes; weak ones say nothing of bytes. Some servers leave the quotes out.
@@ -72,6 +79,16 @@ mod tests {
         {
             assert_eq!(parse_date(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_wait_is_of_seconds_or_until_a_date() {
+        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Sat, 01 Jun 2024 00:00:00 GMT"), Some(Duration::ZERO), "a date that is past");
+        let later = date(SystemClock.now().plus(Duration::from_mins(2))).unwrap();
+        assert!(retry_after(&later).is_some_and(|wait| (90..=120).contains(&wait.as_secs())));
+        assert_eq!(retry_after("soon"), None);
+        assert_eq!(retry_after("-1"), None);
     }
 
     #[test]

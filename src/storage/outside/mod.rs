@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{Error, Result};
+use crate::storage::credentials::NamedSet;
 use crate::time::Timestamp;
 
 pub(crate) use bucket::{Bucket, Buckets};
@@ -29,12 +31,35 @@ pub(crate) fn time_for(length: u64, patience: Duration) -> Duration {
 }
 
 /// What the reader grants to requests for a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Grant {
-    /// Whether requests carry the credentials that the environment names: of a web server, a bearer token.
-    pub(crate) credentials: bool,
+    /// Which credentials requests carry.
+    pub(crate) credentials: Granted,
     /// Whether the place may be at an address that is not public.
     pub(crate) private: bool,
+}
+
+/// The credentials that requests for a place carry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Granted {
+    #[default]
+    Nothing,
+    /// Those that the environment names: of a web server, a bearer token.
+    Environment,
+    /// Those with which the repository is reached.
+    Repository,
+    /// A set of the reader.
+    Set(NamedSet),
+}
+
+impl Granted {
+    /// The set, if requests carry credentials that may change.
+    pub(crate) const fn set(&self) -> Option<&NamedSet> {
+        match self {
+            Self::Set(named) => Some(named),
+            Self::Nothing | Self::Environment | Self::Repository => None,
+        }
+    }
 }
 
 /// What is asked of a file.
@@ -76,6 +101,9 @@ pub(crate) struct Answer {
     pub(crate) start: u64,
     /// The bytes that follow, in order.
     pub(crate) body: BoxStream<'static, Result<Bytes, Unanswered>>,
+    /// Held while the body is read, where the requests to one server are counted.
+    #[expect(dead_code, reason = "it is dropped, which lets the next request in")]
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Why the answer about the file is missing or is not the requested one.
@@ -87,8 +115,10 @@ pub(crate) enum Unanswered {
     Changed,
     /// The file ends before the bytes that were asked for; with its length if the server told it.
     Short(Option<u64>),
-    /// The server denies access.
-    Denied,
+    /// The server denies access: that of the place, or the one at this URL to which it sent.
+    Denied(Option<String>),
+    /// The server is asked too often (429, 503); with how long it wants to be left alone, if it said so.
+    Busy(Error, Option<Duration>),
     /// The name leads to an address to which no connection may be made.
     Forbidden(String),
     /// The answer is a redirect, to this URL.
@@ -99,6 +129,14 @@ pub(crate) enum Unanswered {
     Unasked(Error),
     /// No answer, or an incomplete one. Asking again may help.
     Lost(Error),
+}
+
+impl Unanswered {
+    /// The answer of a server that is asked too often.
+    fn busy(status: u16, again: Option<Duration>) -> Self {
+        let wait = again.map_or_else(String::new, |again| format!(" and asks to be left alone for {again:?}"));
+        Self::Busy(Error::unavailable(format!("the server answers {status}{wait}")), again)
+    }
 }
 
 impl From<Error> for Unanswered {

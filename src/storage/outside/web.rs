@@ -3,16 +3,19 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, LOCATION, RANGE,
+    RETRY_AFTER,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 
 use super::address::{self, PublicOnly};
-use super::{Answer, Condition, Grant, Unanswered, What, header};
+use super::{Answer, Condition, Grant, Granted, Unanswered, What, header};
 use crate::error::{Error, Result};
 use crate::storage::cloud::answers::{address_in, is_loopback};
+use crate::storage::credentials::{CredentialForm, Secret};
 use crate::storage::tls::{self, Certificates};
 
 /// How long connecting may take.
@@ -33,7 +36,7 @@ impl Web {
     }
 
     /// Sends one request to `url`, exactly as it is written.
-    pub(crate) async fn ask(&self, url: &str, what: What<'_>, condition: &Condition, grant: Grant) -> Result<Answer, Unanswered> {
+    pub(crate) async fn ask(&self, url: &str, what: What<'_>, condition: &Condition, grant: &Grant) -> Result<Answer, Unanswered> {
         let parsed = exactly(url).map_err(Unanswered::Unasked)?;
         let is_secure = parsed.scheme() == "https";
         if !grant.private {
@@ -53,12 +56,43 @@ impl Web {
         } else if let Some(date) = condition.not_after.and_then(header::date) {
             request = request.header(IF_UNMODIFIED_SINCE, date);
         }
-        if grant.credentials {
-            request = request.header(AUTHORIZATION, bearer(is_secure || is_loopback(&parsed)).map_err(Unanswered::Unasked)?);
+        let is_safe = is_secure || is_loopback(&parsed);
+        if let Some(value) = self.authorization(&grant.credentials, is_safe).await.map_err(unasked)? {
+            request = request.header(AUTHORIZATION, value);
         }
         let sent = tokio::time::timeout(self.patience, request.send()).await;
         let response = sent.map_err(|_| Unanswered::Lost(Error::unavailable(format!("does not answer within {:?}", self.patience))))?;
         answer(response.map_err(lost)?, what)
+    }
+
+    /// The header that lets requests in, for a place to which it may be sent.
+    async fn authorization(&self, granted: &Granted, is_safe: bool) -> Result<Option<HeaderValue>> {
+        if *granted != Granted::Nothing && !is_safe {
+            return Err(Error::denied("credentials are not sent without encryption; write https"));
+        }
+        let (text, from) = match granted {
+            Granted::Nothing => return Ok(None),
+            Granted::Repository => {
+                return Err(Error::invalid("the credentials of the repository are for object stores"));
+            }
+            Granted::Environment => (bearer()?, "FIRN_HTTP_TOKEN".to_owned()),
+            Granted::Set(named) => {
+                let credential = named.current("http", self.patience).await?;
+                let from = format!("credentials {}", named.name);
+                let text = match &credential.0 {
+                    CredentialForm::Basic { user, .. } if user.contains(':') => {
+                        return Err(Error::invalid(format!("{from}: the user has a colon, which cannot be sent")));
+                    }
+                    CredentialForm::Basic { user, password } => basic(user, password),
+                    CredentialForm::Bearer(token) => format!("Bearer {}", token.reveal()),
+                    _ => return Err(Error::internal("credentials of a web server are a token or a password")),
+                };
+                (text, from)
+            }
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(|_| Error::invalid(format!("{from} cannot be sent in an HTTP header")))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 
     fn client(&self, is_secure: bool, private: bool) -> Result<Client> {
@@ -85,17 +119,21 @@ impl Web {
     }
 }
 
-/// The bearer token of this process's environment, for a place to which it may be sent.
-fn bearer(is_safe: bool) -> Result<HeaderValue> {
-    if !is_safe {
-        return Err(Error::denied("is given a token, which is not sent without encryption; write https"));
-    }
+/// The error for a request that its credentials do not let be sent.
+fn unasked(error: Error) -> Unanswered {
+    let kind = error.kind();
+    Unanswered::Unasked(Error::new(kind, format!("cannot be asked: {error}")).caused_by(error))
+}
+
+fn basic(user: &str, password: &Secret) -> String {
+    format!("Basic {}", BASE64.encode(format!("{user}:{}", password.reveal()).as_bytes()))
+}
+
+/// The bearer token of this process's environment.
+fn bearer() -> Result<String> {
     let token = std::env::var("FIRN_HTTP_TOKEN").ok().filter(|token| !token.is_empty());
-    let token = token.ok_or_else(|| Error::denied("is given a token, and FIRN_HTTP_TOKEN holds none"))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| Error::invalid("FIRN_HTTP_TOKEN cannot be sent in an HTTP header"))?;
-    value.set_sensitive(true);
-    Ok(value)
+    let token = token.ok_or_else(|| Error::denied("a token is to be sent, and FIRN_HTTP_TOKEN holds none"))?;
+    Ok(format!("Bearer {token}"))
 }
 
 /// Reads a URL that is sent as it is written.
@@ -130,9 +168,12 @@ fn answer(response: Response, what: What<'_>) -> Result<Answer, Unanswered> {
         StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Unanswered::Absent),
         StatusCode::PRECONDITION_FAILED => return Err(Unanswered::Changed),
         StatusCode::RANGE_NOT_SATISFIABLE => return Err(Unanswered::Short(text(CONTENT_RANGE).and_then(header::unsatisfied_length))),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(Unanswered::Denied),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(Unanswered::Denied(None)),
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST => {
             return Err(Unanswered::Unable(format!("the server answers {}", status.as_u16())));
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            return Err(Unanswered::busy(status.as_u16(), text(RETRY_AFTER).and_then(header::retry_after)));
         }
         _ if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
             let to = text(LOCATION).ok_or_else(|| Error::unavailable("the answer sends elsewhere and does not say where"))?;
@@ -166,7 +207,7 @@ fn answer(response: Response, what: What<'_>) -> Result<Answer, Unanswered> {
         facts.size = length;
     }
     if what == What::Facts {
-        return Ok(Answer { facts, start, body: stream::empty().boxed() });
+        return Ok(Answer { facts, start, body: stream::empty().boxed(), permit: None });
     }
-    Ok(Answer { facts, start, body: response.bytes_stream().map_err(lost).boxed() })
+    Ok(Answer { facts, start, body: response.bytes_stream().map_err(lost).boxed(), permit: None })
 }

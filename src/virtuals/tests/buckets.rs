@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
-use crate::storage::outside::Bucket;
+use crate::storage::outside::{Bucket, Granted};
 use crate::virtuals::{Access, Locator, VirtualLookup, Virtuals};
 use crate::{Error, ErrorKind, Timestamp};
 
@@ -232,7 +232,8 @@ fn an_account_that_a_snapshot_names_is_a_server_that_it_names() {
     assert_eq!(bucket(None).server().unwrap(), "https://stranger.blob.core.windows.net");
     assert_eq!(bucket(Some("https://h")).server().unwrap(), "https://h");
     let access = Access::parse(["az://c/=env", "az://c/mine/=env+at:https://mine.blob.core.windows.net"]).unwrap();
-    let sent = |url: &str, server: Option<String>| access.granted(url, server.as_deref()).unwrap().credentials;
+    let sent =
+        |url: &str, server: Option<String>| access.granted(url, server.as_deref()).unwrap().unwrap().credentials == Granted::Environment;
     assert!(!sent("az://c/x", bucket(None).server()));
     assert!(sent("az://c/x", None));
     assert!(sent("az://c/mine/x", Some("https://mine.blob.core.windows.net".to_owned())));
@@ -242,7 +243,8 @@ fn an_account_that_a_snapshot_names_is_a_server_that_it_names() {
 #[test]
 fn credentials_go_only_to_servers_that_the_reader_named() {
     let access = Access::parse(["s3://b/=env", "s3://b/open/", "s3://b/c/=env+at:https://S3.example.org/", "https://h/=env"]).unwrap();
-    let credentials = |url: &str, endpoint: Option<&str>| access.granted(url, endpoint).map(|grant| grant.credentials);
+    let credentials =
+        |url: &str, endpoint: Option<&str>| access.granted(url, endpoint).unwrap().map(|grant| grant.credentials == Granted::Environment);
     assert_eq!(credentials("s3://b/x", None), Some(true));
     assert_eq!(credentials("s3://b/x", Some("https://evil.example")), Some(false));
     assert_eq!(credentials("s3://b/open/x", None), Some(false), "the longest entry decides");
@@ -259,7 +261,7 @@ fn credentials_go_only_to_servers_that_the_reader_named() {
 #[test]
 fn private_addresses_are_allowed_only_of_servers_that_the_reader_named() {
     let access = Access::parse(["s3://b/=private", "s3://b/c/=private+at:HTTP://Minio:9000/Path/"]).unwrap();
-    let private = |url: &str, endpoint: Option<&str>| access.granted(url, endpoint).map(|grant| grant.private);
+    let private = |url: &str, endpoint: Option<&str>| access.granted(url, endpoint).unwrap().map(|grant| grant.private);
     assert_eq!(private("s3://b/x", None), Some(true));
     assert_eq!(private("s3://b/x", Some("http://169.254.169.254/latest")), Some(false));
     assert_eq!(private("s3://b/c/x", Some("http://minio:9000/Path")), Some(true));

@@ -1,7 +1,11 @@
 #[cfg(feature = "aws")]
 mod buckets;
+#[cfg(all(feature = "http", feature = "aws"))]
+mod credentials;
 mod locating;
 mod pinning;
+#[cfg(feature = "http")]
+mod ranges;
 mod reading;
 mod refusing;
 #[cfg(any(feature = "http", feature = "aws"))]

@@ -202,13 +202,15 @@ async fn a_list_of_allowed_places_can_name_every_directory() {
 #[cfg(feature = "remote")]
 #[test]
 fn accepting_unpinned_files_takes_no_credentials_away() {
+    use crate::storage::outside::Granted;
     let access = Access::parse(["s3://b/=env+private", "s3://b/x/=unpinned"]).unwrap();
-    let grant = access.granted("s3://b/x/f", None).unwrap();
-    assert!(grant.credentials && grant.private);
+    let granted = |access: &Access, url: &str| access.granted(url, None).unwrap().unwrap();
+    let grant = granted(&access, "s3://b/x/f");
+    assert!(grant.credentials == Granted::Environment && grant.private);
     assert!(access.accepts_unpinned("s3://b/x/f") && !access.accepts_unpinned("s3://b/y/f"));
-    assert_eq!(Access::parse(["s3://b/x/=unpinned"]).unwrap().granted("s3://b/x/f", None).map(|grant| grant.credentials), Some(false));
+    assert_eq!(granted(&Access::parse(["s3://b/x/=unpinned"]).unwrap(), "s3://b/x/f").credentials, Granted::Nothing);
     // An entry that says `anonymous` decides, with `unpinned` as without it; and prints what it says.
     let access = Access::parse(["s3://b/=env", "s3://b/pub/=anonymous+unpinned"]).unwrap();
-    assert_eq!(access.granted("s3://b/pub/x", None).map(|grant| grant.credentials), Some(false));
+    assert_eq!(granted(&access, "s3://b/pub/x").credentials, Granted::Nothing);
     assert_eq!("s3://b/pub/=anonymous+unpinned".parse::<Allow>().unwrap().to_string(), "s3://b/pub/=anonymous+unpinned");
 }

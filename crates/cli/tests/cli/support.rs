@@ -57,6 +57,8 @@ impl Sandbox {
             .env_remove("FIRN_REPO")
             .env_remove("FIRN_ALLOW")
             .env_remove("FIRN_REBIND")
+            .env_remove("FIRN_CONFIG")
+            .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
             .env("XDG_CACHE_HOME", self.dir.path().join("cache"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

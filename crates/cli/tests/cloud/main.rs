@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod credentials;
 mod doctor;
 mod endpoints;
 mod gateway;
@@ -13,6 +14,9 @@ mod model;
 #[path = "../../../../tests/model/oracle.rs"]
 mod oracle;
 mod proxy;
+#[expect(dead_code, reason = "a part of what it can answer is used here")]
+#[path = "../../../../tests/support/web.rs"]
+mod recording;
 mod refused;
 mod server;
 mod servers;

@@ -1,0 +1,322 @@
+//! Where credentials come from, and to which server they go.
+
+use std::fmt;
+#[cfg(feature = "remote")]
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+#[cfg(feature = "remote")]
+use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "remote")]
+use std::time::Duration;
+
+use async_trait::async_trait;
+#[cfg(feature = "remote")]
+use tokio::sync::Mutex;
+
+use super::Credential;
+#[cfg(feature = "remote")]
+use crate::error::Error;
+use crate::error::Result;
+use crate::time::Timestamp;
+#[cfg(feature = "remote")]
+use crate::time::{Clock as _, SystemClock};
+
+/// Credentials that expire are fetched anew this long before, or a tenth of their lifetime before, whichever is less.
+#[cfg(feature = "remote")]
+const MARGIN: Duration = Duration::from_mins(1);
+
+/// Credentials, and how long they are good.
+#[derive(Debug, Clone)]
+pub struct IssuedCredentials {
+    /// What requests carry.
+    pub credential: Credential,
+    /// When servers stop taking it; `None` where that is not known. Then it is fetched anew only after a server refused it.
+    pub expires: Option<Timestamp>,
+}
+
+/// Gives out credentials that change while a process runs, such as tokens that expire.
+#[async_trait]
+pub trait CredentialSource: fmt::Debug + Send + Sync {
+    /// Fetches credentials that are good now.
+    ///
+    /// Called when the first request needs them, shortly before they expire, and once after a server refused them (401, 403); one call at
+    /// a time, for whose result all other requests wait. An error is the error of the requests that wait, unless the former credentials
+    /// have not expired yet, which are then used. Its message is shown, so it must hold no secret; so must `Debug` of the source. A call
+    /// that takes longer than the reader's patience is cancelled.
+    async fn credentials(&self) -> Result<IssuedCredentials>;
+}
+
+/// A source of credentials, and the server that they are for.
+///
+/// Cheap to clone; clones share what was fetched. Printing shows no secrets. Two sets are equal if one is a clone of the other.
+#[derive(Clone)]
+pub struct CredentialSet {
+    from: Arc<SetSource>,
+    /// The server, if it is not the vendor's own. The credentials are sent to no other.
+    endpoint: Option<String>,
+    region: Option<String>,
+    account: Option<String>,
+}
+
+#[derive(Debug)]
+enum SetSource {
+    Environment,
+    Anonymous,
+    Repository,
+    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "this build reads no place that takes credentials"))]
+    Fixed(Credential),
+    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "this build reads no place that takes credentials"))]
+    Fetched(FetchedCredentials),
+}
+
+/// What kind of set it is, for those who grant it.
+#[cfg(feature = "remote")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetKind {
+    Environment,
+    Anonymous,
+    Repository,
+    Given,
+}
+
+#[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "this build reads no place that takes credentials"))]
+#[derive(Debug)]
+struct FetchedCredentials {
+    source: Arc<dyn CredentialSource>,
+    #[cfg(feature = "remote")]
+    held: Mutex<Option<HeldCredentials>>,
+    /// The number of the latest credentials for which a request was let in.
+    #[cfg(feature = "remote")]
+    accepted: AtomicU64,
+}
+
+#[cfg(feature = "remote")]
+#[derive(Debug)]
+struct HeldCredentials {
+    issued: IssuedCredentials,
+    at: Timestamp,
+    /// They are the so-manieth that were fetched.
+    number: u64,
+    is_refused: bool,
+}
+
+impl CredentialSet {
+    fn of(from: SetSource) -> Self {
+        Self { from: Arc::new(from), endpoint: None, region: None, account: None }
+    }
+
+    /// The credentials that the environment variables of this process name, as by the word `env` of an
+    /// [`Allow`](crate::Allow) entry.
+    pub fn environment() -> Self {
+        Self::of(SetSource::Environment)
+    }
+
+    /// No credentials.
+    pub fn anonymous() -> Self {
+        Self::of(SetSource::Anonymous)
+    }
+
+    /// The credentials with which the repository itself is reached ([`OpenOptions::cloud`](crate::OpenOptions::cloud)).
+    pub fn repository() -> Self {
+        Self::of(SetSource::Repository)
+    }
+
+    /// Credentials that do not change.
+    pub fn fixed(credential: Credential) -> Self {
+        Self::of(SetSource::Fixed(credential))
+    }
+
+    /// Credentials that `source` gives out when they are needed.
+    pub fn fetched(source: Arc<dyn CredentialSource>) -> Self {
+        Self::of(SetSource::Fetched(FetchedCredentials {
+            source,
+            #[cfg(feature = "remote")]
+            held: Mutex::new(None),
+            #[cfg(feature = "remote")]
+            accepted: AtomicU64::new(0),
+        }))
+    }
+
+    /// Names the server that the credentials are for: `https://s3.example.org`, or a URL below which they are sent (`http`). They are
+    /// never sent to another one. Without it they go to the vendor's own server, and of a web server to whatever place names the set.
+    #[must_use]
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// Names the region of buckets whose container names none (`s3`).
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = Some(region.into());
+        self
+    }
+
+    /// Names the account of places whose container names none (`az`). The credentials are sent to the server of no other account.
+    #[must_use]
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.account = Some(account.into());
+        self
+    }
+}
+
+impl PartialEq for CredentialSet {
+    fn eq(&self, other: &Self) -> bool {
+        let settings = |set: &Self| (set.endpoint.clone(), set.region.clone(), set.account.clone());
+        Arc::ptr_eq(&self.from, &other.from) && settings(self) == settings(other)
+    }
+}
+
+impl Eq for CredentialSet {}
+
+impl fmt::Debug for CredentialSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, endpoint, region, account } = self;
+        let mut out = f.debug_struct("CredentialSet");
+        out.field("from", from).field("endpoint", endpoint).field("region", region).field("account", account).finish()
+    }
+}
+
+/// A set under the name by which places refer to it.
+#[cfg(feature = "remote")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedSet {
+    pub(crate) name: Arc<str>,
+    pub(crate) set: CredentialSet,
+}
+
+#[cfg(feature = "remote")]
+impl Hash for NamedSet {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        Arc::as_ptr(&self.set.from).hash(state);
+    }
+}
+
+#[cfg(feature = "remote")]
+impl CredentialSet {
+    pub(crate) fn kind(&self) -> SetKind {
+        match *self.from {
+            SetSource::Environment => SetKind::Environment,
+            SetSource::Anonymous => SetKind::Anonymous,
+            SetSource::Repository => SetKind::Repository,
+            SetSource::Fixed(_) | SetSource::Fetched(_) => SetKind::Given,
+        }
+    }
+
+    /// The kind of server that takes the credentials, as far as that is known before they are fetched.
+    pub(crate) fn takes(&self) -> Option<&'static str> {
+        match &*self.from {
+            SetSource::Fixed(credential) => Some(credential.kind()),
+            _ => None,
+        }
+    }
+
+    /// The credentials, if they do not change.
+    pub(crate) fn unchanging(&self) -> Option<&Credential> {
+        match &*self.from {
+            SetSource::Fixed(credential) => Some(credential),
+            _ => None,
+        }
+    }
+
+    /// The server that the set names, if it names one.
+    pub(crate) fn server(&self) -> Option<String> {
+        let of_account = || self.account.as_ref().map(|account| format!("https://{account}.blob.core.windows.net"));
+        self.endpoint.clone().or_else(of_account)
+    }
+
+    pub(crate) fn settings(&self) -> [Option<&String>; 3] {
+        [self.endpoint.as_ref(), self.region.as_ref(), self.account.as_ref()]
+    }
+}
+
+#[cfg(feature = "remote")]
+impl NamedSet {
+    /// The credentials for a server of `kind`, fetched if there are none or they expire soon. `Invalid` if they are for another kind of
+    /// server, `Unavailable` if the source does not give them within `patience`.
+    pub(crate) async fn current(&self, kind: &str, patience: Duration) -> Result<Credential> {
+        let credential = match &*self.set.from {
+            SetSource::Fixed(credential) => credential.clone(),
+            SetSource::Fetched(fetched) => {
+                let late =
+                    |_| Err(Error::unavailable(format!("credentials {}: their source does not answer within {patience:?}", self.name)));
+                tokio::time::timeout(patience, fetched.current(&self.name)).await.unwrap_or_else(late)?
+            }
+            _ => return Err(Error::internal(format!("credentials {} hold nothing that could be sent", self.name))),
+        };
+        if credential.kind() == kind {
+            return Ok(credential);
+        }
+        Err(Error::invalid(format!("credentials {} are of kind {}, and this place takes {kind}", self.name, credential.kind())))
+    }
+
+    /// The number of the credentials that a request sent now would carry.
+    pub(crate) async fn number(&self) -> u64 {
+        match &*self.set.from {
+            SetSource::Fetched(fetched) => fetched.held.lock().await.as_ref().map_or(0, |held| held.number),
+            _ => 0,
+        }
+    }
+
+    /// A server let a request in that carried credentials of this number or an earlier one.
+    pub(crate) fn accepted(&self, number: u64) {
+        if let SetSource::Fetched(fetched) = &*self.set.from {
+            fetched.accepted.fetch_max(number, Ordering::Relaxed);
+        }
+    }
+
+    /// A server refused a request that carried credentials of this number: the next request fetches new ones. `false` where that is of no
+    /// use: they do not change, or they were fetched a moment ago because the former ones were refused, and no server has taken them since.
+    pub(crate) async fn refused(&self, number: u64) -> bool {
+        let SetSource::Fetched(fetched) = &*self.set.from else { return false };
+        let mut held = fetched.held.lock().await;
+        let Some(held) = held.as_mut() else { return true };
+        if held.number != number.max(1) || held.is_refused {
+            return true;
+        }
+        let is_old = SystemClock.now().since(held.at) >= MARGIN;
+        held.is_refused = held.number == 1 || is_old || fetched.accepted.load(Ordering::Relaxed) >= held.number;
+        held.is_refused
+    }
+}
+
+#[cfg(feature = "remote")]
+impl FetchedCredentials {
+    async fn current(&self, name: &str) -> Result<Credential> {
+        // Held while the source is asked, so that it is asked once however many requests need it.
+        let mut held = self.held.lock().await;
+        if let Some(held) = held.as_ref().filter(|held| held.is_fresh(SystemClock.now())) {
+            return Ok(held.issued.credential.clone());
+        }
+        let number = held.as_ref().map_or(1, |held| held.number + 1);
+        match self.source.credentials().await {
+            Ok(issued) => {
+                let credential = issued.credential.clone();
+                *held = Some(HeldCredentials { issued, at: SystemClock.now(), number, is_refused: false });
+                Ok(credential)
+            }
+            Err(error) => match held.as_ref().filter(|held| held.is_good(SystemClock.now())) {
+                Some(held) => {
+                    tracing::debug!(%error, name, "credentials cannot be fetched anew, and the former ones are used");
+                    Ok(held.issued.credential.clone())
+                }
+                None => Err(error.context(format!("credentials {name}"))),
+            },
+        }
+    }
+}
+
+#[cfg(feature = "remote")]
+impl HeldCredentials {
+    /// Whether they need not be fetched anew.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let margin = |expires: Timestamp| (expires.since(self.at) / 10).min(MARGIN);
+        !self.is_refused && self.issued.expires.is_none_or(|expires| now.plus(margin(expires)) < expires)
+    }
+
+    /// Whether servers may still take them.
+    fn is_good(&self, now: Timestamp) -> bool {
+        !self.is_refused && self.issued.expires.is_none_or(|expires| now < expires)
+    }
+}

@@ -1,0 +1,136 @@
+//! Asking the server of a place: one request, once more where credentials had expired, and again where an answer was lost.
+
+use std::time::Duration;
+
+use super::super::source::ExternalPlace;
+use super::super::url::{self, UrlScheme};
+use super::RemoteSource;
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::storage::outside::{Answer, Bucket, Condition, Grant, Unanswered, What};
+
+/// How many redirects are followed.
+const HOPS: usize = 5;
+/// How often a request is sent at most whose answer was lost. A server that says it is busy is asked for as long as patience lasts.
+const ATTEMPTS: u32 = 3;
+/// The pauses between.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+
+/// The bucket of a place, with what its container says of it; `None` for places on web servers.
+pub(super) fn bucket_of(place: &ExternalPlace) -> Result<Option<(Bucket, &str)>> {
+    let parts = url::parse(&place.url)?;
+    if matches!(parts.scheme, UrlScheme::Http | UrlScheme::Https) {
+        return Ok(None);
+    }
+    let option = |name: &str| place.options.get(name).cloned();
+    let account = option("account").filter(|_| parts.scheme == UrlScheme::Az);
+    let (endpoint, region) = (option("endpoint"), option("region"));
+    let bucket = Bucket { scheme: parts.scheme.name().to_owned(), name: parts.authority.to_owned(), endpoint, region, account };
+    Ok(Some((bucket, parts.path.strip_prefix('/').unwrap_or(parts.path))))
+}
+
+/// What the reader grants to requests for a URL; errors name the place.
+fn granted(place: &ExternalPlace, url: &str, server: Option<&str>) -> Result<Option<Grant>, Unanswered> {
+    place.access.granted(url, server).map_err(|e| Unanswered::Unasked(Error::new(e.kind(), place.says(e))))
+}
+
+impl RemoteSource {
+    pub(super) async fn ask(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+        let asked = match bucket_of(place).map_err(Unanswered::Unasked)? {
+            Some((bucket, key)) => self.ask_bucket(place, &bucket, key, what, condition).await,
+            None => self.follow(place, what, condition).await,
+        };
+        match asked {
+            // An answer to a condition that was not sent says nothing about the file.
+            Err(Unanswered::Changed) if condition.etag.is_none() && condition.not_after.is_none() => {
+                Err(Unanswered::Unable("the server answers 412 to a request without a condition".to_owned()))
+            }
+            other => other,
+        }
+    }
+
+    async fn ask_bucket(
+        &self,
+        place: &ExternalPlace,
+        bucket: &Bucket,
+        key: &str,
+        what: What<'_>,
+        condition: &Condition,
+    ) -> Result<Answer, Unanswered> {
+        let server = bucket.server();
+        let granted = granted(place, &place.url, server.as_deref())?;
+        let Some(grant) = granted else {
+            return Err(Unanswered::Unasked(place.denied(None)));
+        };
+        let of_set = grant.credentials.set().and_then(|named| named.set.server());
+        let host = server.clone().or(of_set).unwrap_or_else(|| format!("{}://{}", bucket.scheme, bucket.name));
+        match self.let_in(&grant, &host, || self.buckets.ask(bucket, key, what, condition, &grant)).await {
+            Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, server.as_deref(), &why))),
+            other => other,
+        }
+    }
+
+    /// Sends the request to the place, and follows redirects to places that are allowed.
+    async fn follow(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+        let mut at = place.url.clone();
+        for _ in 0..=HOPS {
+            let granted = granted(place, &at, None)?;
+            let Some(grant) = granted else {
+                return Err(Unanswered::Unasked(if at == place.url { place.denied(None) } else { place.sent_on(&at) }));
+            };
+            match self.let_in(&grant, url::authority(&at), || self.web.ask(&at, what, condition, &grant)).await {
+                Err(Unanswered::Elsewhere(to)) if url::leads_away(to.split(['?', '#']).next().unwrap_or(&to)) => {
+                    let why = "is sent on by its server to a URL with a . or .. segment, which may lead anywhere";
+                    return Err(Unanswered::Unasked(Error::denied(place.says(why))));
+                }
+                Err(Unanswered::Elsewhere(to)) => at = to,
+                Err(Unanswered::Forbidden(why)) => return Err(Unanswered::Unasked(place.forbidden(&at, None, &why))),
+                Err(Unanswered::Denied(_)) if at != place.url => return Err(Unanswered::Denied(Some(at))),
+                other => return other,
+            }
+        }
+        Err(Unanswered::Lost(Error::unavailable(format!("is sent on more than {HOPS} times"))))
+    }
+
+    /// Sends one request to `host`, when no more than the reader allows are under way there. If it is refused and its credentials can be
+    /// fetched anew, that is done and the request is sent once more.
+    async fn let_in<F: Future<Output = Result<Answer, Unanswered>>>(
+        &self,
+        grant: &Grant,
+        host: &str,
+        request: impl Fn() -> F,
+    ) -> Result<Answer, Unanswered> {
+        let permit = self.hosts.enter(host).await?;
+        let with = |answer: Answer| Answer { permit: Some(permit), ..answer };
+        let Some(named) = grant.credentials.set() else { return request().await.map(with) };
+        let number = named.number().await;
+        let mut answer = request().await;
+        if matches!(answer, Err(Unanswered::Denied(_))) && named.refused(number).await {
+            answer = request().await;
+        }
+        if matches!(answer, Ok(_) | Err(Unanswered::Absent | Unanswered::Changed | Unanswered::Short(_))) {
+            named.accepted(named.number().await);
+        }
+        answer.map(with)
+    }
+
+    /// Does `work` again when an answer is lost or the server is busy, with growing pauses, as long as patience lasts.
+    pub(super) async fn patiently<T, F: Future<Output = Result<T, Unanswered>>>(&self, work: impl Fn() -> F) -> Result<T, Unanswered> {
+        let begun = tokio::time::Instant::now();
+        let mut failures = 0;
+        loop {
+            let pause = BACKOFF.uneven_pause(failures);
+            let (error, pause) = match work().await {
+                Err(Unanswered::Lost(error)) if failures + 1 < ATTEMPTS => (error, pause),
+                Err(Unanswered::Busy(error, told)) => (error, told.map_or(pause, |told| told.max(pause))),
+                other => return other,
+            };
+            if begun.elapsed().saturating_add(pause) >= self.patience {
+                return Err(Unanswered::Lost(error));
+            }
+            tracing::debug!(%error, ?pause, "asking again");
+            tokio::time::sleep(pause).await;
+            failures += 1;
+        }
+    }
+}
