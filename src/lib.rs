@@ -104,7 +104,9 @@ pub use car::{CarPlan, CarSummary, ImportOptions, ImportTarget, Imported};
 pub use commit::{BranchMoved, CommitError, CommitOptions, Committed, EmptyCommit, ImportSaves, ImportSteps, Prepared, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};
 pub use dependencies::{
-    ContainerSuggestion, ContainerUse, FilesRenamed, RelocateOptions, Relocated, RelocatedFile, VendorOptions, VendorSummary, Vendored,
+    ArrayDependencies, CheckOptions, CheckedDependency, ChecksumEntry, ChecksumList, ContainerSuggestion, DependencyChange,
+    DependencyCounts, DependencyHistory, FilesRenamed, HistoryOfDependencies, KeyUse, LockOptions, Locked, LockedFile, NoChecksum,
+    PlaceUse, RefUse, RelocateOptions, Relocated, RelocatedFile, Sample, VendorOptions, VendorSummary, Vendored, VersionUse,
 };
 pub use error::{Error, ErrorDetail, ErrorKind, Remedy, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
@@ -112,9 +114,7 @@ pub use handle::{CreateOptions, OpenOptions, Repository};
 pub use history::{AsOf, Change, FoundIn, KeyEvent, KeyVersion, LogEntry, ReadableSnapshot, Resolved, Revision, Totals};
 pub use id::{ChunkForm, ChunkId, Cid, Digest, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
-pub use maintenance::{
-    ChangeCounts, DiffSummary, Finding, FindingKind, Group, GroupChanges, KeyCounts, MapStats, Stats, Verified, VerifyScope,
-};
+pub use maintenance::{ChangeCounts, DiffSummary, Finding, FindingKind, GroupChanges, KeyCounts, MapStats, Stats, Verified, VerifyScope};
 pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{ReadableMoves, RefInfo, TagOptions};
@@ -122,7 +122,7 @@ pub use session::{
     Copied, Existing, ForkSession, KeyColumn, Pending, PublishHandle, PublishState, Repinned, StagedChanges, UnpinnedFile, VirtualOptions,
     VirtualRefs, WhyUnpinned, WriteSession,
 };
-pub use snapshot::{Child, Dependency, EntryKind, KeyOrPrefix, Origin, Snapshot, Source};
+pub use snapshot::{Child, Dependency, EntryKind, Group, KeyOrPrefix, Origin, Snapshot, Source};
 pub use text::{is_unprintable, printable, printable_line};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{

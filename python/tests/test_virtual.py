@@ -42,7 +42,7 @@ def test_a_reference_is_read_checked_and_listed(repo: fl.Repository, data: Path)
     [row] = repo.dependencies()
     assert (row["url"], row["container"], row["size"], row["refs"], row["bytes"]) == (url, "data", 100, 1, 5)
     assert row["modified"] == datetime.fromtimestamp(1_700_000_000, UTC)
-    assert [r["state"] for r in repo.check_dependencies()] == ["unchanged"]
+    assert [r["state"] for r in repo.check_dependencies()] == ["ok"]
     origin = repo.origin("v/c/0")
     assert origin is not None and (origin["kind"], origin["url"], origin["offset"]) == ("virtual", url, 10)
     assert repo.versions_of("v/c/0")[0]["url"] == url

@@ -4,38 +4,25 @@ use std::collections::BTreeMap;
 
 use futures::TryStreamExt as _;
 
+use super::DependencyCounts;
 use crate::error::{Error, Result};
 use crate::format::Container;
 use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
 use crate::text::printable_line;
 
-/// How many files lie in a container, and what points into them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ContainerUse {
-    /// External files.
-    pub files: u64,
-    /// References into them.
-    pub refs: u64,
-    /// The sum of the lengths of the references, in bytes.
-    pub bytes: u64,
-}
-
 impl Snapshot {
     /// Every container of the snapshot, sorted by name, with what lies in it. Costs a walk over the files, not over the references.
-    pub async fn container_uses(&self) -> Result<Vec<(Container, ContainerUse)>> {
-        let mut uses: BTreeMap<String, ContainerUse> = BTreeMap::new();
+    pub async fn container_uses(&self) -> Result<Vec<(Container, DependencyCounts)>> {
+        let mut uses: BTreeMap<String, DependencyCounts> = BTreeMap::new();
         let mut all = std::pin::pin!(self.dependencies());
         while let Some(found) = all.try_next().await? {
             let name = found.file.container();
             if !uses.contains_key(name) {
-                uses.insert(name.to_owned(), ContainerUse::default());
+                uses.insert(name.to_owned(), DependencyCounts::default());
             }
             if let Some(counts) = uses.get_mut(name) {
-                counts.files += 1;
-                counts.refs += found.record.refs;
-                counts.bytes = counts.bytes.saturating_add(found.record.bytes);
+                counts.add_file(found.record.refs, found.record.bytes);
             }
         }
         let of = |container: &Container| uses.get(&container.name).copied().unwrap_or_default();
@@ -99,7 +86,7 @@ impl WriteSession {
         }
         let all = self.base().container_uses().await?;
         let found = all.iter().find(|(container, _)| container.name == name).map(|(_, found)| *found);
-        let ContainerUse { files, refs, .. } = found.unwrap_or_default();
+        let DependencyCounts { files, refs, .. } = found.unwrap_or_default();
         if files > 0 {
             return Err(Error::invalid(format!(
                 "container {name} is in use and cannot be removed: {files} files with {refs} references lie in it"

@@ -54,6 +54,19 @@ impl FileKey {
         Ok(Self(MapKey::new(text)))
     }
 
+    /// How the text of every key begins in `container` whose arguments begin with `args`: all but the last are whole.
+    pub(crate) fn beginning(container: &str, has_args: bool, args: &[&str]) -> String {
+        let mut text = container.to_owned();
+        if has_args && args.is_empty() {
+            text.push(SEPARATOR);
+        }
+        for arg in args {
+            text.push(SEPARATOR);
+            text.push_str(arg);
+        }
+        text
+    }
+
     /// Reads the key of an entry of the virtual-file manifest.
     pub fn from_map_key(key: &MapKey) -> Result<Self> {
         let mut parts = key.as_str().split(SEPARATOR);

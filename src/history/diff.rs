@@ -50,15 +50,10 @@ impl Snapshot {
     /// Below a `prefix` other than [`Prefix::all`] only keys are compared. Costs as many reads as there are nodes that only one
     /// side has. The snapshots may come from two repositories: `Unsupported` when those do not have the same hash.
     pub fn diff(&self, newer: &Self, prefix: &Prefix) -> impl Stream<Item = Result<Change>> + Send + use<> {
-        let (hash, other) = (self.repository().hash(), newer.repository().hash());
-        let judged = if hash == other {
-            Ok(())
-        } else {
-            Err(Error::unsupported(format!("snapshots with ids of {} and of {} cannot be compared", hash.name(), other.name())))
-        };
+        let judged = comparable(self, newer);
         let whole = *prefix == Prefix::all();
-        let containers = if whole { containers(&self.record().containers, &newer.record().containers) } else { Vec::new() };
-        let files = stream::iter(whole.then(|| changes(self, newer, |of| of.files, Span::all()))).flatten();
+        let containers = if whole { container_changes(&self.record().containers, &newer.record().containers) } else { Vec::new() };
+        let files = stream::iter(whole.then(|| map_changes(self, newer, |of| of.files, Span::all()))).flatten();
         let files = files.try_filter_map(|change| async move {
             Ok(match (change.old, change.new) {
                 (Some(old), Some(new)) if is_other_state(&old, &new) => {
@@ -68,7 +63,7 @@ impl Snapshot {
                 _ => None,
             })
         });
-        let keys = changes(self, newer, |of| of.manifest, Span::prefix(prefix));
+        let keys = map_changes(self, newer, |of| of.manifest, Span::prefix(prefix));
         let keys =
             keys.and_then(|map::MapChange { key, old, new }| async move { Ok(Change::Key { key: Key::new(key.as_str())?, old, new }) });
         let all = stream::iter(containers.into_iter().map(Ok)).chain(files).chain(keys);
@@ -76,8 +71,17 @@ impl Snapshot {
     }
 }
 
+/// `Unsupported` when two snapshots have ids of different hashes.
+pub(crate) fn comparable(a: &Snapshot, b: &Snapshot) -> Result<()> {
+    let (hash, other) = (a.repository().hash(), b.repository().hash());
+    if hash == other {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("snapshots with ids of {} and of {} cannot be compared", hash.name(), other.name())))
+}
+
 /// The changes from one map to another; nothing is read before the first is asked for.
-fn changes<V: CachedValue>(
+pub(crate) fn map_changes<V: CachedValue>(
     old: &Snapshot,
     new: &Snapshot,
     root: fn(&Commit) -> NodeId,
@@ -97,8 +101,8 @@ fn changes<V: CachedValue>(
     })
 }
 
-/// Both lists are sorted by name.
-fn containers(old: &[Container], new: &[Container]) -> Vec<Change> {
+/// How the containers of two snapshots differ. Both lists are sorted by name.
+pub(crate) fn container_changes(old: &[Container], new: &[Container]) -> Vec<Change> {
     let find = |list: &[Container], name: &str| list.iter().find(|c| c.name == name).cloned();
     let mut names: Vec<_> = old.iter().chain(new).map(|c| &c.name).collect();
     names.sort_unstable();

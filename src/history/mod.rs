@@ -17,6 +17,7 @@ pub(crate) use ancestry::{Line, history_key};
 pub use as_of::AsOf;
 pub(crate) use behind::Behind;
 pub use diff::Change;
+pub(crate) use diff::{comparable, container_changes, map_changes};
 pub(crate) use kept::Kept;
 pub use key_history::{KeyEvent, KeyVersion};
 pub use log::LogEntry;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::arrays::{Arrays, Group};
 use crate::error::Result;
 use crate::key::Key;
 use crate::snapshot::Snapshot;
+use crate::snapshot::{Arrays, Group};
 
 /// How many keys of a group differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::TryStreamExt;
 
-use super::arrays::{Arrays, Group};
 use crate::error::Result;
 use crate::format::{Entry, HistoryEntry, Node, VirtualFile};
 use crate::history::Line;
@@ -14,6 +13,7 @@ use crate::id::NodeId;
 use crate::key::{Key, Prefix};
 use crate::map::{Map, NodeSource, Span};
 use crate::objects::{CachedValue, Objects};
+use crate::snapshot::{Arrays, Group};
 use crate::snapshot::{EntryKind, Snapshot};
 
 /// How many keys there are of some kind, and how large their values are.

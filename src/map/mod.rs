@@ -14,6 +14,7 @@ mod load;
 mod page;
 mod scan;
 mod span;
+mod union;
 mod walk;
 
 #[cfg(test)]
@@ -34,7 +35,8 @@ pub(crate) use diff::{Diff, MapChange};
 pub(crate) use edit::{Edit, Edits};
 pub(crate) use page::MapTotals;
 pub(crate) use scan::Scan;
-pub(crate) use span::Span;
+pub(crate) use span::{Span, Spans};
+pub(crate) use union::{MapNumbers, Union};
 pub(crate) use walk::Walk;
 
 /// The constants of the cut rule. Those of format v1 are stored nowhere and tuned by nobody; tests inject others.

@@ -87,6 +87,16 @@ impl Span {
         Self { from: Edge::before_prefix(prefix), to: Edge::after_prefix(prefix) }
     }
 
+    /// Neighbouring keys, among them every key that begins with `text`: all that begin with it, less the digits at its end, which
+    /// stand apart in the order.
+    pub(crate) fn beginning(text: &str) -> Self {
+        let text = text.trim_end_matches(|c: char| c.is_ascii_digit());
+        if text.is_empty() {
+            return Self::all();
+        }
+        Self { from: Edge::Before(MapKey::new(text)), to: Edge::AfterPrefix(MapKey::new(text)) }
+    }
+
     /// Drops what lies before `edge`.
     pub(super) fn raise(&mut self, edge: Edge) {
         if edge > self.from {
@@ -125,5 +135,44 @@ impl Span {
     /// Whether no key after `low` up to `last` lies inside.
     pub(super) fn misses(&self, low: Option<&MapKey>, last: &MapKey) -> bool {
         self.from.is_after(last) || low.is_some_and(|low| !self.to.is_after(low))
+    }
+}
+
+/// Several parts of a map, in order, none of which touches another.
+#[derive(Debug, Clone)]
+pub(crate) struct Spans(Vec<Span>);
+
+impl Spans {
+    /// Every key.
+    pub(crate) fn all() -> Self {
+        Self(vec![Span::all()])
+    }
+
+    /// What [`Span::beginning`] gives for each of `texts`.
+    pub(crate) fn beginnings(texts: impl IntoIterator<Item = String>) -> Self {
+        let mut texts: Vec<_> = texts.into_iter().map(|text| text.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned()).collect();
+        texts.sort_unstable();
+        // Without those that begin with another, the rest have no keys in common.
+        texts.dedup_by(|longer, kept| longer.starts_with(kept.as_str()));
+        let mut spans: Vec<_> = texts.iter().map(|text| Span::beginning(text)).collect();
+        spans.sort_by(|a, b| a.from.partial_cmp(&b.from).unwrap_or(Ordering::Equal));
+        Self(spans)
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `key` lies in one of them.
+    pub(super) fn hold(&self, key: &MapKey) -> bool {
+        let at = self.0.partition_point(|span| !span.to.is_after(key));
+        self.0.get(at).is_some_and(|span| span.holds(key))
+    }
+
+    /// Whether a key after `low` up to `last` may lie in one of them.
+    pub(super) fn meet(&self, low: Option<&MapKey>, last: &MapKey) -> bool {
+        let at = self.0.partition_point(|span| low.is_some_and(|low| !span.to.is_after(low)));
+        self.0.get(at).is_some_and(|span| !span.misses(low, last))
     }
 }

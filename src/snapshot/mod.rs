@@ -1,5 +1,6 @@
 //! Reading one stored state of a repository. A [`Snapshot`] never changes.
 
+mod arrays;
 mod content;
 mod many;
 mod origin;
@@ -14,6 +15,8 @@ use crate::id::SnapshotId;
 use crate::map::Map;
 use crate::objects::Objects;
 
+pub(crate) use arrays::Arrays;
+pub use arrays::Group;
 pub(crate) use many::{Asked, PartReader, ReadPlan};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub(crate) use read::within;

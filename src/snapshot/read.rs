@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::key::{Key, MapKey, Prefix};
 use crate::map::{Scan, Span};
-use crate::virtuals::FileCheck;
+use crate::virtuals::{CheckDepth, FileCheck};
 
 /// An external file that a snapshot depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,14 @@ impl Snapshot {
     /// Changes nothing, so it can be cancelled at any moment.
     pub async fn check_dependency(&self, dependency: &Dependency) -> Result<FileCheck> {
         let Dependency { file, record, .. } = dependency;
-        self.repository().virtuals().check(&self.record().containers, file, record).await
+        self.repository().virtuals().check(&self.record().containers, file, record, CheckDepth::Digest).await
+    }
+
+    /// Like [`check_dependency`](Self::check_dependency), but a locked digest is not verified: only what the source tells is compared,
+    /// and no file is read. One that only its digest would tell from another is [`Unverifiable`](crate::FileState::Unverifiable).
+    pub async fn check_dependency_by_facts(&self, dependency: &Dependency) -> Result<FileCheck> {
+        let Dependency { file, record, .. } = dependency;
+        self.repository().virtuals().check(&self.record().containers, file, record, CheckDepth::Facts).await
     }
 
     /// The entries directly below `prefix`: keys, and directories as prefixes, without reading what lies in them.

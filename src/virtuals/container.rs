@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::template::Template;
 use super::url::{self, Url, UrlScheme};
 use crate::error::{Error, Result};
-use crate::format::{Container, limits};
+use crate::format::{Container, FileKey, limits};
 use crate::text::shown;
 
 /// The longest name of a container, a default or an option, in bytes.
@@ -49,6 +49,13 @@ impl Container {
     pub(crate) fn automatic(url: Url<'_>) -> Self {
         let name = format!("{}://{}", url.scheme, url.authority);
         Self { template: format!("{name}/{{}}"), name, defaults: BTreeMap::new(), options: BTreeMap::new() }
+    }
+
+    /// How the keys in the files map begin of all files in this container whose URLs begin with `beginning`; `None` when it has no
+    /// such files. `Corrupt` when the container cannot have been recorded.
+    pub(crate) fn keys_beginning(&self, beginning: &str) -> Result<Option<String>> {
+        let template = self.parsed().map_err(|e| Error::corrupt(format!("container {:?} is not valid", self.name)).caused_by(e))?;
+        Ok(template.args_beginning(beginning).map(|args| FileKey::beginning(&self.name, template.arity() > 0, &args)))
     }
 
     /// Checks the container and reads its template.

@@ -52,9 +52,9 @@ pub use allow::Allow;
 pub use external::ExternalFile;
 pub use locate::{Located, Locator};
 pub use rebind::Rebind;
-pub(crate) use url::is_at_or_below;
+pub(crate) use url::{is_at_or_below, paths as url_paths};
 pub use validator::Validator;
-pub(crate) use validator::locked_hash;
+pub(crate) use validator::{hex, locked_hash, multihash};
 
 use file::FileSource;
 use source::{ExternalPlace, ExternalSource};
@@ -138,14 +138,14 @@ pub enum FileState {
 }
 
 impl FileState {
-    /// The word for it in output: `unchanged`, `changed`, `missing`, `corrupt`, `denied`, `unreachable`, `unverifiable`.
+    /// The word for it in output: `ok`, `changed`, `missing`, `corrupt`, `forbidden`, `unreachable`, `unverifiable`.
     pub const fn word(self) -> &'static str {
         match self {
-            Self::Unchanged => "unchanged",
+            Self::Unchanged => "ok",
             Self::Changed => "changed",
             Self::Missing => "missing",
             Self::Corrupt => "corrupt",
-            Self::Denied => "denied",
+            Self::Denied => "forbidden",
             Self::Unreachable => "unreachable",
             Self::Unverifiable => "unverifiable",
         }
@@ -168,6 +168,15 @@ impl fmt::Display for FileState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
+}
+
+/// How thoroughly a file is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckDepth {
+    /// What the source tells is compared with what is recorded; no byte is read.
+    Facts,
+    /// A locked digest is verified besides.
+    Digest,
 }
 
 /// The answer to whether a file is the recorded one.
@@ -306,14 +315,24 @@ impl Virtuals {
         source.read(&place, range, &expected).await
     }
 
-    /// Whether a file is as recorded. A locked digest is verified too, which reads the whole file unless this process has done so
-    /// before. A file that is not pinned is never `Unchanged`, whatever the reader accepts. Errors only when the record or its
+    /// Whether a file is as recorded. By its digest, a locked one is verified too, which reads the whole file unless this process has
+    /// done so before. A file that is not pinned is never `Unchanged`, whatever the reader accepts. Errors only when the record or its
     /// container cannot be understood.
-    pub(crate) async fn check(&self, containers: &[Container], file: &FileKey, record: &VirtualFile) -> Result<FileCheck> {
+    pub(crate) async fn check(
+        &self,
+        containers: &[Container],
+        file: &FileKey,
+        record: &VirtualFile,
+        depth: CheckDepth,
+    ) -> Result<FileCheck> {
         let (place, rebind) = self.place(containers, file, None)?;
         let outcome = async {
             let source = self.source(&place)?;
-            let expected = ExpectedFile::of(record, rebind).map_err(|e| unverifiable(&place, rebind, &e))?;
+            let expected = match depth {
+                CheckDepth::Digest => ExpectedFile::of(record, rebind),
+                CheckDepth::Facts => ExpectedFile::by_facts(record, rebind),
+            };
+            let expected = expected.map_err(|e| unverifiable(&place, rebind, &e))?;
             source.check(&place, &expected).await
         };
         FileCheck::of(outcome.await)

@@ -82,6 +82,9 @@ impl ExternalPlace {
                 let error = Error::source_changed(self.says(format_args!("changed since it was pinned: {why}")));
                 error.remedied_by(Remedy::Repin(url::shown_whole(&self.url)))
             }
+            Difference::Undigested => {
+                Error::unsupported(self.says("cannot be verified without its digest: nothing else is recorded that would show a change"))
+            }
             Difference::Unproven(why) => {
                 let error = Error::unsupported(self.says(format_args!("cannot be verified: {why}")));
                 error.remedied_by(Remedy::Allow(format!("{}=unpinned", url::shown_whole(self.directory()))))

@@ -104,6 +104,27 @@ impl Template {
         Some(args)
     }
 
+    /// How the arguments begin of every URL that begins with `beginning`: all of them but the last are whole. `None` when no such
+    /// URL matches.
+    pub(crate) fn args_beginning<'u>(&self, beginning: &'u str) -> Option<Vec<&'u str>> {
+        if self.head.starts_with(beginning) {
+            return Some(Vec::new());
+        }
+        let mut rest = beginning.strip_prefix(self.head.as_str())?;
+        let (last, before) = self.slots.split_last()?;
+        let mut args = Vec::new();
+        for slot in before {
+            let Some((arg, tail)) = rest.split_once(slot.tail.as_str()) else {
+                args.push(before_a_part_of(&slot.tail, rest));
+                return Some(args);
+            };
+            args.push(arg);
+            rest = tail;
+        }
+        args.push(before_a_part_of(&last.tail, rest));
+        Some(args)
+    }
+
     /// The URL for `args`; `None` when there are too few or too many.
     pub(crate) fn render(&self, args: &[&str]) -> Option<String> {
         if args.len() != self.slots.len() {
@@ -127,6 +148,13 @@ impl Template {
             _ => Err("is ambiguous for these arguments: one of them holds the text that follows it".to_owned()),
         }
     }
+}
+
+/// `text` without the longest end of it with which `literal` begins: what follows may complete the literal.
+fn before_a_part_of<'t>(literal: &str, text: &'t str) -> &'t str {
+    let ends = text.char_indices().map(|(at, _)| at);
+    let found = ends.filter_map(|at| text.split_at_checked(at)).find(|(_, end)| literal.starts_with(end));
+    found.map_or(text, |(before, _)| before)
 }
 
 fn check_name(name: &str) -> Result<(), String> {

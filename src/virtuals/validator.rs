@@ -328,6 +328,8 @@ pub(crate) enum Difference {
     Changed(String),
     /// Nothing differs, and nothing that is recorded tells this state of the file from others.
     Unproven(String),
+    /// The same, but for a locked digest, which was not to be verified.
+    Undigested,
 }
 
 impl ExpectedFile {
@@ -338,6 +340,14 @@ impl ExpectedFile {
             return Err(Error::unsupported("cannot be verified in another place, since no digest of it is locked"));
         }
         Ok(Self { known: Validator::of(record), digest, rebound: rebind.is_some(), accepts_unpinned: false })
+    }
+
+    /// The same without a locked digest, for a comparison that reads no byte; `Unsupported` where only the digest would tell.
+    pub(crate) fn by_facts(record: &VirtualFile, rebind: Option<&Rebind>) -> Result<Self> {
+        if record.digest.is_some() && rebind.is_some_and(|rebind| !rebind.accept_unverified) {
+            return Err(Error::unsupported("is compared in another place only by its digest, which was not verified"));
+        }
+        Ok(Self { digest: None, ..Self::of(record, rebind)? })
     }
 
     /// Whether bytes of a file that is not pinned are given out.
@@ -365,6 +375,9 @@ impl ExpectedFile {
         self.contradicted(now)?;
         if self.digest.is_some() || self.rebound || self.accepts_unpinned || self.recognises(now) {
             return Ok(());
+        }
+        if self.known.digest.is_some() {
+            return Err(Difference::Undigested);
         }
         Err(Difference::Unproven(if self.known.is_pinned() {
             "its source no longer tells what was recorded of it".to_owned()

@@ -7,6 +7,7 @@ mod bulk;
 mod comparing;
 mod conflicts;
 mod copies;
+mod dependencies;
 mod forks;
 mod forks_random;
 mod forks_references;

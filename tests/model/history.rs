@@ -20,7 +20,7 @@ use super::zarr::{self, Race};
 /// How long a history is, and how long a restless one is, in which branches are moved more often than committed to.
 const STEPS: usize = 24;
 const RESTLESS_STEPS: usize = 60;
-const BRANCHES: &[&str] = &["main", "b/one", "two"];
+pub(crate) const BRANCHES: &[&str] = &["main", "b/one", "two"];
 const KEYS: &[&str] = &[
     "zarr.json",
     "a/zarr.json",
@@ -38,7 +38,7 @@ const KEYS: &[&str] = &[
     "b/.zgroup",
 ];
 const PREFIXES: &[&str] = &["", "a/", "a/b/", "a/c/", "a/c/0/", "b/", "none/"];
-const FILES: &[&str] = &["file:///data/one.nc", "file:///data/two.nc", "file:///other/three.nc"];
+pub(crate) const FILES: &[&str] = &["file:///data/one.nc", "file:///data/two.nc", "file:///other/three.nc"];
 
 /// How often the hard cases came up.
 #[derive(Debug, Default)]
@@ -104,13 +104,13 @@ struct Open {
 
 pub(crate) struct History<'s> {
     random: SmallRng,
-    seed: u64,
+    pub(crate) seed: u64,
     coverage: &'s Seen,
     storage: Arc<dyn Storage>,
     world: Arc<AtomicI64>,
-    repositories: Vec<Repository>,
-    commits: HashMap<SnapshotId, Commit>,
-    branches: Vec<Shown>,
+    pub(crate) repositories: Vec<Repository>,
+    pub(crate) commits: HashMap<SnapshotId, Commit>,
+    pub(crate) branches: Vec<Shown>,
     finals: Vec<(usize, Timestamp, Option<SnapshotId>)>,
     attempts: u64,
 }
@@ -457,11 +457,18 @@ impl<'s> History<'s> {
 
     async fn check_everything(&mut self) {
         self.repositories = vec![self.reopen().await];
+        self.check_users().await;
+        let mut before: Option<Snapshot> = None;
         for (branch, name) in BRANCHES.iter().enumerate() {
             if self.branches[branch].now().is_some() {
                 let snapshot = self.repositories[0].read(&format!("branch:{name}")).await.unwrap();
                 assert_eq!(Some(snapshot.id()), self.branches[branch].now(), "seed {}", self.seed);
                 self.check_snapshot(&snapshot).await;
+                self.check_totals(&snapshot).await;
+                self.check_file_history(&snapshot).await;
+                if let Some(before) = before.replace(snapshot.clone()) {
+                    self.check_file_changes(&before, &snapshot).await;
+                }
                 let log: Vec<_> = snapshot.log().try_collect().await.unwrap();
                 let line: Vec<_> = log.iter().rev().map(|e| e.id).collect();
                 assert_eq!(line, self.commits[&snapshot.id()].line, "seed {}: the log", self.seed);

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod files;
 mod history;
 mod oracle;
 #[path = "../support/mod.rs"]

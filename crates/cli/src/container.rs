@@ -8,7 +8,7 @@ use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::{Show, count};
 use super::show::ContainerRow;
-use firnline::{Container, ContainerSuggestion, ContainerUse, FilesRenamed};
+use firnline::{Container, ContainerSuggestion, DependencyCounts, FilesRenamed};
 
 #[derive(Debug, Args)]
 pub(super) struct ContainerArgs {
@@ -203,8 +203,8 @@ struct ContainerUseRow {
 }
 
 impl ContainerUseRow {
-    fn of((container, used): (Container, ContainerUse)) -> Self {
-        let ContainerUse { files, refs, bytes, .. } = used;
+    fn of((container, used): (Container, DependencyCounts)) -> Self {
+        let DependencyCounts { files, refs, bytes, .. } = used;
         Self { container: ContainerRow::of(&container), files, refs, bytes }
     }
 }

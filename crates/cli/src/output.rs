@@ -46,6 +46,27 @@ pub(super) trait Show: Serialize {
     fn text(&self) -> String;
 }
 
+/// How many rows of a long table decide how wide its columns are.
+const MEASURED: usize = 1000;
+
+/// A table for people that is printed while its rows come.
+#[derive(Debug)]
+pub(super) struct Table<const N: usize> {
+    head: [&'static str; N],
+    /// Rows that are not printed yet.
+    waiting: Vec<[String; N]>,
+    widths: Option<[usize; N]>,
+    /// How many rows decide the widths.
+    measured: usize,
+}
+
+impl<const N: usize> Table<N> {
+    /// A table that begins with `head`.
+    pub(super) const fn new(head: [&'static str; N]) -> Self {
+        Self { head, waiting: Vec::new(), widths: None, measured: MEASURED }
+    }
+}
+
 /// The standard streams of the process.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -96,23 +117,49 @@ impl Output {
     /// Prints rows: for people as a table, which begins with `head` and whose columns end where the longest cell does.
     pub(super) fn table<T: Show, const N: usize>(
         &mut self,
-        head: [&str; N],
+        head: [&'static str; N],
         rows: &[T],
         cells: impl Fn(&T) -> [String; N],
     ) -> Result<(), Stop> {
-        if self.format == Format::Json || rows.is_empty() {
+        if self.format == Format::Json {
             return rows.iter().try_for_each(|row| self.show(row));
         }
-        let rows = rows.iter().map(|row| cells(row).map(|cell| printable_line(&cell).into_owned()));
-        let lines: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-        let width = |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
-        let widths: Vec<_> = (0..N).map(width).collect();
-        for cells in &lines {
-            let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            let line = padded.collect::<Vec<_>>().join("  ");
-            self.line(line.trim_end())?;
+        let mut table = Table { measured: usize::MAX, ..Table::new(head) };
+        rows.iter().try_for_each(|row| self.table_row(&mut table, cells(row)))?;
+        self.end_table(table)
+    }
+
+    /// Adds a row to a table for people, of which the first rows decide how wide the columns are.
+    pub(super) fn table_row<const N: usize>(&mut self, table: &mut Table<N>, cells: [String; N]) -> Result<(), Stop> {
+        let cells = cells.map(|cell| printable_line(&cell).into_owned());
+        if let Some(widths) = table.widths {
+            return self.padded(&cells, &widths);
         }
-        Ok(())
+        table.waiting.push(cells);
+        if table.waiting.len() < table.measured { Ok(()) } else { self.begin_table(table) }
+    }
+
+    /// Prints what waits of a table. One without rows prints nothing.
+    pub(super) fn end_table<const N: usize>(&mut self, mut table: Table<N>) -> Result<(), Stop> {
+        if table.waiting.is_empty() { Ok(()) } else { self.begin_table(&mut table) }
+    }
+
+    fn begin_table<const N: usize>(&mut self, table: &mut Table<N>) -> Result<(), Stop> {
+        let lines: Vec<[String; N]> = std::iter::once(table.head.map(str::to_owned)).chain(table.waiting.drain(..)).collect();
+        let mut widths = [0; N];
+        for cells in &lines {
+            for (width, cell) in widths.iter_mut().zip(cells) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        table.widths = Some(widths);
+        lines.iter().try_for_each(|cells| self.padded(cells, &widths))
+    }
+
+    fn padded<const N: usize>(&mut self, cells: &[String; N], widths: &[usize; N]) -> Result<(), Stop> {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let line = padded.collect::<Vec<_>>().join("  ");
+        self.line(line.trim_end())
     }
 
     /// Prints one line as it is, whatever the format: the id that a writer made.

@@ -64,10 +64,10 @@ pub(super) struct Pin {
     pub(super) pinned: bool,
     /// Whether it had changed so shortly before it was pinned that another change may not show in its date.
     pub(super) racy: bool,
-    etag: Option<String>,
-    version: Option<String>,
+    pub(super) etag: Option<String>,
+    pub(super) version: Option<String>,
     /// The multihash of the whole file, in hexadecimal.
-    digest: Option<String>,
+    pub(super) digest: Option<String>,
 }
 
 impl Pin {

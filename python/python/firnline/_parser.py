@@ -125,7 +125,7 @@ class FirnlineParser:
         for row in repository.check_dependencies(snapshot) if self.allow and files else ():
             if row["url"] in files and row["state"] in PROBLEMS:
                 raise PROBLEMS[row["state"]](f"{row['url']}: {row['problem']}")
-            if row["state"] != "denied":
+            if row["state"] != "forbidden":
                 checked.add(row["url"])
         rows = [row for row in repository.dependencies(snapshot) if row["url"] in files - checked] if files - checked else []
         with ThreadPoolExecutor(LOOKUPS) as pool:

@@ -178,7 +178,7 @@ class HistoryMethods:
         Returns
         -------
         Rows
-            ``url``, ``state`` (``unchanged``, ``changed``, ``missing``, ``corrupt``, ``denied``, ``unreachable`` or
+            ``url``, ``state`` (``ok``, ``changed``, ``missing``, ``corrupt``, ``forbidden``, ``unreachable`` or
             ``unverifiable``), ``problem``.
         """
         return Rows(("url", "state", "problem"), self._native.check_dependencies(revision))

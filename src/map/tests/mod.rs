@@ -7,3 +7,4 @@ mod edit;
 mod loads;
 mod support;
 mod sweep;
+mod union;

@@ -10,7 +10,7 @@ use crate::id::HashAlgorithm;
 use crate::virtuals::file::{FileSource, OpenedFile, open_real};
 use crate::virtuals::source::ExternalPlace;
 use crate::virtuals::validator::{ExpectedFile, hex, multihash};
-use crate::virtuals::{Access, FileState, Locator, Rebind, Validator, VirtualLookup, Virtuals, file_url};
+use crate::virtuals::{Access, CheckDepth, FileState, Locator, Rebind, Validator, VirtualLookup, Virtuals, file_url};
 use crate::{Error, ErrorKind, Remedy, Timestamp};
 
 /// 2024-06-01, and the moment at which everything here is looked up.
@@ -73,7 +73,7 @@ impl Disk {
 
     pub(super) async fn check(&self, name: &str, record: &VirtualFile) -> FileState {
         let (containers, file) = self.named(name);
-        self.virtuals.check(&containers, &file, record).await.unwrap().state()
+        self.virtuals.check(&containers, &file, record, CheckDepth::Digest).await.unwrap().state()
     }
 
     /// Fails to read with this kind, and says so of this key; returns the message.
@@ -158,7 +158,7 @@ async fn six_things_that_go_wrong_are_six_kinds() {
     disk.write("outside/a.nc", b"0123456789");
     disk.fails("outside/a.nc", &record, ErrorKind::Denied).await;
     disk.fails("outside/absent/b.nc", &record, ErrorKind::Denied).await;
-    assert_eq!(disk.check("outside/a.nc", &record).await.word(), "denied");
+    assert_eq!(disk.check("outside/a.nc", &record).await.word(), "forbidden");
 
     // Unverifiable: a digest that nobody here can compute.
     disk.write("data/b.nc", b"0123456789");

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::{container, pairs};
 use crate::ErrorKind;
+use crate::format::FileKey;
 use crate::virtuals::Rebind;
 use crate::virtuals::template::Template;
 
@@ -118,6 +119,24 @@ proptest! {
         // Written out, it is the same template without defaults.
         let plain = Template::parse(&t.written_out(), &BTreeMap::new());
         if let Ok(plain) = plain { prop_assert_eq!(plain, t); }
+    }
+
+    /// Whatever beginning of a URL is known, the key of its file begins as that beginning says.
+    #[test]
+    fn the_beginning_of_a_url_tells_how_its_key_begins(
+        ((text, defaults, open), args) in template().prop_flat_map(|t| { let n = t.2; (Just(t), prop::collection::vec(small(), n)) }),
+    ) {
+        let t = Template::parse(&text, &defaults).unwrap();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        if let Ok(url) = t.render_exactly(&args) {
+            let key = FileKey::new("c", args.iter().copied()).unwrap();
+            for (at, _) in url.char_indices().chain([(url.len(), ' ')]) {
+                let told = t.args_beginning(&url[..at]).expect("a URL of the template begins so");
+                let told = FileKey::beginning("c", open > 0, &told);
+                prop_assert!(key.as_map_key().as_str().starts_with(&told), "{key:?} begins with {told:?}, by {:?}", &url[..at]);
+            }
+        }
+        prop_assert_eq!(t.args_beginning("s3://other"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::container;
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
-use crate::virtuals::{Access, FileState, Locator, VirtualLookup, Virtuals};
+use crate::virtuals::{Access, CheckDepth, FileState, Locator, VirtualLookup, Virtuals};
 use crate::{Error, ErrorKind, Timestamp};
 
 /// 2024-06-02, a day after everything here was last changed.
@@ -54,7 +54,7 @@ impl Reader {
     }
 
     async fn check(&self, record: &VirtualFile) -> FileState {
-        self.virtuals.check(&self.containers, &self.file, record).await.unwrap().state()
+        self.virtuals.check(&self.containers, &self.file, record, CheckDepth::Digest).await.unwrap().state()
     }
 }
 
@@ -129,8 +129,8 @@ async fn every_status_is_the_error_that_says_what_to_do() {
     for (status, kind, word) in [
         (404, ErrorKind::NotFound, "missing"),
         (410, ErrorKind::NotFound, "missing"),
-        (401, ErrorKind::Denied, "denied"),
-        (403, ErrorKind::Denied, "denied"),
+        (401, ErrorKind::Denied, "forbidden"),
+        (403, ErrorKind::Denied, "forbidden"),
         (304, ErrorKind::Unavailable, "unreachable"),
         (500, ErrorKind::Unavailable, "unreachable"),
         (503, ErrorKind::Unavailable, "unreachable"),
@@ -148,7 +148,7 @@ async fn every_status_is_the_error_that_says_what_to_do() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let containers = vec![container("web", &format!("http://127.0.0.1:{gone}/{{}}"))];
     let access = Access::parse([format!("http://127.0.0.1:{gone}/=private").as_str()]).unwrap();
-    let state = Virtuals::new(access).check(&containers, &nobody.file, &record).await.unwrap();
+    let state = Virtuals::new(access).check(&containers, &nobody.file, &record, CheckDepth::Digest).await.unwrap();
     assert_eq!(state.state().word(), "unreachable");
 }
 
@@ -333,7 +333,7 @@ async fn addresses_that_are_not_public_must_be_meant() {
     let port = closed.server.port;
     let containers = vec![container("web", &format!("http://localhost:{port}/{{}}"))];
     let access = Access::parse([format!("http://localhost:{port}/").as_str()]).unwrap();
-    let state = Virtuals::new(access).check(&containers, &closed.file, &record).await.unwrap();
+    let state = Virtuals::new(access).check(&containers, &closed.file, &record, CheckDepth::Digest).await.unwrap();
     assert!(state.state() == FileState::Denied && state.problem().unwrap().to_string().contains("localhost leads to"), "{state:?}");
     assert!(closed.server.take().is_empty());
     let nothing = Reader::with(|_| Reply::status(200), |_| Vec::new());

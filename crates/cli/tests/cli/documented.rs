@@ -33,7 +33,7 @@ const WITHOUT_JSON: &[&str] = &[
 ];
 
 /// Objects whose fields are names that users chose, or kinds.
-const FREE: &[&str] = &["meta", "defaults", "options", "kinds"];
+const FREE: &[&str] = &["meta", "defaults", "options", "kinds", "states"];
 
 fn page() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md")
@@ -173,6 +173,29 @@ fn everything(sandbox: &Sandbox) -> String {
     allow
 }
 
+/// What `deps` prints in all its forms, and the verbs below it.
+fn take_dependencies(printed: &mut Printed, sandbox: &Sandbox, allow: &str) {
+    let firn = |args: &[&str]| sandbox.firn(&[&["deps"], args, &["--json"]].concat());
+    for (name, args) in [
+        ("deps --all-history", &["--all-history"][..]),
+        ("deps --by container", &["--by", "container"]),
+        ("deps --by array", &["--by", "array"]),
+        ("deps --places", &["--places"]),
+        ("deps diff", &["diff", "old", "main"]),
+        ("deps diff", &["diff", "main", "old"]),
+        ("deps diff", &["diff", "main~3", "main~1"]),
+        ("deps who-uses", &["who-uses", allow, "--all-history"]),
+        ("deps who-uses --keys", &["who-uses", allow, "--keys"]),
+        ("deps check", &["check"]),
+        ("deps check", &["check", "--allow", allow]),
+    ] {
+        printed.take(name, firn(args).out);
+    }
+    printed.take("standard error: checked", firn(&["check"]).err);
+    let list = sandbox.write("sums", format!("{}  nothing\n", "0".repeat(64)));
+    printed.take("standard error: not_locked", firn(&["lock", "--from", list.to_str().unwrap()]).err);
+}
+
 #[test]
 fn the_fields_are_those_of_real_output() {
     let sandbox = Sandbox::new();
@@ -191,8 +214,6 @@ fn the_fields_are_those_of_real_output() {
         &["moves", "main"],
         &["snapshots"],
         &["deps"],
-        &["deps", "--check"],
-        &["deps", "--check", "--allow", &allow],
         &["history", "big"],
         &["history", "t/a"],
         &["history", "t/.zarray"],
@@ -205,6 +226,7 @@ fn the_fields_are_those_of_real_output() {
     ] {
         printed.take(args[0], firn(args).out);
     }
+    take_dependencies(&mut printed, &sandbox, &allow);
     printed.take("container list", firn(&["container", "list"]).out);
     let many = (0..9)
         .map(|n| json!({ "op": "virtual", "key": format!("many/{n}"), "url": format!("s3://b/x/y/z/{n}.nc"), "offset": 0, "length": 1 }));

@@ -10,6 +10,7 @@ mod archives;
 mod car;
 mod comparing;
 mod copies;
+mod dependencies;
 mod doctor;
 mod documented;
 mod kerchunk;

@@ -27,8 +27,8 @@ fn bytes_of_a_web_server_are_read_where_they_lie_and_only_where_allowed() {
     let (url, allow) = (server.url("/data/year=2025/air.nc"), format!("{}=private", server.url("/data/year=2025/")));
     point(&sandbox, &url, &allow);
     assert_eq!(sandbox.firn(&["cat", "main", "air", "--allow", &allow]).ok(), "4567");
-    let row = sandbox.firn(&["deps", "--check", "--allow", &allow, "--json"]).document();
-    assert_eq!((&row["state"], &row["size"], &row["etag"]), (&json!("unchanged"), &json!(20), &json!("one")), "{row}");
+    let row = sandbox.firn(&["deps", "check", "--allow", &allow, "--json"]).document();
+    assert_eq!((&row["state"], &row["size"], &row["etag"]), (&json!("ok"), &json!(20), &json!("one")), "{row}");
     server.take();
     let err = sandbox.firn(&["cat", "main", "air"]).fails(5);
     assert!(err.contains("which is not allowed; add --allow http://127.0.0.1"), "{err}");

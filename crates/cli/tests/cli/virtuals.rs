@@ -157,12 +157,12 @@ fn references_that_cannot_be_right_are_refused_when_they_are_staged() {
 #[test]
 fn deps_check_says_what_became_of_each_file() {
     let pointing = Pointing::new();
-    let check = |options: &[&str]| pointing.sandbox.firn(&[&["deps", "--check", "--json"], options].concat());
+    let check = |options: &[&str]| pointing.sandbox.firn(&[&["deps", "check", "--json"], options].concat());
     let state = |run: Run| (run.status, serde_json::from_str::<serde_json::Value>(&String::from_utf8(run.out).unwrap()).unwrap());
     let (status, row) = state(check(&["--allow", &pointing.allow]));
-    assert_eq!((status, row["state"].as_str(), row.get("detail")), (0, Some("unchanged"), None));
+    assert_eq!((status, row["state"].as_str(), row.get("detail")), (0, Some("ok"), None));
     let (status, row) = state(check(&[]));
-    assert_eq!((status, row["state"].as_str()), (1, Some("denied")));
+    assert_eq!((status, row["state"].as_str()), (1, Some("forbidden")));
     fs::write(pointing.file(), noise(8, 10_001)).unwrap();
     let (status, row) = state(check(&["--allow", &pointing.allow]));
     assert_eq!((status, row["state"].as_str()), (1, Some("changed")));
@@ -193,7 +193,7 @@ fn references_that_cannot_be_pinned_are_said_at_once_and_read_only_on_request() 
     let allow = ["--allow", &place];
     let err = sandbox.firn(&[&["cat", "main", "k/0"], &allow[..]].concat()).fails(10);
     assert!(err.contains("was never pinned") && err.contains(&format!("; add --allow {place}=unpinned")), "{err}");
-    let run = sandbox.firn(&[&["deps", "--check", "--json"], &allow[..]].concat());
+    let run = sandbox.firn(&[&["deps", "check", "--json"], &allow[..]].concat());
     let row: serde_json::Value = serde_json::from_slice(run.out.split(|b| *b == b'\n').next().unwrap()).unwrap();
     assert_eq!((run.status, &row["state"], &row["pinned"]), (1, &json!("unverifiable"), &json!(false)));
     assert!(sandbox.firn(&["deps"]).ok().contains(" unpinned"));
@@ -296,7 +296,14 @@ fn no_verb_lets_text_of_a_repository_drive_the_terminal() {
         &["ls"],
         &["ls", "-l"],
         &["deps"],
-        &["deps", "--check"],
+        &["deps", "check"],
+        &["deps", "--all-history"],
+        &["deps", "--by", "array"],
+        &["deps", "--by", "container"],
+        &["deps", "--places"],
+        &["deps", "diff", "main~1"],
+        &["deps", "who-uses", "file:///", "--keys"],
+        &["deps", "checksums"],
         &["stat", "main", "v"],
         &["history", "a\u{202e}\u{200b}b"],
         &["diff", "main~2", "main"],
@@ -369,7 +376,7 @@ fn deps_check_says_why_a_file_cannot_be_read() {
     }
     let because = pointing.cat().fails(8);
     let because = because.lines().nth(1).unwrap().trim().strip_prefix("because ").unwrap();
-    let run = pointing.sandbox.firn(&["deps", "--check", "--json", "--allow", &pointing.allow]);
+    let run = pointing.sandbox.firn(&["deps", "check", "--json", "--allow", &pointing.allow]);
     let row: serde_json::Value = serde_json::from_slice(&run.out).unwrap();
     assert_eq!(row["state"], "unreachable");
     assert!(row["detail"].as_str().unwrap().contains(because), "{row}");

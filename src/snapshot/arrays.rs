@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
+use super::Snapshot;
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
-use crate::snapshot::Snapshot;
 
 /// The group in which a key is counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ impl Group {
 /// Finds the groups of many keys. They may come in any order; in the order of the maps, each directory outside of arrays is examined
 /// once.
 #[derive(Debug)]
-pub(super) struct Arrays<'a> {
+pub(crate) struct Arrays<'a> {
     snapshots: Vec<&'a Snapshot>,
     /// The directories from the root down to that of the last key, or to the array that it lies in.
     open: Vec<(Prefix, bool)>,
@@ -36,11 +36,11 @@ pub(super) struct Arrays<'a> {
 
 impl<'a> Arrays<'a> {
     /// An array is what is one in any of `snapshots`.
-    pub(super) fn of(snapshots: impl IntoIterator<Item = &'a Snapshot>) -> Self {
+    pub(crate) fn of(snapshots: impl IntoIterator<Item = &'a Snapshot>) -> Self {
         Self { snapshots: snapshots.into_iter().collect(), open: Vec::new() }
     }
 
-    pub(super) async fn group_of(&mut self, key: &Key) -> Result<Group> {
+    pub(crate) async fn group_of(&mut self, key: &Key) -> Result<Group> {
         let text = key.as_str();
         while self.open.last().is_some_and(|(directory, _)| !directory.contains(text)) {
             self.open.pop();
