@@ -133,7 +133,7 @@ fn all_files_are_pinned_anew_unless_one_is_too_short() {
     sandbox.write("data/air_2001_5.nc", noise(50, 2010));
     repin(&["-m", "as they are"]).ok();
     assert_eq!(sandbox.firn(&["cat", "main", "t/5", "--allow", &place]).out, &noise(50, 2010)[10..]);
-    assert_eq!(sandbox.firn(&["deps", "--check", "--allow", &place]).status, 0);
+    assert_eq!(sandbox.firn(&["deps", "check", "--allow", &place]).status, 0);
     repin(&["file:///x"]).fails(2);
     assert_eq!(sandbox.firn(&["log", "--json"]).rows()[0]["summary"], "as they are");
 }
