@@ -12,7 +12,7 @@ use netcdf_reader::{Error as NcError, NcAttrValue, NcAttribute, NcFormat, NcType
 use serde_json::{Map, Number, Value};
 
 use crate::element::{self, Element, Kind, Scalar};
-use crate::model::{Body, Chunks, Parsed, ParsedGroup, Values, Variable, count, is_coordinate};
+use crate::model::{Body, Chunks, Parsed, ParsedGroup, Values, Variable, count, is_coordinate, leave_out_nan};
 use crate::parse::{MOST_COPIED, Wanted};
 use crate::source::FileBytes;
 
@@ -62,7 +62,8 @@ impl Context<'_> {
         let body = if is_copied { self.values(element, bytes)? } else { self.places(&shape)? };
         let element = if is_copied { element.little() } else { element };
         let fill_attribute = attributes.iter().find(|a| a.name == "_FillValue").and_then(scalar);
-        let attributes: Map<String, Value> = attributes.iter().filter_map(visible).collect();
+        let mut attributes: Map<String, Value> = attributes.iter().filter_map(visible).collect();
+        leave_out_nan(&mut attributes);
         Ok(Variable { path: name.clone(), dims, shape, element, fill: None, fill_attribute, attributes, body })
     }
 

@@ -5,6 +5,7 @@ use hdf5_reader::{Attribute, ByteOrder, Datatype};
 use serde_json::{Map, Number, Value};
 
 use crate::element::{self, Element, Kind, Scalar};
+use crate::model;
 
 /// Attributes by which HDF5, its dimension scales and netCDF4 organise a file. Users do not see them.
 const HIDDEN: [&str; 9] = [
@@ -36,6 +37,7 @@ pub(super) fn of_variable(attributes: &[Attribute], path: &str, dropped: &mut Ve
     let fill = attributes.iter().find(|a| a.name == "_FillValue").and_then(scalar);
     let mut out = of_group(attributes, path, dropped);
     out.remove("_FillValue");
+    model::leave_out_nan(&mut out);
     (out, fill)
 }
 

@@ -140,6 +140,7 @@ def netcdf(path, form, start=0, steps=3, **changes):
         crs[...] = 7
         height = n.createVariable("height", "f4", ("lat", "lon"))
         height[:] = np.arange(2400).reshape(40, 60)
+        height.missing_value = np.float32(np.nan)
         odd = n.createVariable("odd", "i2", ("time", "letters"))
         time[:] = np.arange(start, start + steps)
         values = np.random.default_rng(start + 2)
