@@ -31,7 +31,6 @@ mod log;
 mod ls;
 mod moves;
 mod output;
-#[cfg_attr(not(test), allow(dead_code, reason = "verbs with --parquet write with it"))]
 mod parquet;
 mod parts;
 mod progress;
