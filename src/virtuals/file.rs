@@ -177,6 +177,7 @@ fn lost(place: &ExternalPlace, error: io::Error) -> Error {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
             Error::not_found(place.says("does not exist")).caused_by(error)
         }
+        io::ErrorKind::PermissionDenied => Error::denied(place.says("may not be read by this process")).caused_by(error),
         _ => Error::unavailable(place.says("cannot be read")).caused_by(error),
     }
 }

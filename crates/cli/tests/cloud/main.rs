@@ -5,6 +5,8 @@
 mod credentials;
 mod doctor;
 mod endpoints;
+#[path = "../../../../tests/model/files.rs"]
+mod files;
 mod gateway;
 #[expect(dead_code, reason = "how often cases must come up holds for more histories than are played here")]
 #[path = "../../../../tests/model/history.rs"]
@@ -21,6 +23,7 @@ mod refused;
 mod server;
 mod servers;
 mod settlement;
+mod states;
 #[path = "../../../../tests/support/mod.rs"]
 mod support;
 mod web;
