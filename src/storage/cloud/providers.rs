@@ -20,6 +20,10 @@ use crate::storage::credentials::{Credential, CredentialForm};
 #[derive(Clone)]
 pub(super) struct SetCredentials {
     pub(super) set: NamedSet,
+    #[cfg_attr(
+        not(any(feature = "aws", feature = "azure", feature = "gcp")),
+        expect(dead_code, reason = "the credentials of web servers are not asked for in this way")
+    )]
     pub(super) patience: Duration,
 }
 

@@ -213,6 +213,7 @@ impl CredentialSet {
     }
 
     /// The credentials, if they do not change.
+    #[cfg(feature = "gcp")]
     pub(crate) fn unchanging(&self) -> Option<&Credential> {
         match &*self.from {
             SetSource::Fixed(credential) => Some(credential),
