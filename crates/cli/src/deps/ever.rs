@@ -33,22 +33,22 @@ pub(super) async fn list(snapshot: &Snapshot, format: &ListFormat, context: &mut
 struct EverRow {
     #[serde(flatten)]
     file: DependencyRow,
-    first: VersionRow,
-    last: VersionRow,
+    first: UsingVersionRow,
+    last: UsingVersionRow,
     /// How many versions use it.
     versions: u64,
 }
 
 /// A version, by its id and its time.
 #[derive(Debug, Serialize)]
-struct VersionRow {
+struct UsingVersionRow {
     id: String,
     time: String,
     #[serde(skip)]
     at: Timestamp,
 }
 
-impl VersionRow {
+impl UsingVersionRow {
     fn of(entry: &LogEntry) -> Self {
         Self { id: entry.id.to_string(), time: entry.time.to_string(), at: entry.time }
     }
@@ -67,7 +67,7 @@ impl EverRow {
             pin: Pin::of(validator.clone()),
             validator,
         };
-        Self { file, first: VersionRow::of(&first), last: VersionRow::of(&last), versions }
+        Self { file, first: UsingVersionRow::of(&first), last: UsingVersionRow::of(&last), versions }
     }
 }
 
@@ -87,8 +87,8 @@ impl ListRow<18, 6> for EverRow {
     const HEAD: [&'static str; 6] = ["FILE", "REFS", "BYTES", "FIRST", "LAST", "VERSIONS"];
 
     fn cells(&self) -> [Cell; 18] {
-        let text = |version: &VersionRow| Cell::Text(Some(version.id.clone()));
-        let time = |version: &VersionRow| Cell::Time(Some(version.at));
+        let text = |version: &UsingVersionRow| Cell::Text(Some(version.id.clone()));
+        let time = |version: &UsingVersionRow| Cell::Time(Some(version.at));
         let (first, last) = (&self.first, &self.last);
         let more = [text(first), time(first), text(last), time(last), Cell::Number(Some(self.versions))];
         let all: Vec<Cell> = self.file.cells().into_iter().chain(more).collect();
