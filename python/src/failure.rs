@@ -79,6 +79,9 @@ impl Failure {
         told.set_item("snapshot", self.snapshot.map(|id| id.to_string()))?;
         told.set_item("hint", self.error.remedy().map(hint))?;
         told.set_item("conflicts", self.conflicts.clone())?;
+        if let Some(ErrorDetail::FilesRefused { files }) = self.error.detail() {
+            told.set_item("files", files)?;
+        }
         told.set_item("pending", self.pending.as_ref().map(|p| (p.branch.as_str().to_owned(), p.id.to_string())))?;
         let kind = if self.is_of_data && self.error.kind() == ErrorKind::NotFound { "missing data" } else { self.error.kind().word() };
         let raised = exception.call1((kind, self.error.to_string(), causes(&self.error), told))?;
@@ -121,7 +124,19 @@ pub(crate) fn hint(remedy: &Remedy) -> String {
         Remedy::Repin(url) => {
             format!("if the present content is the intended one, call session.repin([{url:?}]) in a writable session and commit")
         }
+        Remedy::Rebind(entry) => match entry.split_once('=') {
+            Some((name, to)) => format!("open the repository with rebind={{{name:?}: {}}}", rebound(to)),
+            None => String::new(),
+        },
         _ => String::new(),
+    }
+}
+
+/// A rebinding as Python writes it.
+fn rebound(to: &str) -> String {
+    match to.strip_suffix("=unverified") {
+        Some(template) => format!("({template:?}, True)"),
+        None => format!("{to:?}"),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Verifying, counting, and checking the files that a version depends on.
 
-use firnline::{Error, FileState, Finding, MapStats, Repository, Stats, VerifyScope};
-use futures::{StreamExt as _, TryStreamExt as _};
+use firnline::{Finding, MapStats, Repository, Stats, VerifyScope};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -9,9 +8,6 @@ use crate::failure::OrRaise as _;
 use crate::progress::Watch;
 use crate::repository::NativeRepository;
 use crate::runtime::wait_watching;
-
-/// How many files are checked at once.
-const CHECKS: usize = 16;
 
 type FindingRow = (&'static str, String, String, Vec<String>, Vec<String>);
 
@@ -81,21 +77,5 @@ impl NativeRepository {
     fn stats(&self, py: Python<'_>, revision: &str) -> PyResult<Py<PyDict>> {
         let stats = self.origin.call(py, |repository| async move { repository.read(revision).await?.stats().await })?;
         stats_dict(py, &stats)
-    }
-
-    /// Whether the files of a revision are still those that were pinned: URL, state, what is wrong.
-    fn check_dependencies(&self, py: Python<'_>, revision: &str) -> PyResult<Vec<(String, &'static str, Option<String>)>> {
-        let checked: Vec<(String, FileState, Option<String>)> = self.origin.call(py, |repository| async move {
-            let snapshot = repository.read(revision).await?;
-            let checks = snapshot.dependencies().map_ok(|dependency| {
-                let snapshot = snapshot.clone();
-                async move {
-                    let check = snapshot.check_dependency(&dependency).await?;
-                    Ok::<_, Error>((dependency.url, check.state(), check.problem().map(ToString::to_string)))
-                }
-            });
-            checks.try_buffered(CHECKS).boxed().try_collect().await
-        })?;
-        Ok(checked.into_iter().map(|(url, state, problem)| (url, state.word(), problem)).collect())
     }
 }

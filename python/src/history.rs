@@ -11,9 +11,6 @@ use crate::rows::{EntryRow, ValidatorRow, entry_row, validator_row};
 /// What changed: kind, name, how, and how the value was kept before and is now.
 type ChangeRow = (&'static str, String, &'static str, Option<EntryRow>, Option<EntryRow>);
 
-/// URL, container, what is known of the file, references, bytes.
-type DependencyRow = (String, String, ValidatorRow, u64, u64);
-
 #[pymethods]
 impl NativeRepository {
     /// The commits of a revision's line, latest first: id, time, summary.
@@ -56,16 +53,6 @@ impl NativeRepository {
             (v.id.to_string(), v.time.micros(), v.summary, v.event.word(), v.entry.as_ref().map(entry_row), v.url)
         };
         Ok(versions.into_iter().map(row).collect())
-    }
-
-    /// Every external file that a revision depends on.
-    fn dependencies(&self, py: Python<'_>, revision: &str) -> PyResult<Vec<DependencyRow>> {
-        let found: Vec<_> =
-            self.origin.call(py, |repository| async move { repository.read(revision).await?.dependencies().try_collect().await })?;
-        let row = |d: firnline::Dependency| {
-            (d.url, d.file.container().to_owned(), validator_row(Validator::of(&d.record)), d.record.refs, d.record.bytes)
-        };
-        Ok(found.into_iter().map(row).collect())
     }
 
     /// Keys, bytes, files and ancestors of a revision.

@@ -10,8 +10,10 @@
 //! | `value` | bytes of the engine as an object with the buffer protocol |
 //! | `failure` | errors of the engine as Python exceptions |
 //! | `logs` `progress` | events for `logging`, reports for callbacks |
-//! | `options` | how a repository is opened, from keyword arguments |
+//! | `options` `credentials` | how a repository is opened, from keyword arguments; what lets its reader in |
+//! | `stream` | tables that Python takes piece by piece |
 //! | `repository` `refs` `history` `health` `car` | the methods of a repository |
+//! | `dependencies` `external` `kerchunk` `virtualize` | external files: what depends on them, what becomes of them, references into them |
 //! | `session` `view` `store` `references` `staging` `virtuals` `commit` | the methods of a session and of its store |
 
 #![allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
@@ -19,9 +21,13 @@
 mod car;
 mod commit;
 mod completion;
+mod credentials;
+mod dependencies;
+mod external;
 mod failure;
 mod health;
 mod history;
+mod kerchunk;
 mod logs;
 mod options;
 mod progress;
@@ -33,8 +39,10 @@ mod runtime;
 mod session;
 mod staging;
 mod store;
+mod stream;
 mod value;
 mod view;
+mod virtualize;
 mod virtuals;
 
 use pyo3::prelude::*;
@@ -45,6 +53,8 @@ mod _firnline {
     #[pymodule_export]
     use super::completion::Pending;
     #[pymodule_export]
+    use super::credentials::NativeCredentials;
+    #[pymodule_export]
     use super::logs::set_log_level;
     #[pymodule_export]
     use super::repository::NativeRepository;
@@ -52,6 +62,8 @@ mod _firnline {
     use super::runtime::forked;
     #[pymodule_export]
     use super::session::NativeSession;
+    #[pymodule_export]
+    use super::stream::NativeRows;
     #[pymodule_export]
     use super::value::Value;
     #[pymodule_export]

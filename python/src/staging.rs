@@ -1,7 +1,7 @@
 //! The calls of a session and of its store that stage changes.
 
 use bytes::Bytes;
-use firnline::{Container, Existing, Key, Prefix};
+use firnline::{Existing, Key, Prefix, Repinned};
 use futures::FutureExt as _;
 use futures::future::ready;
 use pyo3::IntoPyObjectExt as _;
@@ -31,8 +31,8 @@ fn none(py: Python<'_>, (): ()) -> PyResult<Py<PyAny>> {
     Ok(py.None())
 }
 
-/// URL, state before, state after.
-type RepinnedRow = (String, ValidatorRow, ValidatorRow);
+/// URL, what differs in words, state before, state after.
+type RepinnedRow = (String, String, ValidatorRow, ValidatorRow);
 
 #[pymethods]
 impl NativeSession {
@@ -116,11 +116,22 @@ impl NativeSession {
         Ok((moved.keys, moved.bytes))
     }
 
-    /// Looks up files anew, and stages what their sources tell now.
-    fn repin(&self, py: Python<'_>, places: Vec<String>) -> PyResult<Vec<RepinnedRow>> {
-        let repinned = self
-            .stage(py, move |session| async move { session.repin(&places.iter().map(String::as_str).collect::<Vec<_>>()).await }.boxed())?;
-        Ok(repinned.into_iter().map(|file| (file.url, validator_row(file.before), validator_row(file.after))).collect())
+    /// Looks up files anew, all or those at some places, and stages what their sources tell now.
+    fn repin(&self, py: Python<'_>, places: Option<Vec<String>>) -> PyResult<Vec<RepinnedRow>> {
+        let repinned = self.stage(py, move |session| {
+            let repin = async move {
+                match places {
+                    Some(places) => session.repin(&places.iter().map(String::as_str).collect::<Vec<_>>()).await,
+                    None => session.repin_all().await,
+                }
+            };
+            repin.boxed()
+        })?;
+        let row = |file: Repinned| {
+            let differences = file.differences();
+            (file.url, differences, validator_row(file.before), validator_row(file.after))
+        };
+        Ok(repinned.into_iter().map(row).collect())
     }
 
     #[expect(clippy::type_complexity, reason = "a row")]
@@ -132,20 +143,6 @@ impl NativeSession {
             (file.url, file.why.word(), file.problem, remedy)
         };
         Ok(files.into_iter().map(row).collect())
-    }
-
-    /// Defines a container, or gives it a new definition.
-    fn set_container(
-        &self,
-        py: Python<'_>,
-        name: &str,
-        template: &str,
-        defaults: std::collections::BTreeMap<String, String>,
-        options: std::collections::BTreeMap<String, String>,
-    ) -> PyResult<()> {
-        let mut container = Container::new(name, template);
-        (container.defaults, container.options) = (defaults, options);
-        self.stage(py, move |session| ready(session.set_container(container)).boxed())
     }
 }
 

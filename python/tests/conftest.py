@@ -19,8 +19,9 @@ def repo(tmp_path: Path) -> fl.Repository:
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Settings of the machine that runs the tests have no effect."""
-    for name in ("FIRN_ALLOW", "FIRN_CREDENTIALS"):
+    for name in ("FIRN_ALLOW", "FIRN_CREDENTIALS", "FIRN_REBIND"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FIRN_CONFIG", "")
     yield
 
 

@@ -10,7 +10,16 @@ import pytest
 
 import firnline as fl
 
-MODULES = ["firnline", "firnline.history", "firnline.repository", "firnline.rows", "firnline.session", "firnline.store"]
+MODULES = [
+    "firnline",
+    "firnline.dependencies",
+    "firnline.history",
+    "firnline.kerchunk",
+    "firnline.repository",
+    "firnline.rows",
+    "firnline.session",
+    "firnline.store",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -23,7 +32,8 @@ def test_examples_are_found() -> None:
     """So that the test above cannot pass for lack of examples."""
     finder = doctest.DocTestFinder()
     found = [test.name for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples]
-    assert {"firnline", "firnline.repository.Repository.transaction", "firnline.rows.Rows"} <= set(found)
+    expected = {"firnline", "firnline.repository.Repository.transaction", "firnline.rows.Rows"}
+    assert expected | {"firnline.kerchunk.KerchunkMethods.import_kerchunk"} <= set(found)
 
 
 def test_everything_public_has_a_docstring() -> None:

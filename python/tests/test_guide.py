@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "guide" / "python.md"
 README = ROOT / "README.md"
-NEEDED = ("xarray", "dask", "virtualizarr", "obstore", "h5netcdf", "icechunk", "fsspec")
+NEEDED = ("xarray", "dask", "virtualizarr", "obstore", "h5netcdf", "icechunk", "fsspec", "kerchunk")
 
 
 @dataclass

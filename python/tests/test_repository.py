@@ -43,8 +43,8 @@ def test_options_are_checked(tmp_path: Path) -> None:
     assert reader.read_only
     with pytest.raises(fl.FirnlineError):
         reader.writable_session("main").commit("no")
-    with pytest.raises(fl.InvalidError, match="credentials"):
-        fl.Repository.open(repo.url, credentials="other")  # type: ignore[arg-type]
+    with pytest.raises(fl.InvalidError, match="storage_credentials"):
+        fl.Repository.open(repo.url, storage_credentials="other")  # type: ignore[arg-type]
     with pytest.raises(fl.InvalidError, match="not a url"):
         fl.Repository.open(repo.url, allow=["/data"])
     with pytest.raises(TypeError):

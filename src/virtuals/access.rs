@@ -154,6 +154,11 @@ impl Access {
         Ok(())
     }
 
+    /// The credentials that are defined under a name, if there are any.
+    pub fn credential_set(&self, name: &str) -> Option<&CredentialSet> {
+        self.sets.get(name)
+    }
+
     /// Refuses, as `Invalid`, entries that name credentials which are not defined. Reading from such a place fails in the same way.
     pub fn check(&self) -> Result<()> {
         self.allowed.iter().try_for_each(|allow| match &allow.credentials {

@@ -116,7 +116,9 @@ pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], opti
     stager.summary.dropped_attributes.extend(dropped);
     stager.add(OpenedFile { parsed: Parsed { groups: Vec::new(), variables, dropped: Vec::new() }, ..opened }).await?;
     let wanted = &wanted;
-    let parsed = stream::iter(rest).map(|url| open::open(session, url, wanted)).buffered(FILES);
+    // Collected, because a closure over references keeps the future from being `Send`.
+    let opens: Vec<_> = rest.iter().map(|url| open::open(session, url, wanted)).collect();
+    let parsed = stream::iter(opens).buffered(FILES);
     let mut parsed = std::pin::pin!(parsed);
     while let Some(opened) = parsed.try_next().await? {
         stager.add(opened).await?;

@@ -16,6 +16,7 @@ import os
 
 from firnline import _firnline
 from firnline._firnline import __version__
+from firnline.credentials import Credentials
 from firnline.errors import (
     Conflict,
     ConflictError,
@@ -35,8 +36,9 @@ from firnline.errors import (
     UnsupportedError,
 )
 from firnline.logs import set_log_level
+from firnline.netcdf import Virtualized, virtualize
 from firnline.repository import Repository
-from firnline.rows import Rows
+from firnline.rows import Rows, RowStream
 from firnline.session import ForkSession, Session
 from firnline.snapshot import SnapshotInfo
 from firnline.store import FirnlineStore, buffer
@@ -45,6 +47,7 @@ __all__ = [
     "Conflict",
     "ConflictError",
     "CorruptError",
+    "Credentials",
     "DeniedError",
     "FirnlineError",
     "FirnlineStore",
@@ -57,6 +60,7 @@ __all__ = [
     "NotFoundError",
     "OutcomeUnknownError",
     "Repository",
+    "RowStream",
     "Rows",
     "Session",
     "SnapshotInfo",
@@ -64,9 +68,11 @@ __all__ = [
     "StorageFullError",
     "UnavailableError",
     "UnsupportedError",
+    "Virtualized",
     "__version__",
     "buffer",
     "set_log_level",
+    "virtualize",
 ]
 
 # A process that was forked must not use the threads of its parent, which it does not have.

@@ -39,6 +39,8 @@ class FirnlineError(Exception):
         A step that would let the same call succeed, where one is known.
     causes : list of str
         What led to the error, the nearest cause first.
+    files : list of str
+        What is wrong with each external file, in one line that names it, where the error is about several.
     """
 
     kind: str = "internal"
@@ -58,6 +60,7 @@ class FirnlineError(Exception):
         self.snapshot = snapshot
         self.hint = hint
         self.causes = causes or []
+        self.files: list[str] = []
 
     def __str__(self) -> str:
         lines = [self.message]
@@ -261,6 +264,7 @@ def _from_native(kind: str, message: str, causes: list[str], about: dict[str, An
     """Make the exception for an error of the engine."""
     cls = _Kinds.classes.get(kind, FirnlineError)
     error = cls(message, key=about["key"], snapshot=about["snapshot"], hint=about["hint"] or None, causes=causes)
+    error.files = about.get("files", [])
     if isinstance(error, ConflictError):
         error.conflicts = [Conflict(*conflict) for conflict in about["conflicts"]]
     if isinstance(error, OutcomeUnknownError) and about["pending"] is not None:

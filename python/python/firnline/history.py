@@ -1,15 +1,14 @@
-"""Versions: their log, what differs between them, the history of a key, the external files that they need."""
+"""Versions: their log, what differs between them, the history of a key, and where a value comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from firnline._times import Moment, moment
 from firnline.errors import InvalidError
 from firnline.rows import Rows, to_datetime
-from firnline.session import Session
 from firnline.snapshot import SnapshotInfo
 
 if TYPE_CHECKING:
@@ -26,13 +25,9 @@ _NO_ENTRY = (None, None, None)
 
 
 class HistoryMethods:
-    """The methods of a repository that are about its versions and the external files that they need."""
+    """The methods of a repository that are about its versions."""
 
     _native: NativeRepository
-
-    if TYPE_CHECKING:
-
-        def writable_session(self, branch: str) -> Session: ...
 
     def log(self, revision: str = "main", *, limit: int | None = None) -> Rows:
         """The commits of a version's line, latest first, from its history alone.
@@ -138,50 +133,6 @@ class HistoryMethods:
         return dict(zip(("keys", "bytes", "files", "ancestors"), self._native.totals(revision), strict=True))
 
     # --- external files ----------------------------------------------------------------------------------------------
-
-    def set_container(
-        self,
-        name: str,
-        template: str,
-        *,
-        defaults: Mapping[str, str] | None = None,
-        options: Mapping[str, str] | None = None,
-        branch: str = "main",
-        message: str | None = None,
-    ) -> str:
-        """Commit the definition of a place in which external files lie. See `Session.set_container`.
-
-        Returns
-        -------
-        str
-            The id of the version.
-        """
-        session = self.writable_session(branch)
-        session.set_container(name, template, defaults=defaults, options=options)
-        return session.commit(message if message is not None else f"container {name}: {template}")
-
-    def dependencies(self, revision: str = "main") -> Rows:
-        """Every external file that a version needs. The cost depends on the number of files, not of references.
-
-        Returns
-        -------
-        Rows
-            ``url``, ``container``, what is recorded of the file (``size``, ``modified``, ``etag``, ``version``,
-            ``digest``, ``pinned_at``), and how many keys (``refs``) and ``bytes`` depend on it.
-        """
-        rows = [(url, name, *known, refs, size) for url, name, known, refs, size in self._native.dependencies(revision)]
-        return Rows(("url", "container", *_VALIDATOR, "refs", "bytes"), rows, ("modified", "pinned_at"))
-
-    def check_dependencies(self, revision: str = "main") -> Rows:
-        """Ask the sources of all external files whether they are still those that were recorded.
-
-        Returns
-        -------
-        Rows
-            ``url``, ``state`` (``ok``, ``changed``, ``missing``, ``corrupt``, ``forbidden``, ``unreachable`` or
-            ``unverifiable``), ``problem``.
-        """
-        return Rows(("url", "state", "problem"), self._native.check_dependencies(revision))
 
     def origin(self, key: str, revision: str = "main") -> dict[str, Any] | None:
         """Where the value of a key comes from, without reading it.

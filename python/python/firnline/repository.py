@@ -6,13 +6,19 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Literal
 
 from firnline._firnline import NativeRepository
+from firnline.containers import ContainerMethods
+from firnline.credentials import Credentials
+from firnline.dependencies import DependencyMethods
 from firnline.errors import InvalidError
+from firnline.external import ExternalMethods
 from firnline.health import HealthMethods
 from firnline.history import HistoryMethods, Time, time_text
 from firnline.imports import ImportMethods
+from firnline.kerchunk import KerchunkMethods
 from firnline.refs import RefMethods
 from firnline.session import OnConflict, Session, _commit_arguments
 from firnline.store import FirnlineStore
@@ -23,7 +29,7 @@ __all__ = ["Repository"]
 _ID = re.compile(r"bafyr[e4]i[a-z0-9]{6,}", re.IGNORECASE)
 
 Place = str | os.PathLike[str]
-Credentials = Literal["named", "anonymous", "machine"]
+StorageCredentials = Literal["named", "anonymous", "machine"]
 Allow = Mapping[str, str] | Iterable[str]
 
 
@@ -52,11 +58,45 @@ def _rebinds(rebind: Mapping[str, str | tuple[str, bool]] | None) -> list[tuple[
     rebinds = []
     for name, to in (rebind or {}).items():
         template, accept = (to, False) if isinstance(to, str) else to
-        rebinds.append((name, template if "{" in template else template + "{}", accept))
+        rebinds.append((name, template, accept))
     return rebinds
 
 
-class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
+def _named(credentials: Mapping[str, Credentials] | None) -> list[tuple[str, Credentials]]:
+    """Credentials by name."""
+    if credentials is not None and not isinstance(credentials, Mapping):
+        raise InvalidError(
+            "credentials are a mapping from names to firnline.Credentials; which credentials reach the repository itself is "
+            "said by storage_credentials"
+        )
+    for name, one in (credentials or {}).items():
+        if not isinstance(one, Credentials):
+            raise InvalidError(f"credentials {name!r} are no firnline.Credentials")
+    return [*(credentials or {}).items()]
+
+
+def _native_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as the native calls take them."""
+    return {**options, "credentials": [(name, one._native) for name, one in options["credentials"]]}
+
+
+def _to_pickle(options: dict[str, Any], share_secrets: bool) -> dict[str, Any]:
+    """The options as a pickle holds them: without secrets, unless these are shared."""
+    travels = [(name, one._described()) for name, one in options["credentials"] if share_secrets or not one._holds_secrets]
+    held = {**options, "credentials": travels, "names_all": len(travels) == len(options["credentials"])}
+    return held if share_secrets else {**held, "variables": None}
+
+
+class Repository(
+    RefMethods,
+    HistoryMethods,
+    DependencyMethods,
+    ExternalMethods,
+    ContainerMethods,
+    KerchunkMethods,
+    HealthMethods,
+    ImportMethods,
+):
     """A repository: versions of a set of keys, and branches and tags that name some of them.
 
     Make one by `create`, `open` or `open_or_create`. Threads may share it. It can be pickled; the other process opens
@@ -100,7 +140,7 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
             If there is a repository already.
         """
         place, arguments, share = _arguments(url, **options)
-        return cls(NativeRepository.create(place, hash, arguments), place, arguments, share)
+        return cls(NativeRepository.create(place, hash, _native_options(arguments)), place, arguments, share)
 
     @classmethod
     def open(
@@ -114,7 +154,13 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
         staged_bytes: int | None = None,
         upload_bytes: int | None = None,
         scratch: Place | None = None,
-        credentials: Credentials | None = None,
+        credentials: Mapping[str, Credentials] | None = None,
+        config: bool | Place | None = None,
+        gap_bytes: int | None = None,
+        longest_bytes: int | None = None,
+        requests_per_host: int | None = None,
+        patience: float | timedelta | None = None,
+        storage_credentials: StorageCredentials | None = None,
         variables: Mapping[str, str] | None = None,
         share_secrets: bool = False,
         network_file_systems: bool = False,
@@ -127,13 +173,16 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
             As for `create`; also the ``http://`` or ``https://`` URL of one, to read.
         allow : mapping, iterable of str or str, optional
             The places from which external files may be read: ``{"s3://noaa/": "anonymous", "file:///data/": ""}``. The
-            value says how: ``"anonymous"``, ``"env"`` (with the credentials of the environment), ``"private"`` (also at
-            addresses that are not public), ``"unpinned"`` (also files of which nothing is recorded that would show a
-            change), ``"at:URL"`` (at this server), joined by ``+``. Default: none. The environment variable ``FIRN_ALLOW``
-            adds to them.
+            value says how: ``"anonymous"``, ``"env"`` (with the credentials of the environment), ``"as:NAME"`` (with those that
+            `credentials` or the configuration file defines under this name; ``"as:repository"``: with those of the repository
+            itself), ``"private"`` (also at addresses that are not public), ``"unpinned"`` (also files of which nothing is
+            recorded that would show a change), ``"at:URL"`` (at this server), joined by ``+``. Default: none. The environment
+            variable ``FIRN_ALLOW`` adds to them.
         rebind : mapping, optional
-            Other places for containers, by name: a template, or a template and whether to take bytes that nothing proves
-            to be the committed ones.
+            Where an archive has moved: other places for containers, by name, for all versions. A template with as many
+            placeholders as the container's, or a URL that ends in ``/``, which replaces the container's template up to the last
+            ``/`` before its first placeholder. Or a pair of that, and whether to take bytes that nothing proves to be the
+            committed ones. The new place must be allowed too. The environment variable ``FIRN_REBIND`` adds to them.
         read_only : bool, optional
             Refuse every call that would change the repository.
         cache_bytes : int, optional
@@ -145,14 +194,29 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
             How many bytes a session holds for uploads at once. Default: 256 MiB.
         scratch : path, optional
             The directory of scratch files. Default: ``TMPDIR``, else ``/tmp``.
-        credentials : {"named", "anonymous", "machine"}, optional
-            Which credentials requests to an object store carry: those that variables name, none, or also those of the
-            machine's metadata service. Default: what ``FIRN_CREDENTIALS`` says, else ``"named"``.
+        credentials : mapping, optional
+            `Credentials` for places with external files, by the names that entries of `allow` give them.
+        config : bool or path, optional
+            The configuration file with allowed places, moved archives, credentials and options of reading: a path, that of the
+            user (``True``: ``FIRN_CONFIG``, else ``firnline/config.toml`` in the user's configuration directory) or none
+            (``False``). Default: that of the user, unless `variables` are given. Arguments go before it.
+        gap_bytes : int, optional
+            Read ranges of one file by one request where at most so many bytes lie between them. Default: 64 KiB.
+        longest_bytes : int, optional
+            Ask for at most so many bytes by one request; longer ranges are read in parts at once. Default: 16 MiB.
+        requests_per_host : int, optional
+            Send at most so many requests at once to one server with external files. Default: 32.
+        patience : float or datetime.timedelta, optional
+            The deadline of a request to a server with external files, with all its repetitions, in seconds. Default: a minute.
+        storage_credentials : {"named", "anonymous", "machine"}, optional
+            Which credentials requests to the object store of the repository itself carry: those that variables name, none, or
+            also those of the machine's metadata service. Default: what ``FIRN_CREDENTIALS`` says, else ``"named"``.
         variables : mapping, optional
             Settings and credentials of object stores, under the names of the environment variables of the vendors' tools
-            (``AWS_ACCESS_KEY_ID``, …). Default: those of this process; then ``FIRN_ALLOW`` is read too.
+            (``AWS_ACCESS_KEY_ID``, …). Default: those of this process; then ``FIRN_ALLOW`` and ``FIRN_REBIND`` are read too.
         share_secrets : bool, optional
-            Put `variables` into pickles. Default: pickles hold no secrets, and the other process reads its own environment.
+            Put `variables` and fixed `credentials` into pickles. Default: pickles hold no secrets; the other process reads its
+            own environment, and takes credentials by their names from its own configuration file.
         network_file_systems : bool, optional
             Write also to network and FUSE file systems, on which two writers may overwrite each other's commits.
 
@@ -171,17 +235,23 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
             upload_bytes=upload_bytes,
             scratch=scratch,
             credentials=credentials,
+            config=config,
+            gap_bytes=gap_bytes,
+            longest_bytes=longest_bytes,
+            requests_per_host=requests_per_host,
+            patience=patience,
+            storage_credentials=storage_credentials,
             variables=variables,
             share_secrets=share_secrets,
             network_file_systems=network_file_systems,
         )
-        return cls(NativeRepository.open(place, arguments), place, arguments, share)
+        return cls(NativeRepository.open(place, _native_options(arguments)), place, arguments, share)
 
     @classmethod
     def open_or_create(cls, url: Place, *, hash: str = "sha2-256", **options: Any) -> Repository:
         """Open a repository, or make one where there is none. Parameters as for `create` and `open`."""
         place, arguments, share = _arguments(url, **options)
-        return cls(NativeRepository.open_or_create(place, hash, arguments), place, arguments, share)
+        return cls(NativeRepository.open_or_create(place, hash, _native_options(arguments)), place, arguments, share)
 
     @staticmethod
     def exists(url: Place, **options: Any) -> bool:
@@ -193,7 +263,7 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
             If that cannot be found out, for example because the store does not answer.
         """
         place, arguments, _ = _arguments(url, **options)
-        return NativeRepository.exists(place, arguments)
+        return NativeRepository.exists(place, _native_options(arguments))
 
     def reopen(self, **options: Any) -> Repository:
         """Open the repository once more with some other options, such as other allowed places.
@@ -208,7 +278,7 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
         given = _arguments(self._url, **options)[1]
         merged = {**self._options, **{name: given[name] for name in options if name != "share_secrets"}}
         share = bool(options.get("share_secrets", self._share_secrets))
-        return Repository(NativeRepository.open(self._url, merged), self._url, merged, share)
+        return Repository(NativeRepository.open(self._url, _native_options(merged)), self._url, merged, share)
 
     @property
     def url(self) -> str:
@@ -241,12 +311,14 @@ class Repository(RefMethods, HistoryMethods, HealthMethods, ImportMethods):
     def __getstate__(self) -> dict[str, Any]:
         if self._url.startswith("memory:"):
             raise InvalidError("a repository in memory cannot be pickled: no other process can read it")
-        options = self._options if self._share_secrets else {**self._options, "variables": None}
+        options = _to_pickle(self._options, self._share_secrets)
         return {"url": self._url, "options": options, "share_secrets": self._share_secrets}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        native = NativeRepository.open(state["url"], state["options"])
-        self.__init__(native, state["url"], state["options"], state["share_secrets"])  # type: ignore[misc]
+        options = state["options"]
+        options = {**options, "credentials": [(name, Credentials(**one)) for name, one in options["credentials"]]}
+        native = NativeRepository.open(state["url"], _native_options(options))
+        self.__init__(native, state["url"], options, state["share_secrets"])  # type: ignore[misc]
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -372,7 +444,13 @@ def _arguments(
     staged_bytes: int | None = None,
     upload_bytes: int | None = None,
     scratch: Place | None = None,
-    credentials: Credentials | None = None,
+    credentials: Mapping[str, Credentials] | None = None,
+    config: bool | Place | None = None,
+    gap_bytes: int | None = None,
+    longest_bytes: int | None = None,
+    requests_per_host: int | None = None,
+    patience: float | timedelta | None = None,
+    storage_credentials: StorageCredentials | None = None,
     variables: Mapping[str, str] | None = None,
     share_secrets: bool = False,
     network_file_systems: bool = False,
@@ -386,8 +464,15 @@ def _arguments(
         "staged_bytes": staged_bytes,
         "upload_bytes": upload_bytes,
         "scratch": None if scratch is None else os.path.abspath(scratch),
-        "credentials": credentials,
+        "credentials": _named(credentials),
+        "config": config if config is None or isinstance(config, bool) else os.path.abspath(config),
+        "gap_bytes": gap_bytes,
+        "longest_bytes": longest_bytes,
+        "requests_per_host": requests_per_host,
+        "patience": patience.total_seconds() if isinstance(patience, timedelta) else patience,
+        "storage_credentials": storage_credentials,
         "variables": None if variables is None else dict(variables),
         "network_file_systems": network_file_systems,
+        "names_all": True,
     }
     return _absolute(url), arguments, share_secrets

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-__all__ = ["Rows"]
+    from firnline._firnline import NativeRows
+
+__all__ = ["RowStream", "Rows"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -124,3 +126,45 @@ class Rows(Sequence[dict[str, Any]]):
             for name in self._columns
         ]
         return pa.table(dict(zip(self._columns, arrays, strict=True)))
+
+
+class RowStream(Iterator[dict[str, Any]]):
+    """Rows of a table that are read while they are used: an iterator of dictionaries, for tables that are too long for `Rows`.
+
+    Other threads run while it waits, and Ctrl-C ends the waiting. After an error there are no more rows.
+    """
+
+    __slots__ = ("_columns", "_native", "_piece", "_times")
+
+    def __init__(self, columns: Sequence[str], native: NativeRows, times: Sequence[str] = ()) -> None:
+        self._columns = tuple(columns)
+        self._native = native
+        self._times = tuple(times)
+        self._piece: Iterator[dict[str, Any]] = iter(())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return self._columns
+
+    def __iter__(self) -> RowStream:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        try:
+            return next(self._piece)
+        except StopIteration:
+            pass
+        self._piece = iter(Rows(self._columns, self._native.next_piece(), self._times))
+        return next(self._piece)
+
+    def __repr__(self) -> str:
+        return f"<firnline.RowStream of {', '.join(self._columns)}>"
+
+
+def all_rows(columns: Sequence[str], native: NativeRows, times: Sequence[str] = ()) -> Rows:
+    """Read all rows of a native table."""
+    records: list[tuple[Any, ...]] = []
+    while piece := native.next_piece():
+        records += piece
+    return Rows(columns, records, times)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from firnline.containers import SessionContainerMethods
 from firnline.errors import Conflict, InvalidError
-from firnline.rows import Rows
+from firnline.external import SessionExternalMethods
+from firnline.kerchunk import SessionKerchunkMethods
 from firnline.snapshot import SnapshotInfo
 from firnline.store import FirnlineStore
 
@@ -18,10 +20,8 @@ __all__ = ["ForkSession", "OnConflict", "Session"]
 
 OnConflict = Literal["fail", "ours", "theirs"]
 
-_VALIDATOR = ("size", "modified", "etag", "version", "digest", "pinned_at")
 
-
-class Session:
+class Session(SessionExternalMethods, SessionContainerMethods, SessionKerchunkMethods):
     """One version of a repository to read, or changes that are staged on top of the tip of a branch.
 
     Made by `Repository.readonly_session`, `Repository.at` and `Repository.writable_session`.
@@ -186,62 +186,6 @@ class Session:
         """
         keys, size = self._native.copy(revision or self.snapshot_id, source.strip("/"), to.strip("/"), replace)
         return {"keys": keys, "bytes": size}
-
-    # --- external files ----------------------------------------------------------------------------------------------
-
-    def set_container(
-        self,
-        name: str,
-        template: str,
-        *,
-        defaults: Mapping[str, str] | None = None,
-        options: Mapping[str, str] | None = None,
-    ) -> None:
-        """Define a place in which external files lie, or give one another definition.
-
-        Parameters
-        ----------
-        name : str
-            The name of the container.
-        template : str
-            A URL with ``{name}`` or ``{}`` for what differs from file to file, such as ``"s3://noaa/{year}/{}"``. It may
-            also end where the files begin: ``"s3://noaa/"`` means ``"s3://noaa/{}"``.
-        defaults : mapping, optional
-            Values that are written into the template before it is matched.
-        options : mapping, optional
-            What a client needs beside the address, such as ``region`` and ``endpoint``. Never a secret.
-        """
-        if "{" not in template:
-            template += "{}"
-        self._native.set_container(name, template, dict(defaults or {}), dict(options or {}))
-
-    def unpinned(self) -> Rows:
-        """List the files of staged references of which nothing is recorded that would show a change.
-
-        Returns
-        -------
-        Rows
-            ``url``, ``why``, ``problem`` (in the words of the error that a read would raise), ``hint``.
-        """
-        return Rows(("url", "why", "problem", "hint"), self._native.unpinned())
-
-    def repin(self, places: Iterable[str]) -> Rows:
-        """Look up external files anew, and stage what their sources tell now. References stay as they are.
-
-        Parameters
-        ----------
-        places : iterable of str
-            URLs of files, or of directories above them.
-
-        Returns
-        -------
-        Rows
-            The files that are staged: ``url``, and the state before and after, as `Repository.dependencies` has it.
-        """
-        rows = self._native.repin(list(places))
-        columns = ["url"] + [f"{side}_{name}" for side in ("before", "after") for name in _VALIDATOR]
-        times = [name for name in columns if name.endswith(("modified", "pinned_at"))]
-        return Rows(columns, [(url, *before, *after) for url, before, after in rows], times)
 
     # --- several processes -------------------------------------------------------------------------------------------
 

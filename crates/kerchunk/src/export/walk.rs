@@ -110,7 +110,8 @@ impl ExportWalk {
         }
     }
 
-    async fn require_no_array_above(&self) -> Result<()> {
+    // Not `&self`, which would keep the future from being `Send`.
+    async fn require_no_array_above(&mut self) -> Result<()> {
         for (at, _) in self.prefix.match_indices('/').filter(|(at, _)| at + 1 < self.prefix.len()) {
             let above = self.prefix.get(..=at).unwrap_or_default();
             if Directory::read(&self.snapshot, "", above).await?.is_array() {

@@ -1,0 +1,273 @@
+"""External files: which a version needs, who needs a file, whether files are as recorded, and what becomes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import firnline as fl
+from conftest import read
+from firnline.rows import RowStream
+
+NAMES = ("1979.bin", "1980.bin", "1981.bin")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three files of 100 bytes, not modified just now."""
+    directory = tmp_path / "data"
+    directory.mkdir()
+    for number, name in enumerate(NAMES):
+        (directory / name).write_bytes(bytes([65 + number]) * 100)
+        os.utime(directory / name, (1_700_000_000, 1_700_000_000))
+    return directory
+
+
+@pytest.fixture
+def repo(tmp_path: Path, data: Path) -> fl.Repository:
+    """Two versions: an array of two chunks in two files, and a second array in the third."""
+    repo = fl.Repository.create(tmp_path / "repo", allow=[f"file://{tmp_path}/"])
+    repo.add_container("era5", f"{data.as_uri()}/{{}}.bin")
+    point(repo, "t2m", (data / NAMES[0], data / NAMES[1]))
+    point(repo, "wind", (data / NAMES[1], data / NAMES[2]))
+    return repo
+
+
+def point(repo: fl.Repository, array: str, files: tuple[Path, ...], *, message: str | None = None) -> str:
+    """Commit an array with a chunk of 10 bytes in each file."""
+    session = repo.writable_session("main")
+    document = b'{"zarr_format": 3, "node_type": "array", "shape": [2]}'
+    session.store.set_sync(f"{array}/zarr.json", fl.buffer(document))
+    for number, file in enumerate(files):
+        session.store.set_virtual_ref(f"{array}/c/{number}", file.as_uri(), offset=10, length=10)
+    return session.commit(message or array)
+
+
+def test_files_containers_and_arrays(repo: fl.Repository, data: Path) -> None:
+    files = repo.dependencies()
+    assert [(Path(row["url"]).name, row["args"], row["refs"], row["bytes"]) for row in files] == [
+        ("1979.bin", ["1979"], 1, 10),
+        ("1980.bin", ["1980"], 2, 20),
+        ("1981.bin", ["1981"], 1, 10),
+    ]
+    assert all(row["is_pinned"] and not row["is_racy"] and row["container"] == "era5" for row in files)
+    [container] = repo.dependencies(by="container")
+    counts = {"files": 3, "refs": 4, "bytes": 40}
+    assert container == {
+        "container": "era5",
+        "template": f"{data.as_uri()}/{{}}.bin",
+        "defaults": {},
+        "options": {},
+        **counts,
+    }
+    assert repo.dependencies(by="array") == [
+        {"array": "t2m", "kind": "array", "files": 2, "refs": 2, "bytes": 20, "containers": [("era5", 2, 2, 20)]},
+        {"array": "wind", "kind": "array", "files": 2, "refs": 2, "bytes": 20, "containers": [("era5", 2, 2, 20)]},
+    ]
+    for wrong in ({"by": "chunk"}, {"by": "array", "all_history": True}):
+        with pytest.raises(fl.InvalidError, match=r"by|all_history"):
+            repo.dependencies(**wrong)  # type: ignore[arg-type]
+
+
+def test_rows_come_one_after_the_other(repo: fl.Repository) -> None:
+    stream = repo.iter_dependencies()
+    assert isinstance(stream, RowStream) and stream.columns[0] == "url" and "url" in repr(stream)
+    assert list(stream) == list(repo.dependencies())
+    assert list(stream) == []
+    assert [row["state"] for row in repo.iter_check_dependencies()] == ["ok"] * 3
+
+
+def test_threads_may_share_a_stream_of_rows_if_they_take_turns(repo: fl.Repository) -> None:
+    stream, seen = repo.iter_dependencies(), []
+    for _ in NAMES:
+        thread = threading.Thread(target=lambda: seen.append(next(stream)["url"]))
+        thread.start()
+        thread.join()
+    assert len(seen) == 3 and next(stream, None) is None
+
+
+def test_data_frames(repo: fl.Repository) -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    rows = repo.dependencies()
+    frame = pd.DataFrame(rows)
+    assert frame.refs.sum() == 4 and list(frame.columns) == list(rows.columns)
+    assert rows.to_pandas().modified.dt.year.unique().tolist() == [2023]
+    assert pd.DataFrame(repo.iter_check_dependencies()).state.tolist() == ["ok"] * 3
+
+
+def test_history(repo: fl.Repository, data: Path) -> None:
+    session = repo.writable_session("main")
+    session.store._native.delete_dir("wind", False)
+    last = session.commit("no wind")
+    assert len(repo.dependencies()) == 2
+    ever = repo.dependencies(all_history=True)
+    assert [(Path(row["url"]).name, row["versions"]) for row in ever] == [("1979.bin", 3), ("1980.bin", 3), ("1981.bin", 1)]
+    assert ever[0]["last_id"] == last and ever[0]["first_time"] < ever[0]["last_time"]
+    assert list(repo.iter_dependencies(all_history=True)) == list(ever)
+    assert repo.places() == [f"{data.as_uri()}/{{}}.bin"]
+
+
+def test_differences(repo: fl.Repository) -> None:
+    changes = repo.diff_dependencies("main~1", "main")
+    assert [(Path(row["name"]).name, row["change"], row["old_refs"], row["new_refs"]) for row in changes] == [
+        ("1980.bin", "counted", 1, 2),
+        ("1981.bin", "added", None, 1),
+    ]
+    assert "refs 1 → 2" in changes[0]["differences"]
+    assert repo.diff_dependencies("main~2", "main~1")[0]["change"] == "added"
+    assert repo.diff_dependencies("main") == []
+
+
+def test_who_uses_a_file(repo: fl.Repository, data: Path) -> None:
+    url = (data / NAMES[2]).as_uri()
+    repo.create_tag("v1", "main")
+    used = repo.who_uses(url, keys=True)
+    assert used.is_used and [(row["what"], row["name"], row["refs"]) for row in used.refs] == [
+        ("branch", "main", 1),
+        ("tag", "v1", 1),
+    ]
+    assert used.keys == [{"key": "wind/c/1", "url": url, "offset": 10, "length": 10, "refs": ["branch:main", "tag:v1"]}]
+    assert next(repo.iter_keys_using(data.as_uri()))["key"] == "t2m/c/0"
+    below = repo.who_uses(data.as_uri() + "/", all_history=True)
+    assert [row["files"] for row in below.versions] == [3, 2] and below.asked_versions == 4
+    unused = repo.who_uses("s3://nowhere/x", all_history=True)
+    assert not unused.is_used and not unused.is_in_a_container and unused.keys is None
+    with pytest.raises(fl.InvalidError):
+        repo.who_uses("no url")
+
+
+def test_checks(repo: fl.Repository, data: Path) -> None:
+    (data / NAMES[0]).unlink()
+    (data / NAMES[1]).write_bytes(b"x" * 101)
+    rows = repo.check_dependencies()
+    assert [row["state"] for row in rows] == ["missing", "changed", "ok"]
+    assert "repin" in rows[1]["hint"] and rows[2]["problem"] is None
+    assert [row["state"] for row in repo.reopen(allow=[]).check_dependencies()] == ["forbidden"] * 3
+    drawn = repo.check_dependencies(sample=1e-6, seed=3)
+    assert len(drawn) == 1 and drawn == repo.check_dependencies(sample=1e-6, seed=3)
+    assert len(repo.check_dependencies(sample=100)) == 3
+    for wrong in (0, 101, float("nan")):
+        with pytest.raises(fl.InvalidError, match="sample"):
+            repo.check_dependencies(sample=wrong)
+
+
+def test_locked_files_are_compared_by_their_digest(repo: fl.Repository, data: Path, tmp_path: Path) -> None:
+    locked = repo.lock_dependencies((data / NAMES[0]).as_uri())
+    [row] = locked.files
+    assert row["digest"] == "1220" + hashlib.sha256(b"A" * 100).hexdigest() and locked.snapshot_id == repo.lookup_branch("main")
+    published = tmp_path / "SHA256SUMS"
+    lines = [f"{hashlib.sha256(bytes([66]) * 100).hexdigest()}  data/1980.bin", f"{'0' * 64}  other.bin"]
+    published.write_text("\n".join(lines) + "\n")
+    listed = repo.lock_dependencies(from_=published)
+    assert [Path(row["url"]).name for row in listed.files] == ["1980.bin"] and listed.unmatched == ["other.bin"]
+    sums = repo.checksums(relative_to=tmp_path)
+    sums.write(tmp_path / "sums")
+    done = subprocess.run(["sha256sum", "-c", "sums"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["data/1979.bin: OK", "data/1980.bin: OK"]
+    assert [(Path(row["url"]).name, row["why"]) for row in sums.left_out] == [("1981.bin", "no digest of it is locked")]
+    # A change that keeps size and date is noticed by the digest alone.
+    (data / NAMES[0]).write_bytes(b"Z" * 100)
+    os.utime(data / NAMES[0], (1_700_000_000, 1_700_000_000))
+    assert repo.check_dependencies()[0]["state"] == "ok"
+    assert repo.check_dependencies(digest=True)[0]["state"] == "corrupt"
+    with pytest.raises(fl.CorruptError):
+        repo.reopen().at("main").store.get_sync("t2m/c/0")
+
+
+def test_a_list_that_contradicts_a_lock_is_refused(repo: fl.Repository, data: Path, tmp_path: Path) -> None:
+    repo.lock_dependencies()
+    (tmp_path / "sums").write_text(f"{'0' * 64}  1979.bin\n")
+    with pytest.raises(fl.InvalidError, match="line 1 of the list"):
+        repo.lock_dependencies(from_=tmp_path / "sums")
+    with pytest.raises(fl.NotFoundError):
+        repo.lock_dependencies(from_=tmp_path / "absent")
+
+
+def test_changed_files_are_accepted_as_a_new_version(repo: fl.Repository, data: Path) -> None:
+    (data / NAMES[1]).write_bytes(b"x" * 120)
+    before = repo.lookup_branch("main")
+    [row] = repo.repin(message="as they are")
+    assert row["after_size"] == 120 and "size 100 → 120" in row["differences"]
+    assert repo.log()[0]["message"] == "as they are" and read(repo.at("main"), "t2m/c/1") == b"x" * 10
+    assert repo.at(before).snapshot_id == before
+    (data / NAMES[1]).write_bytes(b"x" * 15)
+    with pytest.raises(fl.InvalidError, match=r"t2m/c/1|1980"):
+        repo.repin(data.as_uri())
+
+
+def test_an_archive_that_moved(repo: fl.Repository, data: Path, tmp_path: Path) -> None:
+    old = repo.lookup_branch("main")
+    mirror = tmp_path / "mirror"
+    data.rename(mirror)
+    (mirror / NAMES[2]).write_bytes(b"short")
+    with pytest.raises(fl.FirnlineError) as refused:
+        repo.move_dependencies(data.as_uri(), mirror.as_uri())
+    assert [line for line in refused.value.files if NAMES[2] in line] == refused.value.files != []
+    (mirror / NAMES[2]).write_bytes(b"C" * 100)
+    moved = repo.move_dependencies(data.as_uri(), mirror.as_uri())
+    assert (len(moved.files), moved.refs, moved.leaves) == (3, 0, 0)
+    assert moved.containers[0]["template"] == f"{mirror.as_uri()}/{{}}.bin" and moved.snapshot_id == repo.lookup_branch("main")
+    assert read(repo.at("main"), "wind/c/1") == b"C" * 10
+    # Versions of before are read in the new place by naming it.
+    with pytest.raises(fl.MissingDataError):
+        repo.at(old).store.get_sync("t2m/c/0")
+    elsewhere = {"era5": (mirror.as_uri() + "/", True)}
+    assert read(repo.reopen(rebind=elsewhere).at(old), "t2m/c/0") == b"A" * 10
+    with pytest.raises(fl.UnsupportedError) as unproven:
+        repo.reopen(rebind={"era5": mirror.as_uri() + "/"}).at(old).store.get_sync("t2m/c/0")
+    assert "rebind" in (unproven.value.hint or "")
+    with pytest.raises(fl.InvalidError):
+        repo.reopen(rebind={"era5": "nowhere"})
+
+
+def test_values_are_copied_in(repo: fl.Repository, data: Path) -> None:
+    seen: list[int] = []
+    done = repo.vendor(prefix="t2m", progress=lambda items, *_: seen.append(items))
+    assert (done.keys, done.bytes, done.bytes_read, done.reused) == (2, 20, 20, 0)
+    assert done.snapshot_id == repo.lookup_branch("main") and seen
+    assert {Path(row["url"]).name for row in repo.dependencies()} == {"1980.bin", "1981.bin"}
+    with pytest.raises(fl.NotFoundError):
+        repo.vendor(container="other")
+    repo.vendor(container="era5", message="all of it", author="me")
+    for name in NAMES:
+        (data / name).unlink()
+    assert repo.dependencies() == [] and read(repo.at("main"), "wind/c/1") == b"C" * 10
+    assert repo.lookup_snapshot("main").author == "me"
+
+
+def test_containers(repo: fl.Repository, data: Path) -> None:
+    assert [(row["name"], row["files"], row["refs"]) for row in repo.containers()] == [("era5", 3, 4)]
+    with pytest.raises(fl.InvalidError, match="exists"):
+        repo.add_container("era5", "s3://era5/{}")
+    with pytest.raises(fl.InvalidError, match="in use"):
+        repo.remove_container("era5")
+    with pytest.raises(fl.InvalidError, match="in use"):
+        repo.set_container("era5", "s3://era5/{}")
+    repo.set_container("noaa", "s3://noaa/", options={"region": "us-east-1"})
+    repo.set_container("noaa", "s3://noaa/sets/")
+    assert [row["template"] for row in repo.containers()] == [f"{data.as_uri()}/{{}}.bin", "s3://noaa/sets/{}"]
+    repo.remove_container("noaa", message="not needed")
+    assert repo.log()[0]["message"] == "not needed" and len(repo.containers()) == 1
+    with pytest.raises(fl.NotFoundError):
+        repo.remove_container("noaa")
+
+
+def test_suggested_containers_keep_every_url(tmp_path: Path) -> None:
+    repo = fl.Repository.create(tmp_path / "repo")
+    session = repo.writable_session("main")
+    urls = [f"s3://bucket/cmip6/tas/tas_{year}.nc" for year in range(1950, 1990)]
+    session.store.set_virtual_refs_arr("tas", (40,), urls, [0] * 40, [8] * 40, validate_containers=False)
+    session.commit("forty years")
+    [suggestion] = [row for row in repo.suggest_containers() if row["is_new"]]
+    assert suggestion["files"] == 40 and suggestion["bytes_saved"] > 0
+    renamed = repo.apply_suggested_containers(message="short names")
+    assert (renamed.files, renamed.refs) == (40, 40) and renamed.snapshot_id == repo.lookup_branch("main")
+    assert Counter(row["url"] for row in repo.dependencies()) == Counter(urls)
+    assert {row["container"] for row in repo.dependencies()} == {suggestion["name"]}
+    assert repo.suggest_containers() == []
