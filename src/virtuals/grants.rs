@@ -39,7 +39,8 @@ impl Access {
             (Some(AllowedSet::Environment), None) => Granted::Environment,
             (Some(AllowedSet::Repository), None) => Granted::Repository,
         };
-        Ok(Some(Grant { credentials, private: entry.private && is_meant }))
+        let settings = named.filter(|_| is_meant).map(|(_, set)| set.settings().clone()).unwrap_or_default();
+        Ok(Some(Grant { credentials, settings, private: entry.private && is_meant }))
     }
 
     /// What to say of a place whose server refused a request, and the entry that would grant it credentials.
@@ -83,13 +84,6 @@ fn kind(url: &str) -> &str {
 
 /// The credentials of a set for a URL; `Denied` for servers that it is not for.
 fn granted_by(name: &str, set: &CredentialSet, url: &str, endpoint: Option<&str>) -> Result<Granted> {
-    let other = |at: &str| Error::denied(format!("is given the credentials {name}, which are for {at} only"));
-    match set.kind() {
-        SetKind::Environment => return Ok(Granted::Environment),
-        SetKind::Anonymous => return Ok(Granted::Nothing),
-        SetKind::Repository => return Ok(Granted::Repository),
-        SetKind::Given => {}
-    }
     if let Some(takes) = set.takes().filter(|takes| *takes != kind(url)) {
         let why = format!("is given the credentials {name}, which are of kind {takes}; it takes {}", kind(url));
         return Err(Error::invalid(why));
@@ -100,8 +94,13 @@ fn granted_by(name: &str, set: &CredentialSet, url: &str, endpoint: Option<&str>
             _ => endpoint.is_none_or(|endpoint| endpoint == server(&at)),
         };
         if !is_there {
-            return Err(other(&url::shown(&at)));
+            return Err(Error::denied(format!("is given the credentials {name}, which are for {} only", url::shown(&at))));
         }
     }
-    Ok(Granted::Set(NamedSet { name: Arc::from(name), set: set.clone() }))
+    Ok(match set.kind() {
+        SetKind::Environment => Granted::Environment,
+        SetKind::Anonymous => Granted::Nothing,
+        SetKind::Repository => Granted::Repository,
+        SetKind::Given => Granted::Set(NamedSet { name: Arc::from(name), set: set.clone() }),
+    })
 }

@@ -47,6 +47,12 @@ impl Variables {
         self.0.extend(others.into_iter().filter(|(_, value)| !value.is_empty()));
         self
     }
+
+    /// These variables except one.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
 }
 
 impl FromIterator<(String, String)> for Variables {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub use command::CredentialCommand;
 pub use set::{CredentialSet, CredentialSource, IssuedCredentials};
 #[cfg(feature = "remote")]
-pub(crate) use set::{NamedSet, SetKind};
+pub(crate) use set::{NamedSet, ServerSettings, SetKind};
 
 /// A text that is never printed: `Debug` shows `…`, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]

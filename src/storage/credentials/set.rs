@@ -52,10 +52,25 @@ pub trait CredentialSource: fmt::Debug + Send + Sync {
 #[derive(Clone)]
 pub struct CredentialSet {
     from: Arc<SetSource>,
+    settings: ServerSettings,
+}
+
+/// What a set says of the server that it is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ServerSettings {
     /// The server, if it is not the vendor's own. The credentials are sent to no other.
-    endpoint: Option<String>,
-    region: Option<String>,
-    account: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) account: Option<String>,
+}
+
+#[cfg(feature = "remote")]
+impl ServerSettings {
+    /// The server, if it is named: by itself, or by its account.
+    pub(crate) fn server(&self) -> Option<String> {
+        let of_account = || self.account.as_ref().map(|account| format!("https://{account}.blob.core.windows.net"));
+        self.endpoint.clone().or_else(of_account)
+    }
 }
 
 #[derive(Debug)]
@@ -102,7 +117,7 @@ struct HeldCredentials {
 
 impl CredentialSet {
     fn of(from: SetSource) -> Self {
-        Self { from: Arc::new(from), endpoint: None, region: None, account: None }
+        Self { from: Arc::new(from), settings: ServerSettings::default() }
     }
 
     /// The credentials that the environment variables of this process name, as by the word `env` of an
@@ -141,29 +156,28 @@ impl CredentialSet {
     /// never sent to another one. Without it they go to the vendor's own server, and of a web server to whatever place names the set.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoint = Some(url.into());
+        self.settings.endpoint = Some(url.into());
         self
     }
 
     /// Names the region of buckets whose container names none (`s3`).
     #[must_use]
     pub fn region(mut self, region: impl Into<String>) -> Self {
-        self.region = Some(region.into());
+        self.settings.region = Some(region.into());
         self
     }
 
     /// Names the account of places whose container names none (`az`). The credentials are sent to the server of no other account.
     #[must_use]
     pub fn account(mut self, account: impl Into<String>) -> Self {
-        self.account = Some(account.into());
+        self.settings.account = Some(account.into());
         self
     }
 }
 
 impl PartialEq for CredentialSet {
     fn eq(&self, other: &Self) -> bool {
-        let settings = |set: &Self| (set.endpoint.clone(), set.region.clone(), set.account.clone());
-        Arc::ptr_eq(&self.from, &other.from) && settings(self) == settings(other)
+        Arc::ptr_eq(&self.from, &other.from) && self.settings == other.settings
     }
 }
 
@@ -171,7 +185,7 @@ impl Eq for CredentialSet {}
 
 impl fmt::Debug for CredentialSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, endpoint, region, account } = self;
+        let Self { from, settings: ServerSettings { endpoint, region, account } } = self;
         let mut out = f.debug_struct("CredentialSet");
         out.field("from", from).field("endpoint", endpoint).field("region", region).field("account", account).finish()
     }
@@ -223,12 +237,11 @@ impl CredentialSet {
 
     /// The server that the set names, if it names one.
     pub(crate) fn server(&self) -> Option<String> {
-        let of_account = || self.account.as_ref().map(|account| format!("https://{account}.blob.core.windows.net"));
-        self.endpoint.clone().or_else(of_account)
+        self.settings.server()
     }
 
-    pub(crate) fn settings(&self) -> [Option<&String>; 3] {
-        [self.endpoint.as_ref(), self.region.as_ref(), self.account.as_ref()]
+    pub(crate) const fn settings(&self) -> &ServerSettings {
+        &self.settings
     }
 }
 

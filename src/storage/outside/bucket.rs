@@ -16,6 +16,7 @@ use crate::storage::cloud::answers::AnswerStatus;
 use crate::storage::cloud::client;
 use crate::storage::cloud::place::CloudPlace;
 use crate::storage::cloud::trouble::Told;
+use crate::storage::credentials::ServerSettings;
 use crate::storage::{CloudOptions, Credentials, Variables};
 use crate::time::Timestamp;
 
@@ -116,10 +117,10 @@ impl Buckets {
     }
 
     fn options(&self, bucket: &Bucket, grant: &Grant) -> CloudOptions {
-        let set = grant.credentials.set();
-        let [endpoint, region, account] = set.map_or([None; 3], |named| named.set.settings());
-        let (endpoint, region) = (bucket.endpoint.as_ref().or(endpoint), bucket.region.as_ref().or(region));
-        let account = bucket.account.as_ref().or(account);
+        let ServerSettings { endpoint, region, account } = &grant.settings;
+        let is_of_account = endpoint.is_none() && account.is_some();
+        let (endpoint, region) = (bucket.endpoint.as_ref().or(endpoint.as_ref()), bucket.region.as_ref().or(region.as_ref()));
+        let account = bucket.account.as_ref().or(account.as_ref());
         let named = match bucket.scheme.as_str() {
             "s3" => [("AWS_ENDPOINT_URL_S3", endpoint), ("AWS_REGION", region)],
             "gs" => [("GOOGLE_BASE_URL", endpoint), ("GOOGLE_BASE_URL", None)],
@@ -133,8 +134,10 @@ impl Buckets {
             // Nothing of the environment, which may name a server that this set is not for.
             Granted::Set(_) => (Variables::default(), Some(Credentials::Named)),
         };
+        // A set that names an account is for the server of that account, not for the one that the environment names.
+        let variables = if is_of_account { variables.without("AZURE_STORAGE_ENDPOINT") } else { variables };
         let options = CloudOptions { variables: variables.with(named), public_only: !grant.private, ..CloudOptions::default() };
-        CloudOptions { credentials, named: set.cloned(), ..options.patience(self.patience) }
+        CloudOptions { credentials, named: grant.credentials.set().cloned(), ..options.patience(self.patience) }
     }
 }
 

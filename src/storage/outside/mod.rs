@@ -16,7 +16,7 @@ use futures::stream::BoxStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{Error, Result};
-use crate::storage::credentials::NamedSet;
+use crate::storage::credentials::{NamedSet, ServerSettings};
 use crate::time::Timestamp;
 
 pub(crate) use bucket::{Bucket, Buckets};
@@ -35,6 +35,8 @@ pub(crate) fn time_for(length: u64, patience: Duration) -> Duration {
 pub(crate) struct Grant {
     /// Which credentials requests carry.
     pub(crate) credentials: Granted,
+    /// What the set that the entry names says of the server, whatever kind of set it is.
+    pub(crate) settings: ServerSettings,
     /// Whether the place may be at an address that is not public.
     pub(crate) private: bool,
 }

@@ -62,8 +62,7 @@ impl RemoteSource {
         let Some(grant) = granted else {
             return Err(Unanswered::Unasked(place.denied(None)));
         };
-        let of_set = grant.credentials.set().and_then(|named| named.set.server());
-        let host = server.clone().or(of_set).unwrap_or_else(|| format!("{}://{}", bucket.scheme, bucket.name));
+        let host = server.clone().or_else(|| grant.settings.server()).unwrap_or_else(|| format!("{}://{}", bucket.scheme, bucket.name));
         match self.let_in(&grant, &host, || self.buckets.ask(bucket, key, what, condition, &grant)).await {
             Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, server.as_deref(), &why))),
             other => other,

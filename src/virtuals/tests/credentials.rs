@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::container;
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
+use crate::storage::credentials::ServerSettings;
 use crate::storage::{CloudOptions, Credential, CredentialSet, CredentialSource, IssuedCredentials, Secret};
 use crate::virtuals::{Access, Locator, Validator, Virtuals};
 use crate::{Clock as _, Error, ErrorKind, Remedy, Result, SystemClock, Timestamp};
@@ -178,6 +179,37 @@ async fn the_credentials_of_the_repository_are_used_only_where_an_entry_says_so(
     let error = read(&of(&format!("=private+at:{}", server.url(""))), &named, "s3://bucket/a.nc").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
     assert!(server.take().iter().all(|asked| asked.header("authorization").is_none()));
+}
+
+/// The server was taken from a set of keys or tokens only: sets of the other kinds were sent wherever their entry was.
+#[tokio::test]
+async fn a_set_of_any_kind_is_for_the_server_that_it_names() {
+    let server = guarded(|given| given.contains("Credential=AKIAREPO/"));
+    let open = Server::start(|request| Shown::new(CONTENT).answer(request));
+    let other = Server::start(|request| Shown::new(CONTENT).answer(request));
+    let variables = [("AWS_ACCESS_KEY_ID", "AKIAREPO"), ("AWS_SECRET_ACCESS_KEY", "hush"), ("AWS_ENDPOINT_URL_S3", &other.url(""))];
+    let cloud = CloudOptions::default().variables(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let sets =
+        [("repo", CredentialSet::repository().endpoint(server.url(""))), ("open", CredentialSet::anonymous().endpoint(open.url("")))];
+    let url = "s3://bucket/data/a.nc";
+    for (name, asked) in [("repo", &server), ("open", &open)] {
+        let of = |words: &str| Virtuals::beside(access(&[format!("s3://bucket/=as:{name}+private{words}")], &sets), cloud.clone());
+        assert_eq!(read(&of(""), &bucket(None), url).await.unwrap(), b"4567", "{name}");
+        assert_eq!(asked.take().len(), 1, "{name}");
+        let named = other.url("");
+        let error = read(&of(&format!("+at:{named}")), &bucket(Some(&named)), url).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Denied && error.to_string().contains(" only"), "{error:?}");
+        assert!(other.take().is_empty(), "{name}");
+    }
+    // On the web, and with the settings of the environment.
+    let of = |set: CredentialSet| access(&["https://h/=as:a".to_owned(), "s3://bucket/=as:a".to_owned()], &[("a", set)]);
+    for set in [CredentialSet::environment(), CredentialSet::anonymous(), CredentialSet::repository()] {
+        let error = of(set.clone().endpoint("https://data.example.org/")).granted("https://h/x", None).unwrap_err();
+        assert!(error.kind() == ErrorKind::Denied && error.to_string().contains("https://data.example.org/ only"), "{error:?}");
+        let grant = of(set.endpoint("https://minio.example").region("north")).granted("s3://bucket/x", None).unwrap().unwrap();
+        let ServerSettings { endpoint, region, .. } = grant.settings;
+        assert_eq!((endpoint.as_deref(), region.as_deref()), (Some("https://minio.example"), Some("north")));
+    }
 }
 
 /// Gives out `hush-1`, `hush-2` and so on.
