@@ -21,9 +21,13 @@ use crate::time::Timestamp;
 #[cfg(feature = "remote")]
 use crate::time::{Clock as _, SystemClock};
 
-/// Credentials that expire are fetched anew this long before, or a tenth of their lifetime before, whichever is less.
+/// Credentials that expire are fetched anew this long before, or a tenth of their lifetime before, whichever is less. Refusals have them
+/// fetched anew no more often than this.
 #[cfg(feature = "remote")]
 const MARGIN: Duration = Duration::from_mins(1);
+/// A source that failed is left alone for so long, if the former credentials can be used meanwhile.
+#[cfg(feature = "remote")]
+const REST: Duration = Duration::from_secs(10);
 
 /// Credentials, and how long they are good.
 #[derive(Debug, Clone)]
@@ -39,10 +43,11 @@ pub struct IssuedCredentials {
 pub trait CredentialSource: fmt::Debug + Send + Sync {
     /// Fetches credentials that are good now.
     ///
-    /// Called when the first request needs them, shortly before they expire, and once after a server refused them (401, 403); one call at
-    /// a time, for whose result all other requests wait. An error is the error of the requests that wait, unless the former credentials
-    /// have not expired yet, which are then used. Its message is shown, so it must hold no secret; so must `Debug` of the source. A call
-    /// that takes longer than the reader's patience is cancelled.
+    /// Called when the first request needs them, shortly before they expire, and after a server refused them (401, 403), but for refusals
+    /// at most once a minute; one call at a time, for whose result all other requests wait. An error is the error of the requests that
+    /// wait, unless the former credentials have not expired yet and, if one server refused them, another request was let in with them: then
+    /// they are used, and the source is called again 10 seconds later. Its message is shown, so it must hold no secret; so must `Debug` of the
+    /// source. A call that takes longer than the reader's patience is cancelled, which counts as an error.
     async fn credentials(&self) -> Result<IssuedCredentials>;
 }
 
@@ -113,6 +118,10 @@ struct HeldCredentials {
     /// They are the so-manieth that were fetched.
     number: u64,
     is_refused: bool,
+    /// When credentials were last fetched because the former ones were refused.
+    after_refusal: Option<Timestamp>,
+    /// When the source last failed to give newer ones.
+    failed: Option<Timestamp>,
 }
 
 impl CredentialSet {
@@ -253,9 +262,8 @@ impl NamedSet {
         let credential = match &*self.set.from {
             SetSource::Fixed(credential) => credential.clone(),
             SetSource::Fetched(fetched) => {
-                let late =
-                    |_| Err(Error::unavailable(format!("credentials {}: their source does not answer within {patience:?}", self.name)));
-                tokio::time::timeout(patience, fetched.current(&self.name)).await.unwrap_or_else(late)?
+                let current = fetched.current(patience).await;
+                current.map_err(|e| e.context(format!("credentials {}", self.name)))?
             }
             _ => return Err(Error::internal(format!("credentials {} hold nothing that could be sent", self.name))),
         };
@@ -281,41 +289,47 @@ impl NamedSet {
     }
 
     /// A server refused a request that carried credentials of this number: the next request fetches new ones. `false` where that is of no
-    /// use: they do not change, or they were fetched a moment ago because the former ones were refused, and no server has taken them since.
+    /// use: they do not change, or they were fetched a moment ago because the former ones were refused. Then the refusal is more likely
+    /// about what was asked for than about the credentials.
     pub(crate) async fn refused(&self, number: u64) -> bool {
         let SetSource::Fetched(fetched) = &*self.set.from else { return false };
         let mut held = fetched.held.lock().await;
         let Some(held) = held.as_mut() else { return true };
+        let now = SystemClock.now();
         if held.number != number.max(1) || held.is_refused {
-            return true;
+            return !held.is_resting(now);
         }
-        let is_old = SystemClock.now().since(held.at) >= MARGIN;
-        held.is_refused = held.number == 1 || is_old || fetched.accepted.load(Ordering::Relaxed) >= held.number;
+        held.is_refused = held.after_refusal.is_none_or(|at| now.since(at) >= MARGIN);
         held.is_refused
     }
 }
 
 #[cfg(feature = "remote")]
 impl FetchedCredentials {
-    async fn current(&self, name: &str) -> Result<Credential> {
+    async fn current(&self, patience: Duration) -> Result<Credential> {
         // Held while the source is asked, so that it is asked once however many requests need it.
-        let mut held = self.held.lock().await;
-        if let Some(held) = held.as_ref().filter(|held| held.is_fresh(SystemClock.now())) {
+        let late = |_| Error::unavailable(format!("their source does not answer within {patience:?}"));
+        let mut held = tokio::time::timeout(patience, self.held.lock()).await.map_err(late)?;
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        if let Some(held) = held.as_ref().filter(|held| held.is_to_be_used(SystemClock.now(), accepted)) {
             return Ok(held.issued.credential.clone());
         }
         let number = held.as_ref().map_or(1, |held| held.number + 1);
-        match self.source.credentials().await {
+        let issued = tokio::time::timeout(patience, self.source.credentials()).await;
+        match issued.unwrap_or_else(|elapsed| Err(late(elapsed))) {
             Ok(issued) => {
-                let credential = issued.credential.clone();
-                *held = Some(HeldCredentials { issued, at: SystemClock.now(), number, is_refused: false });
+                let (credential, at) = (issued.credential.clone(), SystemClock.now());
+                let after_refusal = held.as_ref().and_then(|held| if held.is_refused { Some(at) } else { held.after_refusal });
+                *held = Some(HeldCredentials { issued, at, number, is_refused: false, after_refusal, failed: None });
                 Ok(credential)
             }
-            Err(error) => match held.as_ref().filter(|held| held.is_good(SystemClock.now())) {
+            Err(error) => match held.as_mut().filter(|held| held.is_good(SystemClock.now(), self.accepted.load(Ordering::Relaxed))) {
                 Some(held) => {
-                    tracing::debug!(%error, name, "credentials cannot be fetched anew, and the former ones are used");
+                    tracing::debug!(%error, "credentials cannot be fetched anew, and the former ones are used");
+                    held.failed = Some(SystemClock.now());
                     Ok(held.issued.credential.clone())
                 }
-                None => Err(error.context(format!("credentials {name}"))),
+                None => Err(error),
             },
         }
     }
@@ -323,14 +337,20 @@ impl FetchedCredentials {
 
 #[cfg(feature = "remote")]
 impl HeldCredentials {
-    /// Whether they need not be fetched anew.
-    fn is_fresh(&self, now: Timestamp) -> bool {
+    /// Whether requests carry these: they need not be fetched anew, or their source failed a moment ago and they may still be taken.
+    fn is_to_be_used(&self, now: Timestamp, accepted: u64) -> bool {
         let margin = |expires: Timestamp| (expires.since(self.at) / 10).min(MARGIN);
-        !self.is_refused && self.issued.expires.is_none_or(|expires| now.plus(margin(expires)) < expires)
+        let is_fresh = !self.is_refused && self.issued.expires.is_none_or(|expires| now.plus(margin(expires)) < expires);
+        is_fresh || self.is_resting(now) && self.is_good(now, accepted)
     }
 
-    /// Whether servers may still take them.
-    fn is_good(&self, now: Timestamp) -> bool {
-        !self.is_refused && self.issued.expires.is_none_or(|expires| now < expires)
+    /// Whether the source failed a moment ago, and is not asked again yet.
+    fn is_resting(&self, now: Timestamp) -> bool {
+        self.failed.is_some_and(|failed| now.since(failed) < REST)
+    }
+
+    /// Whether servers may still take them: of those that one server refused, if a request was let in with them.
+    fn is_good(&self, now: Timestamp, accepted: u64) -> bool {
+        (!self.is_refused || accepted >= self.number) && self.issued.expires.is_none_or(|expires| now < expires)
     }
 }

@@ -254,14 +254,14 @@ async fn a_token_is_fetched_once_and_again_when_it_is_refused_or_expires() {
     current.store(2, Ordering::Relaxed);
     assert!(reads().await.into_iter().all(|read| read.unwrap() == b"4567"));
     assert_eq!(asked.load(Ordering::Relaxed), 2);
-    // It takes none: one more is fetched, and the refusal is final.
+    // It takes none a moment later: the refusal is final.
     current.store(0, Ordering::Relaxed);
     server.take();
     let error = read(&virtuals, &containers, &url).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Denied && !format!("{error:?}").contains("hush"), "{error:?}");
-    assert_eq!((asked.load(Ordering::Relaxed), server.take().len()), (3, 2));
+    assert_eq!((asked.load(Ordering::Relaxed), server.take().len()), (2, 1));
     read(&virtuals, &containers, &url).await.unwrap_err();
-    assert_eq!(asked.load(Ordering::Relaxed), 3, "a server that refuses everything does not have tokens fetched for ever");
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "a server that refuses everything does not have tokens fetched for ever");
     // Two opened repositories share what one set has fetched.
     let (asked, set) = counting(None, u64::MAX);
     current.store(1, Ordering::Relaxed);
@@ -269,6 +269,31 @@ async fn a_token_is_fetched_once_and_again_when_it_is_refused_or_expires() {
         read(&Virtuals::new(access(&entries, &[("a", set.clone())])), &containers, &url).await.unwrap();
     }
     assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+/// Each request that was let in made the next refusal fetch another token, and a refused token was not used again when its source failed.
+#[tokio::test]
+async fn a_file_that_is_denied_does_not_cost_the_token_of_the_others() {
+    let server = Server::start(|request| match (request.header("authorization"), request.target.as_str()) {
+        (Some(_), "/data/a.nc") => Shown::new(CONTENT).answer(request),
+        _ => Reply::status(403),
+    });
+    let (good, denied, containers) = (server.url("/data/a.nc"), server.url("/data/denied.nc"), web(&server));
+    let entries = [format!("{}=as:a+private", server.url("/data/"))];
+    for fails_from in [2, u64::MAX] {
+        let (asked, set) = counting(None, fails_from);
+        let virtuals = Virtuals::new(access(&entries, &[("a", set)]));
+        read(&virtuals, &containers, &good).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(read(&virtuals, &containers, &denied).await.unwrap_err().kind(), ErrorKind::Denied);
+            assert_eq!(read(&virtuals, &containers, &good).await.unwrap(), b"4567");
+        }
+        assert_eq!((asked.load(Ordering::Relaxed), server.take().len()), (2, 8), "one request is sent once more");
+    }
+    // A token that no server let in is of no use, so the error of the source is told.
+    let (_, set) = counting(None, 2);
+    let error = read(&Virtuals::new(access(&entries, &[("a", set)])), &containers, &denied).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("the broker is away"), "{error:?}");
 }
 
 #[tokio::test]
