@@ -143,13 +143,17 @@ impl Access {
     }
 
     /// Defines credentials for entries with the word `as:NAME`; a second set of one name replaces the first. `Invalid` if the name is not
-    /// of ASCII letters, digits, `.`, `_` and `-`, or is `anonymous`, `env`, `environment` or `repository`, which are there already.
+    /// of ASCII letters, digits, `.`, `_` and `-`, or is `anonymous`, `env`, `environment` or `repository`, which are there already; also if
+    /// the endpoint of the set holds a password or another secret.
     ///
     /// No place gets credentials that no entry names for it. They are sent over TLS, or without it to this machine only, and never to
     /// another server than that of the place: on a redirect the entry of the new place decides.
     pub fn credentials(&mut self, name: impl Into<String>, set: CredentialSet) -> Result<()> {
         let name = name.into();
         check_set_name(&name)?;
+        if let Some(secret) = set.settings().endpoint.as_deref().and_then(url::secret_in_value) {
+            return Err(Error::invalid(format!("credentials {name}: the endpoint holds {secret}; leave it out")));
+        }
         self.sets.insert(name, set);
         Ok(())
     }

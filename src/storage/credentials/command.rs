@@ -1,6 +1,7 @@
 //! Credentials that a program prints.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use async_trait::async_trait;
 
@@ -12,12 +13,11 @@ use crate::time::Timestamp;
 ///
 /// The object has the fields of [`Credential::from_fields`] and may have `expires`, a time in RFC 3339. The program is started without a
 /// shell and gets no input. What it writes on standard error is passed on. It is stopped when the request that needs the credentials is
-/// cancelled.
-#[derive(Debug, Clone)]
+/// cancelled. Printing shows no arguments, which may hold secrets.
+#[derive(Clone)]
 pub struct CredentialCommand {
     kind: String,
     program: String,
-    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "this build runs no program"))]
     arguments: Vec<String>,
 }
 
@@ -37,6 +37,13 @@ impl CredentialCommand {
         let fields = fields.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
         let credential = Credential::from_fields(&self.kind, &fields).map_err(|e| e.context(format!("program {}", self.program)))?;
         Ok(IssuedCredentials { credential, expires })
+    }
+}
+
+impl fmt::Debug for CredentialCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, program, arguments } = self;
+        f.debug_struct("CredentialCommand").field("kind", kind).field("program", program).field("arguments", &arguments.len()).finish()
     }
 }
 
@@ -65,6 +72,12 @@ impl CredentialSource for CredentialCommand {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+
+    #[test]
+    fn arguments_are_not_printed() {
+        let command = CredentialCommand::new("http", "tokens", ["--client-secret".to_owned(), "hush".to_owned()]);
+        assert_eq!(format!("{command:?}"), r#"CredentialCommand { kind: "http", program: "tokens", arguments: 2 }"#);
+    }
 
     #[test]
     fn what_a_program_prints_is_read_and_never_repeated() {

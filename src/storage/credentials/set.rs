@@ -184,6 +184,12 @@ impl CredentialSet {
     }
 }
 
+impl CredentialSet {
+    pub(crate) const fn settings(&self) -> &ServerSettings {
+        &self.settings
+    }
+}
+
 impl PartialEq for CredentialSet {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.from, &other.from) && self.settings == other.settings
@@ -195,8 +201,10 @@ impl Eq for CredentialSet {}
 impl fmt::Debug for CredentialSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, settings: ServerSettings { endpoint, region, account } } = self;
+        // One with a password or a signature is refused later, by those to whom the set is given.
+        let endpoint = endpoint.as_deref().map(|url| if url.contains(['@', '?']) { "…" } else { url });
         let mut out = f.debug_struct("CredentialSet");
-        out.field("from", from).field("endpoint", endpoint).field("region", region).field("account", account).finish()
+        out.field("from", from).field("endpoint", &endpoint).field("region", region).field("account", account).finish()
     }
 }
 
@@ -247,10 +255,6 @@ impl CredentialSet {
     /// The server that the set names, if it names one.
     pub(crate) fn server(&self) -> Option<String> {
         self.settings.server()
-    }
-
-    pub(crate) const fn settings(&self) -> &ServerSettings {
-        &self.settings
     }
 }
 

@@ -9,7 +9,7 @@ use super::container;
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::storage::credentials::ServerSettings;
-use crate::storage::{CloudOptions, Credential, CredentialSet, CredentialSource, IssuedCredentials, Secret};
+use crate::storage::{CloudOptions, Credential, CredentialCommand, CredentialSet, CredentialSource, IssuedCredentials, Secret};
 use crate::virtuals::{Access, Locator, Validator, Virtuals};
 use crate::{Clock as _, Error, ErrorKind, Remedy, Result, SystemClock, Timestamp};
 
@@ -209,6 +209,21 @@ async fn a_set_of_any_kind_is_for_the_server_that_it_names() {
         let grant = of(set.endpoint("https://minio.example").region("north")).granted("s3://bucket/x", None).unwrap().unwrap();
         let ServerSettings { endpoint, region, .. } = grant.settings;
         assert_eq!((endpoint.as_deref(), region.as_deref()), (Some("https://minio.example"), Some("north")));
+    }
+}
+
+/// Commands were printed with their arguments, and endpoints with what they must not hold.
+#[test]
+fn no_part_of_a_set_prints_a_secret() {
+    let command = CredentialCommand::new("http", "tokens", ["--client-secret".to_owned(), "hush".to_owned()]);
+    let set = CredentialSet::fetched(Arc::new(command));
+    let printed = format!("{:?}", access(&[], &[("a", set.clone())]));
+    assert!(printed.contains("tokens") && !printed.contains("hush"), "{printed}");
+    for endpoint in ["https://me:hush@h/", "https://h/?sig=hush"] {
+        let set = set.clone().endpoint(endpoint);
+        assert!(!format!("{set:?}").contains("hush"), "{set:?}");
+        let error = Access::default().credentials("a", set).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && !error.to_string().contains("hush"), "{error}");
     }
 }
 
