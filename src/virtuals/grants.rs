@@ -54,25 +54,23 @@ impl Access {
             Granted::Repository => ("is denied by its server, which was given the credentials of the repository".to_owned(), None),
             Granted::Nothing => {
                 let endpoint = endpoint.map(server);
-                let set = self.suitable(url, endpoint.as_deref()).map_or(AllowedSet::Environment, |name| AllowedSet::Named(name.clone()));
+                let set = self.suitable(url, endpoint.as_deref());
                 let entry = self.deciding(url, endpoint.as_deref()).map(|entry| entry.given(set, endpoint.as_deref()).to_string());
                 ("is denied by its server, which was given no credentials".to_owned(), entry)
             }
         }
     }
 
-    /// The first set that may be meant for a place.
-    fn suitable(&self, url: &str, endpoint: Option<&str>) -> Option<&String> {
-        let fits = |set: &CredentialSet| {
-            let at = set.server().map(|named| server(&named));
-            let is_there = match (at.as_deref(), kind(url)) {
-                (None, _) => true,
-                (Some(at), "http") => url::is_at_or_below(&server(url), at),
-                (Some(at), _) => endpoint.is_none_or(|endpoint| endpoint == at),
-            };
-            set.kind() == SetKind::Given && set.takes().is_none_or(|takes| takes == kind(url)) && is_there
-        };
-        self.sets.iter().find(|(_, set)| fits(set)).map(|(name, _)| name)
+    /// The credentials to advise for a place. A set is named only if it names this server itself: a snapshot may have chosen the server,
+    /// and must not be able to ask for a set that is for another one. For other sets of the right kind stands `NAME`.
+    fn suitable(&self, url: &str, endpoint: Option<&str>) -> AllowedSet {
+        let is_of_kind = |set: &CredentialSet| set.kind() == SetKind::Given && set.takes().is_none_or(|takes| takes == kind(url));
+        let is_there = |set: &CredentialSet| set.server().is_some_and(|at| is_for(&at, url, endpoint));
+        match self.sets.iter().find(|(_, set)| is_of_kind(set) && is_there(set)) {
+            Some((name, _)) => AllowedSet::Named(name.clone()),
+            None if self.sets.values().any(|set| is_of_kind(set) && set.server().is_none()) => AllowedSet::Named("NAME".to_owned()),
+            None => AllowedSet::Environment,
+        }
     }
 }
 
@@ -82,20 +80,22 @@ fn kind(url: &str) -> &str {
     if scheme == "https" { "http" } else { scheme }
 }
 
+/// Whether credentials for the server `at` are for a URL, at the server that the snapshot names if it names one.
+fn is_for(at: &str, url: &str, endpoint: Option<&str>) -> bool {
+    match kind(url) {
+        "http" => url::is_at_or_below(&server(url), &server(at)),
+        _ => endpoint.is_none_or(|endpoint| endpoint == server(at)),
+    }
+}
+
 /// The credentials of a set for a URL; `Denied` for servers that it is not for.
 fn granted_by(name: &str, set: &CredentialSet, url: &str, endpoint: Option<&str>) -> Result<Granted> {
     if let Some(takes) = set.takes().filter(|takes| *takes != kind(url)) {
         let why = format!("is given the credentials {name}, which are of kind {takes}; it takes {}", kind(url));
         return Err(Error::invalid(why));
     }
-    if let Some(at) = set.server() {
-        let is_there = match kind(url) {
-            "http" => url::is_at_or_below(&server(url), &server(&at)),
-            _ => endpoint.is_none_or(|endpoint| endpoint == server(&at)),
-        };
-        if !is_there {
-            return Err(Error::denied(format!("is given the credentials {name}, which are for {} only", url::shown(&at))));
-        }
+    if let Some(at) = set.server().filter(|at| !is_for(at, url, endpoint)) {
+        return Err(Error::denied(format!("is given the credentials {name}, which are for {} only", url::shown(&at))));
     }
     Ok(match set.kind() {
         SetKind::Environment => Granted::Environment,

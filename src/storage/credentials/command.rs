@@ -66,6 +66,10 @@ impl CredentialSource for CredentialCommand {
     async fn credentials(&self) -> Result<IssuedCredentials> {
         self.read(b"{}").and(Err(Error::unsupported("this build reads no place that takes credentials")))
     }
+
+    fn kind(&self) -> Option<&str> {
+        Some(&self.kind)
+    }
 }
 
 #[cfg(test)]

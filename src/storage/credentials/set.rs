@@ -49,6 +49,12 @@ pub trait CredentialSource: fmt::Debug + Send + Sync {
     /// they are used, and the source is called again 10 seconds later. Its message is shown, so it must hold no secret; so must `Debug` of the
     /// source. A call that takes longer than the reader's patience is cancelled, which counts as an error.
     async fn credentials(&self) -> Result<IssuedCredentials>;
+
+    /// The kind of server that takes the credentials: `s3`, `gs`, `az` or `http`. `None` where that is known only once they are fetched.
+    /// A source of a known kind is not called for a server of another kind.
+    fn kind(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// A source of credentials, and the server that they are for.
@@ -236,10 +242,11 @@ impl CredentialSet {
     }
 
     /// The kind of server that takes the credentials, as far as that is known before they are fetched.
-    pub(crate) fn takes(&self) -> Option<&'static str> {
+    pub(crate) fn takes(&self) -> Option<&str> {
         match &*self.from {
             SetSource::Fixed(credential) => Some(credential.kind()),
-            _ => None,
+            SetSource::Fetched(fetched) => fetched.source.kind(),
+            SetSource::Environment | SetSource::Anonymous | SetSource::Repository => None,
         }
     }
 

@@ -80,10 +80,19 @@ async fn requests_carry_the_credentials_that_their_entry_names() {
     // No entry names credentials, so there are none, and the error says which option would send some.
     server.take();
     let error = read(&of("=private"), &web(&server), &url).await.unwrap_err();
-    assert_eq!(error.remedy(), Some(&Remedy::Allow(format!("{}=as:a+private", server.url("/data/")))), "{error:?}");
+    assert_eq!(error.remedy(), Some(&Remedy::Allow(format!("{}=as:NAME+private", server.url("/data/")))), "{error:?}");
     assert!(server.take().iter().all(|asked| asked.header("authorization").is_none()));
-    let error = read(&Virtuals::new(access(&[format!("{}=private", server.url("/data/"))], &[])), &web(&server), &url).await.unwrap_err();
-    assert_eq!(error.remedy(), Some(&Remedy::Allow(format!("{}=env+private", server.url("/data/")))), "{error:?}");
+    // A set is named if it names the server. One without a server is for the reader to choose, and one of another kind is not meant.
+    let command = || CredentialSet::fetched(Arc::new(CredentialCommand::new("s3", "none", [])));
+    let here = ("here", bearer("hush").endpoint(server.url("/data/")));
+    for (sets, word) in [(vec![], "env"), (vec![("a", command())], "env"), (vec![("a", bearer("hush")), here], "as:here")] {
+        let virtuals = Virtuals::new(access(&[format!("{}=private", server.url("/data/"))], &sets));
+        let error = read(&virtuals, &web(&server), &url).await.unwrap_err();
+        assert_eq!(error.remedy(), Some(&Remedy::Allow(format!("{}={word}+private", server.url("/data/")))), "{error:?}");
+    }
+    let other_kind = Virtuals::new(access(&[format!("{}=as:a+private", server.url("/data/"))], &[("a", command())]));
+    let error = read(&other_kind, &web(&server), &url).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("are of kind s3; it takes http"), "{error:?}");
 }
 
 #[tokio::test]

@@ -222,7 +222,7 @@ fn credentials_stay_with_their_server_and_are_never_printed() {
             silent_about(&[&right, &mixed], &printed, "what is printed");
         }
 
-        // No credentials: none are sent, and the error names the set that might be meant.
+        // No credentials: none are sent, and the error says where to name a set. It names none itself: these name no server.
         let words = ["=as:archive+private", "=as:minio+private"];
         let without = scene.entries().into_iter().map(|entry| words.iter().fold(entry, |entry, words| entry.replace(words, "=private")));
         let mut access = Access::new(without.map(|entry| entry.parse().unwrap()));
@@ -231,7 +231,7 @@ fn credentials_stay_with_their_server_and_are_never_printed() {
         }
         let (found, printed) = scene.read(access).await;
         assert_eq!(found, [good(), Err(ErrorKind::Denied), Err(ErrorKind::Denied), good()]);
-        assert!(printed.contains("/data/=as:archive+private") && printed.contains("s3://bucket/data/=as:minio+private+at:"), "{printed}");
+        assert!(printed.contains("/data/=as:NAME+private") && printed.contains("s3://bucket/data/=as:NAME+private+at:"), "{printed}");
         scene.searched(&right);
         silent_about(&[&right], &printed, "what is printed");
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
