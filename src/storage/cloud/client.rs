@@ -55,12 +55,7 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
             vendor.credentials_shown
         )));
     }
-    let fetches_nothing = match access {
-        Credentials::Anonymous => true,
-        Credentials::Named => options.named.is_some() || vendor.fetches_nothing(&options.variables),
-        Credentials::Machine => false,
-    };
-    let connector = Connector::new(endpoint.as_ref(), fetches_nothing, options.patience, options.public_only)?;
+    let connector = Connector::new(endpoint.as_ref(), fetches_nothing(access, &vendor, options), options.patience, options.public_only)?;
     let connector = if place.scheme == StoreScheme::Http { connector.giving_up_early() } else { connector };
     let answers = connector.answers();
     let make = |retries: RetryConfig| {
@@ -84,6 +79,17 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
     let retrying = RetryConfig { backoff, max_retries: 20, retry_timeout: options.retry_for };
     let once = RetryConfig { max_retries: 0, ..retrying.clone() };
     Ok(Connection { retrying: make(retrying)?, once: make(once)?, answers, endpoint: endpoint.map(String::from) })
+}
+
+/// Whether the client asks no other server than that of the bucket.
+fn fetches_nothing(access: Credentials, vendor: &Vendor, options: &CloudOptions) -> bool {
+    match (access, &options.named) {
+        (Credentials::Anonymous, _) => true,
+        // The client itself fetches tokens for the account of a service.
+        (Credentials::Named, Some(named)) => !named.set.is_google_account(),
+        (Credentials::Named, None) => vendor.fetches_nothing(&options.variables),
+        (Credentials::Machine, _) => false,
+    }
 }
 
 /// The address of the server that `options` name for `place`, if they name it by its address.
@@ -378,6 +384,7 @@ fn web(_plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::credentials::{Credential, CredentialSet, NamedSet, Secret};
 
     /// A server without encryption was asked by a client that trusts no certificate, which then could not fetch the
     /// credentials either.
@@ -394,5 +401,16 @@ mod tests {
         assert!(fetches_nothing(&GOOGLE, &["GOOGLE_BEARER_TOKEN"]));
         assert!(!fetches_nothing(&GOOGLE, &["GOOGLE_SERVICE_ACCOUNT"]));
         assert!(fetches_nothing(&WEB, &[]));
+    }
+
+    /// A set was always taken for credentials that are there.
+    #[test]
+    fn a_service_account_is_told_from_a_token() {
+        for (field, expected) in [("token", true), ("service_account_key", false)] {
+            let fields = [(field.to_owned(), Secret::new("x"))].into();
+            let set = CredentialSet::fixed(Credential::from_fields("gs", &fields).unwrap());
+            let options = CloudOptions { named: Some(NamedSet { name: "a".into(), set }), ..CloudOptions::default() };
+            assert_eq!(super::fetches_nothing(Credentials::Named, &GOOGLE, &options), expected, "{field}");
+        }
     }
 }

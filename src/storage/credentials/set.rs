@@ -15,6 +15,8 @@ use tokio::sync::Mutex;
 
 use super::Credential;
 #[cfg(feature = "remote")]
+use super::CredentialForm;
+#[cfg(feature = "remote")]
 use crate::error::Error;
 use crate::error::Result;
 use crate::time::Timestamp;
@@ -248,6 +250,11 @@ impl CredentialSet {
             SetSource::Fetched(fetched) => fetched.source.kind(),
             SetSource::Environment | SetSource::Anonymous | SetSource::Repository => None,
         }
+    }
+
+    /// Whether the set is a service account, for which clients fetch tokens.
+    pub(crate) fn is_google_account(&self) -> bool {
+        matches!(&*self.from, SetSource::Fixed(Credential(CredentialForm::GoogleAccount(_))))
     }
 
     /// The credentials, if they do not change.
