@@ -70,12 +70,14 @@ impl Access {
         }
     }
 
-    /// Sets the deadline of a request to a server. Default: a minute.
+    /// Sets the deadline for the beginning of an answer of a server, with all redirects and repetitions of the request. Default: a minute.
     ///
     /// A server that keeps silent for a third of it, but at least 10 seconds, is asked again, as is one whose answer is cut off or says that
     /// the server is at fault: at most three times, with growing pauses. One that says that it is busy (429, 503) is asked again after the
-    /// pause that it names (`Retry-After`), until the deadline would pass; then the error is `Unavailable`. A body may take twice as long and
-    /// a second more for each 16 KiB. Answers about the file itself are final: absent (404), changed (412), too short (416).
+    /// pause that it names (`Retry-After`), until the deadline would pass; then the error is `Unavailable`. Waiting for other requests to
+    /// the server ([`per_host`](Self::per_host)) does not count. A body may take twice as long and a second more for each 16 KiB, and is not
+    /// cut at the deadline. Answers about the file itself are final: absent (404), changed (412), too short (416). A read may need several
+    /// requests, such as one for the facts about the file.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

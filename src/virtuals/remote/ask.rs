@@ -1,6 +1,10 @@
 //! Asking the server of a place: one request, once more where credentials had expired, and again where an answer was lost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::super::source::ExternalPlace;
 use super::super::url::{self, UrlScheme};
@@ -34,11 +38,62 @@ fn granted(place: &ExternalPlace, url: &str, server: Option<&str>) -> Result<Opt
     place.access.granted(url, server).map_err(|e| Unanswered::Unasked(Error::new(e.kind(), place.says(e))))
 }
 
+/// When a request with its repetitions is given up. The time for which it waited to be sent does not count: other requests took that.
+#[derive(Debug, Clone)]
+pub(super) struct AskDeadline {
+    begun: Instant,
+    patience: Duration,
+    /// For how long the request waited, in microseconds.
+    waited: Arc<AtomicU64>,
+}
+
+impl AskDeadline {
+    fn after(patience: Duration) -> Self {
+        Self { begun: Instant::now(), patience, waited: Arc::default() }
+    }
+
+    /// Leaves out what `waiting` takes.
+    async fn without<T>(&self, waiting: impl Future<Output = T>) -> T {
+        let from = Instant::now();
+        let done = waiting.await;
+        self.waited.fetch_add(u64::try_from(from.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        done
+    }
+
+    /// How much time is left.
+    fn left(&self) -> Duration {
+        let waited = Duration::from_micros(self.waited.load(Ordering::Relaxed));
+        self.patience.saturating_sub(self.begun.elapsed().saturating_sub(waited))
+    }
+
+    /// Gives up `asking` when no time is left.
+    async fn bounds(&self, asking: impl Future<Output = Result<Answer, Unanswered>>) -> Result<Answer, Unanswered> {
+        let late = |_| Err(Unanswered::Lost(Error::unavailable(format!("does not answer within {:?}", self.patience))));
+        tokio::time::timeout(self.left(), asking).await.unwrap_or_else(late)
+    }
+}
+
+/// What is asked of a place, under which condition, and until when.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    what: What<'a>,
+    condition: &'a Condition,
+    deadline: &'a AskDeadline,
+}
+
 impl RemoteSource {
-    pub(super) async fn ask(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+    /// Asks once, and waits for the beginning of the answer until the deadline.
+    pub(super) async fn ask(
+        &self,
+        place: &ExternalPlace,
+        what: What<'_>,
+        condition: &Condition,
+        deadline: &AskDeadline,
+    ) -> Result<Answer, Unanswered> {
+        let question = Question { what, condition, deadline };
         let asked = match bucket_of(place).map_err(Unanswered::Unasked)? {
-            Some((bucket, key)) => self.ask_bucket(place, &bucket, key, what, condition).await,
-            None => self.follow(place, what, condition).await,
+            Some((bucket, key)) => self.ask_bucket(place, &bucket, key, question).await,
+            None => self.follow(place, question).await,
         };
         match asked {
             // An answer to a condition that was not sent says nothing about the file.
@@ -49,35 +104,30 @@ impl RemoteSource {
         }
     }
 
-    async fn ask_bucket(
-        &self,
-        place: &ExternalPlace,
-        bucket: &Bucket,
-        key: &str,
-        what: What<'_>,
-        condition: &Condition,
-    ) -> Result<Answer, Unanswered> {
+    async fn ask_bucket(&self, place: &ExternalPlace, bucket: &Bucket, key: &str, asked: Question<'_>) -> Result<Answer, Unanswered> {
+        let Question { what, condition, deadline } = asked;
         let server = bucket.server();
         let granted = granted(place, &place.url, server.as_deref())?;
         let Some(grant) = granted else {
             return Err(Unanswered::Unasked(place.denied(None)));
         };
         let host = server.clone().or_else(|| grant.settings.server()).unwrap_or_else(|| format!("{}://{}", bucket.scheme, bucket.name));
-        match self.let_in(&grant, &host, || self.buckets.ask(bucket, key, what, condition, &grant)).await {
+        match self.let_in(&grant, &host, deadline, || self.buckets.ask(bucket, key, what, condition, &grant)).await {
             Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, server.as_deref(), &why))),
             other => other,
         }
     }
 
     /// Sends the request to the place, and follows redirects to places that are allowed.
-    async fn follow(&self, place: &ExternalPlace, what: What<'_>, condition: &Condition) -> Result<Answer, Unanswered> {
+    async fn follow(&self, place: &ExternalPlace, asked: Question<'_>) -> Result<Answer, Unanswered> {
+        let Question { what, condition, deadline } = asked;
         let mut at = place.url.clone();
         for _ in 0..=HOPS {
             let granted = granted(place, &at, None)?;
             let Some(grant) = granted else {
                 return Err(Unanswered::Unasked(if at == place.url { place.denied(None) } else { place.sent_on(&at) }));
             };
-            match self.let_in(&grant, url::authority(&at), || self.web.ask(&at, what, condition, &grant)).await {
+            match self.let_in(&grant, url::authority(&at), deadline, || self.web.ask(&at, what, condition, &grant)).await {
                 Err(Unanswered::Elsewhere(to)) if url::leads_away(to.split(['?', '#']).next().unwrap_or(&to)) => {
                     let why = "is sent on by its server to a URL with a . or .. segment, which may lead anywhere";
                     return Err(Unanswered::Unasked(Error::denied(place.says(why))));
@@ -97,34 +147,40 @@ impl RemoteSource {
         &self,
         grant: &Grant,
         host: &str,
+        deadline: &AskDeadline,
         request: impl Fn() -> F,
     ) -> Result<Answer, Unanswered> {
-        let permit = self.hosts.enter(host).await?;
-        let with = |answer: Answer| Answer { permit: Some(permit), ..answer };
-        let Some(named) = grant.credentials.set() else { return request().await.map(with) };
-        let number = named.number().await;
-        let mut answer = request().await;
-        if matches!(answer, Err(Unanswered::Denied(_))) && named.refused(number).await {
-            answer = request().await;
-        }
-        if matches!(answer, Ok(_) | Err(Unanswered::Absent | Unanswered::Changed | Unanswered::Short(_))) {
-            named.accepted(named.number().await);
-        }
-        answer.map(with)
+        let permit = deadline.without(self.hosts.enter(host)).await?;
+        let asking = async {
+            let Some(named) = grant.credentials.set() else { return request().await };
+            let number = named.number().await;
+            let mut answer = request().await;
+            if matches!(answer, Err(Unanswered::Denied(_))) && named.refused(number).await {
+                answer = request().await;
+            }
+            if matches!(answer, Ok(_) | Err(Unanswered::Absent | Unanswered::Changed | Unanswered::Short(_))) {
+                named.accepted(named.number().await);
+            }
+            answer
+        };
+        deadline.bounds(asking).await.map(|answer| Answer { permit: Some(permit), ..answer })
     }
 
     /// Does `work` again when an answer is lost or the server is busy, with growing pauses, as long as patience lasts.
-    pub(super) async fn patiently<T, F: Future<Output = Result<T, Unanswered>>>(&self, work: impl Fn() -> F) -> Result<T, Unanswered> {
-        let begun = tokio::time::Instant::now();
+    pub(super) async fn patiently<T, F: Future<Output = Result<T, Unanswered>>>(
+        &self,
+        work: impl Fn(AskDeadline) -> F,
+    ) -> Result<T, Unanswered> {
+        let deadline = AskDeadline::after(self.patience);
         let mut failures = 0;
         loop {
             let pause = BACKOFF.uneven_pause(failures);
-            let (error, pause) = match work().await {
+            let (error, pause) = match work(deadline.clone()).await {
                 Err(Unanswered::Lost(error)) if failures + 1 < ATTEMPTS => (error, pause),
                 Err(Unanswered::Busy(error, told)) => (error, told.map_or(pause, |told| told.max(pause))),
                 other => return other,
             };
-            if begun.elapsed().saturating_add(pause) >= self.patience {
+            if pause >= deadline.left() {
                 return Err(Unanswered::Lost(error));
             }
             tracing::debug!(%error, ?pause, "asking again");

@@ -86,11 +86,11 @@ impl RemoteSource {
 
     /// The facts that the server tells. A server that does not answer HEAD requests is asked for one byte.
     async fn facts_of(&self, place: &ExternalPlace, version: Option<&String>) -> Result<FileFacts, Unanswered> {
-        let none = Condition { version: version.cloned(), ..Condition::default() };
-        match self.patiently(|| self.ask(place, What::Facts, &none)).await {
+        let none = &Condition { version: version.cloned(), ..Condition::default() };
+        match self.patiently(|deadline| async move { self.ask(place, What::Facts, none, &deadline).await }).await {
             Ok(answer) => Ok(answer.facts),
             Err(Unanswered::Unable(_) | Unanswered::Denied(_) | Unanswered::Short(_)) => {
-                match self.patiently(|| self.ask(place, What::Part(&(0..1)), &none)).await {
+                match self.patiently(|deadline| async move { self.ask(place, What::Part(&(0..1)), none, &deadline).await }).await {
                     Ok(answer) => Ok(answer.facts),
                     Err(Unanswered::Short(Some(0))) => Ok(FileFacts { size: Some(0), ..FileFacts::default() }),
                     Err(other) => Err(other),
@@ -115,9 +115,9 @@ impl RemoteSource {
 
     /// Reads the whole file of which the server tells `facts`, and hashes it.
     async fn hash_whole(&self, place: &ExternalPlace, facts: &FileFacts, size: u64, hash: HashAlgorithm) -> Result<Digest> {
-        let condition = Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
-        let whole = || async {
-            let mut answer = self.ask(place, What::Whole, &condition).await?;
+        let condition = &Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
+        let whole = |deadline| async move {
+            let mut answer = self.ask(place, What::Whole, condition, &deadline).await?;
             if !same(&answer.facts, facts) {
                 return Err(Unanswered::Changed);
             }

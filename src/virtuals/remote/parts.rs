@@ -7,6 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::super::source::ExternalPlace;
 use super::super::validator::ExpectedFile;
+use super::ask::AskDeadline;
 use super::{RemoteSource, same};
 use crate::error::Error;
 use crate::storage::outside::{Answer, Condition, FileFacts, Unanswered, What, time_for};
@@ -45,7 +46,7 @@ impl RemoteSource {
                 other => return other,
             }
         }
-        self.patiently(|| self.part(asked, condition)).await.map(|(_, bytes)| bytes)
+        self.patiently(|deadline| self.part(asked, condition, deadline)).await.map(|(_, bytes)| bytes)
     }
 
     async fn in_parts(&self, asked: RemotePart<'_>, condition: &Condition) -> Result<Bytes, Unanswered> {
@@ -53,7 +54,7 @@ impl RemoteSource {
         let mut found = room_for(length)?;
         let read = |range: Range<u64>| async move {
             let part = RemotePart { range: &range, ..asked };
-            self.patiently(|| self.part(part, condition)).await
+            self.patiently(|deadline| self.part(part, condition, deadline)).await
         };
         let reads: Vec<_> = cut_into(asked.range, self.longest).into_iter().map(read).collect();
         let mut reads = std::pin::pin!(stream::iter(reads).buffered(AT_ONCE));
@@ -71,9 +72,9 @@ impl RemoteSource {
     }
 
     /// Reads one range from an answer that is about the recorded file, with what that answer told of the file.
-    async fn part(&self, asked: RemotePart<'_>, condition: &Condition) -> Result<(FileFacts, Bytes), Unanswered> {
+    async fn part(&self, asked: RemotePart<'_>, condition: &Condition, deadline: AskDeadline) -> Result<(FileFacts, Bytes), Unanswered> {
         let RemotePart { place, range, expected, verified } = asked;
-        let mut answer = self.ask(place, What::Part(range), condition).await?;
+        let mut answer = self.ask(place, What::Part(range), condition, &deadline).await?;
         let unasked = |error| Unanswered::Unasked(error);
         expected.compare(&answer.facts.clone().into()).map_err(|difference| unasked(place.differs(&difference)))?;
         if verified.is_some_and(|verified| !same(verified, &answer.facts)) {

@@ -417,3 +417,36 @@ async fn a_locked_digest_is_computed_once_for_readers_at_the_same_time() {
     let whole = fresh.server.take().into_iter().filter(|request| request.method == "GET" && request.range().is_none()).count();
     assert_eq!(whole, 1, "the whole file was read once");
 }
+
+/// Each attempt and each redirect had the whole of the patience for itself.
+#[tokio::test]
+async fn a_chain_of_slow_servers_ends_with_the_patience_of_the_reader() {
+    let reader = Reader::of(|request| {
+        std::thread::sleep(Duration::from_millis(200));
+        Reply::Answer(302, vec![("location", format!("{}x", request.target))], Vec::new())
+    });
+    let message = reader.fails(&recorded().await, ErrorKind::Unavailable).await;
+    assert!(message.contains("does not answer within 300ms"), "{message}");
+    assert!(reader.server.take().len() <= 2, "the third hop is not asked");
+}
+
+/// A request that had waited behind others was not sent again when its answer was lost.
+#[tokio::test]
+async fn waiting_to_be_sent_takes_nothing_of_the_patience() {
+    let asked = AtomicU32::new(0);
+    let mut reader = Reader::of(move |request| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => {
+            std::thread::sleep(Duration::from_millis(600));
+            Shown::new(CONTENT).answer(request)
+        }
+        2 => Reply::status(500),
+        _ => Shown::new(CONTENT).answer(request),
+    });
+    let allowed = format!("{}=private", reader.server.url("/data/"));
+    let access = Access::parse([allowed.as_str()]).unwrap().patience(Duration::from_secs(1)).per_host(1);
+    reader.virtuals = Virtuals::new(access);
+    let record = recorded().await;
+    let reads = futures::future::join_all((0..3).map(|_| reader.read(&record, 4..8))).await;
+    assert!(reads.iter().all(|read| read.as_ref().is_ok_and(|bytes| bytes == b"4567")), "{reads:?}");
+    assert_eq!(reader.server.take().len(), 4);
+}
