@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ use crate::text::printable_line;
 
 /// The variable that names another file; empty for none.
 const VARIABLE: &str = "FIRN_CONFIG";
+/// What the file is called in messages.
+const WHAT: &str = "configuration file";
 /// The longest file that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 20;
 
@@ -72,7 +74,7 @@ impl Access {
     pub fn from_configuration() -> Result<Self> {
         let variable = |name: &str| std::env::var_os(name);
         let Some(path) = path_of(variable(VARIABLE), variable("XDG_CONFIG_HOME"), variable("HOME")) else { return Ok(Self::default()) };
-        match read(&path) {
+        match read(&path, WHAT) {
             Ok(text) => Self::parse_configuration(&text, &path),
             Err(e) if e.kind() == crate::ErrorKind::NotFound && variable(VARIABLE).is_none() => Ok(Self::default()),
             Err(e) => Err(e),
@@ -82,17 +84,17 @@ impl Access {
     /// Reads a configuration file (`docs/virtual-data.md` describes it). Blocks on the disk.
     ///
     /// `Invalid` if it is not TOML, has an unknown field or holds what cannot be meant; the message names file and line, and repeats no
-    /// value. `Denied` if it holds secrets and other users than its owner can read it. `NotFound` if it does not exist.
+    /// value. `Denied` if it belongs to another user than the present one or `root`, if others can change it, or if others can read it and it
+    /// holds secrets; so for the file of a `service_account`, which is a secret. `NotFound` if one of them does not exist.
     pub fn from_file(path: &Path) -> Result<Self> {
-        Self::parse_configuration(&read(path)?, path)
+        Self::parse_configuration(&read(path, WHAT)?, path)
     }
 
     fn parse_configuration(text: &ReadFile, path: &Path) -> Result<Self> {
         let named = |e: Error| e.context(shown(path));
         let file: ConfigurationFile = toml::from_str(&text.content).map_err(|e| named(Error::invalid(unreadable(&e, &text.content))))?;
         if text.is_open && file.credentials.values().any(|table| !table.secrets().is_empty()) {
-            let place = shown(path);
-            return Err(Error::denied(format!("{place} holds secrets and can be read by other users; run: chmod 600 {place}")));
+            return Err(open_to_others(WHAT, path));
         }
         file.access().map_err(named)
     }
@@ -114,21 +116,43 @@ struct ReadFile {
     is_open: bool,
 }
 
-fn read(path: &Path) -> Result<ReadFile> {
+/// Reads a file on whose content the reader's protection depends; `what` it is stands in messages.
+fn read(path: &Path, what: &str) -> Result<ReadFile> {
     let place = shown(path);
     let lost = |e: std::io::Error| match e.kind() {
-        IoKind::NotFound => Error::not_found(format!("configuration file {place} does not exist")),
-        _ => Error::unavailable(format!("configuration file {place} cannot be read")).caused_by(e),
+        IoKind::NotFound => Error::not_found(format!("{what} {place} does not exist")),
+        _ => Error::unavailable(format!("{what} {place} cannot be read")).caused_by(e),
     };
     let file = File::open(path).map_err(lost)?;
-    let is_open = file.metadata().map_err(lost)?.mode() & 0o077 != 0;
+    let metadata = file.metadata().map_err(lost)?;
+    // Devices such as /dev/null are open to everyone, and hold nothing.
+    if !metadata.file_type().is_char_device()
+        && let Err(why) = is_safe(metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw())
+    {
+        return Err(Error::denied(format!("{what} {place} {why} {place}")));
+    }
+    let is_open = metadata.mode() & 0o077 != 0;
     let mut content = Vec::new();
     file.take(LONGEST_FILE + 1).read_to_end(&mut content).map_err(lost)?;
     if content.len() as u64 > LONGEST_FILE {
-        return Err(Error::invalid(format!("configuration file {place} is longer than {LONGEST_FILE} bytes")));
+        return Err(Error::invalid(format!("{what} {place} is longer than {LONGEST_FILE} bytes")));
     }
-    let content = String::from_utf8(content).map_err(|_| Error::invalid(format!("configuration file {place} is not UTF-8")))?;
+    let content = String::from_utf8(content).map_err(|_| Error::invalid(format!("{what} {place} is not UTF-8")))?;
     Ok(ReadFile { content, is_open })
+}
+
+/// Whether only `me` and `root` decide what a file of this mode and owner holds: it names programs that are run and places that are
+/// allowed. The error ends with the beginning of a command.
+const fn is_safe(mode: u32, owner: u32, me: u32) -> Result<(), &'static str> {
+    if owner != me && owner != 0 {
+        return Err("belongs to another user; make it your own: chown $USER");
+    }
+    if mode & 0o022 != 0 { Err("can be changed by other users; run: chmod 600") } else { Ok(()) }
+}
+
+fn open_to_others(what: &str, path: &Path) -> Error {
+    let place = shown(path);
+    Error::denied(format!("{what} {place} holds secrets and can be read by other users; run: chmod 600 {place}"))
 }
 
 fn shown(path: &Path) -> String {
@@ -221,9 +245,11 @@ impl SetTable {
             }
             (kind, _, path) => {
                 if let Some(path) = path {
-                    let key = std::fs::read_to_string(path);
-                    let key = key.map_err(|e| Error::unavailable(format!("{} cannot be read", shown(path))).caused_by(e))?;
-                    fields.insert("service_account_key".to_owned(), Secret::new(key));
+                    let key = read(path, "service account")?;
+                    if key.is_open {
+                        return Err(open_to_others("service account", path));
+                    }
+                    fields.insert("service_account_key".to_owned(), Secret::new(key.content));
                 }
                 CredentialSet::fixed(Credential::from_fields(kind, &fields)?)
             }
@@ -300,6 +326,39 @@ patience = 2.5
             assert!(error.kind() == ErrorKind::Denied && error.to_string().contains("run: chmod 600 /"), "{error}");
         }
         assert!(written("[credentials.a]\nkind = \"http\"\ncommand = [\"x\"]", 0o644).is_ok(), "a command is no secret");
+    }
+
+    /// Only files with secrets were judged, but a command that others can write is one that they choose.
+    #[test]
+    fn no_file_is_read_that_others_can_change() {
+        for mode in [0o666, 0o620, 0o602] {
+            for text in ["", "[credentials.a]\nkind = \"http\"\ncommand = [\"x\"]"] {
+                let error = written(text, mode).unwrap_err();
+                assert!(error.kind() == ErrorKind::Denied && error.to_string().contains("can be changed by other users"), "{error}");
+            }
+        }
+        assert_eq!((is_safe(0o644, 7, 7), is_safe(0o644, 0, 7), is_safe(0o600, 7, 7)), (Ok(()), Ok(()), Ok(())));
+        assert!(is_safe(0o600, 8, 7).is_err() && is_safe(0o600, 7, 0).is_err() && is_safe(0o664, 7, 7).is_err());
+        assert_eq!(Access::from_file(Path::new("/dev/null")).unwrap(), Access::default());
+    }
+
+    #[test]
+    fn the_file_of_a_service_account_is_a_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.json");
+        let text = format!("[credentials.a]\nkind = \"gs\"\nservice_account = {path:?}");
+        let read = || written(&text, 0o600).map(drop).map_err(|e| (e.kind(), e.to_string()));
+        assert!(read().is_err_and(|(kind, said)| kind == ErrorKind::NotFound && said.contains("key.json")));
+        for (content, mode, expected) in [
+            (&b"{}"[..], 0o600, None),
+            (b"{}", 0o644, Some(ErrorKind::Denied)),
+            (b"{}", 0o620, Some(ErrorKind::Denied)),
+            (&vec![b' '; (1 << 20) + 1], 0o600, Some(ErrorKind::Invalid)),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read().err().map(|(kind, _)| kind), expected, "{mode:o}");
+        }
     }
 
     #[test]
