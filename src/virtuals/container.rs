@@ -9,6 +9,7 @@ use super::template::Template;
 use super::url::{self, Url, UrlScheme};
 use crate::error::{Error, Result};
 use crate::format::{Container, FileKey, limits};
+use crate::storage::credentials::ServerSettings;
 use crate::text::shown;
 
 /// The longest name of a container, a default or an option, in bytes.
@@ -28,10 +29,17 @@ impl Container {
     /// Checks everything that a container must be before it is recorded; the error (`Invalid`) names it.
     ///
     /// Refused are names that are empty, longer than 256 bytes, with control characters or white space at an end; templates that do not
-    /// begin with a known scheme, or could not give a valid URL; and anything that looks like a secret, because everyone who can read
-    /// the repository can read its containers.
+    /// begin with a known scheme, or could not give a valid URL; options `endpoint`, `region` and `account` of a bucket with which no server
+    /// could be asked; and anything that looks like a secret, because everyone who can read the repository can read its containers.
     pub fn check(&self) -> Result<()> {
-        self.parsed().map(drop)
+        self.parsed()?;
+        // Not a part of reading the container: snapshots that hold such options are read except for its files.
+        if ["s3://", "gs://", "az://"].iter().any(|scheme| self.template.starts_with(scheme)) {
+            let option = |name: &str| self.options.get(name).cloned();
+            let settings = ServerSettings { endpoint: option("endpoint"), region: option("region"), account: option("account") };
+            settings.check().map_err(|why| Error::invalid(format!("container {:?}: the {why}", self.name)))?;
+        }
+        Ok(())
     }
 
     /// The template with its defaults written out: the place as it is listed among the places of a line. Fails like

@@ -133,7 +133,8 @@ pub enum FileState {
     Denied,
     /// The source does not answer.
     Unreachable,
-    /// Nothing is recorded of it that would show a change, its source tells too little, or this build cannot read it.
+    /// Nothing is recorded of it that would show a change, its source tells too little, this build cannot read it, or its source cannot be
+    /// asked with the settings and credentials that the reader or its container gives.
     Unverifiable,
 }
 
@@ -317,7 +318,7 @@ impl Virtuals {
 
     /// Whether a file is as recorded. By its digest, a locked one is verified too, which reads the whole file unless this process has
     /// done so before. A file that is not pinned is never `Unchanged`, whatever the reader accepts. Errors only when the record or its
-    /// container cannot be understood.
+    /// container cannot be understood: what is wrong with the settings of one place must not hide the state of all other files.
     pub(crate) async fn check(
         &self,
         containers: &[Container],
@@ -333,9 +334,13 @@ impl Virtuals {
                 CheckDepth::Facts => ExpectedFile::by_facts(record, rebind),
             };
             let expected = expected.map_err(|e| unverifiable(&place, rebind, &e))?;
-            source.check(&place, &expected).await
+            Ok(source.check(&place, &expected).await)
         };
-        FileCheck::of(outcome.await)
+        match outcome.await {
+            Ok(Err(error)) if error.kind() == ErrorKind::Invalid => Ok(FileCheck { state: FileState::Unverifiable, problem: Some(error) }),
+            Ok(checked) => FileCheck::of(checked),
+            Err(error) => FileCheck::of(Err(error)),
+        }
     }
 
     fn place(&self, containers: &[Container], file: &FileKey, key: Option<&str>) -> Result<(ExternalPlace, Option<&Rebind>)> {

@@ -12,9 +12,10 @@ use std::fmt;
 use crate::error::{Error, Result};
 
 pub use command::CredentialCommand;
+pub(crate) use set::ServerSettings;
 pub use set::{CredentialSet, CredentialSource, IssuedCredentials};
 #[cfg(feature = "remote")]
-pub(crate) use set::{NamedSet, ServerSettings, SetKind};
+pub(crate) use set::{NamedSet, SetKind};
 
 /// A text that is never printed: `Debug` shows `…`, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]

@@ -77,6 +77,36 @@ pub(crate) struct ServerSettings {
     pub(crate) account: Option<String>,
 }
 
+impl ServerSettings {
+    /// Refuses what would make a client ask another server, or none; the error says what is wrong and repeats no value. A build that reads
+    /// no servers finds only part of it.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        // Both become a label of the server's name, and not every word is a valid label (`xn--`).
+        let is_label = |word: &String| is_word(word) && is_exact_url(&format!("https://{}.example", word.to_ascii_lowercase()));
+        if !self.region.iter().chain(&self.account).all(is_label) {
+            return Err("region or account is none: letters, digits and '-', as in the name of a host");
+        }
+        // The client appends the rest of the URL, which would otherwise become part of a query.
+        let is_plain = |endpoint: &str| endpoint.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b));
+        let is_server = |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+        match self.endpoint.as_deref() {
+            Some(endpoint) if !(is_plain(endpoint) && is_server(endpoint) && is_exact_url(endpoint)) => {
+                Err("endpoint is none; write https://HOST in lower case, without a query and without the usual port")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a client would ask for this URL as it is written, but for `/` at its end.
+fn is_exact_url(url: &str) -> bool {
+    #[cfg(feature = "remote")]
+    return url::Url::parse(url).is_ok_and(|parsed| parsed.as_str().trim_end_matches('/') == url.trim_end_matches('/'));
+    #[cfg(not(feature = "remote"))]
+    return !url.contains("://xn--") && url.split('/').nth(2).is_some_and(|host| !host.is_empty() && host == host.to_ascii_lowercase());
+}
+
 #[cfg(feature = "remote")]
 impl ServerSettings {
     /// The server, if it is named: by itself, or by its account.

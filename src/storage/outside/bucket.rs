@@ -57,6 +57,19 @@ impl Bucket {
     }
 }
 
+impl Bucket {
+    /// What is said of its server: by the snapshot, else by the set that it is granted.
+    fn settings(&self, grant: &Grant) -> ServerSettings {
+        let or = |of_bucket: &Option<String>, of_set: &Option<String>| of_bucket.as_ref().or(of_set.as_ref()).cloned();
+        let set = &grant.settings;
+        ServerSettings {
+            endpoint: or(&self.endpoint, &set.endpoint),
+            region: or(&self.region, &set.region),
+            account: or(&self.account, &set.account),
+        }
+    }
+}
+
 impl Buckets {
     /// Gives up on a store that keeps silent for `patience`.
     pub(crate) fn new(patience: Duration, repository: CloudOptions) -> Self {
@@ -104,10 +117,14 @@ impl Buckets {
         if let Some(store) = connected.get(&known) {
             return Ok(Arc::clone(store));
         }
-        check(bucket).map_err(Unanswered::Unasked)?;
+        let settings = bucket.settings(grant);
+        settings.check().map_err(|why| {
+            let whose = if bucket.settings(&Grant::default()).check().is_err() { "a container" } else { "credentials" };
+            Unanswered::Unasked(Error::invalid(format!("has {whose} whose {why}")))
+        })?;
         let place = CloudPlace::parse(&bucket.scheme, &format!("//{}", bucket.name)).transpose().map_err(Unanswered::Unasked)?;
         let place = place.ok_or_else(|| Unanswered::Unasked(Error::internal("no bucket has this scheme")))?;
-        let options = self.options(bucket, grant);
+        let options = self.options(bucket, grant, settings);
         if !grant.private {
             address::require_public(client::endpoint_address(&place, &options).map_err(Unanswered::Unasked)?)?;
         }
@@ -116,17 +133,15 @@ impl Buckets {
         Ok(store)
     }
 
-    fn options(&self, bucket: &Bucket, grant: &Grant) -> CloudOptions {
-        let ServerSettings { endpoint, region, account } = &grant.settings;
-        let is_of_account = endpoint.is_none() && account.is_some();
-        let (endpoint, region) = (bucket.endpoint.as_ref().or(endpoint.as_ref()), bucket.region.as_ref().or(region.as_ref()));
-        let account = bucket.account.as_ref().or(account.as_ref());
+    fn options(&self, bucket: &Bucket, grant: &Grant, settings: ServerSettings) -> CloudOptions {
+        let is_of_account = grant.settings.endpoint.is_none() && grant.settings.account.is_some();
+        let ServerSettings { endpoint, region, account } = settings;
         let named = match bucket.scheme.as_str() {
             "s3" => [("AWS_ENDPOINT_URL_S3", endpoint), ("AWS_REGION", region)],
             "gs" => [("GOOGLE_BASE_URL", endpoint), ("GOOGLE_BASE_URL", None)],
             _ => [("AZURE_STORAGE_ENDPOINT", endpoint), ("AZURE_STORAGE_ACCOUNT_NAME", account)],
         };
-        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone())));
+        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let (variables, credentials) = match &grant.credentials {
             Granted::Nothing => (Variables::of_process(), Some(Credentials::Anonymous)),
             Granted::Environment => (Variables::of_process(), Some(Credentials::Named)),
@@ -139,25 +154,6 @@ impl Buckets {
         let options = CloudOptions { variables: variables.with(named), public_only: !grant.private, ..CloudOptions::default() };
         CloudOptions { credentials, named: grant.credentials.set().cloned(), ..options.patience(self.patience) }
     }
-}
-
-/// Refuses names and options with which the client would ask another server, or one with an invalid name.
-fn check(bucket: &Bucket) -> Result<()> {
-    let is_word = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    // Both become a label of the server's name, and not every word is a valid label (`xn--`).
-    let is_label = |word: &String| is_word(word) && url::Url::parse(&format!("https://{word}.example/")).is_ok();
-    if !bucket.region.iter().chain(&bucket.account).all(is_label) {
-        return Err(Error::invalid("has a container whose region or account is none: letters, digits and '-', as in the name of a host"));
-    }
-    // The client appends the rest of the URL, which would otherwise become part of a query.
-    let is_plain = |endpoint: &str| endpoint.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b));
-    let is_exact = |endpoint: &str| {
-        url::Url::parse(endpoint).is_ok_and(|parsed| parsed.as_str().trim_end_matches('/') == endpoint.trim_end_matches('/'))
-    };
-    if !bucket.endpoint.as_deref().is_none_or(|endpoint| is_plain(endpoint) && is_exact(endpoint)) {
-        return Err(Error::invalid("has a container whose endpoint is none; write https://HOST in lower case, and no query"));
-    }
-    Ok(())
 }
 
 /// The error of this crate among the causes of a client's: credentials could not be had.

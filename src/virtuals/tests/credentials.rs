@@ -10,7 +10,7 @@ use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::storage::credentials::ServerSettings;
 use crate::storage::{CloudOptions, Credential, CredentialCommand, CredentialSet, CredentialSource, IssuedCredentials, Secret};
-use crate::virtuals::{Access, Locator, Validator, Virtuals};
+use crate::virtuals::{Access, CheckDepth, FileState, Locator, Validator, Virtuals};
 use crate::{Clock as _, Error, ErrorKind, Remedy, Result, SystemClock, Timestamp};
 
 const KEY: &str = "air/c/0/0";
@@ -233,6 +233,53 @@ fn no_part_of_a_set_prints_a_secret() {
         assert!(!format!("{set:?}").contains("hush"), "{set:?}");
         let error = Access::default().credentials("a", set).unwrap_err();
         assert!(error.kind() == ErrorKind::Invalid && !error.to_string().contains("hush"), "{error}");
+    }
+}
+
+/// One place that was configured wrongly ended the check of all files.
+#[tokio::test]
+async fn a_place_that_cannot_be_asked_is_a_state_of_its_files() {
+    let sets = [("keys", keys("AKIA")), ("broken", bearer("hu\nsh")), ("region", keys("AKIA").region("xn--"))];
+    let server = guarded(|_| true);
+    let check = async |entry: String, containers: Vec<Container>, url: &str| {
+        let file = Locator::new(&containers).unwrap().locate(url).unwrap().file;
+        let virtuals = Virtuals::new(access(&[entry], &sets));
+        let checked = virtuals.check(&containers, &file, &record(), CheckDepth::Facts).await.unwrap();
+        let problem = checked.problem().unwrap();
+        assert_eq!((checked.state(), problem.kind()), (FileState::Unverifiable, ErrorKind::Invalid), "{problem:?}");
+        problem.to_string()
+    };
+    for (name, saying) in [("keys", "it takes http"), ("nobody", "which are not defined"), ("broken", "cannot be sent")] {
+        let said = check(format!("{}=as:{name}+private", server.url("/data/")), web(&server), &server.url("/data/a.nc")).await;
+        assert!(said.contains(saying) && said.contains("/data/a.nc"), "{said}");
+    }
+    let said = check("s3://bucket/".to_owned(), bucket(Some("https://MinIO.example")), "s3://bucket/a.nc").await;
+    assert!(said.contains("has a container whose endpoint is none"), "{said}");
+    let said = check("s3://bucket/=as:region".to_owned(), bucket(None), "s3://bucket/a.nc").await;
+    assert!(said.contains("has credentials whose region"), "{said}");
+}
+
+#[test]
+fn a_container_whose_server_cannot_be_asked_is_not_recorded() {
+    let check = |name: &str, value: &str, template: &str| {
+        Container { options: [(name.to_owned(), value.to_owned())].into(), ..container("store", template) }.check()
+    };
+    for (name, value) in [
+        ("endpoint", "https://MinIO.example"),
+        ("endpoint", "minio.example"),
+        ("endpoint", "https://h/x y"),
+        ("region", "x.evil.example/"),
+        ("region", "xn--"),
+        ("account", ""),
+    ] {
+        let error = check(name, value, "s3://bucket/{}").unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("container \"store\": the "), "{error}");
+        check(name, value, "https://h/{}").unwrap();
+    }
+    for (name, value) in
+        [("endpoint", "http://127.0.0.1:9000/"), ("endpoint", "https://h:8443/p"), ("region", "eu-north-1"), ("account", "Me1")]
+    {
+        check(name, value, "az://bucket/{}").unwrap();
     }
 }
 
