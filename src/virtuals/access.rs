@@ -148,7 +148,8 @@ impl Access {
     /// of ASCII letters, digits, `.`, `_` and `-`, or is `anonymous`, `env`, `environment` or `repository`, which are there already; also if
     /// the endpoint of the set holds a password or another secret.
     ///
-    /// No place gets credentials that no entry names for it. They are sent over TLS, or without it to this machine only, and never to
+    /// No place gets credentials that no entry names for it. They are sent over TLS, or without it to this machine only (those of the
+    /// environment and of the repository also to an endpoint for which `AWS_ALLOW_HTTP` or its like permits it), and never to
     /// another server than that of the place: on a redirect the entry of the new place decides.
     pub fn credentials(&mut self, name: impl Into<String>, set: CredentialSet) -> Result<()> {
         let name = name.into();
