@@ -143,6 +143,9 @@ struct FetchedCredentials {
     source: Arc<dyn CredentialSource>,
     #[cfg(feature = "remote")]
     held: Mutex<Option<HeldCredentials>>,
+    /// How often credentials were fetched: the number of those that are held. Read without waiting for a source that is being asked.
+    #[cfg(feature = "remote")]
+    fetched: AtomicU64,
     /// The number of the latest credentials for which a request was let in.
     #[cfg(feature = "remote")]
     accepted: AtomicU64,
@@ -153,8 +156,6 @@ struct FetchedCredentials {
 struct HeldCredentials {
     issued: IssuedCredentials,
     at: Timestamp,
-    /// They are the so-manieth that were fetched.
-    number: u64,
     is_refused: bool,
     /// When credentials were last fetched because the former ones were refused.
     after_refusal: Option<Timestamp>,
@@ -194,6 +195,8 @@ impl CredentialSet {
             source,
             #[cfg(feature = "remote")]
             held: Mutex::new(None),
+            #[cfg(feature = "remote")]
+            fetched: AtomicU64::new(0),
             #[cfg(feature = "remote")]
             accepted: AtomicU64::new(0),
         }))
@@ -322,9 +325,9 @@ impl NamedSet {
     }
 
     /// The number of the credentials that a request sent now would carry.
-    pub(crate) async fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         match &*self.set.from {
-            SetSource::Fetched(fetched) => fetched.held.lock().await.as_ref().map_or(0, |held| held.number),
+            SetSource::Fetched(fetched) => fetched.fetched.load(Ordering::Relaxed),
             _ => 0,
         }
     }
@@ -344,7 +347,7 @@ impl NamedSet {
         let mut held = fetched.held.lock().await;
         let Some(held) = held.as_mut() else { return true };
         let now = SystemClock.now();
-        if held.number != number.max(1) || held.is_refused {
+        if fetched.fetched.load(Ordering::Relaxed) != number.max(1) || held.is_refused {
             return !held.is_resting(now);
         }
         held.is_refused = held.after_refusal.is_none_or(|at| now.since(at) >= MARGIN);
@@ -354,24 +357,28 @@ impl NamedSet {
 
 #[cfg(feature = "remote")]
 impl FetchedCredentials {
+    /// Whether a request was let in with the credentials that are held.
+    fn is_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed) >= self.fetched.load(Ordering::Relaxed)
+    }
+
     async fn current(&self, patience: Duration) -> Result<Credential> {
         // Held while the source is asked, so that it is asked once however many requests need it.
         let late = |_| Error::unavailable(format!("their source does not answer within {patience:?}"));
         let mut held = tokio::time::timeout(patience, self.held.lock()).await.map_err(late)?;
-        let accepted = self.accepted.load(Ordering::Relaxed);
-        if let Some(held) = held.as_ref().filter(|held| held.is_to_be_used(SystemClock.now(), accepted)) {
+        if let Some(held) = held.as_ref().filter(|held| held.is_to_be_used(SystemClock.now(), self.is_accepted())) {
             return Ok(held.issued.credential.clone());
         }
-        let number = held.as_ref().map_or(1, |held| held.number + 1);
         let issued = tokio::time::timeout(patience, self.source.credentials()).await;
         match issued.unwrap_or_else(|elapsed| Err(late(elapsed))) {
             Ok(issued) => {
                 let (credential, at) = (issued.credential.clone(), SystemClock.now());
                 let after_refusal = held.as_ref().and_then(|held| if held.is_refused { Some(at) } else { held.after_refusal });
-                *held = Some(HeldCredentials { issued, at, number, is_refused: false, after_refusal, failed: None });
+                *held = Some(HeldCredentials { issued, at, is_refused: false, after_refusal, failed: None });
+                self.fetched.fetch_add(1, Ordering::Relaxed);
                 Ok(credential)
             }
-            Err(error) => match held.as_mut().filter(|held| held.is_good(SystemClock.now(), self.accepted.load(Ordering::Relaxed))) {
+            Err(error) => match held.as_mut().filter(|held| held.is_good(SystemClock.now(), self.is_accepted())) {
                 Some(held) => {
                     tracing::debug!(%error, "credentials cannot be fetched anew, and the former ones are used");
                     held.failed = Some(SystemClock.now());
@@ -386,10 +393,10 @@ impl FetchedCredentials {
 #[cfg(feature = "remote")]
 impl HeldCredentials {
     /// Whether requests carry these: they need not be fetched anew, or their source failed a moment ago and they may still be taken.
-    fn is_to_be_used(&self, now: Timestamp, accepted: u64) -> bool {
+    fn is_to_be_used(&self, now: Timestamp, is_accepted: bool) -> bool {
         let margin = |expires: Timestamp| (expires.since(self.at) / 10).min(MARGIN);
         let is_fresh = !self.is_refused && self.issued.expires.is_none_or(|expires| now.plus(margin(expires)) < expires);
-        is_fresh || self.is_resting(now) && self.is_good(now, accepted)
+        is_fresh || self.is_resting(now) && self.is_good(now, is_accepted)
     }
 
     /// Whether the source failed a moment ago, and is not asked again yet.
@@ -398,7 +405,7 @@ impl HeldCredentials {
     }
 
     /// Whether servers may still take them: of those that one server refused, if a request was let in with them.
-    fn is_good(&self, now: Timestamp, accepted: u64) -> bool {
-        (!self.is_refused || accepted >= self.number) && self.issued.expires.is_none_or(|expires| now < expires)
+    fn is_good(&self, now: Timestamp, is_accepted: bool) -> bool {
+        (!self.is_refused || is_accepted) && self.issued.expires.is_none_or(|expires| now < expires)
     }
 }

@@ -153,13 +153,13 @@ impl RemoteSource {
         let permit = deadline.without(self.hosts.enter(host)).await?;
         let asking = async {
             let Some(named) = grant.credentials.set() else { return request().await };
-            let number = named.number().await;
+            let number = named.number();
             let mut answer = request().await;
             if matches!(answer, Err(Unanswered::Denied(_))) && named.refused(number).await {
                 answer = request().await;
             }
             if matches!(answer, Ok(_) | Err(Unanswered::Absent | Unanswered::Changed | Unanswered::Short(_))) {
-                named.accepted(named.number().await);
+                named.accepted(named.number());
             }
             answer
         };
