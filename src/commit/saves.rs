@@ -7,7 +7,7 @@ use super::CommitOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
-use crate::refs::{Ref, RefName};
+use crate::refs::{MoveOp, Ref, RefName};
 use crate::session::WriteSession;
 
 /// How often an import, or the copying of virtual values, saves what it has stored.
@@ -98,6 +98,12 @@ impl<'r> SavesBranch<'r> {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Whether the branch still shows the snapshot on which it was made: the operation was stopped before it had saved anything.
+    pub(crate) fn is_just_made(session: &WriteSession) -> bool {
+        let last = session.state.record.moves.last();
+        last.is_some_and(|last| last.op == MoveOp::Create && last.to == Some(session.base().id()))
     }
 
     /// Commits what is staged to the branch, which is made if nothing was saved yet, and opens a session for what follows.

@@ -186,7 +186,7 @@ impl<'a> VendorRun<'a> {
         if let Some(session) = saves.earlier().await? {
             let target = repository.write(branch).await?;
             require_container(&target, options)?;
-            let origin = origin_of(repository, session.base()).await.map_err(|e| e.context(format!("branch {}", saves.name())))?;
+            let origin = origin_of(repository, &session).await.map_err(|e| e.context(format!("branch {}", saves.name())))?;
             let earlier = Some(session.base().clone());
             return Ok(Self { options, saves, target, origin, earlier, session, has_saved: true, summary });
         }
@@ -372,10 +372,13 @@ fn batches<'a>(base: &Snapshot, options: &'a VendorOptions) -> Pin<Box<dyn Strea
     Box::pin(batches)
 }
 
-/// The snapshot of which the values on a branch of saves are.
-async fn origin_of(repository: &Repository, saved: &Snapshot) -> Result<Snapshot> {
-    let named = saved.record().meta.get(FROM).and_then(|id| id.parse::<SnapshotId>().ok());
-    let id = named.ok_or_else(|| Error::invalid("was not made by a copy of virtual values that was stopped; delete or rename it"))?;
+/// The snapshot of which the values on a branch of saves are. Before anything was saved, that is the one on which the branch was made.
+async fn origin_of(repository: &Repository, session: &WriteSession) -> Result<Snapshot> {
+    let saved = session.base();
+    let Some(id) = saved.record().meta.get(FROM).and_then(|id| id.parse::<SnapshotId>().ok()) else {
+        let why = "was not made by a copy of virtual values that was stopped; delete or rename it";
+        return if SavesBranch::is_just_made(session) { Ok(saved.clone()) } else { Err(Error::invalid(why)) };
+    };
     Ok(Snapshot::new(repository.clone(), id, repository.objects().commit(&id).await?))
 }
 

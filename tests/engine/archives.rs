@@ -1,11 +1,13 @@
 //! Containers, archives that moved, and copies of their bytes.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
+use firnline::storage::fault::{Call, Fault, Faulty, Operation};
 use firnline::{
-    Access, Container, Dependency, ErrorDetail, ErrorKind, ImportSteps, Prefix, RelocateOptions, Repository, Snapshot, Validator,
-    VendorOptions, Vendored, VerifyScope, VirtualOptions,
+    Access, Container, Dependency, ErrorDetail, ErrorKind, ImportSteps, OpenOptions, Prefix, RelocateOptions, Repository, Snapshot,
+    Validator, VendorOptions, Vendored, VerifyScope, VirtualOptions,
 };
 use futures::TryStreamExt as _;
 
@@ -366,5 +368,40 @@ async fn a_copy_that_failed_goes_on_where_it_was() {
     assert_eq!(session.commit("at once").await.unwrap().record().manifest, after.record().manifest);
     let branches: Vec<_> = world.repository.branches().await.unwrap().into_iter().map(|found| found.name.to_string()).collect();
     assert_eq!(branches, ["main", "whole"], "the saves are deleted");
+    is_sound(&world.repository).await;
+}
+
+/// A run that ended between making the branch of the saves and saving there left a branch that no later run went on with.
+#[tokio::test]
+async fn a_copy_that_had_saved_nothing_goes_on_with_its_branch() {
+    let source = Source::new();
+    let (world, before) = ten_files(&source, &[]).await;
+    let plan = |call: &Call<'_>| match call.operation {
+        Operation::Put if call.name.starts_with("snapshots/") => Fault::Rejected(ErrorKind::Unavailable),
+        _ => Fault::None,
+    };
+    let full = Arc::new(Faulty::new(world.storage.clone(), plan));
+    let options = OpenOptions::default().clock(world.clock.clone()).access(source.access.clone()).without_pauses();
+    let failing = Repository::open_storage(full, options).await.unwrap();
+    let options = VendorOptions::default().steps(ImportSteps::default().keys(10));
+    failing.vendor("main", &options).await.unwrap_err();
+    let branches = world.repository.branches().await.unwrap();
+    assert_eq!((branches.len(), branches[1].tip), (2, Some(before.id())), "the branch is there, and nothing on it");
+
+    let Vendored { session, summary, saves } = world.repository.vendor("main", &options).await.unwrap();
+    assert_eq!((summary.keys, summary.reused), (30, 0));
+    let after = session.commit("copied").await.unwrap();
+    let saves = saves.unwrap();
+    world.repository.delete_saves(&saves).await.unwrap();
+    assert!(dependencies(&after).await.is_empty());
+    assert_eq!(after.get(&key("x/3/1")).await.unwrap(), before.get(&key("x/3/1")).await.unwrap());
+    assert_eq!(world.repository.branches().await.unwrap().len(), 1);
+
+    // A branch of that name on which somebody committed is not taken for it.
+    world.repository.create_branch(&saves.branch, &after).await.unwrap();
+    let other = world.repository.write(saves.branch.as_str()).await.unwrap();
+    other.set(&key("y"), "1").await.unwrap();
+    other.commit("of somebody else").await.unwrap();
+    assert_eq!(world.repository.vendor("main", &options).await.unwrap_err().kind(), ErrorKind::Invalid);
     is_sound(&world.repository).await;
 }
