@@ -6,7 +6,7 @@ use super::{Conflict, ConflictKind};
 use crate::error::{Error, ErrorDetail};
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::map::MapChange;
-use crate::session::{Lookup, Staged, StagedFile, WriteSession};
+use crate::session::{Lookup, Relied, Staged, StagedFile, WriteSession};
 use crate::virtuals::Validator;
 
 /// The files that staged references point into.
@@ -25,6 +25,8 @@ pub(super) struct Added {
     pub(super) redefined: BTreeSet<String>,
     /// Files that are pinned anew.
     pub(super) repinned: BTreeSet<FileKey>,
+    /// Files that are moved.
+    pub(super) moved: BTreeSet<FileKey>,
 }
 
 impl Added {
@@ -32,6 +34,9 @@ impl Added {
     pub(super) fn see(&mut self, staged: &Staged, base: &[Container], tip: &[Container], file: &FileKey) {
         if staged.files().get(file).is_some_and(|ours| ours.repin) {
             self.repinned.insert(file.clone());
+        }
+        if staged.relied().get(file) == Some(&Relied::Moved) {
+            self.moved.insert(file.clone());
         }
         let find = |set: &'_ [Container]| set.iter().find(|c| c.name == file.container()).cloned();
         if let Some(ours) = staged.containers().get(file.container())
@@ -169,6 +174,31 @@ impl Conflicts {
         if let Err(why) = judged {
             self.add(ConflictKind::File, file.to_string(), Some(why));
         }
+    }
+
+    /// A file from whose record in the base staged changes follow, and of which the other side recorded something else. A file that the
+    /// tip has no more is none: every reference into it was changed, and is compared by its key.
+    pub(super) fn relied(
+        &mut self,
+        file: &FileKey,
+        relied: Relied,
+        added: &Added,
+        before: Option<&VirtualFile>,
+        now: Option<&VirtualFile>,
+    ) {
+        let (Some(before), Some(now)) = (before.map(Validator::of), now) else { return };
+        let now = &Validator::of(now);
+        let is_same_state = || before.shares_a_pin(now) || Validator { pinned_at: now.pinned_at, ..before.clone() } == *now;
+        let judged = match relied {
+            Relied::State => before.agrees_with(&now.clone().record(0, 0)).is_ok() && is_same_state(),
+            Relied::Record | Relied::Moved => before == *now,
+        };
+        let why = match judged {
+            false => format!("the other side recorded another state of it: {}", before.differences(now)),
+            true if added.moved.contains(file) => "the other side added a reference into it in its old place".to_owned(),
+            true => return,
+        };
+        self.add(ConflictKind::File, file.to_string(), Some(why));
     }
 }
 

@@ -106,5 +106,12 @@ async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Sn
     for (((file, ours), before), after) in in_use.iter().zip(&before).zip(&after) {
         found.file(file, ours, added, before.as_ref(), after.as_ref());
     }
+    let relied = staged.relied();
+    let files: Vec<_> = relied.keys().map(|file| file.as_map_key().clone()).collect();
+    let before = base.file_map().find_many(&files).await?;
+    let after = tip.file_map().find_many(&files).await?;
+    for (((file, relied), before), after) in relied.iter().zip(&before).zip(&after) {
+        found.relied(file, *relied, added, before.as_ref(), after.as_ref());
+    }
     Ok(found)
 }

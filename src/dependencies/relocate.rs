@@ -8,7 +8,7 @@ use super::rename::{FileNames, remove_left, require_nothing_staged, stage_names}
 use crate::error::{Error, ErrorDetail, ErrorKind, Result};
 use crate::format::{Container, FileKey};
 use crate::id::HashAlgorithm;
-use crate::session::{StagedFile, Unpinned, WriteSession};
+use crate::session::{Relied, StagedFile, Unpinned, WriteSession};
 use crate::snapshot::Dependency;
 use crate::text::printable_line;
 use crate::time::Timestamp;
@@ -106,7 +106,8 @@ impl WriteSession {
     ///
     /// All files are moved or none: if some are missing, different, not allowed or unknown there, the error has the kind of the
     /// first, and [`ErrorDetail::FilesRefused`] lists them. `NotFound` also when the branch depends on no file there; `Invalid` when
-    /// something is staged already, or when the new URLs cannot be recorded. After an error, or if the future is dropped, some of it
+    /// something is staged already, or when the new URLs cannot be recorded. The commit is a `Conflict` when another writer has pinned or
+    /// locked one of the files anew meanwhile, or added a reference into one. After an error, or if the future is dropped, some of it
     /// may be staged: drop the session.
     ///
     /// Holds what is recorded of all files at or below `from` in memory. Versions of before are as they were: they are read in the new
@@ -121,6 +122,8 @@ impl WriteSession {
         let (mut names, mut files) = (FileNames::default(), Vec::with_capacity(moves.len()));
         for (FileMove { found, name, to }, staged) in moves.into_iter().zip(looked_up) {
             let after = staged.validator.clone();
+            let relied = if name == found.file { Relied::Record } else { Relied::Moved };
+            self.staged.lock().rely_on(found.file.clone(), relied);
             if name == found.file {
                 self.staged.lock().set_file(name.clone(), StagedFile { repin: true, by_itself: true, ..staged });
             } else {

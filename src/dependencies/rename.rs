@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey, Node};
 use crate::map::Walk;
 use crate::seeded::Seeded;
-use crate::session::{StagedFile, WriteSession};
+use crate::session::{Relied, StagedFile, WriteSession};
 use crate::virtuals::Locator;
 
 /// The names that files get, by the names that they have.
@@ -34,7 +34,8 @@ impl WriteSession {
     /// file is left are removed.
     ///
     /// `Invalid` when something is staged already, when a container is not valid, or has the name of another one. Costs a walk over the
-    /// files, and one over all references if a file gets another name. After an error, or if the future is dropped, some of it is
+    /// files, and one over all references if a file gets another name. Holds what is recorded of all files that do in memory. The commit
+    /// is a `Conflict` when another writer has pinned or locked one of them anew meanwhile. After an error, or if the future is dropped, some of it is
     /// staged: drop the session.
     pub async fn rename_files(&self, containers: &[Container]) -> Result<FilesRenamed> {
         require_nothing_staged(self)?;
@@ -60,6 +61,10 @@ impl WriteSession {
         }
         for (name, record) in records {
             self.staged.lock().add_file(&name, record)?;
+        }
+        // The new names have the records of the base.
+        for file in names.keys() {
+            self.staged.lock().rely_on(file.clone(), Relied::Record);
         }
         remove_left(self, &names, &left);
         (renamed.refs, renamed.leaves) = stage_names(self, &names).await?;

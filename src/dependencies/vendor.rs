@@ -4,7 +4,7 @@
 //! on a branch of its own after each step, so that a run that was stopped goes on where it was. Only values whose reference and file
 //! are recorded as they were when that branch was made go there; they can be taken from it without being read again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::{Pin, pin};
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::key::{Key, Prefix};
 use crate::seeded::Seeded;
-use crate::session::WriteSession;
+use crate::session::{Relied, WriteSession};
 use crate::snapshot::Snapshot;
 use crate::virtuals::Validator;
 
@@ -126,14 +126,15 @@ impl Repository {
     /// then the branch has the same values under the same keys, and depends on their files no more.
     ///
     /// Values are read in the order of their keys, neighbours of one file by one request, and those of 8 MiB and more piece by piece. At
-    /// most about 128 MiB and [`OpenOptions::upload_bytes`](crate::OpenOptions::upload_bytes) are in memory.
+    /// most about 128 MiB, [`OpenOptions::upload_bytes`](crate::OpenOptions::upload_bytes) and the names of all files that are read are in
+    /// memory.
     ///
     /// After each of the steps what was copied is saved on a branch of its own. If a run was stopped, the same call goes on where it was.
     /// A run that is smaller than a step saves nothing.
     ///
     /// Each value is read as by [`Snapshot::get`], with its errors: `SourceChanged` for a file that is not as pinned, also when it changes
     /// meanwhile. `NotFound` if there is no such branch, or no container of that name; `Conflict` if another run of the same kind saves
-    /// meanwhile. After any error, or if the future is dropped, `branch` is as it was.
+    /// meanwhile. The commit is a `Conflict` when another writer has accepted another state of one of the files meanwhile. After any error, or if the future is dropped, `branch` is as it was.
     pub async fn vendor(&self, branch: &str, options: &VendorOptions) -> Result<Vendored> {
         self.require_writable()?;
         let container = options.container.as_deref().unwrap_or_default();
@@ -157,6 +158,8 @@ struct VendorRun<'a> {
     /// Where values are staged until they are saved.
     session: WriteSession,
     has_saved: bool,
+    /// The files that the values were read from.
+    files: BTreeSet<FileKey>,
     summary: VendorSummary,
 }
 
@@ -177,6 +180,8 @@ struct BatchRead {
     others: Vec<(Key, Bytes)>,
     /// A value that is not held in memory, and whether its reference is as it was when the saves began.
     large: Option<(Key, Entry, bool)>,
+    /// The files of all of them.
+    files: BTreeSet<FileKey>,
     bytes_read: u64,
 }
 
@@ -188,14 +193,16 @@ impl<'a> VendorRun<'a> {
             require_container(&target, options)?;
             let origin = origin_of(repository, &session).await.map_err(|e| e.context(format!("branch {}", saves.name())))?;
             let earlier = Some(session.base().clone());
-            return Ok(Self { options, saves, target, origin, earlier, session, has_saved: true, summary });
+            let files = BTreeSet::new();
+            return Ok(Self { options, saves, target, origin, earlier, session, has_saved: true, files, summary });
         }
         for attempt in 0..ATTEMPTS {
             let (target, session) = futures::try_join!(repository.write(branch), repository.write(branch))?;
             require_container(&target, options)?;
             if target.base().id() == session.base().id() {
                 let origin = target.base().clone();
-                return Ok(Self { options, saves, target, origin, earlier: None, session, has_saved: false, summary });
+                let files = BTreeSet::new();
+                return Ok(Self { options, saves, target, origin, earlier: None, session, has_saved: false, files, summary });
             }
             repository.pause_after_lost_race(attempt).await;
         }
@@ -218,6 +225,7 @@ impl<'a> VendorRun<'a> {
             }
         }
         if !self.has_saved {
+            rely_on(&self.session, self.files);
             return Ok(Vendored { session: self.session, summary: self.summary, saves: None });
         }
         if !self.session.is_unchanged() {
@@ -225,12 +233,14 @@ impl<'a> VendorRun<'a> {
         }
         self.stage_saved(&reader).await?;
         let saves = ImportSaves { branch: self.saves.name().clone(), tip: self.session.base().id() };
+        rely_on(&self.target, self.files);
         Ok(Vendored { session: self.target, summary: self.summary, saves: Some(saves) })
     }
 
     /// Stages what a batch came to, and counts it.
     async fn stage(&mut self, read: BatchRead) -> Result<()> {
-        let BatchRead { reused, as_before, others, large, bytes_read } = read;
+        let BatchRead { reused, as_before, others, large, files, bytes_read } = read;
+        self.files.extend(files);
         let mut done: Vec<u64> = reused.iter().map(|(_, entry)| entry.size()).collect();
         self.summary.reused += done.len() as u64;
         done.extend(as_before.iter().chain(&others).map(|(_, value)| value.len() as u64));
@@ -290,7 +300,8 @@ struct VendorReader {
 impl VendorReader {
     async fn read(&self, batch: VendorBatch) -> Result<BatchRead> {
         let is_as_before = self.as_before(&batch.entries).await?;
-        let mut read = BatchRead { reused: Vec::new(), as_before: Vec::new(), others: Vec::new(), large: None, bytes_read: 0 };
+        let files = batch.entries.iter().filter_map(|(_, entry)| entry.file().cloned()).collect();
+        let mut read = BatchRead { reused: Vec::new(), as_before: Vec::new(), others: Vec::new(), large: None, files, bytes_read: 0 };
         let keys: Vec<_> = batch.entries.iter().map(|(key, _)| key.clone()).collect();
         let saved = match &self.earlier {
             Some(earlier) => earlier.entries(&keys).await?,
@@ -380,6 +391,14 @@ async fn origin_of(repository: &Repository, session: &WriteSession) -> Result<Sn
         return if SavesBranch::is_just_made(session) { Ok(saved.clone()) } else { Err(Error::invalid(why)) };
     };
     Ok(Snapshot::new(repository.clone(), id, repository.objects().commit(&id).await?))
+}
+
+/// Notes in the session of the branch that its values are those of the states that the base records.
+fn rely_on(session: &WriteSession, files: BTreeSet<FileKey>) {
+    let mut staged = session.staged.lock();
+    for file in files {
+        staged.rely_on(file, Relied::State);
+    }
 }
 
 fn require_container(session: &WriteSession, options: &VendorOptions) -> Result<()> {

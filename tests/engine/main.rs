@@ -14,6 +14,7 @@ mod forks_references;
 #[path = "../support/mod.rs"]
 mod limits;
 mod many;
+mod meanwhile;
 mod progress;
 mod publishing;
 mod refs;

@@ -27,6 +27,17 @@ pub(crate) struct StagedFile {
     pub(crate) untouched_since: Option<Timestamp>,
 }
 
+/// What must hold at the tip of a file of the base, because staged changes follow from what the base records of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relied {
+    /// It is recorded in the state in which it was read.
+    State,
+    /// Its record is as it was.
+    Record,
+    /// Its record is as it was, and no other writer has added a reference into it: all that there were are staged under another name.
+    Moved,
+}
+
 /// Why a lookup did not pin a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unpinned {

@@ -30,7 +30,7 @@ use crate::scratch::Scratch;
 use crate::snapshot::KeyOrPrefix;
 
 pub use files::WhyUnpinned;
-pub(crate) use files::{StagedFile, Unpinned};
+pub(crate) use files::{Relied, StagedFile, Unpinned};
 pub(crate) use layers::{Lookup, StagedLayers};
 pub(crate) use merge::StagedEdits;
 pub(crate) use moves::Moves;
@@ -71,6 +71,8 @@ pub(crate) struct Staged {
     watches: Vec<Weak<PlaceWatch>>,
     /// Files of staged virtual entries, by key.
     files: BTreeMap<FileKey, StagedFile>,
+    /// Files of the base from whose records staged changes follow, whether staged entries point into them or not.
+    relied: BTreeMap<FileKey, Relied>,
     /// Containers defined or needed here, by name.
     containers: BTreeMap<String, Container>,
     /// Containers of the base that are removed, by name.
@@ -100,6 +102,7 @@ impl Staged {
             moves: Moves::default(),
             watches: Vec::new(),
             files: BTreeMap::new(),
+            relied: BTreeMap::new(),
             containers: BTreeMap::new(),
             removed: BTreeSet::new(),
             inherited: None,
@@ -119,7 +122,7 @@ impl Staged {
     /// The same room, and what is known of files and containers, with nothing staged.
     pub(crate) fn without_changes(&self) -> Self {
         let (files, containers, removed) = (self.files.clone(), self.containers.clone(), self.removed.clone());
-        Self { files, containers, removed, ..Self::new(self.limit, self.directory.clone()) }
+        Self { files, relied: self.relied.clone(), containers, removed, ..Self::new(self.limit, self.directory.clone()) }
     }
 
     /// The staged entries.
@@ -198,6 +201,16 @@ impl Staged {
     /// Notes all that is known of a file.
     pub(crate) fn set_file(&mut self, file: FileKey, known: StagedFile) {
         self.files.insert(file, known);
+    }
+
+    /// Notes that staged changes follow from what the base records of a file.
+    pub(crate) fn rely_on(&mut self, file: FileKey, relied: Relied) {
+        self.relied.insert(file, relied);
+    }
+
+    /// The files of the base from whose records staged changes follow.
+    pub(crate) const fn relied(&self) -> &BTreeMap<FileKey, Relied> {
+        &self.relied
     }
 
     /// What would be known of a file, if `new` were added.
