@@ -120,9 +120,15 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
         require_within(base, manifest, &resized).await?;
     }
     let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
-    let needed = staged.needed_containers(&deltas.containers());
+    let used = deltas.containers();
+    let needed = staged.needed_containers(&used);
     let in_use = removed_in_use(base, staged, files, uploads).await?;
     let containers = staged.merge_containers(&base.record().containers, in_use.into_iter().chain(needed.iter().copied()));
+    if let Some(name) = used.iter().find(|name| containers.iter().all(|container| container.name != **name)) {
+        return Err(Error::invalid(format!(
+            "container {name} was removed while references into files in it were staged; stage it again, or drop the references"
+        )));
+    }
     let is_redefined = |c: &Container| base.record().containers.iter().any(|before| before.name == c.name && before != c);
     let redefined: BTreeSet<_> = needed.iter().filter(|c| is_redefined(c)).map(|c| c.name.as_str()).collect();
     if !redefined.is_empty() {

@@ -1,12 +1,12 @@
 //! Adding, changing and removing containers, each refused where files of the branch would lose their place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt as _;
 
 use super::DependencyCounts;
 use crate::error::{Error, Result};
-use crate::format::Container;
+use crate::format::{Container, FileKey};
 use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
 use crate::text::printable_line;
@@ -48,22 +48,33 @@ impl WriteSession {
 
     /// Stages another definition of a container.
     ///
-    /// `NotFound` when there is none of that name. `Invalid` when the URL of a file of the branch would be another: an archive that
-    /// moved is followed by [`relocate`](Self::relocate), which looks at the files in their new place. Otherwise as
+    /// `NotFound` when there is none of that name. `Invalid` when the URL of a file of the branch, or of one into which references are
+    /// staged, would be another: an archive that moved is followed by [`relocate`](Self::relocate), which looks at the files in their new
+    /// place. Otherwise as
     /// [`set_container`](Self::set_container). Costs a walk over the files of the branch.
     pub async fn change_container(&self, container: Container) -> Result<()> {
         let name = container.name.clone();
         container.check()?;
-        let after: Vec<Container> = match self.containers() {
-            known if known.iter().all(|known| known.name != name) => return Err(self.no_container(&name)),
-            known => known.into_iter().map(|known| if known.name == name { container.clone() } else { known }).collect(),
-        };
-        let (mut moved, mut first) = (0_u64, None);
+        let before = self.containers();
+        if before.iter().all(|known| known.name != name) {
+            return Err(self.no_container(&name));
+        }
+        let changed = |known: &Container| if known.name == name { container.clone() } else { known.clone() };
+        let after: Vec<Container> = before.iter().map(changed).collect();
+        let (mut moved, mut first, mut staged) = (0_u64, None, self.staged_in(&name));
         let mut all = std::pin::pin!(self.base().dependencies());
         while let Some(found) = all.try_next().await? {
+            staged.remove(&found.file);
             if found.file.container() == name && found.file.url(&after).ok().as_ref() != Some(&found.url) {
                 moved += 1;
                 first.get_or_insert(found.url);
+            }
+        }
+        for file in staged {
+            let url = file.url(&before)?;
+            if file.url(&after).ok().as_ref() != Some(&url) {
+                moved += 1;
+                first.get_or_insert(url);
             }
         }
         match first {
@@ -78,8 +89,8 @@ impl WriteSession {
 
     /// Stages the removal of a container. The commit is `Invalid`, and tells how many files there are, if files lie in it by then.
     ///
-    /// `NotFound` when there is none of that name; `Invalid` when files of the branch lie in it. Costs a walk over the files of the
-    /// branch. A session that removes a container cannot be forked.
+    /// `NotFound` when there is none of that name; `Invalid` when files of the branch lie in it, or files into which this session has
+    /// staged references. Costs a walk over the files of the branch. A session that removes a container cannot be forked.
     pub async fn remove_container(&self, name: &str) -> Result<()> {
         if self.containers().iter().all(|known| known.name != name) {
             return Err(self.no_container(name));
@@ -94,9 +105,20 @@ impl WriteSession {
         }
         // One after the other with what names files, so that no name comes from the removed definition.
         let mut naming = self.naming();
+        let staged = self.staged_in(name).len();
+        if staged > 0 {
+            return Err(Error::invalid(format!(
+                "container {name} cannot be removed: this session has staged references into {staged} files in it"
+            )));
+        }
         self.staged.lock().remove_container(name);
         *naming = None;
         Ok(())
+    }
+
+    /// The files of a container into which this session has staged references.
+    fn staged_in(&self, container: &str) -> BTreeSet<FileKey> {
+        self.staged.lock().files().keys().filter(|file| file.container() == container).cloned().collect()
     }
 
     /// How many of the files into which references are staged lie in automatic containers, where each is named by all of its URL. Where

@@ -120,6 +120,30 @@ async fn a_container_that_another_writer_uses_is_not_removed() {
     is_sound(&world.repository).await;
 }
 
+/// Such a session once published a version whose files lay in a container that it lacked.
+#[tokio::test]
+async fn a_container_into_which_this_session_stages_is_neither_removed_nor_pointed_elsewhere() {
+    let world = World::new().await;
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("x"), "s3://b/y", 0..1).await.unwrap();
+    session.add_container(Container::new("c", "s3://c/{}")).unwrap();
+    session.set_virtual(&key("z"), "s3://c/y", 0..1).await.unwrap();
+    for name in ["s3://b", "c"] {
+        let error = session.remove_container(name).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("references into 1 files"), "{error}");
+    }
+    let error = session.change_container(Container::new("c", "s3://d/{}")).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("s3://c/y"), "{error}");
+    session.change_container(Container::new("c", "s3://c/{name}")).await.unwrap();
+    let snapshot = session.commit("staged").await.unwrap();
+    assert_eq!(urls(&snapshot).await, ["s3://b/y", "s3://c/y"]);
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("new"), "s3://c/new", 0..1).await.unwrap();
+    let error = session.change_container(Container::new("c", "s3://d/{}")).await.unwrap_err();
+    assert!(error.to_string().contains("gives 2 of its files another place"), "{error}");
+    is_sound(&world.repository).await;
+}
+
 #[tokio::test]
 async fn files_are_renamed_with_their_urls_and_records_as_they_were() {
     let source = Source::new();
