@@ -12,7 +12,7 @@ use crate::error::{Error, Remedy, Result};
 use crate::format::FileKey;
 use crate::id::HashAlgorithm;
 use crate::percent;
-use crate::session::{StagedFile, WriteSession};
+use crate::session::{Staged, StagedFile, WriteSession};
 use crate::snapshot::Dependency;
 use crate::text::{printable_line, shown};
 use crate::time::Timestamp;
@@ -71,7 +71,8 @@ impl WriteSession {
     /// With a list no file is asked. A name fits a file if it is its URL, or if it is the end of its path in whole segments. `Invalid`
     /// when the list contradicts a size or a digest that is recorded.
     ///
-    /// A place at or below which the branch depends on no file is `NotFound`. After an error nothing is staged. Costs a walk over all files
+    /// A place at or below which the branch depends on no file is `NotFound`. A file of which this session has staged something else, a
+    /// reference or another pin, is `Invalid`: commit that first. After an error nothing is staged. Costs a walk over all files
     /// of the branch. If the future is dropped, nothing is staged.
     pub async fn lock(&self, options: LockOptions) -> Result<Locked> {
         let LockOptions { places, hash, list } = options;
@@ -81,6 +82,7 @@ impl WriteSession {
             None => self.locks_by_reading(hash, &places, &mut locked).await?,
         };
         let mut into = self.staged.lock();
+        staged.iter().try_for_each(|(dependency, ..)| require_not_staged(&into, dependency))?;
         for (dependency, validator, untouched_since) in staged {
             let digest = validator.digest.clone().unwrap_or_default();
             let size = validator.size.or(dependency.record.size);
@@ -107,6 +109,8 @@ impl WriteSession {
             if dependency.record.digest.is_some() {
                 locked.already += 1;
             } else {
+                // Before anything is read.
+                require_not_staged(&self.staged.lock(), &dependency)?;
                 todo.push(dependency);
             }
         }
@@ -183,6 +187,15 @@ impl WriteSession {
         locked.unmatched = unmatched.filter_map(name).collect();
         Ok(found)
     }
+}
+
+/// Refuses a file of which something is staged already: what the branch records of it would take its place.
+fn require_not_staged(staged: &Staged, dependency: &Dependency) -> Result<()> {
+    if !staged.files().contains_key(&dependency.file) {
+        return Ok(());
+    }
+    let url = printable_line(&dependency.url);
+    Err(Error::invalid(format!("{url} cannot be locked: this session has staged changes of it; commit them first, and lock it then")))
 }
 
 /// Whether a file has the digest of the list already; `Invalid` when what is recorded contradicts the list.

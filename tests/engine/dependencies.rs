@@ -302,6 +302,24 @@ async fn a_file_that_changed_is_not_locked_and_the_error_says_what_is() {
     assert_eq!(denied.kind(), ErrorKind::Denied, "{denied}");
 }
 
+/// A lock once put what the branch records in the place of a new pin of the same session.
+#[tokio::test]
+async fn a_file_of_which_something_is_staged_is_not_locked() {
+    let (source, world, url) = pinned().await;
+    source.write("d/a.nc", b"9876543210", 5);
+    let session = world.repository.write("main").await.unwrap();
+    assert_eq!(session.repin(&[&url]).await.unwrap().len(), 1);
+    let digest = hex(HashAlgorithm::Sha2_256.digest(b"9876543210").as_bytes(), "");
+    for options in [LockOptions::default(), listed(&format!("{digest}  d/a.nc"))] {
+        let error = session.lock(options).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("has staged changes of it"), "{error}");
+    }
+    let after = session.commit("repinned").await.unwrap();
+    assert_eq!(after.get(&key("x/0")).await.unwrap().unwrap().as_ref(), b"98765", "the new pin is there");
+    let session = world.repository.write("main").await.unwrap();
+    assert_eq!(session.lock(LockOptions::default()).await.unwrap().files.len(), 1);
+}
+
 fn listed(text: &str) -> LockOptions {
     let mut options = LockOptions::default();
     options.list = Some(ChecksumList::parse(text, HashAlgorithm::Sha2_256).unwrap());
