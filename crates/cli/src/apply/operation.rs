@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use firnline::{Error, Key, Prefix, Result};
+use firnline::{Error, Key, Prefix, Result, VirtualRefs};
 
 /// A string of a line, borrowed from it unless it has escapes.
 #[derive(Debug, Deserialize)]
@@ -63,6 +63,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Operation<'_>> {
             if op == "virtual" =>
         {
             let key = name.ok_or_else(|| Error::invalid("has no field \"key\""))?;
+            // In columns of references that number has another meaning.
+            if length == VirtualRefs::TO_END {
+                return Err(Error::invalid(format!("{}: offset and length are too large", key.0)));
+            }
             Ok(Operation::Virtual(Reference { key: key.0, url: url.0, offset, length }))
         }
         Line { key: name @ Some(_), prefix: None, file: None, text: None, url: None, offset: None, length: None, .. } if op == "delete" => {
@@ -104,7 +108,7 @@ mod tests {
         let reference = Reference { key: "a".into(), url: "file:///é\"".into(), offset: 1, length: 2 };
         let escaped = br#" {"length":2,"op":"virtual","key":"\u0061","url":"file:\/\/\/\u00e9\"","offset":1}"#;
         assert_eq!(parse(escaped).unwrap(), Operation::Virtual(reference), "strings with escapes are written out");
-        let bad: [&[u8]; 15] = [
+        let bad: [&[u8]; 16] = [
             br#"{"op":"put","key":"a"}"#,
             br#"{"op":"put","key":"a","text":"x","file":"y"}"#,
             br#"{"op":"put","text":"x"}"#,
@@ -121,6 +125,8 @@ mod tests {
             b"\xff\xfe{\0",
             b"null",
             br#"{"op":"virtual","url":"file:///x","offset":1,"length":1}"#,
+            // It was once taken for "up to the end of the file".
+            br#"{"op":"virtual","key":"a","url":"file:///x","offset":0,"length":18446744073709551615}"#,
         ];
         for line in bad {
             assert_eq!(parse(line).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{}", String::from_utf8_lossy(line));

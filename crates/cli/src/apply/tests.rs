@@ -29,12 +29,13 @@ enum Step {
 
 const FILES: [&str; 3] = ["file:///nowhere/a.nc", "s3://bucket/b.nc", "https://h.example.org/c.nc?v=1"];
 /// Lines that fail, before they are staged or while they are.
-const WRONG: [&str; 6] = [
+const WRONG: [&str; 7] = [
     "{",
     r#"{"op":"put","key":"a//b","text":"x"}"#,
     r#"{"op":"virtual","key":"a//b","url":"file:///x","offset":0,"length":1}"#,
     r#"{"op":"virtual","key":"b","url":"no url","offset":0,"length":1}"#,
     r#"{"op":"virtual","key":"b","url":"file:///x","offset":18446744073709551615,"length":1}"#,
+    r#"{"op":"virtual","key":"b","url":"file:///x","offset":0,"length":18446744073709551615}"#,
     r#"{"op":"delete","key":"never/there"}"#,
 ];
 
