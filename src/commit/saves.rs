@@ -7,7 +7,7 @@ use super::CommitOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
-use crate::refs::{MoveOp, Ref, RefName};
+use crate::refs::{MoveOp, RefName};
 use crate::session::WriteSession;
 
 /// How often an import, or the copying of virtual values, saves what it has stored.
@@ -55,11 +55,9 @@ impl Repository {
     /// Deletes the branch on which an operation saved what it stored, unless another one has saved there since. Does nothing if it is
     /// deleted already. Cancelled as [`delete_branch`](Self::delete_branch) is.
     pub async fn delete_saves(&self, saves: &ImportSaves) -> Result<()> {
-        match self.ref_info(&Ref::branch(saves.branch.clone())).await {
-            Ok(info) if info.tip == Some(saves.tip) => self.delete_branch(&saves.branch).await.map(drop),
-            Ok(_) => Ok(()),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
+        match self.delete_branch_at(&saves.branch, saves.tip).await {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
@@ -208,6 +209,25 @@ impl Repository {
     /// Deletes a tag, also a damaged one. Cancelled as [`delete_branch`](Self::delete_branch) is.
     pub async fn delete_tag(&self, name: &RefName) -> Result<Move> {
         self.delete_ref(&Ref::tag(name.clone())).await
+    }
+
+    /// Deletes a branch if it shows `tip` at that moment; `None` when it shows something else, and `NotFound` when it does not exist.
+    pub(crate) async fn delete_branch_at(&self, name: &RefName, tip: SnapshotId) -> Result<Option<Move>> {
+        self.require_writable()?;
+        let name = &Ref::branch(name.clone());
+        let not_before = self.after_sure_events(name).await?;
+        let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before };
+        let moved_on = &AtomicBool::new(false);
+        // A replace that follows is refused if the branch has changed since it was read, before this look at it.
+        let still_there = || async move {
+            let (_, now) = self.refs().read(name).await?;
+            moved_on.store(now != tip, Ordering::Relaxed);
+            if now == tip { Ok(()) } else { Err(Error::conflict(format!("{name} has moved to {now}"))) }
+        };
+        match self.refs().change(name, to, still_there).await {
+            Err(_) if moved_on.load(Ordering::Relaxed) => Ok(None),
+            done => done.map(Some),
+        }
     }
 
     async fn delete_ref(&self, name: &Ref) -> Result<Move> {

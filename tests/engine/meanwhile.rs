@@ -1,6 +1,13 @@
 //! What becomes of copies, other names and moves of external files when another writer changes what is recorded of them meanwhile.
 
-use firnline::{Container, Dependency, ErrorKind, LockOptions, Prefix, RelocateOptions, Repository, VendorOptions, WriteSession};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use firnline::storage::fault::{Call, Fault, Faulty, Operation};
+use firnline::{
+    Container, Dependency, ErrorKind, ImportSaves, ImportSteps, LockOptions, OpenOptions, Prefix, RelocateOptions, Repository,
+    VendorOptions, WriteSession,
+};
 use futures::TryStreamExt as _;
 
 use crate::support::{World, conflicts, key};
@@ -138,4 +145,38 @@ async fn a_move_does_not_undo_a_lock_and_leaves_no_reference_behind() {
         let found = file(&world).await;
         assert!(found.url.ends_with("/b/0.nc") && found.record.refs == 3 && found.record.digest.is_some(), "{found:?}");
     }
+}
+
+/// A second run that saved between a look at the branch and its deletion once lost its branch.
+#[tokio::test]
+async fn a_branch_of_saves_on_which_another_run_saves_meanwhile_stays() {
+    let source = Source::new();
+    let (world, _) = pinned(&source).await;
+    let options = VendorOptions::default().steps(ImportSteps::default().keys(1));
+    let saves = world.repository.vendor("main", &options).await.unwrap().saves.unwrap();
+    let other = world.reopen(source.access.clone()).await;
+    // At the first look at the branch, which shows what this run saved, the other one saves.
+    let (register, branch) = (format!("refs/branches/{}", saves.branch), saves.branch.clone());
+    let begun = Arc::new(AtomicBool::new(false));
+    let is_begun = begun.clone();
+    let plan = move |call: &Call<'_>| {
+        if call.operation != Operation::Replace || !call.name.starts_with(&register) || is_begun.swap(true, Ordering::Relaxed) {
+            return Fault::None;
+        }
+        let (other, branch) = (other.clone(), branch.clone());
+        Fault::Wait(Box::pin(async move {
+            let session = other.write(branch.as_str()).await.unwrap();
+            session.set(&key("of/another"), "1").await.unwrap();
+            session.commit("saved by another run").await.unwrap();
+        }))
+    };
+    let store = Arc::new(Faulty::new(world.storage.clone(), plan));
+    let opened = OpenOptions::default().clock(world.clock.clone()).without_pauses();
+    let slow = Repository::open_storage(store, opened).await.unwrap();
+    slow.delete_saves(&saves).await.unwrap();
+    assert!(begun.load(Ordering::Relaxed), "it was about to be deleted");
+    let left = world.repository.read(saves.branch.as_str()).await.unwrap();
+    assert!(left.get(&key("of/another")).await.unwrap().is_some());
+    world.repository.delete_saves(&ImportSaves { branch: saves.branch, tip: left.id() }).await.unwrap();
+    assert_eq!(world.repository.branches().await.unwrap().len(), 1);
 }
