@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use crate::chunk::PIECE;
 use crate::commit::{CommitOptions, ImportSaves, ImportSteps, SavesBranch};
 use crate::error::{Error, Result};
-use crate::format::{Entry, FileKey};
+use crate::format::{Container, Entry, FileKey};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::key::{Key, Prefix};
@@ -342,7 +342,10 @@ impl VendorReader {
         let mut is_same = HashMap::<&FileKey, bool, Seeded>::default();
         for file in &files {
             let (Some(now), Some(then)) = (now.get(file), then.get(file)) else { continue };
-            let is_one_place = file.url(&self.base.record().containers)? == file.url(&self.origin.record().containers)?;
+            let (here, there) = (&self.base.record().containers, &self.origin.record().containers);
+            // A URL of a bucket says nothing of its server, which the options do.
+            let options = |all: &[Container]| all.iter().find(|known| known.name == file.container()).map(|known| known.options.clone());
+            let is_one_place = file.url(here)? == file.url(there)? && options(here) == options(there);
             is_same.insert(file, is_one_place && Validator::of(now) == Validator::of(then));
         }
         let one = |((_, entry), before): (&(Key, Entry), &Option<Entry>)| {

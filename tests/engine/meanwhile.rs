@@ -180,3 +180,26 @@ async fn a_branch_of_saves_on_which_another_run_saves_meanwhile_stays() {
     world.repository.delete_saves(&ImportSaves { branch: saves.branch, tip: left.id() }).await.unwrap();
     assert_eq!(world.repository.branches().await.unwrap().len(), 1);
 }
+
+/// What was saved of a bucket is read again when the bucket is looked for at another server since.
+#[tokio::test]
+async fn saved_copies_are_those_of_the_server_that_the_container_names() {
+    let source = Source::new();
+    let world = World::allowing(source.access.clone()).await;
+    let session = world.repository.write("main").await.unwrap();
+    let mut container = Container::new("nc", format!("{}a/{{}}.nc", source.place()));
+    session.add_container(container.clone()).unwrap();
+    for n in 0..2 {
+        let url = source.write(&format!("a/{n}.nc"), b"0123456789", 10);
+        session.set_virtual(&key(&format!("x/{n}")), &url, 0..5).await.unwrap();
+    }
+    session.commit("pinned").await.unwrap();
+    let options = VendorOptions::default().steps(ImportSteps::default().keys(1));
+    world.repository.vendor("main", &options).await.unwrap();
+    assert_eq!(world.repository.vendor("main", &options).await.unwrap().summary.reused, 2);
+    container.options.insert("region".to_owned(), "elsewhere".to_owned());
+    let session = world.repository.write("main").await.unwrap();
+    session.change_container(container).await.unwrap();
+    session.commit("elsewhere").await.unwrap();
+    assert_eq!(world.repository.vendor("main", &options).await.unwrap().summary.reused, 0);
+}
