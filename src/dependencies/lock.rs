@@ -64,6 +64,8 @@ pub struct LockedFile {
 impl WriteSession {
     /// Stages a digest for each file at `places` that has none. References stay as they are, and so does all else that is recorded.
     ///
+    /// Holds what is recorded of each of these files in memory.
+    ///
     /// Without a list each file is read whole, at most 8 at a time. It must be as recorded before and after: `SourceChanged` when it is
     /// another one, `Unsupported` when nothing shows that it is the one that references were made for; in both cases
     /// [`repin`](Self::repin) accepts it as it is. A file that does not exist is `NotFound`, one that is not allowed `Denied`.
@@ -116,9 +118,8 @@ impl WriteSession {
         }
         named.require_all(self)?;
         self.base().repository().expect(todo.len() as u64, todo.iter().filter_map(|file| file.record.size).sum());
-        // Collected, because a closure over references keeps the future from being `Send`.
-        let reads: Vec<_> = todo.into_iter().map(|dependency| self.digest_of(dependency, hash)).collect();
-        stream::iter(reads).buffered(READ).try_collect().await
+        // Made as they are polled: there may be as many files as references.
+        stream::iter(todo).map(|dependency| self.digest_of(dependency, hash)).buffered(READ).try_collect().await
     }
 
     /// Reads a file whole, which must be as recorded.

@@ -194,9 +194,9 @@ impl WriteSession {
 
     /// What each file is in its new place; the error lists those that cannot be moved.
     async fn look_up_moved(&self, containers: &[Container], moves: &[FileMove], options: RelocateOptions) -> Result<Vec<StagedFile>> {
-        // Collected, because a closure over references keeps the future from being `Send`.
-        let lookups: Vec<_> = moves.iter().map(|file| self.in_new_place(containers, file, options)).collect();
-        let mut lookups = stream::iter(lookups).buffered(CONCURRENT);
+        // Made as they are polled: there may be as many files as references.
+        let lookups = stream::iter(0..moves.len()).map(|at| self.in_new_place(containers, moves, at, options));
+        let mut lookups = std::pin::pin!(lookups.buffered(CONCURRENT));
         let (mut found, mut refused, mut kind) = (Vec::with_capacity(moves.len()), Vec::new(), None);
         let mut at = moves.iter();
         while let (Some(looked_up), Some(file)) = (lookups.next().await, at.next()) {
@@ -220,8 +220,9 @@ impl WriteSession {
         Err(Error::new(kind, message).remedied_by(remedy).about(ErrorDetail::FilesRefused { files: refused }))
     }
 
-    /// Looks a file up in its new place, and compares it with what is recorded of it.
-    async fn in_new_place(&self, containers: &[Container], file: &FileMove, options: RelocateOptions) -> Result<StagedFile> {
+    /// Looks one of the files up in its new place, and compares it with what is recorded of it.
+    async fn in_new_place(&self, containers: &[Container], moves: &[FileMove], at: usize, options: RelocateOptions) -> Result<StagedFile> {
+        let file = moves.get(at).ok_or_else(|| Error::internal("a file that is not among those that are moved"))?;
         let repository = self.base().repository();
         let before = Validator::of(&file.found.record);
         let hash = if options.digests { locked_hash(&before).transpose()? } else { None };

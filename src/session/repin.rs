@@ -47,7 +47,7 @@ impl WriteSession {
     /// source tells too little to pin it is `Unsupported`. After an error nothing is staged. The commit is `Invalid` when a
     /// file has become too short for a reference into it.
     ///
-    /// Costs a walk over all files of the branch and one question for each that is named. Files with a locked digest are
+    /// Costs a walk over all files of the branch and one question for each that is named; holds what is recorded of these in memory. Files with a locked digest are
     /// read whole. If the future is dropped, nothing is staged.
     pub async fn repin(&self, places: &[&str]) -> Result<Vec<Repinned>> {
         self.repin_files(self.files_at(places).await?).await
@@ -60,15 +60,13 @@ impl WriteSession {
 
     async fn repin_files(&self, named: Vec<Dependency>) -> Result<Vec<Repinned>> {
         let mut found = BTreeMap::new();
-        // Collected, because a closure over references keeps the future from being `Send`.
-        let lookups: Vec<_> = named.iter().map(|file| self.looked_up_anew(file)).collect();
-        let mut lookups = stream::iter(lookups).buffered(CONCURRENT);
+        // Made as they are polled: there may be as many files as references.
+        let mut lookups = std::pin::pin!(stream::iter(named).map(|file| self.looked_up_anew(file)).buffered(CONCURRENT));
         while let Some(repinned) = lookups.try_next().await? {
             if repinned.is_better() {
                 found.insert(repinned.file.clone(), repinned);
             }
         }
-        drop(lookups);
         let mut staged = self.staged.lock();
         for (file, repinned) in &found {
             let (validator, untouched_since) = (repinned.after.clone(), repinned.untouched_since);
@@ -99,7 +97,7 @@ impl WriteSession {
         }
     }
 
-    async fn looked_up_anew(&self, file: &Dependency) -> Result<Repinned> {
+    async fn looked_up_anew(&self, file: Dependency) -> Result<Repinned> {
         let repository = self.base.repository();
         let before = Validator::of(&file.record);
         let digest = locked_hash(&before).map(|hash| hash.unwrap_or(HashAlgorithm::Sha2_256));
@@ -111,7 +109,7 @@ impl WriteSession {
                 crate::text::printable_line(&file.url)
             ))),
             Looked::Told { validator: after, untouched_since } => {
-                Ok(Repinned { file: file.file.clone(), url: file.url.clone(), before, after, untouched_since })
+                Ok(Repinned { file: file.file, url: file.url, before, after, untouched_since })
             }
         }
     }

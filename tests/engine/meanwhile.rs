@@ -147,6 +147,39 @@ async fn a_move_does_not_undo_a_lock_and_leaves_no_reference_behind() {
     }
 }
 
+/// Callers run these calls as tasks of their own, with more files than are asked at once.
+#[tokio::test]
+async fn many_files_are_repinned_locked_and_moved_by_tasks() {
+    let source = Source::new();
+    let place = source.place();
+    let world = World::allowing(source.access.clone()).await;
+    let session = world.repository.write("main").await.unwrap();
+    for n in 0..40 {
+        let url = source.write(&format!("a/{n}.nc"), b"0123456789", 10);
+        source.write(&format!("b/{n}.nc"), b"0123456789", 10);
+        session.set_virtual(&key(&format!("x/{n}")), &url, 0..5).await.unwrap();
+    }
+    session.commit("pinned").await.unwrap();
+    for n in 0..40 {
+        source.write(&format!("a/{n}.nc"), b"9876543210", 5);
+    }
+    let repository = world.repository.clone();
+    let done = tokio::spawn(async move {
+        let session = repository.write("main").await.unwrap();
+        let repinned = session.repin_all().await.unwrap().len();
+        session.commit("repin").await.unwrap();
+        let session = repository.write("main").await.unwrap();
+        let locked = session.lock(LockOptions::default()).await.unwrap().files;
+        session.commit("lock").await.unwrap();
+        let session = repository.write("main").await.unwrap();
+        let moved = session.relocate(&format!("{place}a"), &format!("{place}b"), RelocateOptions::default()).await.unwrap();
+        (repinned, locked, moved.files)
+    });
+    let (repinned, locked, moved) = done.await.unwrap();
+    assert_eq!((repinned, locked.len(), moved.len()), (40, 40, 40));
+    assert!(locked.iter().zip(&moved).all(|(locked, moved)| locked.url == moved.from), "in the order of the files map");
+}
+
 /// A second run that saved between a look at the branch and its deletion once lost its branch.
 #[tokio::test]
 async fn a_branch_of_saves_on_which_another_run_saves_meanwhile_stays() {
