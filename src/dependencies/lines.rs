@@ -12,6 +12,7 @@ use crate::history::{Line, LogEntry};
 use crate::id::{NodeId, SnapshotId};
 use crate::map::Span;
 use crate::refs::READS;
+use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// A version of a line.
@@ -37,7 +38,8 @@ pub(super) struct Lines {
 impl Lines {
     /// The versions on the first-parent lines of `tips`, and on those of the other parents of their versions.
     ///
-    /// Reads the snapshot of each version. One that a history lists and that is not here is `Corrupt`.
+    /// Reads the snapshot of each version. One that a history lists and that is not here is `Corrupt`, and so is another parent, unless
+    /// its child was imported without it.
     pub(super) async fn behind(repository: &Repository, tips: Vec<SnapshotId>) -> Result<Self> {
         let mut lines = Self::default();
         let (mut todo, mut seen) = (VecDeque::from(tips), HashSet::new());
@@ -50,10 +52,12 @@ impl Lines {
             let reads = ids.into_iter().rev().map(|id| async move { Ok::<_, Error>((id, listed(repository, id, tip).await?)) });
             let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffered(READS);
             while let Some((id, commit)) = reads.try_next().await? {
-                // Another parent that was not imported with its child is not here.
-                for parent in commit.parents.iter().skip(1) {
-                    if !seen.contains(parent) && repository.objects().try_commit(parent).await?.is_some() {
+                for parent in commit.parents.iter().skip(1).filter(|parent| !seen.contains(parent)) {
+                    if repository.objects().try_commit(parent).await?.is_some() {
                         todo.push_back(*parent);
+                    } else {
+                        require_left_out(repository, *parent, id).await?;
+                        lines.since = lines.since.max(Some(commit.time));
                     }
                 }
                 lines.push(id, &commit);
@@ -112,8 +116,45 @@ impl Lines {
     }
 }
 
+/// `Corrupt` unless `child` was imported without its other parent, which is not here.
+async fn require_left_out(repository: &Repository, parent: SnapshotId, child: SnapshotId) -> Result<()> {
+    match repository.storage().get(&ObjectName::shallow(&child), Extent::Range(0..0)).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::corrupt(format!("snapshot {parent}, a parent of {child}, is not in this repository"))),
+    }
+}
+
 /// The commit of a version that the history of `tip` lists.
 async fn listed(repository: &Repository, id: SnapshotId, tip: SnapshotId) -> Result<Arc<Commit>> {
     let found = repository.objects().try_commit(&id).await?;
     found.ok_or_else(|| Error::corrupt(format!("snapshot {id}, which the history of {tip} lists, is not in this repository")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::with_roots;
+    use crate::error::ErrorKind;
+    use crate::id::HashAlgorithm;
+    use crate::objects::Uploads;
+
+    /// A lost parent was once passed over like one that was never imported.
+    #[tokio::test]
+    async fn another_parent_that_is_absent_is_lost_unless_its_child_was_imported_without_it() {
+        let repository = Repository::create("memory:").await.unwrap();
+        let session = repository.write("main").await.unwrap();
+        session.set(&"k".parse().unwrap(), "v").await.unwrap();
+        let (objects, mut commit) = (repository.objects(), session.commit("second").await.unwrap().record().clone());
+        let mut uploads = Uploads::new(objects);
+        commit.parents.push(SnapshotId::of(HashAlgorithm::Sha2_256, b"other"));
+        let id = commit.id(objects.hash());
+        let object = with_roots(objects, commit.clone(), &mut uploads).await.unwrap();
+        uploads.snapshot(id, &object).await.unwrap();
+        uploads.finish().await.unwrap();
+        let lost = Lines::behind(&repository, vec![id]).await.unwrap_err();
+        assert!(lost.kind() == ErrorKind::Corrupt && lost.to_string().contains("a parent of"), "{lost}");
+        repository.storage().put(&ObjectName::shallow(&id), &[]).await.unwrap();
+        let known = Lines::behind(&repository, vec![id]).await.unwrap();
+        assert_eq!((known.versions.len(), known.since), (2, Some(commit.time)), "it and its first parent");
+    }
 }

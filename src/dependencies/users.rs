@@ -16,6 +16,7 @@ use crate::id::SnapshotId;
 use crate::key::Key;
 use crate::map::{MapNumbers, Spans, Union};
 use crate::refs::{READS, Ref, RefKind, unreadable, unreadable_tip};
+use crate::time::Timestamp;
 
 /// What depends on the files at or below a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub struct PlaceUse {
     pub asked_refs: u64,
     /// How many versions were asked.
     pub asked_versions: u64,
+    /// Versions before this time belong to the lines that were asked, and are not in this repository: whether they depend on such files is
+    /// not known. `None`: all are here, or the history was not asked for.
+    pub since: Option<Timestamp>,
     /// Whether a container of any of those versions can name such a file at all.
     pub is_in_a_container: bool,
 }
@@ -106,6 +110,7 @@ impl Repository {
             versions,
             asked_refs: refs.len() as u64,
             asked_versions: asked.versions.len() as u64,
+            since: asked.since,
             is_in_a_container: is_named || was_named,
         })
     }

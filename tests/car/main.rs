@@ -63,6 +63,9 @@ async fn a_version_goes_to_an_empty_repository_and_on_from_there() {
         let files: Vec<_> = copy.dependencies().try_collect().await.unwrap();
         let there: Vec<_> = exported.dependencies().try_collect().await.unwrap();
         assert_eq!((files.len(), &files), (15, &there));
+        let time = exported.record().time;
+        let since = async |repository: &firnline::Repository| repository.who_uses("s3://none/", true).await.unwrap().since;
+        assert_eq!((since(&target).await, since(&source).await), (Some(time), None), "what is not here was not asked");
         assert_eq!(car(&copy).await, file, "an imported version exports as it came");
 
         // The log knows this version, and says that it knows nothing before it.

@@ -42,6 +42,9 @@ impl WhoUses {
             list.push(&mut context.out, &UseRow::of_version(found))?;
         }
         list.end(&mut context.out)?;
+        if let Some(since) = used.since {
+            context.out.say(&format!("versions before {since} are not in this repository and were not asked"));
+        }
         if used.is_used() {
             return Ok(Verdict::Found);
         }
