@@ -17,8 +17,9 @@ use crate::virtuals::{Locator, Looked, Validator, VirtualLookup, is_at_or_below,
 /// How many files are looked up at once.
 const CONCURRENT: usize = 16;
 
-/// How files are compared with what is recorded of them when they are moved. The default: size against size, which both must be known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How files are compared with what is recorded of them when they are moved, and how their new place is reached. The default: size
+/// against size, which both must be known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RelocateOptions {
     /// Whether files with a locked digest are read in their new place and compared by it. Default: `false`, the digest is kept, and
@@ -26,6 +27,10 @@ pub struct RelocateOptions {
     pub digests: bool,
     /// Whether a file is taken that nothing can be compared of, or that cannot be pinned in its new place. Default: `false`.
     pub accept_unverified: bool,
+    /// The options of each container that gets another template, in place of all that it has: `endpoint`, `region`, `account` of the
+    /// server of the new place. Default: `None`, a container keeps its own where the scheme of its template stays, and has none
+    /// otherwise.
+    pub container_options: Option<BTreeMap<String, String>>,
 }
 
 impl RelocateOptions {
@@ -40,6 +45,13 @@ impl RelocateOptions {
     #[must_use]
     pub fn accept_unverified(mut self) -> Self {
         self.accept_unverified = true;
+        self
+    }
+
+    /// Gives the containers that get another template these options.
+    #[must_use]
+    pub fn container_options(mut self, options: BTreeMap<String, String>) -> Self {
+        self.container_options = Some(options);
         self
     }
 }
@@ -101,7 +113,8 @@ impl WriteSession {
     /// Stages that every file at or below the URL `from` lies at the same place below `to` from now on, with what the source tells of
     /// it there. Each is looked up, and compared by size, and by digest if the options say so.
     ///
-    /// A container whose template begins with `from` gets a template that begins with `to`; then no reference is touched. Files of other
+    /// A container whose template begins with `from` gets a template that begins with `to`, and its options are as
+    /// [`RelocateOptions::container_options`] says; then no reference is touched. Files of other
     /// containers get other names, and every leaf with a reference into one of them is rewritten.
     ///
     /// All files are moved or none: if some are missing, different, not allowed or unknown there, the error has the kind of the
@@ -114,8 +127,8 @@ impl WriteSession {
     /// place through [`Rebind`](crate::Rebind).
     pub async fn relocate(&self, from: &str, to: &str, options: RelocateOptions) -> Result<Relocated> {
         require_nothing_staged(self)?;
-        let MovePlan { containers, changed, moves, left } = self.plan_moves(from, to).await?;
-        let looked_up = self.look_up_moved(&containers, &moves, options).await?;
+        let MovePlan { containers, changed, moves, left } = self.plan_moves(from, to, options.container_options.as_ref()).await?;
+        let looked_up = self.look_up_moved(&containers, &moves, &options).await?;
         for container in &changed {
             self.set_container(container.clone())?;
         }
@@ -138,7 +151,7 @@ impl WriteSession {
         Ok(Relocated { files, containers: changed, refs, leaves })
     }
 
-    async fn plan_moves(&self, from: &str, to: &str) -> Result<MovePlan> {
+    async fn plan_moves(&self, from: &str, to: &str, options: Option<&BTreeMap<String, String>>) -> Result<MovePlan> {
         let (old, new) = (from.strip_suffix('/').unwrap_or(from), to.strip_suffix('/').unwrap_or(to));
         if old == new {
             return Err(Error::invalid(format!("{from:?} and {to:?} are one place")));
@@ -146,10 +159,15 @@ impl WriteSession {
         let (mut containers, mut changed) = (self.base().record().containers.clone(), Vec::new());
         for container in &mut containers {
             if let Some(template) = moved_template(container, old, new)? {
-                *container = template;
+                let is_like_before = scheme(&container.template) == scheme(&template.template);
+                let kept = Some(&template.options).filter(|_| is_like_before).cloned().unwrap_or_default();
+                *container = Container { options: options.cloned().unwrap_or(kept), ..template };
                 container.check()?;
                 changed.push(container.clone());
             }
+        }
+        if options.is_some() && changed.is_empty() {
+            return Err(Error::invalid(format!("no container has a template that begins with {from:?}, so none takes the options")));
         }
         let is_changed: BTreeSet<&str> = changed.iter().map(|container| container.name.as_str()).collect();
         let mut locator = Locator::new(&containers)?;
@@ -193,7 +211,7 @@ impl WriteSession {
     }
 
     /// What each file is in its new place; the error lists those that cannot be moved.
-    async fn look_up_moved(&self, containers: &[Container], moves: &[FileMove], options: RelocateOptions) -> Result<Vec<StagedFile>> {
+    async fn look_up_moved(&self, containers: &[Container], moves: &[FileMove], options: &RelocateOptions) -> Result<Vec<StagedFile>> {
         // Made as they are polled: there may be as many files as references.
         let lookups = stream::iter(0..moves.len()).map(|at| self.in_new_place(containers, moves, at, options));
         let mut lookups = std::pin::pin!(lookups.buffered(CONCURRENT));
@@ -221,7 +239,7 @@ impl WriteSession {
     }
 
     /// Looks one of the files up in its new place, and compares it with what is recorded of it.
-    async fn in_new_place(&self, containers: &[Container], moves: &[FileMove], at: usize, options: RelocateOptions) -> Result<StagedFile> {
+    async fn in_new_place(&self, containers: &[Container], moves: &[FileMove], at: usize, options: &RelocateOptions) -> Result<StagedFile> {
         let file = moves.get(at).ok_or_else(|| Error::internal("a file that is not among those that are moved"))?;
         let repository = self.base().repository();
         let before = Validator::of(&file.found.record);
@@ -242,7 +260,7 @@ fn compared(
     before: &Validator,
     told: Validator,
     hash: Option<HashAlgorithm>,
-    options: RelocateOptions,
+    options: &RelocateOptions,
     untouched_since: Option<Timestamp>,
 ) -> Result<StagedFile> {
     match (before.size, told.size) {
@@ -264,6 +282,10 @@ fn compared(
         ));
     }
     Ok(StagedFile { size: validator.size, validator, repin: false, by_itself: false, unpinned, untouched_since })
+}
+
+fn scheme(template: &str) -> Option<&str> {
+    template.split_once("://").map(|(scheme, _)| scheme)
 }
 
 /// The container with `new` in place of `old` at the beginning of its template, if all its files lie below `old`. `None` for a container

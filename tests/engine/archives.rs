@@ -1,5 +1,6 @@
 //! Containers, archives that moved, and copies of their bytes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -272,6 +273,44 @@ async fn all_files_are_moved_or_none() {
         let kind = session.relocate(from, to, RelocateOptions::default()).await.unwrap_err().kind();
         assert!(matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound), "{from} {to}");
     }
+}
+
+#[tokio::test]
+async fn a_container_that_moves_reaches_its_new_server() {
+    let source = Source::new();
+    let place = source.place();
+    let mut container = Container::new("nc", format!("{place}a/{{}}.nc"));
+    container.options.insert("region".to_owned(), "eu".to_owned());
+    let (world, _) = ten_files(&source, &[container.clone()]).await;
+    let relocate = async |from: &str, to: &str, options: RelocateOptions| {
+        let session = world.repository.write("main").await.unwrap();
+        let moved = session.relocate(from, to, options).await?;
+        session.commit("moved").await.unwrap();
+        Ok::<_, firnline::Error>(moved.containers[0].options.clone())
+    };
+    let (a, b) = (format!("{place}a"), format!("{place}b"));
+    move_all(&source, "a", "b");
+    assert_eq!(relocate(&a, &b, RelocateOptions::default()).await.unwrap(), container.options, "the scheme stays");
+    move_all(&source, "b", "a");
+    let others = BTreeMap::from([("region".to_owned(), "us".to_owned())]);
+    let options = RelocateOptions::default().container_options(others.clone());
+    let error = relocate(&format!("{b}/1.nc"), &format!("{a}/1.nc"), options.clone()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("none takes the options"), "{error}");
+    assert_eq!(relocate(&b, &a, options).await.unwrap(), others);
+
+    // From a bucket, whose endpoint says nothing about files here.
+    let session = world.repository.write("main").await.unwrap();
+    let mut bucket = Container::new("bucket", "s3://b/{}.nc");
+    bucket.options.insert("endpoint".to_owned(), "https://minio.example.org".to_owned());
+    session.add_container(bucket).unwrap();
+    let mut validator = Validator::staged_at(firnline::Clock::now(&*world.clock));
+    validator.size = Some(16);
+    let known = VirtualOptions::default().validator(validator);
+    session.set_virtual_with(&key("y"), "s3://b/3.nc", 0..5, &known).await.unwrap();
+    session.commit("from a bucket").await.unwrap();
+    source.write("c/3.nc", b"3123456789abcdef", 10);
+    assert!(relocate("s3://b", &format!("{place}c"), RelocateOptions::default()).await.unwrap().is_empty());
+    is_sound(&world.repository).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::args::{CommitArgs, Deletes, Done};
+use crate::args::{CommitArgs, Deletes, Done, fields, key_value};
 use crate::container::leaves_of;
 use crate::failure::{Stop, Verdict};
 use crate::locate::Context;
@@ -29,6 +29,10 @@ pub(super) struct MoveFiles {
     /// Take also files of which neither size nor digest can be compared, and files that cannot be pinned in the new place
     #[arg(long)]
     accept_unverified: bool,
+    /// How the server of the new place is reached: endpoint, region, account; in place of all options that a container at the old place has;
+    /// may be repeated [default: those that it has, and none where the scheme is another]
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
+    options: Vec<(String, String)>,
     #[command(flatten)]
     commit: CommitArgs,
 }
@@ -43,6 +47,9 @@ impl MoveFiles {
         }
         if self.accept_unverified {
             options = options.accept_unverified();
+        }
+        if !self.options.is_empty() {
+            options = options.container_options(fields("--option", self.options)?);
         }
         let Relocated { files, containers, refs, leaves, .. } = session.relocate(&self.from, &self.to, options).await?;
         for container in &containers {
