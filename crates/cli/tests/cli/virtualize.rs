@@ -68,3 +68,33 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         assert!(told.contains(word), "{args:?}: {told}");
     }
 }
+
+#[cfg(feature = "http")]
+#[test]
+fn a_file_of_a_web_server_is_parsed_in_one_state_and_a_few_requests() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use crate::web::{Server, Shown};
+
+    let sandbox = Sandbox::new();
+    // Three blocks of 1 MiB, with 2,000 times in as many places.
+    let file = Shown::new(netcdf(0, 2000));
+    let shown = file.clone();
+    let server = Server::start(move |request| shown.answer(request));
+    let (url, allow) = (server.url("/a.nc"), format!("{}=private", server.url("/")));
+    sandbox.firn(&["virtualize", &url]).fails(5);
+    assert!(server.take().is_empty());
+    sandbox.firn(&["virtualize", &url, "--prefix", "air", "--allow", &allow]).ok();
+    let asked = server.take();
+    let reads: Vec<_> = asked.iter().filter(|request| request.header("range").is_some()).collect();
+    assert!((3..=5).contains(&asked.len()), "{asked:?}");
+    assert!(reads.len() >= 3 && reads.iter().skip(1).all(|read| read.header("if-match") == Some("\"one\"")), "{asked:?}");
+    assert_eq!(sandbox.firn(&["deps", "main", "--json"]).rows()[0]["refs"], json!(2000));
+
+    // The file is replaced while it is parsed.
+    let (other, asked) = (Shown { etag: "\"two\"".to_owned(), ..file.clone() }, AtomicUsize::new(0));
+    let server = Server::start(move |request| if asked.fetch_add(1, Ordering::Relaxed) < 2 { &file } else { &other }.answer(request));
+    let allow = format!("{}=private", server.url("/"));
+    let told = sandbox.refused(6, || sandbox.firn(&["virtualize", &server.url("/a.nc"), "--prefix", "b", "--allow", &allow]));
+    assert!(told.contains("changed since it was pinned"), "{told}");
+}
