@@ -37,7 +37,8 @@ impl Context<'_> {
         }
         let element = element_of(dataset)?;
         let (attributes, fill_attribute) = attributes::of_variable(&dataset.attributes(), self.name, dropped);
-        let mut fill = dataset.fill_value().and_then(|fill| fill.value.clone()).filter(|bytes| bytes.len() == element.size);
+        // Not that of the crate, which takes the attribute `_FillValue` where the file states no value.
+        let mut fill = stated_fill(&header).filter(|bytes| bytes.len() == element.size).map(<[u8]>::to_vec);
         if let Some(bytes) = &mut fill {
             element.reorder(bytes);
         }
@@ -51,8 +52,7 @@ impl Context<'_> {
         if header.messages.iter().any(|m| matches!(m, HdfMessage::ExternalFiles(_))) {
             return Err(Error::unsupported("keeps its values in other files; leave the variable out"));
         }
-        let layout = header.messages.iter().find_map(|m| if let HdfMessage::DataLayout(layout) = m { Some(&layout.layout) } else { None });
-        let layout = layout.ok_or_else(|| Error::corrupt("does not say where its values are"))?;
+        let layout = layout(header)?;
         let size = if element.kind == Kind::Text { dataset.vlen_reference_size() } else { element.size };
         let bytes = count(&dims.shape).and_then(|n| n.checked_mul(size as u64));
         let bytes = bytes.ok_or_else(|| Error::corrupt("has more bytes than can be counted"))?;
@@ -62,7 +62,7 @@ impl Context<'_> {
             if bytes > MOST_COPIED {
                 return Err(Error::unsupported(format!("has to be copied and has {bytes} bytes; leave the variable out")));
             }
-            return values(dataset, dims, element).map(Body::Values);
+            return self.values(dataset, dims, element, header).map(Body::Values);
         }
         match layout {
             DataLayout::Compact { .. } => Err(Error::internal("a compact dataset was not copied")),
@@ -77,6 +77,43 @@ impl Context<'_> {
         }
     }
 
+    /// Reads all elements.
+    fn values(&self, dataset: &Dataset, dims: &DatasetDims, element: Element, header: &ObjectHeader) -> Result<Values> {
+        let padded = dataset.clone().with_padded_shape(&dims.shape).map_err(|e| failed(&e))?;
+        let mut bytes = padded.read_raw_bytes().map_err(|e| failed(&e))?;
+        let stated = stated_fill(header);
+        let taken = dataset.fill_value().and_then(|fill| fill.value.as_deref());
+        if taken.is_some() && taken != stated {
+            self.fill_unwritten(dataset, dims, &mut bytes, header)?;
+        }
+        if element.kind == Kind::Text {
+            return texts(dataset, &bytes).map(Values::Texts);
+        }
+        element.reorder(&mut bytes);
+        Ok(Values::Bytes(bytes))
+    }
+
+    /// Gives elements that were never written the value that the file states for them, or zero.
+    fn fill_unwritten(&self, dataset: &Dataset, dims: &DatasetDims, bytes: &mut Vec<u8>, header: &ObjectHeader) -> Result<()> {
+        let size = dataset.raw_element_size().map_err(|e| failed(&e))?;
+        let fill = stated_fill(header).filter(|fill| fill.len() == size).map_or_else(|| vec![0; size], <[u8]>::to_vec);
+        let unwritten = || fill.iter().copied().cycle().take(bytes.len()).collect::<Vec<u8>>();
+        match layout(header)? {
+            DataLayout::Contiguous { address, .. } if Cursor::is_undefined_offset(*address, self.file.superblock().offset_size) => {
+                *bytes = unwritten();
+            }
+            DataLayout::Chunked { address, dims: lengths, chunk_indexing, .. } => {
+                let indexing = chunk_indexing.as_ref();
+                let layout = ChunkLayout { address: *address, dims: lengths, indexing, element: size, filters: Vec::new() };
+                let mut out = unwritten();
+                chunks::copy_written(self.file, dataset, &layout, &dims.shape, bytes, &mut out)?;
+                *bytes = out;
+            }
+            DataLayout::Contiguous { .. } | DataLayout::Compact { .. } => {}
+        }
+        Ok(())
+    }
+
     fn contiguous(&self, address: u64, bytes: u64) -> Result<Body> {
         let superblock = self.file.superblock();
         if Cursor::is_undefined_offset(address, superblock.offset_size) || bytes == 0 {
@@ -89,21 +126,35 @@ impl Context<'_> {
     }
 }
 
+fn layout(header: &ObjectHeader) -> Result<&DataLayout> {
+    let found = header.messages.iter().find_map(|m| if let HdfMessage::DataLayout(layout) = m { Some(&layout.layout) } else { None });
+    found.ok_or_else(|| Error::corrupt("does not say where its values are"))
+}
+
+/// The value of elements that were never written, in the order of the file; `None`: zero.
+fn stated_fill(header: &ObjectHeader) -> Option<&[u8]> {
+    header.messages.iter().find_map(|m| if let HdfMessage::FillValue(fill) = m { fill.value.as_deref() } else { None })
+}
+
+/// The strings that `references` lead to; `Unsupported` when they have too many bytes.
+fn texts(dataset: &Dataset, references: &[u8]) -> Result<Vec<String>> {
+    let (Datatype::String { padding, .. } | Datatype::VarLen { padding, .. }) = dataset.dtype() else {
+        return Err(Error::internal("numbers were taken for strings"));
+    };
+    let (mut out, mut left) = (Vec::new(), MOST_COPIED);
+    for reference in references.chunks_exact(dataset.vlen_reference_size()) {
+        let bytes = dataset.resolve_vlen_reference_bytes(reference, 1).map_err(|e| failed(&e))?;
+        left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+            Error::unsupported(format!("has strings of more than {MOST_COPIED} bytes, which would have to be copied; leave the variable out"))
+        })?;
+        out.push(attributes::text(&bytes, *padding));
+    }
+    Ok(out)
+}
+
 fn pipeline(header: &ObjectHeader) -> &[FilterDescription] {
     let found = header.messages.iter().find_map(|m| if let HdfMessage::FilterPipeline(p) = m { Some(&p.filters) } else { None });
     found.map_or(&[], Vec::as_slice)
-}
-
-/// Reads all elements.
-fn values(dataset: &Dataset, dims: &DatasetDims, element: Element) -> Result<Values> {
-    let dataset = dataset.clone().with_padded_shape(&dims.shape).map_err(|e| failed(&e))?;
-    if element.kind == Kind::Text {
-        let texts = dataset.read_strings().map_err(|e| failed(&e))?;
-        return Ok(Values::Texts(texts));
-    }
-    let mut bytes = dataset.read_raw_bytes().map_err(|e| failed(&e))?;
-    element.reorder(&mut bytes);
-    Ok(Values::Bytes(bytes))
 }
 
 /// The type of the elements; `Unsupported` for one that Zarr arrays have no common name for.

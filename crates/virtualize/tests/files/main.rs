@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod damaged;
+mod faults;
 mod layouts;
 mod months;
 mod series;

@@ -171,3 +171,22 @@ for name, change in (
     ("long_name", {"long_name": "air temperature"}),
 ):
     netcdf(f"{out}/other-{name}.nc", "NETCDF4_CLASSIC", start=3, **change)
+
+with h5py.File(f"{out}/unwritten.h5", "w") as f:
+    # The attribute is not the value of what was never written, whatever its type.
+    for name, dtype, attribute in (
+        ("same", "i4", np.int32(-9999)),
+        ("float_on_int", "i4", np.float32(1e20)),
+        ("double_on_float", "f4", np.float64(-9999)),
+        ("little_on_big", ">f4", np.float32(-9999)),
+    ):
+        for shape, chunks in (((40,), (10,)), ((7, 5), (3, 2))):
+            d = f.create_dataset(f"{name}_{len(shape)}", shape, dtype, chunks=chunks, maxshape=(None,) * len(shape))
+            d.attrs["_FillValue"] = attribute
+            d[tuple(chunks)] = 5
+        f.create_dataset(f"{name}_never", (4,), dtype).attrs["_FillValue"] = attribute
+        d = f.create_dataset(f"{name}_stated", (40,), dtype, chunks=(10,), fillvalue=3)
+        d.attrs["_FillValue"] = attribute
+    texts = f.create_dataset("texts", (4,), h5py.string_dtype(), chunks=(1,))
+    texts.attrs["_FillValue"] = "absent"
+    texts[1] = "there"
