@@ -55,8 +55,11 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
         Found::Hdf5 => hdf5::parse(bytes, wanted),
         Found::Classic(format) => netcdf3::parse(bytes, format, wanted),
     });
-    // What the parser says is only a copy of it.
-    parsed.map_err(|e| bytes.failure().unwrap_or_else(|| e.context(bytes.url())))
+    // What the parser says is only a copy of it, and what it found without these bytes is not what the file holds.
+    match bytes.failure() {
+        Some(failed) => Err(failed),
+        None => parsed.map_err(|e| e.context(bytes.url())),
+    }
 }
 
 enum Found {
@@ -91,4 +94,44 @@ fn detect(bytes: &FileBytes) -> Result<Found> {
 
 fn other(what: &str) -> Error {
     Error::unsupported(format!("is {what}, which only VirtualiZarr can parse: see the guide to the Python package"))
+}
+
+#[cfg(test)]
+mod tests {
+    use firnline::ErrorKind;
+
+    use super::*;
+
+    /// Two variables with dimensions, whose names and units lie in heaps.
+    const FILE: &[u8] = include_bytes!("../tests/files/dimensions.h5");
+
+    fn parsed(block: usize, failing: Option<usize>) -> (Result<Parsed>, BTreeSet<usize>) {
+        let read = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+        let told = std::sync::Arc::clone(&read);
+        let bytes = FileBytes::of("file:///a.h5".to_owned(), FILE.len() as u64, block, move |range| {
+            let (start, end) = (usize::try_from(range.start).unwrap(), usize::try_from(range.end).unwrap());
+            let blocks = start / block..end.div_ceil(block);
+            told.lock().unwrap().extend(blocks.clone());
+            match failing {
+                Some(n) if blocks.contains(&n) => Err(Error::unavailable("the server has a cold")),
+                _ => Ok(FILE[start..end].to_vec()),
+            }
+        });
+        let parsed = parse(&bytes, &Wanted { copied: Copied::Smaller(1 << 20), ..Wanted::default() });
+        let read = read.lock().unwrap().clone();
+        (parsed, read)
+    }
+
+    #[test]
+    fn a_read_that_fails_anywhere_is_the_outcome() {
+        let (whole, read) = parsed(256, None);
+        let whole = whole.unwrap();
+        let v = whole.variables.iter().find(|v| v.path == "v").unwrap();
+        assert_eq!((v.dims.join(" "), &v.attributes["units"]), ("time x".to_owned(), &"a unit in a heap".into()));
+        assert!(read.len() > 10, "{read:?}");
+        for n in read {
+            let failed = parsed(256, Some(n)).0.unwrap_err();
+            assert!(failed.kind() == ErrorKind::Unavailable && failed.to_string().contains("a cold"), "{n}: {failed}");
+        }
+    }
 }

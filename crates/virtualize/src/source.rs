@@ -16,9 +16,10 @@ const KEPT: usize = 16 << 20;
 
 /// The bytes of one state of one file.
 pub(crate) struct FileBytes {
-    file: Arc<ExternalFile>,
+    url: String,
+    len: u64,
     storage: DynStorage,
-    /// The first error of a read. Parsers only pass its text on.
+    /// The first error of a read. Parsers only pass its text on, or go on without what they did not get.
     failed: Arc<Mutex<Option<Error>>>,
 }
 
@@ -27,33 +28,38 @@ impl FileBytes {
     /// the one that reads.
     pub(crate) fn new(file: Arc<ExternalFile>, runtime: Handle) -> Self {
         let block = if file.url().starts_with("file:") { LOCAL_BLOCK } else { REMOTE_BLOCK };
+        let (url, len) = (file.url().to_owned(), file.size());
+        Self::of(url, len, block, move |range| block_on(&runtime, file.read(range)).map(|bytes| bytes.to_vec()))
+    }
+
+    /// A file of `len` bytes that is read with `read`, in blocks of so many bytes.
+    pub(crate) fn of(url: String, len: u64, block: usize, read: impl Fn(Range<u64>) -> Result<Vec<u8>> + Send + Sync + 'static) -> Self {
         let failed: Arc<Mutex<Option<Error>>> = Arc::default();
-        let (reader, told) = (Arc::clone(&file), Arc::clone(&failed));
-        let ranges = RangeRequestStorage::new(file.size(), move |offset, len| {
-            let end = offset.saturating_add(len as u64);
-            block_on(&runtime, reader.read(offset..end)).map(|bytes| bytes.to_vec()).map_err(|e| {
+        let told = Arc::clone(&failed);
+        let ranges = RangeRequestStorage::new(len, move |offset, len| {
+            read(offset..offset.saturating_add(len as u64)).map_err(|e| {
                 let text = e.to_string();
                 told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
                 hdf5_reader::error::Error::Other(text)
             })
         });
         let storage: DynStorage = Arc::new(BlockCacheStorage::new(Arc::new(ranges), block, KEPT / block));
-        Self { file, storage, failed }
+        Self { url, len, storage, failed }
     }
 
     pub(crate) fn url(&self) -> &str {
-        self.file.url()
+        &self.url
     }
 
-    pub(crate) fn len(&self) -> u64 {
-        self.file.size()
+    pub(crate) const fn len(&self) -> u64 {
+        self.len
     }
 
     pub(crate) fn storage(&self) -> &DynStorage {
         &self.storage
     }
 
-    /// The error of the read that made a parser fail, if one did.
+    /// The first error of a read, if one failed.
     pub(crate) fn failure(&self) -> Option<Error> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -82,7 +82,8 @@ fn texts(attribute: &Attribute) -> Option<Vec<String>> {
             let len = usize::try_from(*len).ok().filter(|len| *len > 0)?;
             Some(attribute.raw_data.chunks_exact(len).map(|bytes| text(bytes, *padding)).collect())
         }
-        Datatype::VarLen { kind: VarLenKind::String, .. } if attribute.shape.is_empty() => {
+        // Bytes that are no UTF-8. A reference whose text is not found stays a reference, which ends with the upper half of a small number.
+        Datatype::VarLen { kind: VarLenKind::String, .. } if attribute.shape.is_empty() && !attribute.raw_data.ends_with(&[0, 0]) => {
             Some(vec![text(&attribute.raw_data, StringPadding::NullTerminate)])
         }
         _ => None,

@@ -29,7 +29,7 @@ pub(super) struct ChunkLayout<'h> {
 
 /// Reads the index of chunks; of their data nothing. `file_len` is the length of the whole file.
 pub(super) fn table(file: &Hdf5File, dataset: &Dataset, layout: &ChunkLayout<'_>, file_len: u64) -> Result<Chunks> {
-    let (rank, superblock) = (dataset.shape().len(), file.superblock());
+    let superblock = file.superblock();
     let (dims, entries) = written(file, dataset, layout)?;
     let whole = dims.iter().try_fold(layout.element as u64, |n, len| n.checked_mul(u64::from(*len)));
     let whole = whole.ok_or_else(|| Error::corrupt("has chunks of more bytes than can be counted"))?;

@@ -18,6 +18,9 @@ use crate::model::{Body, Values, Variable, count, is_coordinate};
 use crate::parse::{MOST_COPIED, Wanted};
 use crate::source::FileBytes;
 
+/// So many bytes a string of a fixed length may have: each fill value holds one.
+const LONGEST: u32 = 1 << 16;
+
 /// What a dataset is looked at with.
 pub(super) struct Context<'c> {
     pub(super) bytes: &'c FileBytes,
@@ -173,6 +176,9 @@ fn element_of(dataset: &Dataset) -> Result<Element> {
             }
             _ => return Err(unsupported("records (compound elements)")),
         },
+        Datatype::String { size: StringSize::Fixed(len), .. } if !(1..=LONGEST).contains(len) => {
+            return Err(unsupported(&format!("strings of {len} bytes each")));
+        }
         Datatype::String { size: StringSize::Fixed(len), .. } => Element::new(Kind::Bytes, *len as usize, false),
         Datatype::String { size: StringSize::Variable, .. } | Datatype::VarLen { kind: VarLenKind::String, .. } => Element::TEXT,
         Datatype::VarLen { .. } => return Err(unsupported("lists of any length")),

@@ -11,6 +11,7 @@ use hdf5_reader::group::Group;
 use hdf5_reader::messages::dataspace::UNLIMITED;
 use hdf5_reader::{Attribute, Dataset};
 
+use super::failed;
 use crate::element;
 
 /// How netCDF marks a dimension that has no variable of its name.
@@ -53,7 +54,7 @@ impl Dimensions {
         let mut phony = Phony::default();
         let mut paths = Vec::with_capacity(datasets.len());
         for ((path, dataset), attributes) in datasets.iter().zip(&attributes) {
-            paths.push(scales.of(root, path, dataset, attributes, &mut phony));
+            paths.push(scales.of(root, path, dataset, attributes, &mut phony).map_err(|e| e.context(path))?);
         }
         let mut lengths: HashMap<&str, u64> = HashMap::new();
         for ((_, dataset), paths) in datasets.iter().zip(&paths) {
@@ -120,9 +121,9 @@ fn integers(attribute: &Attribute) -> Vec<i128> {
 
 impl Scales<'_> {
     /// The paths of the dimensions of a dataset.
-    fn of(&self, root: &Group, path: &str, dataset: &Dataset, attributes: &[Attribute], phony: &mut Phony) -> Vec<String> {
+    fn of(&self, root: &Group, path: &str, dataset: &Dataset, attributes: &[Attribute], phony: &mut Phony) -> Result<Vec<String>> {
         let rank = dataset.shape().len();
-        let listed = find(attributes, "DIMENSION_LIST").map(|list| self.listed(root, list)).unwrap_or_default();
+        let listed = find(attributes, "DIMENSION_LIST").map(|list| self.listed(root, list)).transpose()?.unwrap_or_default();
         let numbers = find(attributes, "_Netcdf4Coordinates").map(integers).unwrap_or_default();
         let is_scale = is_scale(attributes);
         let mut used = BTreeMap::new();
@@ -135,16 +136,16 @@ impl Scales<'_> {
         for (n, len) in dataset.shape().iter().enumerate() {
             dims.push(dim(n).unwrap_or_else(|| phony.name(*len, &mut used)));
         }
-        dims
+        Ok(dims)
     }
 
     /// The scale of each dimension in a `DIMENSION_LIST`: for each a reference to a list of addresses, of which the first counts.
-    fn listed(&self, root: &Group, list: &Attribute) -> Vec<Option<&str>> {
+    fn listed(&self, root: &Group, list: &Attribute) -> Result<Vec<Option<&str>>> {
         let width = usize::from(root.offset_size());
         let first = |reference: &[u8]| {
-            let addresses = root.resolve_vlen_reference_bytes(reference, width).ok()?;
-            let address = u64::try_from(element::unsigned(addresses.get(..width)?)).ok()?;
-            self.by_address.get(&address).copied()
+            let addresses = root.resolve_vlen_reference_bytes(reference, width).map_err(|e| failed(&e).context("DIMENSION_LIST"))?;
+            let address = addresses.get(..width).and_then(|address| u64::try_from(element::unsigned(address)).ok());
+            Ok(address.and_then(|address| self.by_address.get(&address).copied()))
         };
         list.raw_data.chunks_exact(4 + width + 4).map(first).collect()
     }
