@@ -12,6 +12,7 @@ use hdf5_reader::{ByteOrder, Dataset, Datatype, Hdf5File};
 
 use super::chunks::{self, ChunkLayout};
 use super::dimensions::DatasetDims;
+use super::header::leaves_edges_unfiltered;
 use super::{attributes, failed, filters};
 use crate::element::{Element, Kind};
 use crate::model::{Body, Values, Variable, count, is_coordinate};
@@ -56,6 +57,7 @@ impl Context<'_> {
             return Err(Error::unsupported("keeps its values in other files; leave the variable out"));
         }
         let layout = layout(header)?;
+        self.check_edges(dataset, layout, header)?;
         let size = if element.kind == Kind::Text { dataset.vlen_reference_size() } else { element.size };
         let bytes = count(&dims.shape).and_then(|n| n.checked_mul(size as u64));
         let bytes = bytes.ok_or_else(|| Error::corrupt("has more bytes than can be counted"))?;
@@ -78,6 +80,17 @@ impl Context<'_> {
                 chunks::table(self.file, dataset, &layout, self.bytes.len()).map(Body::Chunked)
             }
         }
+    }
+
+    /// `Unsupported` when some chunks have filters and those at the edges have none.
+    fn check_edges(&self, dataset: &Dataset, layout: &DataLayout, header: &ObjectHeader) -> Result<()> {
+        // Only later layouts can say so.
+        let DataLayout::Chunked { dims, chunk_indexing: Some(_), .. } = layout else { return Ok(()) };
+        let has_edges = dataset.shape().iter().zip(dims).any(|(len, chunk)| !len.is_multiple_of(u64::from((*chunk).max(1))));
+        if pipeline(header).is_empty() || !has_edges || !leaves_edges_unfiltered(self.file, dataset.address())? {
+            return Ok(());
+        }
+        Err(Error::unsupported("has filters, but not on the chunks at its edges, which Zarr cannot say; leave the variable out"))
     }
 
     /// Reads all elements.
@@ -148,7 +161,9 @@ fn texts(dataset: &Dataset, references: &[u8]) -> Result<Vec<String>> {
     for reference in references.chunks_exact(dataset.vlen_reference_size()) {
         let bytes = dataset.resolve_vlen_reference_bytes(reference, 1).map_err(|e| failed(&e))?;
         left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            Error::unsupported(format!("has strings of more than {MOST_COPIED} bytes, which would have to be copied; leave the variable out"))
+            Error::unsupported(format!(
+                "has strings of more than {MOST_COPIED} bytes, which would have to be copied; leave the variable out"
+            ))
         })?;
         out.push(attributes::text(&bytes, *padding));
     }

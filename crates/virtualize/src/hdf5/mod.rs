@@ -8,6 +8,7 @@ mod chunks;
 mod dataset;
 mod dimensions;
 mod filters;
+mod header;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

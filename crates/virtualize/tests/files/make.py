@@ -1,6 +1,8 @@
 """Makes HDF5 and NetCDF files of every layout, and says what is in them. usage: make.py OUTDIR"""
 
+import ctypes
 import os
+import re
 import sys
 
 import h5py
@@ -100,7 +102,27 @@ with h5py.File(f"{out}/plugins.h5", "w") as f:
     f.create_dataset("blosc", data=table, chunks=(5, 10), **hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=1))
     f.create_dataset("bzip2", data=table, chunks=(5, 10), **hdf5plugin.BZip2())
 
-with h5py.File(f"{out}/refused.h5", "w") as f:
+# h5py has no name for this; netCDF4 may bring another library.
+libraries = {line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libhdf5-?[0-9a-f]*\.so", line)}
+library = max(libraries, key=lambda path: "h5py" in path)
+set_chunk_opts = ctypes.CDLL(library).H5Pset_chunk_opts
+set_chunk_opts.argtypes = [ctypes.c_int64, ctypes.c_uint]
+
+
+def unfiltered_edges(deflate):
+    def layout(plist):
+        plist.set_chunk((4, 4))
+        plist.set_shuffle()
+        if deflate:
+            plist.set_deflate(4)
+        assert set_chunk_opts(plist.id, 2) >= 0
+
+    return layout
+
+
+with h5py.File(f"{out}/refused.h5", "w", libver=("v110", "latest")) as f:
+    low_level(f, b"edges", (6, 6), unfiltered_edges(False))
+    low_level(f, b"edges_deflate", (6, 6), unfiltered_edges(True))
     f.create_dataset("record", data=np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]))
     f.create_dataset("lzf", data=table, chunks=(5, 10), compression="lzf")
     f.create_dataset("bitshuffle", data=table, chunks=(5, 10), **hdf5plugin.Bitshuffle())
@@ -110,6 +132,13 @@ with h5py.File(f"{out}/refused.h5", "w") as f:
     masked.id.write_direct_chunk((2000,), np.arange(2000, dtype="i4").tobytes(), filter_mask=1)
     external = f.create_dataset("external", (2000,), dtype="i4", external=[(f"{out}/external.bin", 0, 8000)])
     external[:] = 1
+    f.create_dataset("long", (2,), "S100000", chunks=(1,))
+    # References to one string of 60,000 bytes, together more than is copied.
+    one = f.create_dataset("one", (1,), h5py.string_dtype(), chunks=(1,))
+    one[0] = "x" * 60_000
+    f.flush()
+    heavy = f.create_dataset("heavy", (1200,), h5py.string_dtype(), chunks=(1200,))
+    heavy.id.write_direct_chunk((0,), one.id.read_direct_chunk((0,))[1] * 1200)
     f.create_dataset("lists", data=np.array([np.array([1, 2]), np.array([3])], dtype=object), dtype=h5py.vlen_dtype("i4"))
 
 
