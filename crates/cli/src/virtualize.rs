@@ -61,13 +61,14 @@ impl Virtualize {
         let session = self.commit.session(&repository).await?;
         let found = virtualize(&session, &self.files, &options).await?;
         for (what, names) in [
-            ("differ between files, and the first file's are kept", &found.other_attributes),
-            ("are left out, because JSON cannot hold them", &found.dropped_attributes),
+            ("attributes differ between files, and the first file's are kept", &found.other_attributes),
+            ("attributes are left out, because JSON cannot hold them", &found.dropped_attributes),
+            ("links are not followed", &found.links),
         ] {
             if !names.is_empty() {
                 let shown: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
                 let more = if names.len() > shown.len() { format!(" and {} more", names.len() - shown.len()) } else { String::new() };
-                context.out.say(&format!("attributes {what}: {}{more}", shown.join(", ")));
+                context.out.say(&format!("{what}: {}{more}", shown.join(", ")));
             }
         }
         let verb = if options.append { "append" } else { "virtualize" };

@@ -103,7 +103,7 @@ pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], opti
         wanted.copied = Copied::Named(stored.copied());
     }
     let opened = open::open(session, first, &wanted).await?;
-    let Parsed { groups, variables, dropped } = opened.parsed;
+    let Parsed { groups, variables, dropped, left_out } = opened.parsed;
     if variables.is_empty() {
         return Err(Error::invalid(format!("{first}: there are no variables in the group that was asked for")));
     }
@@ -113,8 +113,7 @@ pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], opti
     }
     wanted.copied = Copied::Named(arrays.values().filter(|array| array.is_copied).map(|array| array.path.clone()).collect());
     let mut stager = Stager::new(session, options.prefix.clone(), settings, arrays);
-    stager.summary.dropped_attributes.extend(dropped);
-    stager.add(OpenedFile { parsed: Parsed { groups: Vec::new(), variables, dropped: Vec::new() }, ..opened }).await?;
+    stager.add(OpenedFile { parsed: Parsed { groups: Vec::new(), variables, dropped, left_out }, ..opened }).await?;
     let wanted = &wanted;
     // Collected, because a closure over references keeps the future from being `Send`.
     let opens: Vec<_> = rest.iter().map(|url| open::open(session, url, wanted)).collect();

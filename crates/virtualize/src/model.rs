@@ -11,6 +11,8 @@ pub(crate) struct Parsed {
     pub(crate) variables: Vec<Variable>,
     /// Attributes that JSON cannot hold, by variable and name.
     pub(crate) dropped: Vec<String>,
+    /// Links that were not followed, by path.
+    pub(crate) left_out: Vec<String>,
 }
 
 #[derive(Debug)]

@@ -157,4 +157,7 @@ pub struct VirtualizeSummary {
     pub other_attributes: BTreeSet<String>,
     /// Attributes, as `path@name`, that are left out because JSON cannot hold them: references and records.
     pub dropped_attributes: BTreeSet<String>,
+    /// Links, as `path, what it is`, that are not followed: to other files, with the path of the group in which they lie, and to a group
+    /// above. What lies behind them is not in the arrays.
+    pub links: BTreeSet<String>,
 }

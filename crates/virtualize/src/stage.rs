@@ -62,6 +62,7 @@ impl<'s> Stager<'s> {
         self.summary.files += 1;
         self.summary.reads += file.reads();
         self.summary.dropped_attributes.extend(parsed.dropped);
+        self.summary.links.extend(parsed.left_out);
         self.urls.push(file.url().to_owned());
         self.validators.push(Some(file.validator()));
         self.check_rows(file.url())?;

@@ -11,7 +11,7 @@ use hdf5_reader::group::Group;
 use hdf5_reader::messages::dataspace::UNLIMITED;
 use hdf5_reader::{Attribute, Dataset};
 
-use super::failed;
+use super::{FoundDataset, failed};
 use crate::element;
 
 /// How netCDF marks a dimension that has no variable of its name.
@@ -39,10 +39,10 @@ struct Scales<'d> {
 }
 
 impl Dimensions {
-    pub(super) fn find(root: &Group, datasets: &[(String, Dataset)]) -> Result<Self> {
-        let attributes: Vec<Vec<Attribute>> = datasets.iter().map(|(_, dataset)| dataset.attributes()).collect();
+    pub(super) fn find(root: &Group, datasets: &[FoundDataset]) -> Result<Self> {
+        let attributes: Vec<Vec<Attribute>> = datasets.iter().map(|found| found.dataset.attributes()).collect();
         let mut scales = Scales::default();
-        for ((path, dataset), attributes) in datasets.iter().zip(&attributes) {
+        for (FoundDataset { path, dataset, .. }, attributes) in datasets.iter().zip(&attributes) {
             if !is_scale(attributes) {
                 continue;
             }
@@ -53,19 +53,25 @@ impl Dimensions {
         }
         let mut phony = Phony::default();
         let mut paths = Vec::with_capacity(datasets.len());
-        for ((path, dataset), attributes) in datasets.iter().zip(&attributes) {
-            paths.push(scales.of(root, path, dataset, attributes, &mut phony).map_err(|e| e.context(path))?);
+        for (FoundDataset { path, dataset, is_dropped }, attributes) in datasets.iter().zip(&attributes) {
+            let dims = match is_dropped {
+                // Only the length of a dimension counts.
+                true if is_scale(attributes) && dataset.shape().len() == 1 => vec![path.clone()],
+                true => Vec::new(),
+                false => scales.of(root, path, dataset, attributes, &mut phony).map_err(|e| e.context(path))?,
+            };
+            paths.push(dims);
         }
         let mut lengths: HashMap<&str, u64> = HashMap::new();
-        for ((_, dataset), paths) in datasets.iter().zip(&paths) {
-            for (path, len) in paths.iter().zip(dataset.shape()) {
+        for (found, paths) in datasets.iter().zip(&paths) {
+            for (path, len) in paths.iter().zip(found.dataset.shape()) {
                 let longest = lengths.entry(path).or_default();
                 *longest = (*longest).max(*len);
             }
         }
         let mut all = Vec::with_capacity(datasets.len());
-        for (((path, dataset), attributes), dims) in datasets.iter().zip(&attributes).zip(&paths) {
-            let shape = shape(dataset, dims, &lengths).map_err(|e| e.context(path))?;
+        for ((FoundDataset { path, dataset, is_dropped }, attributes), dims) in datasets.iter().zip(&attributes).zip(&paths) {
+            let shape = if *is_dropped { Vec::new() } else { shape(dataset, dims, &lengths).map_err(|e| e.context(path))? };
             let names = dims.iter().map(|path| path.rsplit('/').next().unwrap_or(path).to_owned()).collect();
             all.push(DatasetDims { names, shape, is_only_dimension: is_only_dimension(attributes) });
         }

@@ -11,18 +11,21 @@ mod filters;
 mod header;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use firnline::{Error, ErrorKind, Result};
 use hdf5_reader::error::Error as HdfError;
 use hdf5_reader::group::Group;
 use hdf5_reader::storage::DynStorage;
-use hdf5_reader::{Dataset, Hdf5File, OpenOptions};
+use hdf5_reader::{Dataset, ExternalLinkResolver, Hdf5File, OpenOptions};
 
 use crate::model::{Parsed, ParsedGroup};
 use crate::parse::{MOST_COPIED, Wanted};
 use crate::source::FileBytes;
 use dimensions::Dimensions;
+
+/// What netCDF writes before the name of a variable that has the name of a dimension and is not its coordinate.
+const RENAMED: &str = "_nc4_non_coord_";
 
 /// How many groups may lie within each other, and how many objects a file may have.
 const DEPTH: usize = 64;
@@ -32,13 +35,16 @@ const OBJECTS: usize = 1 << 20;
 pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
     let storage: DynStorage = Arc::clone(bytes.storage());
     let most = usize::try_from(MOST_COPIED).unwrap_or(usize::MAX);
+    let outside = Arc::new(OutsideLinks::default());
+    let resolver: Arc<dyn ExternalLinkResolver> = Arc::clone(&outside) as _;
     let options = OpenOptions { max_read_bytes: most, max_chunk_bytes: most, chunk_cache_bytes: 1 << 20, ..OpenOptions::default() };
+    let options = options.with_external_link_resolver(resolver);
     let file = Hdf5File::from_storage_with_options(storage, options).map_err(|e| failed(&e))?;
     let root = file.root_group().map_err(|e| failed(&e))?;
-    let mut walk = Walk { wanted, datasets: Vec::new(), groups: Vec::new(), seen: BTreeSet::new(), objects: 0 };
-    walk.visit(&root, "", 0)?;
+    let mut walk = Walk { wanted, outside: Arc::clone(&outside), datasets: Vec::new(), groups: Vec::new(), above: Vec::new(), objects: 0, left_out: Vec::new() };
+    walk.visit(&root, "", false)?;
     let dimensions = Dimensions::find(&root, &walk.datasets)?;
-    let mut parsed = Parsed::default();
+    let mut parsed = Parsed { left_out: std::mem::take(&mut walk.left_out), ..Parsed::default() };
     let mut is_there = false;
     for (path, group) in &walk.groups {
         let Some(below) = below(path, &wanted.group) else { continue };
@@ -50,8 +56,12 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
     if !is_there {
         return Err(Error::not_found(format!("has no group {}", wanted.group)));
     }
-    for (n, (path, dataset)) in walk.datasets.iter().enumerate() {
-        let Some(name) = below(path, &wanted.group).filter(|_| !dimensions.is_only_dimension(n)) else { continue };
+    let mut names = BTreeSet::new();
+    for (n, FoundDataset { path, dataset, is_dropped }) in walk.datasets.iter().enumerate() {
+        let Some(name) = below(path, &wanted.group).filter(|_| !is_dropped && !dimensions.is_only_dimension(n)) else { continue };
+        if !names.insert(name) {
+            return Err(Error::unsupported(format!("{path}: two variables have this name; leave them out")));
+        }
         let context = dataset::Context { bytes, file: &file, wanted, name };
         let variable = context.variable(dataset, dimensions.of(n), &mut parsed.dropped);
         parsed.variables.push(variable.map_err(|e| e.context(path))?);
@@ -69,47 +79,94 @@ fn shown(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
 }
 
+/// A dataset, and the path that users know it by.
+struct FoundDataset {
+    path: String,
+    dataset: Dataset,
+    /// It is left out, and yet may be the dimension of others.
+    is_dropped: bool,
+}
+
+/// Links to other files, which are not followed: to which files they led.
+#[derive(Default)]
+struct OutsideLinks(Mutex<Vec<String>>);
+
+impl ExternalLinkResolver for OutsideLinks {
+    fn resolve_external_link(&self, filename: &str) -> std::result::Result<Option<Hdf5File>, HdfError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(filename.to_owned());
+        Ok(None)
+    }
+}
+
 struct Walk<'w> {
     wanted: &'w Wanted,
-    /// All datasets of the file with their paths: those outside of the wanted group may be dimensions of those inside.
-    datasets: Vec<(String, Dataset)>,
+    outside: Arc<OutsideLinks>,
+    /// All datasets of the file: those outside of the wanted group, and those that are left out, may be dimensions of others.
+    datasets: Vec<FoundDataset>,
     groups: Vec<(String, Group)>,
-    /// The groups above and before, by address: links may lead back to them.
-    seen: BTreeSet<u64>,
+    /// The addresses of the groups above: links may lead back to them.
+    above: Vec<u64>,
     objects: usize,
+    left_out: Vec<String>,
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, group: &Group, path: &str, depth: usize) -> Result<()> {
-        if !self.seen.insert(group.address()) {
+    /// Looks at a group and everything below it. Of one that is `dropped` only what can be read is looked at, for its dimensions.
+    fn visit(&mut self, group: &Group, path: &str, is_dropped: bool) -> Result<()> {
+        if self.above.contains(&group.address()) {
+            if !is_dropped {
+                self.left_out.push(format!("{path}, a link to a group in which it lies"));
+            }
             return Ok(());
         }
-        if depth > DEPTH {
+        if self.above.len() > DEPTH {
             return Err(Error::unsupported(format!("{path}: groups lie more than {DEPTH} deep in each other")));
         }
-        let (mut groups, mut datasets) = group.member_names().map_err(|e| failed(&e).context(shown(path)))?;
+        let (mut groups, mut datasets) = match group.member_names() {
+            Ok(names) => names,
+            Err(_) if is_dropped => return Ok(()),
+            Err(e) => return Err(failed(&e).context(shown(path))),
+        };
+        self.leave_out_links(path, is_dropped);
         groups.sort_unstable();
         datasets.sort_unstable();
         self.objects += groups.len() + datasets.len();
         if self.objects > OBJECTS {
             return Err(Error::unsupported(format!("has more than {OBJECTS} variables and groups")));
         }
-        self.groups.push((path.to_owned(), group.clone()));
+        if !is_dropped {
+            self.groups.push((path.to_owned(), group.clone()));
+        }
         let member = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-        let is_dropped = |path: &str| below(path, &self.wanted.group).is_some_and(|name| self.wanted.is_dropped(name));
-        for name in datasets {
-            let path = member(&name);
-            if !is_dropped(&path) {
-                let dataset = group.dataset(&name).map_err(|e| failed(&e).context(&path))?;
-                self.datasets.push((path, dataset));
+        let is_dropped = |path: &str| is_dropped || below(path, &self.wanted.group).is_some_and(|name| self.wanted.is_dropped(name));
+        let datasets: Vec<_> = datasets.into_iter().map(|name| (member(name.strip_prefix(RENAMED).unwrap_or(&name)), name)).collect();
+        let datasets: Vec<_> = datasets.into_iter().map(|(path, name)| (is_dropped(&path), path, name)).collect();
+        let groups: Vec<_> = groups.into_iter().map(|name| (member(&name), name)).map(|(path, name)| (is_dropped(&path), path, name)).collect();
+        for (is_dropped, path, name) in datasets {
+            match group.dataset(&name) {
+                Ok(dataset) => self.datasets.push(FoundDataset { path, dataset, is_dropped }),
+                Err(_) if is_dropped => {}
+                Err(e) => return Err(failed(&e).context(&path)),
             }
         }
-        let groups: Vec<_> = groups.into_iter().map(|name| (member(&name), name)).filter(|(path, _)| !is_dropped(path)).collect();
-        for (path, name) in groups {
-            let child = group.group(&name).map_err(|e| failed(&e).context(&path))?;
-            self.visit(&child, &path, depth + 1)?;
+        self.above.push(group.address());
+        for (is_dropped, path, name) in groups {
+            match group.group(&name) {
+                Ok(child) => self.visit(&child, &path, is_dropped)?,
+                Err(_) if is_dropped => {}
+                Err(e) => return Err(failed(&e).context(&path)),
+            }
         }
+        self.above.pop();
         Ok(())
+    }
+
+    /// Notes the links to other files that were met in a group.
+    fn leave_out_links(&mut self, path: &str, is_dropped: bool) {
+        let files = std::mem::take(&mut *self.outside.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if !is_dropped {
+            self.left_out.extend(files.iter().map(|file| format!("{}, a link to {file}", shown(path))));
+        }
     }
 }
 

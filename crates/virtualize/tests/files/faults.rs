@@ -18,3 +18,42 @@ async fn what_was_never_written_has_the_value_that_the_file_states_and_not_that_
     }
     assert_eq!(python.compare_all(&comparisons), [17, 17]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dimension_that_is_left_out_keeps_its_name_in_other_variables() {
+    let Some(python) = Python::find("a_dimension_that_is_left_out_keeps_its_name_in_other_variables") else { return };
+    let file = python.file("named.nc");
+    for (dropped, path, dims) in [("time", "v", ["time", "level"]), ("x", "inner/w", ["time", "x"]), ("level", "v", ["time", "level"])] {
+        let place = Place::new().await;
+        place.add(&[&file], &VirtualizeOptions::default().concat("time").drop(dropped)).await.unwrap();
+        assert_eq!(place.document(&format!("{path}/zarr.json")).await["dimension_names"], serde_json::json!(dims), "{dropped}");
+        assert!(!place.keys().await.iter().any(|key| key.rsplit('/').nth(1) == Some(dropped)));
+    }
+    // The group that holds the dimension.
+    let place = Place::new().await;
+    place.add(&[&file], &VirtualizeOptions::default().drop("inner")).await.unwrap();
+    assert!(!place.keys().await.iter().any(|key| key.contains("inner")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_netcdf_stores_under_another_name_keeps_its_own() {
+    let Some(python) = Python::find("a_variable_that_netcdf_stores_under_another_name_keeps_its_own") else { return };
+    let (place, file) = (Place::new().await, python.file("named.nc"));
+    place.add(&[&file], &VirtualizeOptions::default()).await.unwrap();
+    let level = place.document("level/zarr.json").await;
+    assert_eq!(level["dimension_names"], serde_json::json!(["time", "level"]));
+    assert!(!place.keys().await.iter().any(|key| key.contains("_nc4")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_with_two_names_is_there_twice_and_links_that_are_not_followed_are_named() {
+    let Some(python) = Python::find("a_group_with_two_names_is_there_twice") else { return };
+    let (place, file) = (Place::new().await, python.file("links.h5"));
+    let summary = place.add(&[&file], &VirtualizeOptions::default()).await.unwrap();
+    let keys = place.keys().await;
+    for path in ["a/d", "b/d", "soft"] {
+        assert!(keys.contains(&format!("{path}/zarr.json")), "{path}: {keys:?}");
+    }
+    let links: Vec<_> = summary.links.iter().map(|link| link.split(',').next().unwrap()).collect();
+    assert_eq!(links, ["/", "a/up", "b/up"], "{:?}", summary.links);
+}

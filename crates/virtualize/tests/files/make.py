@@ -219,3 +219,22 @@ with h5py.File(f"{out}/unwritten.h5", "w") as f:
     texts = f.create_dataset("texts", (4,), h5py.string_dtype(), chunks=(1,))
     texts.attrs["_FillValue"] = "absent"
     texts[1] = "there"
+
+with netCDF4.Dataset(f"{out}/named.nc", "w") as n:
+    n.createDimension("time", None)
+    n.createDimension("level", 3)
+    inner = n.createGroup("inner")
+    inner.createDimension("x", 4)
+    n.createVariable("time", "f8", ("time",))[:] = [0, 1]
+    n.createVariable("v", "f4", ("time", "level"))[:] = 1
+    # netCDF stores it under another name, since it is not the coordinate of its dimension.
+    n.createVariable("level", "f4", ("time", "level"))[:] = np.arange(6).reshape(2, 3)
+    inner.createVariable("x", "f4", ("x",))[:] = np.arange(4)
+    inner.createVariable("w", "f4", ("time", "x"))[:] = 2
+
+with h5py.File(f"{out}/links.h5", "w") as f:
+    f.create_dataset("a/d", data=table)
+    f["b"] = f["a"]
+    f["a/up"] = f["/"]
+    f["away"] = h5py.ExternalLink("other.h5", "/d")
+    f["soft"] = h5py.SoftLink("/a/d")

@@ -122,6 +122,12 @@ impl Place {
         keys.try_collect().await.unwrap()
     }
 
+    /// A document of the tip.
+    pub(crate) async fn document(&self, key: &str) -> serde_json::Value {
+        let text = self.tip().await.get(&key.parse().unwrap()).await.unwrap().unwrap_or_else(|| panic!("there is no {key}"));
+        serde_json::from_slice(&text).unwrap()
+    }
+
     /// Writes the tip into a new directory.
     pub(crate) async fn checkout(&self, name: &str) -> PathBuf {
         let place = self.directory.path().join(name);
