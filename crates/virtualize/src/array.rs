@@ -52,7 +52,7 @@ impl Array {
         let axis = axis(&variable.dims, settings)?;
         let is_copied = matches!(variable.body, Body::Values(_));
         let chunk = match &variable.body {
-            Body::Values(_) => copied_chunk(variable, axis),
+            Body::Values(_) => copied_chunk(&variable.shape, variable.element.size as u64, axis),
             Body::Contiguous { .. } => contiguous_chunk(variable, axis, settings),
             Body::Chunked(chunks) => trimmed(chunks, &variable.shape),
         };
@@ -120,6 +120,7 @@ impl Array {
         if let Some(why) = self.document.difference(&document, self.axis, self.is_copied) {
             return Err(Error::invalid(format!("{why}{}", self.before())));
         }
+        self.document.take_fill(&document);
         self.other_attributes.extend(self.document.other_attributes(&document));
         let rows = self.axis.and_then(|axis| variable.shape.get(axis).copied()).unwrap_or_default();
         match variable.body {
@@ -244,11 +245,12 @@ fn axis(dims: &[String], settings: &Settings) -> Result<Option<usize>> {
     }
 }
 
-fn copied_chunk(variable: &Variable, axis: Option<usize>) -> Vec<u64> {
-    let mut chunk: Vec<u64> = variable.shape.iter().map(|len| (*len).max(1)).collect();
+/// The shape of the chunks in which the values of an array are copied, whose elements have `size` bytes.
+pub(crate) fn copied_chunk(shape: &[u64], size: u64, axis: Option<usize>) -> Vec<u64> {
+    let mut chunk: Vec<u64> = shape.iter().map(|len| (*len).max(1)).collect();
     if let Some(len) = axis.and_then(|axis| chunk.get_mut(axis)) {
         *len = 1;
-        let row = count(&chunk).and_then(|n| n.checked_mul(variable.element.size.max(16) as u64)).unwrap_or(u64::MAX);
+        let row = count(&chunk).and_then(|n| n.checked_mul(size.max(16))).unwrap_or(u64::MAX);
         if let Some(len) = axis.and_then(|axis| chunk.get_mut(axis)) {
             *len = (COPIED_BYTES / row.max(1)).clamp(1, COPIED_ROWS);
         }

@@ -4,6 +4,7 @@ use firnline::{Error, Key, Result};
 use serde_json::{Map, Value, json};
 
 use crate::ZarrFormat;
+use crate::array::copied_chunk;
 use crate::element::Element;
 use crate::model::Variable;
 
@@ -36,6 +37,9 @@ pub(crate) struct ArrayDocument {
     /// Of version 3 the list of codecs; of version 2 the filters and the compressor.
     codecs: Value,
     fill: Value,
+    /// Of version 2, where the file has no attribute `_FillValue`: the value of elements that were never written, which `fill` is only if
+    /// there are such elements.
+    unstated: Option<Value>,
     pub(crate) attributes: Map<String, Value>,
     /// What stands between the array's path and the first coordinate of a chunk, and between two coordinates.
     lead: &'static str,
@@ -58,7 +62,7 @@ impl ArrayDocument {
         let element = variable.element;
         let mut attributes = variable.attributes.clone();
         let fill_attribute = variable.fill_attribute.as_ref();
-        let mut fill = element.value(variable.fill.as_deref());
+        let (mut fill, mut unstated) = (element.value(variable.fill.as_deref()), None);
         let (codecs, lead, separator) = match format {
             ZarrFormat::V3 => {
                 let encoded = fill_attribute.and_then(|value| element.fill_attribute(value));
@@ -68,6 +72,7 @@ impl ArrayDocument {
             ZarrFormat::V2 => {
                 // Readers take it for the attribute: without the attribute it is given only where elements were never written.
                 let stated = fill_attribute.and_then(|value| element.fill_number(value));
+                unstated = if stated.is_none() { Some(fill.clone()) } else { None };
                 fill = stated.unwrap_or(if variable.may_lack_elements() { fill } else { Value::Null });
                 attributes.insert(DIMENSIONS.to_owned(), json!(variable.dims));
                 (v2_codecs(element, filters), "/", '.')
@@ -75,7 +80,7 @@ impl ArrayDocument {
         };
         let data_type = element.data_type(format);
         let (shape, dims) = (variable.shape.clone(), variable.dims.clone());
-        Self { format, shape, chunk, dims, data_type, codecs, fill, attributes, lead, separator, stored: None }
+        Self { format, shape, chunk, dims, data_type, codecs, fill, unstated, attributes, lead, separator, stored: None }
     }
 
     /// Reads stored documents: `zarr.json`, or `.zarray` and `.zattrs`.
@@ -83,18 +88,30 @@ impl ArrayDocument {
         let main = object(main)?;
         let field = |name: &str| main.get(name).cloned().unwrap_or(Value::Null);
         let shape = numbers(&field("shape"), "shape")?;
+        let refused = |what: &str| Error::unsupported(format!("has {what}, so nothing can be appended to it"));
         let (chunk, data_type, codecs, attributes, lead, separator) = match format {
             ZarrFormat::V3 => {
                 let grid = field("chunk_grid");
                 if grid.get("name").and_then(Value::as_str) != Some("regular") {
-                    return Err(Error::unsupported("has no regular grid of chunks, so nothing can be appended to it"));
+                    return Err(refused("no regular grid of chunks"));
                 }
                 let chunk = numbers(grid.pointer("/configuration/chunk_shape").unwrap_or(&Value::Null), "chunk_shape")?;
-                let (lead, separator) = encoding(&field("chunk_key_encoding"));
+                if field("storage_transformers").as_array().is_some_and(|all| !all.is_empty()) {
+                    return Err(refused("storage transformers"));
+                }
+                let encoding = encoding(&field("chunk_key_encoding"));
+                let (lead, separator) = encoding.ok_or_else(|| refused("names of chunks in a form that is not known"))?;
                 (chunk, field("data_type"), field("codecs"), field("attributes"), lead, separator)
             }
             ZarrFormat::V2 => {
-                let separator = field("dimension_separator").as_str().and_then(|text| text.chars().next()).unwrap_or('.');
+                if shape.len() > 1 && !matches!(field("order").as_str(), None | Some("C")) {
+                    return Err(refused(&format!("chunks in the order {}, and files have theirs in the order \"C\"", field("order"))));
+                }
+                let separator = match field("dimension_separator").as_str() {
+                    None | Some(".") => '.',
+                    Some("/") => '/',
+                    Some(_) => return Err(refused("names of chunks in a form that is not known")),
+                };
                 let codecs = json!({"filters": field("filters"), "compressor": field("compressor")});
                 let attributes = attributes.map(object).transpose()?.map_or(Value::Null, Value::Object);
                 (numbers(&field("chunks"), "chunks")?, field("dtype"), codecs, attributes, "/", separator)
@@ -110,7 +127,7 @@ impl ArrayDocument {
         }
         let fill = field("fill_value");
         let stored = Some(Stored { main });
-        Ok(Self { format, shape, chunk, dims, data_type, codecs, fill, attributes, lead, separator, stored })
+        Ok(Self { format, shape, chunk, dims, data_type, codecs, fill, unstated: None, attributes, lead, separator, stored })
     }
 
     /// The texts of the documents as they are now.
@@ -190,12 +207,60 @@ impl ArrayDocument {
         let types = shapes.or_else(|| differs("elements of type", &other.data_type, &self.data_type));
         let chunks = types.or_else(|| if copies { None } else { differs("chunks of", &json!(other.chunk), &json!(self.chunk)) });
         let codecs = chunks.or_else(|| differs("the codecs", &other.codecs, &self.codecs));
-        let fills = codecs.or_else(|| differs("the fill value", &other.fill, &self.fill));
+        let fills = codecs.or_else(|| self.fill_difference(other));
         fills.or_else(|| {
             let null = Value::Null;
             let of = |doc: &Self, name: &str| doc.attributes.get(name).unwrap_or(&null).clone();
             MEANING.iter().find_map(|name| differs(&format!("the attribute {name}"), &of(other, name), &of(self, name)))
         })
+    }
+
+    fn fill_difference(&self, other: &Self) -> Option<String> {
+        let differs = |is: &Value, was: &Value| (is != was).then(|| format!("has the fill value {is}, not {was} as before"));
+        match (&other.unstated, &self.unstated) {
+            (Some(is), Some(was)) => differs(is, was),
+            // What is stored does not say whether a file stated it. Readers take elements for written if they are told no value.
+            (Some(is), None) if self.stored.is_some() => match (&self.fill, &other.fill) {
+                (Value::Null, Value::Null) => None,
+                (Value::Null, _) => Some(format!("lacks chunks, whose elements are {is}, and the stored fill value is null")),
+                (was, _) => differs(is, was),
+            },
+            _ => differs(&other.fill, &self.fill),
+        }
+    }
+
+    /// Takes over the value of elements that were never written, when this is the first file of new ones that has such elements.
+    pub(crate) fn take_fill(&mut self, other: &Self) {
+        if self.stored.is_none() && self.unstated.is_some() && self.fill.is_null() {
+            self.fill = other.fill.clone();
+        }
+    }
+
+    /// Whether the array has the form in which values are copied into the repository, joined along `axis`. Of a coordinate other tools
+    /// may have chosen the chunks.
+    pub(crate) fn is_as_copied(&self, axis: Option<usize>, is_coordinate: bool) -> bool {
+        let is_plain = match self.format {
+            ZarrFormat::V3 => match self.codecs.as_array().map(Vec::as_slice) {
+                Some([codec]) => {
+                    let name = codec.get("name").and_then(Value::as_str);
+                    let is_big = codec.pointer("/configuration/endian").and_then(Value::as_str) == Some("big");
+                    matches!(name, Some("bytes" | "vlen-utf8")) && !is_big
+                }
+                _ => false,
+            },
+            ZarrFormat::V2 => {
+                let is_text = self.codecs.get("filters") == Some(&json!([{"id": "vlen-utf8"}]));
+                let is_big = self.data_type.as_str().is_none_or(|name| name.starts_with('>'));
+                self.codecs.get("compressor").is_none_or(Value::is_null)
+                    && (is_text || (!is_big && self.codecs.get("filters").is_none_or(Value::is_null)))
+            }
+        };
+        // Only strings of a fixed length have elements whose size counts.
+        let size = match self.format {
+            ZarrFormat::V3 => self.data_type.pointer("/configuration/length_bytes").and_then(Value::as_u64),
+            ZarrFormat::V2 => self.data_type.as_str().and_then(|name| name.strip_prefix("|S")).and_then(|size| size.parse().ok()),
+        };
+        is_plain && (is_coordinate || self.chunk == copied_chunk(&self.shape, size.unwrap_or_default(), axis))
     }
 
     /// The names of attributes that `other` has with another value, or this array has alone.
@@ -205,14 +270,15 @@ impl ArrayDocument {
     }
 }
 
-/// How the keys of chunks are made in version 3.
-fn encoding(document: &Value) -> (&'static str, char) {
-    let is_v2 = document.get("name").and_then(Value::as_str) == Some("v2");
-    let separator = document.pointer("/configuration/separator").and_then(Value::as_str).and_then(|text| text.chars().next());
-    match (is_v2, separator) {
-        (true, separator) => ("/", separator.unwrap_or('.')),
-        (false, Some('.')) => ("/c.", '.'),
-        (false, _) => ("/c/", '/'),
+/// How the keys of chunks are made in version 3; `None` if in no way that is known.
+fn encoding(document: &Value) -> Option<(&'static str, char)> {
+    let separator = document.pointer("/configuration/separator").map_or(Some(None), |text| text.as_str().map(Some));
+    match (document.get("name").and_then(Value::as_str)?, separator?) {
+        ("v2", None | Some(".")) => Some(("/", '.')),
+        ("v2", Some("/")) => Some(("/", '/')),
+        ("default", None | Some("/")) => Some(("/c/", '/')),
+        ("default", Some(".")) => Some(("/c.", '.')),
+        _ => None,
     }
 }
 

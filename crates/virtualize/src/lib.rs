@@ -49,12 +49,13 @@ mod rows;
 mod source;
 mod stage;
 mod stored;
+mod vacant;
 
 pub use options::{VirtualizeOptions, VirtualizeSummary, ZarrFormat};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firnline::{Error, Key, Prefix, Result, WriteSession};
+use firnline::{Error, Prefix, Result, WriteSession};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use array::Array;
@@ -95,7 +96,7 @@ pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], opti
     if options.rows == Some(0) {
         return Err(Error::invalid("chunks of 0 rows hold nothing; give at least 1"));
     }
-    let stored = StoredHierarchy::load(session, &options.prefix, options.append).await?;
+    let stored = StoredHierarchy::load(session, &options.prefix, options.concat.as_deref(), options.append).await?;
     let format = stored.format.unwrap_or(options.zarr_format);
     let settings = Settings { format, concat: options.concat.clone(), rows: options.rows };
     let mut wanted = options.wanted();
@@ -134,19 +135,16 @@ async fn begin(
     settings: &Settings,
 ) -> Result<BTreeMap<String, Array>> {
     let mut arrays = BTreeMap::new();
+    if !stored.is_appended {
+        let paths = variables.iter().map(|variable| join(prefix, &variable.path));
+        vacant::check(session, settings.format, paths).await?;
+    }
     for variable in variables {
         let path = &variable.path;
         let array = match stored.arrays.get(path) {
             Some((document, is_copied)) => Array::resume(path, document.clone(), *is_copied, variable, settings),
             None if stored.is_appended => Err(Error::invalid("is not stored, so nothing can be appended to it; leave it out")),
-            None => {
-                let name = if settings.format == ZarrFormat::V3 { "zarr.json" } else { ".zarray" };
-                let key = Key::new(join(prefix, &format!("{path}/{name}")))?;
-                if session.entry(&key).await?.is_some() {
-                    return Err(Error::invalid(format!("{} exists; append to it (--append), or use another prefix", join(prefix, path))));
-                }
-                Array::begin(variable, settings)
-            }
+            None => Array::begin(variable, settings),
         };
         arrays.insert(path.clone(), array.map_err(|e| e.context(path))?);
     }

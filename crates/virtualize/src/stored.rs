@@ -24,7 +24,7 @@ pub(crate) struct StoredHierarchy {
 
 impl StoredHierarchy {
     /// Reads the metadata below `prefix` if it is to be `appended` to; `NotFound` if there is none.
-    pub(crate) async fn load(session: &WriteSession, prefix: &str, is_appended: bool) -> Result<Self> {
+    pub(crate) async fn load(session: &WriteSession, prefix: &str, concat: Option<&str>, is_appended: bool) -> Result<Self> {
         if !is_appended {
             return Ok(Self::default());
         }
@@ -36,7 +36,7 @@ impl StoredHierarchy {
                 let Child::Directory(directory) = child else { continue };
                 let name = directory.as_str().trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
                 let path = join(&group, &name);
-                if !stored.array(session, prefix, &path).await? {
+                if !stored.array(session, prefix, &path, concat).await? {
                     groups.push(path);
                 }
             }
@@ -50,7 +50,7 @@ impl StoredHierarchy {
     }
 
     /// Reads an array if there is one at `path`.
-    async fn array(&mut self, session: &WriteSession, prefix: &str, path: &str) -> Result<bool> {
+    async fn array(&mut self, session: &WriteSession, prefix: &str, path: &str, concat: Option<&str>) -> Result<bool> {
         let whole = join(prefix, path);
         let get = async |name: &str| session.get(&Key::new(format!("{whole}/{name}"))?).await;
         let (format, main, attributes) = if let Some(main) = get("zarr.json").await? {
@@ -69,11 +69,14 @@ impl StoredHierarchy {
         }
         let document = ArrayDocument::read(format, &main, attributes.as_deref()).map_err(|e| e.context(&whole))?;
         let first = document.chunk_key(&whole, &vec![0; document.shape.len()])?;
-        let is_copied = match session.entry(&first).await? {
-            Some(entry) => !matches!(entry, Entry::Virtual { .. }),
-            // Without a chunk it is as if the array were new.
-            None => count(&document.shape) == Some(0) && is_coordinate(path, &document.dims),
-        };
+        let axis = concat.and_then(|concat| document.dims.iter().position(|dim| dim == concat));
+        // Chunks that were referred to and then copied (`deps vendor`) are as they were in the file.
+        let is_copied = document.is_as_copied(axis, is_coordinate(path, &document.dims))
+            && match session.entry(&first).await? {
+                Some(entry) => !matches!(entry, Entry::Virtual { .. }),
+                // A copied array has all of its chunks.
+                None => count(&document.shape) == Some(0),
+            };
         self.arrays.insert(path.to_owned(), (document, is_copied));
         Ok(true)
     }

@@ -41,7 +41,15 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
     let options = options.with_external_link_resolver(resolver);
     let file = Hdf5File::from_storage_with_options(storage, options).map_err(|e| failed(&e))?;
     let root = file.root_group().map_err(|e| failed(&e))?;
-    let mut walk = Walk { wanted, outside: Arc::clone(&outside), datasets: Vec::new(), groups: Vec::new(), above: Vec::new(), objects: 0, left_out: Vec::new() };
+    let mut walk = Walk {
+        wanted,
+        outside: Arc::clone(&outside),
+        datasets: Vec::new(),
+        groups: Vec::new(),
+        above: Vec::new(),
+        objects: 0,
+        left_out: Vec::new(),
+    };
     walk.visit(&root, "", false)?;
     let dimensions = Dimensions::find(&root, &walk.datasets)?;
     let mut parsed = Parsed { left_out: std::mem::take(&mut walk.left_out), ..Parsed::default() };
@@ -141,7 +149,8 @@ impl Walk<'_> {
         let is_dropped = |path: &str| is_dropped || below(path, &self.wanted.group).is_some_and(|name| self.wanted.is_dropped(name));
         let datasets: Vec<_> = datasets.into_iter().map(|name| (member(name.strip_prefix(RENAMED).unwrap_or(&name)), name)).collect();
         let datasets: Vec<_> = datasets.into_iter().map(|(path, name)| (is_dropped(&path), path, name)).collect();
-        let groups: Vec<_> = groups.into_iter().map(|name| (member(&name), name)).map(|(path, name)| (is_dropped(&path), path, name)).collect();
+        let groups: Vec<_> =
+            groups.into_iter().map(|name| (member(&name), name)).map(|(path, name)| (is_dropped(&path), path, name)).collect();
         for (is_dropped, path, name) in datasets {
             match group.dataset(&name) {
                 Ok(dataset) => self.datasets.push(FoundDataset { path, dataset, is_dropped }),

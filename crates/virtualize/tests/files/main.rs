@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod append;
 mod damaged;
 mod faults;
 mod layouts;

@@ -238,3 +238,21 @@ with h5py.File(f"{out}/links.h5", "w") as f:
     f["a/up"] = f["/"]
     f["away"] = h5py.ExternalLink("other.h5", "/d")
     f["soft"] = h5py.SoftLink("/a/d")
+
+for name, rows in (("full", (0, 1)), ("holes", (0,))):
+    with h5py.File(f"{out}/{name}.h5", "w") as f:
+        time = f.create_dataset("time", data=np.arange(2.0), maxshape=(None,), chunks=(4,))
+        time.make_scale("time")
+        v = f.create_dataset("v", (2, 4), "f4", chunks=(1, 4), maxshape=(None, 4), fillvalue=-1)
+        for row in rows:
+            v[row] = row + 1
+        v.dims[0].attach_scale(time)
+
+for n, rows in enumerate((0, 3)):
+    with netCDF4.Dataset(f"{out}/rows-{rows}.nc", "w") as f:
+        f.createDimension("time", None)
+        f.createDimension("x", 3)
+        for name, dtype, dims in (("time", "f8", ("time",)), ("s", str, ("time",)), ("small", "f4", ("time", "x")), ("v", "i2", ("time", "x"))):
+            v = f.createVariable(name, dtype, dims, **({"zlib": True, "chunksizes": (1, 3)} if name == "v" else {}))
+            if rows:
+                v[:] = np.array(["a", "bb", "c"], object) if dtype is str else np.arange(9).reshape(3, 3)[:, :len(dims) * 2 - 1].squeeze()

@@ -1,0 +1,116 @@
+//! What is stored already, and what may be put beside it.
+
+use firnline::{ErrorKind, VendorOptions};
+use firnline_virtualize::{VirtualizeOptions, ZarrFormat};
+use serde_json::json;
+
+use crate::tools::{Comparison, Place, Python};
+
+fn along_time() -> VirtualizeOptions {
+    VirtualizeOptions::default().prefix("a").concat("time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn months_are_appended_as_references_after_the_first_were_vendored() {
+    let Some(python) = Python::find("months_are_appended_as_references_after_the_first_were_vendored") else { return };
+    let (mut comparisons, mut places) = (Vec::new(), Vec::new());
+    for form in ["NETCDF4", "NETCDF3_64BIT_OFFSET"] {
+        let files = ["", "-2"].map(|n| python.file(&format!("{form}{n}.nc")));
+        let files = files.each_ref().map(String::as_str);
+        let place = Place::new().await;
+        place.add(&files[..1], &along_time()).await.unwrap();
+        let vendored = place.repository.vendor("main", &VendorOptions::default()).await.unwrap();
+        vendored.session.commit("vendored").await.unwrap();
+        let second = place.add(&files[1..], &along_time().append()).await.unwrap();
+        // Four times in 2 x 2 chunks, or in one record; of two variables.
+        assert_eq!(second.references, if form == "NETCDF4" { 32 } else { 8 }, "{form}: {second:?}");
+        comparisons.push(Comparison::new(&place.checkout("zarr").await.join("a"), "time", &files));
+        places.push(place);
+    }
+    assert!(python.compare_all(&comparisons).iter().all(|n| *n > 15));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrays_whose_form_is_not_understood_are_not_appended_to() {
+    let Some(python) = Python::find("arrays_whose_form_is_not_understood_are_not_appended_to") else { return };
+    let (first, second) = (python.file("NETCDF4.nc"), python.file("NETCDF4-2.nc"));
+    for (format, key, field, value, word) in [
+        (ZarrFormat::V2, "a/temp/.zarray", "order", json!("F"), "order"),
+        (ZarrFormat::V2, "a/temp/.zarray", "dimension_separator", json!("-"), "names of chunks"),
+        (ZarrFormat::V3, "a/temp/zarr.json", "chunk_key_encoding", json!({"name": "hashed"}), "names of chunks"),
+        (ZarrFormat::V3, "a/temp/zarr.json", "storage_transformers", json!([{"name": "sharded"}]), "transformers"),
+    ] {
+        let place = Place::new().await;
+        place.add(&[&first], &along_time().zarr_format(format)).await.unwrap();
+        let mut document = place.document(key).await;
+        document[field] = value;
+        let session = place.repository.write("main").await.unwrap();
+        session.set(&key.parse().unwrap(), serde_json::to_vec(&document).unwrap()).await.unwrap();
+        session.commit("changed").await.unwrap();
+        let refused = place.add(&[&second], &along_time().append()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+        assert!(refused.to_string().contains("a/temp") && refused.to_string().contains(word), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_with_and_without_holes_are_joined_in_version_2() {
+    let Some(python) = Python::find("files_with_and_without_holes_are_joined_in_version_2") else { return };
+    let (full, holes) = (python.file("full.h5"), python.file("holes.h5"));
+    let mut options = along_time().zarr_format(ZarrFormat::V2);
+    options.inline_limit = 0;
+    let append = options.clone().append();
+    let fill = async |place: &Place| place.document("a/v/.zarray").await["fill_value"].clone();
+    for files in [[&*full, &holes], [&*holes, &full]] {
+        let place = Place::new().await;
+        place.add(&files, &options).await.unwrap();
+        assert_eq!(fill(&place).await, json!(-1.0));
+    }
+    let place = Place::new().await;
+    place.add(&[&holes], &options).await.unwrap();
+    place.add(&[&full], &append).await.unwrap();
+    assert_eq!(fill(&place).await, json!(-1.0));
+    // A reader that was told no value would make one up.
+    let place = Place::new().await;
+    place.add(&[&full], &options).await.unwrap();
+    place.add(&[&full], &append).await.unwrap();
+    assert_eq!(fill(&place).await, json!(null));
+    let refused = place.add(&[&holes], &append).await.unwrap_err();
+    assert!(refused.to_string().contains("v: lacks chunks"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_file_without_rows_can_be_appended_to() {
+    let Some(python) = Python::find("a_first_file_without_rows_can_be_appended_to") else { return };
+    let files = ["rows-0.nc", "rows-3.nc", "rows-3.nc"].map(|name| python.file(name));
+    let files = files.each_ref().map(String::as_str);
+    let (whole, stepwise) = (Place::new().await, Place::new().await);
+    let mut options = along_time();
+    options.inline_limit = 100;
+    whole.add(&files, &options).await.unwrap();
+    for (n, file) in files.into_iter().enumerate() {
+        let summary = stepwise.add(&[file], &if n == 0 { options.clone() } else { options.clone().append() }).await.unwrap();
+        assert_eq!((summary.copied, summary.rows), (4, Some(3 * n as u64)));
+    }
+    assert_eq!(whole.tip().await.record().manifest, stepwise.tip().await.record().manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_put_into_arrays_or_beside_another_version() {
+    let Some(python) = Python::find("nothing_is_put_into_arrays_or_beside_another_version") else { return };
+    let (place, file) = (Place::new().await, python.file("NETCDF3_CLASSIC.nc"));
+    place.add(&[&file], &VirtualizeOptions::default().prefix("a")).await.unwrap();
+    let before = place.keys().await;
+    for (prefix, format, word) in [
+        ("a/temp", ZarrFormat::V3, "a/temp is an array"),
+        ("a/temp/b/c", ZarrFormat::V3, "a/temp is an array"),
+        ("a", ZarrFormat::V3, "--append"),
+        ("a", ZarrFormat::V2, "in Zarr version 3"),
+        ("a/b", ZarrFormat::V2, "give --zarr-format 3"),
+    ] {
+        let refused = place.add(&[&file], &VirtualizeOptions::default().prefix(prefix).zarr_format(format)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+        assert!(refused.to_string().contains(word), "{prefix}: {refused}");
+    }
+    assert_eq!(place.keys().await, before);
+}
