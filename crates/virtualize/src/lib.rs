@@ -34,9 +34,13 @@
 //! `add_offset`, `_FillValue`, `missing_value`, flags) must be equal. Of all other attributes those of the first file are kept, and
 //! [`VirtualizeSummary::other_attributes`] names the ones that differ. A file may end within a chunk only if it is the last one.
 //!
+//! A copied variable whose `units` are a time since another day (`days since 2025-02-01`) is written in the units of the first file, and the
+//! bounds that it names with it, if both units have a fixed length, the calendar is the same, and every value is exact in its type.
+//!
 //! With [`VirtualizeOptions::append`] the first file is compared with what is stored, and only references of the new files are staged.
 
 mod array;
+mod calendar;
 mod document;
 mod element;
 mod hdf5;
@@ -49,6 +53,7 @@ mod rows;
 mod source;
 mod stage;
 mod stored;
+mod time;
 mod vacant;
 
 pub use options::{VirtualizeOptions, VirtualizeSummary, ZarrFormat};

@@ -12,7 +12,7 @@ use crate::model::{ParsedGroup, Values, count};
 use crate::open::OpenedFile;
 use crate::options::Settings;
 use crate::stored::StoredHierarchy;
-use crate::{VirtualizeSummary, ZarrFormat, join};
+use crate::{VirtualizeSummary, ZarrFormat, join, time};
 
 /// So many references are held before they are staged.
 const HELD: usize = 1 << 18;
@@ -41,7 +41,7 @@ impl<'s> Stager<'s> {
 
     /// Adds one file to the arrays; errors begin with its URL.
     pub(crate) async fn add(&mut self, opened: OpenedFile) -> Result<()> {
-        let OpenedFile { file, parsed } = opened;
+        let OpenedFile { file, mut parsed } = opened;
         let url = u32::try_from(self.urls.len()).map_err(|_| Error::invalid("there are too many files"))?;
         let mut missing: BTreeSet<&str> = self.arrays.values().filter(|a| a.axis.is_some()).map(|a| a.path.as_str()).collect();
         for variable in &parsed.variables {
@@ -53,6 +53,7 @@ impl<'s> Stager<'s> {
         if let Some(path) = missing.first() {
             return Err(Error::invalid(format!("{}: there is no variable {path}, which the files before have", file.url())));
         }
+        time::fit(&mut parsed.variables, &self.arrays).map_err(|e| e.context(file.url()))?;
         for variable in parsed.variables {
             let path = variable.path.clone();
             let Some(array) = self.arrays.get_mut(&path) else { continue };

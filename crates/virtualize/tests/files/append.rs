@@ -114,3 +114,33 @@ async fn nothing_is_put_into_arrays_or_beside_another_version() {
     }
     assert_eq!(place.keys().await, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn months_that_count_from_their_own_first_day_are_written_in_the_stored_units() {
+    let Some(python) = Python::find("months_that_count_from_their_own_first_day_are_written_in_the_stored_units") else { return };
+    let files = ["january", "february", "hours"].map(|name| python.file(&format!("{name}.nc")));
+    let files = files.each_ref().map(String::as_str);
+    let (whole, stepwise) = (Place::new().await, Place::new().await);
+    whole.add(&files, &along_time()).await.unwrap();
+    for (n, file) in files.into_iter().enumerate() {
+        stepwise.add(&[file], &if n == 0 { along_time() } else { along_time().append() }).await.unwrap();
+    }
+    assert_eq!(whole.tip().await.record().manifest, stepwise.tip().await.record().manifest);
+    assert_eq!(whole.document("a/time/zarr.json").await["attributes"]["units"], json!("days since 2025-01-01"));
+    let values = async |key: &str| {
+        let bytes = whole.tip().await.get(&key.parse().unwrap()).await.unwrap().unwrap();
+        bytes.chunks_exact(8).map(|x| i64::from_le_bytes(x.try_into().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(values("a/time/c/0").await[..61], (0..61).collect::<Vec<_>>());
+    assert_eq!(values("a/time_bnds/c/0/0").await[..122], (0..61).flat_map(|day| [day, day + 1]).collect::<Vec<_>>());
+
+    let refused = stepwise.add(&[&python.file("between.nc")], &along_time().append()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    let text = refused.to_string();
+    assert!(["between.nc", "time", "hours since 2025-03-01", "6 cannot be written"].iter().all(|word| text.contains(word)), "{text}");
+    // Bounds that are referred to cannot be written again.
+    let mut options = along_time();
+    options.inline_limit = 0;
+    let refused = Place::new().await.add(&files, &options).await.unwrap_err();
+    assert!(refused.to_string().contains("time_bnds") && refused.to_string().contains("--inline-limit"), "{refused}");
+}

@@ -193,7 +193,7 @@ for form in ("NETCDF4", "NETCDF4_CLASSIC", "NETCDF3_CLASSIC", "NETCDF3_64BIT_OFF
     netcdf(f"{out}/{form}-2.nc", form, start=3, steps=4)
     netcdf(f"{out}/{form}-3.nc", form, start=7, steps=1)
 for name, change in (
-    ("units", {"units": "days since 2001-01-01"}),
+    ("units", {"units": "months since 2001-01-01"}),
     ("type", {"type": "f8"}),
     ("scale", {"scale": 0.02}),
     ("shift", {"shift": 1.0}),
@@ -256,3 +256,19 @@ for n, rows in enumerate((0, 3)):
             v = f.createVariable(name, dtype, dims, **({"zlib": True, "chunksizes": (1, 3)} if name == "v" else {}))
             if rows:
                 v[:] = np.array(["a", "bb", "c"], object) if dtype is str else np.arange(9).reshape(3, 3)[:, :len(dims) * 2 - 1].squeeze()
+
+# As xarray writes one file for each month: every one counts from its own first day, and the bounds do not repeat the units.
+for name, epoch, values, unit in (
+    ("january", "2025-01-01", np.arange(0, 31), "days"),
+    ("february", "2025-02-01", np.arange(0, 28), "days"),
+    ("hours", "2025-03-01", np.arange(0, 48, 24), "hours"),
+    ("between", "2025-03-01", np.arange(0, 48, 6), "hours"),
+):
+    with netCDF4.Dataset(f"{out}/{name}.nc", "w") as f:
+        f.createDimension("time", None)
+        f.createDimension("bnds", 2)
+        time = f.createVariable("time", "i8", ("time",))
+        time.units, time.calendar, time.bounds = f"{unit} since {epoch}", "proleptic_gregorian", "time_bnds"
+        time[:] = values
+        ends = f.createVariable("time_bnds", "i8", ("time", "bnds"))
+        ends[:] = np.stack([values, values + values[1]], 1)
