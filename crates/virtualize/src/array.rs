@@ -42,7 +42,8 @@ pub(crate) struct Array {
     pub(crate) element_size: usize,
     /// Attributes of other files that are not kept.
     pub(crate) other_attributes: BTreeSet<String>,
-    /// The file that was added last.
+    /// The file that was added first, and the one that was added last.
+    pub(crate) first: String,
     last: String,
 }
 
@@ -90,6 +91,7 @@ impl Array {
             fill: first.fill.clone().unwrap_or_else(|| vec![0; first.element.size]),
             element_size: first.element.size,
             other_attributes: BTreeSet::new(),
+            first: String::new(),
             last: String::new(),
         }
     }
@@ -130,6 +132,9 @@ impl Array {
         }
         if let Some(len) = self.axis.and_then(|axis| self.document.shape.get_mut(axis)) {
             *len = len.checked_add(rows).ok_or_else(|| Error::invalid("has more rows than can be counted"))?;
+        }
+        if self.first.is_empty() {
+            file.clone_into(&mut self.first);
         }
         file.clone_into(&mut self.last);
         Ok(())

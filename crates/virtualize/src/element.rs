@@ -126,15 +126,24 @@ impl Element {
         }
     }
 
+    /// Whether a number is one of these integers.
+    fn holds(self, x: i128) -> bool {
+        let bytes = x.to_le_bytes();
+        let bytes = bytes.get(..self.size).unwrap_or_default();
+        x == if self.kind == Kind::Int { signed(bytes) } else { unsigned(bytes).cast_signed() }
+    }
+
     /// How xarray writes the attribute `_FillValue` of a variable of this type in version 3; `None` where it cannot be of this type.
     pub(crate) fn fill_attribute(self, value: &Scalar) -> Option<Value> {
         Some(match (self.kind, value) {
             (Kind::Float, Scalar::Float(x)) => BASE64.encode(&x.to_le_bytes()).into(),
             #[expect(clippy::cast_precision_loss, reason = "a fill value of a float that is written as an integer")]
             (Kind::Float, Scalar::Int(x)) => BASE64.encode(&(*x as f64).to_le_bytes()).into(),
-            (Kind::Int | Kind::UInt, Scalar::Int(x)) => Value::Number(Number::from_i128(*x)?),
+            (Kind::Int | Kind::UInt, Scalar::Int(x)) if self.holds(*x) => Value::Number(Number::from_i128(*x)?),
             #[expect(clippy::cast_possible_truncation, reason = "a fill value of integers that is written as a float")]
-            (Kind::Int | Kind::UInt, Scalar::Float(x)) if x.fract() == 0.0 => Value::Number(Number::from_i128(*x as i128)?),
+            (Kind::Int | Kind::UInt, Scalar::Float(x)) if x.fract() == 0.0 && self.holds(*x as i128) => {
+                Value::Number(Number::from_i128(*x as i128)?)
+            }
             (Kind::Bytes, Scalar::Text(text)) => BASE64.encode(text.as_bytes()).into(),
             (Kind::Text, Scalar::Text(text)) => text.clone().into(),
             _ => return None,

@@ -94,11 +94,3 @@ impl Variable {
         }
     }
 }
-
-/// Removes a `missing_value` that is no number: it marks nothing as missing that is not so already, JSON cannot hold it, and readers take
-/// the word `NaN` for a text.
-pub(crate) fn leave_out_nan(attributes: &mut Map<String, Value>) {
-    if attributes.get("missing_value").and_then(Value::as_str) == Some("NaN") {
-        attributes.remove("missing_value");
-    }
-}

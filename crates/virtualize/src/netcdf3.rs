@@ -11,8 +11,8 @@ use netcdf_reader::classic::data::compute_record_stride;
 use netcdf_reader::{Error as NcError, NcAttrValue, NcAttribute, NcFormat, NcType, NcVariable};
 use serde_json::{Map, Number, Value};
 
-use crate::element::{self, Element, Kind, Scalar};
-use crate::model::{Body, Chunks, Parsed, ParsedGroup, Values, Variable, count, is_coordinate, leave_out_nan};
+use crate::element::{Element, Kind, Scalar};
+use crate::model::{Body, Chunks, Parsed, ParsedGroup, Values, Variable, count, is_coordinate};
 use crate::parse::{MOST_COPIED, Wanted};
 use crate::source::FileBytes;
 
@@ -28,19 +28,19 @@ pub(crate) fn parse(bytes: &FileBytes, format: NcFormat, wanted: &Wanted) -> Res
     let group = file.root_group();
     let stride = compute_record_stride(&group.variables).map_err(|e| failed(&e))?;
     let mut parsed = Parsed::default();
-    let attributes = group.attributes.iter().filter_map(|a| Some((a.name.clone(), value(&a.value)?))).collect();
+    let attributes = visible(&group.attributes, "", &mut parsed.dropped);
     parsed.groups.push(ParsedGroup { path: String::new(), attributes });
     for variable in &group.variables {
         if wanted.is_dropped(&variable.name) {
             continue;
         }
-        let context = Context { bytes, wanted, variable, stride, records: file.numrecs() };
-        parsed.variables.push(context.variable().map_err(|e| e.context(&variable.name))?);
+        let context = ClassicContext { bytes, wanted, variable, stride, records: file.numrecs() };
+        parsed.variables.push(context.variable(&mut parsed.dropped).map_err(|e| e.context(&variable.name))?);
     }
     Ok(parsed)
 }
 
-struct Context<'c> {
+struct ClassicContext<'c> {
     bytes: &'c FileBytes,
     wanted: &'c Wanted,
     variable: &'c NcVariable,
@@ -49,8 +49,8 @@ struct Context<'c> {
     records: u64,
 }
 
-impl Context<'_> {
-    fn variable(&self) -> Result<Variable> {
+impl ClassicContext<'_> {
+    fn variable(&self, dropped: &mut Vec<String>) -> Result<Variable> {
         let NcVariable { name, dimensions, dtype, attributes, .. } = self.variable;
         let element = element_of(dtype)?;
         let dims: Vec<String> = dimensions.iter().map(|dim| dim.name.clone()).collect();
@@ -61,9 +61,12 @@ impl Context<'_> {
         let is_copied = shape.is_empty() || self.wanted.is_copied(name, is_coordinate(name, &dims), bytes);
         let body = if is_copied { self.values(element, bytes)? } else { self.places(&shape)? };
         let element = if is_copied { element.little() } else { element };
-        let fill_attribute = attributes.iter().find(|a| a.name == "_FillValue").and_then(scalar);
-        let mut attributes: Map<String, Value> = attributes.iter().filter_map(visible).collect();
-        leave_out_nan(&mut attributes);
+        let stated = attributes.iter().find(|a| a.name == "_FillValue");
+        let fill_attribute = stated.and_then(scalar).filter(|value| element.fill_attribute(value).is_some());
+        if stated.is_some() && fill_attribute.is_none() {
+            dropped.push(format!("{name}@_FillValue"));
+        }
+        let attributes = visible(attributes, name, dropped);
         Ok(Variable { path: name.clone(), dims, shape, element, fill: None, fill_attribute, attributes, body })
     }
 
@@ -149,48 +152,68 @@ fn element_of(dtype: &NcType) -> Result<Element> {
     Ok(Element::new(kind, size, true))
 }
 
-fn visible(attribute: &NcAttribute) -> Option<(String, Value)> {
-    if attribute.name == "_FillValue" {
-        return None;
+/// All attributes but `_FillValue`; the names of those that JSON cannot hold are added to `dropped`.
+fn visible(attributes: &[NcAttribute], path: &str, dropped: &mut Vec<String>) -> Map<String, Value> {
+    let mut out = Map::new();
+    for attribute in attributes.iter().filter(|a| path.is_empty() || a.name != "_FillValue") {
+        match value(&attribute.value) {
+            Some(value) => _ = out.insert(attribute.name.clone(), value),
+            // It marks nothing as missing that is not so already.
+            None if attribute.name == "missing_value" && is_nan(&attribute.value) => {}
+            None => dropped.push(format!("{path}@{}", attribute.name)),
+        }
     }
-    Some((attribute.name.clone(), value(&attribute.value)?))
+    out
 }
 
-/// An attribute in JSON: one value as itself, several as a list, none as the empty text.
+fn is_nan(value: &NcAttrValue) -> bool {
+    match value {
+        NcAttrValue::Floats(v) => v.iter().all(|x| x.is_nan()),
+        NcAttrValue::Doubles(v) => v.iter().all(|x| x.is_nan()),
+        _ => false,
+    }
+}
+
+/// An attribute in JSON: one value as itself, several as a list, none as the empty text. `None` for numbers that JSON does not have.
 fn value(value: &NcAttrValue) -> Option<Value> {
-    fn list<T: Copy>(values: &[T], in_json: impl Fn(T) -> Value) -> Value {
+    fn list<T: Copy>(values: &[T], in_json: impl Fn(T) -> Option<Value>) -> Option<Value> {
         match values {
-            [] => "".into(),
+            [] => Some("".into()),
             [one] => in_json(*one),
             many => many.iter().copied().map(in_json).collect(),
         }
     }
-    Some(match value {
-        NcAttrValue::Bytes(v) => list(v, Value::from),
-        NcAttrValue::Chars(text) => text.trim_end_matches('\0').into(),
-        NcAttrValue::Shorts(v) => list(v, Value::from),
-        NcAttrValue::Ints(v) => list(v, Value::from),
-        NcAttrValue::Floats(v) => list(v, |x| element::float_value(f64::from(x))),
-        NcAttrValue::Doubles(v) => list(v, element::float_value),
-        NcAttrValue::UBytes(v) => list(v, Value::from),
-        NcAttrValue::UShorts(v) => list(v, Value::from),
-        NcAttrValue::UInts(v) => list(v, Value::from),
-        NcAttrValue::Int64s(v) => list(v, Value::from),
-        NcAttrValue::UInt64s(v) => list(v, Value::from),
-        NcAttrValue::Strings(v) => Value::from(v.clone()),
-        NcAttrValue::UserDefined { .. } => return None,
-    })
+    fn whole<T: Copy + Into<Value>>(values: &[T]) -> Option<Value> {
+        list(values, |x| Some(x.into()))
+    }
+    let float = |x: f64| Number::from_f64(x).map(Value::Number);
+    match value {
+        NcAttrValue::Bytes(v) => whole(v),
+        NcAttrValue::Chars(text) => Some(text.trim_end_matches('\0').into()),
+        NcAttrValue::Shorts(v) => whole(v),
+        NcAttrValue::Ints(v) => whole(v),
+        NcAttrValue::Floats(v) => list(v, |x| float(f64::from(x))),
+        NcAttrValue::Doubles(v) => list(v, float),
+        NcAttrValue::UBytes(v) => whole(v),
+        NcAttrValue::UShorts(v) => whole(v),
+        NcAttrValue::UInts(v) => whole(v),
+        NcAttrValue::Int64s(v) => whole(v),
+        NcAttrValue::UInt64s(v) => whole(v),
+        NcAttrValue::Strings(v) => Some(Value::from(v.clone())),
+        NcAttrValue::UserDefined { .. } => None,
+    }
 }
 
-/// The first value of an attribute.
+/// The only value of an attribute.
 fn scalar(attribute: &NcAttribute) -> Option<Scalar> {
-    let integer = |n: &Number| n.as_i128().map(Scalar::Int);
-    match (&attribute.value, value(&attribute.value)?) {
-        (NcAttrValue::Floats(v), _) => v.first().map(|x| Scalar::Float(f64::from(*x))),
-        (NcAttrValue::Doubles(v), _) => v.first().map(|x| Scalar::Float(*x)),
-        (_, Value::Number(n)) => integer(&n),
-        (_, Value::String(text)) => Some(Scalar::Text(text)),
-        _ => None,
+    match &attribute.value {
+        NcAttrValue::Floats(v) => <[f32; 1]>::try_from(v.as_slice()).ok().map(|[x]| Scalar::Float(f64::from(x))),
+        NcAttrValue::Doubles(v) => <[f64; 1]>::try_from(v.as_slice()).ok().map(|[x]| Scalar::Float(x)),
+        other => match value(other)? {
+            Value::Number(n) => n.as_i128().map(Scalar::Int),
+            Value::String(text) => Some(Scalar::Text(text)),
+            _ => None,
+        },
     }
 }
 

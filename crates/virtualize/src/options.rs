@@ -155,7 +155,8 @@ pub struct VirtualizeSummary {
     pub reads: u64,
     /// Attributes, as `path@name`, that a later file has with another value; those of the first file, or of the store, are kept.
     pub other_attributes: BTreeSet<String>,
-    /// Attributes, as `path@name`, that are left out because JSON cannot hold them: references and records.
+    /// Attributes, as `path@name`, that are left out because JSON cannot hold them (references, records, lists of lists, numbers that
+    /// are not finite), and each `_FillValue` that is no value of its variable's type.
     pub dropped_attributes: BTreeSet<String>,
     /// Links, as `path, what it is`, that are not followed: to other files, with the path of the group in which they lie, and to a group
     /// above. What lies behind them is not in the arrays.

@@ -17,6 +17,21 @@ use crate::{VirtualizeSummary, ZarrFormat, join, time};
 /// So many references are held before they are staged.
 const HELD: usize = 1 << 18;
 
+/// The number of rows of arrays with these paths, of the outermost group; `Invalid` unless those of each group are equal.
+fn equal_rows<'a>(arrays: impl Iterator<Item = (&'a str, u64)>) -> Result<Option<u64>> {
+    // Groups may each have a dimension of the name.
+    let mut groups: BTreeMap<(usize, &str), (&str, u64)> = BTreeMap::new();
+    for (path, is) in arrays {
+        let group = path.rsplit_once('/').map_or("", |(group, _)| group);
+        let depth = path.matches('/').count();
+        let (other, was) = *groups.entry((depth, group)).or_insert((path, is));
+        if was != is {
+            return Err(Error::invalid(format!("{path} has {is} rows after this file, and {other} has {was}")));
+        }
+    }
+    Ok(groups.first_key_value().map(|(_, (_, rows))| *rows))
+}
+
 /// Adds files one after the other and stages what they hold.
 pub(crate) struct Stager<'s> {
     session: &'s WriteSession,
@@ -75,19 +90,9 @@ impl<'s> Stager<'s> {
 
     /// `Invalid` unless all arrays along the dimension of concatenation are equally long.
     fn check_rows(&mut self, url: &str) -> Result<()> {
-        let mut rows: Option<(u64, &str)> = None;
-        for array in self.arrays.values().filter(|array| array.axis.is_some()) {
-            let (is, path) = (array.rows(), array.path.as_str());
-            // Groups may each have a dimension of this name.
-            let group = |path: &str| path.rsplit_once('/').map_or(String::new(), |(group, _)| group.to_owned());
-            match rows {
-                Some((was, other)) if was != is && group(other) == group(path) => {
-                    return Err(Error::invalid(format!("{url}: {path} has {is} rows after this file, and {other} has {was}")));
-                }
-                _ => rows = Some((is, path)),
-            }
-        }
-        self.summary.rows = rows.map(|(rows, _)| rows);
+        let arrays = self.arrays.values().filter(|array| array.axis.is_some());
+        let rows = equal_rows(arrays.map(|array| (array.path.as_str(), array.rows())));
+        self.summary.rows = rows.map_err(|e| e.context(url))?;
         Ok(())
     }
 
@@ -120,7 +125,8 @@ impl<'s> Stager<'s> {
             let whole = join(&self.prefix, &array.path);
             let names = array.other_attributes.iter().map(|name| format!("{}@{name}", array.path));
             self.summary.other_attributes.extend(names);
-            self.values(&array, &whole).await.map_err(|e| e.context(&whole))?;
+            let staged = self.values(&array, &whole).await.map_err(|e| e.context(&whole));
+            staged.map_err(|e| if array.first.is_empty() { e } else { e.context(&array.first) })?;
             if array.axis.is_some() || array.stored_rows.is_none() {
                 self.documents(&whole, array.document.files()).await?;
             }
@@ -128,7 +134,8 @@ impl<'s> Stager<'s> {
         if !stored.is_appended {
             self.groups(groups).await?;
         }
-        self.forget_consolidated().await?;
+        let groups = groups.iter().map(|group| &group.path).chain(&stored.groups).map(|path| join(&self.prefix, path));
+        self.forget_consolidated(groups.collect()).await?;
         Ok(self.summary)
     }
 
@@ -160,10 +167,11 @@ impl<'s> Stager<'s> {
         Ok(())
     }
 
-    /// Removes copies of the metadata in groups above, which would not show what was added.
-    async fn forget_consolidated(&mut self) -> Result<()> {
+    /// Removes copies of the metadata in these groups and those above, which would not show what was added.
+    async fn forget_consolidated(&mut self, mut groups: BTreeSet<String>) -> Result<()> {
         let above = std::iter::once("").chain(self.prefix.match_indices('/').filter_map(|(end, _)| self.prefix.get(..end)));
-        for path in above.chain(std::iter::once(self.prefix.as_str())).map(str::to_owned).collect::<BTreeSet<_>>() {
+        groups.extend(above.chain(std::iter::once(self.prefix.as_str())).map(str::to_owned));
+        for path in groups {
             self.session.delete(&Key::new(join(&path, ".zmetadata"))?).await?;
             let key = Key::new(join(&path, "zarr.json"))?;
             let Some(bytes) = self.session.get(&key).await? else { continue };
@@ -241,5 +249,20 @@ impl<'s> Stager<'s> {
         self.session.set(&key, Bytes::from(value)).await?;
         self.summary.values += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_of_one_group_are_equally_long_whatever_lies_between_them() {
+        let equal = [("a", 2), ("g/x", 3), ("h", 2)];
+        assert_eq!(equal_rows(equal.into_iter()).unwrap(), Some(2));
+        let refused = equal_rows([("a", 2), ("g/x", 3), ("h", 3)].into_iter()).unwrap_err().to_string();
+        assert!(refused.contains("h has 3 rows after this file, and a has 2"), "{refused}");
+        assert_eq!(equal_rows([("g/x", 3), ("g/y/z", 4)].into_iter()).unwrap(), Some(3));
+        assert_eq!(equal_rows(std::iter::empty()).unwrap(), None);
     }
 }

@@ -5,7 +5,6 @@ use hdf5_reader::{Attribute, ByteOrder, Datatype};
 use serde_json::{Map, Number, Value};
 
 use crate::element::{self, Element, Kind, Scalar};
-use crate::model;
 
 /// Attributes by which HDF5, its dimension scales and netCDF4 organise a file. Users do not see them.
 const HIDDEN: [&str; 9] = [
@@ -26,19 +25,33 @@ pub(super) fn of_group(attributes: &[Attribute], path: &str, dropped: &mut Vec<S
     for attribute in attributes.iter().filter(|a| !HIDDEN.contains(&a.name.as_str())) {
         match values(attribute) {
             Some(value) => _ = out.insert(attribute.name.clone(), value),
+            // It marks nothing as missing that is not so already.
+            None if attribute.name == "missing_value" && is_nan(attribute) => {}
             None => dropped.push(format!("{path}@{}", attribute.name)),
         }
     }
     out
 }
 
-/// Like [`of_group`], and the attribute `_FillValue` by itself.
-pub(super) fn of_variable(attributes: &[Attribute], path: &str, dropped: &mut Vec<String>) -> (Map<String, Value>, Option<Scalar>) {
-    let fill = attributes.iter().find(|a| a.name == "_FillValue").and_then(scalar);
-    let mut out = of_group(attributes, path, dropped);
-    out.remove("_FillValue");
-    model::leave_out_nan(&mut out);
+/// Like [`of_group`] for a variable of elements of this type, and the attribute `_FillValue` by itself.
+pub(super) fn of_variable(
+    attributes: &[Attribute],
+    element: Element,
+    path: &str,
+    dropped: &mut Vec<String>,
+) -> (Map<String, Value>, Option<Scalar>) {
+    let (fill, others): (Vec<_>, Vec<_>) = attributes.iter().cloned().partition(|a| a.name == "_FillValue");
+    let out = of_group(&others, path, dropped);
+    let Some(attribute) = fill.first() else { return (out, None) };
+    let fill = scalar(attribute).filter(|value| element.fill_attribute(value).is_some());
+    if fill.is_none() {
+        dropped.push(format!("{path}@_FillValue"));
+    }
     (out, fill)
+}
+
+fn is_nan(attribute: &Attribute) -> bool {
+    numbers(attribute).is_some_and(|all| all.iter().all(|x| matches!(x, Scalar::Float(x) if x.is_nan())))
 }
 
 /// The type of the elements of an attribute, if they are numbers.
@@ -99,11 +112,14 @@ pub(super) fn text(bytes: &[u8], padding: StringPadding) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|b| char::from(*b)).collect(), str::to_owned)
 }
 
-/// An attribute in JSON: one value as itself, several as a list, none as the empty text. `None` for references, records and lists of
-/// lists.
+/// An attribute in JSON: one value as itself, several as a list, none as the empty text. `None` for references, records, lists of lists,
+/// and numbers that JSON does not have.
 fn values(attribute: &Attribute) -> Option<Value> {
     if attribute.shape.contains(&0) {
         return Some("".into());
+    }
+    if attribute.shape.iter().filter(|len| **len > 1).count() > 1 {
+        return None;
     }
     let mut values: Vec<Value> = match numbers(attribute) {
         Some(numbers) => numbers.into_iter().map(in_json).collect::<Option<_>>()?,
@@ -115,15 +131,16 @@ fn values(attribute: &Attribute) -> Option<Value> {
 fn in_json(scalar: Scalar) -> Option<Value> {
     Some(match scalar {
         Scalar::Int(x) => Value::Number(Number::from_i128(x)?),
-        Scalar::Float(x) => element::float_value(x),
+        Scalar::Float(x) => Value::Number(Number::from_f64(x)?),
         Scalar::Text(text) => Value::String(text),
     })
 }
 
 /// The only value of an attribute.
 fn scalar(attribute: &Attribute) -> Option<Scalar> {
-    if let Some(numbers) = numbers(attribute) {
-        return numbers.into_iter().next();
-    }
-    texts(attribute)?.into_iter().next().map(Scalar::Text)
+    let mut all: Vec<Scalar> = match numbers(attribute) {
+        Some(numbers) => numbers,
+        None => texts(attribute)?.into_iter().map(Scalar::Text).collect(),
+    };
+    all.pop().filter(|_| all.is_empty())
 }

@@ -23,7 +23,7 @@ use crate::source::FileBytes;
 const LONGEST: u32 = 1 << 16;
 
 /// What a dataset is looked at with.
-pub(super) struct Context<'c> {
+pub(super) struct DatasetContext<'c> {
     pub(super) bytes: &'c FileBytes,
     pub(super) file: &'c Hdf5File,
     pub(super) wanted: &'c Wanted,
@@ -31,7 +31,7 @@ pub(super) struct Context<'c> {
     pub(super) name: &'c str,
 }
 
-impl Context<'_> {
+impl DatasetContext<'_> {
     /// Makes a variable of a dataset; the names of attributes that JSON cannot hold are added to `dropped`.
     pub(super) fn variable(&self, dataset: &Dataset, dims: &DatasetDims, dropped: &mut Vec<String>) -> Result<Variable> {
         let header = self.file.get_or_parse_header(dataset.address()).map_err(|e| failed(&e))?;
@@ -40,7 +40,7 @@ impl Context<'_> {
             return Err(Error::unsupported("has no elements and no shape, which a Zarr array cannot say; leave the variable out"));
         }
         let element = element_of(dataset)?;
-        let (attributes, fill_attribute) = attributes::of_variable(&dataset.attributes(), self.name, dropped);
+        let (attributes, fill_attribute) = attributes::of_variable(&dataset.attributes(), element, self.name, dropped);
         // Not that of the crate, which takes the attribute `_FillValue` where the file states no value.
         let mut fill = stated_fill(&header).filter(|bytes| bytes.len() == element.size).map(<[u8]>::to_vec);
         if let Some(bytes) = &mut fill {

@@ -70,7 +70,7 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
         if !names.insert(name) {
             return Err(Error::unsupported(format!("{path}: two variables have this name; leave them out")));
         }
-        let context = dataset::Context { bytes, file: &file, wanted, name };
+        let context = dataset::DatasetContext { bytes, file: &file, wanted, name };
         let variable = context.variable(dataset, dimensions.of(n), &mut parsed.dropped);
         parsed.variables.push(variable.map_err(|e| e.context(path))?);
     }

@@ -144,3 +144,17 @@ async fn months_that_count_from_their_own_first_day_are_written_in_the_stored_un
     let refused = Place::new().await.add(&files, &options).await.unwrap_err();
     assert!(refused.to_string().contains("time_bnds") && refused.to_string().contains("--inline-limit"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_that_is_consolidated_in_a_group_of_the_file_is_removed() {
+    let Some(python) = Python::find("metadata_that_is_consolidated_in_a_group_of_the_file_is_removed") else { return };
+    let (place, file) = (Place::new().await, python.file("named.nc"));
+    place.add(&[&file], &along_time()).await.unwrap();
+    let mut group = place.document("a/inner/zarr.json").await;
+    group["consolidated_metadata"] = json!({"metadata": {}});
+    let session = place.repository.write("main").await.unwrap();
+    session.set(&"a/inner/zarr.json".parse().unwrap(), serde_json::to_vec(&group).unwrap()).await.unwrap();
+    session.commit("consolidated").await.unwrap();
+    place.add(&[&file], &along_time().append()).await.unwrap();
+    assert_eq!(place.document("a/inner/zarr.json").await.get("consolidated_metadata"), None);
+}

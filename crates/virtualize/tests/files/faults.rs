@@ -57,3 +57,20 @@ async fn a_group_with_two_names_is_there_twice_and_links_that_are_not_followed_a
     let links: Vec<_> = summary.links.iter().map(|link| link.split(',').next().unwrap()).collect();
     assert_eq!(links, ["/", "a/up", "b/up"], "{:?}", summary.links);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_that_json_cannot_hold_and_fill_values_of_another_type_are_named() {
+    let Some(python) = Python::find("attributes_that_json_cannot_hold_are_named") else { return };
+    for form in ["NETCDF4", "NETCDF3_CLASSIC"] {
+        let (place, file) = (Place::new().await, python.file(&format!("odd-{form}.nc")));
+        let summary = place.add(&[&file], &VirtualizeOptions::default()).await.unwrap();
+        let dropped: Vec<_> = summary.dropped_attributes.iter().map(String::as_str).collect();
+        assert_eq!(dropped, ["@limit", "v@valid_max", "v@valid_range"], "{form}");
+        assert_eq!(place.document("v/zarr.json").await["attributes"], serde_json::json!({"units": "K"}), "{form}");
+    }
+    let (place, file) = (Place::new().await, python.file("odd-h5.h5"));
+    let summary = place.add(&[&file], &VirtualizeOptions::default()).await.unwrap();
+    let dropped: Vec<_> = summary.dropped_attributes.iter().map(String::as_str).collect();
+    assert_eq!(dropped, ["large@_FillValue", "nan@_FillValue", "two@_FillValue", "whole@square"]);
+    assert_eq!(place.document("whole/zarr.json").await["attributes"], serde_json::json!({"_FillValue": -9}));
+}

@@ -272,3 +272,15 @@ for name, epoch, values, unit in (
         time[:] = values
         ends = f.createVariable("time_bnds", "i8", ("time", "bnds"))
         ends[:] = np.stack([values, values + values[1]], 1)
+
+for form in ("NETCDF4", "NETCDF3_CLASSIC"):
+    with netCDF4.Dataset(f"{out}/odd-{form}.nc", "w", format=form) as f:
+        f.createDimension("x", 4)
+        v = f.createVariable("v", "f4", ("x",))
+        v[:] = 1
+        v.valid_range, v.valid_max, v.missing_value, v.units = np.array([np.nan, 1.0]), np.float32(np.inf), np.float32(np.nan), "K"
+        f.limit = np.float64(np.nan)
+with h5py.File(f"{out}/odd-h5.h5", "w") as f:
+    for name, fill in (("nan", np.float32(np.nan)), ("large", np.float64(1e20)), ("two", np.array([1, 2], "i4")), ("whole", np.float32(-9))):
+        f.create_dataset(name, (3,), "i4", data=[1, 2, 3]).attrs["_FillValue"] = fill
+    f["whole"].attrs["square"] = np.ones((2, 2), "i4")

@@ -73,7 +73,7 @@ async fn files_that_do_not_fit_are_refused_by_file_variable_and_difference() {
         for refused in [at_once, appended] {
             assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
             let text = refused.to_string();
-            assert!(words.iter().all(|word| text.contains(word)), "{name}: {text}");
+            assert!(text.contains(&other) && words.iter().all(|word| text.contains(word)), "{name}: {text}");
         }
     }
     let summary = Place::new().await.add(&[&first, &python.file("other-long_name.nc")], &along_time()).await.unwrap();
