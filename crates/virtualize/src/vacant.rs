@@ -11,10 +11,8 @@ pub(crate) async fn check(session: &WriteSession, format: ZarrFormat, paths: imp
     let mut above = BTreeSet::from([String::new()]);
     for path in paths {
         if let Some((found, _)) = node(session, &path).await? {
-            return Err(Error::invalid(match found == format {
-                true => format!("{path} exists; append to it (--append), or use another prefix"),
-                false => format!("{path} exists in Zarr version {found}; use another prefix"),
-            }));
+            let how = if found == format { "append to it (--append), or use" } else { "it is of another version of Zarr; use" };
+            return Err(Error::invalid(format!("{path} exists in Zarr version {found}; {how} another prefix")));
         }
         above.extend(path.match_indices('/').filter_map(|(end, _)| path.get(..end)).map(str::to_owned));
     }

@@ -60,21 +60,21 @@ async fn files_with_and_without_holes_are_joined_in_version_2() {
     let mut options = along_time().zarr_format(ZarrFormat::V2);
     options.inline_limit = 0;
     let append = options.clone().append();
-    let fill = async |place: &Place| place.document("a/v/.zarray").await["fill_value"].clone();
+    let stated = async |place: &Place| place.document("a/v/.zarray").await["fill_value"].clone();
     for files in [[&*full, &holes], [&*holes, &full]] {
         let place = Place::new().await;
         place.add(&files, &options).await.unwrap();
-        assert_eq!(fill(&place).await, json!(-1.0));
+        assert_eq!(stated(&place).await, json!(-1.0));
     }
     let place = Place::new().await;
     place.add(&[&holes], &options).await.unwrap();
     place.add(&[&full], &append).await.unwrap();
-    assert_eq!(fill(&place).await, json!(-1.0));
+    assert_eq!(stated(&place).await, json!(-1.0));
     // A reader that was told no value would make one up.
     let place = Place::new().await;
     place.add(&[&full], &options).await.unwrap();
     place.add(&[&full], &append).await.unwrap();
-    assert_eq!(fill(&place).await, json!(null));
+    assert_eq!(stated(&place).await, json!(null));
     let refused = place.add(&[&holes], &append).await.unwrap_err();
     assert!(refused.to_string().contains("v: lacks chunks"), "{refused}");
 }
