@@ -30,9 +30,9 @@ const WHOLE: u64 = 1_000;
 /// else is `Unsupported`, with the key and the reason. An empty range at the beginning of a file becomes an empty value. The
 /// consolidated metadata of the root is left out, because the set has its own file of that name.
 ///
-/// `directory` must be absent or empty, or a reference set if `existing` says that it is replaced; `Invalid` otherwise. It appears when
-/// it is complete: nothing is left after an error and when the future is dropped, and a killed process leaves a directory with the
-/// hidden name `.NAME.firn-…`. Nothing is synced. Takes memory for one record. Needs a Tokio runtime.
+/// `directory` must be absent or empty, or a reference set and nothing else if `existing` says that it is replaced; `Invalid` otherwise,
+/// naming what else is there. It appears when it is complete: nothing is left after an error and when the future is dropped. A killed
+/// process leaves a directory with the hidden name `.NAME.firn-…`, in which `old` is the set that was being replaced. Nothing is synced. Takes memory for one record. Needs a Tokio runtime.
 pub async fn export_parquet(snapshot: &Snapshot, options: &ExportOptions, directory: &Path, existing: Existing) -> Result<ExportSummary> {
     if options.v3_metadata == V3Metadata::Keep {
         return Err(Error::invalid("a set of Parquet files holds Zarr v2 metadata only; keep that of Zarr v3 in JSON"));

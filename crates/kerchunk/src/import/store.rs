@@ -294,6 +294,34 @@ fn record_files(directory: &Path) -> Result<BTreeMap<u64, PathBuf>> {
     Ok(found)
 }
 
+/// `Invalid` unless the directory `root` is a reference set and nothing else: `.zmetadata` says how many references a file has, and all
+/// other files are named like files of references. The first that is not is named. Links are no such files. Blocks.
+pub(crate) fn require_set_alone(root: &Path) -> Result<()> {
+    /// What tells `.zmetadata` of a reference set from that of Zarr.
+    #[derive(Deserialize)]
+    struct Mark {
+        #[serde(rename = "record_size")]
+        _record_size: u64,
+    }
+    let path = root.join(".zmetadata");
+    serde_json::from_slice::<Mark>(&masked(&read_document(&path)?)).map_err(|e| json_error(&path, e))?;
+    let mut left = vec![root.to_owned()];
+    while let Some(directory) = left.pop() {
+        let failed = |e| file_error("list", &directory, e);
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (kind, path, name) = (entry.file_type().map_err(failed)?, entry.path(), entry.file_name());
+            let is_document = directory == root && name == ".zmetadata";
+            if kind.is_dir() {
+                left.push(path);
+            } else if !(kind.is_file() && (is_document || name.to_str().and_then(record_number).is_some())) {
+                return Err(Error::invalid(format!("{} is no file of a reference set", shown(&path))));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Refuses references below `directory` that belong to no array: they would be left out. Links are not followed.
 fn refuse_strays(directory: &Path, name: &str, arrays: &BTreeMap<String, ChunkGrid>, depth: usize) -> Result<()> {
     let failed = |e| file_error("list", directory, e);
