@@ -2,7 +2,7 @@
 
 use super::expression::{BinaryOperator, Expression};
 use super::format::{format_braces, format_percent};
-use super::{NamedTemplate, Scope, TemplateValue};
+use super::{LONGEST, NamedTemplate, Scope, TemplateValue};
 
 impl Expression {
     /// The value, given what names stand for; in words, why there is none.
@@ -63,11 +63,15 @@ fn binary(left: &TemplateValue, operator: BinaryOperator, right: TemplateValue) 
 
 impl Scope<'_> {
     fn value(&self, name: &str) -> Result<TemplateValue, String> {
+        let too_long = |text: &str| (text.len() > LONGEST).then(|| format!("{name} is longer than {LONGEST} bytes"));
         if let Some((_, value)) = self.names.iter().find(|(known, _)| known == name) {
-            return Ok(value.clone());
+            return match value {
+                TemplateValue::Text(text) => too_long(text).map_or_else(|| Ok(value.clone()), Err),
+                TemplateValue::Int(_) | TemplateValue::Tuple(_) => Ok(value.clone()),
+            };
         }
         match self.templates.and_then(|templates| templates.by_name.get(name)) {
-            Some(NamedTemplate::Plain(text)) => Ok(TemplateValue::Text(text.clone())),
+            Some(NamedTemplate::Plain(text)) => too_long(text).map_or_else(|| Ok(TemplateValue::Text(text.clone())), Err),
             Some(NamedTemplate::Called(_)) => Err(format!("{name} is a template with expressions: call it, as in {name}(c='x')")),
             None => Err(format!("the name {name} is not known")),
         }

@@ -1,6 +1,6 @@
 //! Python's two ways of formatting, for integers and text.
 
-use super::TemplateValue;
+use super::{LONGEST, TemplateValue};
 
 /// The widest field, in characters.
 const WIDEST: usize = 1024;
@@ -30,9 +30,9 @@ impl Default for FormatSpec {
 pub(super) fn format_percent(text: &str, arguments: &[TemplateValue]) -> Result<String, String> {
     let (mut out, mut rest, mut arguments) = (String::new(), text, arguments.iter());
     while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
+        push(&mut out, before)?;
         if let Some(after) = after.strip_prefix('%') {
-            out.push('%');
+            push(&mut out, "%")?;
             rest = after;
             continue;
         }
@@ -44,7 +44,7 @@ pub(super) fn format_percent(text: &str, arguments: &[TemplateValue]) -> Result<
     if arguments.next().is_some() {
         return Err("a format has more arguments than places".to_owned());
     }
-    out.push_str(rest);
+    push(&mut out, rest)?;
     Ok(out)
 }
 
@@ -109,9 +109,9 @@ pub(super) fn format_braces(text: &str, plain: &[TemplateValue], named: &[(Strin
     let (mut out, mut rest, mut next) = (String::new(), text, 0);
     while let Some(at) = rest.find(['{', '}']) {
         let (before, from) = rest.split_at(at);
-        out.push_str(before);
+        push(&mut out, before)?;
         if let Some((brace, after)) = [("{", "{{"), ("}", "}}")].iter().find_map(|(one, two)| Some((one, from.strip_prefix(two)?))) {
-            out.push_str(brace);
+            push(&mut out, brace)?;
             rest = after;
             continue;
         }
@@ -134,7 +134,7 @@ pub(super) fn format_braces(text: &str, plain: &[TemplateValue], named: &[(Strin
         write_value(&mut out, value, &read)?;
         rest = after;
     }
-    out.push_str(rest);
+    push(&mut out, rest)?;
     Ok(out)
 }
 
@@ -193,8 +193,7 @@ fn write_text(out: &mut String, text: &str, spec: &FormatSpec) -> Result<(), Str
         return Err("text has no sign".to_owned());
     }
     let text: String = text.chars().take(spec.precision.unwrap_or(usize::MAX)).collect();
-    pad(out, "", &text, spec.align.unwrap_or('<'), spec);
-    Ok(())
+    pad(out, "", &text, spec.align.unwrap_or('<'), spec)
 }
 
 fn write_int(out: &mut String, n: i64, kind: char, spec: &FormatSpec) -> Result<(), String> {
@@ -211,12 +210,11 @@ fn write_int(out: &mut String, n: i64, kind: char, spec: &FormatSpec) -> Result<
     let digits = format!("{digits:0>least$}");
     let sign = if n < 0 { "-".to_owned() } else { spec.sign.map_or_else(String::new, String::from) };
     let before = format!("{sign}{}", if spec.is_marked { mark } else { "" });
-    pad(out, &before, &digits, spec.align.unwrap_or('>'), spec);
-    Ok(())
+    pad(out, &before, &digits, spec.align.unwrap_or('>'), spec)
 }
 
 /// Writes `before` and `text` with what fills them up to the width; `=` fills between the two.
-fn pad(out: &mut String, before: &str, text: &str, align: char, spec: &FormatSpec) {
+fn pad(out: &mut String, before: &str, text: &str, align: char, spec: &FormatSpec) -> Result<(), String> {
     let missing = spec.width.saturating_sub(before.chars().count() + text.chars().count());
     let (left, between, right) = match align {
         '<' => (0, 0, missing),
@@ -224,10 +222,15 @@ fn pad(out: &mut String, before: &str, text: &str, align: char, spec: &FormatSpe
         '=' => (0, missing, 0),
         _ => (missing, 0, 0),
     };
-    let fill = |out: &mut String, n| out.extend(std::iter::repeat_n(spec.fill, n));
-    fill(out, left);
-    out.push_str(before);
-    fill(out, between);
-    out.push_str(text);
-    fill(out, right);
+    let fill = |n| std::iter::repeat_n(spec.fill, n).collect::<String>();
+    [&fill(left), before, &fill(between), text, &fill(right)].into_iter().try_for_each(|piece| push(out, piece))
+}
+
+/// Appends to a text that may not become longer than a template's. Formats may be nested, and each may double what it is given.
+fn push(out: &mut String, piece: &str) -> Result<(), String> {
+    if out.len().saturating_add(piece.len()) > LONGEST {
+        return Err(format!("a format gives more than {LONGEST} bytes"));
+    }
+    out.push_str(piece);
+    Ok(())
 }

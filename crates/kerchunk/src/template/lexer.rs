@@ -3,6 +3,9 @@
 /// The longest expression, in bytes.
 const LONGEST: usize = 16 << 10;
 
+/// How many words an expression has at most. A chain of operators is as deep as it is long, and is computed from the inside out.
+const MOST: usize = 400;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TemplateWord {
     Int(i64),
@@ -43,6 +46,9 @@ pub(super) fn words(text: &str) -> Result<(Vec<TemplateWord>, usize), String> {
                 (TemplateWord::Sign(sign), sign.len())
             }
         };
+        if words.len() == MOST {
+            return Err(format!("it has more than {MOST} words"));
+        }
         words.push(word);
         rest = rest.get(length..).unwrap_or_default();
     }

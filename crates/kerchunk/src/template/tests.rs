@@ -74,61 +74,64 @@ fn what_is_understood_gives_what_jinja_gives() {
     }
 }
 
+/// What is not understood.
+const REFUSED: &[&str] = &[
+    "{{ missing }}",
+    "{{ i / 2 }}",
+    "{{ i ** 2 }}",
+    "{{ i // 0 }}",
+    "{{ i % 0 }}",
+    "{{ 9223372036854775807 + i }}",
+    "{{ 9223372036854775808 }}",
+    "{{ 1.5 }}",
+    "{{ 007 }}",
+    "{{ u + i }}",
+    "{{ u }",
+    "{{ u",
+    "{{ }}",
+    "{{ f }}",
+    "{{ f() }}",
+    "{{ f('x') }}",
+    "{{ f(c=1, c=2) }}",
+    "{{ u() }}",
+    "{{ nothing(c=1) }}",
+    "{{ i | upper }}",
+    "{{ i | format(1) }}",
+    "{{ u.__class__ }}",
+    "{{ u.upper() }}",
+    "{{ u[0] }}",
+    "{{ i if i else 1 }}",
+    "{{ i == 1 }}",
+    "{{ not i }}",
+    "{{ i ~ 1 }}",
+    "{{ 'a' 'b' }}",
+    "{{ (1, 2) }}",
+    "{{ '%d' % 'a' }}",
+    "{{ '%d' % (1, 2) }}",
+    "{{ '%d %d' % 1 }}",
+    "{{ '%q' % 1 }}",
+    "{{ '%' % 1 }}",
+    "{{ '%(i)d' % i }}",
+    "{{ '%99999d' % 1 }}",
+    "{{ '{}'.format() }}",
+    "{{ '{'.format(1) }}",
+    "{{ '{:q}'.format(1) }}",
+    "{{ '{:.2}'.format(1) }}",
+    "{{ '{:s}'.format(1) }}",
+    "{{ '{:d}'.format('a') }}",
+    "{{ '{:99999}'.format(1) }}",
+    "{{ '{i.real}'.format(i=1) }}",
+    "{{ 'a\\x41' }}",
+    "{{ 'a }}",
+    "{{- i }}",
+    "{{ i -}}",
+    "{% for j in i %}{{j}}",
+    "{# nothing #}{{i}}",
+];
+
 #[test]
 fn everything_else_is_an_error_that_quotes_it() {
-    for bad in [
-        "{{ missing }}",
-        "{{ i / 2 }}",
-        "{{ i ** 2 }}",
-        "{{ i // 0 }}",
-        "{{ i % 0 }}",
-        "{{ 9223372036854775807 + i }}",
-        "{{ 9223372036854775808 }}",
-        "{{ 1.5 }}",
-        "{{ 007 }}",
-        "{{ u + i }}",
-        "{{ u }",
-        "{{ u",
-        "{{ }}",
-        "{{ f }}",
-        "{{ f() }}",
-        "{{ f('x') }}",
-        "{{ f(c=1, c=2) }}",
-        "{{ u() }}",
-        "{{ nothing(c=1) }}",
-        "{{ i | upper }}",
-        "{{ i | format(1) }}",
-        "{{ u.__class__ }}",
-        "{{ u.upper() }}",
-        "{{ u[0] }}",
-        "{{ i if i else 1 }}",
-        "{{ i == 1 }}",
-        "{{ not i }}",
-        "{{ i ~ 1 }}",
-        "{{ 'a' 'b' }}",
-        "{{ (1, 2) }}",
-        "{{ '%d' % 'a' }}",
-        "{{ '%d' % (1, 2) }}",
-        "{{ '%d %d' % 1 }}",
-        "{{ '%q' % 1 }}",
-        "{{ '%' % 1 }}",
-        "{{ '%(i)d' % i }}",
-        "{{ '%99999d' % 1 }}",
-        "{{ '{}'.format() }}",
-        "{{ '{'.format(1) }}",
-        "{{ '{:q}'.format(1) }}",
-        "{{ '{:.2}'.format(1) }}",
-        "{{ '{:s}'.format(1) }}",
-        "{{ '{:d}'.format('a') }}",
-        "{{ '{:99999}'.format(1) }}",
-        "{{ '{i.real}'.format(i=1) }}",
-        "{{ 'a\\x41' }}",
-        "{{ 'a }}",
-        "{{- i }}",
-        "{{ i -}}",
-        "{% for j in i %}{{j}}",
-        "{# nothing #}{{i}}",
-    ] {
+    for bad in REFUSED {
         let error = rendered(bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}: {error}");
         let quoted = bad.split("}}").next().unwrap();
@@ -137,6 +140,49 @@ fn everything_else_is_an_error_that_quotes_it() {
     assert!(rendered(&format!("{{{{ {} }}}}", "(".repeat(100_000))).is_err());
     assert!(rendered(&format!("{{{{ {}1 }}}}", "- ".repeat(100_000))).is_err());
     assert!(rendered(&"{{ '%1000d' % i }}".repeat(17)).unwrap_err().to_string().contains("gives more"));
+}
+
+/// Formats inside of formats, each of which doubles what the inner one gives.
+fn doubled(before: &str, after: &str, times: usize) -> String {
+    format!("{{{{ {}'a'{} }}}}", before.repeat(times), after.repeat(times))
+}
+
+#[test]
+fn a_text_that_grows_with_every_format_is_refused_before_it_is_long() {
+    assert_eq!(rendered(&doubled("'{0}{0}'.format(", ")", 14)).unwrap().len(), LONGEST);
+    let error = rendered(&doubled("'{0}{0}'.format(", ")", 38)).unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("gives more than 16384 bytes"), "{error}");
+    let percent = |times| (0..times).fold("'a'".to_owned(), |inner, _| format!("('%s%s' % ({inner}, {inner}))"));
+    assert_eq!(rendered(&format!("{{{{ {} }}}}", percent(3))).unwrap(), "aaaaaaaa");
+    let before = "x".repeat(15_000);
+    for wide in [format!("{{{{ '{before}%1000s%1000s' % (u, u) }}}}"), format!("{{{{ '{before}{{0:1000}}{{0:1000}}'.format(u) }}}}")] {
+        assert!(rendered(&wide).unwrap_err().to_string().contains("a format gives more"));
+    }
+
+    let mut templates = Templates::default();
+    templates.set("long".to_owned(), "a".repeat(LONGEST + 1)).unwrap();
+    let scope = Scope { names: &[], templates: Some(&templates) };
+    let error = Template::parse("{{ '%.1s' % long }}").unwrap().render(scope).unwrap_err();
+    assert!(error.to_string().contains("long is longer than"), "{error}");
+}
+
+#[test]
+fn a_long_chain_of_operators_is_refused_and_not_computed() {
+    let chain = |link: &str, times: usize| format!("{{{{ 1{} }}}}", link.repeat(times));
+    for link in [" + 1", "*1", "%2", " | format()"] {
+        for times in [1_000, 4_000, 8_100] {
+            let error = rendered(&chain(link, times)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{link}: {error}");
+            assert!(error.to_string().contains("more than 400 words") || error.to_string().contains("longer than"), "{link}: {error}");
+        }
+    }
+    assert!(rendered(&format!("{{{{ 'a'{} }}}}", ".format()".repeat(1_500))).is_err());
+    // The longest that is computed, inside of a template that is as long.
+    let mut templates = Templates::default();
+    templates.set("f".to_owned(), format!("{{{{ c{} }}}}", " + 1".repeat(199))).unwrap();
+    let scope = Scope { names: &[], templates: Some(&templates) };
+    let text = format!("{{{{ '%s' % (f(c=1{})) }}}}", " + 1".repeat(190));
+    assert_eq!(Template::parse(&text).unwrap().render(scope).unwrap(), "390");
 }
 
 /// An expression of integers, and its value as Python has it, without bounds.
