@@ -9,7 +9,7 @@ const WIDEST: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FormatSpec {
     fill: char,
-    /// `<`, `>`, `^`, `=`; `None` is the default of the kind of value.
+    /// `<`, `>`, `^`, `=`; `None` is the default of the kind of value, which for numbers depends on whether zeros fill.
     align: Option<char>,
     /// `+`, or a space: what stands before a number that is not negative.
     sign: Option<char>,
@@ -141,12 +141,12 @@ pub(super) fn format_braces(text: &str, plain: &[TemplateValue], named: &[(Strin
 /// Reads `[[fill]align][sign][#][0][width][.precision][kind]`.
 fn braces_spec(text: &str) -> Result<FormatSpec, String> {
     let mut spec = FormatSpec::default();
-    let mut rest = text;
+    let (mut rest, mut has_fill) = (text, false);
     let is_align = |c: char| matches!(c, '<' | '>' | '^' | '=');
     let mut chars = rest.chars();
     match (chars.next(), chars.next()) {
         (Some(fill), Some(align)) if is_align(align) => {
-            (spec.fill, spec.align, rest) = (fill, Some(align), chars.as_str());
+            (spec.fill, spec.align, rest, has_fill) = (fill, Some(align), chars.as_str(), true);
         }
         (Some(align), _) if is_align(align) => {
             (spec.align, rest) = (Some(align), rest.get(1..).unwrap_or_default());
@@ -160,8 +160,8 @@ fn braces_spec(text: &str) -> Result<FormatSpec, String> {
     if let Some(after) = rest.strip_prefix('#') {
         (spec.is_marked, rest) = (true, after);
     }
-    if rest.starts_with('0') && spec.align.is_none() {
-        (spec.fill, spec.align) = ('0', Some('='));
+    if rest.starts_with('0') && !has_fill {
+        spec.fill = '0';
     }
     let (width, after) = leading_number(rest)?;
     (spec.width, rest) = (width.unwrap_or_default(), after);
@@ -210,7 +210,9 @@ fn write_int(out: &mut String, n: i64, kind: char, spec: &FormatSpec) -> Result<
     let digits = format!("{digits:0>least$}");
     let sign = if n < 0 { "-".to_owned() } else { spec.sign.map_or_else(String::new, String::from) };
     let before = format!("{sign}{}", if spec.is_marked { mark } else { "" });
-    pad(out, &before, &digits, spec.align.unwrap_or('>'), spec)
+    // Zeros are digits, so they stand behind the sign.
+    let usual = if spec.fill == '0' { '=' } else { '>' };
+    pad(out, &before, &digits, spec.align.unwrap_or(usual), spec)
 }
 
 /// Writes `before` and `text` with what fills them up to the width; `=` fills between the two.

@@ -166,6 +166,42 @@ fn a_text_that_grows_with_every_format_is_refused_before_it_is_long() {
     assert!(error.to_string().contains("long is longer than"), "{error}");
 }
 
+/// What Python 3.11 gives.
+const ALIGNED: &[(&str, &[&str])] = &[
+    ("{:>03d}", &["000", "005", "0-7"]),
+    ("{:<05d}", &["00000", "50000", "-7000"]),
+    ("{:^05d}", &["00000", "00500", "0-700"]),
+    ("{:=05d}", &["00000", "00005", "-0007"]),
+    ("{:05d}", &["00000", "00005", "-0007"]),
+    ("{:+05d}", &["+0000", "+0005", "-0007"]),
+    ("{:*>05d}", &["****0", "****5", "***-7"]),
+    ("{: >05d}", &["    0", "    5", "   -7"]),
+    ("{:0<5d}", &["00000", "50000", "-7000"]),
+    ("{:<+05d}", &["+0000", "+5000", "-7000"]),
+    ("{:#06x}", &["0x0000", "0x0005", "-0x007"]),
+    ("{:<#06x}", &["0x0000", "0x5000", "-0x700"]),
+    ("{:>5d}", &["    0", "    5", "   -7"]),
+    ("{:=5d}", &["    0", "    5", "-   7"]),
+    ("{:05}", &["ab000"]),
+    ("{:<05}", &["ab000"]),
+    ("{:>05}", &["000ab"]),
+    ("{:^05}", &["0ab00"]),
+    ("{:05s}", &["ab000"]),
+    ("{:*<05}", &["ab***"]),
+];
+
+#[test]
+fn a_zero_before_the_width_fills_whatever_the_alignment_is() {
+    for (spec, expected) in ALIGNED {
+        let values: &[&str] = if expected.len() == 3 { &["0", "5", "-7"] } else { &["'ab'"] };
+        for (value, expected) in values.iter().zip(*expected) {
+            let text = format!("{{{{ '{spec}'.format({value}) }}}}");
+            assert_eq!(rendered(&text).unwrap_or_else(|e| panic!("{text}: {e}")), *expected, "{text}");
+        }
+    }
+    assert!(rendered("{{ '{:=05}'.format('ab') }}").is_err());
+}
+
 #[test]
 fn a_long_chain_of_operators_is_refused_and_not_computed() {
     let chain = |link: &str, times: usize| format!("{{{{ 1{} }}}}", link.repeat(times));
