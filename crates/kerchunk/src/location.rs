@@ -15,8 +15,7 @@ use crate::error::{file_error, shown};
 const CACHES: [&str; 4] = ["simplecache::", "filecache::", "blockcache::", "cached::"];
 
 /// Schemes that have another name here.
-const RENAMED: [(&str, &str); 7] =
-    [("s3a", "s3"), ("gcs", "gs"), ("abfs", "az"), ("abfss", "az"), ("local", "file"), ("azure", "az"), ("adl", "az")];
+const RENAMED: [(&str, &str); 6] = [("s3a", "s3"), ("gcs", "gs"), ("abfs", "az"), ("abfss", "az"), ("azure", "az"), ("adl", "az")];
 
 /// At most this many characters of a place are shown.
 const SHOWN: usize = 200;
@@ -38,10 +37,11 @@ impl ReferenceBase {
 
     /// The URL of what a reference set calls `place`.
     ///
-    /// A bare path becomes a `file:` URL, percent-encoded; a relative one begins in the directory that holds the set. `s3a:`, `gcs:`,
+    /// A bare path becomes a `file:` URL, percent-encoded; a relative one begins in the directory that holds the set. What follows
+    /// `file://` and `local://` is such a path too: `fsspec` decodes none, so that `%20` is three characters of a name. `s3a:`, `gcs:`,
     /// `abfs:` and their like get the names that the engine uses, and a cache in front (`simplecache::`) is left out, because it does
     /// not say where bytes come from. Any other URL stays as it is: the engine checks it when it is staged. `Invalid` for a place
-    /// inside an archive (`zip://…::…`), and for a path that leads upwards from below.
+    /// inside an archive (`zip://…::…`), for a path that leads upwards from below, and for `file://` with a relative path.
     pub(crate) fn url<'p>(&self, place: &'p str) -> Result<Cow<'p, str>> {
         let mut rest = place;
         while let Some(inner) = CACHES.iter().find_map(|cache| rest.strip_prefix(cache)) {
@@ -55,6 +55,12 @@ impl ReferenceBase {
         }
         if !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
             return self.path_url(rest).map(Cow::Owned);
+        }
+        if matches!(scheme, "file" | "local") {
+            if !path.starts_with('/') {
+                return Err(wrong(place, "has no absolute path; write the path with three slashes, as in file:///data/a.nc"));
+            }
+            return self.path_url(path).map(Cow::Owned);
         }
         match RENAMED.iter().find(|(name, _)| *name == scheme) {
             Some((_, "az")) if path.split('/').next().is_some_and(|container| container.contains('@')) => {
@@ -112,6 +118,9 @@ mod tests {
             ("a:b.nc", format!("{here}/a%3Ab.nc")),
             ("file:///data/a.nc", "file:///data/a.nc".to_owned()),
             ("local:///data/a.nc", "file:///data/a.nc".to_owned()),
+            ("file:///data/a b%20c%.nc", "file:///data/a%20b%2520c%25.nc".to_owned()),
+            ("local:///data/a%20b.nc", "file:///data/a%2520b.nc".to_owned()),
+            ("simplecache::file:///data//a#b?c.nc", "file:///data/a%23b%3Fc.nc".to_owned()),
             ("s3://bucket/a.nc", "s3://bucket/a.nc".to_owned()),
             ("s3a://bucket/a.nc", "s3://bucket/a.nc".to_owned()),
             ("gcs://bucket/a.nc", "gs://bucket/a.nc".to_owned()),
@@ -121,9 +130,16 @@ mod tests {
         ] {
             assert_eq!(base.url(place).unwrap_or_else(|e| panic!("{place}: {e}")), url, "{place}");
         }
-        for bad in
-            ["", "zip://a.nc::s3://bucket/b.zip", "simplecache::zip://a::file:///b.zip", "a/../b.nc", "/a/../b", "abfs://c@account.net/a"]
-        {
+        for bad in [
+            "",
+            "zip://a.nc::s3://bucket/b.zip",
+            "simplecache::zip://a::file:///b.zip",
+            "a/../b.nc",
+            "/a/../b",
+            "file:///a/../b",
+            "file://a/b.nc",
+            "abfs://c@account.net/a",
+        ] {
             assert_eq!(base.url(bad).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{bad}");
         }
         assert_eq!(ReferenceBase::of(Path::new("/no/such")).unwrap_err().kind(), firnline::ErrorKind::NotFound);

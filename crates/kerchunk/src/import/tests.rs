@@ -170,6 +170,17 @@ async fn every_kind_of_value_is_staged_in_both_versions() {
 }
 
 #[tokio::test]
+async fn a_file_url_means_the_file_of_this_very_name() {
+    let sandbox = Sandbox::new().await;
+    sandbox.write("d e.nc", "decoded   ");
+    let literal = sandbox.write("d%20e.nc", "as written");
+    for scheme in ["file", "local"] {
+        let text = serde_json::json!({ "k": [format!("{scheme}://{}", literal.display()), 0, 10] }).to_string();
+        assert_eq!(value(&sandbox.import_json(&text).await.unwrap(), "k").await, "as written", "{scheme}");
+    }
+}
+
+#[tokio::test]
 async fn generators_are_products_in_which_the_last_dimension_runs_fastest() {
     let sandbox = Sandbox::new().await;
     let snapshot = sandbox
