@@ -15,7 +15,7 @@ use crate::error::{file_error, shown};
 const CACHES: [&str; 4] = ["simplecache::", "filecache::", "blockcache::", "cached::"];
 
 /// Schemes that have another name here.
-const RENAMED: [(&str, &str); 6] = [("s3a", "s3"), ("gcs", "gs"), ("abfs", "az"), ("abfss", "az"), ("azure", "az"), ("adl", "az")];
+const RENAMED: [(&str, &str); 5] = [("s3a", "s3"), ("gcs", "gs"), ("abfs", "az"), ("abfss", "az"), ("azure", "az")];
 
 /// At most this many characters of a place are shown.
 const SHOWN: usize = 200;
@@ -61,6 +61,9 @@ impl ReferenceBase {
                 return Err(wrong(place, "has no absolute path; write the path with three slashes, as in file:///data/a.nc"));
             }
             return self.path_url(path).map(Cow::Owned);
+        }
+        if scheme == "adl" {
+            return Err(wrong(place, "names an account of Azure Data Lake Gen1, which is not read; write az://CONTAINER/… for a copy"));
         }
         match RENAMED.iter().find(|(name, _)| *name == scheme) {
             Some((_, "az")) if path.split('/').next().is_some_and(|container| container.contains('@')) => {
@@ -139,6 +142,7 @@ mod tests {
             "file:///a/../b",
             "file://a/b.nc",
             "abfs://c@account.net/a",
+            "adl://account/a.nc",
         ] {
             assert_eq!(base.url(bad).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{bad}");
         }
