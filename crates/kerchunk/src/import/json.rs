@@ -1,6 +1,6 @@
 //! Reference sets that are JSON files, of version 0 and 1.
 //!
-//! The file is read twice. The first time finds out which version it is, and keeps `templates` and `gen`, wherever they stand; the second
+//! The file is opened once and read twice. The first time finds out which version it is, and keeps `templates` and `gen`, wherever they stand; the second
 //! time takes the references, one after the other.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visi
 use serde_json::value::RawValue;
 
 use super::generated::parse_generators;
-use super::metered::{MemberBudget, open};
+use super::metered::{MemberBudget, RepeatedFile};
 use super::sink::Sink;
 use super::value::ReferenceValue;
 use crate::error::{file_error, json_error, shown};
@@ -31,15 +31,26 @@ struct SetHeader {
     has_refs: bool,
 }
 
-/// Puts everything that a reference set holds into `sink`.
+/// Puts everything that a reference set holds into `sink`. `SourceChanged` if the file is changed meanwhile.
 pub(super) fn read_json(path: &Path, sink: &mut Sink) -> Result<()> {
+    let set = RepeatedFile::open(path)?;
+    let header = read_header(&set);
+    // What a file says that is being written is not worth telling.
+    set.require_unchanged()?;
+    let outcome = read_rest(&set, &header?, sink);
+    set.require_unchanged()?;
+    outcome
+}
+
+/// Takes the references, and what `gen` gives.
+fn read_rest(set: &RepeatedFile<'_>, header: &SetHeader, sink: &mut Sink) -> Result<()> {
+    let path = set.path;
     let named = |e: Error| e.context(shown(path));
-    let header = read_header(path)?;
     let Some(version) = &header.version else {
         if header.has_refs {
             return Err(named(Error::invalid("has an object `refs`, but no version; add \"version\": 1")));
         }
-        return read_references(path, Level::Top, sink, &Templates::default());
+        return read_references(set, Level::Top, sink, &Templates::default());
     };
     if version.get().parse::<f64>().ok() != Some(1.0) {
         return Err(Error::unsupported(format!("{}: version {} of reference sets is not known; 1 is", shown(path), quoted(version.get()))));
@@ -52,7 +63,7 @@ pub(super) fn read_json(path: &Path, sink: &mut Sink) -> Result<()> {
     let generators = header.generators.as_deref().map_or_else(|| Ok(Vec::new()), |raw| parse_generators(raw.get(), &templates));
     let generators = generators.map_err(named)?;
     if header.has_refs {
-        read_references(path, Level::Refs, sink, &templates)?;
+        read_references(set, Level::Refs, sink, &templates)?;
     }
     generators.iter().try_for_each(|generator| generator.generate(&templates, sink).map_err(named))
 }
@@ -72,8 +83,9 @@ const OTHERS: [(&[u8], &str); 3] = [
     (b"PAR1", "is one file of a directory of references; name the directory that holds .zmetadata"),
 ];
 
-fn read_header(path: &Path) -> Result<SetHeader> {
-    let (mut file, budget) = open(path)?;
+fn read_header(set: &RepeatedFile<'_>) -> Result<SetHeader> {
+    let path = set.path;
+    let (mut file, budget) = set.read()?;
     let beginning = file.fill_buf().map_err(|e| file_error("read", path, e))?;
     if let Some((_, why)) = OTHERS.iter().find(|(mark, _)| beginning.starts_with(mark)) {
         return Err(Error::invalid(format!("{} {why}", shown(path))));
@@ -173,8 +185,8 @@ struct Reading<'r> {
     failure: Option<Error>,
 }
 
-fn read_references(path: &Path, level: Level, sink: &mut Sink, templates: &Templates) -> Result<()> {
-    let (file, budget) = open(path)?;
+fn read_references(set: &RepeatedFile<'_>, level: Level, sink: &mut Sink, templates: &Templates) -> Result<()> {
+    let (path, (file, budget)) = (set.path, set.read()?);
     let mut deserializer = serde_json::Deserializer::from_reader(file);
     let mut reading = Reading { level, sink, templates, budget: &budget, failure: None };
     let outcome = match level {
@@ -280,5 +292,55 @@ impl Visitor<'_> for KeyInto<'_> {
         self.0.clear();
         self.0.push_str(key);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use firnline::ErrorKind;
+
+    use super::*;
+    use crate::KerchunkImport;
+    use crate::location::ReferenceBase;
+
+    const SET: &str = r#"{"version": 1, "templates": {"u": "s3://bucket/one"}, "refs": {"a/0": ["{{u}}.nc", 0, 4]}}"#;
+    const OTHER: &str = r#"{"version": 1, "templates": {"u": "s3://bucket/two"}, "refs": {"a/0": ["{{u}}.nc", 4, 8]}, "more": 1}"#;
+
+    /// Reads the references of a set after `meanwhile` happened to its file; gives the URLs that were found.
+    fn read_after(meanwhile: impl FnOnce(&Path)) -> (Vec<String>, Result<()>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("set.json");
+        fs::write(&path, SET).unwrap();
+        let (sender, mut batches) = tokio::sync::mpsc::channel(1);
+        let mut sink = Sink::new(ReferenceBase::of(&path).unwrap(), &KerchunkImport::default(), sender);
+        let set = RepeatedFile::open(&path).unwrap();
+        let header = read_header(&set).unwrap();
+        meanwhile(&path);
+        let outcome = read_rest(&set, &header, &mut sink);
+        sink.flush().unwrap();
+        let urls = batches.try_recv().map(|batch| batch.urls).unwrap_or_default();
+        (urls, outcome.and_then(|()| set.require_unchanged()))
+    }
+
+    #[test]
+    fn a_set_that_is_replaced_while_it_is_read_is_not_mixed() {
+        let (urls, outcome) = read_after(|path| {
+            fs::write(path.with_extension("new"), OTHER).unwrap();
+            fs::rename(path.with_extension("new"), path).unwrap();
+        });
+        outcome.unwrap();
+        assert_eq!(urls, ["s3://bucket/one.nc"]);
+        let (urls, outcome) = read_after(|path| fs::remove_file(path).unwrap());
+        outcome.unwrap();
+        assert_eq!(urls, ["s3://bucket/one.nc"]);
+    }
+
+    #[test]
+    fn a_set_that_is_written_to_while_it_is_read_is_an_error_that_names_it() {
+        let (_, outcome) = read_after(|path| fs::write(path, OTHER).unwrap());
+        let error = outcome.unwrap_err();
+        assert!(error.kind() == ErrorKind::SourceChanged && error.to_string().contains("set.json was changed"), "{error}");
     }
 }

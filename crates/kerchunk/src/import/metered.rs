@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::SystemTime;
 
-use firnline::Result;
+use firnline::{Error, ErrorKind, Result};
 
-use crate::error::file_error;
+use crate::error::{file_error, shown};
 
 /// The longest member of an object: a key with its value, in bytes. A parser holds one in memory.
 pub(super) const LONGEST_MEMBER: u64 = 64 << 20;
@@ -29,12 +30,12 @@ impl MemberBudget {
 
 /// A file of which no member is longer than [`LONGEST_MEMBER`].
 #[derive(Debug)]
-pub(super) struct MeteredFile {
-    file: File,
+pub(super) struct MeteredFile<'f> {
+    file: &'f File,
     left: MemberBudget,
 }
 
-impl Read for MeteredFile {
+impl Read for MeteredFile<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(into)?;
         let Some(left) = self.left.0.get().checked_sub(read as u64) else {
@@ -45,9 +46,41 @@ impl Read for MeteredFile {
     }
 }
 
-/// Opens a file, and the budget of its members.
-pub(super) fn open(path: &Path) -> Result<(BufReader<MeteredFile>, MemberBudget)> {
-    let file = File::open(path).map_err(|e| file_error("read", path, e))?;
-    let left = MemberBudget(Rc::new(Cell::new(LONGEST_MEMBER)));
-    Ok((BufReader::with_capacity(BUFFER, MeteredFile { file, left: left.clone() }), left))
+/// A file that is read more than once and has to be the same each time. It is opened once, so that one that takes its name changes nothing.
+#[derive(Debug)]
+pub(super) struct RepeatedFile<'p> {
+    pub(super) path: &'p Path,
+    file: File,
+    /// Its length, and when it was changed last.
+    state: (u64, SystemTime),
+}
+
+impl<'p> RepeatedFile<'p> {
+    pub(super) fn open(path: &'p Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| file_error("read", path, e))?;
+        let state = state(path, &file)?;
+        Ok(Self { path, file, state })
+    }
+
+    /// The whole of it, and the budget of its members.
+    pub(super) fn read(&self) -> Result<(BufReader<MeteredFile<'_>>, MemberBudget)> {
+        let mut file = &self.file;
+        file.rewind().map_err(|e| file_error("read", self.path, e))?;
+        let left = MemberBudget(Rc::new(Cell::new(LONGEST_MEMBER)));
+        Ok((BufReader::with_capacity(BUFFER, MeteredFile { file, left: left.clone() }), left))
+    }
+
+    /// `SourceChanged` if it was written to since it was opened.
+    pub(super) fn require_unchanged(&self) -> Result<()> {
+        if state(self.path, &self.file)? == self.state {
+            return Ok(());
+        }
+        let why = format!("{} was changed while it was read; import it again when nothing writes to it", shown(self.path));
+        Err(Error::new(ErrorKind::SourceChanged, why))
+    }
+}
+
+fn state(path: &Path, file: &File) -> Result<(u64, SystemTime)> {
+    let about = file.metadata().and_then(|about| Ok((about.len(), about.modified()?)));
+    about.map_err(|e| file_error("read", path, e))
 }

@@ -88,7 +88,8 @@ pub struct KerchunkSummary {
 /// that is [allowed](KerchunkImport::allow_missing), a range past its end is `Invalid`, and both errors name the key. A reference to a
 /// whole file (`[url]`) needs the size of the file. What is no reference set is `Invalid`, and so is a template that is not
 /// understood, which is quoted. Of a key that occurs more than once the last counts, as in Python; what `gen` gives comes after
-/// `refs`.
+/// `refs`. A JSON file that is written to while it is read is `SourceChanged`; one that is replaced by another of its name is read as it
+/// was.
 ///
 /// Takes a few MiB for each batch, whatever the size of the set. Needs a Tokio runtime. After an error, or if the future is dropped, some
 /// of the set is staged: drop the session, or delete what lies below the prefix.
