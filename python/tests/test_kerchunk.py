@@ -62,7 +62,7 @@ def test_errors_name_the_key_and_commit_nothing(repo: fl.Repository, file: Path,
     for wrong, message, kind in (
         ({"a/0": [str(file), 90, 20]}, "a/0", fl.InvalidError),
         ({"a/0": [str(tmp_path / "absent"), 0, 1]}, "a/0", fl.FirnlineError),
-        ({"version": 1, "templates": {}, "refs": {"a/0": ["{{f(}}", 0, 1]}}, "f\\(", fl.InvalidError),
+        ({"version": 1, "templates": {"f": "{{c}}"}, "refs": {"a/0": ["{{f(}}", 0, 1]}}, "f\\(", fl.InvalidError),
         ({"version": 3, "refs": {}}, "version", fl.FirnlineError),
     ):
         with pytest.raises(kind, match=message):

@@ -18,10 +18,12 @@ enum Stored {
 }
 
 /// Files as repositories record them when other tools name them.
-const URLS: [&str; 8] = [
+const URLS: [&str; 10] = [
     "file:///data/a.nc",
     "file:///my%20data/100%25%2C%C3%BC.nc",
+    "file:///data/%7B%7Bb%7D%7D%2520.nc",
     "s3://bucket/a b%20ü.nc",
+    "s3://bucket/a{{b}}.nc",
     "s3://other/a.nc",
     "gs://bucket/sets/a.nc",
     "az://container/a.nc",

@@ -205,7 +205,8 @@ impl Reading<'_> {
             ReferenceValue::Inline(bytes) => self.sink.value(key, bytes),
             ReferenceValue::Reference(place, range) => {
                 let scope = Scope { names: &[], templates: Some(self.templates) };
-                let is_template = self.level == Level::Refs && Template::is_in(&place);
+                // As for fsspec, `{{` has a meaning only where there are templates.
+                let is_template = self.level == Level::Refs && !self.templates.is_empty() && Template::is_in(&place);
                 let rendered = || is_template.then(|| Template::parse(&place)?.render(scope)).transpose();
                 self.sink.reference(key, &place, range, rendered)
             }

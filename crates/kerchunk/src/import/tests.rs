@@ -181,6 +181,21 @@ async fn a_file_url_means_the_file_of_this_very_name() {
 }
 
 #[tokio::test]
+async fn braces_are_plain_text_where_there_are_no_templates() {
+    let sandbox = Sandbox::new().await;
+    sandbox.write("{{u}}.nc", "0123456789");
+    let refs = r#"{"k": ["{{u}}.nc", 2, 3]}"#;
+    for text in
+        [refs.to_owned(), format!(r#"{{"version": 1, "refs": {refs}}}"#), format!(r#"{{"version": 1, "templates": {{}}, "refs": {refs}}}"#)]
+    {
+        assert_eq!(value(&sandbox.import_json(&text).await.unwrap(), "k").await, "234", "{text}");
+    }
+    let text = format!(r#"{{"version": 1, "templates": {{"u": "a"}}, "refs": {refs}}}"#);
+    sandbox.write("a.nc", "abcdefghij");
+    assert_eq!(value(&sandbox.import_json(&text).await.unwrap(), "k").await, "cde");
+}
+
+#[tokio::test]
 async fn generators_are_products_in_which_the_last_dimension_runs_fastest() {
     let sandbox = Sandbox::new().await;
     let snapshot = sandbox
@@ -219,7 +234,7 @@ async fn what_is_no_reference_set_is_an_error_that_names_it() {
         (set("[]"), "neither `refs` nor `gen`", ErrorKind::Invalid),
         (set(r#"{"k": 1}"#), "k: `1`", ErrorKind::Invalid),
         (set(r#"{"k": ["a.nc", 1]}"#), "k: `[\"a.nc\", 1]`", ErrorKind::Invalid),
-        (set(r#"{"k": ["{{v}}", 0, 1]}"#), "k: `{{v}}`", ErrorKind::Invalid),
+        (r#"{"version": 1, "templates": {"u": "a.nc"}, "refs": {"k": ["{{v}}", 0, 1]}}"#.to_owned(), "k: `{{v}}`", ErrorKind::Invalid),
         (set(r#"{"k": ["zip://a::s3://b/c", 0, 1]}"#), "k: zip://a::s3://b/c", ErrorKind::Invalid),
         (set(r#"{"k": ["ftp://h/a.nc", 0, 1]}"#), "k: ftp://h/a.nc", ErrorKind::Invalid),
         (set(r#"{"k//": ["a.nc", 0, 1]}"#), "k//", ErrorKind::Invalid),

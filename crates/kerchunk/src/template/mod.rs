@@ -79,6 +79,10 @@ impl Templates {
         Ok(())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }
