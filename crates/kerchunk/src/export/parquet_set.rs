@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 
 use super::node::{ChunkAt, ExportRole, ExportedArray, zarray_grid};
 use super::options::{ExportOptions, ExportSummary, V3Metadata};
-use super::record::RecordFormat;
+use super::record::{RecordFormat, RecordWriter};
 use super::staging::{METADATA, StagedDirectory};
 use super::walk::{ExportEntry, ExportValue, ExportWalk};
 use crate::error::file_error;
@@ -23,6 +23,9 @@ use crate::zarr_v2::text;
 /// most so many records get them all, empty ones too.
 const WHOLE: u64 = 1_000;
 
+/// How many bytes of values of one record are gathered, before they are written as a group of rows.
+const MOST_BYTES: usize = 64 << 20;
+
 /// Writes what a snapshot holds as a kerchunk reference set of Parquet files, as fsspec and xarray open it.
 ///
 /// Like [`export_json`](super::export_json), but such a set has less room. Metadata has to be JSON of Zarr v2. All other keys have to be
@@ -32,15 +35,27 @@ const WHOLE: u64 = 1_000;
 ///
 /// `directory` must be absent or empty, or a reference set and nothing else if `existing` says that it is replaced; `Invalid` otherwise,
 /// naming what else is there. It appears when it is complete: nothing is left after an error and when the future is dropped. A killed
-/// process leaves a directory with the hidden name `.NAME.firn-…`, in which `old` is the set that was being replaced. Nothing is synced. Takes memory for one record. Needs a Tokio runtime.
+/// process leaves a directory with the hidden name `.NAME.firn-…`, in which `old` is the set that was being replaced. Nothing is synced. Takes memory for
+/// the references of one record and for 64 MiB of its values. Needs a Tokio runtime.
 pub async fn export_parquet(snapshot: &Snapshot, options: &ExportOptions, directory: &Path, existing: Existing) -> Result<ExportSummary> {
+    export_by(snapshot, options, directory, existing, MOST_BYTES).await
+}
+
+/// As [`export_parquet`]; at most `most_bytes` of values, and one more value, are held in memory.
+pub(super) async fn export_by(
+    snapshot: &Snapshot,
+    options: &ExportOptions,
+    directory: &Path,
+    existing: Existing,
+    most_bytes: usize,
+) -> Result<ExportSummary> {
     if options.v3_metadata == V3Metadata::Keep {
         return Err(Error::invalid("a set of Parquet files holds Zarr v2 metadata only; keep that of Zarr v3 in JSON"));
     }
     let mut walk = ExportWalk::new(snapshot, options).await?;
     let directory = directory.to_owned();
     let staged = blocking(move || StagedDirectory::create(&directory, existing)).await?;
-    let mut set = ParquetSet::new(staged.path(), u64::from(options.record_size.get()))?;
+    let mut set = ParquetSet::new(staged.path(), u64::from(options.record_size.get()), most_bytes)?;
     while let Some(ExportEntry { key, value, role }) = walk.next().await? {
         let added = match role {
             ExportRole::Chunk(array, at) => set.chunk(&array, at, value).await,
@@ -61,6 +76,7 @@ struct ParquetSet {
     root: PathBuf,
     format: RecordFormat,
     record_size: u64,
+    most_bytes: usize,
     /// The text of each.
     documents: Vec<(String, String)>,
     /// The names of arrays that have records.
@@ -73,19 +89,24 @@ struct ParquetSet {
 struct OpenArray {
     array: Arc<ExportedArray>,
     total: u64,
-    /// The record that is being filled, and its rows.
+    /// The record that is being filled, and its rows that are not in its file yet.
     record: u64,
     rows: Vec<(usize, ExportValue)>,
+    /// The length of the values among these rows together.
+    bytes: usize,
+    /// The file of the record, if it was begun.
+    file: Option<RecordWriter>,
     /// How many records have been written or passed over.
     done: u64,
 }
 
 impl ParquetSet {
-    fn new(root: &Path, record_size: u64) -> Result<Self> {
+    fn new(root: &Path, record_size: u64, most_bytes: usize) -> Result<Self> {
         Ok(Self {
             root: root.to_owned(),
             format: RecordFormat::new()?,
             record_size,
+            most_bytes,
             documents: Vec::new(),
             begun: HashSet::new(),
             open: None,
@@ -125,7 +146,25 @@ impl ParquetSet {
         }
         let open = self.open.as_mut().ok_or_else(|| Error::internal("no array is open"))?;
         open.record = record;
+        if let ExportValue::Bytes(bytes) = &value {
+            open.bytes += bytes.len();
+        }
         open.rows.push((row, value));
+        if open.bytes > self.most_bytes { self.spill(row + 1).await } else { Ok(()) }
+    }
+
+    /// Writes the rows that were gathered into the file of their record, which goes on with the row `end`.
+    async fn spill(&mut self, end: usize) -> Result<()> {
+        let Some(open) = self.open.as_mut() else { return Ok(()) };
+        let (rows, file) = (std::mem::take(&mut open.rows), open.file.take());
+        open.bytes = 0;
+        let (format, path) = (self.format.clone(), self.root.join(record_file(&open.array.name, open.record)));
+        let file = blocking(move || {
+            let mut file = file.map_or_else(|| format.create(path), Ok)?;
+            file.add(end, &rows)?;
+            Ok(file)
+        });
+        open.file = Some(file.await?);
         Ok(())
     }
 
@@ -142,7 +181,7 @@ impl ParquetSet {
         }
         let total = grid.total().ok_or_else(|| unsupported("its array has 2^64 chunks or more"))?;
         self.begin(name).await?;
-        self.open = Some(OpenArray { array: Arc::clone(array), total, record: 0, rows: Vec::new(), done: 0 });
+        self.open = Some(OpenArray { array: Arc::clone(array), total, record: 0, rows: Vec::new(), bytes: 0, file: None, done: 0 });
         Ok(())
     }
 
@@ -156,10 +195,10 @@ impl ParquetSet {
     async fn flush(&mut self) -> Result<()> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
         let (name, total, record, from) = (open.array.name.clone(), open.total, open.record, open.done);
-        let rows = std::mem::take(&mut open.rows);
-        open.done = record + 1;
+        let (rows, file) = (std::mem::take(&mut open.rows), open.file.take());
+        (open.done, open.bytes) = (record + 1, 0);
         self.write_empty(&name, total, from..record).await?;
-        self.write(&name, total, record, rows).await
+        self.write(&name, total, record, file, rows).await
     }
 
     /// Writes everything of the array that is open.
@@ -174,16 +213,17 @@ impl ParquetSet {
             return Ok(());
         }
         for record in records {
-            self.write(name, total, record, Vec::new()).await?;
+            self.write(name, total, record, None, Vec::new()).await?;
         }
         Ok(())
     }
 
-    async fn write(&self, name: &str, total: u64, record: u64, rows: Vec<(usize, ExportValue)>) -> Result<()> {
+    /// Ends the file of a record, of which `file` is what was written before.
+    async fn write(&self, name: &str, total: u64, record: u64, file: Option<RecordWriter>, rows: Vec<(usize, ExportValue)>) -> Result<()> {
         let count = self.record_size.min(total - record * self.record_size);
         let count = usize::try_from(count).map_err(|_| Error::internal("a record does not fit into memory"))?;
-        let (format, path) = (self.format.clone(), self.root.join(name).join(format!("refs.{record}.parq")));
-        blocking(move || format.write(&path, count, &rows)).await
+        let (format, path) = (self.format.clone(), self.root.join(record_file(name, record)));
+        blocking(move || file.map_or_else(|| format.create(path), Ok)?.finish(count, &rows)).await
     }
 
     /// Writes what is left; what a reader has to know.
@@ -223,6 +263,11 @@ impl ParquetSet {
         });
         arrays.collect()
     }
+}
+
+/// The path of a record below the root.
+fn record_file(name: &str, record: u64) -> PathBuf {
+    Path::new(name).join(format!("refs.{record}.parq"))
 }
 
 fn unsupported(why: impl Into<String>) -> Error {

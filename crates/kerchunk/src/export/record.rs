@@ -1,7 +1,8 @@
 //! One Parquet file of references: rows for neighbouring chunks of an array.
 
 use std::fs::File;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,28 +52,55 @@ impl RecordFormat {
         Ok(Self { schema: Arc::new(schema), properties: Arc::new(properties.build()) })
     }
 
-    /// Writes a new file with `rows` rows, of which those are not null whose numbers are given, in their order. Blocks.
-    pub(super) fn write(&self, path: &Path, rows: usize, entries: &[(usize, ExportValue)]) -> Result<()> {
-        let columns = RecordColumns::of(rows, entries)?;
-        let file = File::create_new(path).map_err(|e| file_error("make", path, e))?;
-        self.write_columns(file, &columns)
-            .map_err(|e| Error::unavailable(format!("cannot write {}", crate::error::shown(path))).caused_by(e))
+    /// Makes a file without rows. Blocks.
+    pub(super) fn create(&self, path: PathBuf) -> Result<RecordWriter> {
+        let file = File::create_new(&path).map_err(|e| file_error("make", &path, e))?;
+        let writer = SerializedFileWriter::new(file, Arc::clone(&self.schema), Arc::clone(&self.properties));
+        Ok(RecordWriter { writer: writer.map_err(|e| write_error(&path, e))?, path, rows: 0 })
+    }
+}
+
+/// A file that is being written, one group of rows after the other.
+pub(super) struct RecordWriter {
+    writer: SerializedFileWriter<File>,
+    path: PathBuf,
+    /// How many rows it has.
+    rows: usize,
+}
+
+impl RecordWriter {
+    /// Adds rows until there are `end`, of which those are not null whose numbers in the file are given, in their order. Blocks.
+    pub(super) fn add(&mut self, end: usize, entries: &[(usize, ExportValue)]) -> Result<()> {
+        let columns = ExportColumns::of(self.rows..end, entries)?;
+        self.write(&columns).map_err(|e| write_error(&self.path, e))?;
+        self.rows = end;
+        Ok(())
     }
 
-    fn write_columns(&self, file: File, columns: &RecordColumns) -> Result<(), ParquetError> {
-        let mut writer = SerializedFileWriter::new(file, Arc::clone(&self.schema), Arc::clone(&self.properties))?;
-        let mut group = writer.next_row_group()?;
+    fn write(&mut self, columns: &ExportColumns) -> Result<(), ParquetError> {
+        let mut group = self.writer.next_row_group()?;
         add_column::<ByteArrayType>(&mut group, &columns.places, Some(&columns.has_place))?;
         add_column::<Int64Type>(&mut group, &columns.offsets, None)?;
         add_column::<Int64Type>(&mut group, &columns.sizes, None)?;
         add_column::<ByteArrayType>(&mut group, &columns.raws, Some(&columns.has_raw))?;
-        group.close()?;
-        writer.close().map(drop)
+        group.close().map(drop)
+    }
+
+    /// Adds what is left as [`add`](Self::add) does, and ends the file. Blocks.
+    pub(super) fn finish(mut self, end: usize, entries: &[(usize, ExportValue)]) -> Result<()> {
+        if self.rows < end {
+            self.add(end, entries)?;
+        }
+        self.writer.close().map(drop).map_err(|e| write_error(&self.path, e))
     }
 }
 
-/// The values of a file. `has_…` says for each row whether it has a value: 1 or 0.
-struct RecordColumns {
+fn write_error(path: &Path, error: ParquetError) -> Error {
+    Error::unavailable(format!("cannot write {}", crate::error::shown(path))).caused_by(error)
+}
+
+/// The values of neighbouring rows. `has_…` says for each row whether it has a value: 1 or 0.
+struct ExportColumns {
     places: Vec<ByteArray>,
     has_place: Vec<i16>,
     offsets: Vec<i64>,
@@ -81,8 +109,9 @@ struct RecordColumns {
     has_raw: Vec<i16>,
 }
 
-impl RecordColumns {
-    fn of(rows: usize, entries: &[(usize, ExportValue)]) -> Result<Self> {
+impl ExportColumns {
+    fn of(place: Range<usize>, entries: &[(usize, ExportValue)]) -> Result<Self> {
+        let rows = place.len();
         let mut columns = Self {
             places: Vec::with_capacity(entries.len()),
             has_place: vec![0; rows],
@@ -93,18 +122,19 @@ impl RecordColumns {
         };
         let mut last: Option<(Arc<str>, ByteArray)> = None;
         for (row, value) in entries {
+            let row = row.wrapping_sub(place.start);
             match value {
-                ExportValue::Bytes(bytes) => columns.raw(*row, bytes)?,
+                ExportValue::Bytes(bytes) => columns.raw(row, bytes)?,
                 // fsspec takes offset 0 and size 0 for the whole file.
-                ExportValue::Range(ByteRange { offset: 0, length: 0, .. }) => columns.raw(*row, &Bytes::new())?,
+                ExportValue::Range(ByteRange { offset: 0, length: 0, .. }) => columns.raw(row, &Bytes::new())?,
                 ExportValue::Range(ByteRange { place, offset, length }) => {
                     let shared = last.take().filter(|(known, _)| Arc::ptr_eq(known, place) || known == place);
                     let (known, bytes) = shared.unwrap_or_else(|| (Arc::clone(place), ByteArray::from(&**place)));
                     columns.places.push(bytes.clone());
                     last = Some((known, bytes));
-                    *cell(&mut columns.has_place, *row)? = 1;
-                    *cell(&mut columns.offsets, *row)? = signed(*offset)?;
-                    *cell(&mut columns.sizes, *row)? = signed(*length)?;
+                    *cell(&mut columns.has_place, row)? = 1;
+                    *cell(&mut columns.offsets, row)? = signed(*offset)?;
+                    *cell(&mut columns.sizes, row)? = signed(*length)?;
                 }
             }
         }

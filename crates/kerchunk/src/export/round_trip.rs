@@ -7,6 +7,7 @@ use std::path::Path;
 use firnline::{Existing, Key, Prefix, Repository, Snapshot};
 use proptest::prelude::*;
 
+use super::parquet_set::export_by;
 use super::*;
 use crate::{KerchunkImport, import_references};
 
@@ -122,6 +123,7 @@ proptest! {
         attributes in "[a-z\"\\\\\u{e9}]{0,6}",
         below in prop::sample::select(vec!["", "a/b/"]),
         record_size in 1_u32..20,
+        most_bytes in prop::sample::select(vec![0, 50, 1 << 20]),
     ) {
         let keys = hierarchy(&arrays, &attributes);
         let directory = tempfile::tempdir().unwrap();
@@ -130,7 +132,7 @@ proptest! {
             json_comes_back(&snapshot, below, directory.path()).await;
             let options = ExportOptions::default().prefix(Prefix::new(below).unwrap()).record_size(NonZeroU32::new(record_size).unwrap());
             let set = directory.path().join("set.parq");
-            export_parquet(&snapshot, &options, &set, Existing::Refuse).await.unwrap();
+            export_by(&snapshot, &options, &set, Existing::Refuse, most_bytes).await.unwrap();
             assert_eq!(imported(&set, below).await.record().manifest, snapshot.record().manifest);
         });
     }

@@ -6,6 +6,7 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 use serde_json::{Value, json};
 
+use super::parquet_set::export_by;
 use super::*;
 
 const GROUP3: &str = r#"{"zarr_format":3,"node_type":"group","attributes":{"title":"flow"}}"#;
@@ -231,6 +232,31 @@ async fn records_hold_the_chunks_of_an_array_row_by_row() {
     assert!(!set.join("g/x/refs.5.parq").exists());
     assert_eq!(rows(&set.join("scalar/refs.0.parq")), [(None, 0, 0, Some(vec![1, 2, 3, 4]))]);
     assert_eq!(rows(&set.join("none/refs.0.parq")), vec![null; 2]);
+}
+
+#[tokio::test]
+async fn values_are_written_in_groups_of_rows_as_they_gather() {
+    let session = session().await;
+    set(&session, "x/.zarray", array2(&[10], &[1], "")).await;
+    for n in [1, 2, 4, 8] {
+        set(&session, &format!("x/{n}"), vec![n; 3]).await;
+    }
+    point(&session, "x/3", "file:///data/a.nc", 5, 4).await;
+    let snapshot = commit(session).await;
+    let directory = tempfile::tempdir().unwrap();
+    let found = async |most_bytes: usize| {
+        let set = directory.path().join(most_bytes.to_string());
+        export_by(&snapshot, &ExportOptions::default(), &set, Existing::Refuse, most_bytes).await.unwrap();
+        let file = set.join("x/refs.0.parq");
+        let reader = SerializedFileReader::new(std::fs::File::open(&file).unwrap()).unwrap();
+        let groups = reader.metadata().row_groups().iter().map(parquet::file::metadata::RowGroupMetaData::num_rows).collect::<Vec<_>>();
+        (groups, rows(&file))
+    };
+    let (whole, all) = found(12).await;
+    assert_eq!((whole, all.len()), (vec![10], 10));
+    for (most_bytes, groups) in [(8, vec![5, 5]), (5, vec![3, 6, 1]), (0, vec![2, 1, 2, 4, 1])] {
+        assert_eq!(found(most_bytes).await, (groups, all.clone()), "{most_bytes}");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use crate::error::{file_error, parquet_error, shown};
 /// How many rows are decoded at once.
 const ROWS: usize = 1 << 13;
 
-/// The largest column of a row group, in bytes without compression.
+/// The largest column of a row group, in bytes without compression, as its metadata says. What the header of a page says counts when the
+/// page is read, which is up to 2 GiB.
 const LARGEST_COLUMN: i64 = 1 << 30;
 
 /// One reference as it is stored.
