@@ -3,21 +3,18 @@
 use std::sync::Arc;
 
 use firnline::{Entry, Error, ErrorKind, Key, Result, Snapshot};
-use serde::Deserialize;
 
-use crate::zarr_v2::{ArrayDocuments, ChunkKeys, ConvertedArray, ConvertedNode, RegularGrid, convert, name_v2, text};
+use crate::zarr_v2::{
+    ArrayDocuments, ChunkKeys, ConvertedArray, ConvertedNode, DOCUMENT_V3, DOCUMENTS, RegularGrid, convert, is_document, name_v2, text,
+    zarray_grid,
+};
 
-/// The documents of Zarr v2.
-const DOCUMENTS: [&str; 4] = [".zarray", ".zattrs", ".zgroup", ".zmetadata"];
-/// The document of Zarr v3.
-const DOCUMENT_V3: &str = "zarr.json";
 /// The metadata of every group of Zarr v2.
 const GROUP: &str = r#"{"zarr_format":2}"#;
 
 /// Whether a key is a document of Zarr of any version.
 pub(super) fn is_metadata(key: &str) -> bool {
-    let last = last_segment(key);
-    last == DOCUMENT_V3 || DOCUMENTS.contains(&last)
+    is_document(last_segment(key))
 }
 
 fn last_segment(key: &str) -> &str {
@@ -126,7 +123,7 @@ impl Directory {
             return Ok(None);
         }
         let bytes = snapshot.get(key).await?.unwrap_or_default();
-        Ok(zarray_grid(&bytes).map(|(grid, separator)| {
+        Ok(zarray_grid(&bytes).ok().map(|(grid, separator)| {
             let exported = ExportedArray { name: bare(name), grid, separator };
             (Arc::new(exported), ChunkKeys::v2(separator))
         }))
@@ -203,25 +200,4 @@ fn bare(directory: &str) -> String {
 async fn document(snapshot: &Snapshot, name: &str) -> Result<Option<Key>> {
     let Ok(key) = Key::new(name) else { return Ok(None) };
     Ok(snapshot.entry(&key).await?.map(|_| key))
-}
-
-/// What of `.zarray` says where chunks lie.
-#[derive(Deserialize)]
-struct ZarrayV2 {
-    zarr_format: u64,
-    shape: Vec<u64>,
-    chunks: Vec<u64>,
-    #[serde(default)]
-    dimension_separator: Option<String>,
-}
-
-/// How many chunks a `.zarray` says that there are, and what separates the indices in their names; `None` if it is not understood.
-pub(super) fn zarray_grid(document: &[u8]) -> Option<(RegularGrid, char)> {
-    let array: ZarrayV2 = serde_json::from_slice(document).ok().filter(|array: &ZarrayV2| array.zarr_format == 2)?;
-    let separator = match array.dimension_separator.as_deref() {
-        None | Some(".") => '.',
-        Some("/") => '/',
-        Some(_) => return None,
-    };
-    Some((RegularGrid::new(&array.shape, &array.chunks).ok()?, separator))
 }

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use firnline::{Error, ErrorKind, Existing, Result, Snapshot};
 use serde::de::IgnoredAny;
 
-use super::node::{ChunkAt, ExportRole, ExportedArray, zarray_grid};
+use super::node::{ChunkAt, ExportRole, ExportedArray};
 use super::options::{ExportOptions, ExportSummary, V3Metadata};
 use super::record::{RecordFormat, RecordWriter};
 use super::staging::{METADATA, StagedDirectory};
 use super::walk::{ExportEntry, ExportValue, ExportWalk};
 use crate::error::file_error;
 use crate::import::masked;
-use crate::zarr_v2::text;
+use crate::zarr_v2::{text, zarray_grid};
 
 /// fsspec walks all records of an array to find out of what protocol its references are, and fails where one is missing. Arrays with at
 /// most so many records get them all, empty ones too.
@@ -258,7 +258,7 @@ impl ParquetSet {
     fn without_chunks(&self) -> Vec<(String, u64)> {
         let arrays = self.documents.iter().filter_map(|(key, document)| {
             let name = key.strip_suffix("/.zarray").filter(|name| !self.begun.contains(*name))?;
-            let (grid, _) = zarray_grid(document.as_bytes())?;
+            let (grid, _) = zarray_grid(document.as_bytes()).ok()?;
             Some((name.to_owned(), grid.total().filter(|total| *total > 0)?))
         });
         arrays.collect()

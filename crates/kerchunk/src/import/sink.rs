@@ -8,9 +8,7 @@ use super::KerchunkImport;
 use super::batch::Batch;
 use super::document::compact;
 use crate::location::ReferenceBase;
-
-/// The last segments of keys under which Zarr keeps its documents.
-const DOCUMENTS: [&str; 5] = [".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"];
+use crate::zarr_v2::is_document;
 
 /// Gathers references and values into batches, and sends them.
 #[derive(Debug)]
@@ -55,8 +53,7 @@ impl Sink {
     /// Takes a value that the set itself holds.
     pub(super) fn value(&mut self, key: &str, value: Bytes) -> Result<()> {
         let key = Key::new(format!("{}{key}", self.prefix))?;
-        let is_document = DOCUMENTS.contains(&key.last_segment());
-        let value = if self.is_compact && is_document { compact(&value).map_or(value, Bytes::from) } else { value };
+        let value = if self.is_compact && is_document(key.last_segment()) { compact(&value).map_or(value, Bytes::from) } else { value };
         self.batch.add_value(key, value);
         self.flush_if_full()
     }

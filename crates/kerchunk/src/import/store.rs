@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use super::records::{RecordFile, RecordRow};
 use super::sink::Sink;
 use crate::error::{file_error, json_error, shown};
 use crate::template::quoted;
+use crate::zarr_v2::{RegularGrid, write_name_v2, zarray_grid};
 
 /// The longest `.zmetadata`, in bytes.
 const LONGEST_DOCUMENT: u64 = 256 << 20;
@@ -26,22 +26,13 @@ const LONGEST_DOCUMENT: u64 = 256 << 20;
 /// How deep directories may lie.
 const DEEPEST: usize = 64;
 
-/// What `.zarray` says of the chunks of an array.
-#[derive(Debug, Deserialize)]
-struct ArrayDocument {
-    shape: Vec<u64>,
-    chunks: Vec<u64>,
-    dimension_separator: Option<char>,
-}
-
 /// The chunks of one array.
 #[derive(Debug)]
-struct ChunkGrid {
-    /// What stands before the first coordinate of a key: the name of the array and `/`.
+struct ImportedArray {
+    /// What stands before the first index of a key: the name of the array and `/`.
     before: String,
     separator: char,
-    /// How many chunks there are in each dimension; one in one dimension for an array without dimensions.
-    counts: Vec<u64>,
+    grid: RegularGrid,
     total: u64,
 }
 
@@ -59,8 +50,8 @@ pub(super) fn read_store(root: &Path, sink: &mut Sink) -> Result<()> {
         let value = original(&text, &masked, masked_value.get())?;
         let name = if key == ".zarray" { Some("") } else { key.strip_suffix("/.zarray") };
         if let Some(name) = name {
-            let grid = ChunkGrid::of(name, masked_value.get()).map_err(|e| e.context(format!("{}: {}", shown(&path), quoted(key))))?;
-            arrays.insert(name.to_owned(), grid);
+            let array = ImportedArray::of(name, masked_value.get()).map_err(|e| e.context(format!("{}: {}", shown(&path), quoted(key))))?;
+            arrays.insert(name.to_owned(), array);
         }
         let value = match value {
             text if text.starts_with('"') => serde_json::from_str::<String>(text).map_err(|e| json_error(&path, e))?,
@@ -69,9 +60,9 @@ pub(super) fn read_store(root: &Path, sink: &mut Sink) -> Result<()> {
         sink.value(key, value.into()).map_err(|e| e.context(shown(&path)))?;
     }
     refuse_strays(root, "", &arrays, 0)?;
-    for (name, grid) in &arrays {
+    for (name, array) in &arrays {
         for (record, file) in record_files(&root.join(name))? {
-            grid.read(&file, record, document.record_size, sink)?;
+            array.read(&file, record, document.record_size, sink)?;
         }
     }
     Ok(())
@@ -155,70 +146,21 @@ fn original<'t>(text: &'t [u8], masked: &[u8], part: &str) -> Result<&'t str> {
     found.ok_or_else(|| Error::internal("a document lies outside of its text"))
 }
 
-impl ChunkGrid {
+impl ImportedArray {
     fn of(name: &str, document: &str) -> Result<Self> {
         if !name.is_empty() {
             Key::new(name)?;
         }
-        let wrong = |why: &str| Error::invalid(format!("the array {why}"));
-        let document: ArrayDocument =
-            serde_json::from_str(document).map_err(|e| wrong("says nothing of its shape and chunks").caused_by(e))?;
-        let ArrayDocument { shape, chunks, dimension_separator } = document;
-        if shape.len() != chunks.len() || chunks.contains(&0) {
-            return Err(wrong("has chunks that do not fit its shape"));
-        }
-        let separator = dimension_separator.unwrap_or('.');
-        if !matches!(separator, '.' | '/') {
-            return Err(wrong(&format!("separates coordinates by {separator:?}")));
-        }
-        let mut counts: Vec<u64> = shape.iter().zip(&chunks).map(|(shape, chunk)| shape.div_ceil(*chunk)).collect();
-        if counts.is_empty() {
-            counts.push(1);
-        }
-        let total = if counts.contains(&0) { Some(0) } else { counts.iter().try_fold(1_u64, |total, count| total.checked_mul(*count)) };
-        let total = total.ok_or_else(|| wrong("has more chunks than can be counted"))?;
+        let (grid, separator) = zarray_grid(document.as_bytes())?;
+        let total = grid.total().ok_or_else(|| Error::invalid("the array has more chunks than can be counted"))?;
         let before = if name.is_empty() { String::new() } else { format!("{name}/") };
-        Ok(Self { before, separator, counts, total })
+        Ok(Self { before, separator, grid, total })
     }
 
-    /// The coordinates of a chunk.
-    fn cell(&self, number: u64) -> Vec<u64> {
-        let mut rest = number;
-        let mut cell: Vec<u64> = self
-            .counts
-            .iter()
-            .rev()
-            .map(|count| {
-                let at = rest % (*count).max(1);
-                rest /= (*count).max(1);
-                at
-            })
-            .collect();
-        cell.reverse();
-        cell
-    }
-
-    /// Goes to the next chunk.
-    fn step(&self, cell: &mut [u64]) {
-        for (at, count) in cell.iter_mut().zip(&self.counts).rev() {
-            *at += 1;
-            if *at < *count {
-                return;
-            }
-            *at = 0;
-        }
-    }
-
-    fn write_key(&self, cell: &[u64], into: &mut String) {
+    fn write_key(&self, indices: &[u64], into: &mut String) {
         into.clear();
         into.push_str(&self.before);
-        for (n, at) in cell.iter().enumerate() {
-            if n > 0 {
-                into.push(self.separator);
-            }
-            // Writing into text does not fail.
-            let _ = write!(into, "{at}");
-        }
+        write_name_v2(indices, self.separator, into);
     }
 
     /// Puts the references of one file into the sink.
@@ -232,17 +174,17 @@ impl ChunkGrid {
         if found < expected || found > record_size {
             return Err(named(format!("has {found} rows; {expected} chunks lie in it, and at most {record_size} rows")));
         }
-        let (mut cell, mut key) = (self.cell(first), String::new());
+        let (mut indices, mut key) = (self.grid.indices(first), String::new());
         file.each_row(|n, row| {
             let is_empty = row.path.is_none() && row.raw.is_none();
             if n >= expected {
                 return if is_empty { Ok(()) } else { Err(named(format!("has a reference in row {n}, after the last chunk"))) };
             }
             if !is_empty {
-                self.write_key(&cell, &mut key);
+                self.write_key(&indices, &mut key);
                 take(&key, &row, sink).map_err(|e| e.context(shown(path)))?;
             }
-            self.step(&mut cell);
+            self.grid.step(&mut indices);
             Ok(())
         })
     }
@@ -323,7 +265,7 @@ pub(crate) fn require_set_alone(root: &Path) -> Result<()> {
 }
 
 /// Refuses references below `directory` that belong to no array: they would be left out. Links are not followed.
-fn refuse_strays(directory: &Path, name: &str, arrays: &BTreeMap<String, ChunkGrid>, depth: usize) -> Result<()> {
+fn refuse_strays(directory: &Path, name: &str, arrays: &BTreeMap<String, ImportedArray>, depth: usize) -> Result<()> {
     let failed = |e| file_error("list", directory, e);
     if depth > DEEPEST {
         return Err(Error::invalid(format!("{} lies more than {DEEPEST} directories deep", shown(directory))));
@@ -363,28 +305,30 @@ mod tests {
 
     #[test]
     fn chunks_are_numbered_in_row_major_order() {
-        let grid = ChunkGrid::of("a/b", r#"{"shape":[5,0,3],"chunks":[2,1,3]}"#).unwrap();
-        assert_eq!((grid.counts.as_slice(), grid.total), ([3, 0, 1].as_slice(), 0));
-        let grid = ChunkGrid::of("a/b", r#"{"shape":[5,4],"chunks":[2,3],"dimension_separator":"/"}"#).unwrap();
-        let (mut cell, mut key) = (grid.cell(1), String::new());
+        let array = ImportedArray::of("a/b", r#"{"shape":[5,0,3],"chunks":[2,1,3]}"#).unwrap();
+        assert_eq!(array.total, 0);
+        let array = ImportedArray::of("a/b", r#"{"shape":[5,4],"chunks":[2,3],"dimension_separator":"/"}"#).unwrap();
+        let (mut indices, mut key) = (array.grid.indices(1), String::new());
         for expected in ["a/b/0/1", "a/b/1/0", "a/b/1/1", "a/b/2/0", "a/b/2/1"] {
-            grid.write_key(&cell, &mut key);
+            array.write_key(&indices, &mut key);
             assert_eq!(key, expected);
-            grid.step(&mut cell);
+            array.grid.step(&mut indices);
         }
-        let scalar = ChunkGrid::of("s", r#"{"shape":[],"chunks":[]}"#).unwrap();
-        assert_eq!((scalar.total, scalar.cell(0)), (1, vec![0]));
+        let (scalar, mut key) = (ImportedArray::of("s", r#"{"shape":[],"chunks":[]}"#).unwrap(), String::new());
+        scalar.write_key(&scalar.grid.indices(0), &mut key);
+        assert_eq!((scalar.total, &*key), (1, "s/0"));
         for bad in [
             "{}",
             r#"{"shape":[1],"chunks":[0]}"#,
             r#"{"shape":[1],"chunks":[1,1]}"#,
             r#"{"shape":[-1],"chunks":[1]}"#,
             r#"{"shape":[1],"chunks":[1],"dimension_separator":"-"}"#,
+            r#"{"shape":[1],"chunks":[1],"zarr_format":3}"#,
             r#"{"shape":[4294967296,4294967296,4294967296],"chunks":[1,1,1]}"#,
         ] {
-            assert_eq!(ChunkGrid::of("a", bad).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{bad}");
+            assert_eq!(ImportedArray::of("a", bad).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{bad}");
         }
-        assert!(ChunkGrid::of("a/../b", r#"{"shape":[1],"chunks":[1]}"#).is_err());
+        assert!(ImportedArray::of("a/../b", r#"{"shape":[1],"chunks":[1]}"#).is_err());
     }
 
     #[test]

@@ -363,7 +363,7 @@ async fn a_directory_that_does_not_fit_its_arrays_is_refused() {
         ("{", "other", Vec::new(), ".zmetadata is no reference set"),
         (r#"{"metadata": {}}"#, "other", Vec::new(), ".zmetadata is no reference set"),
         (r#"{"metadata": {}, "record_size": 0}"#, "other", Vec::new(), "record_size of 0"),
-        (r#"{"metadata": {"x/.zarray": {}}, "record_size": 1}"#, "other", Vec::new(), "`x/.zarray`: the array says nothing"),
+        (r#"{"metadata": {"x/.zarray": {}}, "record_size": 1}"#, "other", Vec::new(), "`x/.zarray`: it says nothing"),
         (r#"{"metadata": {"../x/.zarray": {"shape":[],"chunks":[]}}, "record_size": 1}"#, "other", Vec::new(), "forbidden segment"),
     ];
     for (n, (document, name, bytes, message)) in cases.into_iter().enumerate() {

@@ -1,6 +1,9 @@
 //! The grid of chunks of an array, and the names of its chunks.
 
+use std::fmt::Write as _;
+
 use firnline::{Error, Result};
+use serde::Deserialize;
 
 use super::extension::Extension;
 use super::unsupported;
@@ -50,6 +53,35 @@ impl RegularGrid {
                 if index < count { number.checked_mul(*count)?.checked_add(*index) } else { None }
             },
         )
+    }
+
+    /// The indices of the chunk of a number below [`total`](Self::total): what [`number`](Self::number) is the inverse of.
+    pub(crate) fn indices(&self, number: u64) -> Vec<u64> {
+        let mut rest = number;
+        let mut indices: Vec<u64> = self
+            .counts
+            .iter()
+            .rev()
+            .map(|count| {
+                let count = (*count).max(1);
+                let index = rest % count;
+                rest /= count;
+                index
+            })
+            .collect();
+        indices.reverse();
+        indices
+    }
+
+    /// Goes to the chunk of the next number; after the last one to the first.
+    pub(crate) fn step(&self, indices: &mut [u64]) {
+        for (index, count) in indices.iter_mut().zip(&self.counts).rev() {
+            *index += 1;
+            if *index < *count {
+                return;
+            }
+            *index = 0;
+        }
     }
 
     /// The grid as messages show it: `3 x 4`.
@@ -105,7 +137,47 @@ impl ChunkKeys {
 
 /// The name of a chunk of a Zarr v2 array with the separator `.`.
 pub(crate) fn name_v2(indices: &[u64]) -> String {
-    if indices.is_empty() { "0".to_owned() } else { indices.iter().map(u64::to_string).collect::<Vec<_>>().join(".") }
+    let mut name = String::new();
+    write_name_v2(indices, '.', &mut name);
+    name
+}
+
+/// Appends the name of a chunk of a Zarr v2 array.
+pub(crate) fn write_name_v2(indices: &[u64], separator: char, out: &mut String) {
+    if indices.is_empty() {
+        out.push('0');
+    }
+    for (n, index) in indices.iter().enumerate() {
+        if n > 0 {
+            out.push(separator);
+        }
+        // Writing into text does not fail.
+        let _ = write!(out, "{index}");
+    }
+}
+
+/// What of `.zarray` says where chunks lie.
+#[derive(Deserialize)]
+struct ZarrayV2 {
+    zarr_format: Option<u64>,
+    shape: Vec<u64>,
+    chunks: Vec<u64>,
+    dimension_separator: Option<String>,
+}
+
+/// How many chunks a `.zarray` says that there are, and what separates the indices in their names. `Invalid` if it is not understood.
+pub(crate) fn zarray_grid(document: &[u8]) -> Result<(RegularGrid, char)> {
+    let array: ZarrayV2 =
+        serde_json::from_slice(document).map_err(|e| Error::invalid("it says nothing of shape and chunks").caused_by(e))?;
+    if let Some(other) = array.zarr_format.filter(|format| *format != 2) {
+        return Err(Error::invalid(format!("it is of Zarr format {other}, not 2")));
+    }
+    let separator = match array.dimension_separator.as_deref() {
+        None | Some(".") => '.',
+        Some("/") => '/',
+        Some(other) => return Err(Error::invalid(format!("its separator of indices is {other:?}, which is neither . nor /"))),
+    };
+    Ok((RegularGrid::new(&array.shape, &array.chunks)?, separator))
 }
 
 /// A number as names of chunks write it: decimal, without leading zeros.

@@ -23,7 +23,17 @@ use extension::Extension;
 use fields::Fields;
 use fill::MaskV3;
 
-pub(crate) use grid::{ChunkKeys, RegularGrid, name_v2};
+pub(crate) use grid::{ChunkKeys, RegularGrid, name_v2, write_name_v2, zarray_grid};
+
+/// The documents of Zarr v2.
+pub(crate) const DOCUMENTS: [&str; 4] = [".zarray", ".zattrs", ".zgroup", ".zmetadata"];
+/// The document of Zarr v3.
+pub(crate) const DOCUMENT_V3: &str = "zarr.json";
+
+/// Whether this is the last segment of the key of a document of Zarr, of any version.
+pub(crate) fn is_document(name: &str) -> bool {
+    name == DOCUMENT_V3 || DOCUMENTS.contains(&name)
+}
 
 /// The attribute in which xarray looks for the names of dimensions of a Zarr v2 array.
 const DIMENSIONS: &str = "_ARRAY_DIMENSIONS";

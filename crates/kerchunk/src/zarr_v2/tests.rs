@@ -282,6 +282,12 @@ fn chunks_are_counted_row_by_row() {
     assert_eq!((grid.total(), grid.number(&[0, 0]), grid.number(&[1, 4])), (Some(10), Some(0), Some(9)));
     assert_eq!((grid.number(&[2, 0]), grid.number(&[0, 5]), grid.number(&[0])), (None, None, None));
     assert_eq!((RegularGrid::new(&[], &[]).unwrap().total(), RegularGrid::new(&[0, 3], &[1, 1]).unwrap().total()), (Some(1), Some(0)));
+    let mut indices = grid.indices(0);
+    for number in 0..10 {
+        assert_eq!((grid.number(&indices), &grid.indices(number)), (Some(number), &indices));
+        grid.step(&mut indices);
+    }
+    assert_eq!(indices, [0, 0]);
     let huge = RegularGrid::new(&[u64::MAX, u64::MAX], &[1, 1]).unwrap();
     assert_eq!((huge.total(), huge.number(&[0, 5]), huge.number(&[7, 0])), (None, Some(5), None));
 }
