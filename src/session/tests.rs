@@ -28,7 +28,7 @@ async fn a_dependency_is_checked_in_the_name_of_the_reader() {
     assert_eq!(snapshot.check_dependency(dependency).await.unwrap().state(), FileState::Unchanged);
 
     let nobody = Repository::open_storage(storage, OpenOptions::default()).await.unwrap().read("main").await.unwrap();
-    assert_eq!(nobody.check_dependency(dependency).await.unwrap().state().word(), "denied");
+    assert_eq!(nobody.check_dependency(dependency).await.unwrap().state(), FileState::Denied);
 
     fs::write(&file, b"0123456789 and more").unwrap();
     let state = snapshot.check_dependency(dependency).await.unwrap();
