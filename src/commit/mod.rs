@@ -38,6 +38,7 @@ pub struct Committed {
     pub snapshot: Snapshot,
     /// Whether the snapshot is new.
     pub is_new: bool,
-    /// Conflicts that [`CommitOptions::on_conflict`] resolved: at most the first 10,000.
+    /// Conflicts that [`CommitOptions::on_conflict`] resolved: at most the first 10,000. Under every policy there are also the files
+    /// that were to be locked or pinned anew, and of which nothing is recorded because the other side dropped the last reference.
     pub settled: Vec<Conflict>,
 }

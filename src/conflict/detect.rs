@@ -6,11 +6,11 @@ use super::{Conflict, ConflictKind};
 use crate::error::{Error, ErrorDetail};
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::map::MapChange;
-use crate::session::{Lookup, Relied, Staged, StagedFile, WriteSession};
+use crate::session::{FileInUse, Lookup, Relied, Staged, WriteSession};
 use crate::virtuals::Validator;
 
-/// The files that staged references point into.
-type Files<'s> = BTreeMap<&'s FileKey, &'s StagedFile>;
+/// The files that staged references point into, and those that are pinned anew by themselves.
+type Files<'s> = BTreeMap<&'s FileKey, FileInUse<'s>>;
 
 /// How many names a message shows.
 pub(super) const SHOWN: usize = 8;
@@ -18,7 +18,7 @@ pub(super) const SHOWN: usize = 8;
 /// How many names are kept; the rest is counted. Two writers of a large array may have millions of keys in common.
 const KEPT: usize = 10_000;
 
-/// Containers and files that this session changes, and that references which the other side added depend on.
+/// Containers and files that this session changes, and that references which the other side added or renamed depend on.
 #[derive(Debug, Default)]
 pub(super) struct Added {
     /// Containers that are given another definition.
@@ -27,6 +27,19 @@ pub(super) struct Added {
     pub(super) repinned: BTreeSet<FileKey>,
     /// Files that are moved.
     pub(super) moved: BTreeSet<FileKey>,
+    /// Files that are pinned anew, with another file into which the other side let the same bytes of a reference point.
+    pub(super) renamed: BTreeMap<FileKey, FileKey>,
+}
+
+/// What a file of this session, which is not in conflict, becomes on the new tip.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FileOnTip {
+    /// What was staged of it.
+    Staged,
+    /// It is recorded with this, because both sides recorded something of one state of it.
+    Joined(Validator),
+    /// The other side dropped the last reference into it, so nothing is recorded of it.
+    Dropped,
 }
 
 impl Added {
@@ -45,6 +58,18 @@ impl Added {
             && find(tip).as_ref() != Some(ours)
         {
             self.redefined.insert(ours.name.clone());
+        }
+    }
+
+    /// Takes a change of the other side that stays.
+    pub(super) fn see_renamed(&mut self, staged: &Staged, change: &MapChange<Entry>) {
+        if let (Some(Entry::Virtual { file, offset, length }), Some(Entry::Virtual { file: now, offset: begin, length: count })) =
+            (&change.old, &change.new)
+            && file != now
+            && (offset, length) == (begin, count)
+            && staged.files().get(file).is_some_and(|ours| ours.repin)
+        {
+            self.renamed.entry(file.clone()).or_insert_with(|| now.clone());
         }
     }
 }
@@ -149,31 +174,45 @@ impl Conflicts {
 
     /// A file whose validator the other side changed to one that differs from the one staged here, that the other side pinned while
     /// references into it were staged here without a pin, or that is pinned anew here while the other side added a reference into it
-    /// as it was. In the last two cases nothing shows that the references are to the state that is pinned.
+    /// as it was, or gave it another name. In the first two of these cases nothing shows that the references are to the state that is
+    /// pinned; in the last one the pin would be lost.
     pub(super) fn file(
         &mut self,
         file: &FileKey,
-        ours: &StagedFile,
+        ours: FileInUse<'_>,
         added: &Added,
         before: Option<&VirtualFile>,
         now: Option<&VirtualFile>,
-    ) {
-        let Some(now) = now else { return };
+    ) -> FileOnTip {
+        let FileInUse { known: ours, is_referenced } = ours;
+        let Some(now) = now else {
+            if let Some(name) = added.renamed.get(file).filter(|_| ours.repin) {
+                let why = format!("the other side lets its references point into {name} instead");
+                self.add(ConflictKind::File, file.to_string(), Some(why));
+            }
+            return if is_referenced || before.is_none() { FileOnTip::Staged } else { FileOnTip::Dropped };
+        };
         let theirs_changed = before.is_none_or(|before| Validator::of(before) != Validator::of(now));
         let theirs_depend = ours.repin && added.repinned.contains(file);
-        let mut judged = Ok(());
+        let mut judged = Ok(FileOnTip::Staged);
         if theirs_changed || theirs_depend {
-            judged = ours.validator.agrees_with(now);
+            judged = ours.validator.agrees_with(now).map(|()| FileOnTip::Staged);
         }
-        if judged.is_ok() && theirs_depend {
-            judged = Validator::of(now).joined(ours.validator.clone(), ours.untouched_since).map(drop);
+        if judged.is_ok() && (theirs_depend || (ours.repin && theirs_changed)) {
+            judged = Validator::of(now).joined(ours.validator.clone(), ours.untouched_since).map(|joined| {
+                // Whoever looked last saw the same state.
+                let latest = now.pinned_at.max(ours.validator.pinned_at);
+                let pinned_at = if joined.is_pinned() { latest } else { joined.pinned_at };
+                if theirs_changed { FileOnTip::Joined(Validator { pinned_at, ..joined }) } else { FileOnTip::Staged }
+            });
         }
         if judged.is_ok() && theirs_changed && now.is_pinned() && !ours.validator.is_pinned() {
             judged = Err("the other side pinned it after references into it were staged here without a pin".to_owned());
         }
-        if let Err(why) = judged {
+        judged.unwrap_or_else(|why| {
             self.add(ConflictKind::File, file.to_string(), Some(why));
-        }
+            FileOnTip::Staged
+        })
     }
 
     /// A file from whose record in the base staged changes follow, and of which the other side recorded something else. A file that the

@@ -56,7 +56,7 @@ pub enum ConflictKind {
     Group,
     /// A container, defined differently, or by one while the other used it.
     Container,
-    /// An external file, pinned to different states.
+    /// An external file: pinned to different states, or pinned by one side while the other let its references point into another file.
     File,
 }
 

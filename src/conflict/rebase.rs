@@ -2,21 +2,23 @@
 
 use std::sync::Mutex;
 
-use super::detect::Added;
+use super::detect::{Added, FileOnTip};
 use super::nodes::{OurDocuments, Sides};
 use super::settle::Wholes;
 use super::{ConflictKind, Conflicts, OnConflict};
 use crate::error::{Error, Result};
-use crate::format::Entry;
+use crate::format::{Entry, FileKey};
 use crate::refs::{RefState, require_known_epoch};
 use crate::session::{Lookup, Staged, WriteSession};
 use crate::snapshot::Snapshot;
+use crate::virtuals::Validator;
 use crate::zarr;
 
 /// The result of an attempt to move a session onto a new tip.
 #[derive(Debug)]
 pub(crate) enum Rebased {
-    /// The session is based on the new tip. The policy settled these conflicts.
+    /// The session is based on the new tip. The policy settled these conflicts; the files among them are those into which the other side
+    /// dropped the last reference, so that the pin that was staged by itself records nothing.
     Moved(Conflicts),
     /// The session is unchanged, because of these conflicts.
     Refused(Conflicts),
@@ -36,18 +38,22 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: On
     let mut settled = None;
     if !found.is_empty() {
         if policy == OnConflict::Refuse {
-            found.extend(in_references(staged, base, &added, &tip).await?);
+            found.extend(in_references(staged, base, &added, &tip).await?.found);
             return Ok(Rebased::Refused(found));
         }
         settled = Some(wholes.settled(policy, staged, base, &tip).await?);
     }
     let references = in_references(settled.as_mut().map_or(staged, |settled| settled.get_mut()), base, &added, &tip).await?;
-    if !references.is_empty() {
-        return Ok(Rebased::Refused(references));
+    if !references.found.is_empty() {
+        return Ok(Rebased::Refused(references.found));
     }
     if let Some(settled) = settled {
         session.staged = settled;
     }
+    for (file, validator) in references.joined {
+        session.staged.get_mut().set_validator(&file, validator);
+    }
+    found.extend(references.dropped);
     session.base = tip;
     session.state = now;
     session.naming = Mutex::default();
@@ -70,6 +76,9 @@ async fn in_manifest(staged: &Staged, base: &Snapshot, tip: &Snapshot, policy: O
         if let Some(file) = change.new.as_ref().and_then(Entry::file).filter(|_| stays) {
             added.see(staged, base_containers, tip_containers, file);
         }
+        if stays {
+            added.see_renamed(staged, &change);
+        }
         if is_conflict && policy != OnConflict::Refuse {
             wholes.add_key(sides, &ours_now, &change).await?;
         }
@@ -91,9 +100,19 @@ async fn in_manifest(staged: &Staged, base: &Snapshot, tip: &Snapshot, policy: O
     Ok((found, wholes, added))
 }
 
+/// What becomes of staged containers and files.
+#[derive(Debug, Default)]
+struct ReferencesOnTip {
+    found: Conflicts,
+    /// What is known of files of which both sides recorded something.
+    joined: Vec<(FileKey, Validator)>,
+    /// Files that were pinned anew, and into which no reference is left.
+    dropped: Conflicts,
+}
+
 /// The containers and external files in conflict, with `staged` as the changes of this side.
-async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Snapshot) -> Result<Conflicts> {
-    let mut found = Conflicts::default();
+async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Snapshot) -> Result<ReferencesOnTip> {
+    let ReferencesOnTip { mut found, mut joined, mut dropped } = ReferencesOnTip::default();
     let (base_containers, tip_containers) = (&base.record().containers, &tip.record().containers);
     let in_use = staged.files_in_use()?;
     found.containers(staged, &in_use, base_containers, tip_containers);
@@ -104,7 +123,11 @@ async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Sn
     let before = base.file_map().find_many(&files).await?;
     let after = tip.file_map().find_many(&files).await?;
     for (((file, ours), before), after) in in_use.iter().zip(&before).zip(&after) {
-        found.file(file, ours, added, before.as_ref(), after.as_ref());
+        match found.file(file, *ours, added, before.as_ref(), after.as_ref()) {
+            FileOnTip::Staged => {}
+            FileOnTip::Joined(validator) => joined.push(((*file).clone(), validator)),
+            FileOnTip::Dropped => dropped.add(ConflictKind::File, file.to_string(), Some("no reference into it is left".to_owned())),
+        }
     }
     let relied = staged.relied();
     let files: Vec<_> = relied.keys().map(|file| file.as_map_key().clone()).collect();
@@ -113,5 +136,5 @@ async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Sn
     for (((file, relied), before), after) in relied.iter().zip(&before).zip(&after) {
         found.relied(file, *relied, added, before.as_ref(), after.as_ref());
     }
-    Ok(found)
+    Ok(ReferencesOnTip { found, joined, dropped })
 }

@@ -74,7 +74,8 @@ impl WriteSession {
     /// when the list contradicts a size or a digest that is recorded.
     ///
     /// A place at or below which the branch depends on no file is `NotFound`. A file of which this session has staged something else, a
-    /// reference or another pin, is `Invalid`: commit that first. After an error nothing is staged. Costs a walk over all files
+    /// reference or another pin, is `Invalid`: commit that first. The commit is a `Conflict` when another writer has recorded another state of a
+    /// file meanwhile, or has let its references point into another file. After an error nothing is staged. Costs a walk over all files
     /// of the branch. If the future is dropped, nothing is staged.
     pub async fn lock(&self, options: LockOptions) -> Result<Locked> {
         let LockOptions { places, hash, list } = options;

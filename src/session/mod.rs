@@ -37,7 +37,7 @@ pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
 pub use staged::WhyUnpinned;
 pub(crate) use staged::{
-    Lookup, MergedChanges, Moves, PlaceWatch, Relied, SharedStaged, Staged, StagedEdits, StagedFile, StagedLayers, Unpinned,
+    FileInUse, Lookup, MergedChanges, Moves, PlaceWatch, Relied, SharedStaged, Staged, StagedEdits, StagedFile, StagedLayers, Unpinned,
 };
 pub(crate) use virtuals::Naming;
 pub use virtuals::{UnpinnedFile, VirtualOptions};

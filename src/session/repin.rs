@@ -45,7 +45,8 @@ impl WriteSession {
     /// Each place is the URL of a file or of a directory above it (whole segments). A place at or below which the branch
     /// depends on no file is `NotFound`, as is a file that does not exist; a file that is not allowed is `Denied`; one whose
     /// source tells too little to pin it is `Unsupported`. After an error nothing is staged. The commit is `Invalid` when a
-    /// file has become too short for a reference into it.
+    /// file has become too short for a reference into it, and a `Conflict` when another writer has recorded another state of it meanwhile,
+    /// or has let its references point into another file. A digest that another writer recorded of the same state is kept.
     ///
     /// Costs a walk over all files of the branch and one question for each that is named; holds what is recorded of these in memory. Files with a locked digest are
     /// read whole. If the future is dropped, nothing is staged.

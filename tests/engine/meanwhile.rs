@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use firnline::storage::fault::{Call, Fault, Faulty, Operation};
 use firnline::{
-    Container, Dependency, ErrorKind, ImportSaves, ImportSteps, LockOptions, OpenOptions, Prefix, RelocateOptions, Repository,
-    VendorOptions, WriteSession,
+    ConflictKind, Container, Dependency, ErrorKind, ImportSaves, ImportSteps, LockOptions, OpenOptions, Prefix, RelocateOptions,
+    Repository, Timestamp, Validator, VendorOptions, VirtualOptions, WriteSession,
 };
 use futures::TryStreamExt as _;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use crate::support::{World, conflicts, key};
 use crate::virtuals::Source;
@@ -145,6 +147,194 @@ async fn a_move_does_not_undo_a_lock_and_leaves_no_reference_behind() {
         let found = file(&world).await;
         assert!(found.url.ends_with("/b/0.nc") && found.record.refs == 3 && found.record.digest.is_some(), "{found:?}");
     }
+}
+
+/// A session that locks or repins the only file; the file changes before a repin.
+async fn recording(world: &World, source: &Source, is_lock: bool) -> WriteSession {
+    let session = world.repository.write("main").await.unwrap();
+    if is_lock {
+        assert_eq!(session.lock(LockOptions::default()).await.unwrap().files.len(), 1);
+    } else {
+        source.write("a/0.nc", b"9876543210", 5);
+        assert_eq!(session.repin_all().await.unwrap().len(), 1);
+    }
+    session
+}
+
+/// The commit once succeeded, and recorded nothing.
+#[tokio::test]
+async fn a_lock_or_a_repin_of_a_file_that_got_another_name_is_refused() {
+    for (is_lock, by_moving) in [(true, true), (true, false), (false, true), (false, false)] {
+        let source = Source::new();
+        let (world, _) = pinned(&source).await;
+        let place = source.place();
+        source.write("b/0.nc", b"0123456789", 10);
+        let ours = recording(&world, &source, is_lock).await;
+        let theirs = world.repository.write("main").await.unwrap();
+        if by_moving {
+            theirs.relocate(&format!("{place}a"), &format!("{place}b"), RelocateOptions::default()).await.unwrap();
+        } else {
+            theirs.rename_files(&[Container::new("nc", format!("{place}a/{{}}.nc"))]).await.unwrap();
+        }
+        theirs.commit("another name").await.unwrap();
+        let failed = ours.commit("ours").await.unwrap_err();
+        // The automatic container of the old name may be gone as well.
+        assert!(conflicts(&failed).iter().any(|named| named.starts_with("file file://")), "{failed}");
+        assert!(failed.to_string().contains("point into"), "{failed}");
+        if is_lock {
+            lock(&world.repository).await;
+            assert!(file(&world).await.record.digest.is_some());
+        }
+    }
+}
+
+/// The container of a file was given another template, and the file itself another name: it was left behind.
+#[tokio::test]
+async fn a_move_by_template_of_a_file_that_got_another_name_is_refused() {
+    let source = Source::new();
+    let place = source.place();
+    let (world, url) = pinned(&source).await;
+    let session = world.repository.write("main").await.unwrap();
+    session.rename_files(&[Container::new("nc", format!("{place}a/{{}}.nc"))]).await.unwrap();
+    session.commit("in a container").await.unwrap();
+    source.write("b/0.nc", b"0123456789", 10);
+    let ours = world.repository.write("main").await.unwrap();
+    ours.relocate(&format!("{place}a"), &format!("{place}b"), RelocateOptions::default()).await.unwrap();
+    let theirs = world.repository.write("main").await.unwrap();
+    theirs.rename_files(&[Container::new("whole", url)]).await.unwrap();
+    theirs.commit("another name").await.unwrap();
+    is_refused(ours, "point into").await;
+}
+
+/// It is as if the reference were dropped after the lock; the commit says so.
+#[tokio::test]
+async fn a_lock_or_a_repin_of_a_file_without_a_reference_records_nothing_and_says_so() {
+    for is_lock in [true, false] {
+        let source = Source::new();
+        let (world, _) = pinned(&source).await;
+        let ours = recording(&world, &source, is_lock).await;
+        ours.set(&key("z"), "beside").await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
+        session.delete_prefix(&Prefix::new("x").unwrap());
+        session.set(&key("y/0"), "bytes").await.unwrap();
+        session.commit("dropped").await.unwrap();
+        let done = ours.commit_settling("ours").await.unwrap();
+        let told: Vec<_> = done.settled.iter().map(|file| (file.kind, file.why.as_deref())).collect();
+        assert_eq!(told, [(ConflictKind::File, Some("no reference into it is left"))]);
+        let left: Vec<_> = done.snapshot.dependencies().try_collect().await.unwrap();
+        assert!(done.is_new && left.is_empty(), "{left:?}");
+    }
+}
+
+/// What another writer found out of one state of a file is kept, whoever commits first.
+#[tokio::test]
+async fn a_lock_and_a_repin_of_one_state_are_both_kept() {
+    // The date is less than two seconds old when the file is pinned.
+    let racy = async |source: &Source| {
+        let world = World::allowing(source.access.clone()).await;
+        let url = source.write("a/0.nc", b"0123456789", 10);
+        let date = std::fs::metadata(source.path("a/0.nc")).unwrap().modified().unwrap();
+        let date = Timestamp::from_micros(i64::try_from(date.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros()).unwrap());
+        let session = world.repository.write("main").await.unwrap();
+        let mut options = VirtualOptions::default();
+        options.validator = Some(Validator { size: Some(10), modified: Some(date), ..Validator::staged_at(date) });
+        session.set_virtual_with(&key("x/0"), &url, 0..5, &options).await.unwrap();
+        session.commit("pinned").await.unwrap();
+        assert!(file(&world).await.record.is_racy());
+        world
+    };
+    for is_lock_first in [true, false] {
+        let source = Source::new();
+        let world = racy(&source).await;
+        let ours = world.repository.write("main").await.unwrap();
+        if is_lock_first {
+            assert_eq!(ours.repin_all().await.unwrap().len(), 1);
+            lock(&world.repository).await;
+        } else {
+            assert_eq!(ours.lock(LockOptions::default()).await.unwrap().files.len(), 1);
+            repin(&world.repository).await;
+        }
+        ours.commit("ours").await.unwrap();
+        let record = file(&world).await.record;
+        assert!(record.digest.is_some() && !record.is_racy(), "lock first: {is_lock_first}, {record:?}");
+    }
+}
+
+/// Nothing shows that the file that was locked is the one that is accepted.
+#[tokio::test]
+async fn a_repin_of_another_state_than_the_locked_one_is_refused() {
+    let source = Source::new();
+    let (world, _) = pinned(&source).await;
+    let ours = recording(&world, &source, false).await;
+    lock_after(&world, &source).await;
+    is_refused(ours, "modified").await;
+}
+
+/// Accepts a third state of the file and locks it.
+async fn lock_after(world: &World, source: &Source) {
+    source.write("a/0.nc", b"abcdefghij", 3);
+    repin(&world.repository).await;
+    lock(&world.repository).await;
+}
+
+/// What two writers do to the only file, in any order: a commit that succeeds has had its effect, or says that it had none.
+#[tokio::test]
+async fn a_digest_is_kept_or_the_commit_is_refused() {
+    let (mut kept, mut refused, mut dropped) = (0, 0, 0);
+    for seed in 0..100 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let source = Source::new();
+        let (world, url) = pinned(&source).await;
+        let states: [(&[u8], u64); 3] = [(b"0123456789", 10), (b"9876543210", 5), (b"abcdefghijkl", 3)];
+        let is_lock = random.random_bool(0.5);
+        if !is_lock {
+            if random.random_bool(0.5) {
+                lock(&world.repository).await;
+            }
+            source.write("a/0.nc", states[1].0, states[1].1);
+        }
+        let ours = world.repository.write("main").await.unwrap();
+        let locked = if is_lock { ours.lock(LockOptions::default()).await.unwrap().files.len() } else { 0 };
+        let repinned = if is_lock { 0 } else { ours.repin_all().await.unwrap().len() };
+        assert_eq!(locked + repinned, 1);
+        let accepted = std::fs::metadata(source.path("a/0.nc")).unwrap().len();
+        for _ in 0..random.random_range(1..4) {
+            let theirs = world.repository.write("main").await.unwrap();
+            match random.random_range(0..7) {
+                0 | 1 => drop(theirs.lock(LockOptions::default()).await),
+                2 => drop(theirs.repin_all().await),
+                3 => theirs.delete_prefix(&Prefix::new(["x", "y", ""][random.random_range(0..3)]).unwrap()),
+                4 => drop(theirs.rename_files(&[Container::new("nc", format!("{}a/{{}}.nc", source.place()))]).await),
+                5 => drop(theirs.set_virtual(&key("z/0"), &url, 1..2).await),
+                _ => {
+                    let (bytes, age) = states[random.random_range(0..3)];
+                    source.write("a/0.nc", bytes, age);
+                }
+            }
+            drop(theirs.commit("theirs").await);
+        }
+        let before: Vec<Dependency> = world.repository.read("main").await.unwrap().dependencies().try_collect().await.unwrap();
+        let done = match ours.commit_settling("ours").await {
+            Err(failed) => {
+                assert_eq!(failed.kind(), ErrorKind::Conflict, "seed {seed}: {failed}");
+                refused += 1;
+                continue;
+            }
+            Ok(done) => done,
+        };
+        let after: Vec<Dependency> = done.snapshot.dependencies().try_collect().await.unwrap();
+        assert_eq!(done.settled.is_empty(), !after.is_empty(), "seed {seed}: {:?}", done.settled);
+        let Some(now) = after.first() else {
+            dropped += 1;
+            continue;
+        };
+        let was = before.first().unwrap();
+        let is_locked = is_lock || (was.record.digest.is_some() && was.record.modified == now.record.modified);
+        assert!(!is_locked || now.record.digest.is_some(), "seed {seed}: {was:?} became {now:?}");
+        assert!(is_lock || now.record.size == Some(accepted), "seed {seed}: the repin has had its effect: {now:?}");
+        kept += 1;
+    }
+    assert!(kept > 20 && refused > 20 && dropped > 3, "{kept} {refused} {dropped}");
 }
 
 /// Callers run these calls as tasks of their own, with more files than are asked at once.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::count;
-use firnline::{CommitOptions, Committed, Conflict, Error, OnConflict, Repository, WriteSession};
+use firnline::{CommitOptions, Committed, Conflict, ConflictKind, Error, OnConflict, Repository, WriteSession};
 
 /// How many settled conflicts are named.
 const SHOWN: usize = 8;
@@ -111,10 +111,15 @@ impl CommitArgs {
         Ok(Verdict::Fine)
     }
 
-    /// Says which conflicts the policy settled, if any.
+    /// Says which conflicts the policy settled, and for which files there was nothing left to record, if any.
     pub(super) fn tell_settled(&self, context: &Context, settled: &[Conflict]) {
+        let (dropped, settled): (Vec<_>, Vec<_>) = settled.iter().partition(|conflict| conflict.kind == ConflictKind::File);
         if let (Some(whose), false) = (self.on_conflict, settled.is_empty()) {
-            context.out.say(&told(whose, settled));
+            context.out.say(&told(whose, &settled));
+        }
+        if !dropped.is_empty() {
+            let files = count(dropped.len() as u64, "file");
+            context.out.say(&format!("{files} not recorded, another writer dropped the last reference: {}", named(&dropped)));
         }
     }
 
@@ -140,11 +145,16 @@ impl CommitArgs {
 }
 
 /// Which conflicts were settled, in one line.
-fn told(whose: Whose, settled: &[Conflict]) -> String {
+fn told(whose: Whose, settled: &[&Conflict]) -> String {
     let winner = if whose == Whose::Ours { "ours" } else { "theirs" };
-    let names: Vec<_> = settled.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = if settled.len() > SHOWN { ", …" } else { "" };
-    format!("{} settled, {winner} stayed: {}{more}", count(settled.len() as u64, "conflict"), names.join(", "))
+    format!("{} settled, {winner} stayed: {}", count(settled.len() as u64, "conflict"), named(settled))
+}
+
+/// The first of them by name.
+fn named(conflicts: &[&Conflict]) -> String {
+    let names: Vec<_> = conflicts.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if conflicts.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", names.join(", "))
 }
 
 /// What a verb staged.

@@ -27,6 +27,14 @@ pub(crate) struct StagedFile {
     pub(crate) untouched_since: Option<Timestamp>,
 }
 
+/// A file that a commit of what is staged would record something of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileInUse<'s> {
+    pub(crate) known: &'s StagedFile,
+    /// Whether a staged reference points into it; otherwise it is pinned anew by itself.
+    pub(crate) is_referenced: bool,
+}
+
 /// What must hold at the tip of a file of the base, because staged changes follow from what the base records of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Relied {

@@ -28,9 +28,10 @@ use crate::format::{Container, Entry, FileKey};
 use crate::key::{MapKey, Prefix};
 use crate::scratch::Scratch;
 use crate::snapshot::KeyOrPrefix;
+use crate::virtuals::Validator;
 
 pub use files::WhyUnpinned;
-pub(crate) use files::{Relied, StagedFile, Unpinned};
+pub(crate) use files::{FileInUse, Relied, StagedFile, Unpinned};
 pub(crate) use layers::{Lookup, StagedLayers};
 pub(crate) use merge::StagedEdits;
 pub(crate) use moves::Moves;
@@ -203,6 +204,13 @@ impl Staged {
         self.files.insert(file, known);
     }
 
+    /// Replaces how the state of a file will be recognised, if something is known of it.
+    pub(crate) fn set_validator(&mut self, file: &FileKey, validator: Validator) {
+        if let Some(known) = self.files.get_mut(file) {
+            known.validator = validator;
+        }
+    }
+
     /// Notes that staged changes follow from what the base records of a file.
     pub(crate) fn rely_on(&mut self, file: FileKey, relied: Relied) {
         self.relied.insert(file, relied);
@@ -228,15 +236,17 @@ impl Staged {
 
     /// The files into which staged entries point, and those that are pinned anew by themselves. A file whose entries were
     /// staged over again is not among them. Reads everything that is staged.
-    pub(crate) fn files_in_use(&self) -> Result<BTreeMap<&FileKey, &StagedFile>> {
-        let mut used: BTreeMap<_, _> = self.repinned().collect();
+    pub(crate) fn files_in_use(&self) -> Result<BTreeMap<&FileKey, FileInUse<'_>>> {
+        let by_themselves = self.repinned().map(|(file, known)| (file, FileInUse { known, is_referenced: false }));
+        let mut used: BTreeMap<_, _> = by_themselves.collect();
         let mut last = None;
         let mut edits = self.layers.edits(None)?;
         while let Some((_, entry)) = edits.next()? {
             if let Some(Entry::Virtual { file, .. }) = entry
                 && last.as_ref() != Some(&file)
             {
-                used.extend(self.files.get_key_value(&file));
+                let referenced = self.files.get_key_value(&file);
+                used.extend(referenced.map(|(file, known)| (file, FileInUse { known, is_referenced: true })));
                 last = Some(file);
             }
         }
