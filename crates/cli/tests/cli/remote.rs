@@ -92,21 +92,31 @@ fn the_notice_about_files_without_a_pin_says_what_a_reader_would_be_told() {
     let other = Server::start(honest);
     let to = other.url("/else/air.nc");
     let server = Server::start(move |asked| match asked.target.as_str() {
-        "/401/air.nc" => Reply::status(401),
+        "/401/air.nc" if asked.header("authorization") != Some("Bearer hunter2") => Reply::status(401),
         "/302/air.nc" => Reply::Answer(302, vec![("location", to.clone())], Vec::new()),
         "/bare/air.nc" => Reply::Answer(200, Vec::new(), CONTENT.into()),
         _ => honest(asked),
     });
+    let token = std::cell::Cell::new("outdated");
     let apply = |directory: &str, allow: &str, options: &[&str]| {
         let place = server.url(&format!("/{directory}/"));
         let line = json!({ "op": "virtual", "key": directory, "url": format!("{place}air.nc"), "offset": 4, "length": 4 }).to_string();
-        let run = sandbox.firn_with(&[&["apply", "--allow", &format!("{place}{allow}")], options].concat(), line);
+        let mut command = sandbox.command("repo");
+        command.args(["apply", "--allow", &format!("{place}{allow}")]).args(options).env("FIRN_HTTP_TOKEN", token.get());
+        let run = sandbox.run_with(command, line);
         assert_eq!(run.status, 0, "{}", run.err);
         (place, run.err)
     };
     let (place, said) = apply("401", "=private", &[]);
-    assert!(said.contains("is denied by its server") && !said.contains("not allowed") && !said.contains("--allow"), "{said}");
+    assert!(said.contains("is denied by its server, which was given no credentials") && !said.contains("not allowed"), "{said}");
+    let advised = format!("{place}=env+private");
+    assert!(said.contains(&format!("pin it with --allow {advised}, or read it with --allow {advised}+unpinned")), "{said}");
+    // Other credentials are all that can help.
+    let (_, said) = apply("401", "=env+private", &[]);
+    assert!(said.contains("which was given the credentials of the environment") && !said.contains("--allow"), "{said}");
     assert!(said.contains(&format!("firn deps repin {place}")), "{said}");
+    token.set("hunter2");
+    assert_eq!(apply("401", "=env+private", &[]).1, "");
 
     let (place, said) = apply("302", "=private", &[]);
     let elsewhere = other.url("/else/");
