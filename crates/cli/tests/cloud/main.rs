@@ -15,11 +15,15 @@ mod importing;
 mod model;
 #[path = "../../../../tests/model/oracle.rs"]
 mod oracle;
+mod outside;
 mod proxy;
 #[expect(dead_code, reason = "a part of what it can answer is used here")]
 #[path = "../../../../tests/support/web.rs"]
 mod recording;
 mod refused;
+#[allow(dead_code, reason = "a part of it is used here")]
+#[path = "../cli/support.rs"]
+mod sandbox;
 mod server;
 mod servers;
 mod settlement;

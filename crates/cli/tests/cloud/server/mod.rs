@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) skew: AtomicI64,
     /// What a gateway before it does to each replace of a ref, in order; the last goes on for ever.
     gateway: Mutex<Vec<Meddling>>,
+    asked: Mutex<Vec<String>>,
 }
 
 /// What a gateway does to a request.
@@ -51,7 +52,12 @@ impl Server {
     pub(crate) fn start_with(dialect: Dialect, kept: Promise) -> Self {
         let listener = bound();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let world = Arc::new(World { objects: Objects::new(dialect, kept), skew: AtomicI64::new(0), gateway: Mutex::default() });
+        let world = Arc::new(World {
+            objects: Objects::new(dialect, kept),
+            skew: AtomicI64::new(0),
+            gateway: Mutex::default(),
+            asked: Mutex::default(),
+        });
         let mut running = JoinSet::new();
         let shared = Arc::clone(&world);
         running.spawn(async move {
@@ -97,8 +103,20 @@ impl World {
         *self.gateway.lock().unwrap() = script.to_vec();
     }
 
+    /// Every request since the last time: the method, the path, and the range that was asked for.
+    pub(crate) fn take_asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+
+    /// Gives an object other bytes, or removes it, behind everybody's back.
+    pub(crate) fn replace(&self, name: &str, bytes: Option<&[u8]>) {
+        self.objects.replace(name, bytes, self.now());
+    }
+
     /// `None`: nothing is answered.
     fn answer(&self, request: &Request) -> Option<Response> {
+        let range = request.header("range").map(|range| format!(" {range}")).unwrap_or_default();
+        self.asked.lock().unwrap().push(format!("{} {}{range}", request.method, request.path));
         let now = self.now();
         let date = http::date(now);
         if request.method == "PUT" && request.path.contains("/refs/") {

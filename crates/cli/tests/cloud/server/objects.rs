@@ -96,6 +96,15 @@ impl Objects {
         self.state.lock().unwrap().objects.keys().cloned().collect()
     }
 
+    /// Gives an object other bytes, or removes it.
+    pub(crate) fn replace(&self, name: &str, bytes: Option<&[u8]>, now: Timestamp) {
+        let mut state = self.state.lock().unwrap();
+        match bytes {
+            Some(bytes) => drop(store(&mut state, name, bytes.to_vec(), now)),
+            None => drop(state.objects.remove(name)),
+        }
+    }
+
     pub(crate) fn answer(&self, request: &Request, now: Timestamp) -> Response {
         let kept = *self.kept.lock().unwrap();
         let reads = matches!(request.method.as_str(), "GET" | "HEAD");
