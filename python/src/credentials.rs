@@ -22,8 +22,8 @@ enum Origin {
     Profile(String, Option<PathBuf>),
     Fixed(Credential),
     Command(String, String, Vec<String>),
-    /// Gives `(kind, fields, expires)`.
-    Callback(Arc<Py<PyAny>>),
+    /// Gives `(kind, fields, expires)`; the kind of server, where it is known before.
+    Callback(Option<String>, Arc<Py<PyAny>>),
 }
 
 /// A set of credentials, and the server they are for.
@@ -57,7 +57,9 @@ impl NativeCredentials {
             Origin::Command(kind, program, arguments) => {
                 CredentialSet::fetched(Arc::new(CredentialCommand::new(kind, program, arguments.iter().cloned())))
             }
-            Origin::Callback(callback) => CredentialSet::fetched(Arc::new(Callback(callback.clone()))),
+            Origin::Callback(kind, function) => {
+                CredentialSet::fetched(Arc::new(Callback { kind: kind.clone(), function: function.clone() }))
+            }
         };
         set = self.endpoint.iter().cloned().fold(set, CredentialSet::endpoint);
         set = self.region.iter().cloned().fold(set, CredentialSet::region);
@@ -87,46 +89,59 @@ impl NativeCredentials {
         region: Option<String>,
         account: Option<String>,
     ) -> PyResult<Self> {
-        let origin = match (origin, callback) {
+        let from = match (origin, callback) {
             ("environment", _) => Ok(Origin::Environment),
             ("anonymous", _) => Ok(Origin::Anonymous),
             ("repository", _) => Ok(Origin::Repository),
-            ("profile", _) => Ok(Origin::Profile(kind, command.into_iter().next().map(PathBuf::from))),
+            ("profile", _) => Ok(Origin::Profile(kind.clone(), command.into_iter().next().map(PathBuf::from))),
             ("fixed", _) => credential(&kind, fields).map(Origin::Fixed),
-            ("callback", Some(callback)) => Ok(Origin::Callback(Arc::new(callback))),
+            ("callback", Some(callback)) => Ok(Origin::Callback(Some(kind.clone()).filter(|kind| !kind.is_empty()), Arc::new(callback))),
             ("command", _) => match command.split_first() {
-                Some((program, arguments)) => Ok(Origin::Command(kind, program.clone(), arguments.to_vec())),
+                Some((program, arguments)) => Ok(Origin::Command(kind.clone(), program.clone(), arguments.to_vec())),
                 None => Err(Error::invalid("the command is empty; name a program")),
             },
             _ => Err(Error::internal("no such origin of credentials")),
         };
-        Ok(Self { origin: origin.or_raise(py)?, endpoint, region, account, made: Mutex::default() })
+        let made = Self { origin: from.or_raise(py)?, endpoint, region, account, made: Mutex::default() };
+        if made.endpoint.is_some() {
+            // Refused here and not when a repository is opened, so that no object exists that holds a secret where none belongs.
+            let name = if kind.is_empty() { origin } else { &kind };
+            made.set().and_then(|set| Access::default().credentials(name, set)).or_raise(py)?;
+        }
+        Ok(made)
     }
 }
 
 impl fmt::Debug for NativeCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NativeCredentials").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("NativeCredentials").finish_non_exhaustive()
     }
 }
 
 /// A function of Python that gives credentials.
-struct Callback(Arc<Py<PyAny>>);
+struct Callback {
+    kind: Option<String>,
+    function: Arc<Py<PyAny>>,
+}
 
 impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Callback")
+        f.debug_struct("Callback").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl CredentialSource for Callback {
     async fn credentials(&self) -> Result<IssuedCredentials> {
-        let callback = self.0.clone();
+        let callback = self.function.clone();
         // On a thread that may block: the function may take its time, or run an event loop.
         let asked = tokio::task::spawn_blocking(move || Python::try_attach(|py| ask(py, &callback)));
         let asked = asked.await.map_err(|e| Error::internal("the callback for credentials did not end").caused_by(e))?;
         asked.unwrap_or_else(|| Err(Error::unavailable("the interpreter is ending, and gives no credentials")))
+    }
+
+    fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
     }
 }
 

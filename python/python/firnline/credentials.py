@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from firnline._firnline import NativeCredentials
 from firnline.errors import InvalidError
@@ -91,15 +91,15 @@ class Credentials:
             "kind": kind,
             "fields": _Sealed(given),
             "words": _Sealed([*words]),
-            "function": function,
+            "function": _Sealed(function),
         }
-        self._settings = {"endpoint": endpoint, "region": region, "account": account}
+        self._settings = _Sealed({"endpoint": endpoint, "region": region, "account": account})
         self._made = NativeCredentials(
             origin,
             kind,
             given,
             [*words],
-            None if function is None else _asking(function, kind),
+            None if function is None else _asking(function, kind, self._settings.value),
             endpoint,
             region,
             account,
@@ -126,8 +126,8 @@ class Credentials:
         session_token : str, optional
             The token of the session, if the keys belong to one.
         endpoint : str, optional
-            The server that they are for, such as ``"https://minio.example.org"``. They are sent to no other one. Default: that
-            of AWS.
+            The server that they are for, such as ``"https://minio.example.org"``. They are sent to no other one. A URL that
+            holds a password or a signature is an `InvalidError`, here and below. Default: the server of AWS.
         region : str, optional
             The region of buckets whose container names none.
         """
@@ -207,6 +207,8 @@ class Credentials:
     def command(cls, kind: Kind, *command: str, endpoint: str | None = None, region: str | None = None) -> Credentials:
         """Those that a program prints: one JSON object with the fields that a callback returns. No shell starts it.
 
+        Printing shows neither program nor arguments. Pickles hold both, so let the program find its own secrets elsewhere.
+
         Parameters
         ----------
         kind : {"s3", "gs", "az", "http"}
@@ -214,6 +216,7 @@ class Credentials:
         *command : str
             The program and its arguments.
         """
+        _require_kind(kind)
         return cls("command", kind=kind, words=command, endpoint=endpoint, region=region)
 
     @classmethod
@@ -236,9 +239,10 @@ class Credentials:
             ``bearer``; ``user`` and ``password``. The names that boto3 and obstore use are understood. The mapping may have
             ``expires``: a `datetime` with a time zone, a text in RFC 3339, or seconds since 1970.
         kind : {"s3", "gs", "az", "http"}, optional
-            The kind of server. Needed where the fields do not tell it, as a ``token`` alone.
+            The kind of server that they are for. The function is not called for a server of another kind. Needed where the
+            fields do not tell it, as a ``token`` alone.
         endpoint, region, account : str, optional
-            As for `s3` and `az`.
+            As for `s3` and `az`. What the function returns cannot name others.
 
         Notes
         -----
@@ -250,7 +254,9 @@ class Credentials:
         lambda, is left out unless the repository was opened with ``share_secrets=True``.
         """
         if not callable(function):
-            raise InvalidError(f"{function!r} is no function that could return credentials")
+            raise InvalidError(f"a {type(function).__name__} is no function that could return credentials")
+        if kind is not None:
+            _require_kind(kind)
         return cls("callback", kind=kind or "", function=function, endpoint=endpoint, region=region, account=account)
 
     # --- being an object ---------------------------------------------------------------------------------------------
@@ -262,17 +268,17 @@ class Credentials:
     @property
     def _holds_secrets(self) -> bool:
         """Whether a pickle of it would hold secrets, or code that may hold some."""
-        function = self._origin["function"]
+        function = self._origin["function"].value
         return self._origin["origin"] == "fixed" or (function is not None and not _is_importable(function))
 
     def __repr__(self) -> str:
         what = self._origin["origin"]
         what = f"{what} ({self._origin['kind']})" if self._origin["kind"] else what
-        settings = "".join(f", {name} {value}" for name, value in self._settings.items() if value is not None)
+        settings = "".join(f", {name} {_shown(value)}" for name, value in self._settings.value.items() if value is not None)
         return f"<firnline.Credentials {what}{settings}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._origin["origin"] == "fixed":
+        if self._holds_secrets:
             raise InvalidError(
                 "credentials are not pickled, so that secrets do not end up in files and messages; a repository that is opened "
                 "with share_secrets=True takes them along"
@@ -282,7 +288,17 @@ class Credentials:
     def _described(self) -> dict[str, Any]:
         """Everything that it takes to make it again, secrets among it."""
         sealed = {name: value.value if isinstance(value, _Sealed) else value for name, value in self._origin.items()}
-        return {**sealed, **self._settings}
+        return {**sealed, **self._settings.value}
+
+
+def _shown(setting: str) -> str:
+    """A setting as it is printed. The engine refuses an endpoint in which it sees a secret, and may not see every one."""
+    return "…" if "@" in setting or "?" in setting else setting
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in get_args(Kind):
+        raise InvalidError(f"kind {kind!r} is not one of {', '.join(get_args(Kind))}")
 
 
 def _restored(described: dict[str, Any]) -> Credentials:
@@ -301,14 +317,16 @@ def _is_importable(function: Callable[[], Any]) -> bool:
     return found is function
 
 
-def _asking(function: Callable[[], Any], kind: str) -> Callable[[], tuple[str, dict[str, str], int | None]]:
+def _asking(
+    function: Callable[[], Any], kind: str, settings: Mapping[str, str | None]
+) -> Callable[[], tuple[str, dict[str, str], int | None]]:
     """The function as the native module calls it."""
 
     def ask() -> tuple[str, dict[str, str], int | None]:
         given = function()
         if inspect.isawaitable(given):
             given = asyncio.run(_awaited(given))
-        return _issued(given, kind)
+        return _issued(given, kind, settings)
 
     return ask
 
@@ -317,11 +335,15 @@ async def _awaited(given: Awaitable[Any]) -> Any:
     return await given
 
 
-def _issued(given: Any, kind: str) -> tuple[str, dict[str, str], int | None]:
+def _issued(given: Any, kind: str, settings: Mapping[str, str | None]) -> tuple[str, dict[str, str], int | None]:
     """Kind, fields, and until when they are good. Messages hold names of fields and no values."""
     if isinstance(given, Credentials):
         if given._origin["origin"] != "fixed":
             raise InvalidError("a callback returns fixed credentials, such as Credentials.s3(...)")
+        if kind and given._origin["kind"] != kind:
+            raise InvalidError(f"a callback for credentials of kind {kind} returned some of kind {given._origin['kind']}")
+        if others := [name for name, value in given._settings.value.items() if value not in (None, settings[name])]:
+            raise InvalidError(f"a callback returned credentials with {others[0]}=; pass it to Credentials.callback")
         return given._origin["kind"], given._origin["fields"].value, None
     if not isinstance(given, Mapping):
         raise InvalidError(f"a callback returned {type(given).__name__} instead of credentials or a mapping")
@@ -345,7 +367,10 @@ def _micros(expires: Any) -> int | None:
     if isinstance(expires, int | float):
         return int(expires * 1_000_000)
     if isinstance(expires, str):
-        expires = datetime.fromisoformat(expires)
+        try:
+            expires = datetime.fromisoformat(expires)
+        except ValueError:
+            expires = None
     if not isinstance(expires, datetime) or expires.tzinfo is None:
         raise InvalidError("a callback returned a field 'expires' that is no time with a time zone")
     return (expires - _EPOCH) // timedelta(microseconds=1)

@@ -75,6 +75,13 @@ def _named(credentials: Mapping[str, Credentials] | None) -> list[tuple[str, Cre
     return [*(credentials or {}).items()]
 
 
+class _Variables(dict[str, str]):
+    """Settings and credentials by name, of which the names are printed."""
+
+    def __repr__(self) -> str:
+        return f"<values of {', '.join(self)}>"
+
+
 def _native_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options as the native calls take them."""
     return {**options, "credentials": [(name, one._native) for name, one in options["credentials"]]}
@@ -471,7 +478,7 @@ def _arguments(
         "requests_per_host": requests_per_host,
         "patience": patience.total_seconds() if isinstance(patience, timedelta) else patience,
         "storage_credentials": storage_credentials,
-        "variables": None if variables is None else dict(variables),
+        "variables": None if variables is None else _Variables(variables),
         "network_file_systems": network_file_systems,
         "names_all": True,
     }
