@@ -11,7 +11,8 @@ pub struct Amount {
     pub bytes: u64,
 }
 
-/// Receives reports of how far imports, checkouts, verifications and CAR files have come; see [`OpenOptions::progress`].
+/// Receives reports of how far imports, checkouts, verifications, CAR files and calls that read external files have come; see
+/// [`OpenOptions::progress`].
 ///
 /// Called often, from many tasks, while they wait: an implementation must not block. The operation does not depend on it.
 ///

@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use crate::external::container_cells;
 use crate::failure::{OrRaise as _, hint};
 use crate::repository::NativeRepository;
-use crate::rows::validator_row;
+use crate::rows::{micros, validator_row};
 use crate::runtime::wait;
 use crate::stream::{Cell, NativeRows, Row, row};
 
@@ -107,8 +107,8 @@ fn key_use_row(found: KeyUse) -> Row {
 /// Files that are not in a list of checksums: URL, why.
 type LeftOut = Vec<(String, &'static str)>;
 
-/// Refs, versions, how many of each were asked, whether any container can name such a file.
-type PlaceUseRow = (Vec<Row>, Vec<Row>, u64, u64, bool);
+/// Refs, versions, how many of each were asked, before what time there are other versions, whether any container can name such a file.
+type PlaceUseRow = (Vec<Row>, Vec<Row>, u64, u64, Option<i64>, bool);
 
 fn place_use_row(used: PlaceUse) -> PlaceUseRow {
     let version = |found: firnline::VersionUse| {
@@ -116,7 +116,8 @@ fn place_use_row(used: PlaceUse) -> PlaceUseRow {
         with_counts(row![id.to_string(), time.micros(), summary], found.counts)
     };
     let refs = used.refs.into_iter().map(ref_use_row).collect();
-    (refs, used.versions.into_iter().map(version).collect(), used.asked_refs, used.asked_versions, used.is_in_a_container)
+    let versions = used.versions.into_iter().map(version).collect();
+    (refs, versions, used.asked_refs, used.asked_versions, micros(used.since), used.is_in_a_container)
 }
 
 #[pymethods]
@@ -131,7 +132,7 @@ impl NativeRepository {
     fn dependency_history(&self, py: Python<'_>, revision: &str) -> PyResult<(NativeRows, u64, Option<i64>)> {
         let snapshot = self.origin.snapshot(py, revision)?;
         let (known, files) = wait(py, snapshot.dependency_history())?.or_raise(py)?;
-        Ok((NativeRows::new(files.map_ok(ever_row)), known.versions, crate::rows::micros(known.since)))
+        Ok((NativeRows::new(files.map_ok(ever_row)), known.versions, micros(known.since)))
     }
 
     /// The containers of a revision, with what depends on each.

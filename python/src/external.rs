@@ -1,7 +1,7 @@
 //! What becomes of external files: locking, moving, copying them in, and the containers that name them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use firnline::{
@@ -37,9 +37,9 @@ pub(crate) fn container_cells(container: Container) -> Vec<Cell> {
 }
 
 /// Reads a list of checksums; errors name the file.
-fn checksum_list(file: &Path, hash: HashAlgorithm) -> firnline::Result<ChecksumList> {
+async fn checksum_list(file: &Path, hash: HashAlgorithm) -> firnline::Result<ChecksumList> {
     let shown = file.display();
-    let bytes = std::fs::read(file).map_err(|e| {
+    let bytes = tokio::fs::read(file).await.map_err(|e| {
         let kind =
             if e.kind() == std::io::ErrorKind::NotFound { firnline::ErrorKind::NotFound } else { firnline::ErrorKind::of_system(&e) };
         Error::new(kind, format!("{shown} cannot be read: {e}")).caused_by(e)
@@ -80,22 +80,46 @@ type RenamedRow = (u64, u64, u64, i64);
 #[pymethods]
 impl NativeSession {
     /// Stages digests of files: all that the branch depends on, or those at some places; by reading them, or from a list.
-    fn lock_dependencies(&self, py: Python<'_>, places: Vec<String>, from_: Option<std::path::PathBuf>, hash: &str) -> PyResult<LockedRow> {
+    fn lock_dependencies(
+        &self,
+        py: Python<'_>,
+        places: Vec<String>,
+        from_: Option<PathBuf>,
+        hash: &str,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<LockedRow> {
         let mut options = LockOptions::default();
         options.places = places;
         options.hash = hash.parse::<HashAlgorithm>().or_raise(py)?;
-        options.list = from_.map(|file| checksum_list(&file, options.hash)).transpose().or_raise(py)?;
-        let unusable = options.list.as_ref().map(|list| list.unusable.clone()).unwrap_or_default();
-        let locked = self.stage(py, move |session| session.lock(options).boxed())?;
+        let (locked, unusable) = self.stage_watching(py, progress, move |session| {
+            let lock = async move {
+                if let Some(file) = from_ {
+                    options.list = Some(checksum_list(&file, options.hash).await?);
+                }
+                let unusable = options.list.as_ref().map(|list| list.unusable.clone()).unwrap_or_default();
+                Ok((session.lock(options).await?, unusable))
+            };
+            lock.boxed()
+        })?;
         let files = locked.files.into_iter().map(|file| row![file.url, HEXLOWER.encode(&file.digest)]).collect();
         Ok((files, locked.already, locked.unmatched, locked.ambiguous, unusable))
     }
 
     /// Stages that files lie elsewhere.
-    fn move_dependencies(&self, py: Python<'_>, old: String, new: String, digests: bool, unverified: bool) -> PyResult<RelocatedRow> {
+    #[expect(clippy::too_many_arguments, reason = "as Python passes them")]
+    fn move_dependencies(
+        &self,
+        py: Python<'_>,
+        old: String,
+        new: String,
+        digests: bool,
+        unverified: bool,
+        container_options: Option<BTreeMap<String, String>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<RelocatedRow> {
         let mut options = RelocateOptions::default();
-        (options.digests, options.accept_unverified) = (digests, unverified);
-        let moved = self.stage(py, move |session| async move { session.relocate(&old, &new, options).await }.boxed())?;
+        (options.digests, options.accept_unverified, options.container_options) = (digests, unverified, container_options);
+        let moved = self.stage_watching(py, progress, move |session| async move { session.relocate(&old, &new, options).await }.boxed())?;
         Ok(relocated_row(moved))
     }
 

@@ -53,10 +53,12 @@ impl NativeSession {
         prefix: &str,
         allow_missing: bool,
         compact_metadata: bool,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<(u64, u64, u64)> {
         let mut options = KerchunkImport::default().prefix(Prefix::new(prefix).or_raise(py)?);
         (options.allow_missing, options.compact_metadata) = (allow_missing, compact_metadata);
-        let done = self.stage(py, move |session| async move { import_references(session, &set, &options).await }.boxed())?;
+        let done =
+            self.stage_watching(py, progress, move |session| async move { import_references(session, &set, &options).await }.boxed())?;
         Ok((done.references, done.values, done.missing))
     }
 }

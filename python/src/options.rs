@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use firnline::storage::{CloudOptions, Credentials, LocalOptions, NetworkFileSystems};
@@ -9,6 +10,7 @@ use firnline::{Access, Allow, CreateOptions, Error, HashAlgorithm, OpenOptions, 
 use pyo3::prelude::*;
 
 use crate::credentials::NativeCredentials;
+use crate::progress::ReportsOfCalls;
 
 /// What the Python class says about opening; the keys of a dictionary. Without `variables` the environment of this process is read, as
 /// the command `firn` reads it: credentials and settings of object stores, allowed places and moved containers (`FIRN_ALLOW`,
@@ -52,7 +54,7 @@ fn variable(name: &str) -> String {
 impl OpenArguments {
     /// The same for the engine.
     pub(crate) fn to_options(&self) -> Result<OpenOptions> {
-        let mut options = OpenOptions::default().access(self.access()?).cloud(self.cloud()?);
+        let mut options = OpenOptions::default().access(self.access()?).cloud(self.cloud()?).progress(Arc::new(ReportsOfCalls));
         options.local = self.local();
         options.cache_bytes = self.cache_bytes.unwrap_or(options.cache_bytes);
         options.staged_bytes = self.staged_bytes.unwrap_or(options.staged_bytes);

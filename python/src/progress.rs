@@ -27,6 +27,34 @@ impl Progress for Counts {
     }
 }
 
+tokio::task_local! {
+    /// What the reports of the call that is under way are counted in.
+    static OF_CALL: Arc<Counts>;
+}
+
+/// Gives each report to the call that it comes from. Repositories are opened with it: to give one of their sessions another receiver
+/// would make it a session of another repository.
+#[derive(Debug)]
+pub(crate) struct ReportsOfCalls;
+
+impl Progress for ReportsOfCalls {
+    fn expect(&self, total: Amount) {
+        let _ = OF_CALL.try_with(|counts| counts.expect(total));
+    }
+
+    fn advance(&self, done: Amount) {
+        let _ = OF_CALL.try_with(|counts| counts.advance(done));
+    }
+}
+
+/// Runs a call, whose reports go to `watch`.
+pub(crate) async fn reporting<F: Future>(watch: Option<&Watch>, call: F) -> F::Output {
+    match watch {
+        Some(watch) => OF_CALL.scope(watch.counts.clone(), call).await,
+        None => call.await,
+    }
+}
+
 /// A callback, and what it is told: `callback(items, all_items, bytes, all_bytes)`, where 0 of all means that the total is not known.
 pub(crate) struct Watch {
     counts: Arc<Counts>,

@@ -52,10 +52,10 @@ pub(crate) fn entry_row(entry: &Entry) -> EntryRow {
 /// Size, date, `ETag`, version, digest, and when they were recorded.
 pub(crate) type ValidatorRow = (Option<u64>, Option<i64>, Option<String>, Option<String>, Option<String>, i64);
 
-/// The row of a validator. An `ETag` is printed as text, with escapes where it is none.
+/// The row of a validator. An `ETag` that is no text is given with escapes.
 pub(crate) fn validator_row(validator: Validator) -> ValidatorRow {
     let Validator { size, modified, etag, version, digest, pinned_at } = validator;
-    let etag = etag.map(|etag| etag.escape_ascii().to_string());
+    let etag = etag.map(|etag| String::from_utf8(etag).unwrap_or_else(|e| e.as_bytes().escape_ascii().to_string()));
     let digest = digest.map(|digest| HEXLOWER.encode(&digest));
     (size, micros(modified), etag, version, digest, pinned_at.micros())
 }

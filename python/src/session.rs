@@ -9,9 +9,10 @@ use pyo3::types::PyDict;
 use tokio::sync::RwLock;
 
 use crate::failure::{Failure, OrRaise as _};
+use crate::progress::{Watch, reporting};
 use crate::repository::Origin;
 use crate::rows::{commit_dict, container_dict};
-use crate::runtime::{OfProcess, wait};
+use crate::runtime::{OfProcess, wait, wait_watching};
 use crate::view::{Live, Staging, View};
 
 /// Why a session is of no use in a process that was forked.
@@ -119,8 +120,19 @@ impl NativeSession {
         T: Send,
         F: for<'s> FnOnce(&'s WriteSession) -> BoxFuture<'s, firnline::Result<T>> + Send,
     {
+        self.stage_watching(py, None, call)
+    }
+
+    /// Like [`stage`](Self::stage), and tells a callback how far the call has come.
+    pub(crate) fn stage_watching<T, F>(&self, py: Python<'_>, progress: Option<Py<PyAny>>, call: F) -> PyResult<T>
+    where
+        T: Send,
+        F: for<'s> FnOnce(&'s WriteSession) -> BoxFuture<'s, firnline::Result<T>> + Send,
+    {
         let live = self.live(py)?;
-        wait(py, async move { call(&*live.session().await?).await })?.or_raise(py)
+        let watch = progress.map(Watch::new);
+        let staged = async move { call(&*live.session().await?).await };
+        wait_watching(py, reporting(watch.as_ref(), staged), watch.as_ref())?.or_raise(py)
     }
 
     /// Waits for a call on what the session reads.

@@ -52,15 +52,22 @@ fn summary_dict(py: Python<'_>, summary: VirtualizeSummary) -> PyResult<Py<PyDic
     told.set_item("rows", rows)?;
     told.set_item("other_attributes", summary.other_attributes.into_iter().collect::<Vec<_>>())?;
     told.set_item("dropped_attributes", summary.dropped_attributes.into_iter().collect::<Vec<_>>())?;
+    told.set_item("links", summary.links.into_iter().collect::<Vec<_>>())?;
     Ok(told.unbind())
 }
 
 #[pymethods]
 impl NativeSession {
     /// Stages virtual arrays for files.
-    fn virtualize(&self, py: Python<'_>, files: Vec<String>, arguments: VirtualizeArguments) -> PyResult<Py<PyDict>> {
+    fn virtualize(
+        &self,
+        py: Python<'_>,
+        files: Vec<String>,
+        arguments: VirtualizeArguments,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Py<PyDict>> {
         let options = arguments.into_options().or_raise(py)?;
-        let done = self.stage(py, move |session| async move { virtualize(session, &files, &options).await }.boxed())?;
+        let done = self.stage_watching(py, progress, move |session| async move { virtualize(session, &files, &options).await }.boxed())?;
         summary_dict(py, done)
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -75,6 +76,13 @@ def test_files_containers_and_arrays(repo: fl.Repository, data: Path) -> None:
             repo.dependencies(**wrong)  # type: ignore[arg-type]
 
 
+def test_an_etag_is_given_as_text(repo: fl.Repository) -> None:
+    session = repo.writable_session("main")
+    session.store.set_virtual_ref("x", "http://127.0.0.1/x", offset=0, length=1, checksum='"a\\b’c"', validate_container=False)
+    session.commit("an ETag with a backslash, and no letter of ASCII alone")
+    assert "a\\b’c" in [row["etag"] for row in repo.dependencies()]
+
+
 def test_rows_come_one_after_the_other(repo: fl.Repository) -> None:
     stream = repo.iter_dependencies()
     assert isinstance(stream, RowStream) and stream.columns[0] == "url" and "url" in repr(stream)
@@ -140,6 +148,22 @@ def test_who_uses_a_file(repo: fl.Repository, data: Path) -> None:
     assert not unused.is_used and not unused.is_in_a_container and unused.keys is None
     with pytest.raises(fl.InvalidError):
         repo.who_uses("no url")
+
+
+def test_versions_that_are_not_in_the_repository_are_told(
+    repo: fl.Repository, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repo.export_car("main", tmp_path / "latest.car")
+    shallow = fl.Repository.create(tmp_path / "shallow")
+    shallow.import_car(tmp_path / "latest.car", branch="latest")
+    since = shallow.lookup_snapshot("latest").time
+    url = (data / NAMES[0]).as_uri()
+    assert shallow.who_uses(url, all_history=True).since == since
+    assert shallow.who_uses(url).since is None and repo.who_uses(url, all_history=True).since is None
+    repo.dependencies(all_history=True)
+    assert caplog.messages == []
+    assert len(shallow.dependencies("latest", all_history=True)) == 3
+    assert [f"before {since}" in message for message in caplog.messages] == [True]
 
 
 def test_checks(repo: fl.Repository, data: Path) -> None:
@@ -224,6 +248,100 @@ def test_an_archive_that_moved(repo: fl.Repository, data: Path, tmp_path: Path) 
     assert "rebind" in (unproven.value.hint or "")
     with pytest.raises(fl.InvalidError):
         repo.reopen(rebind={"era5": "nowhere"})
+
+
+def test_the_server_of_the_new_place_is_told_with_the_move(repo: fl.Repository, data: Path, tmp_path: Path) -> None:
+    session = repo.writable_session("main")
+    session.set_container("era5", f"{data.as_uri()}/{{}}.bin", options={"account": "old"})
+    session.commit("options")
+    mirrors = [tmp_path / "first", tmp_path / "second"]
+    data.rename(mirrors[0])
+    kept = repo.move_dependencies(data.as_uri(), mirrors[0].as_uri())
+    assert kept.containers[0]["options"] == {"account": "old"}
+    mirrors[0].rename(mirrors[1])
+    moved = repo.move_dependencies(mirrors[0].as_uri(), mirrors[1].as_uri(), container_options={"region": "eu-west-1"})
+    assert moved.containers[0]["options"] == repo.containers()[0]["options"] == {"region": "eu-west-1"}
+
+
+def test_calls_tell_how_far_they_have_come(repo: fl.Repository, data: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int, int, int]] = []
+
+    def report(*counts: int) -> None:
+        told.append(counts)  # type: ignore[arg-type]
+
+    def last() -> tuple[int, int, int, int]:
+        counts = told[-1]
+        told.clear()
+        return counts
+
+    repo.check_dependencies(progress=report)
+    assert last() == (3, 3, 0, 0)
+    repo.check_dependencies(sample=100, progress=report)
+    assert last() == (3, 0, 0, 0), "how many are drawn is not known before"
+    repo.lock_dependencies(progress=report)
+    assert last() == (3, 3, 300, 300)
+    data.rename(tmp_path / "mirror")
+    # One session reports to the call alone that asked for it.
+    session = repo.writable_session("main")
+    session.move_dependencies(data.as_uri(), (tmp_path / "mirror").as_uri(), progress=report)
+    assert last()[0] == 3
+    session.discard_changes()
+    repo.move_dependencies(data.as_uri(), (tmp_path / "mirror").as_uri(), progress=True)
+    assert told == []
+
+    def stop(*_: int) -> None:
+        raise RuntimeError("stopped by the callback")
+
+    with pytest.raises(RuntimeError, match="stopped by"):
+        repo.check_dependencies(progress=stop)
+
+
+def test_parameters_that_a_commit_does_not_have_are_refused_before_any_work(repo: fl.Repository, data: Path) -> None:
+    for name in NAMES:
+        (data / name).unlink()
+    before = repo.lookup_branch("main")
+    for call in (
+        repo.lock_dependencies,
+        repo.repin,
+        repo.apply_suggested_containers,
+        lambda **wrong: repo.move_dependencies(data.as_uri(), "file:///nowhere", **wrong),
+        lambda **wrong: repo.import_kerchunk("absent.json", **wrong),
+        lambda **wrong: fl.virtualize("absent.nc", repo, **wrong),
+    ):
+        with pytest.raises(TypeError, match="mesage"):
+            call(mesage="a typing error")
+    assert repo.lookup_branch("main") == before
+
+
+def test_a_message_may_be_empty(repo: fl.Repository, data: Path) -> None:
+    repo.lock_dependencies(message="")
+    (data / NAMES[0]).write_bytes(b"x" * 120)
+    repo.repin(message="")
+    repo.vendor(message="", prefix="wind")
+    assert [row["message"] for row in repo.log(limit=3)] == [""] * 3
+
+
+READ_A_LIST = """
+import os, sys, threading
+import firnline as fl
+
+repo, pipe, line = fl.Repository.open(sys.argv[1]), sys.argv[2], sys.argv[3]
+os.mkfifo(pipe)
+
+def write():
+    with open(pipe, "w") as file:
+        file.write(line)
+
+threading.Thread(target=write).start()
+print(len(repo.lock_dependencies(from_=pipe).files))
+"""
+
+
+def test_other_threads_run_while_a_list_is_read(repo: fl.Repository, tmp_path: Path) -> None:
+    line = f"{hashlib.sha256(b'A' * 100).hexdigest()}  1979.bin\n"
+    arguments = [sys.executable, "-c", READ_A_LIST, repo.url, str(tmp_path / "pipe"), line]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_values_are_copied_in(repo: fl.Repository, data: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,27 @@ def test_errors_name_the_key_and_commit_nothing(repo: fl.Repository, file: Path,
         repo.import_kerchunk(tmp_path / "absent.json")
     assert repo.lookup_branch("main") == before
     assert repo.import_kerchunk({"a/0": [str(tmp_path / "absent"), 0, 1]}, allow_missing=True).missing == 1
+
+
+def test_references_are_counted_while_they_are_read(repo: fl.Repository, file: Path) -> None:
+    told: list[tuple[int, ...]] = []
+    done = repo.import_kerchunk(small(file), progress=lambda *counts: told.append(counts))
+    assert told[-1] == (done.references + done.values, 0, 0, 0)
+
+
+def test_exports_appear_where_there_are_no_links(
+    repo: fl.Repository, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    repo.import_kerchunk(small(file))
+    out = tmp_path / "out.json"
+    repo.export_kerchunk("main", out)
+    assert json.loads(out.read_text())["refs"] == small(file) and not out.stat().st_mode & 0o111
+    with pytest.raises(fl.InvalidError, match="overwrite"):
+        repo.export_kerchunk("main", out)
 
 
 def test_exports_appear_whole_or_not_at_all(repo: fl.Repository, file: Path, tmp_path: Path) -> None:

@@ -74,6 +74,22 @@ def test_files_that_do_not_fit_are_refused(repo: fl.Repository, tmp_path: Path) 
     assert repo.lookup_branch("main") == before
 
 
+def test_links_that_are_not_followed_are_named(repo: fl.Repository, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    path, _ = month(tmp_path, 0)
+    assert fl.virtualize(path, repo, prefix="plain").links == []
+    with h5py.File(path, "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink("other.nc", "/t2m")
+    assert fl.virtualize(path, repo, prefix="linked").links == ["/, a link to other.nc"]
+
+
+def test_files_are_counted_while_they_are_read(repo: fl.Repository, tmp_path: Path) -> None:
+    told: list[tuple[int, ...]] = []
+    files = [month(tmp_path, number)[0] for number in range(3)]
+    fl.virtualize(files, repo, concat="time", progress=lambda *counts: told.append(counts))
+    assert told[0] == (0, 0, 0, 0) and told[-1] == (3, 3, 0, 0)
+
+
 def test_variables_are_left_out_and_copied(repo: fl.Repository, tmp_path: Path) -> None:
     path, ds = month(tmp_path, 0)
     done = fl.virtualize(path, repo, drop=["mask"], inline_limit=1 << 20)

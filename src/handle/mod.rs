@@ -60,6 +60,11 @@ impl Repository {
         Self { inner: Arc::new(Inner { config: *config, objects, chunks, refs, virtuals, options }) }
     }
 
+    /// What long operations report to, if anything was given: for a long operation that is built on this crate.
+    pub fn progress(&self) -> Option<&Arc<dyn Progress>> {
+        self.inner.options.progress.as_ref()
+    }
+
     /// The hash of every id in the repository.
     pub fn hash(&self) -> HashAlgorithm {
         self.inner.config.hash

@@ -13,7 +13,8 @@ const RATE: u8 = 10;
 /// How often the time that has passed is drawn when nothing else happens.
 const TICK: Duration = Duration::from_millis(500);
 
-/// One bar on standard error. Drawn from the first piece of work on, so a verb that reports none has none. Clones are one bar.
+/// One bar on standard error. Drawn from the first piece of work on, so a verb that reports none has none. It is as long as the bytes
+/// that are done; of work that reports no bytes, as the items. Clones are one bar.
 #[derive(Debug, Clone)]
 pub(super) struct Bar {
     bar: ProgressBar,
@@ -23,6 +24,7 @@ pub(super) struct Bar {
 #[derive(Debug, Default)]
 struct Shared {
     is_drawn: AtomicBool,
+    is_of_items: AtomicBool,
     items: AtomicU64,
 }
 
@@ -32,12 +34,17 @@ impl Bar {
     }
 
     /// Begins to draw, unless it has begun already.
-    fn draw(&self) {
+    fn draw(&self, first: Amount) {
         if !self.shared.is_drawn.swap(true, Ordering::Relaxed) {
             self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(RATE));
             self.bar.enable_steady_tick(TICK);
             if self.bar.length().is_none() {
-                self.style("{elapsed_precise}  {bytes}  {binary_bytes_per_sec}  {msg} done");
+                self.shared.is_of_items.store(first.bytes == 0, Ordering::Relaxed);
+                self.style(if first.bytes == 0 {
+                    "{elapsed_precise}  {pos} done  {per_sec}"
+                } else {
+                    "{elapsed_precise}  {bytes}  {binary_bytes_per_sec}  {msg} done"
+                });
             }
         }
     }
@@ -64,17 +71,23 @@ impl Bar {
 
 impl Progress for Bar {
     fn expect(&self, total: Amount) {
-        self.bar.set_length(total.bytes);
-        self.style("{elapsed_precise} [{bar:30}] {bytes} of {total_bytes}  {binary_bytes_per_sec}  {msg} done  {eta} left");
-        self.draw();
+        let is_of_items = total.bytes == 0;
+        self.shared.is_of_items.store(is_of_items, Ordering::Relaxed);
+        self.bar.set_length(if is_of_items { total.items } else { total.bytes });
+        self.style(if is_of_items {
+            "{elapsed_precise} [{bar:30}] {pos} of {len} done  {eta} left"
+        } else {
+            "{elapsed_precise} [{bar:30}] {bytes} of {total_bytes}  {binary_bytes_per_sec}  {msg} done  {eta} left"
+        });
+        self.draw(total);
     }
 
     fn advance(&self, done: Amount) {
-        self.draw();
+        self.draw(done);
         let items = self.shared.items.fetch_add(done.items, Ordering::Relaxed) + done.items;
         if done.items > 0 {
             self.bar.set_message(items.to_string());
         }
-        self.bar.inc(done.bytes);
+        self.bar.inc(if self.shared.is_of_items.load(Ordering::Relaxed) { done.items } else { done.bytes });
     }
 }

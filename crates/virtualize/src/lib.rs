@@ -60,7 +60,7 @@ pub use options::{VirtualizeOptions, VirtualizeSummary, ZarrFormat};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firnline::{Error, Prefix, Result, WriteSession};
+use firnline::{Amount, Error, Prefix, Result, WriteSession};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use array::Array;
@@ -85,6 +85,8 @@ const FILES: usize = 16;
 /// file of another format, a type or filter that Zarr has no word for. `SourceChanged`: a file that changed while it was parsed. Errors
 /// about a file begin with its URL and the variable.
 ///
+/// Reports each file as one item to the repository's [`Progress`](firnline::Progress).
+///
 /// Needs a Tokio runtime. Files are parsed on threads that may block, 16 at once; memory is bounded by what they hold besides chunks, and
 /// about 40 bytes for each reference that is not staged yet, of which there are at most 262,144 and those of one file.
 pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], options: &VirtualizeOptions) -> Result<VirtualizeSummary> {
@@ -107,6 +109,9 @@ pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], opti
     let mut wanted = options.wanted();
     if options.append {
         wanted.copied = Copied::Named(stored.copied());
+    }
+    if let Some(progress) = session.base().repository().progress() {
+        progress.expect(Amount { items: urls.len() as u64, bytes: 0 });
     }
     let opened = open::open(session, first, &wanted).await?;
     let Parsed { groups, variables, dropped, left_out } = opened.parsed;

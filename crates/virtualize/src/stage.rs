@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use firnline::{Error, Key, KeyColumn, Result, Validator, VirtualOptions, VirtualRefs, WriteSession};
+use firnline::{Amount, Error, Key, KeyColumn, Result, Validator, VirtualOptions, VirtualRefs, WriteSession};
 use serde_json::{Map, Value};
 
 use crate::array::{Array, References};
@@ -76,6 +76,9 @@ impl<'s> Stager<'s> {
             added.map_err(|e| e.context(&path).context(file.url()))?;
         }
         self.summary.files += 1;
+        if let Some(progress) = self.session.base().repository().progress() {
+            progress.advance(Amount { items: 1, bytes: 0 });
+        }
         self.summary.reads += file.reads();
         self.summary.dropped_attributes.extend(parsed.dropped);
         self.summary.links.extend(parsed.left_out);

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from firnline.external import committed
+from firnline.external import committed, require_commit_options
 from firnline.rows import Rows
 
 if TYPE_CHECKING:
@@ -140,11 +140,12 @@ class ContainerMethods:
         No URL changes, and nothing that is recorded of a file. References into files with another name are rewritten. See
         `Session.commit` for further parameters.
         """
+        require_commit_options(commit)
         session = self.writable_session(branch)
         suggestions = self.suggest_containers(session.snapshot_id)
         definitions = [(row["name"], row["template"], row["defaults"], row["options"]) for row in suggestions]
         renamed = RenamedFiles(suggestions, *session._native.rename_files(definitions))
-        return committed(session, renamed, message if message is not None else "use suggested containers", commit)
+        return committed(session, renamed, message, "use suggested containers", commit)
 
 
 class SessionContainerMethods:

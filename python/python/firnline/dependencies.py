@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from firnline.errors import InvalidError
-from firnline.rows import Rows, RowStream, all_rows
+from firnline.progress import ProgressArgument, Report, reporting
+from firnline.rows import Rows, RowStream, all_rows, to_datetime
 
 if TYPE_CHECKING:
     from firnline._firnline import NativeRepository, NativeRows
@@ -17,6 +21,8 @@ __all__ = ["VALIDATOR", "Checksums", "DependencyMethods", "PlaceUses"]
 
 Place = str | os.PathLike[str]
 By = Literal["file", "container", "array"]
+
+_LOGGER = logging.getLogger("firnline")
 
 VALIDATOR = ("size", "modified", "etag", "version", "digest", "pinned_at")
 _COUNTS = ("files", "refs", "bytes")
@@ -41,6 +47,9 @@ class PlaceUses:
         The versions that do, latest first, if the history was asked for: ``id``, ``time``, ``message`` and the same counts.
     asked_refs, asked_versions : int
         How many branches and tags, and how many versions, were asked.
+    since : datetime.datetime or None
+        Versions before this time belong to the lines that were asked, and are not in this repository: whether they depend on
+        such files is not known. ``None``: all are here, or the history was not asked for.
     is_in_a_container : bool
         Whether a container of any of those versions can name such a file at all.
     keys : Rows or None
@@ -52,12 +61,16 @@ class PlaceUses:
     versions: Rows
     asked_refs: int
     asked_versions: int
+    since: datetime | None
     is_in_a_container: bool
     keys: Rows | None = None
 
     @property
     def is_used(self) -> bool:
-        """Whether anything that was asked depends on such a file. If not, and the history was asked for, it may be deleted."""
+        """Whether anything that was asked depends on such a file.
+
+        If not, the history was asked for, and `since` is ``None``, nothing in this repository would miss the file.
+        """
         return bool(self.refs) or bool(self.versions)
 
 
@@ -100,7 +113,8 @@ class DependencyMethods:
         by : {"file", "container", "array"}, optional
             What to count for.
         all_history : bool, optional
-            List the files that this version, or one before it, depends on.
+            List the files that this version, or one before it, depends on. Where versions before it are not in this
+            repository, a warning in the log says before what time, and their files are not listed.
 
         Returns
         -------
@@ -132,7 +146,10 @@ class DependencyMethods:
 
     def _dependencies(self, revision: str, all_history: bool) -> tuple[tuple[str, ...], NativeRows, tuple[str, ...]]:
         if all_history:
-            return _EVER, self._native.dependency_history(revision)[0], _EVER_TIMES
+            rows, _, since = self._native.dependency_history(revision)
+            if since is not None:
+                _LOGGER.warning("versions before %s are not in this repository and are not counted", to_datetime(since))
+            return _EVER, rows, _EVER_TIMES
         return _FILE, self._native.dependencies(revision), ("modified", "pinned_at")
 
     def places(self, revision: str = "main") -> list[str]:
@@ -172,13 +189,14 @@ class DependencyMethods:
         >>> repo.who_uses("s3://era5/1979.nc", all_history=True).is_used
         False
         """
-        refs, versions, asked_refs, asked_versions, is_named = self._native.who_uses(url, all_history)
+        refs, versions, asked_refs, asked_versions, since, is_named = self._native.who_uses(url, all_history)
         version = ("id", "time", "message", *_COUNTS)
         return PlaceUses(
             refs=Rows(("what", "name", *version), refs, ("time",)),
             versions=Rows(version, versions, ("time",)),
             asked_refs=asked_refs,
             asked_versions=asked_versions,
+            since=None if since is None else to_datetime(since),
             is_in_a_container=is_named,
             keys=all_rows(_KEY_USE, self._native.keys_using(url)) if keys else None,
         )
@@ -190,7 +208,13 @@ class DependencyMethods:
     # --- are they as recorded ----------------------------------------------------------------------------------------
 
     def check_dependencies(
-        self, revision: str = "main", *, sample: float | None = None, seed: int = 0, digest: bool = False
+        self,
+        revision: str = "main",
+        *,
+        sample: float | None = None,
+        seed: int = 0,
+        digest: bool = False,
+        progress: ProgressArgument = None,
     ) -> Rows:
         """Ask the sources of external files whether they are still those that were recorded.
 
@@ -205,6 +229,8 @@ class DependencyMethods:
         digest : bool, optional
             Read the files of which a digest is locked, and compare it. Default: they are compared like others, by what their
             source tells.
+        progress : bool or callable, optional
+            See `import_car`. The items are files; no bytes are counted.
 
         Returns
         -------
@@ -212,7 +238,14 @@ class DependencyMethods:
             ``url``, ``state`` (``ok``, ``changed``, ``missing``, ``corrupt``, ``forbidden``, ``unreachable`` or
             ``unverifiable``), ``problem``, ``hint``, and how many ``refs`` and ``bytes`` depend on the file.
         """
-        return all_rows(_CHECK, self._checks(revision, sample, seed, digest))
+        checks = self._checks(revision, sample, seed, digest)
+        with reporting(progress, "check", "files") as report:
+            return all_rows(_CHECK, checks, report=report and self._counting(report, revision, sample is None))
+
+    def _counting(self, report: Report, revision: str, is_of_all: bool) -> Callable[[int], None]:
+        """Tells `report` how many rows are there, of how many files if that is known before."""
+        files = sum(counts[-3] for counts in self._native.container_uses(revision)) if is_of_all else 0
+        return lambda rows: report(rows, files, 0, 0)
 
     def iter_check_dependencies(
         self, revision: str = "main", *, sample: float | None = None, seed: int = 0, digest: bool = False

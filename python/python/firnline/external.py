@@ -23,9 +23,19 @@ Hash = Literal["sha2-256", "blake3"]
 Staged = TypeVar("Staged")
 
 
-def committed(session: Session, staged: Staged, message: str, commit: Mapping[str, Any]) -> Staged:
-    """Commit what a call has staged, and put the version into its result."""
-    snapshot = session.commit(message, **commit)
+# What `Session.commit` takes besides the message.
+_COMMIT = ("metadata", "author", "rebase", "on_conflict", "allow_empty")
+
+
+def require_commit_options(commit: Mapping[str, Any]) -> None:
+    """Refuse parameters that `Session.commit` does not have, before anything that takes long."""
+    if unknown := [name for name in commit if name not in _COMMIT]:
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}; Session.commit has {', '.join(_COMMIT)}")
+
+
+def committed(session: Session, staged: Staged, message: str | None, default: str, commit: Mapping[str, Any]) -> Staged:
+    """Commit what a call has staged, with `default` where no message was given, and put the version into its result."""
+    snapshot = session.commit(default if message is None else message, **commit)
     return replace(staged, snapshot_id=snapshot)  # type: ignore[type-var]
 
 
@@ -43,7 +53,7 @@ class Locked:
         Names of a list of checksums that locked nothing: no such file; several files, or several digests for one; a digest of
         another hash.
     snapshot_id : str or None
-        The version that was committed. ``None`` from a session.
+        The version that was committed; the latest one where no file had to be locked. ``None`` from a session.
     """
 
     files: Rows
@@ -115,23 +125,26 @@ class ExternalMethods:
         *,
         from_: Place | None = None,
         hash: Hash = "sha2-256",
+        progress: ProgressArgument = None,
         branch: str = "main",
         message: str | None = None,
         **commit: Any,
     ) -> Locked:
         """Commit digests of external files. See `Session.lock_dependencies`, and `Session.commit` for further parameters."""
+        require_commit_options(commit)
         session = self.writable_session(branch)
-        locked = session.lock_dependencies(places, from_=from_, hash=hash)
-        return committed(session, locked, message or f"lock {len(locked.files)} files", commit)
+        locked = session.lock_dependencies(places, from_=from_, hash=hash, progress=progress)
+        return committed(session, locked, message, f"lock {len(locked.files)} files", commit)
 
     def repin(
         self, places: str | Iterable[str] | None = None, *, branch: str = "main", message: str | None = None, **commit: Any
     ) -> Rows:
         """Commit external files as they are now. See `Session.repin`, and `Session.commit` for further parameters."""
+        require_commit_options(commit)
         session = self.writable_session(branch)
         rows = session.repin(places)
         if rows:
-            session.commit(message or f"repin {len(rows)} files", **commit)
+            session.commit(f"repin {len(rows)} files" if message is None else message, **commit)
         return rows
 
     def move_dependencies(
@@ -141,14 +154,24 @@ class ExternalMethods:
         *,
         digest: bool = False,
         accept_unverified: bool = False,
+        container_options: Mapping[str, str] | None = None,
+        progress: ProgressArgument = None,
         branch: str = "main",
         message: str | None = None,
         **commit: Any,
     ) -> Moved:
         """Commit that an archive has moved. See `Session.move_dependencies`, and `Session.commit` for further parameters."""
+        require_commit_options(commit)
         session = self.writable_session(branch)
-        moved = session.move_dependencies(old, new, digest=digest, accept_unverified=accept_unverified)
-        return committed(session, moved, message or f"move {len(moved.files)} files from {old} to {new}", commit)
+        moved = session.move_dependencies(
+            old,
+            new,
+            digest=digest,
+            accept_unverified=accept_unverified,
+            container_options=container_options,
+            progress=progress,
+        )
+        return committed(session, moved, message, f"move {len(moved.files)} files from {old} to {new}", commit)
 
     def vendor(
         self,
@@ -193,7 +216,7 @@ class ExternalMethods:
             native, counts, saves = self._native.vendor(branch, prefix.strip("/"), container, save_bytes, report)
         session = Session(cast("Repository", self), native)
         snapshot = session.commit(
-            message or f"copy {counts[0]} virtual values",
+            f"copy {counts[0]} virtual values" if message is None else message,
             metadata=metadata,
             author=author,
             rebase=rebase,
@@ -246,7 +269,12 @@ class SessionExternalMethods:
         return Rows(["url", "differences", *columns], [(url, how, *before, *after) for url, how, before, after in rows], times)
 
     def lock_dependencies(
-        self, places: str | Iterable[str] = (), *, from_: Place | None = None, hash: Hash = "sha2-256"
+        self,
+        places: str | Iterable[str] = (),
+        *,
+        from_: Place | None = None,
+        hash: Hash = "sha2-256",
+        progress: ProgressArgument = None,
     ) -> Locked:
         """Stage a digest for each external file that has none, so that every change of its bytes is noticed.
 
@@ -261,6 +289,8 @@ class SessionExternalMethods:
             it is a URL, or the end of one's path.
         hash : {"sha2-256", "blake3"}, optional
             The hash of digests that are made, and of a list that does not name it.
+        progress : bool or callable, optional
+            See `Repository.import_car`. The items are files; with `from_` there are no reports.
 
         Raises
         ------
@@ -270,10 +300,21 @@ class SessionExternalMethods:
             If the list contradicts a size or a digest that is recorded.
         """
         path = None if from_ is None else os.fspath(from_)
-        files, already, unmatched, ambiguous, unusable = self._native.lock_dependencies(_places(places), path, hash)
+        with reporting(progress, "lock") as report:
+            locked = self._native.lock_dependencies(_places(places), path, hash, report)
+        files, already, unmatched, ambiguous, unusable = locked
         return Locked(Rows(("url", "digest"), files), already, unmatched, ambiguous, unusable)
 
-    def move_dependencies(self, old: str, new: str, *, digest: bool = False, accept_unverified: bool = False) -> Moved:
+    def move_dependencies(
+        self,
+        old: str,
+        new: str,
+        *,
+        digest: bool = False,
+        accept_unverified: bool = False,
+        container_options: Mapping[str, str] | None = None,
+        progress: ProgressArgument = None,
+    ) -> Moved:
         """Stage that all external files at or below one URL lie at or below another one now.
 
         Every file is looked up in its new place and compared with what is recorded of it. All files are moved, or none.
@@ -289,13 +330,22 @@ class SessionExternalMethods:
             digest.
         accept_unverified : bool, optional
             Take also files of which nothing can be compared, or that cannot be pinned in the new place.
+        container_options : mapping, optional
+            How the server of the new place is reached: ``endpoint``, ``region`` and ``account``, in place of all options of
+            each container that gets another template. Default: a container keeps those that it has, and has none where the
+            scheme of its template is another one from now on.
+        progress : bool or callable, optional
+            See `Repository.import_car`. The items are files.
 
         Raises
         ------
         FirnlineError
             If files are missing, different or not allowed there; its `files` tells which.
         """
-        files, containers, refs, leaves = self._native.move_dependencies(old, new, digest, accept_unverified)
+        options = None if container_options is None else dict(container_options)
+        with reporting(progress, "move", "files") as report:
+            moved = self._native.move_dependencies(old, new, digest, accept_unverified, options, report)
+        files, containers, refs, leaves = moved
         columns, times = _both_sides()
         return Moved(
             Rows(("old_url", "new_url", "differences", *columns), files, times),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from firnline.errors import InvalidError
-from firnline.external import committed
+from firnline.external import committed, require_commit_options
+from firnline.progress import ProgressArgument, reporting
 
 if TYPE_CHECKING:
     from firnline._firnline import NativeRepository, NativeSession
@@ -88,6 +90,7 @@ class KerchunkMethods:
         prefix: str = "",
         allow_missing: bool = False,
         compact_metadata: bool = False,
+        progress: ProgressArgument = None,
         branch: str = "main",
         message: str | None = None,
         **commit: Any,
@@ -103,12 +106,13 @@ class KerchunkMethods:
         >>> repo.import_kerchunk({".zgroup": '{"zarr_format": 2}', "a/0": ["s3://bucket/a.nc", 100, 20]}).references
         1
         """
+        require_commit_options(commit)
         session = self.writable_session(branch)
         done = session.import_kerchunk(
-            references, prefix=prefix, allow_missing=allow_missing, compact_metadata=compact_metadata
+            references, prefix=prefix, allow_missing=allow_missing, compact_metadata=compact_metadata, progress=progress
         )
         what = "a dictionary" if isinstance(references, Mapping) else os.fspath(references)
-        return committed(session, done, message if message is not None else f"kerchunk references of {what}", commit)
+        return committed(session, done, message, f"kerchunk references of {what}", commit)
 
     def export_kerchunk(
         self,
@@ -184,6 +188,7 @@ class SessionKerchunkMethods:
         prefix: str = "",
         allow_missing: bool = False,
         compact_metadata: bool = False,
+        progress: ProgressArgument = None,
     ) -> KerchunkImport:
         """Stage everything that a reference set of kerchunk holds. No bytes are copied.
 
@@ -202,6 +207,9 @@ class SessionKerchunkMethods:
         compact_metadata : bool, optional
             Write the documents of Zarr without white space and in one spelling, so that the same references give the same
             version, whether they came as JSON or as Parquet.
+        progress : bool or callable, optional
+            See `Repository.import_car`. The items are references and values; their number is not known before, and no bytes
+            are counted.
 
         Raises
         ------
@@ -211,8 +219,8 @@ class SessionKerchunkMethods:
             If a range lies beyond the end of its file, or if something in the set is not understood, which is quoted. Some of
             it is staged then: discard the session.
         """
-        with _set(references) as path:
-            done = self._native.import_kerchunk(path, prefix, allow_missing, compact_metadata)
+        with _set(references) as path, reporting(progress, "import", "references") as report:
+            done = self._native.import_kerchunk(path, prefix, allow_missing, compact_metadata, report)
         return KerchunkImport(*done)
 
     def to_kerchunk(self, *, prefix: str = "", inline_limit: int | None = None, keep_v3: bool = False) -> dict[str, Any]:
@@ -245,23 +253,31 @@ def _whole(path: Path, overwrite: bool) -> Iterator[Path]:
     """A file beside the place, which gets its name at the end of the block."""
     if path.exists() and not overwrite:
         raise InvalidError(f"{path} exists already; pass overwrite=True to replace it")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.firn-", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.firn-{secrets.token_hex(8)}")
+    # With the permissions of any other new file.
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
         if overwrite:
             temporary.replace(path)
         else:
-            # Unlike a rename, a link never replaces a file that was made meanwhile.
-            os.link(temporary, path)
+            _give_name(temporary, path)
     except FileExistsError:
         raise InvalidError(f"{path} exists already; pass overwrite=True to replace it") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _give_name(temporary: Path, path: Path) -> None:
+    """Give a file a name that is free. A link, unlike a rename, never replaces a file that was made meanwhile."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Where the file system has no links, as on many USB disks, an empty file takes the name first.
+        path.touch(exist_ok=False)
+        temporary.replace(path)
 
 
 @contextmanager

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from firnline.errors import InvalidError
+from firnline.external import committed, require_commit_options
+from firnline.progress import ProgressArgument, reporting
 from firnline.repository import Repository
 from firnline.session import Session
 
@@ -39,6 +41,9 @@ class Virtualized:
         kept.
     dropped_attributes : list of str
         Attributes that are left out because JSON cannot hold them.
+    links : list of str
+        Links that are not followed, as ``path, what it is``: to other files, with the path of the group in which they lie, and
+        to a group above. What lies behind them is not in the arrays.
     snapshot_id : str or None
         The version that was committed. ``None`` when they were staged in a session.
     """
@@ -53,6 +58,7 @@ class Virtualized:
     rows: int | None
     other_attributes: list[str]
     dropped_attributes: list[str]
+    links: list[str]
     snapshot_id: str | None = None
 
 
@@ -68,6 +74,7 @@ def virtualize(
     group: str = "",
     drop: Iterable[str] = (),
     rows: int | None = None,
+    progress: ProgressArgument = None,
     branch: str = "main",
     message: str | None = None,
     **commit: Any,
@@ -100,6 +107,8 @@ def virtualize(
     rows : int, optional
         The length along `concat` of the chunks of variables that lie in one piece in each file. Default: that of the first
         file.
+    progress : bool or callable, optional
+        See `Repository.import_car`. The items are files; no bytes are counted.
     branch, message
         As for `Session.commit`, if `into` is a repository. Further parameters as there.
 
@@ -143,9 +152,10 @@ def virtualize(
     is_repository = isinstance(into, Repository)
     if not is_repository and (message is not None or commit):
         raise InvalidError("a session is committed by itself: pass the message to its commit")
+    require_commit_options(commit)
     session = into.writable_session(branch) if isinstance(into, Repository) else into
-    done = Virtualized(**session._native.virtualize(names, arguments))
+    with reporting(progress, "virtualize", "files") as report:
+        done = Virtualized(**session._native.virtualize(names, arguments, report))
     if not is_repository:
         return done
-    snapshot = session.commit(message if message is not None else f"virtualize {done.files} files", **commit)
-    return replace(done, snapshot_id=snapshot)
+    return committed(session, done, message, f"virtualize {done.files} files", commit)

@@ -12,10 +12,10 @@ ProgressArgument = bool | Report | None
 
 
 @contextmanager
-def reporting(progress: ProgressArgument, what: str) -> Iterator[Report | None]:
+def reporting(progress: ProgressArgument, what: str, items: str | None = None) -> Iterator[Report | None]:
     """Give the callback for an argument ``progress``: the caller's own, or one that draws a bar by tqdm.
 
-    Without tqdm ``True`` has no effect.
+    The bar shows bytes; if `items` says what the items are called, it shows these. Without tqdm ``True`` has no effect.
     """
     if not progress:
         yield None
@@ -28,10 +28,11 @@ def reporting(progress: ProgressArgument, what: str) -> Iterator[Report | None]:
     except ImportError:
         yield None
         return
-    with tqdm(desc=what, unit="B", unit_scale=True) as bar:
+    with tqdm(desc=what, unit="B" if items is None else f" {items}", unit_scale=items is None) as bar:
 
-        def report(items: int, all_items: int, done: int, all_done: int) -> None:
-            bar.total = all_done or None
+        def report(count: int, all_items: int, size: int, all_bytes: int) -> None:
+            done, total = (size, all_bytes) if items is None else (count, all_items)
+            bar.total = total or None
             bar.update(done - bar.n)
 
         yield report

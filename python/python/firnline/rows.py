@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
@@ -162,9 +162,13 @@ class RowStream(Iterator[dict[str, Any]]):
         return f"<firnline.RowStream of {', '.join(self._columns)}>"
 
 
-def all_rows(columns: Sequence[str], native: NativeRows, times: Sequence[str] = ()) -> Rows:
-    """Read all rows of a native table."""
+def all_rows(
+    columns: Sequence[str], native: NativeRows, times: Sequence[str] = (), report: Callable[[int], None] | None = None
+) -> Rows:
+    """Read all rows of a native table, and say now and then how many are there."""
     records: list[tuple[Any, ...]] = []
     while piece := native.next_piece():
         records += piece
+        if report is not None:
+            report(len(records))
     return Rows(columns, records, times)

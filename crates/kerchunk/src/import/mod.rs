@@ -18,7 +18,7 @@ mod tests;
 
 use std::path::Path;
 
-use firnline::{Error, Prefix, Result, WhyUnpinned, WriteSession};
+use firnline::{Amount, Error, Prefix, Result, WhyUnpinned, WriteSession};
 use tokio::sync::mpsc;
 
 use crate::error::{file_error, shown};
@@ -91,6 +91,8 @@ pub struct KerchunkSummary {
 /// `refs`. A JSON file that is written to while it is read is `SourceChanged`; one that is replaced by another of its name is read as it
 /// was.
 ///
+/// Reports references and values as items to the repository's [`Progress`](firnline::Progress); how many there are is not known before.
+///
 /// Takes a few MiB for each batch, whatever the size of the set. Needs a Tokio runtime. After an error, or if the future is dropped, some
 /// of the set is staged: drop the session, or delete what lies below the prefix.
 pub async fn import_references(session: &WriteSession, set: &Path, options: &KerchunkImport) -> Result<KerchunkSummary> {
@@ -100,6 +102,9 @@ pub async fn import_references(session: &WriteSession, set: &Path, options: &Ker
     let mut summary = KerchunkSummary::default();
     while let Some(batch) = batches.recv().await {
         let (references, values) = stage::stage(session, batch, options).await?;
+        if let Some(progress) = session.base().repository().progress() {
+            progress.advance(Amount { items: references + values, bytes: 0 });
+        }
         summary.references += references;
         summary.values += values;
     }
