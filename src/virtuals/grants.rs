@@ -43,6 +43,12 @@ impl Access {
         Ok(Some(Grant { credentials, settings, private: entry.private && is_meant }))
     }
 
+    /// The servers that entries for a URL name.
+    pub(crate) fn servers_allowed(&self, url: &str) -> String {
+        let named = self.allowed.iter().filter(|allow| allow.permits(url)).filter_map(|allow| allow.at.as_deref());
+        named.map(url::shown_whole).collect::<Vec<_>>().join(", ")
+    }
+
     /// What to say of a place whose server refused a request, and the entry that would grant it credentials.
     pub(crate) fn refused(&self, url: &str, endpoint: Option<&str>) -> (String, Option<String>) {
         let Ok(Some(Grant { credentials, .. })) = self.granted(url, endpoint) else {

@@ -109,7 +109,7 @@ impl RemoteSource {
         let server = bucket.server();
         let granted = granted(place, &place.url, server.as_deref())?;
         let Some(grant) = granted else {
-            return Err(Unanswered::Unasked(place.denied(None)));
+            return Err(Unanswered::Unasked(place.at_another(server.as_deref())));
         };
         let host = server.clone().or_else(|| grant.settings.server()).unwrap_or_else(|| format!("{}://{}", bucket.scheme, bucket.name));
         match self.let_in(&grant, &host, deadline, || self.buckets.ask(bucket, key, what, condition, &grant)).await {

@@ -5,6 +5,7 @@ use super::super::url;
 use super::ask::bucket_of;
 use crate::error::{Error, Remedy};
 use crate::storage::outside::Unanswered;
+use crate::text::printable_line;
 
 impl ExternalPlace {
     /// The error for a request without an answer about the file.
@@ -39,6 +40,18 @@ impl ExternalPlace {
         let (what, entry) = self.access.refused(at.unwrap_or(&self.url), server.as_deref());
         let sent_on = at.map_or_else(String::new, |at| format!("is sent on to {}, and there ", directory(at)));
         Error::denied(self.says(format_args!("{sent_on}{what}"))).remedied_by(entry.map(Remedy::Allow))
+    }
+
+    /// The refusal of a bucket that the reader allowed at other servers than the one that the snapshot names, if it names one.
+    pub(super) fn at_another(&self, server: Option<&str>) -> Error {
+        let allowed = self.access.servers_allowed(&self.url);
+        let container = printable_line(&self.container);
+        let Some(server) = server.map(url::shown_whole) else {
+            let what = "names no server: the option endpoint of a container does";
+            return Error::denied(self.says(format_args!("is allowed at {allowed} only, and container {container} {what}")));
+        };
+        let error = Error::denied(self.says(format_args!("is allowed at {allowed} only, and container {container} names {server}")));
+        error.remedied_by(Remedy::Allow(format!("{}=at:{server}", directory(&self.url))))
     }
 
     /// The refusal of a place to which an answer sent, and which the reader did not allow.

@@ -177,7 +177,14 @@ async fn objects_are_read_only_where_and_as_the_reader_allows() {
     let elsewhere = Reader::with("s3", "other/a.nc", "=private+at:{}", |request| Shown::new(CONTENT).answer(request));
     assert!(elsewhere.fails(&record, ErrorKind::Denied).await.contains("add --allow s3://bucket/"));
     let other_server = Reader::with("s3", "data/a.nc", "=private+at:https://s3.example.org", |request| Shown::new(CONTENT).answer(request));
-    other_server.fails(&record, ErrorKind::Denied).await;
+    // It said that the place was not allowed, and to allow it.
+    let message = other_server.fails(&record, ErrorKind::Denied).await;
+    let named = format!("names {0}; add --allow s3://bucket/data/=at:{0}", other_server.server.url(""));
+    assert!(message.contains("is allowed at https://s3.example.org only, and container") && message.ends_with(&named), "{message}");
+    let mut nowhere = Reader::with("s3", "data/a.nc", "=private+at:https://s3.example.org", |request| Shown::new(CONTENT).answer(request));
+    nowhere.containers[0].options = BTreeMap::new();
+    let message = nowhere.fails(&record, ErrorKind::Denied).await;
+    assert!(message.contains("names no server: the option endpoint") && !message.contains("--allow"), "{message}");
     let mut crafted = Reader::with("s3", "data/a.nc", "=env+private", |request| Shown::new(CONTENT).answer(request));
     crafted.containers[0].options = BTreeMap::from([("region".to_owned(), "x.evil.example/".to_owned())]);
     crafted.fails(&record, ErrorKind::Invalid).await;
