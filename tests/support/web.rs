@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ impl Request {
 pub(crate) enum Reply {
     /// A status, headers, and a body, whose length is said unless a header says another.
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// The same, with a pause before each byte of the body.
+    Trickle(Duration, u16, Vec<(&'static str, String)>, Vec<u8>),
     /// Nothing, and the connection stays open until the test is over.
     Silence,
 }
@@ -128,9 +131,13 @@ fn serve(mut stream: &TcpStream, answer: &(impl Fn(&Request) -> Reply + ?Sized),
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(request) = read(&mut reader) {
         log.lock().unwrap().push(request.clone());
-        let Reply::Answer(status, headers, body) = answer(&request) else {
-            std::thread::park();
-            return;
+        let (pause, status, headers, body) = match answer(&request) {
+            Reply::Answer(status, headers, body) => (None, status, headers, body),
+            Reply::Trickle(pause, status, headers, body) => (Some(pause), status, headers, body),
+            Reply::Silence => {
+                std::thread::park();
+                return;
+            }
         };
         let mut head = format!("HTTP/1.1 {status} Said\r\n");
         for (name, value) in &headers {
@@ -141,11 +148,18 @@ fn serve(mut stream: &TcpStream, answer: &(impl Fn(&Request) -> Reply + ?Sized),
         if !is_cut {
             write!(head, "content-length: {}\r\n", body.len()).unwrap();
         }
-        let mut bytes = (head + "\r\n").into_bytes();
-        if request.method != "HEAD" {
-            bytes.extend(body);
-        }
-        if stream.write_all(&bytes).is_err() || (is_cut && request.method != "HEAD") {
+        let (head, body) = ((head + "\r\n").into_bytes(), if request.method == "HEAD" { Vec::new() } else { body });
+        let is_sent = match pause {
+            None => stream.write_all(&[head, body].concat()).is_ok(),
+            Some(pause) => {
+                stream.write_all(&head).is_ok()
+                    && body.iter().all(|byte| {
+                        std::thread::sleep(pause);
+                        stream.write_all(&[*byte]).is_ok()
+                    })
+            }
+        };
+        if !is_sent || (is_cut && request.method != "HEAD") {
             return;
         }
     }

@@ -49,7 +49,8 @@ pub trait CredentialSource: fmt::Debug + Send + Sync {
     /// at most once a minute; one call at a time, for whose result all other requests wait. An error is the error of the requests that
     /// wait, unless the former credentials have not expired yet and, if one server refused them, another request was let in with them: then
     /// they are used, and the source is called again 10 seconds later. Its message is shown, so it must hold no secret; so must `Debug` of the
-    /// source. A call that takes longer than the reader's patience is cancelled, which counts as an error.
+    /// source. A call that takes longer than a third of the reader's patience
+    /// (10 seconds, but at most half of the patience, where that is less than 30 seconds) is cancelled, which counts as an error.
     async fn credentials(&self) -> Result<IssuedCredentials>;
 
     /// The kind of server that takes the credentials: `s3`, `gs`, `az` or `http`. `None` where that is known only once they are fetched.

@@ -38,32 +38,33 @@ fn granted(place: &ExternalPlace, url: &str, server: Option<&str>) -> Result<Opt
     place.access.granted(url, server).map_err(|e| Unanswered::Unasked(Error::new(e.kind(), place.says(e))))
 }
 
-/// When a request with its repetitions is given up. The time for which it waited to be sent does not count: other requests took that.
+/// When a request with its repetitions is given up. The time for which it waited to be sent does not count, because other requests took
+/// that; nor does the reading of what was answered, which has a limit of its own.
 #[derive(Debug, Clone)]
 pub(super) struct AskDeadline {
     begun: Instant,
     patience: Duration,
-    /// For how long the request waited, in microseconds.
-    waited: Arc<AtomicU64>,
+    /// What does not count, in microseconds.
+    left_out: Arc<AtomicU64>,
 }
 
 impl AskDeadline {
     fn after(patience: Duration) -> Self {
-        Self { begun: Instant::now(), patience, waited: Arc::default() }
+        Self { begun: Instant::now(), patience, left_out: Arc::default() }
     }
 
     /// Leaves out what `waiting` takes.
-    async fn without<T>(&self, waiting: impl Future<Output = T>) -> T {
+    pub(super) async fn without<T>(&self, waiting: impl Future<Output = T>) -> T {
         let from = Instant::now();
         let done = waiting.await;
-        self.waited.fetch_add(u64::try_from(from.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.left_out.fetch_add(u64::try_from(from.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         done
     }
 
     /// How much time is left.
     fn left(&self) -> Duration {
-        let waited = Duration::from_micros(self.waited.load(Ordering::Relaxed));
-        self.patience.saturating_sub(self.begun.elapsed().saturating_sub(waited))
+        let left_out = Duration::from_micros(self.left_out.load(Ordering::Relaxed));
+        self.patience.saturating_sub(self.begun.elapsed().saturating_sub(left_out))
     }
 
     /// Gives up `asking` when no time is left.

@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, HashAlgorithm};
 use crate::storage::CloudOptions;
 use crate::storage::outside::{Buckets, Condition, FileFacts, Unanswered, Web, What};
+use ask::AskDeadline;
 use hosts::Hosts;
 use parts::{RemotePart, cut};
 
@@ -61,7 +62,8 @@ impl RemoteSource {
     /// Asks as `access` says; `repository` is how the repository itself is reached.
     pub(crate) fn new(access: &Access, repository: CloudOptions) -> Self {
         let (patience, longest, per_host) = access.limits();
-        let silence = patience.min(SILENCE.max(patience / 3));
+        // Less than the patience, so that a request can be sent again, or go on with former credentials when their source keeps silent.
+        let silence = (patience / 2).min(SILENCE.max(patience / 3));
         Self {
             web: Arc::new(Web::new(silence)),
             buckets: Arc::new(Buckets::new(silence, repository)),
@@ -116,7 +118,7 @@ impl RemoteSource {
     /// Reads the whole file of which the server tells `facts`, and hashes it.
     async fn hash_whole(&self, place: &ExternalPlace, facts: &FileFacts, size: u64, hash: HashAlgorithm) -> Result<Digest> {
         let condition = &Condition { etag: facts.etag.clone(), not_after: facts.modified, version: facts.version.clone() };
-        let whole = |deadline| async move {
+        let whole = |deadline: AskDeadline| async move {
             let mut answer = self.ask(place, What::Whole, condition, &deadline).await?;
             if !same(&answer.facts, facts) {
                 return Err(Unanswered::Changed);
@@ -132,7 +134,7 @@ impl RemoteSource {
                 }
                 if length == size { Ok(digester.finish()) } else { Err(cut()) }
             };
-            self.in_time(size, reading).await
+            self.in_time(&deadline, size, reading).await
         };
         self.patiently(whole).await.map_err(|e| place.unanswered(e))
     }

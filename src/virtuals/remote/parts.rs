@@ -88,16 +88,21 @@ impl RemoteSource {
             return Err(Unanswered::Unable("its server answers without the range that was asked for".to_owned()));
         }
         let length = range.end - range.start;
-        let bytes = self.in_time(skipped + length, collect(&mut answer, skipped, length)).await?;
+        let bytes = self.in_time(&deadline, skipped + length, collect(&mut answer, skipped, length)).await?;
         Ok((answer.facts, bytes))
     }
 
     /// Waits for `length` bytes to be read, as long as a slow line needs for them: a server that sends a few bytes now and then could
-    /// go on for ever.
-    pub(super) async fn in_time<T>(&self, length: u64, reading: impl Future<Output = Result<T, Unanswered>>) -> Result<T, Unanswered> {
+    /// go on for ever. The deadline of the request is put off by what the reading takes, so that half an answer is asked for again.
+    pub(super) async fn in_time<T>(
+        &self,
+        deadline: &AskDeadline,
+        length: u64,
+        reading: impl Future<Output = Result<T, Unanswered>>,
+    ) -> Result<T, Unanswered> {
         let limit = time_for(length, self.patience);
         let late = |_| Err(Unanswered::Lost(Error::unavailable(format!("does not give {length} bytes within {limit:?}"))));
-        tokio::time::timeout(limit, reading).await.unwrap_or_else(late)
+        deadline.without(tokio::time::timeout(limit, reading)).await.unwrap_or_else(late)
     }
 }
 

@@ -147,7 +147,7 @@ async fn the_recorded_version_is_read_for_as_long_as_it_is_there() {
                     headers.push(("x-amz-version-id", asked.to_owned()));
                     Reply::Answer(status, headers, body)
                 }
-                Reply::Silence => Reply::Silence,
+                other => other,
             }
         }
     };

@@ -367,6 +367,36 @@ async fn a_file_that_is_denied_does_not_cost_the_token_of_the_others() {
     assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("the broker is away"), "{error:?}");
 }
 
+/// The patience of the request always ended first, so that the source was asked for ever and the former token was never used.
+#[tokio::test]
+async fn a_source_that_hangs_does_not_cost_the_former_token() {
+    #[derive(Debug)]
+    struct Hanging(AtomicU64);
+    #[async_trait]
+    impl CredentialSource for Hanging {
+        async fn credentials(&self) -> Result<IssuedCredentials> {
+            if self.0.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok(IssuedCredentials { credential: Credential::bearer("hush".to_owned()), expires: None })
+        }
+    }
+    let server = Server::start(|request| match (request.header("authorization"), request.target.as_str()) {
+        (Some(_), "/data/a.nc") => Shown::new(CONTENT).answer(request),
+        _ => Reply::status(403),
+    });
+    let (good, denied, containers) = (server.url("/data/a.nc"), server.url("/data/denied.nc"), web(&server));
+    let entries = [format!("{}=as:a+private", server.url("/data/"))];
+    let set = CredentialSet::fetched(Arc::new(Hanging(AtomicU64::new(0))));
+    let virtuals = Virtuals::new(access(&entries, &[("a", set)]));
+    read(&virtuals, &containers, &good).await.unwrap();
+    for _ in 0..2 {
+        let error = read(&virtuals, &containers, &denied).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    }
+    assert_eq!(read(&virtuals, &containers, &good).await.unwrap(), b"4567");
+}
+
 #[tokio::test]
 async fn an_expiring_token_is_replaced_before_it_is_refused() {
     let server = guarded(|_| true);

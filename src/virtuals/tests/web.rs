@@ -422,12 +422,37 @@ async fn a_locked_digest_is_computed_once_for_readers_at_the_same_time() {
 #[tokio::test]
 async fn a_chain_of_slow_servers_ends_with_the_patience_of_the_reader() {
     let reader = Reader::of(|request| {
-        std::thread::sleep(Duration::from_millis(200));
+        // A single one would be given up after half of the patience, 150 ms.
+        std::thread::sleep(Duration::from_millis(110));
         Reply::Answer(302, vec![("location", format!("{}x", request.target))], Vec::new())
     });
     let message = reader.fails(&recorded().await, ErrorKind::Unavailable).await;
     assert!(message.contains("does not answer within 300ms"), "{message}");
-    assert!(reader.server.take().len() <= 2, "the third hop is not asked");
+    assert!(reader.server.take().len() <= 3, "the fourth hop is not asked");
+}
+
+/// What the reading of an answer took counted against the patience, so that half an answer of a slow line was the last.
+#[tokio::test]
+async fn half_an_answer_is_asked_for_again_however_long_it_took() {
+    let record = recorded().await;
+    for hash in [None, Some(HashAlgorithm::Sha2_256)] {
+        let asked = AtomicU32::new(0);
+        let reader = Reader::of(move |request| match Shown::new(CONTENT).answer(request) {
+            Reply::Answer(status, mut headers, body) if request.method == "GET" && asked.fetch_add(1, Ordering::Relaxed) == 0 => {
+                headers.push(("content-length", body.len().to_string()));
+                // Longer than the patience of 300 ms, and shorter than a reader may need for a body.
+                let half = body[..body.len() / 2].to_vec();
+                let pause = Duration::from_millis(400) / u32::try_from(half.len()).unwrap();
+                Reply::Trickle(pause.min(Duration::from_millis(90)), status, headers, half)
+            }
+            whole => whole,
+        });
+        match hash {
+            None => assert_eq!(reader.read(&record, 0..10).await.unwrap(), &CONTENT[..10]),
+            Some(_) => assert!(reader.look(hash).await.unwrap().unwrap().digest.is_some()),
+        }
+        assert_eq!(reader.server.take().iter().filter(|request| request.method == "GET").count(), 2);
+    }
 }
 
 /// A request that had waited behind others was not sent again when its answer was lost.
@@ -435,18 +460,18 @@ async fn a_chain_of_slow_servers_ends_with_the_patience_of_the_reader() {
 async fn waiting_to_be_sent_takes_nothing_of_the_patience() {
     let asked = AtomicU32::new(0);
     let mut reader = Reader::of(move |request| match asked.fetch_add(1, Ordering::Relaxed) {
-        0 | 1 => {
-            std::thread::sleep(Duration::from_millis(600));
+        0..3 => {
+            std::thread::sleep(Duration::from_millis(400));
             Shown::new(CONTENT).answer(request)
         }
-        2 => Reply::status(500),
+        3 => Reply::status(500),
         _ => Shown::new(CONTENT).answer(request),
     });
     let allowed = format!("{}=private", reader.server.url("/data/"));
     let access = Access::parse([allowed.as_str()]).unwrap().patience(Duration::from_secs(1)).per_host(1);
     reader.virtuals = Virtuals::new(access);
     let record = recorded().await;
-    let reads = futures::future::join_all((0..3).map(|_| reader.read(&record, 4..8))).await;
+    let reads = futures::future::join_all((0..4).map(|_| reader.read(&record, 4..8))).await;
     assert!(reads.iter().all(|read| read.as_ref().is_ok_and(|bytes| bytes == b"4567")), "{reads:?}");
-    assert_eq!(reader.server.take().len(), 4);
+    assert_eq!(reader.server.take().len(), 5);
 }
