@@ -29,8 +29,8 @@ use crate::text::printable_line;
 /// `unpinned` decides neither unless it is the only one. `unpinned` holds wherever one entry says it.
 ///
 /// Without `at:`, `env`, `as:NAME` and `private` are about the vendor's own server, the one that the reader's environment names, or the
-/// one that the credentials of this name are for. Another server that a snapshot names in its container (option `endpoint`) is asked without credentials, and only at a public
-/// address, unless an entry names it too: `s3://bucket/sets/=env+at:https://s3.example.org`.
+/// one that the credentials of this name are for. Another server that a snapshot names in its container (option `endpoint`) is asked
+/// without credentials, and only at a public address, unless an entry names it too: `s3://bucket/sets/=env+at:https://s3.example.org`.
 ///
 /// [`Validator::is_pinned`]: crate::Validator::is_pinned
 /// [`Access::credentials`]: crate::Access::credentials

@@ -84,8 +84,8 @@ impl Access {
     /// Reads a configuration file (`docs/virtual-data.md` describes it). Blocks on the disk.
     ///
     /// `Invalid` if it is not TOML, has an unknown field or holds what cannot be meant; the message names file and line, and repeats no
-    /// value. `Denied` if it belongs to another user than the present one or `root`, if others can change it, or if others can read it and it
-    /// holds secrets; so for the file of a `service_account`, which is a secret. `NotFound` if one of them does not exist.
+    /// value. `Denied` if it belongs to another user than the present one or `root`, if others can change it, or if it is the present
+    /// user's own, others can read it and it holds secrets; so for the file of a `service_account`, which is a secret. `NotFound` if one of them does not exist.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::parse_configuration(&read(path, WHAT)?, path)
     }
@@ -112,7 +112,7 @@ fn path_of(named: Option<OsString>, config: Option<OsString>, home: Option<OsStr
 
 struct ReadFile {
     content: String,
-    /// Whether others than the owner can read it.
+    /// Whether it is the reader's own, and others can read it.
     is_open: bool,
 }
 
@@ -125,13 +125,14 @@ fn read(path: &Path, what: &str) -> Result<ReadFile> {
     };
     let file = File::open(path).map_err(lost)?;
     let metadata = file.metadata().map_err(lost)?;
+    let me = rustix::process::geteuid().as_raw();
     // Devices such as /dev/null are open to everyone, and hold nothing.
     if !metadata.file_type().is_char_device()
-        && let Err(why) = is_safe(metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw())
+        && let Err(why) = is_safe(metadata.mode(), metadata.uid(), me)
     {
         return Err(Error::denied(format!("{what} {place} {why} {place}")));
     }
-    let is_open = metadata.mode() & 0o077 != 0;
+    let is_open = is_open(metadata.mode(), metadata.uid(), me);
     let mut content = Vec::new();
     file.take(LONGEST_FILE + 1).read_to_end(&mut content).map_err(lost)?;
     if content.len() as u64 > LONGEST_FILE {
@@ -148,6 +149,11 @@ const fn is_safe(mode: u32, owner: u32, me: u32) -> Result<(), &'static str> {
         return Err("belongs to another user; make it your own: chown $USER");
     }
     if mode & 0o022 != 0 { Err("can be changed by other users; run: chmod 600") } else { Ok(()) }
+}
+
+/// Whether others can read a file of mine. Who reads a file of `root`, such as a mounted secret, is for `root` to say.
+const fn is_open(mode: u32, owner: u32, me: u32) -> bool {
+    owner == me && mode & 0o077 != 0
 }
 
 fn open_to_others(what: &str, path: &Path) -> Error {
@@ -339,6 +345,7 @@ patience = 2.5
         }
         assert_eq!((is_safe(0o644, 7, 7), is_safe(0o644, 0, 7), is_safe(0o600, 7, 7)), (Ok(()), Ok(()), Ok(())));
         assert!(is_safe(0o600, 8, 7).is_err() && is_safe(0o600, 7, 0).is_err() && is_safe(0o664, 7, 7).is_err());
+        assert!(is_open(0o640, 7, 7) && is_open(0o604, 0, 0) && !is_open(0o600, 7, 7) && !is_open(0o440, 0, 7));
         assert_eq!(Access::from_file(Path::new("/dev/null")).unwrap(), Access::default());
     }
 

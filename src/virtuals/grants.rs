@@ -29,7 +29,7 @@ impl Access {
             Some(AllowedSet::Named(name)) => Some((name, self.sets.get(name).ok_or_else(|| self.undefined("is given", name))?)),
             _ => None,
         };
-        let of_set = named.and_then(|(_, set)| set.server()).map(|named| server(&named));
+        let of_set = named.and_then(|(_, set)| set.server(kind(url))).map(|named| server(&named));
         // A server that the snapshot chose is given nothing that was granted to another one.
         let is_meant = endpoint.is_none() || entry.at.is_some() || endpoint == of_set;
         let credentials = match (&entry.credentials, named) {
@@ -71,10 +71,13 @@ impl Access {
     /// and must not be able to ask for a set that is for another one. For other sets of the right kind stands `NAME`.
     fn suitable(&self, url: &str, endpoint: Option<&str>) -> AllowedSet {
         let is_of_kind = |set: &CredentialSet| set.kind() == SetKind::Given && set.takes().is_none_or(|takes| takes == kind(url));
-        let is_there = |set: &CredentialSet| set.server().is_some_and(|at| is_for(&at, url, endpoint));
+        let is_here = |at: &str| is_for(at, url, endpoint) && (endpoint.is_some() || kind(url) == "http");
+        let is_there = |set: &CredentialSet| set.server(kind(url)).is_some_and(|at| is_here(&at));
         match self.sets.iter().find(|(_, set)| is_of_kind(set) && is_there(set)) {
             Some((name, _)) => AllowedSet::Named(name.clone()),
-            None if self.sets.values().any(|set| is_of_kind(set) && set.server().is_none()) => AllowedSet::Named("NAME".to_owned()),
+            None if self.sets.values().any(|set| is_of_kind(set) && set.server(kind(url)).is_none()) => {
+                AllowedSet::Named("NAME".to_owned())
+            }
             None => AllowedSet::Environment,
         }
     }
@@ -100,7 +103,7 @@ fn granted_by(name: &str, set: &CredentialSet, url: &str, endpoint: Option<&str>
         let why = format!("is given the credentials {name}, which are of kind {takes}; it takes {}", kind(url));
         return Err(Error::invalid(why));
     }
-    if let Some(at) = set.server().filter(|at| !is_for(at, url, endpoint)) {
+    if let Some(at) = set.server(kind(url)).filter(|at| !is_for(at, url, endpoint)) {
         return Err(Error::denied(format!("is given the credentials {name}, which are for {} only", url::shown(&at))));
     }
     Ok(match set.kind() {

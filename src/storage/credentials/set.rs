@@ -12,6 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 #[cfg(feature = "remote")]
 use tokio::sync::Mutex;
+#[cfg(feature = "remote")]
+use tokio::time::Instant;
 
 use super::Credential;
 #[cfg(feature = "remote")]
@@ -48,9 +50,9 @@ pub trait CredentialSource: fmt::Debug + Send + Sync {
     /// Called when the first request needs them, shortly before they expire, and after a server refused them (401, 403), but for refusals
     /// at most once a minute; one call at a time, for whose result all other requests wait. An error is the error of the requests that
     /// wait, unless the former credentials have not expired yet and, if one server refused them, another request was let in with them: then
-    /// they are used, and the source is called again 10 seconds later. Its message is shown, so it must hold no secret; so must `Debug` of the
-    /// source. A call that takes longer than a third of the reader's patience
-    /// (10 seconds, but at most half of the patience, where that is less than 30 seconds) is cancelled, which counts as an error.
+    /// they are used, and the source is called again 10 seconds later. Its message is shown, so it must hold no secret; so must `Debug` of
+    /// the source. A call that takes longer than a third of the reader's patience is cancelled, which counts as an error. With a patience of
+    /// less than 30 seconds it may take 10 seconds, but no more than half of the patience.
     async fn credentials(&self) -> Result<IssuedCredentials>;
 
     /// The kind of server that takes the credentials: `s3`, `gs`, `az` or `http`. `None` where that is known only once they are fetched.
@@ -110,10 +112,20 @@ fn is_exact_url(url: &str) -> bool {
 
 #[cfg(feature = "remote")]
 impl ServerSettings {
-    /// The server, if it is named: by itself, or by its account.
-    pub(crate) fn server(&self) -> Option<String> {
-        let of_account = || self.account.as_ref().map(|account| format!("https://{account}.blob.core.windows.net"));
-        self.endpoint.clone().or_else(of_account)
+    /// The server for places of this scheme, if it is named: by itself, or by its account (`az`).
+    pub(crate) fn server(&self, scheme: &str) -> Option<String> {
+        let account = self.account.as_ref().filter(|_| scheme == "az");
+        self.endpoint.clone().or_else(|| account.map(|account| format!("https://{account}.blob.core.windows.net")))
+    }
+
+    /// These settings, and for what they do not say those of `others`.
+    pub(crate) fn or(&self, others: &Self) -> Self {
+        let or = |ours: &Option<String>, theirs: &Option<String>| ours.as_ref().or(theirs.as_ref()).cloned();
+        Self {
+            endpoint: or(&self.endpoint, &others.endpoint),
+            region: or(&self.region, &others.region),
+            account: or(&self.account, &others.account),
+        }
     }
 }
 
@@ -159,9 +171,9 @@ struct HeldCredentials {
     at: Timestamp,
     is_refused: bool,
     /// When credentials were last fetched because the former ones were refused.
-    after_refusal: Option<Timestamp>,
+    after_refusal: Option<Instant>,
     /// When the source last failed to give newer ones.
-    failed: Option<Timestamp>,
+    failed: Option<Instant>,
 }
 
 impl CredentialSet {
@@ -224,9 +236,7 @@ impl CredentialSet {
         self.settings.account = Some(account.into());
         self
     }
-}
 
-impl CredentialSet {
     pub(crate) const fn settings(&self) -> &ServerSettings {
         &self.settings
     }
@@ -300,9 +310,9 @@ impl CredentialSet {
         }
     }
 
-    /// The server that the set names, if it names one.
-    pub(crate) fn server(&self) -> Option<String> {
-        self.settings.server()
+    /// The server for places of this scheme that the set names, if it names one.
+    pub(crate) fn server(&self, scheme: &str) -> Option<String> {
+        self.settings.server(scheme)
     }
 }
 
@@ -347,11 +357,10 @@ impl NamedSet {
         let SetSource::Fetched(fetched) = &*self.set.from else { return false };
         let mut held = fetched.held.lock().await;
         let Some(held) = held.as_mut() else { return true };
-        let now = SystemClock.now();
         if fetched.fetched.load(Ordering::Relaxed) != number.max(1) || held.is_refused {
-            return !held.is_resting(now);
+            return !held.is_resting();
         }
-        held.is_refused = held.after_refusal.is_none_or(|at| now.since(at) >= MARGIN);
+        held.is_refused = held.after_refusal.is_none_or(|at| at.elapsed() >= MARGIN);
         held.is_refused
     }
 }
@@ -374,7 +383,7 @@ impl FetchedCredentials {
         match issued.unwrap_or_else(|elapsed| Err(late(elapsed))) {
             Ok(issued) => {
                 let (credential, at) = (issued.credential.clone(), SystemClock.now());
-                let after_refusal = held.as_ref().and_then(|held| if held.is_refused { Some(at) } else { held.after_refusal });
+                let after_refusal = held.as_ref().and_then(|held| if held.is_refused { Some(Instant::now()) } else { held.after_refusal });
                 *held = Some(HeldCredentials { issued, at, is_refused: false, after_refusal, failed: None });
                 self.fetched.fetch_add(1, Ordering::Relaxed);
                 Ok(credential)
@@ -382,7 +391,7 @@ impl FetchedCredentials {
             Err(error) => match held.as_mut().filter(|held| held.is_good(SystemClock.now(), self.is_accepted())) {
                 Some(held) => {
                     tracing::debug!(%error, "credentials cannot be fetched anew, and the former ones are used");
-                    held.failed = Some(SystemClock.now());
+                    held.failed = Some(Instant::now());
                     Ok(held.issued.credential.clone())
                 }
                 None => Err(error),
@@ -397,12 +406,12 @@ impl HeldCredentials {
     fn is_to_be_used(&self, now: Timestamp, is_accepted: bool) -> bool {
         let margin = |expires: Timestamp| (expires.since(self.at) / 10).min(MARGIN);
         let is_fresh = !self.is_refused && self.issued.expires.is_none_or(|expires| now.plus(margin(expires)) < expires);
-        is_fresh || self.is_resting(now) && self.is_good(now, is_accepted)
+        is_fresh || self.is_resting() && self.is_good(now, is_accepted)
     }
 
     /// Whether the source failed a moment ago, and is not asked again yet.
-    fn is_resting(&self, now: Timestamp) -> bool {
-        self.failed.is_some_and(|failed| now.since(failed) < REST)
+    fn is_resting(&self) -> bool {
+        self.failed.is_some_and(|failed| failed.elapsed() < REST)
     }
 
     /// Whether servers may still take them: of those that one server refused, if a request was let in with them.

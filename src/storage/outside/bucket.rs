@@ -26,12 +26,8 @@ pub(crate) struct Bucket {
     /// `s3`, `gs` or `az`.
     pub(crate) scheme: String,
     pub(crate) name: String,
-    /// The server, as a snapshot names it. It gets the reader's credentials only if the reader named it too.
-    pub(crate) endpoint: Option<String>,
-    /// The region of the bucket.
-    pub(crate) region: Option<String>,
-    /// The account of the container (`az`).
-    pub(crate) account: Option<String>,
+    /// What a snapshot says of its server, which gets the reader's credentials only if the reader named it too.
+    pub(crate) settings: ServerSettings,
 }
 
 /// Object stores, connected to when they are first asked.
@@ -52,21 +48,7 @@ impl fmt::Debug for Buckets {
 impl Bucket {
     /// The server that the snapshot chose, if it chose one.
     pub(crate) fn server(&self) -> Option<String> {
-        let of_account = || self.account.as_ref().map(|account| format!("https://{account}.blob.core.windows.net"));
-        self.endpoint.clone().or_else(of_account)
-    }
-}
-
-impl Bucket {
-    /// What is said of its server: by the snapshot, else by the set that it is granted.
-    fn settings(&self, grant: &Grant) -> ServerSettings {
-        let or = |of_bucket: &Option<String>, of_set: &Option<String>| of_bucket.as_ref().or(of_set.as_ref()).cloned();
-        let set = &grant.settings;
-        ServerSettings {
-            endpoint: or(&self.endpoint, &set.endpoint),
-            region: or(&self.region, &set.region),
-            account: or(&self.account, &set.account),
-        }
+        self.settings.server(&self.scheme)
     }
 }
 
@@ -117,14 +99,14 @@ impl Buckets {
         if let Some(store) = connected.get(&known) {
             return Ok(Arc::clone(store));
         }
-        let settings = bucket.settings(grant);
+        let settings = bucket.settings.or(&grant.settings);
         settings.check().map_err(|why| {
-            let whose = if bucket.settings(&Grant::default()).check().is_err() { "a container" } else { "credentials" };
+            let whose = if bucket.settings.check().is_err() { "a container" } else { "credentials" };
             Unanswered::Unasked(Error::invalid(format!("has {whose} whose {why}")))
         })?;
         let place = CloudPlace::parse(&bucket.scheme, &format!("//{}", bucket.name)).transpose().map_err(Unanswered::Unasked)?;
         let place = place.ok_or_else(|| Unanswered::Unasked(Error::internal("no bucket has this scheme")))?;
-        let options = self.options(bucket, grant, settings);
+        let options = self.options(bucket, grant, &settings);
         if !grant.private {
             address::require_public(client::endpoint_address(&place, &options).map_err(Unanswered::Unasked)?)?;
         }
@@ -133,9 +115,9 @@ impl Buckets {
         Ok(store)
     }
 
-    fn options(&self, bucket: &Bucket, grant: &Grant, settings: ServerSettings) -> CloudOptions {
-        let is_of_account = grant.settings.endpoint.is_none() && grant.settings.account.is_some();
-        let ServerSettings { endpoint, region, account } = settings;
+    fn options(&self, bucket: &Bucket, grant: &Grant, settings: &ServerSettings) -> CloudOptions {
+        let has_server = settings.server(&bucket.scheme).is_some();
+        let ServerSettings { endpoint, region, account } = settings.clone();
         let named = match bucket.scheme.as_str() {
             "s3" => [("AWS_ENDPOINT_URL_S3", endpoint), ("AWS_REGION", region)],
             "gs" => [("GOOGLE_BASE_URL", endpoint), ("GOOGLE_BASE_URL", None)],
@@ -149,8 +131,9 @@ impl Buckets {
             // Nothing of the environment, which may name a server that this set is not for.
             Granted::Set(_) => (Variables::default(), Some(Credentials::Named)),
         };
-        // A set that names an account is for the server of that account, not for the one that the environment names.
-        let variables = if is_of_account { variables.without("AZURE_STORAGE_ENDPOINT") } else { variables };
+        // What the environment says of its own server says nothing of another one, which a container or a set names.
+        let of_server = if has_server { &["AZURE_STORAGE_ENDPOINT", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"][..] } else { &[] };
+        let variables = of_server.iter().fold(variables, |variables, name| variables.without(name));
         let options = CloudOptions { variables: variables.with(named), public_only: !grant.private, ..CloudOptions::default() };
         CloudOptions { credentials, named: grant.credentials.set().cloned(), ..options.patience(self.patience) }
     }
@@ -196,5 +179,40 @@ fn unanswered(error: object_store::Error, again: Option<Duration>) -> Unanswered
         // The explanation of a store may repeat what was sent to it.
         (_, Some(status)) => Unanswered::Lost(Error::unavailable(format!("the store answers {status}"))),
         (_, None) => Unanswered::Lost(Error::unavailable("gives no whole answer").caused_by(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another account was asked at the endpoint of the environment, and another endpoint under names of buckets as hosts.
+    #[test]
+    fn the_environment_says_nothing_of_servers_that_are_not_its_own() {
+        let variables = [
+            ("AZURE_STORAGE_ENDPOINT", "https://corp.example/acct"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "acct"),
+            ("AWS_ENDPOINT_URL_S3", "https://mine.s3.example"),
+            ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true"),
+        ];
+        let cloud = CloudOptions::default().variables(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let buckets = Buckets::new(Duration::from_secs(1), cloud);
+        let grant = Grant { credentials: Granted::Repository, ..Grant::default() };
+        let shown = |scheme: &str, endpoint: Option<&str>, account: Option<&str>| {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            let settings = ServerSettings { endpoint: owned(endpoint), region: None, account: owned(account) };
+            let bucket = Bucket { scheme: scheme.to_owned(), name: "b".to_owned(), settings: settings.clone() };
+            let options = buckets.options(&bucket, &grant, &settings);
+            let names = ["AZURE_STORAGE_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME", "AWS_ENDPOINT_URL_S3", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"];
+            names.map(|name| options.variables.get(name).map(str::to_owned)).map(Option::unwrap_or_default)
+        };
+        let [_, _, endpoint, is_virtual] = shown("s3", None, None);
+        assert_eq!((endpoint.as_str(), is_virtual.as_str()), ("https://mine.s3.example", "true"));
+        let [_, _, endpoint, is_virtual] = shown("s3", Some("https://minio.example"), None);
+        assert_eq!((endpoint.as_str(), is_virtual.as_str()), ("https://minio.example", ""));
+        let [endpoint, account, ..] = shown("az", None, None);
+        assert_eq!((endpoint.as_str(), account.as_str()), ("https://corp.example/acct", "acct"));
+        let [endpoint, account, ..] = shown("az", None, Some("other"));
+        assert_eq!((endpoint.as_str(), account.as_str()), ("", "other"));
     }
 }

@@ -11,6 +11,7 @@ use super::super::url::{self, UrlScheme};
 use super::RemoteSource;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
+use crate::storage::credentials::ServerSettings;
 use crate::storage::outside::{Answer, Bucket, Condition, Grant, Unanswered, What};
 
 /// How many redirects are followed.
@@ -26,10 +27,11 @@ pub(super) fn bucket_of(place: &ExternalPlace) -> Result<Option<(Bucket, &str)>>
     if matches!(parts.scheme, UrlScheme::Http | UrlScheme::Https) {
         return Ok(None);
     }
-    let option = |name: &str| place.options.get(name).cloned();
+    // Some snapshots hold empty options, which say nothing.
+    let option = |name: &str| place.options.get(name).filter(|value| !value.is_empty()).cloned();
     let account = option("account").filter(|_| parts.scheme == UrlScheme::Az);
-    let (endpoint, region) = (option("endpoint"), option("region"));
-    let bucket = Bucket { scheme: parts.scheme.name().to_owned(), name: parts.authority.to_owned(), endpoint, region, account };
+    let settings = ServerSettings { endpoint: option("endpoint"), region: option("region"), account };
+    let bucket = Bucket { scheme: parts.scheme.name().to_owned(), name: parts.authority.to_owned(), settings };
     Ok(Some((bucket, parts.path.strip_prefix('/').unwrap_or(parts.path))))
 }
 
@@ -112,7 +114,10 @@ impl RemoteSource {
         let Some(grant) = granted else {
             return Err(Unanswered::Unasked(place.at_another(server.as_deref())));
         };
-        let host = server.clone().or_else(|| grant.settings.server()).unwrap_or_else(|| format!("{}://{}", bucket.scheme, bucket.name));
+        let host = server
+            .clone()
+            .or_else(|| grant.settings.server(&bucket.scheme))
+            .unwrap_or_else(|| format!("{}://{}", bucket.scheme, bucket.name));
         match self.let_in(&grant, &host, deadline, || self.buckets.ask(bucket, key, what, condition, &grant)).await {
             Err(Unanswered::Forbidden(why)) => Err(Unanswered::Unasked(place.forbidden(&place.url, server.as_deref(), &why))),
             other => other,
@@ -154,13 +159,15 @@ impl RemoteSource {
         let permit = deadline.without(self.hosts.enter(host)).await?;
         let asking = async {
             let Some(named) = grant.credentials.set() else { return request().await };
-            let number = named.number();
+            // What the request carries is of this number or a later one, and of none if it is the first to fetch.
+            let mut number = named.number();
             let mut answer = request().await;
             if matches!(answer, Err(Unanswered::Denied(_))) && named.refused(number).await {
+                number = named.number();
                 answer = request().await;
             }
             if matches!(answer, Ok(_) | Err(Unanswered::Absent | Unanswered::Changed | Unanswered::Short(_))) {
-                named.accepted(named.number());
+                named.accepted(number.max(1));
             }
             answer
         };

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::server::{Reply, Request, Server, Shown};
 use crate::format::{Container, FileKey, VirtualFile};
 use crate::id::HashAlgorithm;
+use crate::storage::credentials::ServerSettings;
 use crate::storage::outside::{Bucket, Granted};
 use crate::virtuals::{Access, Locator, VirtualLookup, Virtuals};
 use crate::{Error, ErrorKind, Timestamp};
@@ -232,9 +233,7 @@ fn an_account_that_a_snapshot_names_is_a_server_that_it_names() {
     let bucket = |endpoint: Option<&str>| Bucket {
         scheme: "az".to_owned(),
         name: "c".to_owned(),
-        endpoint: endpoint.map(str::to_owned),
-        region: None,
-        account: Some("stranger".to_owned()),
+        settings: ServerSettings { endpoint: endpoint.map(str::to_owned), region: None, account: Some("stranger".to_owned()) },
     };
     assert_eq!(bucket(None).server().unwrap(), "https://stranger.blob.core.windows.net");
     assert_eq!(bucket(Some("https://h")).server().unwrap(), "https://h");

@@ -210,6 +210,10 @@ async fn a_set_of_any_kind_is_for_the_server_that_it_names() {
         assert!(error.kind() == ErrorKind::Denied && error.to_string().contains(" only"), "{error:?}");
         assert!(other.take().is_empty(), "{name}");
     }
+    // An account is no server of other schemes.
+    let virtuals =
+        access(&["s3://bucket/=as:a+at:https://minio.example".to_owned()], &[("a", CredentialSet::environment().account("corp"))]);
+    assert!(virtuals.granted("s3://bucket/x", Some("https://minio.example")).is_ok());
     // On the web, and with the settings of the environment.
     let of = |set: CredentialSet| access(&["https://h/=as:a".to_owned(), "s3://bucket/=as:a".to_owned()], &[("a", set)]);
     for set in [CredentialSet::environment(), CredentialSet::anonymous(), CredentialSet::repository()] {
@@ -239,7 +243,7 @@ fn no_part_of_a_set_prints_a_secret() {
 /// One place that was configured wrongly ended the check of all files.
 #[tokio::test]
 async fn a_place_that_cannot_be_asked_is_a_state_of_its_files() {
-    let sets = [("keys", keys("AKIA")), ("broken", bearer("hu\nsh")), ("region", keys("AKIA").region("xn--"))];
+    let sets = [("keys", keys("AKIA")), ("broken", bearer("hu\nsh")), ("region", CredentialSet::anonymous().region("xn--"))];
     let server = guarded(|_| true);
     let check = async |entry: String, containers: Vec<Container>, url: &str| {
         let file = Locator::new(&containers).unwrap().locate(url).unwrap().file;
@@ -257,6 +261,15 @@ async fn a_place_that_cannot_be_asked_is_a_state_of_its_files() {
     assert!(said.contains("has a container whose endpoint is none"), "{said}");
     let said = check("s3://bucket/=as:region".to_owned(), bucket(None), "s3://bucket/a.nc").await;
     assert!(said.contains("has credentials whose region"), "{said}");
+    // Of credentials whose kind is known this is said at once.
+    let error = Access::default().credentials("a", keys("AKIA").endpoint("https://MinIO.example")).unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("credentials a: the endpoint is none"), "{error}");
+    // An empty option says nothing.
+    let open = Server::start(|request| Shown::new(CONTENT).answer(request));
+    let mut containers = bucket(Some(&open.url("")));
+    containers[0].options.insert("region".to_owned(), String::new());
+    let virtuals = Virtuals::new(access(&[format!("s3://bucket/=private+at:{}", open.url(""))], &[]));
+    assert_eq!(read(&virtuals, &containers, "s3://bucket/a.nc").await.unwrap(), b"4567");
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) async fn list(snapshot: &Snapshot, format: &ListFormat, context: &mut
     }
     list.end(&mut context.out)?;
     if let Some(since) = known.since {
-        context.out.say(&format!("versions before {since} are not in this repository and are not counted"));
+        context.out.say(&format!("some versions before {since} are not in this repository and are not counted"));
     }
     context.out.note(&format!("{} read", count(known.versions, "version")));
     Ok(())

@@ -43,7 +43,7 @@ impl WhoUses {
         }
         list.end(&mut context.out)?;
         if let Some(since) = used.since {
-            context.out.say(&format!("versions before {since} are not in this repository and were not asked"));
+            context.out.say(&format!("some versions before {since} are not in this repository and were not asked"));
         }
         if used.is_used() {
             return Ok(Verdict::Found);
