@@ -157,6 +157,7 @@ impl Access {
         if let Some(secret) = set.settings().endpoint.as_deref().and_then(url::secret_in_value) {
             return Err(Error::invalid(format!("credentials {name}: the endpoint holds {secret}; leave it out")));
         }
+        #[cfg(feature = "remote")]
         if set.takes().is_some_and(|kind| kind != "http") {
             set.settings().check().map_err(|why| Error::invalid(format!("credentials {name}: the {why}")))?;
         }

@@ -71,8 +71,8 @@ impl Access {
     /// and must not be able to ask for a set that is for another one. For other sets of the right kind stands `NAME`.
     fn suitable(&self, url: &str, endpoint: Option<&str>) -> AllowedSet {
         let is_of_kind = |set: &CredentialSet| set.kind() == SetKind::Given && set.takes().is_none_or(|takes| takes == kind(url));
-        let is_here = |at: &str| is_for(at, url, endpoint) && (endpoint.is_some() || kind(url) == "http");
-        let is_there = |set: &CredentialSet| set.server(kind(url)).is_some_and(|at| is_here(&at));
+        let names_it = |at: &str| is_for(at, url, endpoint) && (endpoint.is_some() || kind(url) == "http");
+        let is_there = |set: &CredentialSet| set.server(kind(url)).is_some_and(|at| names_it(&at));
         match self.sets.iter().find(|(_, set)| is_of_kind(set) && is_there(set)) {
             Some((name, _)) => AllowedSet::Named(name.clone()),
             None if self.sets.values().any(|set| is_of_kind(set) && set.server(kind(url)).is_none()) => {

@@ -29,6 +29,7 @@ mod trees;
 mod virtualize;
 mod virtuals;
 #[cfg(feature = "http")]
+#[expect(dead_code, reason = "a part of what it can answer is used here")]
 #[path = "../../../../tests/support/web.rs"]
 mod web;
 mod writing;
