@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -375,3 +377,72 @@ def test_etags_and_dates_are_compared() -> None:
     undated = {**record, "modified": None}
     assert _difference(undated, same) is None
     assert "after it was recorded" in str(_difference(undated, {**same, "last_modified": when + timedelta(seconds=1)}))
+
+
+# Two messages in GRIB2, of temperatures in 8 × 12 places: from 280 K on, and 6 K more after 6 hours. Written by ecCodes.
+_GRIB_2T = """
+R1JJQv//AAIAAAAAAAABEwAAABUBAGIAAAQAAQfpAQEAAAAAAgAAAEgDAAAAAGAAAAAABv///////////////////wAAAAwAAAAIAAAAAP////8ELB2AAAAA
+ADAAAAAAE6tmgAHJw4AAmJaAAAAAACIEAAAAAAAAAP+AAAAAAQAAAABnAAAAAAL///////8AAAAVBQAAAGAAAEOMAACAAQAACAAAAAAGBv8AAABlBwACBAYI
+CgwOEBIUFhgaHB4gIiQmKCosLjAyNDY4Ojw+QEJERkhKTE5QUlRWWFpcXmBiZGZoamxucHJ0dnh6fH6AgoSGiIqMjpCSlJaYmpyeoKKkpqiqrK6wsrS2uLq8
+vjc3NzdHUklC//8AAgAAAAAAAAETAAAAFQEAYgAABAABB+kBAQAAAAACAAAASAMAAAAAYAAAAAAG////////////////////AAAADAAAAAgAAAAA/////wQs
+HYAAAAAAMAAAAAATq2aAAcnDgACYloAAAAAAIgQAAAAAAAAA/4AAAAABAAAABmcAAAAAAv///////wAAABUFAAAAYAAAQ48AAIABAAAIAAAAAAYG/wAAAGUH
+AAIEBggKDA4QEhQWGBocHiAiJCYoKiwuMDI0Njg6PD5AQkRGSEpMTlBSVFZYWlxeYGJkZmhqbG5wcnR2eHp8foCChIaIioyOkJKUlpianJ6goqSmqKqsrrCy
+tLa4ury+Nzc3Nw==
+"""
+TEMPERATURES = 280.0 + np.arange(96.0).reshape(8, 12) + np.array([0.0, 6.0]).reshape(2, 1, 1)
+
+
+@pytest.fixture
+def forecast(tmp_path: Path) -> Path:
+    path = tmp_path / "forecast.grib2"
+    path.write_bytes(base64.b64decode(_GRIB_2T))
+    return path
+
+
+def test_messages_of_a_grib_file(repo: fl.Repository, forecast: Path) -> None:
+    parsers = pytest.importorskip("gribberish.virtualizarr", reason="gribberish is not installed")
+    vds = open_virtual_dataset(forecast.as_uri(), registry=REGISTRY, parser=parsers.GribberishParser(collapse_groups=True))
+    with repo.transaction("main", message="forecast") as store:
+        write(vds, store, group="forecast")
+    stored = xr.open_zarr(repo.at("main").store, group="forecast", consolidated=False)
+    np.testing.assert_array_equal(stored.tmp, TEMPERATURES)
+    assert [row["url"] for row in repo.dependencies()] == [forecast.as_uri()]
+    forecast.write_bytes(forecast.read_bytes() + b"GRIB")
+    with pytest.raises(fl.SourceChangedError):
+        repo.reopen().at("main").store.get_sync("forecast/tmp/c/1/0/0")
+
+
+def test_messages_of_a_grib_file_by_kerchunk(repo: fl.Repository, forecast: Path) -> None:
+    pytest.importorskip("cfgrib", reason="cfgrib is not installed")
+    from kerchunk.combine import MultiZarrToZarr
+    from kerchunk.grib2 import scan_grib
+
+    same = ["latitude", "longitude", "heightAboveGround", "time"]
+    steps = MultiZarrToZarr(scan_grib(str(forecast)), concat_dims=["step"], identical_dims=same, inline_threshold=0).translate()
+    assert repo.import_kerchunk(steps, prefix="steps").references == 2
+    stored = xr.open_zarr(repo.at("main").store, group="steps", consolidated=False)
+    np.testing.assert_array_equal(stored.t2m, TEMPERATURES)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tile": (32, 32)},
+        {"tile": (32, 32), "compression": "deflate", "predictor": True},
+        {"rowsperstrip": 16, "compression": "lzw"},
+        {"rowsperstrip": 16, "compression": "zstd"},
+    ],
+    ids=lambda options: "-".join(options) + "-" + str(options.get("compression")),
+)
+def test_images_of_a_tiff_file(repo: fl.Repository, tmp_path: Path, options: dict[str, Any]) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    virtual_tiff = pytest.importorskip("virtual_tiff", reason="virtual-tiff is not installed")
+    heights = np.random.default_rng(0).integers(0, 3000, (64, 100)).astype("u2")
+    path = tmp_path / "elevation.tif"
+    tifffile.imwrite(path, heights, **options)
+    vds = open_virtual_dataset(path.as_uri(), registry=REGISTRY, parser=virtual_tiff.VirtualTIFF(ifd=0))
+    with repo.transaction("main", message="elevation") as store:
+        write(vds, store, group="elevation")
+    stored = xr.open_zarr(repo.at("main").store, group="elevation", consolidated=False)
+    np.testing.assert_array_equal(stored["0"], heights)
+    assert [row["url"] for row in repo.dependencies()] == [path.as_uri()]

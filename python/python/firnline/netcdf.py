@@ -127,8 +127,8 @@ def virtualize(
 
     Notes
     -----
-    Every file is read in one state, and references are pinned to that state. GRIB and TIFF files can be read by VirtualiZarr's
-    parsers, and written by `firnline.virtualizarr.write`.
+    Every file is read in one state, and references are pinned to that state. GRIB and TIFF files are read by parsers for
+    VirtualiZarr, and written by `firnline.virtualizarr.write`; the guide shows how.
 
     Examples
     --------

@@ -282,8 +282,11 @@ class Session(SessionExternalMethods, SessionContainerMethods, SessionKerchunkMe
 
     @property
     def settled_conflicts(self) -> list[Conflict]:
-        """The conflicts that `commit` resolved as `on_conflict` said, at most the first 10,000; and the files that were to be locked or
-        pinned anew, and of which nothing is recorded because another writer dropped the last reference."""
+        """The conflicts that `commit` resolved as `on_conflict` said, at most the first 10,000.
+
+        Also the files that were to be locked or pinned anew, and of which nothing is recorded because another writer dropped
+        the last reference.
+        """
         return self._settled
 
     @property
