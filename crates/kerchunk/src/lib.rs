@@ -4,6 +4,7 @@ mod error;
 mod export;
 mod import;
 mod location;
+mod masked;
 mod template;
 mod zarr_v2;
 

@@ -18,7 +18,7 @@ pub(super) struct ExportReferences {
     /// The revision to export
     #[arg(value_name = "REV")]
     revision: String,
-    /// The file to make, or with --parquet the directory, which must not exist; - is standard output
+    /// The file to make, or with --parquet the directory, which must be absent or empty; - is standard output
     out: PathBuf,
     /// Write a directory of Parquet files instead of JSON
     #[arg(long)]

@@ -1,14 +1,15 @@
 """Makes hierarchies of Zarr and a NetCDF file, and compares what xarray and zarr-python read in reference sets of them.
 
 usage: python kerchunk_export.py make DIR | compare DIR
-needs: zarr xarray kerchunk fastparquet fsspec h5netcdf numpy
+needs: zarr xarray kerchunk fastparquet fsspec h5netcdf numpy, and pyarrow, with which fastparquet reads strings in another way
 
 `make` writes below DIR:
   codecs/      a Zarr v3 group of many data types and codecs
   masked/      a Zarr v3 store as xarray writes it, with values that it masks
+  many.json    references to 3000 files with names of 800 letters
   air.nc       a NetCDF file, and air.json: the references that kerchunk finds in it
   *.ndjson     what `firn apply` commits: the documents of each v3 store, and its chunks as references into its files
-`compare` expects codecs.json, codecs.parq, masked.json, masked.parq, air2.json and air2.parq there, and prints one line of JSON for each.
+`compare` expects codecs, masked and air2 there as .json and .parq, and many.parq, and prints one line of JSON for each.
 """
 
 import json
@@ -22,6 +23,7 @@ import numpy as np
 import xarray as xr
 import zarr
 import zarr.codecs as zc
+from fsspec.implementations.reference import LazyReferenceMapper
 from zarr.codecs import numcodecs as zn
 
 warnings.filterwarnings("ignore")
@@ -112,15 +114,27 @@ def weather():
 PACKED = {"dtype": "i2", "scale_factor": 0.01, "add_offset": 1.0, "_FillValue": np.int16(-32768)}
 
 
+def many_files():
+    return [[f"https://data.example.org/{'long' * 200}/{n}.grib2", n, 4] for n in range(3000)]
+
+
 def make(root):
     make_codecs(root / "codecs")
+    array = {"zarr_format": 2, "shape": [3000], "chunks": [1], "dtype": "<i4", "fill_value": 0, "order": "C"}
+    documents = {".zgroup": '{"zarr_format": 2}', "v/.zarray": json.dumps(array | {"filters": None, "compressor": None})}
+    refs = documents | {f"v/{n}": reference for n, reference in enumerate(many_files())}
+    (root / "many.json").write_text(json.dumps({"version": 1, "refs": refs}))
     encoding = {
         "air": {"_FillValue": np.float32(-9999), "chunks": (2, 5)},
         "packed": {**PACKED, "chunks": (3, 5)},
         "zeros": {"chunks": (2, 2)},
         "whole": {"chunks": (2, 5)},
     }
-    weather().to_zarr(root / "masked", zarr_format=3, encoding=encoding, consolidated=False)
+    # Files of NetCDF have no complex numbers.
+    wave = np.full((6, 5), -1, "c8")
+    wave[0] = 2 + 3j
+    encoding["wave"] = {"_FillValue": np.complex64(-1), "chunks": (2, 5)}
+    weather().assign(wave=(("time", "x"), wave)).to_zarr(root / "masked", zarr_format=3, encoding=encoding, consolidated=False)
     for store in ("codecs", "masked"):
         with open(root / f"{store}.ndjson", "w") as out:
             for path in sorted(p for p in (root / store).rglob("*") if p.is_file()):
@@ -151,6 +165,10 @@ def compare(root):
             assert (one.dtype.kind, one.dtype.itemsize) == (other.dtype.kind, other.dtype.itemsize), (name, array, other.dtype)
             assert np.array_equal(one, other, equal_nan=has_nan), (name, array, one, other)
         print(json.dumps({"set": name, "arrays": len(arrays)}))
+    found = LazyReferenceMapper(str(root / "many.parq"))
+    wrong = [n for n, reference in enumerate(many_files()) if found[f"v/{n}"] != reference]
+    assert wrong == [], wrong
+    print(json.dumps({"set": "many.parq", "arrays": len(many_files())}))
     sets = {
         "masked.json": xr.open_zarr(root / "masked", consolidated=False, zarr_format=3).load(),
         "air2.json": xr.open_dataset(root / "air.nc", engine="h5netcdf").load(),

@@ -19,11 +19,13 @@ fn xarray_reads_equal_values() {
         firn.ok(&["kerchunk", "export", "main", &at(&format!("{store}.json")), "--prefix", store]);
         firn.ok(&["kerchunk", "export", "main", &at(&format!("{store}.parq")), "--prefix", store, "--parquet", "--record-size", "4"]);
     }
+    firn.ok(&["kerchunk", "import", &at("many.json"), "--prefix", "many"]);
+    firn.ok(&["kerchunk", "export", "main", &at("many.parq"), "--prefix", "many", "--parquet"]);
     firn.ok(&["kerchunk", "import", &at("air.json"), "--prefix", "air"]);
     firn.ok(&["kerchunk", "export", "main", &at("air2.json"), "--prefix", "air"]);
     firn.ok(&["kerchunk", "export", "main", &at("air2.parq"), "--prefix", "air", "--parquet"]);
     let compared = tools.python("kerchunk_export.py", &["compare", &at("")]);
-    assert_eq!(compared.len(), 6, "{compared:?}");
+    assert_eq!(compared.len(), 7, "{compared:?}");
     assert!(compared.iter().all(|set| set["arrays"].as_u64() >= Some(7)), "{compared:?}");
 
     for (set, below) in [("air2.json", "json"), ("air2.parq", "parquet")] {

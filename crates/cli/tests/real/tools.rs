@@ -101,12 +101,13 @@ impl Tools {
     /// What a test on reference sets of kerchunk needs; `None` after saying why `test` is skipped.
     pub(crate) fn with_kerchunk(test: &'static str) -> Option<Self> {
         let Some(python) = std::env::var_os("FIRN_TEST_PYTHON").map(PathBuf::from) else {
-            skip(test, "set FIRN_TEST_PYTHON to a Python with kerchunk, fastparquet, xarray, h5netcdf, h5py and zarr 3");
+            skip(test, "set FIRN_TEST_PYTHON to a Python with kerchunk, fastparquet, pyarrow, xarray, h5netcdf, h5py and zarr 3");
             return None;
         };
-        let found = Command::new(&python).args(["-B", "-c", "import fastparquet, h5netcdf, kerchunk.df, kerchunk.hdf, xarray"]).output();
+        let found =
+            Command::new(&python).args(["-B", "-c", "import fastparquet, h5netcdf, kerchunk.df, kerchunk.hdf, pyarrow, xarray"]).output();
         if !found.is_ok_and(|found| found.status.success()) {
-            skip(test, "the Python of FIRN_TEST_PYTHON lacks kerchunk, fastparquet, xarray or h5netcdf");
+            skip(test, "the Python of FIRN_TEST_PYTHON lacks kerchunk, fastparquet, pyarrow, xarray or h5netcdf");
             return None;
         }
         Some(Self { test, site: Site::disk(), python, data: PathBuf::new() })

@@ -12,18 +12,19 @@ use serde::de::IgnoredAny;
 
 use super::node::{ChunkAt, ExportRole, ExportedArray};
 use super::options::{ExportOptions, ExportSummary, V3Metadata};
+use super::place::ByteRange;
 use super::record::{RecordFormat, RecordWriter};
 use super::staging::{METADATA, StagedDirectory};
 use super::walk::{ExportEntry, ExportValue, ExportWalk};
 use crate::error::file_error;
-use crate::import::masked;
+use crate::masked::masked;
 use crate::zarr_v2::{text, zarray_grid};
 
 /// fsspec walks all records of an array to find out of what protocol its references are, and fails where one is missing. Arrays with at
 /// most so many records get them all, empty ones too.
 const WHOLE: u64 = 1_000;
 
-/// How many bytes of values of one record are gathered, before they are written as a group of rows.
+/// How many bytes of values and of URLs of one record are gathered, before they are written as a group of rows.
 const MOST_BYTES: usize = 64 << 20;
 
 /// Writes what a snapshot holds as a kerchunk reference set of Parquet files, as fsspec and xarray open it.
@@ -36,12 +37,12 @@ const MOST_BYTES: usize = 64 << 20;
 /// `directory` must be absent or empty, or a reference set and nothing else if `existing` says that it is replaced; `Invalid` otherwise,
 /// naming what else is there. It appears when it is complete: nothing is left after an error and when the future is dropped. A killed
 /// process leaves a directory with the hidden name `.NAME.firn-…`, in which `old` is the set that was being replaced. Nothing is synced. Takes memory for
-/// the references of one record and for 64 MiB of its values. Needs a Tokio runtime.
+/// the references of one record and for 64 MiB of its values and URLs. Needs a Tokio runtime.
 pub async fn export_parquet(snapshot: &Snapshot, options: &ExportOptions, directory: &Path, existing: Existing) -> Result<ExportSummary> {
     export_by(snapshot, options, directory, existing, MOST_BYTES).await
 }
 
-/// As [`export_parquet`]; at most `most_bytes` of values, and one more value, are held in memory.
+/// As [`export_parquet`]; at most `most_bytes` of values and URLs, and one more value, are held in memory.
 pub(super) async fn export_by(
     snapshot: &Snapshot,
     options: &ExportOptions,
@@ -92,8 +93,10 @@ struct OpenArray {
     /// The record that is being filled, and its rows that are not in its file yet.
     record: u64,
     rows: Vec<(usize, ExportValue)>,
-    /// The length of the values among these rows together.
+    /// The length of the values among these rows together, and of the URLs, of which neighbours that are equal count once.
     bytes: usize,
+    /// The URL of the reference before.
+    place: Option<Arc<str>>,
     /// The file of the record, if it was begun.
     file: Option<RecordWriter>,
     /// How many records have been written or passed over.
@@ -146,9 +149,11 @@ impl ParquetSet {
         }
         let open = self.open.as_mut().ok_or_else(|| Error::internal("no array is open"))?;
         open.record = record;
-        if let ExportValue::Bytes(bytes) = &value {
-            open.bytes += bytes.len();
-        }
+        open.bytes += match &value {
+            ExportValue::Bytes(bytes) => bytes.len(),
+            ExportValue::Range(ByteRange { place, .. }) if open.place.as_ref() == Some(place) => 0,
+            ExportValue::Range(ByteRange { place, .. }) => open.place.insert(Arc::clone(place)).len(),
+        };
         open.rows.push((row, value));
         if open.bytes > self.most_bytes { self.spill(row + 1).await } else { Ok(()) }
     }
@@ -157,7 +162,7 @@ impl ParquetSet {
     async fn spill(&mut self, end: usize) -> Result<()> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
         let (rows, file) = (std::mem::take(&mut open.rows), open.file.take());
-        open.bytes = 0;
+        (open.bytes, open.place) = (0, None);
         let (format, path) = (self.format.clone(), self.root.join(record_file(&open.array.name, open.record)));
         let file = blocking(move || {
             let mut file = file.map_or_else(|| format.create(path), Ok)?;
@@ -181,7 +186,8 @@ impl ParquetSet {
         }
         let total = grid.total().ok_or_else(|| unsupported("its array has 2^64 chunks or more"))?;
         self.begin(name).await?;
-        self.open = Some(OpenArray { array: Arc::clone(array), total, record: 0, rows: Vec::new(), bytes: 0, file: None, done: 0 });
+        self.open =
+            Some(OpenArray { array: Arc::clone(array), total, record: 0, rows: Vec::new(), bytes: 0, place: None, file: None, done: 0 });
         Ok(())
     }
 
@@ -196,7 +202,7 @@ impl ParquetSet {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
         let (name, total, record, from) = (open.array.name.clone(), open.total, open.record, open.done);
         let (rows, file) = (std::mem::take(&mut open.rows), open.file.take());
-        (open.done, open.bytes) = (record + 1, 0);
+        (open.done, open.bytes, open.place) = (record + 1, 0, None);
         self.write_empty(&name, total, from..record).await?;
         self.write(&name, total, record, file, rows).await
     }

@@ -11,6 +11,9 @@ use crate::import::require_set_alone;
 /// The file by which a directory is known to be a reference set.
 pub(super) const METADATA: &str = ".zmetadata";
 
+/// So many names of hidden directories are tried.
+const MOST_LEFT: u32 = 1_000;
+
 /// A directory that is being written inside of one with a hidden name, which is dropped with it. Its methods block.
 #[derive(Debug)]
 pub(super) struct StagedDirectory {
@@ -29,9 +32,7 @@ impl StagedDirectory {
     pub(super) fn create(name: &Path, existing: Existing) -> Result<Self> {
         let last = name.file_name().ok_or_else(|| Error::invalid(format!("{} names no directory", shown(name))))?;
         require_free(name, existing)?;
-        let hidden = name.with_file_name(format!(".{}.firn-{}", last.to_string_lossy(), std::process::id()));
-        fs::create_dir(&hidden).map_err(|e| file_error("make", &hidden, e))?;
-        let hidden = HiddenDirectory { path: hidden, is_kept: false };
+        let hidden = HiddenDirectory::create(name, &last.to_string_lossy())?;
         let new = hidden.path.join("new");
         fs::create_dir(&new).map_err(|e| file_error("make", &new, e))?;
         Ok(Self { name: name.to_owned(), existing, new, hidden })
@@ -90,6 +91,23 @@ fn require_free(name: &Path, existing: Existing) -> Result<()> {
 struct HiddenDirectory {
     path: PathBuf,
     is_kept: bool,
+}
+
+impl HiddenDirectory {
+    /// Makes a new directory beside `name`. One that another export has, or that a killed one left, is passed over: in containers processes have
+    /// the same few ids again and again.
+    fn create(name: &Path, last: &str) -> Result<Self> {
+        let mut n = 1_u32;
+        loop {
+            let number = if n == 1 { String::new() } else { format!("-{n}") };
+            let path = name.with_file_name(format!(".{last}.firn-{}{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path, is_kept: false }),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && n < MOST_LEFT => n += 1,
+                Err(e) => return Err(file_error("make", &path, e)),
+            }
+        }
+    }
 }
 
 impl Drop for HiddenDirectory {
@@ -200,6 +218,20 @@ mod tests {
         fs::write(mine.join("notes"), "mine").unwrap();
         parent.write(Existing::Replace, 2).unwrap();
         assert_eq!((parent.metadata(), fs::read_to_string(mine.join("notes")).unwrap()), (metadata(2), "mine".to_owned()));
+    }
+
+    #[test]
+    fn what_other_exports_left_is_passed_over() {
+        let parent = Parent::new();
+        let killed = parent.0.path().join(format!(".set.parq.firn-{}", std::process::id()));
+        fs::create_dir_all(killed.join("old")).unwrap();
+        let one = parent.staged(Existing::Replace, 1).unwrap();
+        let other = parent.staged(Existing::Replace, 2).unwrap();
+        one.finish().unwrap();
+        other.finish().unwrap();
+        assert_eq!(parent.metadata(), metadata(2));
+        assert!(killed.join("old").exists());
+        assert_eq!(parent.names().len(), 2, "{:?}", parent.names());
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use firnline::{ErrorKind, Existing, Key, Prefix, Repository, Snapshot, WriteSession};
+use parquet::basic::Encoding;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 use serde_json::{Value, json};
@@ -252,11 +253,54 @@ async fn values_are_written_in_groups_of_rows_as_they_gather() {
         let groups = reader.metadata().row_groups().iter().map(parquet::file::metadata::RowGroupMetaData::num_rows).collect::<Vec<_>>();
         (groups, rows(&file))
     };
-    let (whole, all) = found(12).await;
+    let (whole, all) = found(22).await;
     assert_eq!((whole, all.len()), (vec![10], 10));
-    for (most_bytes, groups) in [(8, vec![5, 5]), (5, vec![3, 6, 1]), (0, vec![2, 1, 2, 4, 1])] {
+    for (most_bytes, groups) in [(8, vec![4, 6]), (5, vec![3, 1, 5, 1]), (0, vec![2, 1, 1, 1, 4, 1])] {
         assert_eq!(found(most_bytes).await, (groups, all.clone()), "{most_bytes}");
     }
+}
+
+/// fastparquet takes values that follow a dictionary for nulls where pyarrow is installed.
+#[tokio::test]
+async fn urls_are_all_in_dictionaries_however_many_there_are() {
+    let session = session().await;
+    set(&session, "x/.zarray", array2(&[3000], &[1], "")).await;
+    let url = |n: u64| format!("https://data.example.org/{}/{n}.grib2", "long".repeat(200));
+    for n in 0..3000 {
+        point(&session, &format!("x/{n}"), &url(n), n, 4).await;
+    }
+    let snapshot = commit(session).await;
+    let directory = tempfile::tempdir().unwrap();
+    for (most_bytes, groups) in [(64 << 20, 1), (1 << 20, 3)] {
+        let set = directory.path().join(groups.to_string());
+        export_by(&snapshot, &ExportOptions::default(), &set, Existing::Refuse, most_bytes).await.unwrap();
+        let file = set.join("x/refs.0.parq");
+        let reader = SerializedFileReader::new(std::fs::File::open(&file).unwrap()).unwrap();
+        assert_eq!(reader.metadata().num_row_groups(), groups);
+        for group in reader.metadata().row_groups() {
+            let pages = group.column(0).page_encoding_stats_mask().unwrap();
+            assert!(pages.is_only(Encoding::RLE_DICTIONARY), "{pages:?}");
+        }
+        let rows = rows(&file);
+        assert!(rows.len() == 3000 && (0..).zip(&rows).all(|(n, row)| row.0.as_ref() == Some(&url(n))));
+    }
+}
+
+/// An import of a set that kerchunk made keeps such a document.
+#[tokio::test]
+async fn arrays_with_a_fill_value_as_python_writes_it_are_arrays() {
+    let session = session().await;
+    let document = |name: &str| (format!("{name}/.zarray"), array2(&[4], &[2], "").replace("\"fill_value\": null", "\"fill_value\": NaN"));
+    for (key, text) in [document("x"), document("none")] {
+        set(&session, &key, text).await;
+    }
+    point(&session, "x/1", "file:///data/a.nc", 0, 8).await;
+    let snapshot = commit(session).await;
+    let directory = tempfile::tempdir().unwrap();
+    let set = directory.path().join("set.parq");
+    export_parquet(&snapshot, &ExportOptions::default(), &set, Existing::Refuse).await.unwrap();
+    assert_eq!(rows(&set.join("x/refs.0.parq"))[1], (Some("/data/a.nc".into()), 0, 8, None));
+    assert_eq!(rows(&set.join("none/refs.0.parq")), vec![(None, 0, 0, None); 2]);
 }
 
 #[tokio::test]

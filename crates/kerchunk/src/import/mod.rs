@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use crate::error::{file_error, shown};
 use crate::location::ReferenceBase;
 use sink::Sink;
-pub(crate) use store::{masked, require_set_alone};
+pub(crate) use store::require_set_alone;
 
 /// How a reference set is imported.
 #[derive(Debug, Clone)]

@@ -60,6 +60,12 @@ fn number_v2(number: f64) -> Value {
     }
 }
 
+/// A floating-point number that is written as base64 of its eight bytes.
+fn encoded(text: &str) -> Option<Value> {
+    let bytes = BASE64.decode(text.as_bytes()).ok()?;
+    Some(number_v2(f64::from_le_bytes(bytes.try_into().ok()?)))
+}
+
 pub(super) fn is_nan(fill: &Value) -> bool {
     fill.as_str() == Some("NaN")
 }
@@ -68,11 +74,18 @@ pub(super) fn is_nan(fill: &Value) -> bool {
 pub(super) fn are_equal(data_type: &DataType, one: &Value, other: &Value) -> bool {
     let same = |one: f64, other: f64| match data_type {
         #[expect(clippy::cast_possible_truncation, reason = "the array holds numbers of this size")]
-        DataType::Float(4) => (one as f32).to_bits() == (other as f32).to_bits(),
+        DataType::Float(4) | DataType::Complex(8) => (one as f32).to_bits() == (other as f32).to_bits(),
         _ => one.to_bits() == other.to_bits(),
     };
-    one == other
-        || (matches!(data_type, DataType::Float(_)) && one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| same(one, other)))
+    let are_same =
+        |one: &Value, other: &Value| one == other || one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| same(one, other));
+    match (data_type, one, other) {
+        (DataType::Float(_), _, _) => are_same(one, other),
+        (DataType::Complex(_), Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| are_same(one, other))
+        }
+        _ => one == other,
+    }
 }
 
 /// What the attribute `_FillValue` of a Zarr v3 array says, which xarray masks.
@@ -87,15 +100,13 @@ pub(super) enum MaskV3 {
 }
 
 impl MaskV3 {
-    /// Reads the attribute as xarray writes it: floating-point numbers are base64 of eight bytes.
+    /// Reads the attribute as xarray writes it: floating-point numbers are base64 of eight bytes, complex ones a list of two of these.
     pub(super) fn of(data_type: &DataType, attribute: Option<Value>) -> Self {
         let Some(attribute) = attribute else { return Self::Absent };
         let value = match (data_type, &attribute) {
-            (DataType::Float(_), Value::String(text)) => {
-                match BASE64.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok()) {
-                    Some(bytes) => Some(number_v2(f64::from_le_bytes(bytes))),
-                    None => float(0, &attribute),
-                }
+            (DataType::Float(_), Value::String(text)) => encoded(text).or_else(|| float(0, &attribute)),
+            (DataType::Complex(_), Value::Array(parts)) if parts.len() == 2 => {
+                parts.iter().map(|part| part.as_str().and_then(encoded)).collect::<Option<_>>().map(Value::Array)
             }
             (DataType::Complex(_), _) => None,
             _ => converted(data_type, attribute).ok(),

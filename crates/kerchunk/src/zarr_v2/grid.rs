@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::extension::Extension;
 use super::unsupported;
+use crate::masked::masked;
 
 /// How many chunks an array has along each dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,10 +166,11 @@ struct ZarrayV2 {
     dimension_separator: Option<String>,
 }
 
-/// How many chunks a `.zarray` says that there are, and what separates the indices in their names. `Invalid` if it is not understood.
+/// How many chunks a `.zarray` says that there are, and what separates the indices in their names. `Invalid` if it is not understood. Its fill
+/// value may be a `NaN` as Python writes it.
 pub(crate) fn zarray_grid(document: &[u8]) -> Result<(RegularGrid, char)> {
     let array: ZarrayV2 =
-        serde_json::from_slice(document).map_err(|e| Error::invalid("it says nothing of shape and chunks").caused_by(e))?;
+        serde_json::from_slice(&masked(document)).map_err(|e| Error::invalid("it says nothing of shape and chunks").caused_by(e))?;
     if let Some(other) = array.zarr_format.filter(|format| *format != 2) {
         return Err(Error::invalid(format!("it is of Zarr format {other}, not 2")));
     }

@@ -237,6 +237,19 @@ fn what_xarray_masks_stays_what_it_masks() {
     ] {
         assert_eq!(told(&document, is_complete), expected, "{document} {is_complete}");
     }
+    // Of complex numbers both parts.
+    let complex = |fill: Value, attribute: Value| {
+        array(|d| {
+            d["data_type"] = json!("complex64");
+            d["fill_value"] = fill;
+            d["attributes"] = json!({ "_FillValue": attribute });
+        })
+    };
+    let masked = json!([missing, nan]);
+    assert_eq!(told(&complex(json!([0, 0]), masked.clone()), true), (json!([-9999.0, "NaN"]), false, false));
+    assert_eq!(told(&complex(json!([-9999, "NaN"]), masked.clone()), false), (json!([-9999.0, "NaN"]), false, false));
+    assert_eq!(told(&complex(json!([-9999, 0]), masked), false), (json!([-9999, 0]), true, true));
+    assert_eq!(told(&complex(json!([0, 0]), json!([missing])), true), (Value::Null, true, false));
     // 9.96921e36 as a 32-bit number, written with different numbers of digits.
     let long = data_encoding::BASE64.encode(&9.969_209_968_386_869e36_f64.to_le_bytes());
     assert!(!told(&float(json!(9.96921e36), Some(&long)), false).2);
