@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorDetail};
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::map::MapChange;
 use crate::session::{FileInUse, Lookup, Relied, Staged, WriteSession};
-use crate::virtuals::Validator;
+use crate::virtuals::{Validator, is_at_or_below};
 
 /// The files that staged references point into, and those that are pinned anew by themselves.
 type Files<'s> = BTreeMap<&'s FileKey, FileInUse<'s>>;
@@ -27,6 +27,8 @@ pub(super) struct Added {
     pub(super) repinned: BTreeSet<FileKey>,
     /// Files that are moved.
     pub(super) moved: BTreeSet<FileKey>,
+    /// Files that are not moved and lie in the place from which all are moved.
+    pub(super) left: BTreeSet<FileKey>,
     /// Files that are pinned anew, with another file into which the other side let the same bytes of a reference point.
     pub(super) renamed: BTreeMap<FileKey, FileKey>,
 }
@@ -50,6 +52,12 @@ impl Added {
         }
         if staged.relied().get(file) == Some(&Relied::Moved) {
             self.moved.insert(file.clone());
+        }
+        if let Some(place) = staged.moved_from()
+            && !staged.relied().contains_key(file)
+            && file.url(tip).is_ok_and(|url| is_at_or_below(&url, place))
+        {
+            self.left.insert(file.clone());
         }
         let find = |set: &'_ [Container]| set.iter().find(|c| c.name == file.container()).cloned();
         if let Some(ours) = staged.containers().get(file.container())

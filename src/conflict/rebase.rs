@@ -119,6 +119,10 @@ async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Sn
     for name in &added.redefined {
         found.add(ConflictKind::Container, name.clone(), None);
     }
+    for file in &added.left {
+        let why = "the other side added a reference into it, in the place from which all files are moved".to_owned();
+        found.add(ConflictKind::File, file.to_string(), Some(why));
+    }
     let files: Vec<_> = in_use.keys().map(|file| file.as_map_key().clone()).collect();
     let before = base.file_map().find_many(&files).await?;
     let after = tip.file_map().find_many(&files).await?;

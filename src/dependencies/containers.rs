@@ -61,30 +61,35 @@ impl WriteSession {
         }
         let changed = |known: &Container| if known.name == name { container.clone() } else { known.clone() };
         let after: Vec<Container> = before.iter().map(changed).collect();
-        let (mut moved, mut first, mut staged) = (0_u64, None, self.staged_in(&name));
+        let (mut moved, mut first) = (0_u64, None);
         let mut all = std::pin::pin!(self.base().dependencies());
         while let Some(found) = all.try_next().await? {
-            staged.remove(&found.file);
             if found.file.container() == name && found.file.url(&after).ok().as_ref() != Some(&found.url) {
                 moved += 1;
                 first.get_or_insert(found.url);
             }
         }
-        for file in staged {
-            let url = file.url(&before)?;
-            if file.url(&after).ok().as_ref() != Some(&url) {
-                moved += 1;
-                first.get_or_insert(url);
+        // One after the other with what names files, so that no file gets a name of the old definition after this.
+        let mut naming = self.naming();
+        if first.is_none() {
+            for file in self.staged_in(&name)? {
+                let url = file.url(&before)?;
+                if file.url(&after).ok().as_ref() != Some(&url) {
+                    moved += 1;
+                    first.get_or_insert(url);
+                }
             }
         }
-        match first {
-            Some(url) => Err(Error::invalid(format!(
+        if let Some(url) = first {
+            return Err(Error::invalid(format!(
                 "container {name} is in use, and its new definition gives {moved} of its files another place, such as {}; \
                  where an archive has moved, move its dependencies, which looks at the files in their new place",
                 printable_line(&url)
-            ))),
-            None => self.set_container(container),
+            )));
         }
+        self.staged.lock().set_container(container);
+        *naming = None;
+        Ok(())
     }
 
     /// Stages the removal of a container. The commit is `Invalid`, and tells how many files there are, if files lie in it by then.
@@ -105,7 +110,7 @@ impl WriteSession {
         }
         // One after the other with what names files, so that no name comes from the removed definition.
         let mut naming = self.naming();
-        let staged = self.staged_in(name).len();
+        let staged = self.staged_in(name)?.len();
         if staged > 0 {
             return Err(Error::invalid(format!(
                 "container {name} cannot be removed: this session has staged references into {staged} files in it"
@@ -117,8 +122,10 @@ impl WriteSession {
     }
 
     /// The files of a container into which this session has staged references.
-    fn staged_in(&self, container: &str) -> BTreeSet<FileKey> {
-        self.staged.lock().files().keys().filter(|file| file.container() == container).cloned().collect()
+    fn staged_in(&self, container: &str) -> Result<BTreeSet<FileKey>> {
+        let staged = self.staged.lock();
+        let in_use = staged.files_in_use()?;
+        Ok(in_use.into_keys().filter(|file| file.container() == container).cloned().collect())
     }
 
     /// How many of the files into which references are staged lie in automatic containers, where each is named by all of its URL. Where

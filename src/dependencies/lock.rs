@@ -74,9 +74,9 @@ impl WriteSession {
     /// when the list contradicts a size or a digest that is recorded.
     ///
     /// A place at or below which the branch depends on no file is `NotFound`. A file of which this session has staged something else, a
-    /// reference or another pin, is `Invalid`: commit that first. The commit is a `Conflict` when another writer has recorded another state of a
-    /// file meanwhile, or has let its references point into another file. After an error nothing is staged. Costs a walk over all files
-    /// of the branch. If the future is dropped, nothing is staged.
+    /// reference, another pin, another name or another place, is `Invalid`: commit that first. The commit is a `Conflict` when another
+    /// writer has recorded another state of a file meanwhile, or has let its references point into another file. After an error nothing
+    /// is staged. Costs a walk over all files of the branch. If the future is dropped, nothing is staged.
     pub async fn lock(&self, options: LockOptions) -> Result<Locked> {
         let LockOptions { places, hash, list } = options;
         let mut locked = Locked::default();
@@ -109,11 +109,12 @@ impl WriteSession {
             if !named.hold(&dependency.url) {
                 continue;
             }
-            if dependency.record.digest.is_some() {
+            let staged = self.staged.lock();
+            if dependency.record.digest.is_some() || staged_digest(&staged, &dependency.file).is_some() {
                 locked.already += 1;
             } else {
                 // Before anything is read.
-                require_not_staged(&self.staged.lock(), &dependency)?;
+                require_not_staged(&staged, &dependency)?;
                 todo.push(dependency);
             }
         }
@@ -176,7 +177,8 @@ impl WriteSession {
             }
             let sure = entries.iter().find(|at| !ambiguous.contains(at)).and_then(|at| list.entries.get(*at));
             let Some(entry) = sure.filter(|_| digests.len() == 1) else { continue };
-            if agreed(&dependency, entry)? {
+            let is_staged = staged_digest(&self.staged.lock(), &dependency.file).as_ref() == Some(&entry.digest);
+            if agreed(&dependency, entry)? || is_staged {
                 locked.already += 1;
             } else {
                 let validator = Validator { digest: Some(entry.digest.clone()), ..Validator::of(&dependency.record) };
@@ -193,11 +195,16 @@ impl WriteSession {
 
 /// Refuses a file of which something is staged already: what the branch records of it would take its place.
 fn require_not_staged(staged: &Staged, dependency: &Dependency) -> Result<()> {
-    if !staged.files().contains_key(&dependency.file) {
+    if !staged.files().contains_key(&dependency.file) && !staged.relied().contains_key(&dependency.file) {
         return Ok(());
     }
     let url = printable_line(&dependency.url);
     Err(Error::invalid(format!("{url} cannot be locked: this session has staged changes of it; commit them first, and lock it then")))
+}
+
+/// The digest that this session has locked a file with.
+fn staged_digest(staged: &Staged, file: &FileKey) -> Option<Vec<u8>> {
+    staged.files().get(file).filter(|known| known.by_itself)?.validator.digest.clone()
 }
 
 /// Whether a file has the digest of the list already; `Invalid` when what is recorded contradicts the list.

@@ -119,8 +119,8 @@ impl WriteSession {
     ///
     /// All files are moved or none: if some are missing, different, not allowed or unknown there, the error has the kind of the
     /// first, and [`ErrorDetail::FilesRefused`] lists them. `NotFound` also when the branch depends on no file there; `Invalid` when
-    /// something is staged already, or when the new URLs cannot be recorded. The commit is a `Conflict` when another writer has pinned or
-    /// locked one of the files anew meanwhile, or added a reference into one. After an error, or if the future is dropped, some of it
+    /// something is staged already, or when the new URLs cannot be recorded. A session with moved files cannot be forked. The commit is a `Conflict` when another writer has pinned or
+    /// locked one of the files anew meanwhile, or added a reference into one or into another file at or below `from`. After an error, or if the future is dropped, some of it
     /// may be staged: drop the session.
     ///
     /// Holds what is recorded of all files at or below `from` in memory. Versions of before are as they were: they are read in the new
@@ -146,6 +146,7 @@ impl WriteSession {
             }
             files.push(RelocatedFile { file: name, from: found.url, to, before: Validator::of(&found.record), after });
         }
+        self.staged.lock().move_from(from.to_owned());
         remove_left(self, &names, &left);
         let (refs, leaves) = stage_names(self, &names).await?;
         Ok(Relocated { files, containers: changed, refs, leaves })

@@ -35,8 +35,8 @@ impl WriteSession {
     ///
     /// `Invalid` when something is staged already, when a container is not valid, or has the name of another one. Costs a walk over the
     /// files, and one over all references if a file gets another name. Holds what is recorded of all files that do in memory. The commit
-    /// is a `Conflict` when another writer has pinned or locked one of them anew meanwhile. After an error, or if the future is dropped, some of it is
-    /// staged: drop the session.
+    /// is a `Conflict` when another writer has pinned or locked one of them anew meanwhile. After an error, or if the future is dropped,
+    /// some of it is staged: drop the session. A session with other names cannot be forked.
     pub async fn rename_files(&self, containers: &[Container]) -> Result<FilesRenamed> {
         require_nothing_staged(self)?;
         for container in containers {

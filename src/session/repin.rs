@@ -44,12 +44,13 @@ impl WriteSession {
     ///
     /// Each place is the URL of a file or of a directory above it (whole segments). A place at or below which the branch
     /// depends on no file is `NotFound`, as is a file that does not exist; a file that is not allowed is `Denied`; one whose
-    /// source tells too little to pin it is `Unsupported`. After an error nothing is staged. The commit is `Invalid` when a
-    /// file has become too short for a reference into it, and a `Conflict` when another writer has recorded another state of it meanwhile,
-    /// or has let its references point into another file. A digest that another writer recorded of the same state is kept.
+    /// source tells too little to pin it is `Unsupported`, and one that this session has given another name or place `Invalid`. After
+    /// an error nothing is staged. The commit is `Invalid` when a file has become too short for a reference into it, and a `Conflict`
+    /// when another writer has recorded another state of it meanwhile, or has let its references point into another file. A digest that
+    /// another writer recorded of the same state is kept.
     ///
-    /// Costs a walk over all files of the branch and one question for each that is named; holds what is recorded of these in memory. Files with a locked digest are
-    /// read whole. If the future is dropped, nothing is staged.
+    /// Costs a walk over all files of the branch and one question for each that is named; holds what is recorded of these in memory.
+    /// Files with a locked digest are read whole. If the future is dropped, nothing is staged.
     pub async fn repin(&self, places: &[&str]) -> Result<Vec<Repinned>> {
         self.repin_files(self.files_at(places).await?).await
     }
@@ -69,6 +70,12 @@ impl WriteSession {
             }
         }
         let mut staged = self.staged.lock();
+        if let Some(moved) = found.values().find(|repinned| staged.relied().contains_key(&repinned.file)) {
+            return Err(Error::invalid(format!(
+                "{} cannot be pinned anew: this session has staged another name or place of it; commit that first",
+                crate::text::printable_line(&moved.url)
+            )));
+        }
         for (file, repinned) in &found {
             let (validator, untouched_since) = (repinned.after.clone(), repinned.untouched_since);
             let known = StagedFile { size: validator.size, validator, repin: true, by_itself: true, unpinned: None, untouched_since };

@@ -149,6 +149,69 @@ async fn a_move_does_not_undo_a_lock_and_leaves_no_reference_behind() {
     }
 }
 
+/// The new file stayed where all files were moved from, without a word.
+#[tokio::test]
+async fn a_move_leaves_no_new_file_behind() {
+    for (name, is_below) in [("a/new.nc", true), ("c/new.nc", false)] {
+        let source = Source::new();
+        let place = source.place();
+        let (world, _) = pinned(&source).await;
+        source.write("b/0.nc", b"0123456789", 10);
+        let ours = world.repository.write("main").await.unwrap();
+        ours.relocate(&format!("{place}a"), &format!("{place}b"), RelocateOptions::default()).await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
+        session.set_virtual(&key("z/0"), &source.write(name, b"new", 10), 0..3).await.unwrap();
+        session.commit("a new file").await.unwrap();
+        if is_below {
+            is_refused(ours, "in the place from which all files are moved").await;
+        } else {
+            ours.commit("moved").await.unwrap();
+        }
+    }
+}
+
+/// They were staged under the old name, into which no reference is left, and success was reported.
+#[tokio::test]
+async fn files_with_a_new_name_are_not_locked_or_repinned_before_the_commit() {
+    let source = Source::new();
+    let (world, url) = pinned(&source).await;
+    let session = world.repository.write("main").await.unwrap();
+    session.rename_files(&[Container::new("nc", format!("{}a/{{}}.nc", source.place()))]).await.unwrap();
+    source.write("a/0.nc", b"abcdefghij", 20);
+    let error = session.repin(&[url.as_str()]).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("another name or place of it"), "{error}");
+    let error = session.lock(LockOptions::default()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("has staged changes of it"), "{error}");
+    // What follows from the base's record has no word in a fork.
+    let error = session.fork().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("cannot go into a fork"), "{error}");
+    session.commit("renamed").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
+    assert_eq!(session.repin(&[url.as_str()]).await.unwrap().len(), 1);
+    session.commit("accepted").await.unwrap();
+    // A second call, of files that the first has locked, has nothing to do.
+    let session = world.repository.write("main").await.unwrap();
+    assert_eq!(session.lock(LockOptions::default()).await.unwrap().files.len(), 1);
+    let again = session.lock(LockOptions::default()).await.unwrap();
+    assert_eq!((again.files.len(), again.already), (0, 1));
+    session.commit("locked").await.unwrap();
+    assert!(file(&world).await.record.digest.is_some());
+}
+
+/// The fork's document said nothing of the records that its moves follow from, so a lock of another writer was undone.
+#[tokio::test]
+async fn a_fork_that_moves_files_is_not_finished() {
+    let source = Source::new();
+    let place = source.place();
+    let (world, _) = pinned(&source).await;
+    source.write("b/0.nc", b"0123456789", 10);
+    let session = world.repository.write("main").await.unwrap();
+    let fork = world.repository.resume_fork(&session.fork().await.unwrap()).await.unwrap();
+    fork.relocate(&format!("{place}a"), &format!("{place}b"), RelocateOptions::default()).await.unwrap();
+    let error = fork.finish().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("cannot go into a fork"), "{error}");
+}
+
 /// A session that locks or repins the only file; the file changes before a repin.
 async fn recording(world: &World, source: &Source, is_lock: bool) -> WriteSession {
     let session = world.repository.write("main").await.unwrap();

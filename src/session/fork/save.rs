@@ -59,7 +59,7 @@ impl<'s> DocumentSaver<'s> {
 
     /// Adds everything that a session has staged, for a fork to inherit.
     pub(super) async fn add_state(&mut self, copy: &StagedCopy) -> Result<()> {
-        require_no_removal(copy)?;
+        require_portable(copy)?;
         self.add_rows(
             copy.containers.values().map(|now| ContainerRow { before: None, now: now.clone() }),
             ContainerRow::most_bytes,
@@ -73,7 +73,7 @@ impl<'s> DocumentSaver<'s> {
 
     /// Adds what a fork changed itself, and what it inherited in the same places.
     pub(super) async fn add_changes(&mut self, copy: &StagedCopy) -> Result<()> {
-        require_no_removal(copy)?;
+        require_portable(copy)?;
         let base = &self.session.base.record().containers;
         let files = changed_files(copy)?;
         let containers = changed_containers(copy, base, &files);
@@ -225,11 +225,16 @@ fn changed_files(copy: &StagedCopy) -> Result<Vec<FileRow>> {
     Ok(changed.map(row).collect())
 }
 
-/// Refuses the removal of a container, for which the documents of forks have no word.
-fn require_no_removal(copy: &StagedCopy) -> Result<()> {
-    match copy.removed_containers.first() {
+/// Refuses the removal of a container, and what follows from records of the base: the documents of forks have no words for them.
+fn require_portable(copy: &StagedCopy) -> Result<()> {
+    if let Some(name) = copy.removed_containers.first() {
+        return Err(Error::invalid(format!("the removal of container {name} cannot go into a fork; commit it by itself")));
+    }
+    match &copy.relied {
         None => Ok(()),
-        Some(name) => Err(Error::invalid(format!("the removal of container {name} cannot go into a fork; commit it by itself"))),
+        Some(file) => Err(Error::invalid(format!(
+            "the move or the copy of external files cannot go into a fork, for example of {file}; commit it by itself"
+        ))),
     }
 }
 

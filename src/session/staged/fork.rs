@@ -41,6 +41,8 @@ pub(crate) struct StagedCopy {
     pub(crate) inherited_containers: BTreeMap<String, Container>,
     /// The containers that are removed, by name.
     pub(crate) removed_containers: BTreeSet<String>,
+    /// A file from whose record in the base staged changes follow.
+    pub(crate) relied: Option<FileKey>,
     pub(crate) moves: Moves,
 }
 
@@ -67,6 +69,7 @@ impl SharedStaged {
             containers: staged.containers.clone(),
             inherited_containers: staged.inherited.as_ref().map(|inherited| inherited.containers.clone()).unwrap_or_default(),
             removed_containers: staged.removed.clone(),
+            relied: staged.relied.keys().next().cloned(),
             moves: staged.moves.clone(),
         }
     }

@@ -74,6 +74,8 @@ pub(crate) struct Staged {
     files: BTreeMap<FileKey, StagedFile>,
     /// Files of the base from whose records staged changes follow, whether staged entries point into them or not.
     relied: BTreeMap<FileKey, Relied>,
+    /// The place from which all files were moved.
+    moved_from: Option<String>,
     /// Containers defined or needed here, by name.
     containers: BTreeMap<String, Container>,
     /// Containers of the base that are removed, by name.
@@ -104,6 +106,7 @@ impl Staged {
             watches: Vec::new(),
             files: BTreeMap::new(),
             relied: BTreeMap::new(),
+            moved_from: None,
             containers: BTreeMap::new(),
             removed: BTreeSet::new(),
             inherited: None,
@@ -123,7 +126,8 @@ impl Staged {
     /// The same room, and what is known of files and containers, with nothing staged.
     pub(crate) fn without_changes(&self) -> Self {
         let (files, containers, removed) = (self.files.clone(), self.containers.clone(), self.removed.clone());
-        Self { files, relied: self.relied.clone(), containers, removed, ..Self::new(self.limit, self.directory.clone()) }
+        let (relied, moved_from) = (self.relied.clone(), self.moved_from.clone());
+        Self { files, relied, moved_from, containers, removed, ..Self::new(self.limit, self.directory.clone()) }
     }
 
     /// The staged entries.
@@ -219,6 +223,16 @@ impl Staged {
     /// The files of the base from whose records staged changes follow.
     pub(crate) const fn relied(&self) -> &BTreeMap<FileKey, Relied> {
         &self.relied
+    }
+
+    /// Notes that all files at or below a URL were moved from there.
+    pub(crate) fn move_from(&mut self, place: String) {
+        self.moved_from = Some(place);
+    }
+
+    /// The URL at and below which no file is left.
+    pub(crate) fn moved_from(&self) -> Option<&str> {
+        self.moved_from.as_deref()
     }
 
     /// What would be known of a file, if `new` were added.
