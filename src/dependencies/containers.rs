@@ -61,9 +61,10 @@ impl WriteSession {
         }
         let changed = |known: &Container| if known.name == name { container.clone() } else { known.clone() };
         let after: Vec<Container> = before.iter().map(changed).collect();
-        let (mut moved, mut first) = (0_u64, None);
+        let (mut moved, mut first, early, mut recorded) = (0_u64, None, self.staged_in(&name)?, BTreeSet::new());
         let mut all = std::pin::pin!(self.base().dependencies());
         while let Some(found) = all.try_next().await? {
+            recorded.extend(early.get(&found.file));
             if found.file.container() == name && found.file.url(&after).ok().as_ref() != Some(&found.url) {
                 moved += 1;
                 first.get_or_insert(found.url);
@@ -71,13 +72,11 @@ impl WriteSession {
         }
         // One after the other with what names files, so that no file gets a name of the old definition after this.
         let mut naming = self.naming();
-        if first.is_none() {
-            for file in self.staged_in(&name)? {
-                let url = file.url(&before)?;
-                if file.url(&after).ok().as_ref() != Some(&url) {
-                    moved += 1;
-                    first.get_or_insert(url);
-                }
+        for file in self.staged_in(&name)?.iter().filter(|file| !recorded.contains(file)) {
+            let url = file.url(&before)?;
+            if file.url(&after).ok().as_ref() != Some(&url) {
+                moved += 1;
+                first.get_or_insert(url);
             }
         }
         if let Some(url) = first {

@@ -142,6 +142,10 @@ async fn a_container_into_which_this_session_stages_is_neither_removed_nor_point
     session.set_virtual(&key("new"), "s3://c/new", 0..1).await.unwrap();
     let error = session.change_container(Container::new("c", "s3://d/{}")).await.unwrap_err();
     assert!(error.to_string().contains("gives 2 of its files another place"), "{error}");
+    // A reference that is staged no more counts no more.
+    session.set_virtual(&key("new"), "s3://e/new", 0..1).await.unwrap();
+    session.delete(&key("new")).await.unwrap();
+    session.remove_container("s3://e").await.unwrap();
     is_sound(&world.repository).await;
 }
 
