@@ -62,7 +62,7 @@ impl Virtualize {
         let found = virtualize(&session, &self.files, &options).await?;
         for (what, names) in [
             ("attributes differ between files, and the first file's are kept", &found.other_attributes),
-            ("attributes are left out, because JSON cannot hold them", &found.dropped_attributes),
+            ("attributes are left out, because the metadata of Zarr cannot hold them", &found.dropped_attributes),
             ("links are not followed", &found.links),
         ] {
             if !names.is_empty() {

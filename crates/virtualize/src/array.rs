@@ -110,7 +110,11 @@ impl Array {
     pub(crate) fn add(&mut self, variable: Variable, file: &str, url: u32, format: ZarrFormat) -> Result<()> {
         let is_values = matches!(variable.body, Body::Values(_));
         if is_values != self.is_copied {
-            let how = if self.is_copied { "is too large" } else { "is stored in the header of the file" };
+            let how = if self.is_copied {
+                "is too large"
+            } else {
+                "has to be copied, because of where it lies in the file or how its strings are padded"
+            };
             return Err(Error::invalid(format!("{how}, so that it cannot be kept as it was before")));
         }
         let chunk = match &variable.body {

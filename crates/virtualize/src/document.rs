@@ -65,7 +65,8 @@ impl ArrayDocument {
         let (mut fill, mut unstated) = (element.value(variable.fill.as_deref()), None);
         let (codecs, lead, separator) = match format {
             ZarrFormat::V3 => {
-                let encoded = fill_attribute.and_then(|value| element.fill_attribute(value));
+                let stated = fill_attribute.filter(|_| element.can_state_fill(format));
+                let encoded = stated.and_then(|value| element.fill_attribute(value));
                 attributes.extend(encoded.map(|value| ("_FillValue".to_owned(), value)));
                 (v3_codecs(element, filters), "/c/", '/')
             }

@@ -133,6 +133,11 @@ impl Element {
         x == if self.kind == Kind::Int { signed(bytes) } else { unsigned(bytes).cast_signed() }
     }
 
+    /// Whether version 3 has room for the attribute `_FillValue`: of strings xarray writes it, and then does not open the whole group.
+    pub(crate) const fn can_state_fill(self, format: ZarrFormat) -> bool {
+        matches!(format, ZarrFormat::V2) || !matches!(self.kind, Kind::Bytes | Kind::Text)
+    }
+
     /// How xarray writes the attribute `_FillValue` of a variable of this type in version 3; `None` where it cannot be of this type.
     pub(crate) fn fill_attribute(self, value: &Scalar) -> Option<Value> {
         Some(match (self.kind, value) {

@@ -21,7 +21,7 @@
 //!   or several along the dimension of concatenation ([`VirtualizeOptions::rows`]). A record variable of a NetCDF3 file has one chunk
 //!   for each record.
 //! - Coordinates (variables of one dimension that have its name), small variables ([`VirtualizeOptions::inline_limit`]), single values and
-//!   strings of any length are read, decoded and stored in the repository.
+//!   strings of any length or padded with spaces are read, decoded and stored in the repository.
 //! - Groups become groups. Attributes that only organise the file (`CLASS`, `DIMENSION_LIST`, `_NCProperties` and the like) are left out.
 //! - HDF5 filters become codecs of numcodecs (`zlib`, `shuffle`, `fletcher32`, `zstd`, `blosc`, `bz2`), as `VirtualiZarr` writes them. What no
 //!   codec can read, and what Zarr has no type for, is `Unsupported`, naming the variable: leave it out with [`VirtualizeOptions::drop`].
@@ -35,7 +35,7 @@
 //! [`VirtualizeSummary::other_attributes`] names the ones that differ. A file may end within a chunk only if it is the last one.
 //!
 //! A copied variable whose `units` are a time since another day (`days since 2025-02-01`) is written in the units of the first file, and the
-//! bounds that it names with it, if both units have a fixed length, the calendar is the same, and every value is exact in its type.
+//! bounds that it or the stored coordinate names with it, if both units have a fixed length, the calendar is the same, and every value is exact in its type.
 //!
 //! With [`VirtualizeOptions::append`] the first file is compared with what is stored, and only references of the new files are staged.
 

@@ -156,7 +156,8 @@ pub struct VirtualizeSummary {
     /// Attributes, as `path@name`, that a later file has with another value; those of the first file, or of the store, are kept.
     pub other_attributes: BTreeSet<String>,
     /// Attributes, as `path@name`, that are left out because JSON cannot hold them (references, records, lists of lists, numbers that
-    /// are not finite), and each `_FillValue` that is no value of its variable's type.
+    /// are not finite), each `_FillValue` that is no value of its variable's type, and in version 3 that of strings, with which xarray
+    /// would not open the group.
     pub dropped_attributes: BTreeSet<String>,
     /// Links, as `path, what it is`, that are not followed: to other files, with the path of the group in which they lie, and to a group
     /// above. What lies behind them is not in the arrays.

@@ -71,6 +71,9 @@ impl<'s> Stager<'s> {
         time::fit(&mut parsed.variables, &self.arrays).map_err(|e| e.context(file.url()))?;
         for variable in parsed.variables {
             let path = variable.path.clone();
+            if variable.fill_attribute.is_some() && !variable.element.can_state_fill(self.settings.format) {
+                self.summary.dropped_attributes.insert(format!("{path}@_FillValue"));
+            }
             let Some(array) = self.arrays.get_mut(&path) else { continue };
             let added = array.add(variable, file.url(), url, self.settings.format);
             added.map_err(|e| e.context(&path).context(file.url()))?;

@@ -1,6 +1,6 @@
 //! Times that count from another day than those that are stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firnline::{Error, Result};
 use serde_json::Value;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::array::Array;
 use crate::calendar::{Calendar, TimeUnits};
 use crate::element::{self, Element, Kind, Scalar};
+use crate::join;
 use crate::model::{Body, Values, Variable};
 
 /// The attributes by which a coordinate names the variable of the ends of its cells, which is in its units and need not say so.
@@ -27,12 +28,11 @@ pub(crate) fn fit(variables: &mut [Variable], arrays: &BTreeMap<String, Array>) 
             continue;
         }
         let change = Change::new(&is, &was, calendar.as_deref()).map_err(|e| e.context(&variable.path))?;
-        for name in BOUNDS.iter().filter_map(|name| text(&variable.attributes, name)) {
-            let path = variable.path.rsplit_once('/').map_or_else(|| name.clone(), |(group, _)| format!("{group}/{name}"));
-            let ends = variables.iter().enumerate().find(|(_, other)| other.path == path && !other.attributes.contains_key("units"));
-            if let Some((n, _)) = ends {
-                changes.insert(n, change.clone());
-            }
+        // Readers go by the stored name, whatever a later file says.
+        let names = [&variable.attributes, &array.document.attributes].into_iter().flat_map(|all| BOUNDS.map(|name| text(all, name)));
+        for name in names.flatten().collect::<BTreeSet<_>>() {
+            let ends = ends(variables, &variable.path, &name).map_err(|why| change.refuse(why).context(&variable.path))?;
+            changes.extend(ends.map(|n| (n, change.clone())));
         }
         changes.insert(n, change);
     }
@@ -42,6 +42,23 @@ pub(crate) fn fit(variables: &mut [Variable], arrays: &BTreeMap<String, Array>) 
         }
     }
     Ok(())
+}
+
+/// The place of the variable `name` of the ends of cells of the coordinate at `path`, in its group or the nearest one above; `None` if there is
+/// none, or if it has units of its own.
+fn ends(variables: &[Variable], path: &str, name: &str) -> std::result::Result<Option<usize>, &'static str> {
+    if name.contains('/') {
+        return Err("it names its bounds by a path");
+    }
+    let mut group = path;
+    while !group.is_empty() {
+        group = group.rsplit_once('/').map_or("", |(above, _)| above);
+        let wanted = join(group, name);
+        if let Some((n, found)) = variables.iter().enumerate().find(|(_, other)| other.path == wanted) {
+            return Ok((!found.attributes.contains_key("units")).then_some(n));
+        }
+    }
+    Ok(None)
 }
 
 /// From one unit into another.
@@ -68,8 +85,12 @@ impl Change {
         Error::invalid(format!("has the attribute units {is:?}, not {was:?} as before, and cannot be written so: {why}"))
     }
 
+    fn refuse(&self, why: &str) -> Error {
+        Self::refused(&self.is, &self.was, why)
+    }
+
     fn apply(&self, variable: &mut Variable) -> Result<()> {
-        let refused = |why: &str| Self::refused(&self.is, &self.was, why);
+        let refused = |why: &str| self.refuse(why);
         if ["scale_factor", "add_offset"].iter().any(|name| variable.attributes.contains_key(*name)) {
             return Err(refused("its values are scaled"));
         }

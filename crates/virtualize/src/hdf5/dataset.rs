@@ -4,7 +4,7 @@ use firnline::{Error, Result};
 use hdf5_reader::io::Cursor;
 use hdf5_reader::messages::HdfMessage;
 use hdf5_reader::messages::dataspace::DataspaceType;
-use hdf5_reader::messages::datatype::{StringSize, VarLenKind};
+use hdf5_reader::messages::datatype::{StringPadding, StringSize, VarLenKind};
 use hdf5_reader::messages::filter_pipeline::FilterDescription;
 use hdf5_reader::messages::layout::{ChunkIndexing, DataLayout};
 use hdf5_reader::object_header::ObjectHeader;
@@ -45,6 +45,7 @@ impl DatasetContext<'_> {
         let mut fill = stated_fill(&header).filter(|bytes| bytes.len() == element.size).map(<[u8]>::to_vec);
         if let Some(bytes) = &mut fill {
             element.reorder(bytes);
+            pad(dataset.dtype(), bytes);
         }
         let body = self.body(dataset, dims, element, &header)?;
         let element = if matches!(body, Body::Values(_)) { element.little() } else { element };
@@ -62,7 +63,10 @@ impl DatasetContext<'_> {
         let bytes = count(&dims.shape).and_then(|n| n.checked_mul(size as u64));
         let bytes = bytes.ok_or_else(|| Error::corrupt("has more bytes than can be counted"))?;
         let is_small = self.wanted.is_copied(self.name, is_coordinate(self.name, &dims.names), bytes);
-        let must_copy = element.kind == Kind::Text || dims.shape.is_empty() || matches!(layout, DataLayout::Compact { .. });
+        let must_copy = element.kind == Kind::Text
+            || dims.shape.is_empty()
+            || matches!(layout, DataLayout::Compact { .. })
+            || matches!(dataset.dtype(), Datatype::String { size: StringSize::Fixed(_), padding: StringPadding::SpacePad, .. });
         if is_small || must_copy {
             if bytes > MOST_COPIED {
                 return Err(Error::unsupported(format!("has to be copied and has {bytes} bytes; leave the variable out")));
@@ -106,6 +110,9 @@ impl DatasetContext<'_> {
             return texts(dataset, &bytes).map(Values::Texts);
         }
         element.reorder(&mut bytes);
+        if element.kind == Kind::Bytes {
+            bytes.chunks_exact_mut(element.size).for_each(|bytes| pad(dataset.dtype(), bytes));
+        }
         Ok(Values::Bytes(bytes))
     }
 
@@ -150,6 +157,17 @@ fn layout(header: &ObjectHeader) -> Result<&DataLayout> {
 /// The value of elements that were never written, in the order of the file; `None`: zero.
 fn stated_fill(header: &ObjectHeader) -> Option<&[u8]> {
     header.messages.iter().find_map(|m| if let HdfMessage::FillValue(fill) = m { fill.value.as_deref() } else { None })
+}
+
+/// Pads a string of a fixed length with zeros, as the HDF5 library gives it to readers that know no other form.
+fn pad(datatype: &Datatype, bytes: &mut [u8]) {
+    let Datatype::String { size: StringSize::Fixed(_), padding, .. } = datatype else { return };
+    let end = match padding {
+        StringPadding::SpacePad => bytes.iter().rposition(|b| *b != b' ').map_or(0, |last| last + 1),
+        StringPadding::NullTerminate => bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()),
+        StringPadding::NullPad => bytes.len(),
+    };
+    bytes.get_mut(end..).unwrap_or_default().fill(0);
 }
 
 /// The strings that `references` lead to; `Unsupported` when they have too many bytes.

@@ -146,6 +146,33 @@ async fn months_that_count_from_their_own_first_day_are_written_in_the_stored_un
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bounds_are_written_in_the_stored_units_however_a_later_file_names_them() {
+    let Some(python) = Python::find("bounds_are_written_in_the_stored_units_however_a_later_file_names_them") else { return };
+    let file = |name: &str| python.file(&format!("{name}.nc"));
+    for (first, second, days) in
+        [("january", "unnamed", 31), ("january", "renamed", 31), ("unnamed", "january", -31), ("inner-january", "inner-february", 31)]
+    {
+        for is_appended in [true, false] {
+            let (place, files) = (Place::new().await, [file(first), file(second)]);
+            if is_appended {
+                place.add(&[&files[0]], &along_time()).await.unwrap();
+                place.add(&[&files[1]], &along_time().append()).await.unwrap();
+            } else {
+                place.add(&[&files[0], &files[1]], &along_time()).await.unwrap();
+            }
+            let bytes = place.tip().await.get(&"a/time_bnds/c/0/0".parse().unwrap()).await.unwrap().unwrap();
+            let found: Vec<_> = bytes.chunks_exact(8).map(|x| i64::from_le_bytes(x.try_into().unwrap())).collect();
+            let rows = if first.ends_with("january") && !first.starts_with("inner") { 31 } else { 28 };
+            assert_eq!(found[2 * rows..2 * rows + 4], [days, days + 1, days + 1, days + 2], "{first} {second} {is_appended}");
+        }
+    }
+    let place = Place::new().await;
+    place.add(&[&file("january")], &along_time()).await.unwrap();
+    let refused = place.add(&[&file("by-path")], &along_time().append()).await.unwrap_err().to_string();
+    assert!(refused.contains("by-path.nc: time: ") && refused.contains("names its bounds by a path"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metadata_that_is_consolidated_in_a_group_of_the_file_is_removed() {
     let Some(python) = Python::find("metadata_that_is_consolidated_in_a_group_of_the_file_is_removed") else { return };
     let (place, file) = (Place::new().await, python.file("named.nc"));

@@ -70,6 +70,35 @@ async fn what_zarr_cannot_say_is_refused_by_name_and_can_be_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strings_of_a_fixed_length_read_as_the_hdf5_library_gives_them() {
+    let Some(python) = Python::find("strings_of_a_fixed_length_read_as_the_hdf5_library_gives_them") else { return };
+    let (place, file) = (Place::new().await, python.file("padded.h5"));
+    // Readers of Zarr strip zeros only, so what is padded with spaces is copied however long it is.
+    let summary = place.add(&[&file], &VirtualizeOptions::default()).await.unwrap();
+    assert_eq!((summary.arrays, summary.copied, summary.references), (5, 4, 1));
+    assert_eq!(python.compare(&place.checkout("zarr").await, "-", &[&file]), 5);
+}
+
+/// xarray writes the attribute in version 3 and then does not open what it wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn strings_with_a_fill_value_are_opened_by_xarray() {
+    let Some(python) = Python::find("strings_with_a_fill_value_are_opened_by_xarray") else { return };
+    let (mut comparisons, mut places) = (Vec::new(), Vec::new());
+    for (form, strings) in [("NETCDF4", &["platform@_FillValue", "station@_FillValue"][..]), ("NETCDF3_CLASSIC", &["platform@_FillValue"])]
+    {
+        for format in [ZarrFormat::V3, ZarrFormat::V2] {
+            let (place, file) = (Place::new().await, python.file(&format!("argo-{form}.nc")));
+            let summary = place.add(&[&file], &VirtualizeOptions::default().zarr_format(format)).await.unwrap();
+            let dropped: Vec<_> = summary.dropped_attributes.iter().map(String::as_str).collect();
+            assert_eq!(dropped, if format == ZarrFormat::V3 { strings } else { &[] }, "{form}");
+            comparisons.push(Comparison::new(&place.checkout("zarr").await, "-", &[&file]));
+            places.push(place);
+        }
+    }
+    assert!(python.compare_all(&comparisons).iter().all(|n| *n >= 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn netcdf_files_of_every_format_read_as_xarray_reads_them() {
     let Some(python) = Python::find("netcdf_files_of_every_format_read_as_xarray_reads_them") else { return };
     let (mut comparisons, mut places) = (Vec::new(), Vec::new());

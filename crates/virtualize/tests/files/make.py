@@ -232,6 +232,35 @@ with netCDF4.Dataset(f"{out}/named.nc", "w") as n:
     inner.createVariable("x", "f4", ("x",))[:] = np.arange(4)
     inner.createVariable("w", "f4", ("time", "x"))[:] = 2
 
+# Argo profiles have such variables.
+for form in ("NETCDF4", "NETCDF3_CLASSIC"):
+    with netCDF4.Dataset(f"{out}/argo-{form}.nc", "w", format=form) as f:
+        f.createDimension("time", None)
+        f.createDimension("letters", 8)
+        for name, value in (("time", np.arange(600.0)), ("platform", np.array([[c.encode() for c in "6901234 "]] * 600))):
+            v = f.createVariable(name, value.dtype, ("time", "letters")[: value.ndim], fill_value=b" " if name == "platform" else None)
+            v[:] = value
+        if form == "NETCDF4":
+            v = f.createVariable("station", str, ("time",), fill_value="absent")
+            v[:] = np.array(["a", "bb"] * 300, object)
+
+
+def padded(f, name, padding, values):
+    """Strings of a fixed length, as their bytes are in the file."""
+    values = np.array(values, "S6")
+    kind = h5py.h5t.C_S1.copy()
+    kind.set_size(6)
+    kind.set_strpad(padding)
+    d = h5py.h5d.create(f.id, name, kind, h5py.h5s.create_simple(values.shape))
+    d.write(h5py.h5s.ALL, h5py.h5s.ALL, values, mtype=kind)
+
+
+with h5py.File(f"{out}/padded.h5", "w") as f:
+    for times, size in ((1, "few"), (500, "many")):
+        padded(f, f"{size}_spaces".encode(), h5py.h5t.STR_SPACEPAD, [b"ab    ", b"abcdef", b"      ", b" b  c "] * times)
+        padded(f, f"{size}_zeros".encode(), h5py.h5t.STR_NULLPAD, [b"ab", b"abcdef", b"", b"a\0c"] * times)
+    padded(f, b"few_ended", h5py.h5t.STR_NULLTERM, [b"ab\0cde", b"abcde", b"", b"\0bcde"])
+
 with h5py.File(f"{out}/links.h5", "w") as f:
     f.create_dataset("a/d", data=table)
     f["b"] = f["a"]
@@ -272,6 +301,24 @@ for name, epoch, values, unit in (
         time[:] = values
         ends = f.createVariable("time_bnds", "i8", ("time", "bnds"))
         ends[:] = np.stack([values, values + values[1]], 1)
+
+# A later file that does not name its bounds, or by another name; and bounds that lie in the group above.
+for name, day, bounds, is_inner in (
+    ("unnamed", "2025-02-01", None, False),
+    ("renamed", "2025-02-01", "time_bounds", False),
+    ("by-path", "2025-02-01", "/time_bnds", False),
+    ("inner-january", "2025-01-01", "time_bnds", True),
+    ("inner-february", "2025-02-01", "time_bnds", True),
+):
+    with netCDF4.Dataset(f"{out}/{name}.nc", "w") as f:
+        f.createDimension("time", None)
+        f.createDimension("bnds", 2)
+        time = (f.createGroup("g") if is_inner else f).createVariable("time", "i8", ("time",))
+        time.units, time.calendar = f"days since {day}", "proleptic_gregorian"
+        if bounds:
+            time.bounds = bounds
+        time[:] = np.arange(28)
+        f.createVariable("time_bnds", "i8", ("time", "bnds"))[:] = np.stack([np.arange(28), np.arange(28) + 1], 1)
 
 for form in ("NETCDF4", "NETCDF3_CLASSIC"):
     with netCDF4.Dataset(f"{out}/odd-{form}.nc", "w", format=form) as f:
