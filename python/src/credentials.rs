@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use firnline::storage::{Credential, CredentialCommand, CredentialSet, CredentialSource, IssuedCredentials, Secret};
 use firnline::{Access, Error, Result, Timestamp};
 use pyo3::prelude::*;
+use tokio::task::JoinHandle;
 
 use crate::failure::OrRaise as _;
 use crate::runtime::OfProcess;
@@ -57,9 +58,11 @@ impl NativeCredentials {
             Origin::Command(kind, program, arguments) => {
                 CredentialSet::fetched(Arc::new(CredentialCommand::new(kind, program, arguments.iter().cloned())))
             }
-            Origin::Callback(kind, function) => {
-                CredentialSet::fetched(Arc::new(Callback { kind: kind.clone(), function: function.clone() }))
-            }
+            Origin::Callback(kind, function) => CredentialSet::fetched(Arc::new(Callback {
+                kind: kind.clone(),
+                function: function.clone(),
+                running: tokio::sync::Mutex::default(),
+            })),
         };
         set = self.endpoint.iter().cloned().fold(set, CredentialSet::endpoint);
         set = self.region.iter().cloned().fold(set, CredentialSet::region);
@@ -103,7 +106,7 @@ impl NativeCredentials {
             _ => Err(Error::internal("no such origin of credentials")),
         };
         let made = Self { origin: from.or_raise(py)?, endpoint, region, account, made: Mutex::default() };
-        if made.endpoint.is_some() {
+        if made.endpoint.is_some() || made.region.is_some() || made.account.is_some() {
             // Refused here and not when a repository is opened, so that no object exists that holds a secret where none belongs.
             let name = if kind.is_empty() { origin } else { &kind };
             made.set().and_then(|set| Access::default().credentials(name, set)).or_raise(py)?;
@@ -122,6 +125,9 @@ impl fmt::Debug for NativeCredentials {
 struct Callback {
     kind: Option<String>,
     function: Arc<Py<PyAny>>,
+    /// The call that is under way. A thread cannot be stopped: when the reader's patience is over, the call goes on, and whoever asks next
+    /// gets its answer.
+    running: tokio::sync::Mutex<Option<JoinHandle<Option<Result<IssuedCredentials>>>>>,
 }
 
 impl fmt::Debug for Callback {
@@ -133,10 +139,15 @@ impl fmt::Debug for Callback {
 #[async_trait]
 impl CredentialSource for Callback {
     async fn credentials(&self) -> Result<IssuedCredentials> {
-        let callback = self.function.clone();
+        let mut running = self.running.lock().await;
         // On a thread that may block: the function may take its time, or run an event loop.
-        let asked = tokio::task::spawn_blocking(move || Python::try_attach(|py| ask(py, &callback)));
-        let asked = asked.await.map_err(|e| Error::internal("the callback for credentials did not end").caused_by(e))?;
+        let begin = || {
+            let function = self.function.clone();
+            tokio::task::spawn_blocking(move || Python::try_attach(|py| ask(py, &function)))
+        };
+        let asked = running.get_or_insert_with(begin).await;
+        *running = None;
+        let asked = asked.map_err(|e| Error::internal("the callback for credentials did not end").caused_by(e))?;
         asked.unwrap_or_else(|| Err(Error::unavailable("the interpreter is ending, and gives no credentials")))
     }
 

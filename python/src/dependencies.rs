@@ -1,8 +1,8 @@
 //! External files: which a version depends on, who depends on them, and whether they are as recorded.
 
 use firnline::{
-    ArrayDependencies, CheckOptions, Dependency, DependencyChange, DependencyCounts, DependencyHistory, Error, Group, KeyUse, LogEntry,
-    PlaceUse, Ref, RefKind, RefUse, Sample, Validator, VirtualFile,
+    ArrayDependencies, CheckOptions, Dependency, DependencyChange, DependencyCounts, DependencyHistory, Error, KeyUse, LogEntry, PlaceUse,
+    Ref, RefUse, Sample, Validator, VirtualFile,
 };
 use futures::TryStreamExt as _;
 use pyo3::prelude::*;
@@ -56,10 +56,7 @@ fn with_counts(mut head: Row, counts: DependencyCounts) -> Row {
 
 /// Array or directory, of what kind it is, counts, and the counts for each container.
 fn array_row(found: ArrayDependencies) -> Row {
-    let kind = match found.group {
-        Group::Array(_) => "array",
-        Group::Directory(_) => "directory",
-    };
+    let kind = found.group.word();
     let path = found.group.prefix().as_str().trim_end_matches('/').to_owned();
     let containers: Vec<Row> = found.containers.into_iter().map(|(name, counts)| with_counts(row![name], counts)).collect();
     let mut cells = with_counts(row![path, kind], found.counts);
@@ -84,23 +81,16 @@ fn change_row(change: DependencyChange) -> Row {
     }
 }
 
-fn ref_word(kind: RefKind) -> &'static str {
-    match kind {
-        RefKind::Branch => "branch",
-        RefKind::Tag => "tag",
-    }
-}
-
 /// `branch` or `tag`, name, id, time, message, counts.
 fn ref_use_row(found: RefUse) -> Row {
     let Ref { kind, name } = found.reference;
     let LogEntry { id, time, summary, .. } = found.at;
-    with_counts(row![ref_word(kind), name.to_string(), id.to_string(), time.micros(), summary], found.counts)
+    with_counts(row![kind.word(), name.to_string(), id.to_string(), time.micros(), summary], found.counts)
 }
 
 /// Key, URL, offset, length, and the branches and tags.
 fn key_use_row(found: KeyUse) -> Row {
-    let refs: Vec<String> = found.refs.iter().map(|r| format!("{}:{}", ref_word(r.kind), r.name)).collect();
+    let refs: Vec<String> = found.refs.iter().map(|r| format!("{}:{}", r.kind, r.name)).collect();
     row![found.key.as_str().to_owned(), found.url, found.offset, found.length, refs]
 }
 

@@ -45,7 +45,9 @@ fn export_row(summary: ExportSummary) -> ExportRow {
 
 #[pymethods]
 impl NativeSession {
-    /// Stages everything that a reference set holds: references, values, files that do not exist.
+    /// Stages everything that a reference set holds: references, values, files that do not exist. Relative paths begin in `directory`, or in
+    /// that of the set.
+    #[expect(clippy::too_many_arguments, reason = "as Python passes them")]
     fn import_kerchunk(
         &self,
         py: Python<'_>,
@@ -53,10 +55,11 @@ impl NativeSession {
         prefix: &str,
         allow_missing: bool,
         compact_metadata: bool,
+        directory: Option<PathBuf>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<(u64, u64, u64)> {
         let mut options = KerchunkImport::default().prefix(Prefix::new(prefix).or_raise(py)?);
-        (options.allow_missing, options.compact_metadata) = (allow_missing, compact_metadata);
+        (options.allow_missing, options.compact_metadata, options.directory) = (allow_missing, compact_metadata, directory);
         let done =
             self.stage_watching(py, progress, move |session| async move { import_references(session, &set, &options).await }.boxed())?;
         Ok((done.references, done.values, done.missing))

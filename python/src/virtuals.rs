@@ -138,8 +138,9 @@ impl References {
     /// Takes out the references into URLs that no container has a place for, and gives their places in the columns.
     fn without_place(&mut self, containers: &[Container]) -> firnline::Result<Vec<usize>> {
         let locator = Locator::new(containers)?;
-        let has_place = |url: &String| locator.locate(url).is_ok_and(|located| located.container.is_none());
-        let has_place: Vec<bool> = self.urls.iter().map(has_place).collect();
+        // What cannot be located at all, as a URL that holds a secret, is an error that does not show it.
+        let has_place = |url: &String| Ok(locator.locate(url)?.container.is_none());
+        let has_place: Vec<bool> = self.urls.iter().map(has_place).collect::<firnline::Result<_>>()?;
         let is_kept = |number: u32| usize::try_from(number).ok().and_then(|at| has_place.get(at)).is_none_or(|kept| *kept);
         let mut failed = Vec::new();
         for (at, number) in self.column.iter_mut().enumerate() {

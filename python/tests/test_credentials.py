@@ -218,6 +218,8 @@ def test_an_endpoint_that_holds_a_secret_is_refused(make: Any) -> None:
         with pytest.raises(fl.InvalidError, match="the endpoint holds") as refused:
             make(endpoint)
         assert hush not in str(refused.value)
+    with pytest.raises(fl.InvalidError, match="region"):
+        fl.Credentials.s3("A", "B", region="no region")
 
 
 def test_printing_a_repository_shows_no_variables(repo: fl.Repository) -> None:
@@ -308,6 +310,22 @@ def test_a_callback_of_a_known_kind_is_not_called_for_another_server(repo: fl.Re
         fl.Credentials.callback(module_token, kind="ftp")  # type: ignore[arg-type]
     with pytest.raises(fl.InvalidError, match="not one of s3"):
         fl.Credentials.command("ftp", "tokens")  # type: ignore[arg-type]
+
+
+def test_a_callback_that_takes_too_long_is_not_called_twice(repo: fl.Repository, server: Server, token: str) -> None:
+    calls, go_on = [], threading.Event()
+
+    def slow() -> dict[str, str]:
+        calls.append("called")
+        go_on.wait()
+        return {"bearer": token}
+
+    store = opened(repo, server, fl.Credentials.callback(slow), patience=1).at("main").store
+    with pytest.raises(fl.UnavailableError, match="answer"):
+        store.get_sync("v/c/0")
+    go_on.set()
+    value = store.get_sync("v/c/0")
+    assert value is not None and value.to_bytes() == CONTENT[:4] and calls == ["called"]
 
 
 def test_a_callback_returns_credentials_of_its_kind_and_server(repo: fl.Repository, server: Server, token: str) -> None:

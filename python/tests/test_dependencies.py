@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -311,6 +312,31 @@ def test_parameters_that_a_commit_does_not_have_are_refused_before_any_work(repo
         with pytest.raises(TypeError, match="mesage"):
             call(mesage="a typing error")
     assert repo.lookup_branch("main") == before
+
+
+@pytest.mark.parametrize("url", ["https://user:{}@127.0.0.1:1/x.nc", "https://127.0.0.1:1/x.nc?X-Amz-Signature={}"])
+def test_a_url_that_holds_a_secret_is_refused_and_not_shown(
+    repo: fl.Repository, data: Path, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    hush = secrets.token_hex(16)
+    url, store = url.format(hush), repo.writable_session("main").store
+    good = (data / NAMES[0]).as_uri()
+    for call in (
+        lambda: repo.lock_dependencies(url),
+        lambda: repo.repin(url),
+        lambda: repo.move_dependencies(url, "https://example.org/"),
+        lambda: repo.add_container("other", url),
+        lambda: repo.import_kerchunk({"a": [url, 0, 1]}),
+        lambda: fl.virtualize(url, repo),
+        lambda: store.set_virtual_ref("v", url, offset=0, length=1),
+        lambda: store.set_virtual_refs_arr("v", (1,), [url], [0], [1]),
+        # References of which some can be located were left out with a warning that showed the URL.
+        lambda: store.set_virtual_refs_arr("v", (2,), [good, url], [0, 0], [1, 1]),
+    ):
+        with pytest.raises(fl.FirnlineError, match=r"127\.0\.0\.1") as refused:
+            call()
+        assert hush not in f"{refused.value!r} {refused.value}"
+    assert hush not in caplog.text
 
 
 def test_a_message_may_be_empty(repo: fl.Repository, data: Path) -> None:

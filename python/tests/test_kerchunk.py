@@ -59,6 +59,19 @@ def test_a_dictionary_a_file_and_a_session(
     assert json.loads(read(repo.at("main"), "z") or b"") == {"n": 3}
 
 
+def test_templates_of_a_dictionary_stay_as_they_are(
+    repo: fl.Repository, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were taken for paths: the end of a directory was lost, and a part of a name became one."""
+    monkeypatch.chdir(tmp_path)
+    file.rename(tmp_path / "wrf_12:00:00.bin")
+    whole = {"version": 1, "templates": {"d": "./", "hour": "12:00:00"}, "refs": {"a": ["{{d}}wrf_{{hour}}.bin", 10, 2]}}
+    repo.import_kerchunk(whole)
+    repo.import_kerchunk({"b": ["wrf_12:00:00.bin", 20, 2]})
+    assert [read(repo.at("main"), key) for key in ("a", "b")] == [bytes([10, 11]), bytes([20, 21])]
+    assert len(repo.dependencies()) == 1
+
+
 def test_errors_name_the_key_and_commit_nothing(repo: fl.Repository, file: Path, tmp_path: Path) -> None:
     before = repo.lookup_branch("main")
     for wrong, message, kind in (

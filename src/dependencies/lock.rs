@@ -14,9 +14,9 @@ use crate::id::HashAlgorithm;
 use crate::percent;
 use crate::session::{Staged, StagedFile, WriteSession};
 use crate::snapshot::Dependency;
-use crate::text::{printable_line, shown};
+use crate::text::printable_line;
 use crate::time::Timestamp;
-use crate::virtuals::{Looked, Validator, VirtualLookup, hex, is_at_or_below};
+use crate::virtuals::{Looked, Validator, VirtualLookup, hex, is_at_or_below, shown_url};
 
 /// How many files are read at once.
 const READ: usize = 8;
@@ -253,7 +253,9 @@ impl<'a> Places<'a> {
     /// `NotFound` when one of them holds no file.
     fn require_all(&self, session: &WriteSession) -> Result<()> {
         match self.places.iter().zip(&self.is_met).find(|(_, is_met)| !**is_met) {
-            Some((place, _)) => Err(Error::not_found(format!("{} depends on no file at or below {:?}", session.branch(), shown(place)))),
+            Some((place, _)) => {
+                Err(Error::not_found(format!("{} depends on no file at or below \"{}\"", session.branch(), shown_url(place))))
+            }
             None => Ok(()),
         }
     }

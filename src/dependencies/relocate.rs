@@ -12,7 +12,7 @@ use crate::session::{Relied, StagedFile, Unpinned, WriteSession};
 use crate::snapshot::Dependency;
 use crate::text::printable_line;
 use crate::time::Timestamp;
-use crate::virtuals::{Locator, Looked, Validator, VirtualLookup, is_at_or_below, locked_hash};
+use crate::virtuals::{Locator, Looked, Validator, VirtualLookup, is_at_or_below, locked_hash, shown_url};
 
 /// How many files are looked up at once.
 const CONCURRENT: usize = 16;
@@ -199,7 +199,7 @@ impl WriteSession {
             moves.push(FileMove { found, name, to });
         }
         if moves.is_empty() {
-            return Err(Error::not_found(format!("{} depends on no file at or below {from:?}", self.branch())));
+            return Err(Error::not_found(format!("{} depends on no file at or below \"{}\"", self.branch(), shown_url(from))));
         }
         containers.extend(added);
         containers.sort_by(|a, b| a.name.cmp(&b.name));

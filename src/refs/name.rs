@@ -102,12 +102,19 @@ pub enum RefKind {
     Tag,
 }
 
-impl fmt::Display for RefKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl RefKind {
+    /// The kind in one word: `branch` or `tag`.
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Branch => "branch",
             Self::Tag => "tag",
-        })
+        }
+    }
+}
+
+impl fmt::Display for RefKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::format::FileKey;
 use crate::id::HashAlgorithm;
 use crate::snapshot::Dependency;
 use crate::time::Timestamp;
-use crate::virtuals::{Looked, Validator, VirtualLookup, is_at_or_below, locked_hash};
+use crate::virtuals::{Looked, Validator, VirtualLookup, is_at_or_below, locked_hash, shown_url};
 
 /// How many files are looked up at once.
 const CONCURRENT: usize = 16;
@@ -100,7 +100,7 @@ impl WriteSession {
             }
         }
         match places.iter().zip(is_used).find(|(_, is_used)| !is_used) {
-            Some((place, _)) => Err(Error::not_found(format!("{} depends on no file at or below {place:?}", self.branch))),
+            Some((place, _)) => Err(Error::not_found(format!("{} depends on no file at or below \"{}\"", self.branch, shown_url(place)))),
             None => Ok(named),
         }
     }

@@ -23,6 +23,14 @@ impl Group {
             Self::Array(prefix) | Self::Directory(prefix) => prefix,
         }
     }
+
+    /// What it is in one word: `array` or `directory`.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Array(_) => "array",
+            Self::Directory(_) => "directory",
+        }
+    }
 }
 
 /// Finds the groups of many keys. They may come in any order; in the order of the maps, each directory outside of arrays is examined

@@ -52,7 +52,7 @@ pub use allow::Allow;
 pub use external::ExternalFile;
 pub use locate::{Located, Locator};
 pub use rebind::Rebind;
-pub(crate) use url::{is_at_or_below, paths as url_paths};
+pub(crate) use url::{is_at_or_below, paths as url_paths, shown as shown_url};
 pub use validator::Validator;
 pub(crate) use validator::{hex, locked_hash, multihash};
 

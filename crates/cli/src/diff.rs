@@ -12,7 +12,7 @@ use super::output::Show;
 use super::show::ContainerRow;
 use super::value::{Pin, Value};
 use firnline::{
-    Change, DiffSummary, Entry, Error, ErrorKind, Group, GroupChanges, Key, Prefix, Repository, Result, Snapshot, TreeChange, Validator,
+    Change, DiffSummary, Entry, Error, ErrorKind, GroupChanges, Key, Prefix, Repository, Result, Snapshot, TreeChange, Validator,
     printable_line,
 };
 
@@ -255,12 +255,8 @@ struct GroupRow {
 impl GroupRow {
     fn of(changes: &GroupChanges) -> Self {
         let counts = changes.counts;
-        let what = match changes.group {
-            Group::Array(_) => "array",
-            Group::Directory(_) => "directory",
-        };
         Self {
-            what,
+            what: changes.group.word(),
             name: changes.group.prefix().as_str().to_owned(),
             added: counts.added,
             removed: counts.removed,

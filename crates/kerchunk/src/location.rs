@@ -2,7 +2,7 @@
 //!
 //! Kerchunk writes whatever `fsspec` opens: bare paths, URLs, and URLs with a cache in front. `fsspec` resolves a relative path
 //! against the working directory of the reader, which a stored reference cannot mean; here it is relative to the directory that
-//! holds the reference set.
+//! holds the reference set, or to one that is named.
 
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
@@ -33,6 +33,11 @@ impl ReferenceBase {
         let whole = set.canonicalize().map_err(|e| file_error("find", set, e))?;
         let directory = whole.parent().map_or_else(|| whole.clone(), Path::to_path_buf);
         Ok(Self { directory })
+    }
+
+    /// A directory, which must exist. `NotFound` if it does not.
+    pub(crate) fn at(directory: &Path) -> Result<Self> {
+        Ok(Self { directory: directory.canonicalize().map_err(|e| file_error("find", directory, e))? })
     }
 
     /// The URL of what a reference set calls `place`.
@@ -110,6 +115,7 @@ mod tests {
         std::fs::create_dir_all(&below).unwrap();
         std::fs::write(below.join("set.json"), "{}").unwrap();
         let base = ReferenceBase::of(&below.join("set.json")).unwrap();
+        assert_eq!(base, ReferenceBase::at(&below).unwrap());
         let here = file_url(&below).unwrap();
         let above = file_url(below.parent().unwrap()).unwrap();
         for (place, url) in [
@@ -147,5 +153,6 @@ mod tests {
             assert_eq!(base.url(bad).unwrap_err().kind(), firnline::ErrorKind::Invalid, "{bad}");
         }
         assert_eq!(ReferenceBase::of(Path::new("/no/such")).unwrap_err().kind(), firnline::ErrorKind::NotFound);
+        assert_eq!(ReferenceBase::at(Path::new("/no/such")).unwrap_err().kind(), firnline::ErrorKind::NotFound);
     }
 }

@@ -248,6 +248,8 @@ class Credentials:
         -----
         The function is called when the first request needs credentials, shortly before they expire, and once after a server
         refused them; by one thread at a time, which is not the thread that reads. A coroutine runs in an event loop of its own.
+        Reads wait for it for a third of the repository's ``patience``, by default 20 seconds, and then fail with
+        `UnavailableError`. The function is not stopped, and a later read takes what it returns.
         What the function raises is shown in the error of the read, so it must hold no secrets.
 
         In a process that gets a pickled store, the function is imported by its name. One that cannot be imported, such as a

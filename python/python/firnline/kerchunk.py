@@ -220,7 +220,8 @@ class SessionKerchunkMethods:
             it is staged then: discard the session.
         """
         with _set(references) as path, reporting(progress, "import", "references") as report:
-            done = self._native.import_kerchunk(path, prefix, allow_missing, compact_metadata, report)
+            directory = os.getcwd() if isinstance(references, Mapping) else None
+            done = self._native.import_kerchunk(path, prefix, allow_missing, compact_metadata, directory, report)
         return KerchunkImport(*done)
 
     def to_kerchunk(self, *, prefix: str = "", inline_limit: int | None = None, keep_v3: bool = False) -> dict[str, Any]:
@@ -289,36 +290,14 @@ def _set(references: References) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="firn-") as directory:
         path = os.path.join(directory, "references.json")
         with open(path, "w", encoding="utf-8") as file:
-            json.dump(_absolute(references), file, default=_text)
+            json.dump(dict(references), file, default=_text)
         yield path
 
 
-def _absolute(references: Mapping[str, Any]) -> dict[str, Any]:
-    """The same set with absolute paths, because the file that it is written to lies elsewhere."""
-    if "version" not in references:
-        return {key: _absolute_value(value) for key, value in references.items()}
-    found = dict(references)
-    found["refs"] = {key: _absolute_value(value) for key, value in references.get("refs", {}).items()}
-    found["templates"] = {
-        name: _absolute_path(text) if isinstance(text, str) else text for name, text in references.get("templates", {}).items()
-    }
-    found["gen"] = [{**one, "url": _absolute_path(one["url"])} if "url" in one else one for one in references.get("gen", [])]
-    return {name: part for name, part in found.items() if name in references}
-
-
-def _absolute_value(value: Any) -> Any:
-    if isinstance(value, list | tuple) and value and isinstance(value[0], str):
-        return [_absolute_path(value[0]), *value[1:]]
-    return value
-
-
-def _absolute_path(text: str) -> str:
-    """A relative path as an absolute one; a URL and what begins with a template as it is."""
-    return text if ":" in text.split("/", 1)[0] or text.startswith(("/", "{")) else os.path.abspath(text)
-
-
 def _text(value: Any) -> Any:
-    """What JSON does not have: bytes, as kerchunk writes them, and numbers of NumPy."""
+    """What JSON does not have: bytes, as kerchunk writes them, mappings that are no dictionaries, and numbers of NumPy."""
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, bytes):
         return "base64:" + base64.b64encode(value).decode()
     if hasattr(value, "item"):

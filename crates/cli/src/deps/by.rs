@@ -7,7 +7,7 @@ use crate::failure::Stop;
 use crate::locate::Context;
 use crate::output::Show;
 use crate::parquet::{Cell, CellKind};
-use firnline::{ArrayDependencies, Container, DependencyCounts, Group, Snapshot};
+use firnline::{ArrayDependencies, Container, DependencyCounts, Snapshot};
 
 /// Lists the containers with what depends on each.
 pub(super) async fn containers(snapshot: &Snapshot, format: &ListFormat, context: &mut Context) -> Result<(), Stop> {
@@ -115,13 +115,9 @@ struct InContainerRow {
 impl ByArrayRow {
     fn of(found: ArrayDependencies) -> Self {
         let ArrayDependencies { group, counts, containers, .. } = found;
-        let kind = match group {
-            Group::Array(_) => "array",
-            Group::Directory(_) => "directory",
-        };
         let of = |(container, counts)| InContainerRow { container, counts: CountedRow::of(counts) };
         let containers = containers.into_iter().map(of).collect();
-        Self { array: group.prefix().as_str().to_owned(), kind, counts: CountedRow::of(counts), containers }
+        Self { array: group.prefix().as_str().to_owned(), kind: group.word(), counts: CountedRow::of(counts), containers }
     }
 
     fn names(&self) -> String {

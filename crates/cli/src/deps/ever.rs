@@ -9,8 +9,7 @@ use crate::failure::Stop;
 use crate::locate::Context;
 use crate::output::{Show, count};
 use crate::parquet::{Cell, CellKind};
-use crate::value::Pin;
-use firnline::{DependencyHistory, LogEntry, Snapshot, Timestamp, Validator};
+use firnline::{DependencyHistory, LogEntry, Snapshot, Timestamp};
 
 /// Lists every file that a version or one before it depends on.
 pub(super) async fn list(snapshot: &Snapshot, format: &ListFormat, context: &mut Context) -> Result<(), Stop> {
@@ -57,16 +56,7 @@ impl UsingVersionRow {
 impl EverRow {
     fn of(found: DependencyHistory) -> Self {
         let DependencyHistory { file, url, record, first, last, versions, .. } = found;
-        let validator = Validator::of(&record);
-        let file = DependencyRow {
-            url,
-            container: file.container().to_owned(),
-            args: file.args().map(str::to_owned).collect(),
-            refs: record.refs,
-            bytes: record.bytes,
-            pin: Pin::of(validator.clone()),
-            validator,
-        };
+        let file = DependencyRow::new(url, &file, &record);
         Self { file, first: UsingVersionRow::of(&first), last: UsingVersionRow::of(&last), versions }
     }
 }

@@ -11,7 +11,7 @@ use crate::locate::Context;
 use crate::output::Show;
 use crate::parquet::{Cell, CellKind};
 use crate::value::Pin;
-use firnline::{Dependency, Error, Validator};
+use firnline::{Dependency, Error, FileKey, Validator, VirtualFile};
 
 #[derive(Debug, Args)]
 pub(super) struct DepsList {
@@ -140,8 +140,11 @@ pub(super) const FILE_COLUMNS: [(&str, CellKind); 13] = [
 
 impl DependencyRow {
     pub(super) fn of(found: Dependency) -> Self {
-        let Dependency { file, url, record, .. } = found;
-        let validator = Validator::of(&record);
+        Self::new(found.url, &found.file, &found.record)
+    }
+
+    pub(super) fn new(url: String, file: &FileKey, record: &VirtualFile) -> Self {
+        let validator = Validator::of(record);
         Self {
             url,
             container: file.container().to_owned(),

@@ -102,12 +102,16 @@ struct UseRow {
 impl UseRow {
     fn of_ref(found: &RefUse) -> Self {
         let Ref { kind, name, .. } = &found.reference;
-        let what = match kind {
-            firnline::RefKind::Branch => "branch",
-            firnline::RefKind::Tag => "tag",
-        };
         let (id, time) = (found.at.id.to_string(), found.at.time.to_string());
-        Self { what, name: Some(name.to_string()), id, time, summary: None, counts: CountedRow::of(found.counts), at: found.at.time }
+        Self {
+            what: kind.word(),
+            name: Some(name.to_string()),
+            id,
+            time,
+            summary: None,
+            counts: CountedRow::of(found.counts),
+            at: found.at.time,
+        }
     }
 
     fn of_version(found: &VersionUse) -> Self {

@@ -16,7 +16,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use firnline::{Amount, Error, Prefix, Result, WhyUnpinned, WriteSession};
 use tokio::sync::mpsc;
@@ -38,11 +38,13 @@ pub struct KerchunkImport {
     /// that the same references, as JSON and as Parquet, give the same entries. Default: `false`, they stay as the set spells them.
     /// A document that is no JSON, as those of Python are which hold a `NaN`, stays as it is.
     pub compact_metadata: bool,
+    /// The directory in which relative paths begin. Default: `None`, that which holds the set.
+    pub directory: Option<PathBuf>,
 }
 
 impl Default for KerchunkImport {
     fn default() -> Self {
-        Self { prefix: Prefix::all(), allow_missing: false, compact_metadata: false }
+        Self { prefix: Prefix::all(), allow_missing: false, compact_metadata: false, directory: None }
     }
 }
 
@@ -65,6 +67,13 @@ impl KerchunkImport {
     #[must_use]
     pub fn compact_metadata(mut self) -> Self {
         self.compact_metadata = true;
+        self
+    }
+
+    /// Takes relative paths as relative to a directory, which must exist.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
         self
     }
 }
@@ -118,7 +127,8 @@ pub async fn import_references(session: &WriteSession, set: &Path, options: &Ker
 /// Reads a reference set and sends what it holds.
 fn read(set: &Path, options: &KerchunkImport, sender: mpsc::Sender<batch::Batch>) -> Result<()> {
     let about = std::fs::metadata(set).map_err(|e| file_error("read", set, e))?;
-    let mut sink = Sink::new(ReferenceBase::of(set)?, options, sender);
+    let base = options.directory.as_ref().map_or_else(|| ReferenceBase::of(set), |directory| ReferenceBase::at(directory))?;
+    let mut sink = Sink::new(base, options, sender);
     if about.is_dir() {
         store::read_store(set, &mut sink)?;
     } else if about.is_file() {
