@@ -117,12 +117,7 @@ impl Array {
             };
             return Err(Error::invalid(format!("{how}, so that it cannot be kept as it was before")));
         }
-        let chunk = match &variable.body {
-            Body::Values(_) | Body::Contiguous { .. } => self.document.chunk.clone(),
-            Body::Chunked(chunks) => self.fitting(chunks, &variable.shape),
-        };
-        let filters = if let Body::Chunked(chunks) = &variable.body { chunks.filters.as_slice() } else { &[] };
-        let document = ArrayDocument::new(&variable, chunk, filters, format);
+        let document = self.described(&variable, format);
         if let Some(why) = self.document.difference(&document, self.axis, self.is_copied) {
             return Err(Error::invalid(format!("{why}{}", self.before())));
         }
@@ -142,6 +137,21 @@ impl Array {
         }
         file.clone_into(&mut self.last);
         Ok(())
+    }
+
+    /// What a file says of the variable, in the words of this array.
+    fn described(&self, variable: &Variable, format: ZarrFormat) -> ArrayDocument {
+        let (chunk, filters) = match &variable.body {
+            Body::Values(_) | Body::Contiguous { .. } => (self.document.chunk.clone(), &[][..]),
+            Body::Chunked(chunks) => (self.fitting(chunks, &variable.shape), chunks.filters.as_slice()),
+        };
+        ArrayDocument::new(variable, chunk, filters, format)
+    }
+
+    /// Whether references to the variable of a file can be added, because its bytes have the form of those that the array has.
+    pub(crate) fn fits(&self, variable: &Variable, format: ZarrFormat) -> bool {
+        let is_cut = !matches!(variable.body, Body::Contiguous { .. }) || self.rows_of_piece(&variable.shape).is_some();
+        is_cut && self.first_cell().is_ok() && self.document.difference(&self.described(variable, format), self.axis, false).is_none()
     }
 
     fn before(&self) -> String {
@@ -213,6 +223,17 @@ impl Array {
         Ok(())
     }
 
+    /// How many rows each of the parts has into which one piece of this shape is cut; `None` if it cannot be cut into chunks of the array.
+    fn rows_of_piece(&self, shape: &[u64]) -> Option<u64> {
+        let (mut chunk, len) = (self.document.chunk.clone(), shape.first().copied().unwrap_or(1));
+        let rows = chunk.first().copied().unwrap_or(1).max(1);
+        if let Some(first) = chunk.first_mut() {
+            *first = len;
+        }
+        let is_cut = self.axis == Some(0) && len.is_multiple_of(rows);
+        (chunk == shape && (is_cut || len == rows)).then_some(rows)
+    }
+
     /// One piece, which is cut along the first dimension if that is the one of concatenation.
     fn add_contiguous(&mut self, offset: Option<u64>, shape: &[u64], url: u32) -> Result<()> {
         if !self.is_first() {
@@ -221,18 +242,13 @@ impl Array {
         let first = self.first_cell()?;
         let Some(offset) = offset.filter(|_| !shape.contains(&0)) else { return Ok(()) };
         let whole = count(&self.document.chunk).and_then(|n| n.checked_mul(self.element_size as u64)).unwrap_or_default();
-        let (mut chunk, len) = (self.document.chunk.clone(), shape.first().copied().unwrap_or(1));
-        let rows = chunk.first().copied().unwrap_or(1).max(1);
-        if let Some(first) = chunk.first_mut() {
-            *first = len;
-        }
-        let is_cut = self.axis == Some(0) && len.is_multiple_of(rows);
-        if chunk != shape || !(is_cut || len == rows) {
+        let len = shape.first().copied().unwrap_or(1);
+        let Some(rows) = self.rows_of_piece(shape) else {
             return Err(Error::invalid(format!(
                 "lies in one piece of shape {shape:?}, which cannot be cut into chunks of {:?}; begin anew with shorter chunks (--rows)",
                 self.document.chunk
             )));
-        }
+        };
         for n in 0..len / rows {
             let cell = (0..shape.len()).map(|dim| if dim == 0 { n } else { 0 } + if Some(dim) == self.axis { first } else { 0 });
             self.references.cells.extend(cell);

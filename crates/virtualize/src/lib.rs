@@ -108,12 +108,16 @@ pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], opti
     let settings = Settings { format, concat: options.concat.clone(), rows: options.rows };
     let mut wanted = options.wanted();
     if options.append {
-        wanted.copied = Copied::Named(stored.copied());
+        wanted.copied = stored.copied(options.inline_limit, options.concat.as_deref());
     }
     if let Some(progress) = session.base().repository().progress() {
         progress.expect(Amount { items: urls.len() as u64, bytes: 0 });
     }
-    let opened = open::open(session, first, &wanted).await?;
+    let mut opened = open::open(session, first, &wanted).await?;
+    if let Some(paths) = stored.copied_after_all(&opened.parsed.variables, &settings).map_err(|e| e.context(first))? {
+        wanted.copied = Copied::named(paths);
+        opened = open::open(session, first, &wanted).await?;
+    }
     let Parsed { groups, variables, dropped, left_out } = opened.parsed;
     if variables.is_empty() {
         return Err(Error::invalid(format!("{first}: there are no variables in the group that was asked for")));
@@ -122,7 +126,7 @@ pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], opti
     if options.append {
         stored.require_all(&arrays, &settings).map_err(|e| e.context(first))?;
     }
-    wanted.copied = Copied::Named(arrays.values().filter(|array| array.is_copied).map(|array| array.path.clone()).collect());
+    wanted.copied = Copied::named(arrays.values().filter(|array| array.is_copied).map(|array| array.path.clone()).collect());
     let mut stager = Stager::new(session, options.prefix.clone(), settings, arrays);
     stager.add(OpenedFile { parsed: Parsed { groups: Vec::new(), variables, dropped, left_out }, ..opened }).await?;
     let wanted = &wanted;
@@ -152,7 +156,10 @@ async fn begin(
     for variable in variables {
         let path = &variable.path;
         let array = match stored.arrays.get(path) {
-            Some((document, is_copied)) => Array::resume(path, document.clone(), *is_copied, variable, settings),
+            Some((document, may_be_copied)) => {
+                let is_copied = *may_be_copied && matches!(variable.body, model::Body::Values(_));
+                Array::resume(path, document.clone(), is_copied, variable, settings)
+            }
             None if stored.is_appended => Err(Error::invalid("is not stored, so nothing can be appended to it; leave it out")),
             None => Array::begin(variable, settings),
         };

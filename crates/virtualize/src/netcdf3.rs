@@ -58,7 +58,9 @@ impl ClassicContext<'_> {
         let bytes = count(&shape).and_then(|n| n.checked_mul(element.size as u64));
         let bytes = bytes.ok_or_else(|| Error::corrupt("has more bytes than can be counted"))?;
         self.check_end(bytes)?;
-        let is_copied = shape.is_empty() || self.wanted.is_copied(name, is_coordinate(name, &dims), bytes);
+        let row = shape.iter().fold(element.size as u64, |n, len| n.saturating_mul((*len).max(1)));
+        let weight = if bytes == 0 { row } else { bytes };
+        let is_copied = shape.is_empty() || self.wanted.is_copied(name, is_coordinate(name, &dims), weight);
         let body = if is_copied { self.values(element, bytes)? } else { self.places(&shape)? };
         let element = if is_copied { element.little() } else { element };
         let stated = attributes.iter().find(|a| a.name == "_FillValue");

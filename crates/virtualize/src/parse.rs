@@ -1,6 +1,6 @@
 //! Finds out what a file is and has it parsed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firnline::{Error, Result};
 
@@ -26,8 +26,15 @@ pub(crate) struct Wanted {
 pub(crate) enum Copied {
     /// Coordinates, and every variable of at most so many bytes.
     Smaller(u64),
-    /// These, by path.
-    Named(BTreeSet<String>),
+    /// These, by path; and of the others of `undecided`, coordinates and those of at most so many bytes.
+    Named { paths: BTreeSet<String>, undecided: BTreeMap<String, u64> },
+}
+
+impl Copied {
+    /// These and no other.
+    pub(crate) const fn named(paths: BTreeSet<String>) -> Self {
+        Self::Named { paths, undecided: BTreeMap::new() }
+    }
 }
 
 impl Default for Copied {
@@ -41,10 +48,13 @@ impl Wanted {
         self.drop.contains(path) || path.rsplit('/').next().is_some_and(|name| self.drop.contains(name))
     }
 
+    /// Whether a variable of so many bytes is copied. Of one without rows those of a row, or of a chunk, are meant: of 0 bytes is every one
+    /// in a file without rows, and those that follow are kept as the first one.
     pub(crate) fn is_copied(&self, path: &str, is_coordinate: bool, bytes: u64) -> bool {
+        let is_small = |limit: u64| bytes <= limit || (is_coordinate && bytes <= MOST_COPIED);
         match &self.copied {
-            Copied::Smaller(limit) => bytes <= *limit || (is_coordinate && bytes <= MOST_COPIED),
-            Copied::Named(paths) => paths.contains(path),
+            Copied::Smaller(limit) => is_small(*limit),
+            Copied::Named { paths, undecided } => paths.contains(path) || undecided.get(path).is_some_and(|limit| is_small(*limit)),
         }
     }
 }

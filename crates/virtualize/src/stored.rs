@@ -6,8 +6,9 @@ use firnline::{Child, Entry, Error, Key, Result, WriteSession};
 
 use crate::array::Array;
 use crate::document::{self, ArrayDocument};
-use crate::model::{count, is_coordinate};
+use crate::model::{Body, Variable, count, is_coordinate};
 use crate::options::Settings;
+use crate::parse::{Copied, MOST_COPIED};
 use crate::{ZarrFormat, below, join};
 
 /// The arrays that can be appended to.
@@ -16,7 +17,8 @@ pub(crate) struct StoredHierarchy {
     /// The version of Zarr; `None` where a new hierarchy begins.
     pub(crate) format: Option<ZarrFormat>,
     pub(crate) is_appended: bool,
-    /// By path: what is stored, and whether its values are in the repository.
+    /// By path: what is stored, and whether it may have been copied: the values are in the repository, in the form of copied ones. So are those
+    /// of a plain file that were copied later (`deps vendor`), and an array without elements says nothing.
     pub(crate) arrays: BTreeMap<String, (ArrayDocument, bool)>,
     /// Groups that exist.
     pub(crate) groups: BTreeSet<String>,
@@ -70,20 +72,36 @@ impl StoredHierarchy {
         let document = ArrayDocument::read(format, &main, attributes.as_deref()).map_err(|e| e.context(&whole))?;
         let first = document.chunk_key(&whole, &vec![0; document.shape.len()])?;
         let axis = concat.and_then(|concat| document.dims.iter().position(|dim| dim == concat));
-        // Chunks that were referred to and then copied (`deps vendor`) are as they were in the file.
-        let is_copied = document.is_as_copied(axis, is_coordinate(path, &document.dims))
+        let may_be_copied = document.is_as_copied(axis, is_coordinate(path, &document.dims))
             && match session.entry(&first).await? {
                 Some(entry) => !matches!(entry, Entry::Virtual { .. }),
                 // A copied array has all of its chunks.
                 None => count(&document.shape) == Some(0),
             };
-        self.arrays.insert(path.to_owned(), (document, is_copied));
+        self.arrays.insert(path.to_owned(), (document, may_be_copied));
         Ok(true)
     }
 
-    /// The paths of the arrays whose values are in the repository.
-    pub(crate) fn copied(&self) -> BTreeSet<String> {
-        self.arrays.iter().filter(|(_, (_, is_copied))| *is_copied).map(|(path, _)| path.clone()).collect()
+    /// What is copied of the next file. Of what may have been copied before, the file decides as one that begins an array, by this limit; without
+    /// the dimension of concatenation all is compared that can be.
+    pub(crate) fn copied(&self, limit: u64, concat: Option<&str>) -> Copied {
+        let limit = |document: &ArrayDocument| if document.dims.iter().any(|dim| Some(&**dim) == concat) { limit } else { MOST_COPIED };
+        let all = self.arrays.iter().filter(|(_, (_, may_be_copied))| *may_be_copied);
+        Copied::Named { paths: BTreeSet::new(), undecided: all.map(|(path, (document, _))| (path.clone(), limit(document))).collect() }
+    }
+
+    /// The paths of what has to be copied after all, because it is not laid out in the file as what is stored; `None` if that is nothing.
+    pub(crate) fn copied_after_all(&self, variables: &[Variable], settings: &Settings) -> Result<Option<BTreeSet<String>>> {
+        let (mut paths, mut is_any) = (BTreeSet::new(), false);
+        for variable in variables {
+            let Some((document, true)) = self.arrays.get(&variable.path) else { continue };
+            let is_read = matches!(variable.body, Body::Values(_));
+            if is_read || !Array::resume(&variable.path, document.clone(), false, variable, settings)?.fits(variable, settings.format) {
+                is_any |= !is_read;
+                paths.insert(variable.path.clone());
+            }
+        }
+        Ok(is_any.then_some(paths))
     }
 
     /// `Invalid` when an array that would have to grow is not in the file.

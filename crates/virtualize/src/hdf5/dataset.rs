@@ -62,7 +62,8 @@ impl DatasetContext<'_> {
         let size = if element.kind == Kind::Text { dataset.vlen_reference_size() } else { element.size };
         let bytes = count(&dims.shape).and_then(|n| n.checked_mul(size as u64));
         let bytes = bytes.ok_or_else(|| Error::corrupt("has more bytes than can be counted"))?;
-        let is_small = self.wanted.is_copied(self.name, is_coordinate(self.name, &dims.names), bytes);
+        let weight = if bytes == 0 { weight_of_row(&dims.shape, layout, size) } else { bytes };
+        let is_small = self.wanted.is_copied(self.name, is_coordinate(self.name, &dims.names), weight);
         let must_copy = element.kind == Kind::Text
             || dims.shape.is_empty()
             || matches!(layout, DataLayout::Compact { .. })
@@ -147,6 +148,15 @@ impl DatasetContext<'_> {
         let offset = offset.filter(is_inside).ok_or_else(|| Error::corrupt("has values that lie past the end of the file"))?;
         Ok(Body::Contiguous { offset: Some(offset) })
     }
+}
+
+/// The bytes of a row, or of a chunk, of a dataset that has no elements yet.
+fn weight_of_row(shape: &[u64], layout: &DataLayout, size: usize) -> u64 {
+    let row: Vec<u64> = match layout {
+        DataLayout::Chunked { dims, .. } => dims.iter().take(shape.len()).map(|len| u64::from(*len)).collect(),
+        _ => shape.iter().map(|len| (*len).max(1)).collect(),
+    };
+    count(&row).and_then(|n| n.checked_mul(size as u64)).unwrap_or(u64::MAX)
 }
 
 fn layout(header: &ObjectHeader) -> Result<&DataLayout> {

@@ -30,6 +30,38 @@ async fn months_are_appended_as_references_after_the_first_were_vendored() {
     assert!(python.compare_all(&comparisons).iter().all(|n| *n > 15));
 }
 
+/// Such files have the very form in which values are copied.
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_months_are_appended_as_references_after_the_first_was_vendored() {
+    let Some(python) = Python::find("plain_months_are_appended_as_references_after_the_first_was_vendored") else { return };
+    let files = [0, 1, 2].map(|n| python.file(&format!("plain-{n}.nc")));
+    let files = files.each_ref().map(String::as_str);
+    let place = Place::new().await;
+    place.add(&files[..1], &along_time()).await.unwrap();
+    let vendored = place.repository.vendor("main", &VendorOptions::default()).await.unwrap();
+    vendored.session.commit("vendored").await.unwrap();
+    let refused = place.add(&files[2..], &along_time().append()).await.unwrap_err();
+    assert!(refused.to_string().contains("height: has other values than are stored"), "{refused}");
+    let second = place.add(&files[1..2], &along_time().append()).await.unwrap();
+    assert_eq!((second.references, second.copied), (3, 2), "{second:?}");
+    assert!(python.compare(&place.checkout("zarr").await.join("a"), "time", &files[..2]) > 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_variables_that_were_copied_go_on_being_copied_whatever_the_limit_is() {
+    let Some(python) = Python::find("small_variables_that_were_copied_go_on_being_copied_whatever_the_limit_is") else { return };
+    let files = ["", "-2"].map(|n| python.file(&format!("NETCDF4{n}.nc")));
+    let files = files.each_ref().map(String::as_str);
+    let place = Place::new().await;
+    let mut options = along_time();
+    options.inline_limit = 1 << 20;
+    // Copied without filters, while the files have some.
+    let first = place.add(&files[..1], &options).await.unwrap();
+    let second = place.add(&files[1..], &along_time().append()).await.unwrap();
+    assert_eq!((first.references, second.references), (0, 0), "{second:?}");
+    assert!(python.compare(&place.checkout("zarr").await.join("a"), "time", &files) > 15);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn arrays_whose_form_is_not_understood_are_not_appended_to() {
     let Some(python) = Python::find("arrays_whose_form_is_not_understood_are_not_appended_to") else { return };
@@ -90,7 +122,9 @@ async fn a_first_file_without_rows_can_be_appended_to() {
     whole.add(&files, &options).await.unwrap();
     for (n, file) in files.into_iter().enumerate() {
         let summary = stepwise.add(&[file], &if n == 0 { options.clone() } else { options.clone().append() }).await.unwrap();
-        assert_eq!((summary.copied, summary.rows), (4, Some(3 * n as u64)));
+        // `large` is referred to, although the first file has nothing of it.
+        let references = if n == 0 { 0 } else { 3 };
+        assert_eq!((summary.copied, summary.references, summary.rows), (4, references, Some(3 * n as u64)));
     }
     assert_eq!(whole.tip().await.record().manifest, stepwise.tip().await.record().manifest);
 }

@@ -281,10 +281,24 @@ for n, rows in enumerate((0, 3)):
     with netCDF4.Dataset(f"{out}/rows-{rows}.nc", "w") as f:
         f.createDimension("time", None)
         f.createDimension("x", 3)
+        f.createDimension("y", 3000)
+        large = f.createVariable("large", "f4", ("time", "y"), zlib=True, chunksizes=(1, 3000))
+        if rows:
+            large[:] = np.arange(9000).reshape(3, 3000)
         for name, dtype, dims in (("time", "f8", ("time",)), ("s", str, ("time",)), ("small", "f4", ("time", "x")), ("v", "i2", ("time", "x"))):
             v = f.createVariable(name, dtype, dims, **({"zlib": True, "chunksizes": (1, 3)} if name == "v" else {}))
             if rows:
                 v[:] = np.array(["a", "bb", "c"], object) if dtype is str else np.arange(9).reshape(3, 3)[:, :len(dims) * 2 - 1].squeeze()
+
+# Little-endian chunks of one row without filters: the form in which long rows are copied.
+for n, height in ((0, 0), (1, 0), (2, 1)):
+    with netCDF4.Dataset(f"{out}/plain-{n}.nc", "w") as f:
+        f.createDimension("time", None)
+        f.createDimension("lat", 30)
+        f.createDimension("lon", 100)
+        f.createVariable("time", "f8", ("time",))[:] = np.arange(3.0) + 3 * n
+        f.createVariable("v", "f4", ("time", "lat", "lon"), chunksizes=(1, 30, 100))[:] = np.random.default_rng(n).random((3, 30, 100))
+        f.createVariable("height", "f4", ("lat", "lon"))[:] = height
 
 # As xarray writes one file for each month: every one counts from its own first day, and the bounds do not repeat the units.
 for name, epoch, values, unit in (
