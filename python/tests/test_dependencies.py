@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -68,9 +69,9 @@ def test_files_containers_and_arrays(repo: fl.Repository, data: Path) -> None:
         "options": {},
         **counts,
     }
+    two = {"files": 2, "refs": 2, "bytes": 20}
     assert repo.dependencies(by="array") == [
-        {"array": "t2m", "kind": "array", "files": 2, "refs": 2, "bytes": 20, "containers": [("era5", 2, 2, 20)]},
-        {"array": "wind", "kind": "array", "files": 2, "refs": 2, "bytes": 20, "containers": [("era5", 2, 2, 20)]},
+        {"array": name, "kind": "array", **two, "containers": [{"container": "era5", **two}]} for name in ("t2m", "wind")
     ]
     for wrong in ({"by": "chunk"}, {"by": "array", "all_history": True}):
         with pytest.raises(fl.InvalidError, match=r"by|all_history"):
@@ -108,6 +109,17 @@ def test_data_frames(repo: fl.Repository) -> None:
     assert frame.refs.sum() == 4 and list(frame.columns) == list(rows.columns)
     assert rows.to_pandas().modified.dt.year.unique().tolist() == [2023]
     assert pd.DataFrame(repo.iter_check_dependencies()).state.tolist() == ["ok"] * 3
+
+
+def test_arrow_tables(repo: fl.Repository, data: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    used = repo.who_uses((data / NAMES[1]).as_uri(), all_history=True, keys=True)
+    assert used.keys is not None
+    kinds: tuple[Literal["file", "container", "array"], ...] = ("file", "container", "array")
+    tables = [*(repo.dependencies(by=by) for by in kinds), used.refs, used.versions, used.keys, repo.check_dependencies()]
+    tables += [repo.dependencies(all_history=True), repo.diff_dependencies("main~1"), repo.suggest_containers()]
+    for rows in tables:
+        assert rows.to_arrow().num_rows == len(rows)
 
 
 def test_history(repo: fl.Repository, data: Path) -> None:
@@ -183,6 +195,8 @@ def test_checks(repo: fl.Repository, data: Path) -> None:
 
 
 def test_locked_files_are_compared_by_their_digest(repo: fl.Repository, data: Path, tmp_path: Path) -> None:
+    # No places were all places.
+    assert repo.lock_dependencies([]).files == [] and repo.lock_dependencies([]).snapshot_id == repo.lookup_branch("main")
     locked = repo.lock_dependencies((data / NAMES[0]).as_uri())
     [row] = locked.files
     assert row["digest"] == "1220" + hashlib.sha256(b"A" * 100).hexdigest() and locked.snapshot_id == repo.lookup_branch("main")

@@ -126,7 +126,7 @@ class DependencyMethods:
             recorded is then by the last of them.
             By container: ``container``, ``template``, ``defaults``, ``options``, ``files``, ``refs``, ``bytes``.
             By array: ``array``, ``kind`` (``array``, or ``directory`` outside of arrays), ``files``, ``refs``, ``bytes``, and
-            ``containers``: a list of ``(container, files, refs, bytes)``.
+            ``containers``: a list of dictionaries with ``container``, ``files``, ``refs`` and ``bytes``.
 
         See Also
         --------
@@ -136,7 +136,10 @@ class DependencyMethods:
             columns = ("container", "template", "defaults", "options", *_COUNTS)
             return Rows(columns, self._native.container_uses(revision))
         if by == "array" and not all_history:
-            return Rows(("array", "kind", *_COUNTS, "containers"), self._native.dependencies_by_array(revision))
+            found = self._native.dependencies_by_array(revision)
+            # Dictionaries and not tuples, which Arrow has no type for.
+            rows = [(*row, [dict(zip(("container", *_COUNTS), of, strict=True)) for of in each]) for *row, each in found]
+            return Rows(("array", "kind", *_COUNTS, "containers"), rows)
         _require_files(by, all_history)
         return all_rows(*self._dependencies(revision, all_history))
 

@@ -121,7 +121,7 @@ class ExternalMethods:
 
     def lock_dependencies(
         self,
-        places: str | Iterable[str] = (),
+        places: str | Iterable[str] | None = None,
         *,
         from_: Place | None = None,
         hash: Hash = "sha2-256",
@@ -251,7 +251,7 @@ class SessionExternalMethods:
         Parameters
         ----------
         places : str or iterable of str, optional
-            URLs of files, or of directories above them. Default: all files of the branch.
+            URLs of files, or of directories above them. Default: all files of the branch; an empty list names none.
 
         Returns
         -------
@@ -270,7 +270,7 @@ class SessionExternalMethods:
 
     def lock_dependencies(
         self,
-        places: str | Iterable[str] = (),
+        places: str | Iterable[str] | None = None,
         *,
         from_: Place | None = None,
         hash: Hash = "sha2-256",
@@ -283,7 +283,7 @@ class SessionExternalMethods:
         Parameters
         ----------
         places : str or iterable of str, optional
-            URLs of files, or of directories above them. Default: all files of the branch.
+            URLs of files, or of directories above them. Default: all files of the branch; an empty list names none.
         from_ : path, optional
             Take the digests from a list, and read no file: of ``sha256sum``, a script for wget or a map file of ESGF. A name in
             it is a URL, or the end of one's path.
@@ -300,8 +300,12 @@ class SessionExternalMethods:
             If the list contradicts a size or a digest that is recorded.
         """
         path = None if from_ is None else os.fspath(from_)
+        named = [] if places is None else _places(places)
+        # For the engine, no places are all places.
+        if places is not None and not named:
+            return Locked(Rows(("url", "digest"), []), 0, [], [], [])
         with reporting(progress, "lock") as report:
-            locked = self._native.lock_dependencies(_places(places), path, hash, report)
+            locked = self._native.lock_dependencies(named, path, hash, report)
         files, already, unmatched, ambiguous, unusable = locked
         return Locked(Rows(("url", "digest"), files), already, unmatched, ambiguous, unusable)
 
