@@ -119,8 +119,8 @@ pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{ReadableMoves, RefInfo, TagOptions};
 pub use session::{
-    Copied, Existing, ForkSession, KeyColumn, Pending, PublishHandle, PublishState, Repinned, StagedChanges, UnpinnedFile, VirtualOptions,
-    VirtualRefs, WhyUnpinned, WriteSession,
+    Copied, Existing, ForkSession, KeyColumn, Pending, PublishHandle, PublishState, Repinned, StagedChanges, UnpinnedFile, UnpinnedPlace,
+    VirtualOptions, VirtualRefs, WhyUnpinned, WriteSession,
 };
 pub use snapshot::{Child, Dependency, EntryKind, Group, KeyOrPrefix, Origin, Snapshot, Source};
 pub use text::{is_unprintable, printable, printable_line};

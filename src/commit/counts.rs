@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Entry, FileKey, VirtualFile, limits};
-use crate::map::Edit;
+use crate::map::{Edit, Edits};
 use crate::seeded::Seeded;
 use crate::session::{Staged, StagedFile};
 use crate::snapshot::Snapshot;
@@ -34,45 +34,59 @@ impl Count {
     }
 }
 
-/// What follows for the files map from the edits of a manifest.
-#[derive(Debug, Default)]
-pub(super) struct FileEdits {
-    pub(super) edits: Vec<Edit<VirtualFile>>,
-    /// The lengths of files that have become shorter, or whose lengths the map did not know, and into which older references remain:
-    /// these may end past them.
-    pub(super) resized: BTreeMap<FileKey, u64>,
-}
+/// How many files are looked up in the files map at once.
+const BATCH: usize = 2048;
 
-/// The edits of the files map that follow from the edits of the manifest of `base` that `deltas` have seen.
+/// The edits of the files map that follow from the edits of the manifest of `base` that [`Deltas`] have seen, in the order of the keys.
 ///
 /// `SourceChanged` when a staged validator differs from what the map says of a file into which older references
 /// remain; `Unsupported` when nothing shows that older and staged references are to one state of it.
-pub(super) async fn count_files(base: &Snapshot, staged: &Staged, deltas: &Deltas) -> Result<FileEdits> {
-    let repinned = staged.repinned().map(|(file, _)| (file, Delta::default()));
-    let mut all: BTreeMap<_, _> = repinned.collect();
-    all.extend(deltas.all.iter().map(|(file, delta)| (file, *delta)));
-    let keys: Vec<_> = all.keys().map(|file| file.as_map_key().clone()).collect();
-    let known = base.file_map().find_many(&keys).await?;
-    let mut found = FileEdits::default();
-    for (((file, delta), key), old) in all.into_iter().zip(keys).zip(known) {
+pub(super) struct FileEdits<'a> {
+    base: &'a Snapshot,
+    staged: &'a Staged,
+    files: &'a [(FileKey, Delta)],
+    /// The lengths of files that have become shorter, or whose lengths the map did not know, and into which older references remain:
+    /// these may end past them.
+    resized: &'a mut BTreeMap<FileKey, u64>,
+}
+
+impl<'a> FileEdits<'a> {
+    pub(super) fn new(base: &'a Snapshot, staged: &'a Staged, deltas: &'a mut Deltas, resized: &'a mut BTreeMap<FileKey, u64>) -> Self {
+        Self { base, staged, files: deltas.sorted_with(staged.repinned().map(|(file, _)| file)), resized }
+    }
+
+    /// The edit of one file, of which the map says `old`; `None` if that stays.
+    fn edit(&mut self, file: &FileKey, delta: Delta, old: Option<&VirtualFile>) -> Result<Option<Edit<VirtualFile>>> {
         // A file whose staged references were staged over again, or dropped for another writer's, decides nothing.
         let is_in_use = |known: &&StagedFile| delta.added.refs > 0 || delta.again.refs > 0 || known.by_itself;
-        let known = staged.files().get(file).filter(is_in_use);
-        let new = next_record(file, delta, old.as_ref(), known).map_err(|e| match file.url(&base.record().containers) {
+        let known = self.staged.files().get(file).filter(is_in_use);
+        let new = next_record(file, delta, old, known).map_err(|e| match file.url(&self.base.record().containers) {
             Ok(url) if matches!(e.kind(), ErrorKind::SourceChanged | ErrorKind::Unsupported) => e.remedied_by(Remedy::Repin(url)),
             _ => e,
         })?;
-        if let (Some(old), Some(VirtualFile { size: Some(size), .. })) = (&old, &new)
+        if let (Some(old), Some(VirtualFile { size: Some(size), .. })) = (old, &new)
             && old.size.is_none_or(|before| before > *size)
             && old.refs > delta.removed.refs
         {
-            found.resized.insert(file.clone(), *size);
+            self.resized.insert(file.clone(), *size);
         }
-        if new != old {
-            found.edits.push((key, new));
-        }
+        Ok((new.as_ref() != old).then(|| (file.as_map_key().clone(), new)))
     }
-    Ok(found)
+}
+
+impl Edits<VirtualFile> for FileEdits<'_> {
+    async fn next_batch(&mut self) -> Result<Vec<Edit<VirtualFile>>> {
+        let mut edits = Vec::new();
+        while edits.is_empty() && !self.files.is_empty() {
+            let (files, rest) = self.files.split_at(self.files.len().min(BATCH));
+            self.files = rest;
+            let keys: Vec<_> = files.iter().map(|(file, _)| file.as_map_key().clone()).collect();
+            for ((file, delta), old) in files.iter().zip(self.base.file_map().find_many(&keys).await?) {
+                edits.extend(self.edit(file, *delta, old.as_ref())?);
+            }
+        }
+        Ok(edits)
+    }
 }
 
 /// What edits of a manifest do to the references into each file. A commit has as many references as it likes, and neighbours mostly point into one file.
@@ -102,6 +116,17 @@ impl Deltas {
     pub(super) fn containers(&self) -> BTreeSet<&str> {
         let used = self.all.iter().filter(|(_, delta)| delta.added.refs > 0 || delta.again.refs > 0);
         used.map(|(file, _)| file.container()).collect()
+    }
+
+    /// What was seen of each file, and those of `more` of which nothing was seen, in the order of the files map.
+    fn sorted_with<'f>(&mut self, more: impl IntoIterator<Item = &'f FileKey>) -> &[(FileKey, Delta)] {
+        for file in more {
+            self.of(file);
+        }
+        // They name places in what is sorted now.
+        (self.places, self.last) = (HashMap::default(), usize::MAX);
+        self.all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        &self.all
     }
 
     fn of(&mut self, file: &FileKey) -> &mut Delta {

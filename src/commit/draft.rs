@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
 
-use super::counts::{Deltas, FileEdits, count_files};
+use super::counts::{Deltas, FileEdits};
 use crate::error::{Error, Result};
 use crate::format::{Commit, Container, Entry, FileKey, VirtualFile};
 use crate::id::NodeId;
@@ -114,12 +114,13 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
     let mut deltas = Deltas::default();
     let edits = AllEdits::new(base, staged).await?;
     let manifest = base.manifest().edit_stream(edits, |_, old, new| deltas.see(old, new), shape, uploads).await?.root;
-    let FileEdits { edits: file_edits, resized } = count_files(base, staged, &deltas).await?;
+    let mut resized = BTreeMap::new();
+    let edits = FileEdits::new(base, staged, &mut deltas, &mut resized);
+    let files = base.file_map().edit_stream(edits, |_, _, _| Ok(()), shape, uploads).await?.root;
     if !resized.is_empty() {
         uploads.finish().await?;
         require_within(base, manifest, &resized).await?;
     }
-    let files = base.file_map().edit(&file_edits, shape, uploads).await?.root;
     let used = deltas.containers();
     let needed = staged.needed_containers(&used);
     let in_use = removed_in_use(base, staged, files, uploads).await?;

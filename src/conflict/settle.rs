@@ -114,7 +114,7 @@ impl Wholes {
                 continue;
             }
             // The base was read from a ref, so what it holds may be linked without being written.
-            if let Some(file) = old.as_ref().and_then(Entry::file).filter(|file| !kept.lock().files().contains_key(file))
+            if let Some(file) = old.as_ref().and_then(Entry::file).filter(|file| !kept.lock().files().contains_key(*file))
                 && let Some(record) = base.file_map().find(file.as_map_key().as_str()).await?
             {
                 kept.get_mut().add_file(file, StagedFile::of(&record))?;

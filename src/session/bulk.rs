@@ -1,7 +1,6 @@
 //! Staging many values or references by one call.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,12 +9,13 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use super::columns::KeyWriter;
 use super::staged::{Bulk, BulkPiece};
 use super::to_end::to_ends;
-use super::{Staged, StagedFile, VirtualOptions, VirtualRefs, WriteSession};
+use super::{Staged, StagedFile, StagedFiles, VirtualOptions, VirtualRefs, WriteSession};
 use crate::budget::Share;
 use crate::chunk::{Hashed, object_len};
 use crate::error::{Error, Result};
-use crate::format::{Entry, FileKey};
+use crate::format::{Container, Entry, FileKey};
 use crate::key::{Key, MapKey};
+use crate::virtuals::FileUrls;
 
 /// How many references are copied, and handed to a thread that may block, at a time. Those that do not come in order are sorted so
 /// many at a time.
@@ -63,9 +63,15 @@ impl WriteSession {
             }
         }
         let found = self.look_up_all(refs, &targets, options).await?;
+        let containers = self.containers();
         let lengths = to_ends(refs, &mut targets, |file| {
             let known = self.staged.lock().files().get(file).filter(|_| !options.repin).cloned();
-            [found.get(file).cloned(), known].into_iter().flatten().reduce(|new, old| if new.size.is_some() { new } else { old })
+            let all = [found.states.get(file).cloned(), known].into_iter().flatten();
+            let mut state = all.reduce(|new, old| if new.size.is_some() { new } else { old })?;
+            if let Some(unpinned) = state.unpinned.as_mut().filter(|_| state.size.is_none()) {
+                unpinned.failure = self.failure_of(&containers, file, unpinned).ok().flatten().map(Box::new);
+            }
+            Some(state)
         })?;
         let refs = &VirtualRefs { length: lengths.as_deref().unwrap_or(refs.length), ..*refs };
         let bulk = if count < FEW {
@@ -79,45 +85,78 @@ impl WriteSession {
         let mut staged = self.staged.lock();
         // From here on nothing waits, and other calls see all of the references or none.
         let known = joined(&staged, refs, &targets, &found, options)?;
+        let known: Vec<_> = known.into_iter().map(|known| (known.file.clone(), known.now.into_owned())).collect();
         match bulk {
             Some(bulk) => bulk.finish(&mut staged),
             None => stage_few(&mut staged, refs, &targets),
         }
-        for (file, known) in known {
-            staged.set_file(file.clone(), known.into_owned());
+        for (file, state) in known {
+            staged.set_file(file, state);
         }
         Ok(())
     }
 
     /// What is found out about each file that is new or asked about by the caller.
-    async fn look_up_all(
-        &self,
-        refs: &VirtualRefs<'_>,
-        targets: &[Option<Target>],
-        options: &VirtualOptions,
-    ) -> Result<BTreeMap<FileKey, StagedFile>> {
+    async fn look_up_all(&self, refs: &VirtualRefs<'_>, targets: &[Option<Target>], options: &VirtualOptions) -> Result<FoundFiles> {
         let containers = self.containers();
-        let (containers, mut lookups) = (&containers, Vec::new());
+        let (mut urls, mut looked, mut to_ask) = (FileUrls::of(&containers), Vec::new(), Vec::new());
         for (at, target) in targets.iter().enumerate() {
             let Some(Target { furthest, file: Some(file), .. }) = target else { continue };
             let given = refs.validators.get(at).and_then(Option::as_ref).or(options.validator.as_ref());
-            if given.is_some() || options.repin || self.staged.lock().name_in_use(file).is_none() {
-                lookups.push(async move {
-                    let found = self.look_up(containers, file, given, options).await;
-                    Ok::<_, Error>((file, found.map_err(|e| e.context(key_at(refs, *furthest)))?))
-                });
+            if given.is_some() || options.repin || !self.staged.lock().files().contains_key(file) {
+                let found = self.looked_up_at_once(&mut urls, file, given, options);
+                match found.map_err(|e| e.context(key_at(refs, *furthest)))? {
+                    Some(found) => looked.push((at, file, found)),
+                    None => to_ask.push((at, *furthest, file)),
+                }
             }
         }
-        let mut all = BTreeMap::<FileKey, StagedFile>::new();
-        let mut lookups = stream::iter(lookups).buffered(CONCURRENT);
-        while let Some((file, found)) = lookups.try_next().await? {
-            let found = match all.get(file) {
-                None => found,
-                Some(other) => other.joined(file, found)?,
-            };
-            all.insert(file.clone(), found);
+        // Made as they are polled: there may be as many files as references.
+        let answers = stream::iter(0..to_ask.len()).map(|n| self.asked_of(&to_ask, n, &containers, options));
+        let mut answers = std::pin::pin!(answers.buffered(CONCURRENT));
+        for (at, furthest, file) in &to_ask {
+            let Some(answer) = answers.next().await else { break };
+            looked.push((*at, *file, answer.map_err(|e| e.context(key_at(refs, *furthest)))?));
         }
-        Ok(all)
+        self.adopt_pins(&mut looked).await?;
+        let mut found = FoundFiles { states: StagedFiles::default(), of: vec![None; targets.len()] };
+        for (at, file, new) in looked {
+            let place = match found.states.get_full_mut(file) {
+                Some((place, _, other)) => {
+                    *other = other.joined(file, new)?;
+                    place
+                }
+                None => found.states.insert_full(file.clone(), new).0,
+            };
+            if let Some(of) = found.of.get_mut(at) {
+                *of = Some(place);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn asked_of(
+        &self,
+        files: &[(usize, usize, &FileKey)],
+        n: usize,
+        containers: &[Container],
+        options: &VirtualOptions,
+    ) -> Result<StagedFile> {
+        let (.., file) = files.get(n).ok_or_else(|| Error::internal("a file that is not among those that are looked up"))?;
+        self.asked(containers, file, options).await
+    }
+
+    /// Gives files that nothing pins the pins that the branch has for them.
+    async fn adopt_pins(&self, looked: &mut [(usize, &FileKey, StagedFile)]) -> Result<()> {
+        looked.sort_by(|(a_at, a, _), (b_at, b, _)| a.cmp(b).then(a_at.cmp(b_at)));
+        let mut unpinned: Vec<_> = looked.iter_mut().filter(|(.., found)| found.unpinned.is_some()).collect();
+        let keys: Vec<MapKey> = unpinned.iter().map(|(_, file, _)| file.as_map_key().clone()).collect();
+        for ((.., found), known) in unpinned.iter_mut().zip(self.base.file_map().find_many(&keys).await?) {
+            if let Some(known) = known {
+                found.adopt(&known);
+            }
+        }
+        Ok(())
     }
 
     /// Writes references as runs, which are not staged yet.
@@ -194,30 +233,43 @@ enum HashedValue {
     Hashed(Hashed, Share),
 }
 
-/// A file, and what is known of it.
-type KnownFile<'f> = (&'f FileKey, Cow<'f, StagedFile>);
+/// What is found out now about files, some of them.
+struct FoundFiles {
+    states: StagedFiles,
+    /// The place in `states` of the file of each URL.
+    of: Vec<Option<usize>>,
+}
+
+/// A file, what was known of it before, and what is known of it now.
+struct KnownFile<'f, 's> {
+    file: &'f FileKey,
+    before: Option<&'s StagedFile>,
+    now: Cow<'f, StagedFile>,
+}
 
 /// What would be known of each file with what was `found` out now; an error when that does not allow what points into it.
-fn joined<'f>(
-    staged: &Staged,
+fn joined<'f, 's>(
+    staged: &'s Staged,
     refs: &VirtualRefs<'_>,
     targets: &[Option<Target>],
-    found: &'f BTreeMap<FileKey, StagedFile>,
+    found: &'f FoundFiles,
     options: &VirtualOptions,
-) -> Result<Vec<KnownFile<'f>>> {
-    let joined = found.iter().map(|(file, found)| {
-        let known = match staged.files().get(file) {
+) -> Result<Vec<KnownFile<'f, 's>>> {
+    let joined = found.states.iter().map(|(file, found)| {
+        let before = staged.files().get(file);
+        let now = match before {
             None => Cow::Borrowed(found),
             Some(old) => Cow::Owned(old.joined(file, found.clone())?),
         };
-        Ok((file, known))
+        Ok(KnownFile { file, before, now })
     });
-    let joined: Vec<KnownFile<'_>> = joined.collect::<Result<_>>()?;
-    for (url, target) in refs.urls.iter().zip(targets) {
+    let joined: Vec<KnownFile<'_, '_>> = joined.collect::<Result<_>>()?;
+    for ((url, target), place) in refs.urls.iter().zip(targets).zip(&found.of) {
         let Some(Target { furthest, end, file: Some(file), .. }) = target else { continue };
         let start = refs.offset.get(*furthest).copied().unwrap_or_default();
-        let after = joined.binary_search_by(|(known, _)| (*known).cmp(file)).ok().and_then(|at| joined.get(at));
-        for state in [staged.files().get(file).filter(|_| !options.repin), after.map(|(_, state)| &**state)].into_iter().flatten() {
+        let after = place.and_then(|place| joined.get(place));
+        let before = after.map_or_else(|| staged.files().get(file), |known| known.before).filter(|_| !options.repin);
+        for state in [before, after.map(|known| &*known.now)].into_iter().flatten() {
             state.admits(url, &(start..*end), options.scanned_at).map_err(|e| e.context(key_at(refs, *furthest)))?;
         }
     }

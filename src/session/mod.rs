@@ -37,10 +37,11 @@ pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
 pub use staged::WhyUnpinned;
 pub(crate) use staged::{
-    FileInUse, Lookup, MergedChanges, Moves, PlaceWatch, Relied, SharedStaged, Staged, StagedEdits, StagedFile, StagedLayers, Unpinned,
+    FileInUse, Lookup, MergedChanges, Moves, PlaceWatch, Relied, SharedStaged, Staged, StagedEdits, StagedFile, StagedFiles, StagedLayers,
+    Unpinned, UnpinnedFailure,
 };
 pub(crate) use virtuals::Naming;
-pub use virtuals::{UnpinnedFile, VirtualOptions};
+pub use virtuals::{UnpinnedFile, UnpinnedPlace, VirtualOptions};
 
 /// Changes staged on top of the tip of one branch, and not yet committed.
 ///

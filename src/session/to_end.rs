@@ -43,8 +43,8 @@ fn unknown_size(url: &str, state: Option<&StagedFile>) -> Error {
         Some(WhyUnpinned::Missing) => ErrorKind::NotFound,
         Some(WhyUnpinned::NotReadable | WhyUnpinned::NothingTold) | None => ErrorKind::Unsupported,
     };
-    let why = unpinned.and_then(|unpinned| unpinned.problem.clone());
-    let why = why.unwrap_or_else(|| format!("{url} is in use, and nothing tells its size"));
+    let failure = unpinned.and_then(|unpinned| unpinned.failure.as_ref());
+    let why = failure.map_or_else(|| format!("{url} is in use, and nothing tells its size"), |failure| failure.problem.clone());
     let message = format!("the reference goes to the end of its file, whose size is not known: {why}");
-    Error::new(kind, message).remedied_by(unpinned.and_then(|unpinned| unpinned.remedy.clone()))
+    Error::new(kind, message).remedied_by(failure.and_then(|failure| failure.remedy.clone()))
 }

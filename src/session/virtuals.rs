@@ -1,14 +1,15 @@
 //! Staging references into external files.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::{StagedFile, Unpinned, WhyUnpinned, WriteSession};
+use super::{StagedFile, Unpinned, UnpinnedFailure, WhyUnpinned, WriteSession};
 use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::Key;
 use crate::time::Timestamp;
-use crate::virtuals::{ExternalFile, Locator, Looked, Validator, VirtualLookup};
+use crate::virtuals::{ExternalFile, FileUrls, Locator, Looked, Validator, VirtualLookup};
 
 /// What a caller knows of a file that it points into. The default: nothing, so the file is looked up.
 #[derive(Debug, Clone, Default)]
@@ -69,10 +70,28 @@ pub struct UnpinnedFile {
     /// Why nothing is recorded.
     pub why: WhyUnpinned,
     /// The reason in the words of the error with which a read of the file would fail, which names the file; `None` when its source
-    /// was asked and tells too little.
+    /// was asked and tells too little, and when its place was not allowed to a fork and is allowed here.
     pub problem: Option<String>,
     /// The step that would let the file be pinned, if the library knows one.
     pub remedy: Option<Remedy>,
+}
+
+/// Files of one directory of which nothing is recorded that would show a change, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnpinnedPlace {
+    /// The URL of the directory, with the final `/`; of a file in none its URL.
+    pub place: String,
+    /// How many there are.
+    pub files: u64,
+    /// One of them. What would help is the same for all of them.
+    pub first: UnpinnedFile,
+}
+
+/// The directory of a file, with the final `/`.
+fn directory_of(url: &str) -> &str {
+    let path = if url.starts_with("file:") { url } else { url.split('?').next().unwrap_or(url) };
+    path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or(path)
 }
 
 /// Names files by their URLs, as long as the containers stay as they are.
@@ -167,49 +186,108 @@ impl WriteSession {
         given: Option<&Validator>,
         options: &VirtualOptions,
     ) -> Result<StagedFile> {
+        let mut found = match self.looked_up_at_once(&mut FileUrls::of(containers), file, given, options)? {
+            Some(found) => found,
+            None => self.asked(containers, file, options).await?,
+        };
+        if found.unpinned.is_some()
+            && let Some(known) = self.base.file_map().find(file.as_map_key().as_str()).await?
+        {
+            found.adopt(&known);
+        }
+        Ok(found)
+    }
+
+    /// What is known of a file without asking: from the caller, or because its place is not allowed; `None` if it must be asked.
+    pub(super) fn looked_up_at_once(
+        &self,
+        urls: &mut FileUrls<'_>,
+        file: &FileKey,
+        given: Option<&Validator>,
+        options: &VirtualOptions,
+    ) -> Result<Option<StagedFile>> {
+        let repository = self.base.repository();
+        if let Some(validator) = given {
+            validator.check()?;
+            return Ok(Some(StagedFile::found(validator.clone(), Unpinned::nothing_told(), options.repin, None)));
+        }
+        let is_refused = repository.virtuals().is_refused(urls, file)?;
+        let blind = || Validator::staged_at(repository.clock().now());
+        Ok(is_refused.then(|| StagedFile::found(blind(), Unpinned::not_allowed(), options.repin, None)))
+    }
+
+    /// What the place where a file lies tells of it.
+    pub(super) async fn asked(&self, containers: &[Container], file: &FileKey, options: &VirtualOptions) -> Result<StagedFile> {
         let repository = self.base.repository();
         let now = repository.clock().now();
-        let (validator, why, untouched_since) = if let Some(validator) = given {
-            validator.check()?;
-            (validator.clone(), Unpinned::nothing_told(), None)
-        } else {
-            let lookup = VirtualLookup { scanned_at: options.scanned_at, ..VirtualLookup::at(now) };
-            match repository.virtuals().lookup(containers, file, lookup).await {
-                Ok(Looked::Told { validator, untouched_since }) => (validator, Unpinned::nothing_told(), untouched_since),
-                // "Not modified since", and of its length only what the branch knows already.
-                Ok(Looked::Unasked(why)) => (Validator::staged_at(now), Unpinned::unasked(&why), None),
-                Err(e) if options.allow_missing && e.kind() == ErrorKind::NotFound => {
-                    (Validator::staged_at(now), Unpinned::unasked(&e), None)
-                }
-                Err(e) => return Err(e),
-            }
+        let lookup = VirtualLookup { scanned_at: options.scanned_at, ..VirtualLookup::at(now) };
+        let (validator, why, untouched_since) = match repository.virtuals().lookup(containers, file, lookup).await {
+            Ok(Looked::Told { validator, untouched_since }) => (validator, Unpinned::nothing_told(), untouched_since),
+            // "Not modified since", and of its length only what the branch knows already.
+            Ok(Looked::Unasked(why)) => (Validator::staged_at(now), Unpinned::unasked(&why), None),
+            Err(e) if options.allow_missing && e.kind() == ErrorKind::NotFound => (Validator::staged_at(now), Unpinned::unasked(&e), None),
+            Err(e) => return Err(e),
         };
-        let (size, repin) = (validator.size, options.repin);
-        let mut staged = StagedFile { size, validator, repin, by_itself: false, unpinned: Some(why), untouched_since };
-        if staged.validator.is_pinned() {
-            return Ok(StagedFile { unpinned: None, ..staged });
-        }
-        if let Some(known) = self.base.file_map().find(file.as_map_key().as_str()).await? {
-            staged.size = staged.size.or(known.size);
-            // The reference is to the file as the branch has pinned it, and to no state in which another writer may pin it later.
-            if known.is_pinned() && !repin && staged.validator.agrees_with(&known).is_ok() {
-                staged.validator = Validator::of(&known).adopted_with(&staged.validator);
-                staged.unpinned = None;
-            }
-        }
-        Ok(staged)
+        Ok(StagedFile::found(validator, why, options.repin, untouched_since))
     }
 
     /// The files of staged references that nothing pins: neither what was found out when they were staged nor what the
-    /// branch knows of them. Readers get their bytes only if they accept that, see [`Allow`](crate::Allow).
+    /// branch knows of them. Readers get their bytes only if they accept that, see [`Allow`](crate::Allow). In the order of the files map.
+    ///
+    /// Holds a text or two for each of these files in memory; [`unpinned_places`](Self::unpinned_places) does not.
     pub fn unpinned(&self) -> Result<Vec<UnpinnedFile>> {
         let containers = self.containers();
         let staged = self.staged.lock();
-        let files = staged.files().iter().filter_map(|(file, known)| Some((file, known.unpinned.clone()?)));
-        let files = files.map(|(file, Unpinned { why, problem, remedy })| {
-            Ok(UnpinnedFile { file: file.clone(), url: file.url(&containers)?, why, problem, remedy })
-        });
-        files.collect()
+        let mut files: Vec<_> = staged.files().iter().filter_map(|(file, known)| Some((file, known.unpinned.as_ref()?))).collect();
+        files.sort_unstable_by_key(|(file, _)| *file);
+        files.into_iter().map(|(file, unpinned)| self.unpinned_file(&containers, file, unpinned)).collect()
+    }
+
+    /// The files of [`unpinned`](Self::unpinned) by the directories in which they lie, sorted: for sums over many files.
+    pub fn unpinned_places(&self) -> Result<Vec<UnpinnedPlace>> {
+        let containers = self.containers();
+        let mut urls = FileUrls::of(&containers);
+        let staged = self.staged.lock();
+        let mut places = BTreeMap::<(String, WhyUnpinned, Option<String>), UnpinnedPlace>::new();
+        for (file, known) in staged.files() {
+            let Some(unpinned) = &known.unpinned else { continue };
+            let url = urls.url(file)?;
+            let directory = directory_of(&url);
+            // Files of one directory and one container lie in a place that is refused in one way.
+            let told = match &unpinned.failure {
+                Some(failure) => failure.remedy.as_ref().map(|remedy| remedy.text().to_owned()),
+                None => Some(file.container().to_owned()),
+            };
+            if let Some(place) = places.get_mut(&(directory.to_owned(), unpinned.why, told.clone())) {
+                place.files += 1;
+                continue;
+            }
+            let first = self.unpinned_file(&containers, file, unpinned)?;
+            places.insert((directory.to_owned(), unpinned.why, told), UnpinnedPlace { place: directory.to_owned(), files: 1, first });
+        }
+        // Two containers may be refused in one way.
+        let mut merged = BTreeMap::<_, UnpinnedPlace>::new();
+        for found in places.into_values() {
+            let remedy = found.first.remedy.as_ref().map(|remedy| remedy.text().to_owned());
+            let files = found.files;
+            merged.entry((found.place.clone(), found.first.why, remedy)).and_modify(|place| place.files += files).or_insert(found);
+        }
+        Ok(merged.into_values().collect())
+    }
+
+    fn unpinned_file(&self, containers: &[Container], file: &FileKey, unpinned: &Unpinned) -> Result<UnpinnedFile> {
+        let failure = self.failure_of(containers, file, unpinned)?;
+        let (problem, remedy) = failure.map_or((None, None), |failure| (Some(failure.problem), failure.remedy));
+        Ok(UnpinnedFile { file: file.clone(), url: file.url(containers)?, why: unpinned.why, problem, remedy })
+    }
+
+    /// What the lookup of a file failed with, if it failed.
+    pub(super) fn failure_of(&self, containers: &[Container], file: &FileKey, unpinned: &Unpinned) -> Result<Option<UnpinnedFailure>> {
+        if unpinned.failure.is_some() || unpinned.why != WhyUnpinned::NotAllowed {
+            return Ok(unpinned.failure.as_deref().cloned());
+        }
+        let refusal = self.base.repository().virtuals().refusal(containers, file)?;
+        Ok(refusal.as_ref().map(UnpinnedFailure::from))
     }
 
     /// The containers as a commit would leave them, sorted by name.

@@ -129,6 +129,35 @@ impl FileKey {
     }
 }
 
+/// The URLs of many files, whose containers are read once each.
+#[derive(Debug)]
+pub(crate) struct FileUrls<'c> {
+    containers: &'c [Container],
+    templates: BTreeMap<String, Template>,
+}
+
+impl<'c> FileUrls<'c> {
+    pub(crate) const fn of(containers: &'c [Container]) -> Self {
+        Self { containers, templates: BTreeMap::new() }
+    }
+
+    /// The URL of a file as [`FileKey::url`] gives it.
+    pub(crate) fn url(&mut self, file: &FileKey) -> Result<String> {
+        let name = file.container();
+        if !self.templates.contains_key(name) {
+            let template = container_of(self.containers, file)?.parsed().map_err(|e| no_url(file, e))?;
+            self.templates.insert(name.to_owned(), template);
+        }
+        let args: Vec<&str> = file.args().collect();
+        let template = self.templates.get(name).ok_or_else(|| Error::internal("a template that was just read is gone"))?;
+        render(template, name, &args).map_err(|e| no_url(file, e))
+    }
+}
+
+fn no_url(file: &FileKey, cause: Error) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("file {file} has no valid url")).caused_by(cause)
+}
+
 /// The URL of a file, and the literal beginning of the template that gave it.
 #[derive(Debug)]
 pub(crate) struct ResolvedFile {
@@ -141,9 +170,7 @@ pub(crate) struct ResolvedFile {
 fn recorded(containers: &[Container], file: &FileKey) -> Result<ResolvedFile> {
     let container = container_of(containers, file)?;
     let resolved = container.parsed().and_then(|template| resolve_with(&template, file));
-    resolved
-        .map(|resolved| ResolvedFile { options: container.options.clone(), ..resolved })
-        .map_err(|e| Error::new(ErrorKind::Corrupt, format!("file {file} has no valid url")).caused_by(e))
+    resolved.map(|resolved| ResolvedFile { options: container.options.clone(), ..resolved }).map_err(|e| no_url(file, e))
 }
 
 fn resolve_with(template: &Template, file: &FileKey) -> Result<ResolvedFile> {

@@ -50,6 +50,7 @@ pub use access::Access;
 pub(crate) use access::RangeJoining;
 pub use allow::Allow;
 pub use external::ExternalFile;
+pub(crate) use locate::FileUrls;
 pub use locate::{Located, Locator};
 pub use rebind::Rebind;
 pub(crate) use url::{is_at_or_below, paths as url_paths, shown as shown_url};
@@ -291,6 +292,22 @@ impl Virtuals {
         }
         let untouched_since = stat.untouched_since;
         Ok(Looked::Told { validator: Validator::seen(stat, lookup.now), untouched_since })
+    }
+
+    /// Whether a [`lookup`](Self::lookup) of a file would not ask, because its URL is not allowed. Where a local file really lies is
+    /// known to its source only.
+    pub(crate) fn is_refused(&self, urls: &mut FileUrls<'_>, file: &FileKey) -> Result<bool> {
+        if self.access.rebound(file.container()).is_some() {
+            return Ok(false);
+        }
+        let url = urls.url(file)?;
+        Ok(!url.starts_with("file:") && !self.access.permits(&url))
+    }
+
+    /// The error of a read of a file whose URL is not allowed; `None` of one that would be asked.
+    pub(crate) fn refusal(&self, containers: &[Container], file: &FileKey) -> Result<Option<Error>> {
+        let (place, _) = self.place(containers, file, None)?;
+        Ok(self.source(&place).err().filter(|e| e.kind() == ErrorKind::Denied))
     }
 
     /// Reads exactly `range` of a file for `key`, if the file is still the recorded one.

@@ -384,7 +384,22 @@ async fn references_into_files_that_nothing_pins_are_listed_before_the_commit() 
     session.set_virtual(&key("x/1"), "s3://elsewhere/b.nc", 0..5).await.unwrap();
     let unpinned: Vec<_> = session.unpinned().unwrap().into_iter().map(|file| (file.url, file.why)).collect();
     assert_eq!(unpinned, [(url.clone(), WhyUnpinned::NotAllowed), ("s3://elsewhere/b.nc".to_owned(), WhyUnpinned::NotAllowed)]);
-    session.commit("two files that nobody looked up").await.unwrap();
+    // The sums of directories, for one reason and one remedy each.
+    for n in 2..9 {
+        session.set_virtual(&key(&format!("x/{n}")), &format!("s3://elsewhere/{n}/c.nc?v"), 0..5).await.unwrap();
+        session.set_virtual(&key(&format!("y/{n}")), &format!("s3://elsewhere/d{n}.nc"), 0..5).await.unwrap();
+    }
+    let files: Vec<_> = session.unpinned().unwrap();
+    assert!(files.len() == 16 && files.is_sorted_by_key(|file| file.file.clone()), "in the order of the files map");
+    assert!(files.iter().all(|file| file.problem.as_ref().is_some_and(|problem| problem.contains("not allowed"))), "{files:?}");
+    let places = session.unpinned_places().unwrap();
+    assert!(places.iter().all(|place| files.contains(&place.first)), "{places:?}");
+    let sums: Vec<_> = places.iter().map(|place| (place.place.as_str(), place.files)).collect();
+    let one = |n: u64| format!("s3://elsewhere/{n}/");
+    let mut want = vec![(url.strip_suffix("a.nc").unwrap().to_owned(), 1), ("s3://elsewhere/".to_owned(), 8)];
+    want.extend((2..9).map(|n| (one(n), 1)));
+    assert_eq!(sums, want.iter().map(|(place, files)| (place.as_str(), *files)).collect::<Vec<_>>());
+    session.commit("files that nobody looked up").await.unwrap();
 
     // A reader who may read the file is told before the bytes.
     let reader = world.reopen(source.access.clone()).await;

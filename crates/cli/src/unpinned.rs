@@ -1,12 +1,12 @@
 //! Telling which staged references a change of their files would not be noticed through.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::locate::Context;
 use super::output::{Show, count};
-use firnline::{Remedy, Result, UnpinnedFile, WhyUnpinned, WriteSession};
+use firnline::{Remedy, Result, UnpinnedPlace, WhyUnpinned, WriteSession};
 
 /// How many places are named for one commit.
 const SHOWN: usize = 8;
@@ -22,17 +22,10 @@ pub(super) struct UnpinnedPlaces {
 impl UnpinnedPlaces {
     /// Says on standard error which files of a session are not pinned, by the directory in which they lie.
     pub(super) fn tell(&mut self, context: &Context, session: &WriteSession) -> Result<()> {
-        let mut places: BTreeMap<(String, WhyUnpinned, Option<String>), UnpinnedPlace> = BTreeMap::new();
-        for file in session.unpinned()? {
-            let place = directory(&file.url);
-            if !self.told.contains(place) {
-                let allow = file.remedy.as_ref().and_then(allowing);
-                let row = places.entry((place.to_owned(), file.why, allow)).or_insert_with_key(|key| UnpinnedPlace::of(key, &file));
-                row.files += 1;
-            }
-        }
+        let places = session.unpinned_places()?.into_iter().filter(|place| !self.told.contains(&place.place));
+        let rows: Vec<UnpinnedFiles> = places.map(|place| UnpinnedFiles::of(&place)).collect();
         let (mut more_places, mut more_files) = (0, 0);
-        for (n, row) in places.into_values().enumerate() {
+        for (n, row) in rows.into_iter().enumerate() {
             if self.told.len() < KEPT {
                 self.told.insert(row.place.clone());
             }
@@ -49,20 +42,14 @@ impl UnpinnedPlaces {
     }
 }
 
-/// The directory of a file, with the final `/`.
-fn directory(url: &str) -> &str {
-    let path = if url.starts_with("file:") { url } else { url.split('?').next().unwrap_or(url) };
-    path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or(path)
-}
-
 #[derive(Serialize)]
 struct UnpinnedRow {
-    unpinned: UnpinnedPlace,
+    unpinned: UnpinnedFiles,
 }
 
 /// Files of one directory of which nothing is recorded that would show a change.
 #[derive(Serialize)]
-struct UnpinnedPlace {
+struct UnpinnedFiles {
     place: String,
     files: u64,
     /// The reason. Where it is about one file, that file is the first of them.
@@ -87,19 +74,20 @@ enum PinStep {
     Wait,
 }
 
-impl UnpinnedPlace {
-    fn of((place, why, allow): &(String, WhyUnpinned, Option<String>), first: &UnpinnedFile) -> Self {
+impl UnpinnedFiles {
+    fn of(UnpinnedPlace { place, files, first, .. }: &UnpinnedPlace) -> Self {
+        let (why, allow) = (first.why, first.remedy.as_ref().and_then(allowing));
         let is_plain = allow.as_ref().is_some_and(|allow| place.starts_with(allow.as_str()));
         let said = first.problem.clone().filter(|_| !is_plain);
-        let can = match (allow, why) {
+        let can = match (&allow, why) {
             (Some(_), _) => PinStep::Allow,
             (None, WhyUnpinned::NothingTold) => PinStep::Accept,
             (None, WhyUnpinned::Missing) => PinStep::Wait,
             (None, _) => PinStep::Repin,
         };
         // The directory itself is enough where all of a container may be allowed.
-        let allow = if is_plain { Some(place.clone()) } else { allow.clone() };
-        Self { place: place.clone(), files: 0, why: said.unwrap_or_else(|| why.word().to_owned()), allow, can }
+        let allow = if is_plain { Some(place.clone()) } else { allow };
+        Self { place: place.clone(), files: *files, why: said.unwrap_or_else(|| why.word().to_owned()), allow, can }
     }
 
     /// How to pin the files, and how to read them as they are.
@@ -134,7 +122,7 @@ fn allowing(remedy: &Remedy) -> Option<String> {
 
 impl Show for UnpinnedRow {
     fn text(&self) -> String {
-        let UnpinnedPlace { place, files, why, .. } = &self.unpinned;
+        let UnpinnedFiles { place, files, why, .. } = &self.unpinned;
         let (verb, them) = if *files == 1 { ("is", "it") } else { ("are", "them") };
         let advice = self.unpinned.advice(them);
         format!(

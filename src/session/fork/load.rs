@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::super::staged::{MergedChanges, Moves, SharedStaged, SortedChanges, StagedFile, Stored, Unpinned, WhyUnpinned};
+use super::super::staged::{MergedChanges, Moves, SharedStaged, SortedChanges, StagedFile, Stored, Unpinned, UnpinnedFailure, WhyUnpinned};
 use super::as_corrupt;
 use super::save::replaced;
 use crate::chunk::check_shape;
@@ -259,8 +259,7 @@ fn file_of(row: &ForkFile) -> StagedFile {
     let ForkFile { record, length, repin, by_itself, untouched_since, unpinned } = row;
     let unpinned = unpinned.as_ref().map(|unpinned| Unpinned {
         why: WhyUnpinned::from_number(unpinned.why).unwrap_or(WhyUnpinned::NothingTold),
-        problem: unpinned.problem.clone(),
-        remedy: unpinned.remedy.clone(),
+        failure: unpinned.problem.clone().map(|problem| Box::new(UnpinnedFailure { problem, remedy: unpinned.remedy.clone() })),
     });
     let (size, untouched_since) = (*length, *untouched_since);
     StagedFile { validator: Validator::of(record), size, repin: *repin, by_itself: *by_itself, unpinned, untouched_since }

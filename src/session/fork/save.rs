@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::super::WriteSession;
-use super::super::staged::{Lookup, StagedCopy, StagedFile, StagedLayers};
+use super::super::staged::{Lookup, StagedCopy, StagedFile, StagedLayers, Unpinned};
 use crate::error::{Error, Result};
 use crate::format::{
     BLOCK_ROWS, BLOCK_TARGET, Container, ContainerRow, Entry, FileKey, FileRow, ForkBlock, ForkEdit, ForkFile, ForkPiece, ForkUnpinned,
@@ -263,11 +263,11 @@ pub(crate) fn replaced<'r>(files: &'r [FileRow], containers: &'r [ContainerRow])
 pub(super) fn row_of(file: &StagedFile) -> ForkFile {
     let StagedFile { validator, size, repin, by_itself, unpinned, untouched_since } = file.clone();
     let cut = |text: String| text.get(..text.floor_char_boundary(limits::FORK_TEXT)).map_or_else(String::new, str::to_owned);
-    let unpinned = unpinned.map(|unpinned| ForkUnpinned {
-        why: unpinned.why.number(),
-        problem: unpinned.problem.map(cut),
+    let unpinned = unpinned.map(|Unpinned { why, failure }| {
+        let (problem, remedy) = failure.map_or((None, None), |failure| (Some(failure.problem), failure.remedy));
         // A shortened address would allow something else.
-        remedy: unpinned.remedy.filter(|remedy| remedy.text().len() <= limits::FORK_TEXT),
+        let remedy = remedy.filter(|remedy| remedy.text().len() <= limits::FORK_TEXT);
+        ForkUnpinned { why: why.number(), problem: problem.map(cut), remedy }
     });
     ForkFile { record: validator.record(0, 0), length: size, repin, by_itself, untouched_since, unpinned }
 }

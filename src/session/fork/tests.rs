@@ -7,7 +7,7 @@ use crate::format::{ContainerRow, ForkBlock, ForkDocument, ForkEdit, ForkKind, F
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 use crate::key::MapKey;
 use crate::session::StagedFile;
-use crate::session::staged::{Unpinned, WhyUnpinned};
+use crate::session::staged::{Unpinned, UnpinnedFailure, WhyUnpinned};
 use crate::testing::alloc;
 use crate::time::Timestamp;
 use crate::virtuals::Validator;
@@ -295,7 +295,8 @@ fn a_long_problem_of_a_lookup_is_no_change_of_a_file() {
     let (_, session, ..) = block_on(world());
     let file = session.staged.lock().files().keys().next().cloned().unwrap();
     let at = Timestamp::from_micros(1_000_000);
-    let unpinned = Unpinned { why: WhyUnpinned::NotReadable, problem: Some("no ".repeat(5000)), remedy: None };
+    let unpinned =
+        Unpinned { why: WhyUnpinned::NotReadable, failure: Some(Box::new(UnpinnedFailure { problem: "no ".repeat(5000), remedy: None })) };
     let blind = StagedFile {
         validator: Validator::staged_at(at),
         size: None,

@@ -3,12 +3,17 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use indexmap::IndexMap;
+
 use super::run::Stored;
 use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::seeded::Seeded;
 use crate::time::Timestamp;
 use crate::virtuals::Validator;
+
+/// What is known of each file that staged entries point into. There may be as many as entries, so they lie side by side.
+pub(crate) type StagedFiles = IndexMap<FileKey, StagedFile, Seeded>;
 
 /// What is known of a file that staged entries point into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,30 +51,45 @@ pub(crate) enum Relied {
     Moved,
 }
 
-/// Why a lookup did not pin a file.
+/// Why a lookup did not pin a file. As many as files may be in memory, so that it says no more than it must.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unpinned {
     pub(crate) why: WhyUnpinned,
-    /// What the lookup failed with.
-    pub(crate) problem: Option<String>,
+    /// What the lookup failed with; `None` where nothing failed, and where the place is not allowed, which can be found out again.
+    pub(crate) failure: Option<Box<UnpinnedFailure>>,
+}
+
+/// What a lookup failed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnpinnedFailure {
+    pub(crate) problem: String,
     pub(crate) remedy: Option<Remedy>,
+}
+
+impl From<&Error> for UnpinnedFailure {
+    fn from(error: &Error) -> Self {
+        Self { problem: error.to_string(), remedy: error.remedy().cloned() }
+    }
 }
 
 impl Unpinned {
     pub(crate) const fn nothing_told() -> Self {
-        Self { why: WhyUnpinned::NothingTold, problem: None, remedy: None }
+        Self { why: WhyUnpinned::NothingTold, failure: None }
+    }
+
+    pub(crate) const fn not_allowed() -> Self {
+        Self { why: WhyUnpinned::NotAllowed, failure: None }
     }
 
     /// The reason for which a source was not asked, or told nothing.
     pub(crate) fn unasked(error: &Error) -> Self {
-        let remedy = error.remedy().cloned();
-        let why = match (error.kind(), &remedy) {
+        let why = match (error.kind(), error.remedy()) {
             (ErrorKind::Denied, Some(_)) => WhyUnpinned::NotAllowed,
             (ErrorKind::Denied, None) => WhyUnpinned::Refused,
             (ErrorKind::NotFound, _) => WhyUnpinned::Missing,
             _ => WhyUnpinned::NotReadable,
         };
-        Self { why, problem: Some(error.to_string()), remedy }
+        Self { why, failure: Some(Box::new(error.into())) }
     }
 }
 
@@ -123,6 +143,22 @@ impl StagedFile {
     /// What a record says of a file.
     pub(crate) fn of(record: &VirtualFile) -> Self {
         Self { validator: Validator::of(record), size: record.size, repin: false, by_itself: false, unpinned: None, untouched_since: None }
+    }
+
+    /// What was found out about a file; `why` says why it is no pin, if it is none.
+    pub(in crate::session) fn found(validator: Validator, why: Unpinned, repin: bool, untouched_since: Option<Timestamp>) -> Self {
+        let unpinned = (!validator.is_pinned()).then_some(why);
+        Self { size: validator.size, validator, repin, by_itself: false, unpinned, untouched_since }
+    }
+
+    /// Takes what the branch knows of the file, which nothing pins here.
+    pub(in crate::session) fn adopt(&mut self, known: &VirtualFile) {
+        self.size = self.size.or(known.size);
+        // The reference is to the file as the branch has pinned it, and to no state in which another writer may pin it later.
+        if known.is_pinned() && !self.repin && self.validator.agrees_with(known).is_ok() {
+            self.validator = Validator::of(known).adopted_with(&self.validator);
+            self.unpinned = None;
+        }
     }
 
     /// Refuses a range past the end of the file at `url`, and a file that was modified after it was scanned for ranges.

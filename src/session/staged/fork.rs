@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::deleted::PrefixDeletes;
 use super::run::{INHERITED, Stored};
-use super::{Bulk, Moves, SharedStaged, Staged, StagedFile, StagedLayers};
+use super::{Bulk, Moves, SharedStaged, Staged, StagedFile, StagedFiles, StagedLayers};
 use crate::error::Result;
 use crate::format::{Container, Entry, FileKey};
 use crate::key::{MapKey, Prefix};
@@ -46,6 +46,11 @@ pub(crate) struct StagedCopy {
     pub(crate) moves: Moves,
 }
 
+/// Files in the order in which documents list them.
+fn in_order(files: &StagedFiles) -> BTreeMap<FileKey, StagedFile> {
+    files.iter().map(|(file, known)| (file.clone(), known.clone())).collect()
+}
+
 impl SharedStaged {
     /// What is staged now.
     pub(crate) fn copied(&self) -> StagedCopy {
@@ -64,7 +69,7 @@ impl SharedStaged {
             own,
             inherited,
             all,
-            files: staged.files.clone(),
+            files: in_order(&staged.files),
             inherited_files: staged.inherited.as_ref().map(|inherited| inherited.files.clone()).unwrap_or_default(),
             containers: staged.containers.clone(),
             inherited_containers: staged.inherited.as_ref().map(|inherited| inherited.containers.clone()).unwrap_or_default(),
@@ -184,7 +189,7 @@ impl Staged {
         }
         let deleted = self.layers.deleted.clone();
         self.layers.deleted.part();
-        self.inherited = Some(Inherited { deleted, files: self.files.clone(), containers: self.containers.clone() });
+        self.inherited = Some(Inherited { deleted, files: in_order(&self.files), containers: self.containers.clone() });
     }
 
     /// The name of every container that is defined or needed here, and of those in `base`, as they are now.

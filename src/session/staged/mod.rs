@@ -31,7 +31,7 @@ use crate::snapshot::KeyOrPrefix;
 use crate::virtuals::Validator;
 
 pub use files::WhyUnpinned;
-pub(crate) use files::{FileInUse, Relied, StagedFile, Unpinned};
+pub(crate) use files::{FileInUse, Relied, StagedFile, StagedFiles, Unpinned, UnpinnedFailure};
 pub(crate) use layers::{Lookup, StagedLayers};
 pub(crate) use merge::StagedEdits;
 pub(crate) use moves::Moves;
@@ -70,8 +70,8 @@ pub(crate) struct Staged {
     moves: Moves,
     /// The places that calls under way are about to change.
     watches: Vec<Weak<PlaceWatch>>,
-    /// Files of staged virtual entries, by key.
-    files: BTreeMap<FileKey, StagedFile>,
+    /// Files of staged virtual entries, in the order in which they came.
+    files: StagedFiles,
     /// Files of the base from whose records staged changes follow, whether staged entries point into them or not.
     relied: BTreeMap<FileKey, Relied>,
     /// The place from which all files were moved.
@@ -104,7 +104,7 @@ impl Staged {
             held: 0,
             moves: Moves::default(),
             watches: Vec::new(),
-            files: BTreeMap::new(),
+            files: StagedFiles::default(),
             relied: BTreeMap::new(),
             moved_from: None,
             containers: BTreeMap::new(),
@@ -183,7 +183,7 @@ impl Staged {
         &mut self.moves
     }
 
-    pub(crate) fn files(&self) -> &BTreeMap<FileKey, StagedFile> {
+    pub(crate) const fn files(&self) -> &StagedFiles {
         &self.files
     }
 
