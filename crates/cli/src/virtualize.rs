@@ -23,13 +23,14 @@ pub(super) struct Virtualize {
     /// Join the files along this dimension
     #[arg(long, value_name = "DIM")]
     concat: Option<String>,
-    /// Add the files to the arrays below the prefix, along the dimension of --concat
-    #[arg(long, requires = "concat")]
+    /// Add the files to the arrays below the prefix, along the dimension of --concat; not with --on-conflict, which would mix the files of two
+    /// writers
+    #[arg(long, requires = "concat", conflicts_with = "on_conflict")]
     append: bool,
     /// The version of Zarr in which new arrays are described, 2 or 3
     #[arg(long, value_name = "VERSION", default_value_t = ZarrFormat::V3)]
     zarr_format: ZarrFormat,
-    /// Copy variables of at most so many bytes into the repository instead of referring to them; coordinates always are
+    /// Copy variables of at most so many bytes into the repository instead of referring to them; coordinates of at most 64 MiB always are
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
     inline_limit: u64,
     /// Take this group of the files, and the groups below it

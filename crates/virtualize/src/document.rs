@@ -189,7 +189,7 @@ impl ArrayDocument {
     pub(crate) fn chunk_key(&self, path: &str, cell: &[u64]) -> Result<Key> {
         let prefix = self.chunk_prefix(path);
         if cell.is_empty() {
-            return Key::new(if self.lead == "/c/" { format!("{path}/c") } else { format!("{prefix}0") });
+            return Key::new(if self.lead.starts_with("/c") { format!("{path}/c") } else { format!("{prefix}0") });
         }
         let cell: Vec<String> = cell.iter().map(u64::to_string).collect();
         Key::new(prefix + &cell.join(&self.separator.to_string()))
@@ -332,4 +332,21 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
 fn numbers(value: &Value, name: &str) -> Result<Vec<u64>> {
     let numbers = value.as_array().and_then(|all| all.iter().map(Value::as_u64).collect());
     numbers.ok_or_else(|| Error::invalid(format!("its metadata has no list of numbers {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chunk_of_a_single_value_is_named_by_the_encoding_alone() {
+        for (name, separator, key) in [("default", "/", "v/c"), ("default", ".", "v/c"), ("v2", ".", "v/0"), ("v2", "/", "v/0")] {
+            let document = json!({
+                "shape": [], "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": []}}, "dimension_names": [],
+                "chunk_key_encoding": {"name": name, "configuration": {"separator": separator}},
+            });
+            let document = ArrayDocument::read(ZarrFormat::V3, &text(&document), None).unwrap();
+            assert_eq!(document.chunk_key("v", &[]).unwrap().as_str(), key, "{name} {separator}");
+        }
+    }
 }

@@ -40,6 +40,7 @@
 //! With [`VirtualizeOptions::append`] the first file is compared with what is stored, and only references of the new files are staged.
 
 mod array;
+mod budget;
 mod calendar;
 mod document;
 mod element;
@@ -87,8 +88,9 @@ const FILES: usize = 16;
 ///
 /// Reports each file as one item to the repository's [`Progress`](firnline::Progress).
 ///
-/// Needs a Tokio runtime. Files are parsed on threads that may block, 16 at once; memory is bounded by what they hold besides chunks, and
-/// about 40 bytes for each reference that is not staged yet, of which there are at most 262,144 and those of one file.
+/// Needs a Tokio runtime. Files are parsed on threads that may block, 16 at once. Each takes at most about 256 MiB for names, attributes and
+/// values that are copied; a file that needs more is `Unsupported`. Copied values are held until the end. Each reference that is not staged yet
+/// takes about 40 bytes, and there are at most 262,144 of these and those of one file.
 pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], options: &VirtualizeOptions) -> Result<VirtualizeSummary> {
     let urls: Vec<String> = files.iter().map(|file| open::url(file.as_ref())).collect::<Result<_>>()?;
     let (Some(first), rest) = (urls.first(), urls.get(1..).unwrap_or_default()) else {
@@ -122,7 +124,7 @@ pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], opti
     if variables.is_empty() {
         return Err(Error::invalid(format!("{first}: there are no variables in the group that was asked for")));
     }
-    let arrays = begin(session, &options.prefix, &stored, &variables, &settings).await.map_err(|e| e.context(first))?;
+    let arrays = begin(session, &options.prefix, &stored, (&groups, &variables), &settings).await.map_err(|e| e.context(first))?;
     if options.append {
         stored.require_all(&arrays, &settings).map_err(|e| e.context(first))?;
     }
@@ -145,13 +147,14 @@ async fn begin(
     session: &WriteSession,
     prefix: &str,
     stored: &StoredHierarchy,
-    variables: &[model::Variable],
+    (groups, variables): (&[model::ParsedGroup], &[model::Variable]),
     settings: &Settings,
 ) -> Result<BTreeMap<String, Array>> {
     let mut arrays = BTreeMap::new();
     if !stored.is_appended {
         let paths = variables.iter().map(|variable| join(prefix, &variable.path));
-        vacant::check(session, settings.format, paths).await?;
+        let groups = groups.iter().map(|group| join(prefix, &group.path));
+        vacant::check(session, settings.format, paths, groups).await?;
     }
     for variable in variables {
         let path = &variable.path;

@@ -11,6 +11,7 @@ use netcdf_reader::classic::data::compute_record_stride;
 use netcdf_reader::{Error as NcError, NcAttrValue, NcAttribute, NcFormat, NcType, NcVariable};
 use serde_json::{Map, Number, Value};
 
+use crate::budget::Budget;
 use crate::element::{Element, Kind, Scalar};
 use crate::model::{Body, Chunks, Parsed, ParsedGroup, Values, Variable, count, is_coordinate};
 use crate::parse::{MOST_COPIED, Wanted};
@@ -28,13 +29,14 @@ pub(crate) fn parse(bytes: &FileBytes, format: NcFormat, wanted: &Wanted) -> Res
     let group = file.root_group();
     let stride = compute_record_stride(&group.variables).map_err(|e| failed(&e))?;
     let mut parsed = Parsed::default();
-    let attributes = visible(&group.attributes, "", &mut parsed.dropped);
+    let budget = Budget::of(bytes.len());
+    let attributes = visible(&group.attributes, "", &mut parsed.dropped, &budget)?;
     parsed.groups.push(ParsedGroup { path: String::new(), attributes });
     for variable in &group.variables {
         if wanted.is_dropped(&variable.name) {
             continue;
         }
-        let context = ClassicContext { bytes, wanted, variable, stride, records: file.numrecs() };
+        let context = ClassicContext { bytes, wanted, budget: &budget, variable, stride, records: file.numrecs() };
         parsed.variables.push(context.variable(&mut parsed.dropped).map_err(|e| e.context(&variable.name))?);
     }
     Ok(parsed)
@@ -43,6 +45,7 @@ pub(crate) fn parse(bytes: &FileBytes, format: NcFormat, wanted: &Wanted) -> Res
 struct ClassicContext<'c> {
     bytes: &'c FileBytes,
     wanted: &'c Wanted,
+    budget: &'c Budget,
     variable: &'c NcVariable,
     /// How many bytes after a record the next one begins.
     stride: u64,
@@ -68,7 +71,7 @@ impl ClassicContext<'_> {
         if stated.is_some() && fill_attribute.is_none() {
             dropped.push(format!("{name}@_FillValue"));
         }
-        let attributes = visible(attributes, name, dropped);
+        let attributes = visible(attributes, name, dropped, self.budget)?;
         Ok(Variable { path: name.clone(), dims, shape, element, fill: None, fill_attribute, attributes, body })
     }
 
@@ -99,6 +102,7 @@ impl ClassicContext<'_> {
         if bytes > MOST_COPIED {
             return Err(Error::unsupported(format!("has to be copied and has {bytes} bytes; leave the variable out")));
         }
+        self.budget.take(bytes)?;
         let mut values = if *is_record_var && bytes > 0 {
             let mut all = Vec::new();
             for start in self.starts() {
@@ -120,6 +124,7 @@ impl ClassicContext<'_> {
         if self.records > RECORDS {
             return Err(Error::unsupported(format!("has {} records; at most {RECORDS} are looked at", self.records)));
         }
+        self.budget.take_chunks(self.records)?;
         let mut chunks = Chunks { shape: shape.to_vec(), ..Chunks::default() };
         if let Some(first) = chunks.shape.first_mut() {
             *first = 1;
@@ -155,17 +160,20 @@ fn element_of(dtype: &NcType) -> Result<Element> {
 }
 
 /// All attributes but `_FillValue`; the names of those that JSON cannot hold are added to `dropped`.
-fn visible(attributes: &[NcAttribute], path: &str, dropped: &mut Vec<String>) -> Map<String, Value> {
+fn visible(attributes: &[NcAttribute], path: &str, dropped: &mut Vec<String>, budget: &Budget) -> Result<Map<String, Value>> {
     let mut out = Map::new();
     for attribute in attributes.iter().filter(|a| path.is_empty() || a.name != "_FillValue") {
         match value(&attribute.value) {
-            Some(value) => _ = out.insert(attribute.name.clone(), value),
+            Some(value) => {
+                budget.take_json(&value)?;
+                out.insert(attribute.name.clone(), value);
+            }
             // It marks nothing as missing that is not so already.
             None if attribute.name == "missing_value" && is_nan(&attribute.value) => {}
             None => dropped.push(format!("{path}@{}", attribute.name)),
         }
     }
-    out
+    Ok(out)
 }
 
 fn is_nan(value: &NcAttrValue) -> bool {

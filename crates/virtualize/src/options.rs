@@ -160,6 +160,6 @@ pub struct VirtualizeSummary {
     /// would not open the group.
     pub dropped_attributes: BTreeSet<String>,
     /// Links, as `path, what it is`, that are not followed: to other files, with the path of the group in which they lie, and to a group
-    /// above. What lies behind them is not in the arrays.
+    /// above. What lies behind them is not in the arrays. Links that lead nowhere are not among them.
     pub links: BTreeSet<String>,
 }

@@ -127,11 +127,11 @@ impl<'s> Stager<'s> {
     pub(crate) async fn finish(mut self, groups: &[ParsedGroup], stored: &StoredHierarchy) -> Result<VirtualizeSummary> {
         self.flush().await?;
         let arrays = std::mem::take(&mut self.arrays);
-        for array in arrays.into_values() {
+        for mut array in arrays.into_values() {
             let whole = join(&self.prefix, &array.path);
             let names = array.other_attributes.iter().map(|name| format!("{}@{name}", array.path));
             self.summary.other_attributes.extend(names);
-            let staged = self.values(&array, &whole).await.map_err(|e| e.context(&whole));
+            let staged = self.values(&mut array, &whole).await.map_err(|e| e.context(&whole));
             staged.map_err(|e| if array.first.is_empty() { e } else { e.context(&array.first) })?;
             if array.axis.is_some() || array.stored_rows.is_none() {
                 self.documents(&whole, array.document.files()).await?;
@@ -190,14 +190,15 @@ impl<'s> Stager<'s> {
     }
 
     /// Stages the values of a copied array; of one that is stored and does not grow they are compared.
-    async fn values(&mut self, array: &Array, whole: &str) -> Result<()> {
+    async fn values(&mut self, array: &mut Array, whole: &str) -> Result<()> {
         if !array.is_copied || array.blocks.is_empty() {
             return Ok(());
         }
+        let mut blocks = std::mem::take(&mut array.blocks);
         let document = &array.document;
         let Some(axis) = array.axis else {
             let key = document.chunk_key(whole, &vec![0; document.shape.len()])?;
-            let Some((_, values)) = array.blocks.first() else { return Ok(()) };
+            let Some((_, values)) = blocks.first() else { return Ok(()) };
             if document.shape.contains(&0) {
                 return Ok(());
             }
@@ -207,8 +208,10 @@ impl<'s> Stager<'s> {
             let is_same = document.chunk == document.shape && self.session.get(&key).await?.as_deref() == Some(&values.encoded());
             return if is_same { Ok(()) } else { Err(Error::invalid("has other values than are stored, and does not grow")) };
         };
+        if document.shape.iter().enumerate().any(|(n, len)| n != axis && *len == 0) {
+            return Ok(());
+        }
         let (chunk, start) = (document.chunk.get(axis).copied().unwrap_or(1).max(1), array.stored_rows.unwrap_or_default());
-        let mut blocks = array.blocks.clone();
         let first = start / chunk;
         if let Some(block) = self.partial(array, whole, axis, chunk).await? {
             blocks.insert(0, block);

@@ -6,9 +6,16 @@ use firnline::{Error, Key, Result, WriteSession};
 
 use crate::{ZarrFormat, document, join};
 
-/// `Invalid` when there is a node at one of the paths, an array above it, or a node of another version of Zarr.
-pub(crate) async fn check(session: &WriteSession, format: ZarrFormat, paths: impl Iterator<Item = String>) -> Result<()> {
+/// `Invalid` when there is a node at one of the paths of arrays, or an array or a group of another version of Zarr above one or where a group
+/// of the file is put.
+pub(crate) async fn check(
+    session: &WriteSession,
+    format: ZarrFormat,
+    paths: impl Iterator<Item = String>,
+    groups: impl Iterator<Item = String>,
+) -> Result<()> {
     let mut above = BTreeSet::from([String::new()]);
+    above.extend(groups);
     for path in paths {
         if let Some((found, _)) = node(session, &path).await? {
             let how = if found == format { "append to it (--append), or use" } else { "it is of another version of Zarr; use" };

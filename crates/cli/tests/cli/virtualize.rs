@@ -63,6 +63,8 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         (vec!["virtualize", file, "--group", "g"], 3, "NetCDF3"),
         (vec!["virtualize", file, "--zarr-format", "4"], 2, "4"),
         (vec!["virtualize", file, "--append"], 2, "--concat"),
+        // Where the other writer's file has no chunk, the reference of this one would stay.
+        (vec!["virtualize", file, "--concat", "time", "--append", "--on-conflict", "theirs"], 2, "--on-conflict"),
     ] {
         let told = sandbox.refused(status, || sandbox.firn(&args));
         assert!(told.contains(word), "{args:?}: {told}");

@@ -1,9 +1,17 @@
 //! Attributes as netCDF and xarray show them.
 
+use std::collections::HashMap;
+
+use firnline::Result;
+use hdf5_reader::group::Group;
+use hdf5_reader::messages::attribute::AttributeMessage;
+use hdf5_reader::messages::dataspace::DataspaceType;
 use hdf5_reader::messages::datatype::{StringPadding, StringSize, VarLenKind};
 use hdf5_reader::{Attribute, ByteOrder, Datatype};
 use serde_json::{Map, Number, Value};
 
+use super::{FoundDataset, failed};
+use crate::budget::Budget;
 use crate::element::{self, Element, Kind, Scalar};
 
 /// Attributes by which HDF5, its dimension scales and netCDF4 organise a file. Users do not see them.
@@ -19,35 +27,105 @@ const HIDDEN: [&str; 9] = [
     "DIMENSION_LABELS",
 ];
 
+/// Decodes attributes, as far as there is memory for them: each string of an attribute may be a reference to the same long one.
+pub(super) struct AttributeReader<'r> {
+    pub(super) root: &'r Group,
+    pub(super) budget: &'r Budget,
+}
+
+impl AttributeReader<'_> {
+    /// Looks up the strings of an attribute. `Unsupported` when they take too much memory; an attribute whose strings are not found has none.
+    pub(super) fn decode(&self, stored: &AttributeMessage) -> Result<Attribute> {
+        self.budget.take(stored.raw_data.len() as u64)?;
+        let shape = match stored.dataspace.dataspace_type {
+            DataspaceType::Scalar => Vec::new(),
+            DataspaceType::Null => vec![0],
+            DataspaceType::Simple => stored.dataspace.dims.clone(),
+        };
+        let (name, datatype, raw_data) = (stored.name.clone(), stored.datatype.clone(), stored.raw_data.clone());
+        let mut attribute = Attribute { name, datatype, shape, raw_data, decoded_strings: None };
+        attribute.decoded_strings = self.texts(&attribute)?;
+        Ok(attribute)
+    }
+
+    /// The strings of any length; `None` if there are none or one is not found.
+    fn texts(&self, attribute: &Attribute) -> Result<Option<Vec<String>>> {
+        let padding = match &attribute.datatype {
+            Datatype::String { size: StringSize::Variable, padding, .. } => *padding,
+            Datatype::VarLen { base, kind: VarLenKind::String, padding, .. } if base.is_vlen_string_base() => *padding,
+            _ => return Ok(None),
+        };
+        let Some(count) = attribute.num_elements().ok().and_then(|n| usize::try_from(n).ok()) else { return Ok(None) };
+        let width = 4 + usize::from(self.root.offset_size()) + 4;
+        let mut texts = Vec::new();
+        for reference in attribute.raw_data.chunks_exact(width).take(count) {
+            let Ok(bytes) = self.root.resolve_vlen_reference_bytes(reference, 1) else { return Ok(None) };
+            self.budget.take(bytes.len() as u64 + size_of::<String>() as u64)?;
+            texts.push(text(&bytes, padding));
+        }
+        Ok((texts.len() == count).then_some(texts))
+    }
+}
+
+/// The attributes of all datasets as they are stored, by the address of the dataset.
+pub(super) fn of_datasets(datasets: &[FoundDataset], budget: &Budget) -> Result<HashMap<u64, Vec<AttributeMessage>>> {
+    let mut all = HashMap::new();
+    for FoundDataset { path, dataset, is_dropped } in datasets {
+        if all.contains_key(&dataset.address()) {
+            continue;
+        }
+        let stored = match dataset.raw_attributes() {
+            Ok(stored) => stored,
+            Err(_) if *is_dropped => Vec::new(),
+            Err(e) => return Err(failed(&e).context(path)),
+        };
+        let stored: Vec<_> = stored.into_iter().map(|attribute| attribute.into_parts().0).collect();
+        let bytes = stored.iter().map(|attribute| (attribute.name.len() + attribute.raw_data.len()) as u64).sum();
+        budget.take(bytes).map_err(|e| e.context(path))?;
+        all.insert(dataset.address(), stored);
+    }
+    Ok(all)
+}
+
 /// The attributes of a group that users see; the names of those that JSON cannot hold are added to `dropped`.
-pub(super) fn of_group(attributes: &[Attribute], path: &str, dropped: &mut Vec<String>) -> Map<String, Value> {
+pub(super) fn of_group(
+    reader: &AttributeReader<'_>,
+    stored: &[AttributeMessage],
+    path: &str,
+    dropped: &mut Vec<String>,
+) -> Result<Map<String, Value>> {
     let mut out = Map::new();
-    for attribute in attributes.iter().filter(|a| !HIDDEN.contains(&a.name.as_str())) {
-        match values(attribute) {
-            Some(value) => _ = out.insert(attribute.name.clone(), value),
+    for stored in stored.iter().filter(|a| !HIDDEN.contains(&a.name.as_str())) {
+        let attribute = reader.decode(stored)?;
+        match values(&attribute) {
+            Some(value) => {
+                reader.budget.take_json(&value)?;
+                out.insert(attribute.name, value);
+            }
             // It marks nothing as missing that is not so already.
-            None if attribute.name == "missing_value" && is_nan(attribute) => {}
+            None if attribute.name == "missing_value" && is_nan(&attribute) => {}
             None => dropped.push(format!("{path}@{}", attribute.name)),
         }
     }
-    out
+    Ok(out)
 }
 
 /// Like [`of_group`] for a variable of elements of this type, and the attribute `_FillValue` by itself.
 pub(super) fn of_variable(
-    attributes: &[Attribute],
+    reader: &AttributeReader<'_>,
+    stored: &[AttributeMessage],
     element: Element,
     path: &str,
     dropped: &mut Vec<String>,
-) -> (Map<String, Value>, Option<Scalar>) {
-    let (fill, others): (Vec<_>, Vec<_>) = attributes.iter().cloned().partition(|a| a.name == "_FillValue");
-    let out = of_group(&others, path, dropped);
-    let Some(attribute) = fill.first() else { return (out, None) };
-    let fill = scalar(attribute).filter(|value| element.fill_attribute(value).is_some());
+) -> Result<(Map<String, Value>, Option<Scalar>)> {
+    let (fill, others): (Vec<_>, Vec<_>) = stored.iter().cloned().partition(|a| a.name == "_FillValue");
+    let out = of_group(reader, &others, path, dropped)?;
+    let Some(stored) = fill.first() else { return Ok((out, None)) };
+    let fill = scalar(&reader.decode(stored)?).filter(|value| element.fill_attribute(value).is_some());
     if fill.is_none() {
         dropped.push(format!("{path}@_FillValue"));
     }
-    (out, fill)
+    Ok((out, fill))
 }
 
 fn is_nan(attribute: &Attribute) -> bool {
@@ -94,10 +172,6 @@ fn texts(attribute: &Attribute) -> Option<Vec<String>> {
         Datatype::String { size: StringSize::Fixed(len), padding, .. } => {
             let len = usize::try_from(*len).ok().filter(|len| *len > 0)?;
             Some(attribute.raw_data.chunks_exact(len).map(|bytes| text(bytes, *padding)).collect())
-        }
-        // Bytes that are no UTF-8. A reference whose text is not found stays a reference, which ends with the upper half of a small number.
-        Datatype::VarLen { kind: VarLenKind::String, .. } if attribute.shape.is_empty() && !attribute.raw_data.ends_with(&[0, 0]) => {
-            Some(vec![text(&attribute.raw_data, StringPadding::NullTerminate)])
         }
         _ => None,
     }

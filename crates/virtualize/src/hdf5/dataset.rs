@@ -3,6 +3,7 @@
 use firnline::{Error, Result};
 use hdf5_reader::io::Cursor;
 use hdf5_reader::messages::HdfMessage;
+use hdf5_reader::messages::attribute::AttributeMessage;
 use hdf5_reader::messages::dataspace::DataspaceType;
 use hdf5_reader::messages::datatype::{StringPadding, StringSize, VarLenKind};
 use hdf5_reader::messages::filter_pipeline::FilterDescription;
@@ -10,6 +11,7 @@ use hdf5_reader::messages::layout::{ChunkIndexing, DataLayout};
 use hdf5_reader::object_header::ObjectHeader;
 use hdf5_reader::{ByteOrder, Dataset, Datatype, Hdf5File};
 
+use super::attributes::AttributeReader;
 use super::chunks::{self, ChunkLayout};
 use super::dimensions::DatasetDims;
 use super::header::leaves_edges_unfiltered;
@@ -29,6 +31,9 @@ pub(super) struct DatasetContext<'c> {
     pub(super) wanted: &'c Wanted,
     /// The path of the variable.
     pub(super) name: &'c str,
+    pub(super) reader: &'c AttributeReader<'c>,
+    /// The attributes of the dataset.
+    pub(super) attributes: &'c [AttributeMessage],
 }
 
 impl DatasetContext<'_> {
@@ -40,7 +45,7 @@ impl DatasetContext<'_> {
             return Err(Error::unsupported("has no elements and no shape, which a Zarr array cannot say; leave the variable out"));
         }
         let element = element_of(dataset)?;
-        let (attributes, fill_attribute) = attributes::of_variable(&dataset.attributes(), element, self.name, dropped);
+        let (attributes, fill_attribute) = attributes::of_variable(self.reader, self.attributes, element, self.name, dropped)?;
         // Not that of the crate, which takes the attribute `_FillValue` where the file states no value.
         let mut fill = stated_fill(&header).filter(|bytes| bytes.len() == element.size).map(<[u8]>::to_vec);
         if let Some(bytes) = &mut fill {
@@ -72,6 +77,7 @@ impl DatasetContext<'_> {
             if bytes > MOST_COPIED {
                 return Err(Error::unsupported(format!("has to be copied and has {bytes} bytes; leave the variable out")));
             }
+            self.reader.budget.take(bytes)?;
             return self.values(dataset, dims, element, header).map(Body::Values);
         }
         match layout {
@@ -82,7 +88,9 @@ impl DatasetContext<'_> {
                 let filters = filters::codecs(of_header, element.size)?;
                 let indexing: Option<&ChunkIndexing> = chunk_indexing.as_ref();
                 let layout = ChunkLayout { address: *address, dims: lengths, indexing, element: element.size, filters };
-                chunks::table(self.file, dataset, &layout, self.bytes.len()).map(Body::Chunked)
+                let table = chunks::table(self.file, dataset, &layout, self.bytes.len())?;
+                self.reader.budget.take_chunks(table.offset.len() as u64)?;
+                Ok(Body::Chunked(table))
             }
         }
     }
@@ -108,7 +116,7 @@ impl DatasetContext<'_> {
             self.fill_unwritten(dataset, dims, &mut bytes, header)?;
         }
         if element.kind == Kind::Text {
-            return texts(dataset, &bytes).map(Values::Texts);
+            return self.texts(dataset, &bytes).map(Values::Texts);
         }
         element.reorder(&mut bytes);
         if element.kind == Kind::Bytes {
@@ -136,6 +144,25 @@ impl DatasetContext<'_> {
             DataLayout::Contiguous { .. } | DataLayout::Compact { .. } => {}
         }
         Ok(())
+    }
+
+    /// The strings that `references` lead to; `Unsupported` when they have too many bytes.
+    fn texts(&self, dataset: &Dataset, references: &[u8]) -> Result<Vec<String>> {
+        let (Datatype::String { padding, .. } | Datatype::VarLen { padding, .. }) = dataset.dtype() else {
+            return Err(Error::internal("numbers were taken for strings"));
+        };
+        let (mut out, mut left) = (Vec::new(), MOST_COPIED);
+        for reference in references.chunks_exact(dataset.vlen_reference_size()) {
+            let bytes = dataset.resolve_vlen_reference_bytes(reference, 1).map_err(|e| failed(&e))?;
+            left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                Error::unsupported(format!(
+                    "has strings of more than {MOST_COPIED} bytes, which would have to be copied; leave the variable out"
+                ))
+            })?;
+            self.reader.budget.take(bytes.len() as u64)?;
+            out.push(attributes::text(&bytes, *padding));
+        }
+        Ok(out)
     }
 
     fn contiguous(&self, address: u64, bytes: u64) -> Result<Body> {
@@ -178,24 +205,6 @@ fn pad(datatype: &Datatype, bytes: &mut [u8]) {
         StringPadding::NullPad => bytes.len(),
     };
     bytes.get_mut(end..).unwrap_or_default().fill(0);
-}
-
-/// The strings that `references` lead to; `Unsupported` when they have too many bytes.
-fn texts(dataset: &Dataset, references: &[u8]) -> Result<Vec<String>> {
-    let (Datatype::String { padding, .. } | Datatype::VarLen { padding, .. }) = dataset.dtype() else {
-        return Err(Error::internal("numbers were taken for strings"));
-    };
-    let (mut out, mut left) = (Vec::new(), MOST_COPIED);
-    for reference in references.chunks_exact(dataset.vlen_reference_size()) {
-        let bytes = dataset.resolve_vlen_reference_bytes(reference, 1).map_err(|e| failed(&e))?;
-        left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            Error::unsupported(format!(
-                "has strings of more than {MOST_COPIED} bytes, which would have to be copied; leave the variable out"
-            ))
-        })?;
-        out.push(attributes::text(&bytes, *padding));
-    }
-    Ok(out)
 }
 
 fn pipeline(header: &ObjectHeader) -> &[FilterDescription] {

@@ -8,14 +8,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use firnline::{Error, Result};
 use hdf5_reader::group::Group;
+use hdf5_reader::messages::attribute::AttributeMessage;
 use hdf5_reader::messages::dataspace::UNLIMITED;
 use hdf5_reader::{Attribute, Dataset};
 
+use super::attributes::AttributeReader;
 use super::{FoundDataset, failed};
 use crate::element;
 
 /// How netCDF marks a dimension that has no variable of its name.
 const NO_VARIABLE: &str = "This is a netCDF dimension but not a netCDF variable";
+
+/// The attributes that say so.
+const NEEDED: [&str; 5] = ["CLASS", "DIMENSION_LIST", "NAME", "_Netcdf4Coordinates", "_Netcdf4Dimid"];
 
 /// The dimensions of all datasets of a file, in their order.
 pub(super) struct Dimensions {
@@ -39,8 +44,18 @@ struct Scales<'d> {
 }
 
 impl Dimensions {
-    pub(super) fn find(root: &Group, datasets: &[FoundDataset]) -> Result<Self> {
-        let attributes: Vec<Vec<Attribute>> = datasets.iter().map(|found| found.dataset.attributes()).collect();
+    pub(super) fn find(
+        reader: &AttributeReader<'_>,
+        datasets: &[FoundDataset],
+        stored: &HashMap<u64, Vec<AttributeMessage>>,
+    ) -> Result<Self> {
+        let root = reader.root;
+        let needed = |found: &FoundDataset| {
+            let stored = stored.get(&found.dataset.address()).map_or(&[][..], Vec::as_slice);
+            let needed = stored.iter().filter(|attribute| NEEDED.contains(&attribute.name.as_str()));
+            needed.map(|attribute| reader.decode(attribute).map_err(|e| e.context(&found.path))).collect::<Result<Vec<Attribute>>>()
+        };
+        let attributes: Vec<Vec<Attribute>> = datasets.iter().map(needed).collect::<Result<_>>()?;
         let mut scales = Scales::default();
         for (FoundDataset { path, dataset, .. }, attributes) in datasets.iter().zip(&attributes) {
             if !is_scale(attributes) {
@@ -60,6 +75,7 @@ impl Dimensions {
                 true => Vec::new(),
                 false => scales.of(root, path, dataset, attributes, &mut phony).map_err(|e| e.context(path))?,
             };
+            reader.budget.take(dims.iter().map(|dim| dim.len() as u64).sum()).map_err(|e| e.context(path))?;
             paths.push(dims);
         }
         let mut lengths: HashMap<&str, u64> = HashMap::new();

@@ -19,9 +19,11 @@ use hdf5_reader::group::Group;
 use hdf5_reader::storage::DynStorage;
 use hdf5_reader::{Dataset, ExternalLinkResolver, Hdf5File, OpenOptions};
 
+use crate::budget::Budget;
 use crate::model::{Parsed, ParsedGroup};
 use crate::parse::{MOST_COPIED, Wanted};
 use crate::source::FileBytes;
+use attributes::AttributeReader;
 use dimensions::Dimensions;
 
 /// What netCDF writes before the name of a variable that has the name of a dimension and is not its coordinate.
@@ -30,6 +32,9 @@ const RENAMED: &str = "_nc4_non_coord_";
 /// How many groups may lie within each other, and how many objects a file may have.
 const DEPTH: usize = 64;
 const OBJECTS: usize = 1 << 20;
+
+/// What is held of an object besides its path, in bytes.
+const NAMED: usize = 128;
 
 /// Parses an HDF5 file.
 pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
@@ -41,8 +46,10 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
     let options = options.with_external_link_resolver(resolver);
     let file = Hdf5File::from_storage_with_options(storage, options).map_err(|e| failed(&e))?;
     let root = file.root_group().map_err(|e| failed(&e))?;
+    let budget = Budget::of(bytes.len());
     let mut walk = Walk {
         wanted,
+        budget: &budget,
         outside: Arc::clone(&outside),
         datasets: Vec::new(),
         groups: Vec::new(),
@@ -51,14 +58,17 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
         left_out: Vec::new(),
     };
     walk.visit(&root, "", false)?;
-    let dimensions = Dimensions::find(&root, &walk.datasets)?;
+    let stored = attributes::of_datasets(&walk.datasets, &budget)?;
+    let reader = AttributeReader { root: &root, budget: &budget };
+    let dimensions = Dimensions::find(&reader, &walk.datasets, &stored)?;
     let mut parsed = Parsed { left_out: std::mem::take(&mut walk.left_out), ..Parsed::default() };
     let mut is_there = false;
     for (path, group) in &walk.groups {
         let Some(below) = below(path, &wanted.group) else { continue };
         is_there = true;
-        let attributes = group.attributes().map_err(|e| failed(&e).context(shown(path)))?;
-        let attributes = attributes::of_group(&attributes, below, &mut parsed.dropped);
+        let stored = group.raw_attributes().map_err(|e| failed(&e).context(shown(path)))?;
+        let stored: Vec<_> = stored.into_iter().map(|attribute| attribute.into_parts().0).collect();
+        let attributes = attributes::of_group(&reader, &stored, below, &mut parsed.dropped).map_err(|e| e.context(shown(path)))?;
         parsed.groups.push(ParsedGroup { path: below.to_owned(), attributes });
     }
     if !is_there {
@@ -70,7 +80,8 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
         if !names.insert(name) {
             return Err(Error::unsupported(format!("{path}: two variables have this name; leave them out")));
         }
-        let context = dataset::DatasetContext { bytes, file: &file, wanted, name };
+        let attributes = stored.get(&dataset.address()).map_or(&[][..], Vec::as_slice);
+        let context = dataset::DatasetContext { bytes, file: &file, wanted, name, reader: &reader, attributes };
         let variable = context.variable(dataset, dimensions.of(n), &mut parsed.dropped);
         parsed.variables.push(variable.map_err(|e| e.context(path))?);
     }
@@ -108,6 +119,7 @@ impl ExternalLinkResolver for OutsideLinks {
 
 struct Walk<'w> {
     wanted: &'w Wanted,
+    budget: &'w Budget,
     outside: Arc<OutsideLinks>,
     /// All datasets of the file: those outside of the wanted group, and those that are left out, may be dimensions of others.
     datasets: Vec<FoundDataset>,
@@ -145,6 +157,9 @@ impl Walk<'_> {
         if !is_dropped {
             self.groups.push((path.to_owned(), group.clone()));
         }
+        // An object is met under each of its names, of which a small file may have very many.
+        let names: u64 = groups.iter().chain(&datasets).map(|name| (path.len() + name.len() + NAMED) as u64).sum();
+        self.budget.take(names).map_err(|e| e.context(shown(path)))?;
         let member = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         let is_dropped = |path: &str| is_dropped || below(path, &self.wanted.group).is_some_and(|name| self.wanted.is_dropped(name));
         let datasets: Vec<_> = datasets.into_iter().map(|name| (member(name.strip_prefix(RENAMED).unwrap_or(&name)), name)).collect();

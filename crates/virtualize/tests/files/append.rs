@@ -147,6 +147,32 @@ async fn nothing_is_put_into_arrays_or_beside_another_version() {
         assert!(refused.to_string().contains(word), "{prefix}: {refused}");
     }
     assert_eq!(place.keys().await, before);
+
+    // Groups of the file, which may hold nothing: `inner` becomes `b/inner`.
+    let file = python.file("named.nc");
+    for (key, format, word) in
+        [("b/inner/.zarray", ZarrFormat::V2, "b/inner is an array"), ("b/inner/zarr.json", ZarrFormat::V2, "b/inner is")]
+    {
+        let place = Place::new().await;
+        let session = place.repository.write("main").await.unwrap();
+        session.set(&key.parse().unwrap(), r#"{"zarr_format": 3, "node_type": "group"}"#).await.unwrap();
+        session.commit("there").await.unwrap();
+        let options = VirtualizeOptions::default().prefix("b").zarr_format(format);
+        let options = options.drop("x").drop("w");
+        let refused = place.add(&[&file], &options).await.unwrap_err();
+        assert!(refused.kind() == ErrorKind::Invalid && refused.to_string().contains(word), "{refused}");
+        assert_eq!(place.keys().await, [key]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_without_observations_is_appended_to() {
+    let Some(python) = Python::find("a_variable_without_observations_is_appended_to") else { return };
+    let (place, file) = (Place::new().await, python.file("no-observations.nc"));
+    place.add(&[&file], &along_time()).await.unwrap();
+    place.add(&[&file], &along_time().append()).await.unwrap();
+    assert_eq!(place.document("a/v/zarr.json").await["shape"], json!([6, 0]));
+    assert_eq!(place.keys().await, ["a/time/c/0", "a/time/zarr.json", "a/v/zarr.json", "a/zarr.json", "zarr.json"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

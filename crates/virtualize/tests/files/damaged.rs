@@ -28,6 +28,21 @@ async fn a_file_that_is_cut_anywhere_is_refused() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_file_that_takes_much_memory_is_refused() {
+    let Some(python) = Python::find("a_small_file_that_takes_much_memory_is_refused") else { return };
+    for (name, shown) in [("hostile-names.h5", "g0/a/"), ("hostile-copies.h5", "v"), ("hostile-texts.h5", "/: has")] {
+        let (place, file) = (Place::new().await, python.file(name));
+        assert!(fs::metadata(&file).unwrap().len() < 1 << 20, "{name}");
+        let mut options = VirtualizeOptions::default();
+        options.inline_limit = 4 << 20;
+        let refused = place.add(&[&file], &options).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+        let text = refused.to_string();
+        assert!(text.contains(&format!("{name}: {shown}")) && text.contains("more than 256 MiB"), "{text}");
+    }
+}
+
 #[test]
 fn files_with_changed_bytes_end_in_a_value_or_an_error() {
     let Some(python) = Python::find("files_with_changed_bytes_end_in_a_value_or_an_error") else { return };

@@ -142,6 +142,41 @@ with h5py.File(f"{out}/refused.h5", "w", libver=("v110", "latest")) as f:
     f.create_dataset("lists", data=np.array([np.array([1, 2]), np.array([3])], dtype=object), dtype=h5py.vlen_dtype("i4"))
 
 
+# Small files that would take very much memory.
+def many_names(f):
+    """2048 names of one variable, whose attribute has 56,000 bytes."""
+    groups = [f.create_group(f"g{n}") for n in range(12)]
+    groups[-1].create_dataset("d", data=table).attrs["numbers"] = np.arange(7000)
+    for above, below in zip(groups, groups[1:]):
+        above["a"] = above["b"] = below
+    for n in range(1, 12):
+        del f[f"g{n}"]
+
+
+def many_copies(f):
+    """70 variables of 4 MiB each, none of which was ever written."""
+    for n in range(70):
+        f.create_dataset(f"v{n}", (1 << 19,), "f8")
+
+
+with h5py.File(f"{out}/hostile-names.h5", "w", libver="latest") as f:
+    many_names(f)
+with h5py.File(f"{out}/hostile-copies.h5", "w") as f:
+    many_copies(f)
+with h5py.File(f"{out}/hostile-texts.h5", "w") as f:
+    one = f.create_dataset("one", (1,), h5py.string_dtype(), chunks=(1,))
+    one[0] = "x" * 100_000
+    f.attrs.create("many", ["y"] * 4000, dtype=h5py.string_dtype())
+    f.flush()
+    reference = one.id.read_direct_chunk((0,))[1]
+# All strings of the attribute become the long one.
+with open(f"{out}/hostile-texts.h5", "r+b") as f:
+    whole = f.read()
+    found = re.search(rb"(?s)(?:\x01\0\0\0.{10}\0\0){4000}", whole)
+    f.seek(found.start())
+    f.write(reference * 4000)
+
+
 def netcdf(path, form, start=0, steps=3, **changes):
     """One file of a series along time."""
     with netCDF4.Dataset(path, "w", format=form) as n:
@@ -299,6 +334,12 @@ for n, height in ((0, 0), (1, 0), (2, 1)):
         f.createVariable("time", "f8", ("time",))[:] = np.arange(3.0) + 3 * n
         f.createVariable("v", "f4", ("time", "lat", "lon"), chunksizes=(1, 30, 100))[:] = np.random.default_rng(n).random((3, 30, 100))
         f.createVariable("height", "f4", ("lat", "lon"))[:] = height
+
+with netCDF4.Dataset(f"{out}/no-observations.nc", "w") as f:
+    f.createDimension("time", None)
+    f.createDimension("observation", None)
+    f.createVariable("time", "f8", ("time",))[:] = np.arange(3.0)
+    f.createVariable("v", "f4", ("time", "observation"))
 
 # As xarray writes one file for each month: every one counts from its own first day, and the bounds do not repeat the units.
 for name, epoch, values, unit in (
