@@ -41,7 +41,7 @@ impl Bar {
             if self.bar.length().is_none() {
                 self.shared.is_of_items.store(first.bytes == 0, Ordering::Relaxed);
                 self.style(if first.bytes == 0 {
-                    "{elapsed_precise}  {pos} done  {per_sec}"
+                    "{elapsed_precise}  {human_pos} done"
                 } else {
                     "{elapsed_precise}  {bytes}  {binary_bytes_per_sec}  {msg} done"
                 });
@@ -75,7 +75,7 @@ impl Progress for Bar {
         self.shared.is_of_items.store(is_of_items, Ordering::Relaxed);
         self.bar.set_length(if is_of_items { total.items } else { total.bytes });
         self.style(if is_of_items {
-            "{elapsed_precise} [{bar:30}] {pos} of {len} done  {eta} left"
+            "{elapsed_precise} [{bar:30}] {human_pos} of {human_len} done  {eta} left"
         } else {
             "{elapsed_precise} [{bar:30}] {bytes} of {total_bytes}  {binary_bytes_per_sec}  {msg} done  {eta} left"
         });
