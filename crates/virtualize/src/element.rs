@@ -149,7 +149,7 @@ impl Element {
             (Kind::Int | Kind::UInt, Scalar::Float(x)) if x.fract() == 0.0 && self.holds(*x as i128) => {
                 Value::Number(Number::from_i128(*x as i128)?)
             }
-            (Kind::Bytes, Scalar::Text(text)) => BASE64.encode(text.as_bytes()).into(),
+            (Kind::Bytes, Scalar::Text(text)) if text.len() <= self.size => BASE64.encode(text.as_bytes()).into(),
             (Kind::Text, Scalar::Text(text)) => text.clone().into(),
             _ => return None,
         })
@@ -249,5 +249,9 @@ mod tests {
         assert_eq!(int.fill_attribute(&Scalar::Int(-32767)), Some(json!(-32767)));
         assert_eq!(int.value(Some(&(-5_i16).to_le_bytes())), json!(-5));
         assert_eq!(int.value(None), json!(0));
+        // What was no UTF-8 in the file may have more bytes than an element.
+        let letter = Element::new(Kind::Bytes, 1, false);
+        assert_eq!(letter.fill_attribute(&Scalar::Text(" ".to_owned())), Some("IA==".into()));
+        assert_eq!(letter.fill_attribute(&Scalar::Text("\u{fffd}".to_owned())), None);
     }
 }

@@ -40,7 +40,7 @@ class Virtualized:
         Attributes, as ``path@name``, that a later file has with another value. Those of the first file, or of the store, are
         kept.
     dropped_attributes : list of str
-        Attributes that are left out because JSON cannot hold them.
+        Attributes that are left out because the metadata of Zarr cannot hold them.
     links : list of str
         Links that are not followed, as ``path, what it is``: to other files, with the path of the group in which they lie, and
         to a group above. What lies behind them is not in the arrays.

@@ -1,7 +1,5 @@
 //! Attributes as netCDF and xarray show them.
 
-use std::collections::HashMap;
-
 use firnline::Result;
 use hdf5_reader::group::Group;
 use hdf5_reader::messages::attribute::AttributeMessage;
@@ -10,7 +8,6 @@ use hdf5_reader::messages::datatype::{StringPadding, StringSize, VarLenKind};
 use hdf5_reader::{Attribute, ByteOrder, Datatype};
 use serde_json::{Map, Number, Value};
 
-use super::{FoundDataset, failed};
 use crate::budget::Budget;
 use crate::element::{self, Element, Kind, Scalar};
 
@@ -65,26 +62,6 @@ impl AttributeReader<'_> {
         }
         Ok((texts.len() == count).then_some(texts))
     }
-}
-
-/// The attributes of all datasets as they are stored, by the address of the dataset.
-pub(super) fn of_datasets(datasets: &[FoundDataset], budget: &Budget) -> Result<HashMap<u64, Vec<AttributeMessage>>> {
-    let mut all = HashMap::new();
-    for FoundDataset { path, dataset, is_dropped } in datasets {
-        if all.contains_key(&dataset.address()) {
-            continue;
-        }
-        let stored = match dataset.raw_attributes() {
-            Ok(stored) => stored,
-            Err(_) if *is_dropped => Vec::new(),
-            Err(e) => return Err(failed(&e).context(path)),
-        };
-        let stored: Vec<_> = stored.into_iter().map(|attribute| attribute.into_parts().0).collect();
-        let bytes = stored.iter().map(|attribute| (attribute.name.len() + attribute.raw_data.len()) as u64).sum();
-        budget.take(bytes).map_err(|e| e.context(path))?;
-        all.insert(dataset.address(), stored);
-    }
-    Ok(all)
 }
 
 /// The attributes of a group that users see; the names of those that JSON cannot hold are added to `dropped`.

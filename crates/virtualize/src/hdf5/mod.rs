@@ -10,14 +10,15 @@ mod dimensions;
 mod filters;
 mod header;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use firnline::{Error, ErrorKind, Result};
 use hdf5_reader::error::Error as HdfError;
 use hdf5_reader::group::Group;
+use hdf5_reader::messages::attribute::AttributeMessage;
 use hdf5_reader::storage::DynStorage;
-use hdf5_reader::{Dataset, ExternalLinkResolver, Hdf5File, OpenOptions};
+use hdf5_reader::{Dataset, ExternalLinkResolver, Hdf5File, OpenOptions, RawAttribute};
 
 use crate::budget::Budget;
 use crate::model::{Parsed, ParsedGroup};
@@ -33,6 +34,9 @@ const RENAMED: &str = "_nc4_non_coord_";
 const DEPTH: usize = 64;
 const OBJECTS: usize = 1 << 20;
 
+/// So many bytes the header of one object may have, with its attributes.
+const LONGEST_HEADER: usize = 8 << 20;
+
 /// What is held of an object besides its path, in bytes.
 const NAMED: usize = 128;
 
@@ -42,7 +46,13 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
     let most = usize::try_from(MOST_COPIED).unwrap_or(usize::MAX);
     let outside = Arc::new(OutsideLinks::default());
     let resolver: Arc<dyn ExternalLinkResolver> = Arc::clone(&outside) as _;
-    let options = OpenOptions { max_read_bytes: most, max_chunk_bytes: most, chunk_cache_bytes: 1 << 20, ..OpenOptions::default() };
+    let options = OpenOptions {
+        max_read_bytes: most,
+        max_chunk_bytes: most,
+        max_object_header_bytes: LONGEST_HEADER,
+        chunk_cache_bytes: 1 << 20,
+        ..OpenOptions::default()
+    };
     let options = options.with_external_link_resolver(resolver);
     let file = Hdf5File::from_storage_with_options(storage, options).map_err(|e| failed(&e))?;
     let root = file.root_group().map_err(|e| failed(&e))?;
@@ -52,13 +62,14 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
         budget: &budget,
         outside: Arc::clone(&outside),
         datasets: Vec::new(),
+        stored: HashMap::new(),
         groups: Vec::new(),
         above: Vec::new(),
         objects: 0,
         left_out: Vec::new(),
     };
     walk.visit(&root, "", false)?;
-    let stored = attributes::of_datasets(&walk.datasets, &budget)?;
+    let stored = std::mem::take(&mut walk.stored);
     let reader = AttributeReader { root: &root, budget: &budget };
     let dimensions = Dimensions::find(&reader, &walk.datasets, &stored)?;
     let mut parsed = Parsed { left_out: std::mem::take(&mut walk.left_out), ..Parsed::default() };
@@ -66,9 +77,8 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
     for (path, group) in &walk.groups {
         let Some(below) = below(path, &wanted.group) else { continue };
         is_there = true;
-        let stored = group.raw_attributes().map_err(|e| failed(&e).context(shown(path)))?;
-        let stored: Vec<_> = stored.into_iter().map(|attribute| attribute.into_parts().0).collect();
-        let attributes = attributes::of_group(&reader, &stored, below, &mut parsed.dropped).map_err(|e| e.context(shown(path)))?;
+        let stored = stored.get(&group.address()).map_or(&[][..], Vec::as_slice);
+        let attributes = attributes::of_group(&reader, stored, below, &mut parsed.dropped).map_err(|e| e.context(shown(path)))?;
         parsed.groups.push(ParsedGroup { path: below.to_owned(), attributes });
     }
     if !is_there {
@@ -123,6 +133,8 @@ struct Walk<'w> {
     outside: Arc<OutsideLinks>,
     /// All datasets of the file: those outside of the wanted group, and those that are left out, may be dimensions of others.
     datasets: Vec<FoundDataset>,
+    /// The attributes of all objects as they are stored, by address: an object may have several names.
+    stored: HashMap<u64, Vec<AttributeMessage>>,
     groups: Vec<(String, Group)>,
     /// The addresses of the groups above: links may lead back to them.
     above: Vec<u64>,
@@ -154,6 +166,7 @@ impl Walk<'_> {
         if self.objects > OBJECTS {
             return Err(Error::unsupported(format!("has more than {OBJECTS} variables and groups")));
         }
+        self.store(group.address(), path, is_dropped, || group.raw_attributes())?;
         if !is_dropped {
             self.groups.push((path.to_owned(), group.clone()));
         }
@@ -168,7 +181,10 @@ impl Walk<'_> {
             groups.into_iter().map(|name| (member(&name), name)).map(|(path, name)| (is_dropped(&path), path, name)).collect();
         for (is_dropped, path, name) in datasets {
             match group.dataset(&name) {
-                Ok(dataset) => self.datasets.push(FoundDataset { path, dataset, is_dropped }),
+                Ok(dataset) => {
+                    self.store(dataset.address(), &path, is_dropped, || dataset.raw_attributes())?;
+                    self.datasets.push(FoundDataset { path, dataset, is_dropped });
+                }
                 Err(_) if is_dropped => {}
                 Err(e) => return Err(failed(&e).context(&path)),
             }
@@ -182,6 +198,29 @@ impl Walk<'_> {
             }
         }
         self.above.pop();
+        Ok(())
+    }
+
+    /// Keeps the attributes of an object, when it is first met. The headers of many objects may lead to the same ones.
+    fn store(
+        &mut self,
+        address: u64,
+        path: &str,
+        is_dropped: bool,
+        read: impl FnOnce() -> std::result::Result<Vec<RawAttribute>, HdfError>,
+    ) -> Result<()> {
+        if self.stored.contains_key(&address) {
+            return Ok(());
+        }
+        let stored = match read() {
+            Ok(stored) => stored,
+            Err(_) if is_dropped || below(path, &self.wanted.group).is_none() => Vec::new(),
+            Err(e) => return Err(failed(&e).context(shown(path))),
+        };
+        let stored: Vec<_> = stored.into_iter().map(|attribute| attribute.into_parts().0).collect();
+        let bytes = stored.iter().map(|attribute| (attribute.name.len() + attribute.raw_data.len()) as u64).sum();
+        self.budget.take(bytes).map_err(|e| e.context(shown(path)))?;
+        self.stored.insert(address, stored);
         Ok(())
     }
 

@@ -159,8 +159,35 @@ def many_copies(f):
         f.create_dataset(f"v{n}", (1 << 19,), "f8")
 
 
+def shared_headers(path):
+    """900 variables whose headers go on in the same block of 340,000 bytes of attributes."""
+    with h5py.File(path, "w", libver="earliest") as f:
+        first = f.create_dataset("first", (1,), "i1")
+        for n in range(6):
+            first.attrs[f"numbers{n}"] = np.arange(7000)
+        # Made first, so that there is no room for attributes behind them.
+        for other in [f.create_dataset(f"v{n}", (1,), "i1") for n in range(900)]:
+            other.attrs["text"] = np.bytes_(b"t" * 300)
+            other.attrs["more"] = np.bytes_(b"t" * 300)
+        addresses = [h5py.h5o.get_info(o.id).addr for o in f.values()]
+    with open(path, "r+b") as f:
+        whole = bytearray(f.read())
+        # A message of kind 16 with 16 bytes says where the header goes on; behind the version comes the number of messages.
+        places = [whole.index(b"\x10\0\x10\0\0\0\0\0", at) + 8 for at in addresses]
+        header, place = addresses[0], places[0]
+        for at, other in zip(addresses, places):
+            # Of some the type has moved, and these stay as they are.
+            if other - at > 280 or b"\3\0\x10\0" not in whole[at:other]:
+                continue
+            whole[other : other + 16] = whole[place : place + 16]
+            whole[at + 2 : at + 4] = whole[header + 2 : header + 4]
+        f.seek(0)
+        f.write(whole)
+
+
 with h5py.File(f"{out}/hostile-names.h5", "w", libver="latest") as f:
     many_names(f)
+shared_headers(f"{out}/hostile-headers.h5")
 with h5py.File(f"{out}/hostile-copies.h5", "w") as f:
     many_copies(f)
 with h5py.File(f"{out}/hostile-texts.h5", "w") as f:
