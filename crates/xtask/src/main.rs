@@ -21,11 +21,13 @@ Usage: cargo xtask RECIPE
       --strict  fail if a test was skipped
       ARGS      go to `cargo test`, such as a part of a name
   check     formatting, lints, every set of features, documentation
-  python [--install | --test] [ARGS]  build the Python wheel, install it into a virtual environment, and run its tests
-      --install  the first half alone, which needs a network
-      --test     the second half alone, which needs none
-      ARGS       go to pytest
-      FIRN_PYTHON is the interpreter (python3), FIRN_PYTHON_VENV the environment (target/python)
+  python [--packages] [--wheel] [--test] [ARGS]  test the Python wheel; without options, all three parts:
+      --packages  make a virtual environment with what the other parts need; the only part that needs a network
+      --wheel     build the wheel and install it there
+      --test      check its types and run its tests
+      ARGS        go to pytest
+      FIRN_PYTHON is the interpreter (python3), FIRN_PYTHON_VENV the environment (target/python), FIRN_PYTHON_WHEEL a wheel to
+      install instead of building one
   examples  run the examples that prove what they print
 ";
 

@@ -7,28 +7,26 @@ use std::{env, fs};
 
 use crate::{Failed, root, step};
 
-/// Which halves of the recipe run: the first needs the network, the second does not.
-struct Halves {
-    install: bool,
-    test: bool,
-}
-
-/// Builds, installs and tests; `--install` and `--test` are one half of it. Other arguments go to pytest.
+/// Makes the environment, builds and installs the wheel, and tests it; or those parts of it that are named. Other arguments go to pytest.
 pub(crate) fn run(args: &[String]) -> Result<(), Failed> {
-    let (ours, theirs): (Vec<&str>, Vec<&str>) = args.iter().map(String::as_str).partition(|arg| ["--install", "--test"].contains(arg));
-    let only = |half: &str| ours.is_empty() || ours.contains(&half);
-    let halves = Halves { install: only("--install"), test: only("--test") };
+    let (ours, theirs): (Vec<&str>, Vec<&str>) =
+        args.iter().map(String::as_str).partition(|arg| ["--packages", "--wheel", "--test"].contains(arg));
+    let runs = |part: &str| ours.is_empty() || ours.contains(&part);
     let venv = variable("FIRN_PYTHON_VENV").map_or_else(|| root().join("target/python"), PathBuf::from);
-    if halves.install {
-        install(&venv)?;
+    if runs("--packages") {
+        packages(&venv)?;
     }
-    if halves.test {
+    if runs("--wheel") {
+        wheel(&venv)?;
+    }
+    if runs("--test") {
         test(&venv, &theirs)?;
     }
     Ok(())
 }
 
-fn install(venv: &Path) -> Result<(), Failed> {
+/// Makes the environment, with what building and testing need. Only this part takes something from a network.
+fn packages(venv: &Path) -> Result<(), Failed> {
     let python = venv.join("bin/python");
     if !python.exists() {
         let mut make = Command::new(variable("FIRN_PYTHON").unwrap_or_else(|| OsString::from("python3")));
@@ -37,21 +35,31 @@ fn install(venv: &Path) -> Result<(), Failed> {
     }
     let mut packages = pip(&python);
     packages.arg("--requirement").arg(root().join("python/requirements-test.txt"));
-    step(packages)?;
+    step(packages)
+}
+
+/// Installs the wheel that a variable names, or else builds one.
+fn wheel(venv: &Path) -> Result<(), Failed> {
+    let python = venv.join("bin/python");
+    let wheel = variable("FIRN_PYTHON_WHEEL").map_or_else(|| built_with(&python), |wheel| Ok(PathBuf::from(wheel)))?;
+    let mut install = pip(&python);
+    install.args(["--force-reinstall", "--no-deps"]).arg(wheel);
+    step(install)
+}
+
+/// Builds the wheel, which is one for all versions of Python.
+fn built_with(python: &Path) -> Result<PathBuf, Failed> {
     let wheels = root().join("target/wheels");
     if wheels.exists() {
         fs::remove_dir_all(&wheels).map_err(|e| format!("{}: {e}", wheels.display()))?;
     }
-    let mut build = Command::new(&python);
+    let mut build = Command::new(python);
     build.args(["-m", "maturin", "build", "--quiet", "--manifest-path"]).arg(root().join("python/Cargo.toml"));
     build.arg("--out").arg(&wheels).current_dir(root());
     step(build)?;
     let entries = fs::read_dir(&wheels).map_err(|e| format!("{}: {e}", wheels.display()))?;
     let wheel = entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
-    let mut wheel_install = pip(&python);
-    wheel_install.args(["--force-reinstall", "--no-deps"]);
-    wheel_install.arg(wheel.ok_or_else(|| format!("{} holds no wheel", wheels.display()))?);
-    step(wheel_install)
+    wheel.ok_or_else(|| format!("{} holds no wheel", wheels.display()))
 }
 
 fn test(venv: &Path, args: &[&str]) -> Result<(), Failed> {

@@ -53,7 +53,7 @@ fn files_with_changed_bytes_end_in_a_value_or_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let files = ["earliest.h5", "latest.h5", "NETCDF4.nc", "NETCDF3_64BIT_DATA.nc"].map(|name| fs::read(python.file(name)).unwrap());
     let path = directory.path().join("changed");
-    let cases = u32::try_from(count("FIRN_TEST_DAMAGED_FILES", 100, 3000)).unwrap();
+    let cases = u32::try_from(count("FIRN_DAMAGED_FILES", 100, 3000)).unwrap();
     // Most changes near the beginning, where the metadata of these files is.
     let changes = prop::collection::vec((any::<u32>(), any::<bool>(), any::<u8>()), 1..6);
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
