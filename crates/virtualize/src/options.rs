@@ -159,7 +159,7 @@ pub struct VirtualizeSummary {
     /// are not finite), each `_FillValue` that is no value of its variable's type, and in version 3 that of strings, with which xarray
     /// would not open the group.
     pub dropped_attributes: BTreeSet<String>,
-    /// Links, as `path, what it is`, that are not followed: to other files, with the path of the group in which they lie, and to a group
-    /// above. What lies behind them is not in the arrays. Links that lead nowhere are not among them.
+    /// Links, as `path, what it is`, that are not followed: to other files, with the path of the group in which they lie, to a group
+    /// above, and to where no group or variable is. What lies behind them is not in the arrays.
     pub links: BTreeSet<String>,
 }

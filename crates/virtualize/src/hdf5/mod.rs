@@ -9,6 +9,7 @@ mod dataset;
 mod dimensions;
 mod filters;
 mod header;
+mod links;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -160,6 +161,9 @@ impl Walk<'_> {
             Err(e) => return Err(failed(&e).context(shown(path))),
         };
         self.leave_out_links(path, is_dropped);
+        if !is_dropped {
+            self.leave_out_lost(group, path, &groups, &datasets).map_err(|e| failed(&e).context(shown(path)))?;
+        }
         groups.sort_unstable();
         datasets.sort_unstable();
         self.objects += groups.len() + datasets.len();
@@ -230,6 +234,25 @@ impl Walk<'_> {
         if !is_dropped {
             self.left_out.extend(files.iter().map(|file| format!("{}, a link to {file}", shown(path))));
         }
+    }
+}
+
+impl Walk<'_> {
+    /// Notes the soft links of a group that lead to none of its members.
+    fn leave_out_lost(&mut self, group: &Group, path: &str, groups: &[String], datasets: &[String]) -> Result<(), HdfError> {
+        let found = links::soft_links(group, self.budget)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let members: BTreeSet<&String> = groups.iter().chain(datasets).collect();
+        for (name, target) in found {
+            let member = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+            let is_dropped = below(&member, &self.wanted.group).is_some_and(|name| self.wanted.is_dropped(name));
+            if !is_dropped && !members.contains(&name) {
+                self.left_out.push(format!("{member}, a link to {target}, where no group or variable is"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -48,14 +48,18 @@ async fn a_variable_that_netcdf_stores_under_another_name_keeps_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_with_two_names_is_there_twice_and_links_that_are_not_followed_are_named() {
     let Some(python) = Python::find("a_group_with_two_names_is_there_twice") else { return };
-    let (place, file) = (Place::new().await, python.file("links.h5"));
-    let summary = place.add(&[&file], &VirtualizeOptions::default()).await.unwrap();
-    let keys = place.keys().await;
-    for path in ["a/d", "b/d", "soft"] {
-        assert!(keys.contains(&format!("{path}/zarr.json")), "{path}: {keys:?}");
+    for name in ["links.h5", "links-few.h5", "links-many.h5"] {
+        let (place, file) = (Place::new().await, python.file(name));
+        let summary = place.add(&[&file], &VirtualizeOptions::default()).await.unwrap();
+        let keys = place.keys().await;
+        for path in ["a/d", "b/d", "soft"] {
+            assert!(keys.contains(&format!("{path}/zarr.json")), "{path}: {keys:?}");
+        }
+        let links: Vec<_> = summary.links.iter().map(|link| link.split(',').next().unwrap()).collect();
+        // Soft links that lead nowhere were left out silently.
+        assert_eq!(links, ["/", "a/lost", "a/up", "b/lost", "b/up", "lost"], "{name}: {:?}", summary.links);
+        assert!(summary.links.contains("a/lost, a link to d/e, where no group or variable is"), "{:?}", summary.links);
     }
-    let links: Vec<_> = summary.links.iter().map(|link| link.split(',').next().unwrap()).collect();
-    assert_eq!(links, ["/", "a/up", "b/up"], "{:?}", summary.links);
 }
 
 #[tokio::test(flavor = "multi_thread")]

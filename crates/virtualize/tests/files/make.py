@@ -323,12 +323,18 @@ with h5py.File(f"{out}/padded.h5", "w") as f:
         padded(f, f"{size}_zeros".encode(), h5py.h5t.STR_NULLPAD, [b"ab", b"abcdef", b"", b"a\0c"] * times)
     padded(f, b"few_ended", h5py.h5t.STR_NULLTERM, [b"ab\0cde", b"abcde", b"", b"\0bcde"])
 
-with h5py.File(f"{out}/links.h5", "w") as f:
-    f.create_dataset("a/d", data=table)
-    f["b"] = f["a"]
-    f["a/up"] = f["/"]
-    f["away"] = h5py.ExternalLink("other.h5", "/d")
-    f["soft"] = h5py.SoftLink("/a/d")
+# Old versions keep links in a table; new ones keep few of them in the header of the group, and many in a heap.
+for name, version, count in (("links", "earliest", 0), ("links-few", "latest", 0), ("links-many", "latest", 40)):
+    with h5py.File(f"{out}/{name}.h5", "w", libver=version) as f:
+        f.create_dataset("a/d", data=table)
+        f["lost"] = h5py.SoftLink("/nowhere")
+        f["a/lost"] = h5py.SoftLink("d/e")
+        for n in range(count):
+            f[f"soft{n}"] = h5py.SoftLink("/a/d")
+        f["b"] = f["a"]
+        f["a/up"] = f["/"]
+        f["away"] = h5py.ExternalLink("other.h5", "/d")
+        f["soft"] = h5py.SoftLink("/a/d")
 
 for name, rows in (("full", (0, 1)), ("holes", (0,))):
     with h5py.File(f"{out}/{name}.h5", "w") as f:
