@@ -11,9 +11,12 @@ use crate::error::{Error, Result};
 use crate::format::{Container, ContainerRow, Entry, FileKey};
 use crate::id::ChunkId;
 use crate::key::Prefix;
-use crate::session::{ChangesRead, Lookup, MergedChanges, Moves, PlaceWatch, Staged, StagedFile, StagedLayers, WriteSession, unplaced};
+use crate::session::{
+    ChangesRead, Lookup, MergedChanges, Moves, PlaceWatch, Relied, Staged, StagedFile, StagedLayers, WriteSession, unplaced,
+};
 use crate::snapshot::KeyOrPrefix;
 use crate::storage::{Extent, ObjectName};
+use crate::virtuals::is_at_or_below;
 
 /// How often a merge begins anew because other calls of its session stage something meanwhile.
 const ATTEMPTS: usize = 16;
@@ -62,6 +65,10 @@ impl References {
             let is_defined = self.containers.iter().any(|row| row.now.name == file.container());
             if !is_defined && staged.container_over(file.container(), base).is_none() {
                 return Err(unplaced(file));
+            }
+            if let Some(why) = moved_away(staged, base, file, theirs) {
+                found.add(ConflictKind::File, file.to_string(), Some(why.to_owned()));
+                continue;
             }
             match merged_file(staged.files().get(file), before.as_ref(), theirs) {
                 Ok(Some(known)) => files.push((file.clone(), known)),
@@ -132,7 +139,7 @@ impl WriteSession {
         let (containers, files) = references.merged_into(&staged, &self.base.record().containers)?;
         // From here on nothing fails and nothing waits.
         for container in containers {
-            staged.set_container(container);
+            staged.set_container(container, &self.base.record().containers);
             *naming = None;
         }
         for (file, known) in files {
@@ -155,6 +162,23 @@ impl WriteSession {
                 "chunk {id}, which the changes of a fork name, is not in {storage}; the fork may have written into a copy of the repository"
             ))),
         }
+    }
+}
+
+/// Why a fork's pin of a file, or its references into it, would stay behind: the session has given the file another name or place since
+/// the fork was taken.
+fn moved_away(staged: &Staged, base: &[Container], file: &FileKey, theirs: &StagedFile) -> Option<&'static str> {
+    match (staged.relied().get(file), staged.moved_from()) {
+        (Some(Relied::Record), _) if theirs.by_itself && !staged.files().contains_key(file) => {
+            Some("the session has given it another name")
+        }
+        (Some(Relied::Moved), _) => Some("the session has moved it to another place"),
+        (None, Some(place)) => {
+            let container = staged.container_over(file.container(), base)?;
+            let url = file.url(std::slice::from_ref(container)).ok()?;
+            is_at_or_below(&url, place).then_some("it lies in the place from which the session has moved all files")
+        }
+        _ => None,
     }
 }
 

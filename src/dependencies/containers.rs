@@ -86,7 +86,7 @@ impl WriteSession {
                 printable_line(&url)
             )));
         }
-        self.staged.lock().set_container(container);
+        self.staged.lock().set_container(container, &self.base().record().containers);
         *naming = None;
         Ok(())
     }

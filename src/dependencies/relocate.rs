@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::rename::{FileNames, remove_left, require_nothing_staged, stage_names};
+use super::rename::{FileNames, remove_left, require_no_references, require_nothing_staged, stage_names};
 use crate::error::{Error, ErrorDetail, ErrorKind, Result};
 use crate::format::{Container, FileKey};
 use crate::id::HashAlgorithm;
@@ -129,6 +129,7 @@ impl WriteSession {
         require_nothing_staged(self)?;
         let MovePlan { containers, changed, moves, left } = self.plan_moves(from, to, options.container_options.as_ref()).await?;
         let looked_up = self.look_up_moved(&containers, &moves, &options).await?;
+        require_no_references(self)?;
         for container in &changed {
             self.set_container(container.clone())?;
         }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey, Node};
 use crate::map::Walk;
 use crate::seeded::Seeded;
-use crate::session::{Relied, StagedFile, WriteSession};
+use crate::session::{Lookup, Relied, StagedFile, WriteSession};
 use crate::virtuals::Locator;
 
 /// The names that files get, by the names that they have.
@@ -35,7 +35,8 @@ impl WriteSession {
     ///
     /// `Invalid` when something is staged already, when a container is not valid, or has the name of another one. Costs a walk over the
     /// files, and one over all references if a file gets another name. Holds what is recorded of all files that do in memory. The commit
-    /// is a `Conflict` when another writer has pinned or locked one of them anew meanwhile. After an error, or if the future is dropped,
+    /// is a `Conflict` when another writer has pinned or locked one of them anew meanwhile; so is this call when another call of this
+    /// session stages something meanwhile. After an error, or if the future is dropped,
     /// some of it is staged: drop the session. A session with other names cannot be forked.
     pub async fn rename_files(&self, containers: &[Container]) -> Result<FilesRenamed> {
         require_nothing_staged(self)?;
@@ -59,6 +60,7 @@ impl WriteSession {
             records.push((name.clone(), StagedFile::of(&found.record)));
             names.insert(found.file, name);
         }
+        require_no_references(self)?;
         for (name, record) in records {
             self.staged.lock().add_file(&name, record)?;
         }
@@ -89,6 +91,19 @@ pub(super) fn require_nothing_staged(session: &WriteSession) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid("this session has staged changes; commit them first, or open another session"))
+}
+
+/// Refuses a session in which another call has staged something while files were looked at.
+pub(super) fn require_no_references(session: &WriteSession) -> Result<()> {
+    let staged = session.staged.lock();
+    if staged.layers().is_empty() && staged.files().is_empty() {
+        return Ok(());
+    }
+    Err(busy())
+}
+
+fn busy() -> Error {
+    Error::conflict("another call has staged changes in this session meanwhile; drop it, and begin anew in a session of its own")
 }
 
 /// Removes the automatic containers from which files are renamed and in which none is `left`.
@@ -125,6 +140,9 @@ pub(super) async fn stage_names(session: &WriteSession, names: &FileNames) -> Re
             };
             last = Some((file, name));
             if let Some(name) = name {
+                if session.staged.lookup(key)? != Lookup::Untouched {
+                    return Err(busy());
+                }
                 let entry = Entry::Virtual { file: name.clone(), offset: *offset, length: *length };
                 session.staged.put(key.clone(), Some(entry)).await?;
                 session.base().repository().advance(1, *length);

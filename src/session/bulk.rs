@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use super::columns::KeyWriter;
 use super::staged::{Bulk, BulkPiece};
 use super::to_end::to_ends;
+use super::virtuals::require_same_names;
 use super::{Staged, StagedFile, StagedFiles, VirtualOptions, VirtualRefs, WriteSession};
 use crate::budget::Share;
 use crate::chunk::{Hashed, object_len};
@@ -49,7 +50,7 @@ impl WriteSession {
     ///
     /// `Invalid` when columns differ in length, point past the table of URLs, or give an invalid key or a range past 2^63. A file of
     /// unknown size that a reference wants [to its end](VirtualRefs::TO_END) is an error that says why its size is not known (`Denied`,
-    /// `NotFound`, `Unsupported`). After an error, or if the future is dropped, no reference is staged.
+    /// `NotFound`, `Unsupported`). `Conflict` when another call of this session defines a container meanwhile. After an error, or if the future is dropped, no reference is staged.
     pub async fn set_virtual_many(&self, refs: &VirtualRefs<'_>, options: &VirtualOptions) -> Result<()> {
         let count = check_lengths(refs)?;
         refs.keys.check().await?;
@@ -57,6 +58,7 @@ impl WriteSession {
             return Err(Error::invalid(format!("one validator cannot be that of {} files; give each its own", refs.urls.len())));
         }
         let mut targets = find_targets(refs).await?;
+        let definitions = self.staged.lock().definitions();
         for (url, target) in refs.urls.iter().zip(&mut targets) {
             if let Some(target) = target {
                 target.file = Some(self.name_of(url).map_err(|e| e.context(key_at(refs, target.furthest)))?);
@@ -84,6 +86,7 @@ impl WriteSession {
         self.staged.make_room().await?;
         let mut staged = self.staged.lock();
         // From here on nothing waits, and other calls see all of the references or none.
+        require_same_names(&staged, definitions)?;
         let known = joined(&staged, refs, &targets, &found, options)?;
         let known: Vec<_> = known.into_iter().map(|known| (known.file.clone(), known.now.into_owned())).collect();
         match bulk {

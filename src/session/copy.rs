@@ -286,7 +286,7 @@ impl WriteSession {
             staged.set_file(file, known);
         }
         for container in plan.containers {
-            staged.set_container(container);
+            staged.set_container(container, &self.base.record().containers);
             *naming = None;
         }
         let (mut key, mut prefix) = (None, None);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::{StagedFile, Unpinned, UnpinnedFailure, WhyUnpinned, WriteSession};
+use super::{Staged, StagedFile, Unpinned, UnpinnedFailure, WhyUnpinned, WriteSession};
 use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::format::{Container, Entry, FileKey};
 use crate::key::Key;
@@ -88,6 +88,14 @@ pub struct UnpinnedPlace {
     pub first: UnpinnedFile,
 }
 
+/// Refuses files that were named when containers had other definitions: another URL may have their names now.
+pub(super) fn require_same_names(staged: &Staged, definitions: u64) -> Result<()> {
+    if staged.definitions() == definitions {
+        return Ok(());
+    }
+    Err(Error::conflict("a container was given another definition while the file was looked up, so nothing was staged; stage it again"))
+}
+
 /// The directory of a file, with the final `/`.
 fn directory_of(url: &str) -> &str {
     let path = if url.starts_with("file:") { url } else { url.split('?').next().unwrap_or(url) };
@@ -108,7 +116,8 @@ impl WriteSession {
     /// The container whose template fits best names the file; if none does, an automatic one is made. Where the
     /// place is allowed the file is looked up once: a missing one is `NotFound`, a range past its end `Invalid`.
     ///
-    /// After an error, or if the future is dropped, the reference is not staged.
+    /// `Conflict` when another call of this session defines a container meanwhile. After an error, or if the future is dropped, the
+    /// reference is not staged.
     pub async fn set_virtual(&self, key: &Key, url: &str, range: Range<u64>) -> Result<()> {
         self.set_virtual_with(key, url, range, &VirtualOptions::default()).await
     }
@@ -118,6 +127,7 @@ impl WriteSession {
         let Some(length) = range.end.checked_sub(range.start).filter(|_| i64::try_from(range.end).is_ok()) else {
             return Err(Error::invalid(format!("{key}: bytes {} to {} are not a valid range", range.start, range.end)));
         };
+        let definitions = self.staged.lock().definitions();
         let file = self.name_of(url).map_err(|e| e.context(key))?;
         // One name in memory for all references into a file.
         let known = self.staged.lock().name_in_use(&file);
@@ -131,6 +141,7 @@ impl WriteSession {
         self.staged.make_room().await?;
         let mut staged = self.staged.lock();
         // A call that fails changes nothing: everything is checked before anything is staged.
+        require_same_names(&staged, definitions).map_err(|e| e.context(key))?;
         let states = [staged.files().get(&file).filter(|_| !options.repin), found.as_ref()];
         for state in states.into_iter().flatten() {
             state.admits(url, &range, options.scanned_at).map_err(|e| e.context(key))?;
@@ -168,7 +179,7 @@ impl WriteSession {
         naming.last = Some((url.to_owned(), located.file.clone()));
         if let Some(container) = located.container {
             naming.locator.add(&container)?;
-            self.staged.lock().set_container(container);
+            self.staged.lock().set_container(container, &self.base.record().containers);
         }
         Ok(located.file)
     }

@@ -140,7 +140,7 @@ impl WriteSession {
         container.check()?;
         // One after the other with `name_of`, so that no name comes from the old definition.
         let mut naming = self.naming();
-        self.staged.lock().set_container(container);
+        self.staged.lock().set_container(container, &self.base.record().containers);
         *naming = None;
         Ok(())
     }

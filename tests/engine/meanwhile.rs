@@ -212,6 +212,75 @@ async fn a_fork_that_moves_files_is_not_finished() {
     assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("cannot go into a fork"), "{error}");
 }
 
+/// The lock of a fork was recorded under a name that had no reference any more, and its references stayed where all files were moved from.
+#[tokio::test]
+async fn a_fork_does_not_bring_back_what_the_session_gave_another_name_or_place() {
+    let source = Source::new();
+    let place = source.place();
+    let (world, url) = pinned(&source).await;
+    // It stays where it is, and so does the container of both.
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual(&key("other"), &source.write("other.nc", b"other", 10), 0..1).await.unwrap();
+    session.commit("another file").await.unwrap();
+    source.write("b/0.nc", b"0123456789", 10);
+    let new = source.write("a/new.nc", b"new", 10);
+    for (does_lock, is_named) in [(true, true), (true, false), (false, false)] {
+        let session = world.repository.write("main").await.unwrap();
+        let fork = world.repository.resume_fork(&session.fork().await.unwrap()).await.unwrap();
+        if does_lock {
+            let mut options = LockOptions::default();
+            options.places.push(url.clone());
+            assert_eq!(fork.lock(options).await.unwrap().files.len(), 1);
+        } else {
+            fork.set_virtual(&key("new"), &new, 0..1).await.unwrap();
+        }
+        let changes = fork.finish().await.unwrap();
+        if is_named {
+            session.rename_files(&[Container::new("nc", format!("{place}a/{{}}.nc"))]).await.unwrap();
+        } else {
+            session.relocate(&format!("{place}a"), &format!("{place}b"), RelocateOptions::default()).await.unwrap();
+        }
+        let error = session.merge(&changes).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("the session has"), "{error}");
+    }
+}
+
+/// The file had been named, and was staged under that name after its container had got another definition.
+#[tokio::test]
+async fn a_reference_is_not_staged_under_a_name_that_means_another_file_by_then() {
+    let source = Source::new();
+    let (place, url) = (source.place(), source.write("x/0.nc", b"0123456789", 10));
+    source.write("y/0.nc", b"abcdefghij", 10);
+    let world = World::allowing(source.access.clone()).await;
+    let session = world.repository.write("main").await.unwrap();
+    session.set_container(Container::new("c", format!("{place}x/{{}}"))).unwrap();
+    let (name, stage) = (key("k"), async || session.set_virtual(&key("k"), &url, 0..5).await);
+    let mut staging = Box::pin(stage());
+    assert!(futures::poll!(staging.as_mut()).is_pending(), "the file is looked up");
+    session.change_container(Container::new("c", format!("{place}y/{{}}"))).await.unwrap();
+    let error = staging.await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("given another definition"), "{error}");
+    stage().await.unwrap();
+    let snapshot = session.commit("staged").await.unwrap();
+    assert_eq!(snapshot.get(&name).await.unwrap().as_deref(), Some(&b"01234"[..]));
+}
+
+/// What another task staged while files were looked at was written over, or locked under a name that was lost.
+#[tokio::test]
+async fn a_move_is_refused_when_something_is_staged_while_it_looks_at_files() {
+    let source = Source::new();
+    let place = source.place();
+    let (world, url) = pinned(&source).await;
+    source.write("b/0.nc", b"0123456789", 10);
+    let session = world.repository.write("main").await.unwrap();
+    let (from, to) = (format!("{place}a"), format!("{place}b"));
+    let mut moving = Box::pin(session.relocate(&from, &to, RelocateOptions::default()));
+    assert!(futures::poll!(moving.as_mut()).is_pending(), "the file is looked up");
+    session.set_virtual(&key("x/0"), &url, 1..2).await.unwrap();
+    let error = moving.await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("another call has staged changes"), "{error}");
+}
+
 /// A session that locks or repins the only file; the file changes before a repin.
 async fn recording(world: &World, source: &Source, is_lock: bool) -> WriteSession {
     let session = world.repository.write("main").await.unwrap();

@@ -117,7 +117,7 @@ impl DocumentRead {
         let few = self.edits.few()?;
         let mut staged = staged.lock();
         for row in self.containers {
-            staged.set_container(row.now);
+            staged.set_container(row.now, base);
         }
         for row in self.files {
             if staged.container_over(row.file.container(), base).is_none() {

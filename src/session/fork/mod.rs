@@ -109,7 +109,8 @@ impl ForkSession {
     /// dropped, the fork has everything still, and the call can be repeated. If a local disk could not make the objects durable, every
     /// further call fails too: their bytes were given to the disk, and the fork has them no more. Then do its work again in a fork
     /// resumed from the same description. `Invalid` when too much was staged for one document: 65,536 blocks of 512 KiB, 65,536 moves,
-    /// or a container whose definition takes more than 1 MiB; and when a container was removed.
+    /// or a container whose definition takes more than 1 MiB; and when a container was removed, or external files were moved or given
+    /// other names.
     ///
     /// The call can be made again after more was staged; then merge only what the last call returned.
     pub async fn finish(&self) -> Result<Bytes> {
@@ -136,8 +137,8 @@ impl WriteSession {
     /// own.
     ///
     /// `Invalid` for a [dry run](Repository::dry_run), whose chunks are stored nowhere, and when too much is staged for one document:
-    /// 65,536 blocks of 512 KiB, or a container whose definition takes more than 1 MiB; and when a container was removed, which is
-    /// committed without forks. The session is as it was after every call,
+    /// 65,536 blocks of 512 KiB, or a container whose definition takes more than 1 MiB; and when a container was removed, or external
+    /// files were moved or given other names, which is committed without forks. The session is as it was after every call,
     /// also after an error and if the future is dropped.
     pub async fn fork(&self) -> Result<Bytes> {
         if !self.stores {

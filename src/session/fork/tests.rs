@@ -321,6 +321,6 @@ fn a_container_that_is_too_large_for_a_document_is_refused_by_name() {
     let (_, session, ..) = block_on(world());
     let mut container = Container::new("large", "file:///large/{}");
     container.options.extend((0..300).map(|n| (format!("{n}"), "x".repeat(4096))));
-    session.staged.lock().set_container(container);
+    session.staged.lock().set_container(container, &[]);
     is_as_said(&block_on(session.fork()).unwrap_err(), ErrorKind::Invalid, "the definition of container large, with");
 }

@@ -42,7 +42,7 @@ pub(crate) struct StagedLayers {
 }
 
 impl StagedLayers {
-    pub(in crate::session) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.memory.is_empty() && self.runs.is_empty() && self.deleted.is_empty()
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct Staged {
     relied: BTreeMap<FileKey, Relied>,
     /// The place from which all files were moved.
     moved_from: Option<String>,
+    /// How often a container was given another definition, or removed.
+    definitions: u64,
     /// Containers defined or needed here, by name.
     containers: BTreeMap<String, Container>,
     /// Containers of the base that are removed, by name.
@@ -107,6 +109,7 @@ impl Staged {
             files: StagedFiles::default(),
             relied: BTreeMap::new(),
             moved_from: None,
+            definitions: 0,
             containers: BTreeMap::new(),
             removed: BTreeSet::new(),
             inherited: None,
@@ -284,15 +287,23 @@ impl Staged {
         self.containers.values().filter(|c| !c.is_automatic() || used.contains(c.name.as_str())).collect()
     }
 
-    pub(crate) fn set_container(&mut self, container: Container) {
+    /// Stages a container over those of `base`.
+    pub(crate) fn set_container(&mut self, container: Container, base: &[Container]) {
+        self.definitions += u64::from(self.container_over(&container.name, base).is_some_and(|old| *old != container));
         self.removed.remove(&container.name);
         self.containers.insert(container.name.clone(), container);
     }
 
     /// Removes a container of the base, and its staged definition if it has one. The commit refuses it while files lie in the container.
     pub(crate) fn remove_container(&mut self, name: &str) {
+        self.definitions += 1;
         self.containers.remove(name);
         self.removed.insert(name.to_owned());
+    }
+
+    /// A number that changes when a container gets another definition: files that were named before have their names from the old one.
+    pub(crate) const fn definitions(&self) -> u64 {
+        self.definitions
     }
 
     /// The names of the containers that are removed.

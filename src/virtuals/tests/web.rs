@@ -421,13 +421,15 @@ async fn a_locked_digest_is_computed_once_for_readers_at_the_same_time() {
 /// Each attempt and each redirect had the whole of the patience for itself.
 #[tokio::test]
 async fn a_chain_of_slow_servers_ends_with_the_patience_of_the_reader() {
-    let reader = Reader::of(|request| {
-        // A single one would be given up after half of the patience, 150 ms.
-        std::thread::sleep(Duration::from_millis(110));
+    let mut reader = Reader::of(|request| {
+        // A single one would be given up after half of the patience, 1 s.
+        std::thread::sleep(Duration::from_millis(700));
         Reply::Answer(302, vec![("location", format!("{}x", request.target))], Vec::new())
     });
+    let allowed = format!("{}=private", reader.server.url("/data/"));
+    reader.virtuals = Virtuals::new(Access::parse([allowed.as_str()]).unwrap().patience(Duration::from_secs(2)));
     let message = reader.fails(&recorded().await, ErrorKind::Unavailable).await;
-    assert!(message.contains("does not answer within 300ms"), "{message}");
+    assert!(message.contains("does not answer within 2s"), "{message}");
     assert!(reader.server.take().len() <= 3, "the fourth hop is not asked");
 }
 
@@ -461,14 +463,14 @@ async fn waiting_to_be_sent_takes_nothing_of_the_patience() {
     let asked = AtomicU32::new(0);
     let mut reader = Reader::of(move |request| match asked.fetch_add(1, Ordering::Relaxed) {
         0..3 => {
-            std::thread::sleep(Duration::from_millis(400));
+            std::thread::sleep(Duration::from_millis(800));
             Shown::new(CONTENT).answer(request)
         }
         3 => Reply::status(500),
         _ => Shown::new(CONTENT).answer(request),
     });
     let allowed = format!("{}=private", reader.server.url("/data/"));
-    let access = Access::parse([allowed.as_str()]).unwrap().patience(Duration::from_secs(1)).per_host(1);
+    let access = Access::parse([allowed.as_str()]).unwrap().patience(Duration::from_secs(2)).per_host(1);
     reader.virtuals = Virtuals::new(access);
     let record = recorded().await;
     let reads = futures::future::join_all((0..4).map(|_| reader.read(&record, 4..8))).await;

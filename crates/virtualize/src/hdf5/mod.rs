@@ -170,7 +170,8 @@ impl Walk<'_> {
         if self.objects > OBJECTS {
             return Err(Error::unsupported(format!("has more than {OBJECTS} variables and groups")));
         }
-        self.store(group.address(), path, is_dropped, || group.raw_attributes())?;
+        let is_wanted = !is_dropped && below(path, &self.wanted.group).is_some();
+        self.store(group.address(), path, is_wanted, || group.raw_attributes())?;
         if !is_dropped {
             self.groups.push((path.to_owned(), group.clone()));
         }
@@ -186,7 +187,7 @@ impl Walk<'_> {
         for (is_dropped, path, name) in datasets {
             match group.dataset(&name) {
                 Ok(dataset) => {
-                    self.store(dataset.address(), &path, is_dropped, || dataset.raw_attributes())?;
+                    self.store(dataset.address(), &path, !is_dropped, || dataset.raw_attributes())?;
                     self.datasets.push(FoundDataset { path, dataset, is_dropped });
                 }
                 Err(_) if is_dropped => {}
@@ -205,12 +206,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Keeps the attributes of an object, when it is first met. The headers of many objects may lead to the same ones.
+    /// Keeps the attributes of an object, when it is first met. The headers of many objects may lead to the same ones. Those that cannot be
+    /// read are no error if the object is not wanted under this name; under another one it may be.
     fn store(
         &mut self,
         address: u64,
         path: &str,
-        is_dropped: bool,
+        is_wanted: bool,
         read: impl FnOnce() -> std::result::Result<Vec<RawAttribute>, HdfError>,
     ) -> Result<()> {
         if self.stored.contains_key(&address) {
@@ -218,7 +220,7 @@ impl Walk<'_> {
         }
         let stored = match read() {
             Ok(stored) => stored,
-            Err(_) if is_dropped || below(path, &self.wanted.group).is_none() => Vec::new(),
+            Err(_) if !is_wanted => return Ok(()),
             Err(e) => return Err(failed(&e).context(shown(path))),
         };
         let stored: Vec<_> = stored.into_iter().map(|attribute| attribute.into_parts().0).collect();
