@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -124,7 +125,8 @@ async fn a_v3_hierarchy_becomes_one_of_v2() {
     let below = ExportOptions::default().prefix(Prefix::new("air").unwrap());
     let (text, _) = json_of(&snapshot, &below).await.unwrap();
     let set: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(set["refs"].as_object().unwrap().keys().collect::<Vec<_>>(), [".zarray", ".zattrs", "0.0", "0.1", "1.0", "1.1"]);
+    let keys: BTreeSet<_> = set["refs"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, [".zarray", ".zattrs", "0.0", "0.1", "1.0", "1.1"].into());
 
     let kept = ExportOptions::default().v3_metadata(V3Metadata::Keep);
     let (text, _) = json_of(&snapshot, &kept).await.unwrap();
@@ -165,11 +167,9 @@ async fn what_cannot_be_exported_is_named() {
     set(&both, "zarr.json", GROUP3).await;
     set(&both, ".zgroup", r#"{"zarr_format":2}"#).await;
     let sharded = session().await;
-    let document = array3(&[4], &[2], &["n"]).replace(
-        r#"[{"configuration":{"endian":"little"},"name":"bytes"}]"#,
-        r#"[{"name":"sharding_indexed","configuration":{"chunk_shape":[1],"codecs":["bytes"]}}]"#,
-    );
-    set(&sharded, "a/b/zarr.json", document).await;
+    let mut document: Value = serde_json::from_str(&array3(&[4], &[2], &["n"])).unwrap();
+    document["codecs"] = json!([{ "name": "sharding_indexed", "configuration": { "chunk_shape": [1], "codecs": ["bytes"] } }]);
+    set(&sharded, "a/b/zarr.json", document.to_string()).await;
     for (session, start) in [(both, ".zgroup: the root has metadata"), (sharded, "a/b/zarr.json: its chunks are shards")] {
         let error = json_of(&commit(session).await, &ExportOptions::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
