@@ -45,7 +45,8 @@ fn export_row(summary: ExportSummary) -> ExportRow {
 
 #[pymethods]
 impl NativeSession {
-    /// Stages everything that a reference set holds: references, values, files that do not exist. Relative paths begin in `directory`, or in
+    /// Stages everything that a reference set holds: references, values, files that do not exist. Relative paths begin in `directory`, or
+    /// in
     /// that of the set.
     #[expect(clippy::too_many_arguments, reason = "as Python passes them")]
     fn import_kerchunk(

@@ -63,7 +63,8 @@ impl OpenArguments {
         Ok(if self.read_only { options.read_only() } else { options })
     }
 
-    /// What may be read beside the repository, and how: by the configuration file, by the environment, and by the arguments, of which later ones
+    /// What may be read beside the repository, and how: by the configuration file, by the environment, and by the arguments, of which later
+    /// ones
     /// decide.
     fn access(&self) -> Result<Access> {
         let mut access = match &self.config {

@@ -89,7 +89,8 @@ impl Edits<VirtualFile> for FileEdits<'_> {
     }
 }
 
-/// What edits of a manifest do to the references into each file. A commit has as many references as it likes, and neighbours mostly point into one file.
+/// What edits of a manifest do to the references into each file. A commit has as many references as it likes, and neighbours mostly point
+/// into one file.
 #[derive(Debug, Default)]
 pub(super) struct Deltas {
     all: Vec<(FileKey, Delta)>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::rename::{FileNames, remove_left, require_no_references, require_nothing_staged, stage_names};
+use super::rename::{FileNames, busy, remove_left, require_nothing_staged, stage_names};
 use crate::error::{Error, ErrorDetail, ErrorKind, Result};
 use crate::format::{Container, FileKey};
 use crate::id::HashAlgorithm;
@@ -119,8 +119,11 @@ impl WriteSession {
     ///
     /// All files are moved or none: if some are missing, different, not allowed or unknown there, the error has the kind of the
     /// first, and [`ErrorDetail::FilesRefused`] lists them. `NotFound` also when the branch depends on no file there; `Invalid` when
-    /// something is staged already, or when the new URLs cannot be recorded. A session with moved files cannot be forked. The commit is a `Conflict` when another writer has pinned or
-    /// locked one of the files anew meanwhile, or added a reference into one or into another file at or below `from`. After an error, or if the future is dropped, some of it
+    /// something is staged already, or when the new URLs cannot be recorded. `Conflict` when another call of this session
+    /// stages something meanwhile. A session with moved files cannot be forked. The commit is a
+    /// `Conflict` when another writer has pinned or
+    /// locked one of the files anew meanwhile, or added a reference into one or into another file at or below `from`. After an error, or if
+    /// the future is dropped, some of it
     /// may be staged: drop the session.
     ///
     /// Holds what is recorded of all files at or below `from` in memory. Versions of before are as they were: they are read in the new
@@ -129,19 +132,29 @@ impl WriteSession {
         require_nothing_staged(self)?;
         let MovePlan { containers, changed, moves, left } = self.plan_moves(from, to, options.container_options.as_ref()).await?;
         let looked_up = self.look_up_moved(&containers, &moves, &options).await?;
-        require_no_references(self)?;
+        {
+            let mut staged = self.staged.lock();
+            if !staged.is_empty() {
+                return Err(busy());
+            }
+            // From here on nobody locks or repins the files.
+            for FileMove { found, name, .. } in &moves {
+                let relied = if *name == found.file { Relied::Record } else { Relied::Moved };
+                staged.rely_on(found.file.clone(), relied);
+            }
+        }
         for container in &changed {
             self.set_container(container.clone())?;
         }
         let (mut names, mut files) = (FileNames::default(), Vec::with_capacity(moves.len()));
         for (FileMove { found, name, to }, staged) in moves.into_iter().zip(looked_up) {
             let after = staged.validator.clone();
-            let relied = if name == found.file { Relied::Record } else { Relied::Moved };
-            self.staged.lock().rely_on(found.file.clone(), relied);
             if name == found.file {
                 self.staged.lock().set_file(name.clone(), StagedFile { repin: true, by_itself: true, ..staged });
             } else {
-                self.name_of(&to)?;
+                if self.name_of(&to)? != name {
+                    return Err(busy());
+                }
                 self.staged.lock().add_file(&name, staged)?;
                 names.insert(found.file, name.clone());
             }

@@ -6,9 +6,11 @@ use futures::TryStreamExt as _;
 
 use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey, Node};
+use crate::key::Prefix;
 use crate::map::Walk;
 use crate::seeded::Seeded;
-use crate::session::{Lookup, Relied, StagedFile, WriteSession};
+use crate::session::{Relied, StagedFile, WriteSession};
+use crate::snapshot::KeyOrPrefix;
 use crate::virtuals::Locator;
 
 /// The names that files get, by the names that they have.
@@ -45,6 +47,7 @@ impl WriteSession {
                 self.add_container(container.clone())?;
             }
         }
+        let definitions = self.staged.lock().definitions();
         let containers = self.containers();
         let locator = Locator::new(&containers)?;
         let (mut names, mut renamed, mut left) = (FileNames::default(), FilesRenamed::default(), BTreeMap::<String, u64>::new());
@@ -60,13 +63,16 @@ impl WriteSession {
             records.push((name.clone(), StagedFile::of(&found.record)));
             names.insert(found.file, name);
         }
-        require_no_references(self)?;
-        for (name, record) in records {
-            self.staged.lock().add_file(&name, record)?;
-        }
-        // The new names have the records of the base.
-        for file in names.keys() {
-            self.staged.lock().rely_on(file.clone(), Relied::Record);
+        {
+            let mut staged = self.staged.lock();
+            if !staged.layers().is_empty() || !staged.files().is_empty() || staged.definitions() != definitions {
+                return Err(busy());
+            }
+            // The new names have the records of the base. From here on nobody locks or repins the old ones.
+            for file in names.keys() {
+                staged.rely_on(file.clone(), Relied::Record);
+            }
+            records.into_iter().try_for_each(|(name, record)| staged.add_file(&name, record))?;
         }
         remove_left(self, &names, &left);
         (renamed.refs, renamed.leaves) = stage_names(self, &names).await?;
@@ -93,16 +99,8 @@ pub(super) fn require_nothing_staged(session: &WriteSession) -> Result<()> {
     Err(Error::invalid("this session has staged changes; commit them first, or open another session"))
 }
 
-/// Refuses a session in which another call has staged something while files were looked at.
-pub(super) fn require_no_references(session: &WriteSession) -> Result<()> {
-    let staged = session.staged.lock();
-    if staged.layers().is_empty() && staged.files().is_empty() {
-        return Ok(());
-    }
-    Err(busy())
-}
-
-fn busy() -> Error {
+/// Another call has staged something while files were looked at, or while their references are rewritten.
+pub(super) fn busy() -> Error {
     Error::conflict("another call has staged changes in this session meanwhile; drop it, and begin anew in a session of its own")
 }
 
@@ -125,6 +123,9 @@ pub(super) async fn stage_names(session: &WriteSession, names: &FileNames) -> Re
         return Ok((refs, leaves));
     }
     let base = session.base();
+    // What another call stages for a key meanwhile would be written over.
+    let watch = session.staged.lock().watch(vec![KeyOrPrefix::Prefix(Prefix::all())]);
+    let definitions = session.staged.lock().definitions();
     let mut walk = Walk::<Entry, _>::shared(base.nodes(), base.record().manifest);
     while let Some(visit) = walk.next().await {
         let node = visit.node?;
@@ -140,16 +141,19 @@ pub(super) async fn stage_names(session: &WriteSession, names: &FileNames) -> Re
             };
             last = Some((file, name));
             if let Some(name) = name {
-                if session.staged.lookup(key)? != Lookup::Untouched {
+                let entry = Entry::Virtual { file: name.clone(), offset: *offset, length: *length };
+                if !session.staged.put_alone(&watch, key.clone(), Some(entry)).await? {
                     return Err(busy());
                 }
-                let entry = Entry::Virtual { file: name.clone(), offset: *offset, length: *length };
-                session.staged.put(key.clone(), Some(entry)).await?;
                 session.base().repository().advance(1, *length);
                 refs += 1;
             }
         }
         leaves += u64::from(refs > before);
+    }
+    // A container without files could get another definition, and the names that were just staged another meaning.
+    if session.staged.lock().definitions() != definitions {
+        return Err(busy());
     }
     Ok((refs, leaves))
 }

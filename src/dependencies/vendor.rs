@@ -134,7 +134,8 @@ impl Repository {
     ///
     /// Each value is read as by [`Snapshot::get`], with its errors: `SourceChanged` for a file that is not as pinned, also when it changes
     /// meanwhile. `NotFound` if there is no such branch, or no container of that name; `Conflict` if another run of the same kind saves
-    /// meanwhile. The commit is a `Conflict` when another writer has accepted another state of one of the files meanwhile. After any error, or if the future is dropped, `branch` is as it was.
+    /// meanwhile. The commit is a `Conflict` when another writer has accepted another state of one of the files meanwhile. After any error,
+    /// or if the future is dropped, `branch` is as it was.
     pub async fn vendor(&self, branch: &str, options: &VendorOptions) -> Result<Vendored> {
         self.require_writable()?;
         let container = options.container.as_deref().unwrap_or_default();

@@ -50,7 +50,8 @@ impl WriteSession {
     ///
     /// `Invalid` when columns differ in length, point past the table of URLs, or give an invalid key or a range past 2^63. A file of
     /// unknown size that a reference wants [to its end](VirtualRefs::TO_END) is an error that says why its size is not known (`Denied`,
-    /// `NotFound`, `Unsupported`). `Conflict` when another call of this session defines a container meanwhile. After an error, or if the future is dropped, no reference is staged.
+    /// `NotFound`, `Unsupported`). `Conflict` when another call of this session gives a container another definition meanwhile. After an error, or if the
+    /// future is dropped, no reference is staged.
     pub async fn set_virtual_many(&self, refs: &VirtualRefs<'_>, options: &VirtualOptions) -> Result<()> {
         let count = check_lengths(refs)?;
         refs.keys.check().await?;

@@ -114,7 +114,8 @@ impl WriteSession {
     /// a prefix; `source` means a key if there is one and it does not end in `/`.
     ///
     /// Fails as [`copy_from`](Self::copy_from) does; what other calls of this session stage at the source meanwhile is moved too. A key
-    /// that another writer sets below a moved prefix before the commit is a conflict. A policy that drops the staged changes at one end of a move drops the whole move. After an error, or if
+    /// that another writer sets below a moved prefix before the commit is a conflict. A policy that drops the staged changes at one end of
+    /// a move drops the whole move. After an error, or if
     /// the future is dropped, the session's keys are as they were.
     pub async fn rename(&self, source: &str, to: &str, existing: Existing) -> Result<Copied> {
         if source.trim_end_matches('/') == to.trim_end_matches('/') {

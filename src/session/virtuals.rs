@@ -116,7 +116,7 @@ impl WriteSession {
     /// The container whose template fits best names the file; if none does, an automatic one is made. Where the
     /// place is allowed the file is looked up once: a missing one is `NotFound`, a range past its end `Invalid`.
     ///
-    /// `Conflict` when another call of this session defines a container meanwhile. After an error, or if the future is dropped, the
+    /// `Conflict` when another call of this session gives a container another definition meanwhile. After an error, or if the future is dropped, the
     /// reference is not staged.
     pub async fn set_virtual(&self, key: &Key, url: &str, range: Range<u64>) -> Result<()> {
         self.set_virtual_with(key, url, range, &VirtualOptions::default()).await

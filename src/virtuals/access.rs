@@ -72,10 +72,12 @@ impl Access {
 
     /// Sets the deadline for the beginning of an answer of a server, with all redirects and repetitions of the request. Default: a minute.
     ///
-    /// A server that keeps silent for a third of it, but at least 10 seconds, is asked again, as is one whose answer is cut off or says that
+    /// A server that keeps silent for a third of it, but at least 10 seconds, is asked again, as is one whose answer is cut off or says
+    /// that
     /// the server is at fault: at most three times, with growing pauses. One that says that it is busy (429, 503) is asked again after the
     /// pause that it names (`Retry-After`), until the deadline would pass; then the error is `Unavailable`. Waiting for other requests to
-    /// the server ([`per_host`](Self::per_host)) does not count. A body may take twice as long and a second more for each 16 KiB, and is not
+    /// the server ([`per_host`](Self::per_host)) does not count. A body may take twice as long and a second more for each 16 KiB, and is
+    /// not
     /// cut at the deadline. Answers about the file itself are final: absent (404), changed (412), too short (416). A read may need several
     /// requests, such as one for the facts about the file.
     #[must_use]
@@ -84,7 +86,8 @@ impl Access {
         self
     }
 
-    /// Reads ranges of one file by one request where at most so many bytes lie between them, in calls for many values. Default: 64 KiB. More
+    /// Reads ranges of one file by one request where at most so many bytes lie between them, in calls for many values. Default: 64 KiB.
+    /// More
     /// saves requests to servers that are far away, and transfers bytes that are not needed; 0 joins only what touches.
     #[must_use]
     pub fn gap(mut self, bytes: u64) -> Self {
@@ -92,7 +95,8 @@ impl Access {
         self
     }
 
-    /// Asks for at most so many bytes by one request. Default: 16 MiB, at least 1. Ranges are joined up to this length; longer ones are read
+    /// Asks for at most so many bytes by one request. Default: 16 MiB, at least 1. Ranges are joined up to this length; longer ones are
+    /// read
     /// from servers in parts, 16 at once, which all carry the condition of the file. A local file is read at once.
     #[must_use]
     pub fn longest(mut self, bytes: u64) -> Self {
@@ -145,7 +149,8 @@ impl Access {
     }
 
     /// Defines credentials for entries with the word `as:NAME`; a second set of one name replaces the first. `Invalid` if the name is not
-    /// of ASCII letters, digits, `.`, `_` and `-`, or is `anonymous`, `env`, `environment` or `repository`, which are there already; also if
+    /// of ASCII letters, digits, `.`, `_` and `-`, or is `anonymous`, `env`, `environment` or `repository`, which are there already; also
+    /// if
     /// the endpoint of the set holds a password or another secret.
     ///
     /// No place gets credentials that no entry names for it. They are sent over TLS, or without it to this machine only (those of the

@@ -85,7 +85,8 @@ impl Access {
     ///
     /// `Invalid` if it is not TOML, has an unknown field or holds what cannot be meant; the message names file and line, and repeats no
     /// value. `Denied` if it belongs to another user than the present one or `root`, if others can change it, or if it is the present
-    /// user's own, others can read it and it holds secrets; so for the file of a `service_account`, which is a secret. `NotFound` if one of them does not exist.
+    /// user's own, others can read it and it holds secrets; so for the file of a `service_account`, which is a secret. `NotFound` if one of
+    /// them does not exist.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::parse_configuration(&read(path, WHAT)?, path)
     }

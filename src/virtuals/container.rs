@@ -29,7 +29,8 @@ impl Container {
     /// Checks everything that a container must be before it is recorded; the error (`Invalid`) names it.
     ///
     /// Refused are names that are empty, longer than 256 bytes, with control characters or white space at an end; templates that do not
-    /// begin with a known scheme, or could not give a valid URL; options `endpoint`, `region` and `account` of a bucket with which no server
+    /// begin with a known scheme, or could not give a valid URL; options `endpoint`, `region` and `account` of a bucket with which no
+    /// server
     /// could be asked; and anything that looks like a secret, because everyone who can read the repository can read its containers.
     pub fn check(&self) -> Result<()> {
         self.parsed()?;

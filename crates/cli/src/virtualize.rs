@@ -23,7 +23,8 @@ pub(super) struct Virtualize {
     /// Join the files along this dimension
     #[arg(long, value_name = "DIM")]
     concat: Option<String>,
-    /// Add the files to the arrays below the prefix, along the dimension of --concat; not with --on-conflict, which would mix the files of two
+    /// Add the files to the arrays below the prefix, along the dimension of --concat; not with --on-conflict, which would mix the files of
+    /// two
     /// writers
     #[arg(long, requires = "concat", conflicts_with = "on_conflict")]
     append: bool,

@@ -16,7 +16,8 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// For a file of `len` bytes. Chunks have at least a few bytes of it, so that there are no more than so many unless tables of chunks lie
+    /// For a file of `len` bytes. Chunks have at least a few bytes of it, so that there are no more than so many unless tables of chunks
+    /// lie
     /// upon each other.
     pub(crate) const fn of(len: u64) -> Self {
         Self { bytes: Cell::new(MOST_HELD), chunks: Cell::new((1 << 22) + len / 4) }

@@ -23,7 +23,8 @@
 //! - Coordinates (variables of one dimension that have its name), small variables ([`VirtualizeOptions::inline_limit`]), single values and
 //!   strings of any length or padded with spaces are read, decoded and stored in the repository.
 //! - Groups become groups. Attributes that only organise the file (`CLASS`, `DIMENSION_LIST`, `_NCProperties` and the like) are left out.
-//! - HDF5 filters become codecs of numcodecs (`zlib`, `shuffle`, `fletcher32`, `zstd`, `blosc`, `bz2`), as `VirtualiZarr` writes them. What no
+//! - HDF5 filters become codecs of numcodecs (`zlib`, `shuffle`, `fletcher32`, `zstd`, `blosc`, `bz2`), as `VirtualiZarr` writes them. What
+//!   no
 //!   codec can read, and what Zarr has no type for, is `Unsupported`, naming the variable: leave it out with [`VirtualizeOptions::drop`].
 //!
 //! # Several files
@@ -34,8 +35,10 @@
 //! `add_offset`, `_FillValue`, `missing_value`, flags) must be equal. Of all other attributes those of the first file are kept, and
 //! [`VirtualizeSummary::other_attributes`] names the ones that differ. A file may end within a chunk only if it is the last one.
 //!
-//! A copied variable whose `units` are a time since another day (`days since 2025-02-01`) is written in the units of the first file, and the
-//! bounds that it or the stored coordinate names with it, if both units have a fixed length, the calendar is the same, and every value is exact in its type.
+//! A copied variable whose `units` are a time since another day (`days since 2025-02-01`) is written in the units of the first file, and
+//! the
+//! bounds that it or the stored coordinate names with it, if both units have a fixed length, the calendar is the same, and every value is
+//! exact in its type.
 //!
 //! With [`VirtualizeOptions::append`] the first file is compared with what is stored, and only references of the new files are staged.
 
@@ -77,10 +80,12 @@ const FILES: usize = 16;
 
 /// Stages virtual arrays for `files`, which are URLs or paths on this machine: the chunks as references, everything else as values.
 ///
-/// Every file is opened in one state, and its references are pinned to that state. Nothing is committed. After an error, or if the future is
+/// Every file is opened in one state, and its references are pinned to that state. Nothing is committed. After an error, or if the future
+/// is
 /// dropped, some of the changes may be staged: drop the session.
 ///
-/// `Invalid`: there are no files, several without [`concat`](VirtualizeOptions::concat), files that do not fit each other or what is stored,
+/// `Invalid`: there are no files, several without [`concat`](VirtualizeOptions::concat), files that do not fit each other or what is
+/// stored,
 /// arrays that exist without [`append`](VirtualizeOptions::append). `NotFound`: a file, the group in it, or what should be appended to.
 /// `Denied`: a file lies in a place that the repository was not opened with access to. `Corrupt`: a file that is damaged. `Unsupported`: a
 /// file of another format, a type or filter that Zarr has no word for. `SourceChanged`: a file that changed while it was parsed. Errors
@@ -88,8 +93,10 @@ const FILES: usize = 16;
 ///
 /// Reports each file as one item to the repository's [`Progress`](firnline::Progress).
 ///
-/// Needs a Tokio runtime. Files are parsed on threads that may block, 16 at once. Each takes at most about 256 MiB for names, attributes and
-/// values that are copied; a file that needs more is `Unsupported`. Copied values are held until the end. Each reference that is not staged yet
+/// Needs a Tokio runtime. Files are parsed on threads that may block, 16 at once. Each takes at most about 256 MiB for names, attributes
+/// and
+/// values that are copied; a file that needs more is `Unsupported`. Copied values are held until the end. Each reference that is not staged
+/// yet
 /// takes about 40 bytes, and there are at most 262,144 of these and those of one file.
 pub async fn virtualize<F: AsRef<str>>(session: &WriteSession, files: &[F], options: &VirtualizeOptions) -> Result<VirtualizeSummary> {
     let urls: Vec<String> = files.iter().map(|file| open::url(file.as_ref())).collect::<Result<_>>()?;

@@ -50,7 +50,8 @@ pub struct VirtualizeOptions {
     /// The version of Zarr of new arrays. Without effect where [`append`](Self::append) is set.
     pub zarr_format: ZarrFormat,
     /// Variables of at most so many bytes in the first file are copied into the repository rather than referred to. Default: 4,096; at 0
-    /// only coordinates, single values and strings of any length are. Of a variable without rows the length of a row, or of a chunk, counts. What is copied needs no access to the file to be read, but is
+    /// only coordinates, single values and strings of any length are. Of a variable without rows the length of a row, or of a chunk,
+    /// counts. What is copied needs no access to the file to be read, but is
     /// read from every file when it is added.
     pub inline_limit: u64,
     /// The group of the file that is meant; empty for the root. Its subgroups become groups.

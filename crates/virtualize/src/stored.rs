@@ -17,7 +17,8 @@ pub(crate) struct StoredHierarchy {
     /// The version of Zarr; `None` where a new hierarchy begins.
     pub(crate) format: Option<ZarrFormat>,
     pub(crate) is_appended: bool,
-    /// By path: what is stored, and whether it may have been copied: the values are in the repository, in the form of copied ones. So are those
+    /// By path: what is stored, and whether it may have been copied: the values are in the repository, in the form of copied ones. So are
+    /// those
     /// of a plain file that were copied later (`deps vendor`), and an array without elements says nothing.
     pub(crate) arrays: BTreeMap<String, (ArrayDocument, bool)>,
     /// Groups that exist.
@@ -82,7 +83,8 @@ impl StoredHierarchy {
         Ok(true)
     }
 
-    /// What is copied of the next file. Of what may have been copied before, the file decides as one that begins an array, by this limit; without
+    /// What is copied of the next file. Of what may have been copied before, the file decides as one that begins an array, by this limit;
+    /// without
     /// the dimension of concatenation all is compared that can be.
     pub(crate) fn copied(&self, limit: u64, concat: Option<&str>) -> Copied {
         let limit = |document: &ArrayDocument| if document.dims.iter().any(|dim| Some(&**dim) == concat) { limit } else { MOST_COPIED };

@@ -44,7 +44,8 @@ pub(crate) fn fit(variables: &mut [Variable], arrays: &BTreeMap<String, Array>) 
     Ok(())
 }
 
-/// The place of the variable `name` of the ends of cells of the coordinate at `path`, in its group or the nearest one above; `None` if there is
+/// The place of the variable `name` of the ends of cells of the coordinate at `path`, in its group or the nearest one above; `None` if
+/// there is
 /// none, or if it has units of its own.
 fn ends(variables: &[Variable], path: &str, name: &str) -> std::result::Result<Option<usize>, &'static str> {
     if name.contains('/') {

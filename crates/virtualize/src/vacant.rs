@@ -6,7 +6,8 @@ use firnline::{Error, Key, Result, WriteSession};
 
 use crate::{ZarrFormat, document, join};
 
-/// `Invalid` when there is a node at one of the paths of arrays, or an array or a group of another version of Zarr above one or where a group
+/// `Invalid` when there is a node at one of the paths of arrays, or an array or a group of another version of Zarr above one or where a
+/// group
 /// of the file is put.
 pub(crate) async fn check(
     session: &WriteSession,

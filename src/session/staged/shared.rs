@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Lookup, Staged, StagedLayers};
+use super::{Lookup, PlaceWatch, Staged, StagedLayers};
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{MapKey, Prefix};
@@ -58,6 +58,19 @@ impl SharedStaged {
         self.make_room().await?;
         self.lock().insert(key, entry);
         Ok(())
+    }
+
+    /// Stages a change of one key, unless another call has staged something at the places of `watch`: then `false`. The watch does not
+    /// notice this change. Fails and is cancelled as [`put`](Self::put) is.
+    pub(crate) async fn put_alone(&self, watch: &PlaceWatch, key: MapKey, entry: Option<Entry>) -> Result<bool> {
+        self.make_room().await?;
+        let mut staged = self.lock();
+        if watch.is_touched() {
+            return Ok(false);
+        }
+        staged.insert(key, entry);
+        watch.reset();
+        Ok(true)
     }
 
     /// Makes room for one more change; waits only while changes take more memory than they may.

@@ -331,3 +331,17 @@ fn changes_are_moved_whatever_runtime_a_call_is_made_on() {
         assert_eq!(staged.lookup(name(n).as_map_key()).unwrap(), Lookup::Set(entry.clone()), "{n}");
     }
 }
+
+/// A call that rewrites what it has read wrote over what another call had staged there meanwhile.
+#[tokio::test]
+async fn a_change_that_must_be_alone_is_not_staged_beside_another() {
+    let staged = SharedStaged::new(Staged::new(1 << 20, std::env::temp_dir()));
+    let entry = |byte: u8| Some(Entry::Inline(vec![byte].into()));
+    let watch = staged.lock().watch(vec![KeyOrPrefix::Prefix(Prefix::all())]);
+    for n in 0..3 {
+        assert!(staged.put_alone(&watch, key(&format!("a/{n}")).into(), entry(1)).await.unwrap());
+    }
+    staged.put(key("a/7").into(), entry(2)).await.unwrap();
+    assert!(!staged.put_alone(&watch, key("a/7").into(), entry(1)).await.unwrap());
+    assert_eq!(staged.lookup(key("a/7").as_map_key()).unwrap(), Lookup::Set(entry(2).unwrap()));
+}

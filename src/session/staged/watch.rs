@@ -22,6 +22,11 @@ impl PlaceWatch {
         self.is_touched.load(Ordering::Relaxed)
     }
 
+    /// Forgets what was staged until now: the holder's own change. Called under the lock of what is staged.
+    pub(super) fn reset(&self) {
+        self.is_touched.store(false, Ordering::Relaxed);
+    }
+
     /// Notes that something is staged for `key`.
     pub(super) fn see_key(&self, key: &str) {
         self.touch_if(|place| match place {

@@ -51,7 +51,8 @@ pub trait CredentialSource: fmt::Debug + Send + Sync {
     /// at most once a minute; one call at a time, for whose result all other requests wait. An error is the error of the requests that
     /// wait, unless the former credentials have not expired yet and, if one server refused them, another request was let in with them: then
     /// they are used, and the source is called again 10 seconds later. Its message is shown, so it must hold no secret; so must `Debug` of
-    /// the source. A call that takes longer than a third of the reader's patience is cancelled, which counts as an error. With a patience of
+    /// the source. A call that takes longer than a third of the reader's patience is cancelled, which counts as an error. With a patience
+    /// of
     /// less than 30 seconds it may take 10 seconds, but no more than half of the patience.
     async fn credentials(&self) -> Result<IssuedCredentials>;
 

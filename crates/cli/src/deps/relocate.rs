@@ -29,7 +29,8 @@ pub(super) struct MoveFiles {
     /// Take also files of which neither size nor digest can be compared, and files that cannot be pinned in the new place
     #[arg(long)]
     accept_unverified: bool,
-    /// How the server of the new place is reached: endpoint, region, account; in place of all options that a container at the old place has;
+    /// How the server of the new place is reached: endpoint, region, account; in place of all options that a container at the old place
+    /// has;
     /// may be repeated [default: those that it has, and none where the scheme is another]
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
     options: Vec<(String, String)>,

@@ -36,7 +36,8 @@ const MOST_BYTES: usize = 64 << 20;
 ///
 /// `directory` must be absent or empty, or a reference set and nothing else if `existing` says that it is replaced; `Invalid` otherwise,
 /// naming what else is there. It appears when it is complete: nothing is left after an error and when the future is dropped. A killed
-/// process leaves a directory with the hidden name `.NAME.firn-…`, in which `old` is the set that was being replaced. Nothing is synced. Takes memory for
+/// process leaves a directory with the hidden name `.NAME.firn-…`, in which `old` is the set that was being replaced. Nothing is synced.
+/// Takes memory for
 /// the references of one record and for 64 MiB of its values and URLs. Needs a Tokio runtime.
 pub async fn export_parquet(snapshot: &Snapshot, options: &ExportOptions, directory: &Path, existing: Existing) -> Result<ExportSummary> {
     export_by(snapshot, options, directory, existing, MOST_BYTES).await

@@ -49,7 +49,8 @@ impl RecordFormat {
             .set_column_statistics_enabled(ColumnPath::from("size"), EnabledStatistics::Chunk)
             .set_dictionary_enabled(false)
             .set_column_dictionary_enabled(ColumnPath::from("path"), true)
-            // Beyond the usual limit values would follow that are in no dictionary, and where pyarrow is installed fastparquet reads those as
+            // Beyond the usual limit values would follow that are in no dictionary, and where pyarrow is installed fastparquet reads those
+            // as
             // nulls, which are absent chunks. Callers add rows in groups, so that a dictionary is not too large.
             .set_column_dictionary_page_size_limit(ColumnPath::from("path"), i32::MAX as usize);
         Ok(Self { schema: Arc::new(schema), properties: Arc::new(properties.build()) })
@@ -72,7 +73,8 @@ pub(super) struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Adds rows until there are `end`, as a group with a dictionary of its own, which must stay below 2 GiB; of which those are not null whose numbers in the file are given, in their order. Blocks.
+    /// Adds rows until there are `end`, as a group with a dictionary of its own, which must stay below 2 GiB; of which those are not null
+    /// whose numbers in the file are given, in their order. Blocks.
     pub(super) fn add(&mut self, end: usize, entries: &[(usize, ExportValue)]) -> Result<()> {
         let columns = ExportColumns::of(self.rows..end, entries)?;
         self.write(&columns).map_err(|e| write_error(&self.path, e))?;

@@ -94,7 +94,8 @@ struct HiddenDirectory {
 }
 
 impl HiddenDirectory {
-    /// Makes a new directory beside `name`. One that another export has, or that a killed one left, is passed over: in containers processes have
+    /// Makes a new directory beside `name`. One that another export has, or that a killed one left, is passed over: in containers processes
+    /// have
     /// the same few ids again and again.
     fn create(name: &Path, last: &str) -> Result<Self> {
         let mut n = 1_u32;

@@ -1,6 +1,7 @@
 //! Reference sets that are JSON files, of version 0 and 1.
 //!
-//! The file is opened once and read twice. The first time finds out which version it is, and keeps `templates` and `gen`, wherever they stand; the second
+//! The file is opened once and read twice. The first time finds out which version it is, and keeps `templates` and `gen`, wherever they
+//! stand; the second
 //! time takes the references, one after the other.
 
 use std::fmt;

@@ -166,7 +166,8 @@ struct ZarrayV2 {
     dimension_separator: Option<String>,
 }
 
-/// How many chunks a `.zarray` says that there are, and what separates the indices in their names. `Invalid` if it is not understood. Its fill
+/// How many chunks a `.zarray` says that there are, and what separates the indices in their names. `Invalid` if it is not understood. Its
+/// fill
 /// value may be a `NaN` as Python writes it.
 pub(crate) fn zarray_grid(document: &[u8]) -> Result<(RegularGrid, char)> {
     let array: ZarrayV2 =

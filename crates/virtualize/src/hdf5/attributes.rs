@@ -31,7 +31,8 @@ pub(super) struct AttributeReader<'r> {
 }
 
 impl AttributeReader<'_> {
-    /// Looks up the strings of an attribute. `Unsupported` when they take too much memory; an attribute whose strings are not found has none.
+    /// Looks up the strings of an attribute. `Unsupported` when they take too much memory; an attribute whose strings are not found has
+    /// none.
     pub(super) fn decode(&self, stored: &AttributeMessage) -> Result<Attribute> {
         self.budget.take(stored.raw_data.len() as u64)?;
         let shape = match stored.dataspace.dataspace_type {

@@ -11,7 +11,7 @@ mod filters;
 mod header;
 mod links;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use firnline::{Error, ErrorKind, Result};
@@ -64,6 +64,7 @@ pub(crate) fn parse(bytes: &FileBytes, wanted: &Wanted) -> Result<Parsed> {
         outside: Arc::clone(&outside),
         datasets: Vec::new(),
         stored: HashMap::new(),
+        unread: HashSet::new(),
         groups: Vec::new(),
         above: Vec::new(),
         objects: 0,
@@ -136,6 +137,8 @@ struct Walk<'w> {
     datasets: Vec<FoundDataset>,
     /// The attributes of all objects as they are stored, by address: an object may have several names.
     stored: HashMap<u64, Vec<AttributeMessage>>,
+    /// The addresses of those whose attributes cannot be read, and were not wanted under the names that they were met by.
+    unread: HashSet<u64>,
     groups: Vec<(String, Group)>,
     /// The addresses of the groups above: links may lead back to them.
     above: Vec<u64>,
@@ -207,7 +210,8 @@ impl Walk<'_> {
     }
 
     /// Keeps the attributes of an object, when it is first met. The headers of many objects may lead to the same ones. Those that cannot be
-    /// read are no error if the object is not wanted under this name; under another one it may be.
+    /// read are no error if the object is not wanted under this name; under another one it may be. A dataset outside of the wanted group is
+    /// wanted unless it is left out: only its attributes tell whether it is the dimension of others.
     fn store(
         &mut self,
         address: u64,
@@ -215,12 +219,15 @@ impl Walk<'_> {
         is_wanted: bool,
         read: impl FnOnce() -> std::result::Result<Vec<RawAttribute>, HdfError>,
     ) -> Result<()> {
-        if self.stored.contains_key(&address) {
+        if self.stored.contains_key(&address) || (!is_wanted && self.unread.contains(&address)) {
             return Ok(());
         }
         let stored = match read() {
             Ok(stored) => stored,
-            Err(_) if !is_wanted => return Ok(()),
+            Err(_) if !is_wanted => {
+                self.unread.insert(address);
+                return Ok(());
+            }
             Err(e) => return Err(failed(&e).context(shown(path))),
         };
         let stored: Vec<_> = stored.into_iter().map(|attribute| attribute.into_parts().0).collect();
