@@ -31,6 +31,7 @@ pub async fn all(storage: Arc<dyn Storage>) {
     many_are_as_one(store).await;
     pieces_become_an_object(store).await;
     listings_are_complete(store).await;
+    what_is_removed_is_gone(store).await;
     creation_is_exclusive(store).await;
     a_refused_replace_changes_nothing(store).await;
     replaces_form_a_chain(store).await;
@@ -237,6 +238,33 @@ async fn listings_are_complete(store: &dyn Storage) {
     }
     let everything = list(store, "").await;
     assert!(everything.contains_key(deep.as_str()) && everything.contains_key(first), "the empty prefix lists everything");
+}
+
+/// Removals have an answer each, absence is no error, and what was removed can be put again.
+async fn what_is_removed_is_gone(store: &dyn Storage) {
+    let kept = put(store, &noise(2000, 100)).await;
+    let contents: Vec<_> = (2001..2041).map(|n| noise(n, 100)).collect();
+    let mut doomed = join_all(contents.iter().map(|bytes| put(store, bytes))).await;
+    store.barrier().await.expect("a barrier must succeed");
+    doomed.insert(7, name_of(b"never written"));
+    let _collecting = store.collecting().await.expect("a collection must begin");
+    for times in ["once", "again"] {
+        let answers = store.delete_many(&doomed).await;
+        assert_eq!(answers.len(), doomed.len(), "an answer for each removal");
+        assert!(answers.iter().all(Result::is_ok), "what exists and what does not must be removed {times}");
+    }
+    assert!(store.delete_many(&[]).await.is_empty(), "nothing to remove is no error");
+    let listed = list(store, "chunks/").await;
+    for name in &doomed {
+        assert_eq!(get(store, name).await, None, "{name} was removed");
+        assert!(!listed.contains_key(name.as_str()), "{name} was removed, so no listing gives it");
+    }
+    assert!(get(store, &kept).await.is_some(), "what was not named stays");
+    for bytes in &contents {
+        let name = put(store, bytes).await;
+        store.barrier().await.expect("a barrier must succeed");
+        assert!(get(store, &name).await.as_ref() == Some(bytes), "what was removed can be put again");
+    }
 }
 
 #[expect(clippy::panic, reason = "a check that fails must stop")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,8 +11,8 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 
 use super::{
-    Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Version, Versioned,
-    WholeObject, many, part,
+    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Version,
+    Versioned, WholeObject, many, part,
 };
 use crate::error::Result;
 use crate::time::{Clock, SystemClock, Timestamp};
@@ -183,6 +184,19 @@ impl Storage for Memory {
         let version = contents.replaces;
         contents.registers.insert(name.as_str().to_owned(), MemoryValue { bytes: value, modified, version });
         Replaced::Done(version_of(version))
+    }
+
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        let mut contents = self.lock();
+        for name in names {
+            contents.objects.remove(name.as_str());
+        }
+        names.iter().map(|_| Ok(())).collect()
+    }
+
+    /// By lease, as in an object store, so that collectors of one process keep each other away too. A removal happens at once or never.
+    async fn collecting(&self) -> Result<Collecting> {
+        Ok(Collecting::by_lease(Duration::ZERO))
     }
 
     fn clock(&self) -> Option<Timestamp> {

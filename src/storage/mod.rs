@@ -27,8 +27,11 @@ pub(crate) mod url;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -131,6 +134,47 @@ pub enum Replaced {
     NotSent(Error),
 }
 
+/// What a store promises to a collector of garbage.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Collecting {
+    /// While it is held no other process collects there, and every removal that was sent before it is released has happened by then or
+    /// never will. `None`: the store has no such lock, and collectors keep each other away by a lease.
+    pub lock: Option<CollectionLock>,
+    /// How long after it was sent a removal may still happen, repetitions by the client included.
+    pub late: Duration,
+}
+
+impl Collecting {
+    /// Without a lock: removals happen no later than `late` after they were sent.
+    pub const fn by_lease(late: Duration) -> Self {
+        Self { lock: None, late }
+    }
+
+    /// With a lock that ends with its process, at the latest.
+    pub const fn by_lock(lock: CollectionLock) -> Self {
+        Self { lock: Some(lock), late: Duration::ZERO }
+    }
+}
+
+/// A lock that is held until this is dropped.
+pub struct CollectionLock {
+    _held: Arc<dyn Any + Send + Sync>,
+}
+
+impl CollectionLock {
+    /// Holds the lock as long as `held` is held.
+    pub fn new(held: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _held: held }
+    }
+}
+
+impl fmt::Debug for CollectionLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CollectionLock")
+    }
+}
+
 /// A place that holds objects and registers.
 ///
 /// Absence is `None`, never an error. Every error names the object or register; those of kind `Unavailable` and `Locked` say
@@ -193,6 +237,24 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     /// The answer says whether anything was sent, so there is no `Result` whose `?` could take a replace without an answer
     /// for one that did not happen. Dropping the future leaves it open whether the replace happens.
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced;
+
+    /// Removes objects: an answer for each, in their order. Removing what does not exist succeeds.
+    ///
+    /// Only garbage collection calls this, under its own rules: an object that is removed may be about to be linked. A removal that was
+    /// not answered, or whose future was dropped, may still happen, but no later than [`Collecting::late`] after it was sent.
+    ///
+    /// The default refuses, as `Unsupported`: in a store without this, garbage stays.
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        names.iter().map(|name| Err(Error::unsupported(format!("{name} stays, because objects in {self} cannot be removed")))).collect()
+    }
+
+    /// Begins a collection of garbage, as far as the store has a part in it: takes the lock that keeps other collectors away, if there is
+    /// one. `Locked` when another process holds it. The default refuses as [`delete_many`](Self::delete_many) does.
+    ///
+    /// Dropping the future leaves nothing behind.
+    async fn collecting(&self) -> Result<Collecting> {
+        Err(Error::unsupported(format!("objects in {self} cannot be removed, so garbage is not collected there")))
+    }
 
     /// What the store's own clock shows now, as far as its answers have told; asks nothing. `None` when the store has no
     /// clock besides this machine's, or has not answered yet.

@@ -11,7 +11,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{
-    Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, WholeObject,
+    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned,
+    WholeObject,
 };
 use crate::error::Result;
 use crate::time::Timestamp;
@@ -49,12 +50,16 @@ pub struct Counts {
     pub registers_replaced: u64,
     /// Names that listings gave.
     pub names_listed: u64,
+    /// Removals asked for, one for each object, however many go in one request.
+    pub deletes: u64,
+    /// Removals that the store has answered with success.
+    pub objects_deleted: u64,
 }
 
 impl Counts {
     /// Requests of all kinds; a listing counts once, however many pages it takes.
     pub const fn requests(&self) -> u64 {
-        self.gets + self.puts + self.barriers + self.lists + self.loads + self.replaces
+        self.gets + self.puts + self.barriers + self.lists + self.loads + self.replaces + self.deletes
     }
 }
 
@@ -79,7 +84,21 @@ macro_rules! counters {
         }
     };
 }
-counters!(gets, puts, barriers, lists, loads, replaces, bytes_read, bytes_written, objects_written, registers_replaced, names_listed,);
+counters!(
+    gets,
+    puts,
+    barriers,
+    lists,
+    loads,
+    replaces,
+    bytes_read,
+    bytes_written,
+    objects_written,
+    registers_replaced,
+    names_listed,
+    deletes,
+    objects_deleted,
+);
 
 fn add(counter: &AtomicU64, n: usize) {
     counter.fetch_add(n as u64, Ordering::Relaxed);
@@ -210,6 +229,17 @@ impl Storage for Observed {
             add(&self.counters.bytes_written, length);
         }
         answer
+    }
+
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        add(&self.counters.deletes, names.len());
+        let answers = self.inner.delete_many(names).await;
+        add(&self.counters.objects_deleted, answers.iter().filter(|answer| answer.is_ok()).count());
+        answers
+    }
+
+    async fn collecting(&self) -> Result<Collecting> {
+        self.inner.collecting().await
     }
 
     fn clock(&self) -> Option<Timestamp> {

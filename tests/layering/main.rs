@@ -206,6 +206,17 @@ fn arguments(tokens: &[Lexeme], at: usize) -> usize {
     0
 }
 
+/// The calls of `module` that remove objects.
+fn removes(module: &Module) -> Vec<String> {
+    if matches!(module.path.as_slice(), [first, ..] if first == "storage")
+        || matches!(module.path.as_slice(), [a, b, ..] if a == "maintenance" && b == "gc")
+    {
+        return Vec::new();
+    }
+    let calls = module.flat().iter().filter(|token| token.word() == Some("delete_many")).count();
+    (0..calls).map(|_| format!("{}: removes objects", module.file.display())).collect()
+}
+
 fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -262,4 +273,9 @@ fn only_the_layout_spells_names_of_objects() {
 #[test]
 fn only_refs_and_the_making_of_a_repository_replace_registers() {
     none(&engine().modules.iter().chain(&command().modules).flat_map(replaces).collect::<Vec<_>>());
+}
+
+#[test]
+fn only_collections_remove_objects() {
+    none(&engine().modules.iter().chain(&command().modules).flat_map(removes).collect::<Vec<_>>());
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use firnline::Result;
-use firnline::storage::{Expected, Extent, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned, conformance};
+use firnline::storage::{
+    Collecting, Expected, Extent, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned, conformance,
+};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
@@ -36,6 +38,8 @@ enum Broken {
     WholeSegments,
     /// Absence is an empty object.
     EmptyForAbsent,
+    /// What is removed stays.
+    Keeps,
 }
 
 /// How long a broken promise stays open to be noticed: a millisecond was too short for a reader on a busy machine.
@@ -102,6 +106,17 @@ impl Storage for Store {
         self.0.load(name).await
     }
 
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        match self.1 {
+            Broken::Keeps => names.iter().map(|_| Ok(())).collect(),
+            _ => self.0.delete_many(names).await,
+        }
+    }
+
+    async fn collecting(&self) -> Result<Collecting> {
+        self.0.collecting().await
+    }
+
     async fn replace(&self, name: &RegisterName, expected: &Expected, value: Bytes) -> Replaced {
         let current = self.current(name).await.expect("a store in memory answers");
         let forgiven = match (self.1, expected) {
@@ -136,6 +151,7 @@ async fn each_is_noticed() {
         OnePage,
         WholeSegments,
         EmptyForAbsent,
+        Keeps,
     ];
     for broken in all {
         let store = Arc::new(Store(Memory::new(), broken));

@@ -1,5 +1,6 @@
 //! Reading, writing and listing objects, which never change.
 
+use std::collections::HashSet;
 use std::future::ready;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +13,7 @@ use super::place::StoreScheme;
 use super::store::Cloud;
 use crate::error::{Error, Result};
 use crate::storage::outside::time_for;
-use crate::storage::{Extent, ObjectMeta, ObjectSource, check_extent};
+use crate::storage::{Extent, ObjectMeta, ObjectName, ObjectSource, check_extent};
 use crate::time::Timestamp;
 
 /// Larger objects are uploaded in parts of this size, or larger ones where there would be too many.
@@ -157,6 +158,36 @@ impl Cloud {
             let _ignored = upload.abort().await;
         }
         done
+    }
+
+    /// Removes objects, many in one request where the protocol can.
+    pub(super) async fn delete_objects(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        let paths: Vec<_> = names.iter().map(|name| self.path(name.as_str())).collect();
+        let sent: Vec<_> = paths.iter().filter_map(|path| path.as_ref().ok().cloned().map(Ok)).collect();
+        let (mut gone, mut failed) = (HashSet::new(), None);
+        let mut answers = self.connection.retrying.delete_stream(stream::iter(sent).boxed());
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(path) => drop(gone.insert(path)),
+                Err(object_store::Error::NotFound { path, source }) => {
+                    // The path is told as the store's key.
+                    let absent = object_store::Error::NotFound { path: path.clone(), source };
+                    match Path::parse(&path) {
+                        Ok(path) if Self::is_absence(&absent) => drop(gone.insert(path)),
+                        _ => failed = Some(absent),
+                    }
+                }
+                Err(e) => failed = Some(e),
+            }
+        }
+        let trouble = failed.map(|e| self.trouble("objects cannot be removed", e));
+        let answer = |path: Result<Path>| {
+            if gone.contains(&path?) {
+                return Ok(());
+            }
+            Err(trouble.as_ref().map_or_else(|| Error::unavailable(format!("{self}: a removal was not answered")), Error::copied))
+        };
+        paths.into_iter().map(answer).collect()
     }
 
     pub(super) fn list_objects<'a>(&'a self, prefix: &str) -> BoxStream<'a, Result<ObjectMeta>> {

@@ -16,8 +16,13 @@ use super::options::CloudOptions;
 use super::place::{CloudPlace, StoreScheme};
 use crate::error::{Error, Result};
 use crate::storage::url::split_scheme;
-use crate::storage::{Expected, Extent, ObjectMeta, ObjectName, ObjectSource, RegisterName, Replaced, Storage, Versioned};
+use crate::storage::{Collecting, Expected, Extent, ObjectMeta, ObjectName, ObjectSource, RegisterName, Replaced, Storage, Versioned};
 use crate::time::Timestamp;
+
+/// How old the signature of a request may be that a store still carries out.
+const LATE: Duration = Duration::from_mins(15);
+/// What is added for clocks that differ, and for requests that wait inside a store.
+const MARGIN: Duration = Duration::from_mins(5);
 
 /// A store behind a URL. A clone is the same handle.
 #[derive(Clone)]
@@ -26,6 +31,7 @@ pub struct Cloud {
     pub(super) connection: Connection,
     pub(super) register_deadline: Duration,
     pub(super) patience: Duration,
+    pub(super) retry_for: Duration,
     /// The conditions that the store was found to honour; found at the first write.
     pub(super) conditions: Arc<OnceCell<Conditions>>,
 }
@@ -50,6 +56,7 @@ impl Cloud {
             connection,
             register_deadline: options.register_deadline,
             patience: options.patience,
+            retry_for: options.retry_for,
             conditions: Arc::default(),
         })
     }
@@ -118,6 +125,18 @@ impl Storage for Cloud {
             Ok(conditions) => self.replace_register(name.as_str(), expected, value, *conditions).await,
             Err(error) => Replaced::NotSent(error),
         }
+    }
+
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        match self.conditions().await {
+            Ok(_) => self.delete_objects(names).await,
+            Err(error) => names.iter().map(|_| Err(error.copied())).collect(),
+        }
+    }
+
+    async fn collecting(&self) -> Result<Collecting> {
+        self.conditions().await?;
+        Ok(Collecting::by_lease(LATE.max(self.retry_for.saturating_add(self.patience)).saturating_add(MARGIN)))
     }
 
     fn clock(&self) -> Option<Timestamp> {

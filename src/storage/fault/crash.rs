@@ -13,8 +13,8 @@ use futures::stream::{self, BoxStream};
 use super::plan::mix;
 use crate::error::{Error, Result};
 use crate::storage::{
-    Expected, Extent, Memory, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned,
-    WholeObject, many,
+    Collecting, Expected, Extent, Memory, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage,
+    Versioned, WholeObject, many,
 };
 use crate::time::Timestamp;
 
@@ -266,6 +266,30 @@ impl Storage for Crashing {
             return Replaced::Refused;
         }
         Replaced::Done(self.visible.insert_register(name.as_str().to_owned(), value))
+    }
+
+    /// Each removal is one change, and seen at once. It is durable at once, too: no power loss brings back what was removed, which would
+    /// only make garbage.
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        let mut answers = Vec::new();
+        for name in names {
+            let (is_off, power_goes) = {
+                let mut machine = self.lock();
+                (machine.crashed, !machine.crashed && machine.power_goes())
+            };
+            if is_off || power_goes {
+                answers.push(Err(no_power(name.as_str())));
+                continue;
+            }
+            self.lock().volatile.remove(name.as_str());
+            answers.extend(self.visible.delete_many(std::slice::from_ref(name)).await);
+        }
+        answers
+    }
+
+    async fn collecting(&self) -> Result<Collecting> {
+        self.check_power("a collection")?;
+        self.visible.collecting().await
     }
 
     fn clock(&self) -> Option<Timestamp> {

@@ -17,8 +17,8 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 
 use super::{
-    Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, WholeObject,
-    many,
+    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned,
+    WholeObject, many,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
@@ -41,6 +41,8 @@ pub enum Operation {
     Load,
     /// [`Storage::replace`].
     Replace,
+    /// [`Storage::delete_many`], one for each name.
+    Delete,
 }
 
 /// A request on its way to the store.
@@ -258,6 +260,25 @@ impl Storage for Faulty {
                 unanswered("was not answered yet")
             }
         }
+    }
+
+    /// Each removal is a request of its own.
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        let mut answers = Vec::new();
+        for name in names {
+            let late = || {
+                let (inner, name) = (Arc::clone(&self.inner), name.clone());
+                Some(Box::pin(async move { drop(inner.delete_many(&[name]).await) }) as BoxFuture<'static, ()>)
+            };
+            let call =
+                || Box::pin(async { self.inner.delete_many(std::slice::from_ref(name)).await.pop().unwrap_or(Ok(())) }) as BoxFuture<'_, _>;
+            answers.push(self.run((Operation::Delete, name.as_str()), call, late).await);
+        }
+        answers
+    }
+
+    async fn collecting(&self) -> Result<Collecting> {
+        self.inner.collecting().await
     }
 
     fn clock(&self) -> Option<Timestamp> {

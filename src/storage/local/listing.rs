@@ -9,6 +9,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::Disk;
+use super::collection::COLLECTION_LOCK;
 use super::register::LOCKS;
 use super::temporary::is_temporary;
 use crate::blocking::blocking;
@@ -90,7 +91,7 @@ impl ListingWalk {
                         self.directories.push(name);
                     }
                 }
-                Ok(Some((name, ListedAs::File { size, modified }))) if name.starts_with(&self.prefix) => {
+                Ok(Some((name, ListedAs::File { size, modified }))) if name.starts_with(&self.prefix) && name != COLLECTION_LOCK => {
                     found.push(Ok(ObjectMeta { name, size, modified }));
                 }
                 Ok(Some((_, ListedAs::File { .. })) | None) => {}

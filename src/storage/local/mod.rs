@@ -9,12 +9,14 @@
 //!   written: a repository may come from a stranger. The directory itself may be a link. To spread a repository over several
 //!   disks, mount them inside it.
 //! - A *register* is replaced under `flock` on a file of its own below `refs/.lock/`; readers take no lock.
+//! - Objects are removed only by the process that holds `flock` on `gc/.lock`, and no directory is.
 //!
 //! A process killed at any moment leaves temporaries (`.~…`, which no listing shows) and nothing to repair. Opening and
 //! reading create nothing. The first call that finds the directory remembers which one it is: when it vanishes or
 //! another takes its place (an unmounted disk), reads are `Unavailable`, not absent.
 
 mod barrier;
+mod collection;
 mod directory;
 mod examine;
 mod filesystem;
@@ -28,7 +30,7 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,8 +38,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::{
-    Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned, WholeObject,
-    many,
+    Collecting, CollectionLock, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced,
+    Storage, Versioned, WholeObject, many,
 };
 use crate::blocking::{blocking, brief};
 use crate::error::{Error, ErrorKind, Result};
@@ -133,6 +135,8 @@ pub(super) struct Disk {
     syncing: Mutex<()>,
     /// Registers whose last replace by this handle was seen by readers but failed to become durable.
     unsettled: Mutex<std::collections::HashSet<PathBuf>>,
+    /// The lock of the collection that this handle carries out, if it does.
+    collecting: Mutex<Weak<register::HeldLock>>,
     /// The register whose next rename breaks down.
     #[cfg(test)]
     breaks: Mutex<Option<PathBuf>>,
@@ -153,6 +157,7 @@ impl Local {
             unsynced: Mutex::default(),
             syncing: Mutex::default(),
             unsettled: Mutex::default(),
+            collecting: Mutex::default(),
             #[cfg(test)]
             breaks: Mutex::default(),
         };
@@ -306,6 +311,20 @@ impl Storage for Local {
             // It never began.
             _ => Replaced::NotSent(error),
         })
+    }
+
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        // The work goes on when the caller stops waiting, so it holds the lock itself until it ends.
+        let held = self.disk.collection_lock();
+        self.each(names.to_vec(), move |disk, name| {
+            let _held_until_the_end = &held;
+            disk.delete(name.as_str())
+        })
+        .await
+    }
+
+    async fn collecting(&self) -> Result<Collecting> {
+        self.blocking(|disk| disk.lock_collection()).await.map(|held| Collecting::by_lock(CollectionLock::new(held)))
     }
 
     fn clock(&self) -> Option<Timestamp> {

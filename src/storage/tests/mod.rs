@@ -19,7 +19,7 @@ fn chunk(bytes: &[u8]) -> ObjectName {
     ObjectName::chunk(&ChunkId::new(ChunkForm::Raw, HashAlgorithm::Sha2_256.digest(bytes)))
 }
 
-async fn put(store: &dyn Storage, bytes: &'static [u8]) -> ObjectName {
+pub(in crate::storage) async fn put(store: &dyn Storage, bytes: &'static [u8]) -> ObjectName {
     store.put(&chunk(bytes), &[Bytes::from_static(bytes)]).await.unwrap();
     chunk(bytes)
 }
