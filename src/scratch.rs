@@ -1,5 +1,7 @@
 //! Scratch space on local disk: files that no name leads to, for what does not fit into memory.
 
+pub(crate) mod partitions;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
