@@ -20,6 +20,11 @@ impl Backoff {
         Self { first, longest }
     }
 
+    /// The same, but no pause is longer than `longest`.
+    pub(crate) fn at_most(self, longest: Duration) -> Self {
+        Self { longest: self.longest.min(longest), ..self }
+    }
+
     /// How long to wait when so many attempts have failed before the last one.
     pub(crate) fn pause(self, failures: u32) -> Duration {
         let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);

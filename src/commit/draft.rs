@@ -33,6 +33,7 @@ impl Draft {
 impl WriteSession {
     /// Applies what is staged to the session's base, and starts to upload what is new.
     pub(super) async fn draft(&mut self) -> Result<Draft> {
+        self.uploads.begin_draft();
         apply(&self.base, self.staged.get_mut(), &mut self.uploads).await
     }
 }

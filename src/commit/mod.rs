@@ -4,6 +4,7 @@
 //! [`Prepared::publish`] makes it visible by one conditional replace of the branch. A crash before the replace leaves
 //! unreferenced objects, a crash after it leaves the commit; there is no third case.
 
+mod collection;
 mod counts;
 mod draft;
 mod failed;

@@ -10,7 +10,7 @@ use super::{ATTEMPTS, BranchMoved, CommitOptions, Committed};
 use crate::conflict::{self, Conflicts, Rebased};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
-use crate::refs::{RefRecord, RefState, Settled, require_known_epoch};
+use crate::refs::{RefRecord, RefState, Settled};
 use crate::session::{Pending, PublishHandle, PublishState, WriteSession};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
@@ -78,6 +78,12 @@ impl Prepared {
         let Self { mut session, options, mut written } = self;
         let mut settled = Conflicts::default();
         for attempt in 0..ATTEMPTS {
+            if let Some(ready) = written {
+                written = match Box::pin(session.cleared(ready, &options)).await {
+                    Ok(ready) => ready,
+                    Err(error) => return Err(CommitError::new(error, session)),
+                };
+            }
             let Some(ready) = written else {
                 return Ok(Committed { snapshot: session.base, is_new: false, settled: settled.into_list() });
             };
@@ -158,8 +164,7 @@ impl WriteSession {
     }
 
     /// Sends one replace of the branch and finds out what became of it.
-    async fn replace_tip(&mut self, written: Written) -> Result<Sent, (Error, Option<Pending>)> {
-        let written = self.current(written).await.map_err(|error| (error, None))?;
+    async fn replace_tip(&self, written: Written) -> Result<Sent, (Error, Option<Pending>)> {
         let repository = self.base.repository().clone();
         let Written { id, commit } = written;
         let mut next = self.state.record.successor();
@@ -192,8 +197,7 @@ impl WriteSession {
     }
 
     /// The snapshot to send: stamped anew if it has waited for too long.
-    async fn current(&mut self, written: Written) -> Result<Written> {
-        require_known_epoch(&self.branch, &self.state.record)?;
+    pub(super) async fn current(&mut self, written: Written) -> Result<Written> {
         let waited = self.base.repository().clock().now().since(written.commit.time);
         if waited > RESTAMP_AFTER { self.restamp(written).await } else { Ok(written) }
     }

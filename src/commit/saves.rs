@@ -119,7 +119,8 @@ impl<'r> SavesBranch<'r> {
     /// Makes the branch, and turns a session of the target branch into one of it.
     async fn onto_saves(&self, session: WriteSession) -> Result<WriteSession> {
         self.repository.create_branch(&self.name, session.base()).await?;
-        let WriteSession { branch, base, state, .. } = self.repository.write(self.name.as_str()).await?;
+        let WriteSession { branch, base, state, known, .. } = self.repository.write(self.name.as_str()).await?;
+        session.known.lower(known.get());
         if base.id() == session.base().id() { Ok(WriteSession { branch, state, ..session }) } else { Err(self.shared()) }
     }
 

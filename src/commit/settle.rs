@@ -5,7 +5,7 @@ use crate::handle::Repository;
 use crate::history::Line;
 use crate::id::SnapshotId;
 use crate::objects::Objects;
-use crate::refs::{Move, MoveOp, Ref, RefName, RefRecord, Refs, Settled, absent, future_limit, require_known_epoch};
+use crate::refs::{Move, MoveOp, Ref, RefName, RefRecord, Refs, Settled, absent, future_limit};
 use crate::time::Timestamp;
 
 /// The outcome of a commit that was not known.
@@ -53,7 +53,6 @@ impl Repository {
         self.require_writable()?;
         for attempt in 0..super::ATTEMPTS {
             let before = self.refs().try_read(&name).await?.ok_or_else(|| absent(&name, None))?;
-            require_known_epoch(&name, &before.record)?;
             if holds(self.refs(), self.objects(), &before.record, id, time, 0).await? {
                 return Ok(Settlement::Committed);
             }

@@ -8,7 +8,7 @@ use super::settle::Wholes;
 use super::{ConflictKind, Conflicts, OnConflict};
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey};
-use crate::refs::{RefState, require_known_epoch};
+use crate::refs::RefState;
 use crate::session::{Lookup, Staged, WriteSession};
 use crate::snapshot::Snapshot;
 use crate::virtuals::Validator;
@@ -27,7 +27,6 @@ pub(crate) enum Rebased {
 /// Makes `now` the base of `session` if there are no conflicts, or if `policy` settles all of them. Otherwise, and after an error, the
 /// session is unchanged.
 pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: OnConflict) -> Result<Rebased> {
-    require_known_epoch(&session.branch, &now.record)?;
     let tip = now.record.tip.ok_or_else(|| Error::not_found(format!("{} was deleted while this commit was made", session.branch)))?;
     let repository = session.base.repository().clone();
     let commit = repository.objects().commit(&tip).await?;

@@ -275,6 +275,7 @@ impl<'a> VendorRun<'a> {
     /// Stages in the session of the branch every value that was saved, now or by an earlier run.
     async fn stage_saved(&self, reader: &VendorReader) -> Result<()> {
         let saved = self.session.base();
+        self.target.known.lower(self.session.known.get());
         let mut batches = batches(&reader.base, self.options);
         while let Some(VendorBatch { entries, .. }) = batches.try_next().await? {
             let is_as_before = reader.as_before(&entries).await?;

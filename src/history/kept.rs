@@ -8,7 +8,8 @@ use super::ancestry::Line;
 use crate::error::Result;
 use crate::handle::Repository;
 use crate::id::SnapshotId;
-use crate::refs::{MAIN, READS, RefKind, RefState, is_unreadable};
+use crate::refs::collection::GcState;
+use crate::refs::{MAIN, READS, RefKind, RefState, Vouched, is_unreadable};
 use crate::time::Timestamp;
 
 /// Whether the refs keep a snapshot: one of them points at it, has a move that came from it or led to it, or has it in
@@ -24,40 +25,66 @@ pub(crate) enum Kept {
 }
 
 impl Repository {
-    /// Whether a branch or a tag is known to keep the snapshot `id`, committed at `time`.
-    pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
-        Ok(self.kept(id, time).await? == Kept::Yes)
+    /// The lowest epoch of the refs, if a branch or a tag is known to keep the snapshot `id`, committed at `time`: who links what the
+    /// snapshot holds knows of no later garbage collection.
+    pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp) -> Result<Option<u64>> {
+        let (kept, epoch) = self.kept_since(id, time, 0).await?;
+        Ok((kept == Kept::Yes).then_some(epoch))
     }
 
-    /// Whether a branch or a tag keeps the snapshot `id`, committed at `time`.
+    /// Whether a branch or a tag keeps the snapshot `id`, committed at `time`; of the refs only those count that garbage collection has
+    /// raised to `epoch` or further.
+    async fn kept(&self, id: SnapshotId, time: Timestamp, epoch: u64) -> Result<Kept> {
+        Ok(self.kept_since(id, time, epoch).await?.0)
+    }
+
+    /// Whether the refs keep `id`, and whether garbage collection can remove nothing of it before a ref that is pointed at it now keeps it
+    /// too, `state` having been read before this call and after that ref.
+    ///
+    /// What a ref keeps that is read after an idle state is complete, and no later collection removes anything before it has raised the
+    /// ref that is being pointed at the snapshot, which makes that replace fail or makes the collection see it. While a collection is
+    /// under way, only the refs that it has raised are known to lose nothing to it.
+    pub(crate) async fn kept_safely(&self, id: SnapshotId, time: Timestamp, state: &GcState) -> Result<(Kept, Vouched)> {
+        if state.is_running() && self.kept(id, time, state.epoch).await? == Kept::Yes {
+            return Ok((Kept::Yes, Vouched::Safe));
+        }
+        let kept = self.kept(id, time, 0).await?;
+        Ok((kept, if state.is_running() { Vouched::Wait } else { Vouched::Safe }))
+    }
+
+    /// Like [`kept`](Self::kept), and the lowest epoch of all refs that were read.
     ///
     /// Reads all refs, and the snapshots that they name, many at a time; fewer when an early answer is yes.
-    pub(crate) async fn kept(&self, id: SnapshotId, time: Timestamp) -> Result<Kept> {
+    async fn kept_since(&self, id: SnapshotId, time: Timestamp, epoch: u64) -> Result<(Kept, u64)> {
         let (branches, tags) = futures::try_join!(self.refs().list(RefKind::Branch), self.refs().list(RefKind::Tag))?;
         // Every repository has a register `main`, and none is ever removed: without it, refs were lost.
         let is_made =
             |state: &Result<RefState>| state.as_ref().is_ok_and(|state| state.record.tip.is_some() || !state.record.moves.is_empty());
         let mut is_damaged = !branches.iter().any(|(name, state)| name.as_str() == MAIN && is_made(state));
-        let mut roots = BTreeSet::new();
+        let (mut roots, mut lowest) = (BTreeSet::new(), u64::MAX);
         for (_, state) in branches.into_iter().chain(tags) {
+            if is_made(&state) {
+                lowest = lowest.min(state.as_ref().map_or(0, |state| state.record.epoch));
+            }
             match state {
+                Ok(state) if state.record.epoch < epoch => {}
                 Ok(state) => roots.extend(state.record.moves.iter().flat_map(|m| [m.from, m.to]).chain([state.record.tip]).flatten()),
                 Err(_) => is_damaged = true,
             }
         }
         if roots.contains(&id) {
-            return Ok(Kept::Yes);
+            return Ok((Kept::Yes, lowest));
         }
         let mut answers = futures::stream::iter(roots).map(|root| self.holds(root, id, time)).buffer_unordered(READS);
         while let Some(answer) = answers.next().await {
             match answer {
-                Ok(true) => return Ok(Kept::Yes),
+                Ok(true) => return Ok((Kept::Yes, lowest)),
                 Ok(false) => {}
                 Err(e) if is_unreadable(&e) => is_damaged = true,
                 Err(e) => return Err(e),
             }
         }
-        Ok(if is_damaged { Kept::Unknown } else { Kept::No })
+        Ok((if is_damaged { Kept::Unknown } else { Kept::No }, lowest))
     }
 
     /// Whether `id`, committed at `time`, is `root` or before it.

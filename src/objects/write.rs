@@ -17,9 +17,10 @@ use crate::blocking::panicked;
 use crate::budget::{ByteBudget, Share};
 use crate::error::{Error, Result};
 use crate::format::{Node, SnapshotObject};
-use crate::id::{NodeId, SnapshotId};
+use crate::id::{Digest, NodeId, SnapshotId};
 use crate::map::NodeSink;
 use crate::storage::ObjectName;
+use crate::storage::layout::ObjectKind;
 
 /// How many objects are sent at once, however small they are.
 const IN_FLIGHT: usize = 64;
@@ -36,6 +37,8 @@ pub(crate) struct Uploads {
     objects: Objects,
     budget: ByteBudget,
     shared: Arc<UploadsShared>,
+    /// The nodes and snapshots that were sent since the last draft began.
+    drafted: Mutex<Vec<(ObjectKind, Digest)>>,
 }
 
 /// What callers and attempts share. The lock is held for a few map operations, and never while anything is awaited.
@@ -87,7 +90,21 @@ fn here() -> Option<RuntimeId> {
 impl Uploads {
     /// Uploads with a byte budget of their own: [`OpenOptions::upload_bytes`](crate::OpenOptions::upload_bytes).
     pub(crate) fn new(objects: &Objects) -> Self {
-        Self { objects: objects.clone(), budget: ByteBudget::new(objects.upload_bytes), shared: Arc::default() }
+        Self { objects: objects.clone(), budget: ByteBudget::new(objects.upload_bytes), shared: Arc::default(), drafted: Mutex::default() }
+    }
+
+    /// Begins a draft: what was sent before is not a part of it.
+    pub(crate) fn begin_draft(&self) {
+        self.drafted.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The nodes and snapshots that were sent since the last draft began. Chunks are not among them.
+    pub(crate) fn drafted(&self) -> Vec<(ObjectKind, Digest)> {
+        self.drafted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_drafted(&self, kind: ObjectKind, digest: Digest) {
+        self.drafted.lock().unwrap_or_else(PoisonError::into_inner).push((kind, digest));
     }
 
     /// The bytes that may be held for uploads at once.
@@ -223,6 +240,7 @@ impl Uploads {
         let (name, storage, bytes) = (ObjectName::snapshot(&id), self.objects.storage.clone(), bytes::Bytes::from(object.encode()));
         SnapshotObject::decode_verified(&bytes, id).map_err(|e| refused(&name, &e))?;
         let share = self.reserve(bytes.len() as u64).await?;
+        self.note_drafted(ObjectKind::Snapshot, *id.digest());
         self.send(&name.clone(), share, move || {
             let (storage, bytes, name) = (storage.clone(), bytes.clone(), name.clone());
             async move { Ok(storage.put(&name, &[bytes]).await?) }
@@ -300,6 +318,7 @@ impl<V: CachedValue> NodeSink<V> for Uploads {
         // At rest it is smaller than in memory.
         let share = self.reserve(node_weight(&node)).await?;
         self.objects.keep(id, &node);
+        self.note_drafted(ObjectKind::of_nodes(V::KIND), *id.digest());
         self.send(&name.clone(), share, move || {
             let (storage, node, name) = (storage.clone(), node.clone(), name.clone());
             async move {

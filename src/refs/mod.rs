@@ -3,7 +3,7 @@
 //! A ref is one register, replaced by compare-and-swap and never removed. Every change that is not a plain commit onto its tip is
 //! recorded in it as a move, so that the snapshot that it showed at any time can be found later.
 
-mod gc_state;
+pub(crate) mod collection;
 mod moves;
 mod name;
 mod record;
@@ -21,13 +21,12 @@ use crate::objects::Objects;
 use crate::storage::{Expected, RegisterName, Storage, Version, Versioned, layout};
 use crate::time::{Clock, FUTURE, Timestamp};
 
-pub(crate) use gc_state::require_no_collection;
 pub(crate) use name::is_like_an_id;
 pub use name::{Ref, RefKind, RefName};
 pub(crate) use record::RefRecord;
 pub use record::{Move, MoveOp, TagInfo};
 pub(crate) use settle::{Patience, Settled};
-pub(crate) use verbs::MoveTo;
+pub(crate) use verbs::{MoveTo, Vouched};
 
 /// How many refs, or snapshots that they name, are read at once.
 pub(crate) const READS: usize = 32;
@@ -232,15 +231,4 @@ pub(crate) fn unreadable_tip(name: &Ref, error: Error) -> Error {
 /// The latest time that is not wrong by this machine's clock.
 pub(crate) fn future_limit(now: Timestamp) -> Timestamp {
     now.plus(FUTURE)
-}
-
-/// Refuses a ref that a garbage collector of a newer release has touched.
-pub(crate) fn require_known_epoch(name: &Ref, record: &RefRecord) -> Result<()> {
-    if record.epoch == 0 {
-        return Ok(());
-    }
-    Err(Error::unsupported(format!(
-        "{name} has been through a garbage collection (epoch {}), which this build does not know; upgrade",
-        record.epoch
-    )))
 }

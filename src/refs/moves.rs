@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::collection::{GcState, ObjectSet, row_of};
 use super::{Move, RefRecord, Refs};
 use crate::dagcbor;
 use crate::error::{Error, Result};
 use crate::id::{Cid, HashAlgorithm, NodeId};
+use crate::storage::layout::ObjectKind;
 use crate::storage::{Extent, ObjectName};
 
 /// How many moves a register holds at most.
@@ -14,6 +16,8 @@ pub(super) const KEPT: usize = 16;
 const SPILLED: usize = 8;
 /// The most bytes that a block has: each of its moves takes a few hundred.
 const MOST_BLOCK: u64 = 64 << 10;
+/// Room for the one object that is looked for in a list, in bytes: it never leaves memory.
+const BLOCK_SET: usize = 1 << 10;
 /// How many blocks a reader follows before it gives up on a chain.
 const MAX_BLOCKS: usize = 1 << 20;
 
@@ -29,17 +33,44 @@ struct MovesBlock {
 
 impl Refs {
     /// Adds a move to `record`; a full register first gives its oldest moves to a block, which is made durable.
-    pub(super) async fn record_move(&self, record: &mut RefRecord, new: Move) -> Result<()> {
+    ///
+    /// `false`, and nothing is written, when the collection under way, which `state` tells of, condemns a block with that content: an
+    /// earlier attempt may have left it behind, and it can be written again when the collection has ended. Earlier collections remove
+    /// nothing any more, and a later one finds the block behind the ref or makes the replace fail.
+    pub(super) async fn record_move(&self, record: &mut RefRecord, new: Move, state: &GcState) -> Result<bool> {
         if record.moves.len() >= KEPT {
             let spilled = record.moves.drain(..SPILLED).collect();
             let bytes = dagcbor::encode(&MovesBlock { v: 1, older: record.older, moves: spilled });
-            let cid = NodeId::of(self.objects.hash(), &bytes).cid();
+            let id = NodeId::of(self.objects.hash(), &bytes);
+            if state.is_running() {
+                let mut touched = ObjectSet::new(BLOCK_SET, &std::env::temp_dir());
+                touched.add(row_of(ObjectKind::Moves, id.digest()))?;
+                if !self.condemned(state, state.finished(), &touched).await?.is_none() {
+                    return Ok(false);
+                }
+            }
+            let cid = id.cid();
             self.storage.put(&ObjectName::moves(&cid), &[bytes.into()]).await?;
             self.storage.barrier().await?;
             record.older = Some(cid);
         }
         record.moves.push(new);
-        Ok(())
+        Ok(true)
+    }
+
+    /// The blocks of the earlier moves of a ref, the latest first, and their moves.
+    pub(crate) async fn blocks_of_moves(&self, record: &RefRecord) -> Result<(Vec<NodeId>, Vec<Move>)> {
+        let (mut ids, mut moves, mut older) = (Vec::new(), Vec::new(), record.older);
+        while let Some(cid) = older {
+            if ids.len() >= MAX_BLOCKS {
+                return Err(Error::corrupt("the earlier moves of a ref do not end"));
+            }
+            let block = self.load_block(&cid).await?;
+            ids.push(NodeId::from_cid(&cid)?);
+            moves.extend(block.moves);
+            older = block.older;
+        }
+        Ok((ids, moves))
     }
 
     /// All moves of a ref from the latest back to the first for which `enough` holds, oldest first.

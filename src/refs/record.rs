@@ -22,7 +22,7 @@ pub(crate) struct RefRecord {
     v: u32,
     /// Grows by at least one at every replace, for ever, also through delete and re-create.
     pub(crate) seq: u64,
-    /// Raised by garbage collection; this build knows only 0 and carries it unchanged.
+    /// The last garbage collection that has raised it; every other replace carries it unchanged.
     pub(crate) epoch: u64,
     /// The snapshot it points at; `None` when deleted, or when its creation has only begun.
     #[serde(with = "optional_snapshot")]

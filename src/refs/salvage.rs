@@ -10,8 +10,8 @@ impl RefRecord {
     ///
     /// Its sequence number is at least every number that the bytes give for one, and at least the number of microseconds
     /// since 1970. No ref is replaced once in every microsecond since then, so the number is also above the one that was
-    /// lost, and the successor's bytes repeat no earlier ones. The epoch is 0: the caller makes sure that the repository
-    /// has never been collected. The moves are lost, because a list with gaps would give wrong answers about the past.
+    /// lost, and the successor's bytes repeat no earlier ones. The epoch is 0: the caller raises it to the
+    /// present one. The moves are lost, because a list with gaps would give wrong answers about the past.
     pub(super) fn salvaged(bytes: &[u8], now: Timestamp) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let told = values_of(&text, "seq").filter_map(leading_number).filter(|seq| *seq <= LARGEST_SEQ).max();

@@ -1,15 +1,31 @@
 //! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
 
-use super::{
-    Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, require_known_epoch,
-    require_no_collection, unreadable,
-};
+use super::collection::{CollectionWait, GcState};
+use super::{Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::time::{Timestamp, recordable};
 
 /// How often a lost race is run again before the ref is called too busy.
-const ATTEMPTS: u32 = 100;
+pub(super) const ATTEMPTS: u32 = 100;
+
+/// Whether a ref may be pointed at its target now, as far as garbage collection is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vouched {
+    /// Nothing of the target can be removed before the ref keeps it.
+    Safe,
+    /// A collection is under way that may remove a part of it, or may turn out not to.
+    Wait,
+}
+
+/// What one attempt to move a ref came to.
+enum Attempt {
+    Done(Move),
+    /// Another writer changed the ref first.
+    Lost,
+    /// Something that it needs is being removed.
+    Wait,
+}
 
 /// What a move does.
 #[derive(Debug, Clone)]
@@ -30,37 +46,71 @@ impl Refs {
     /// In two writes, with the state of garbage collection read in between: after the first the collector's list of
     /// refs holds the name, after the second readers see it. A crash between them leaves an invisible placeholder.
     ///
+    /// `vouch` says whether the target is safe, given that state: it looks at the refs after the state was read. It is called before every
+    /// attempt.
+    ///
     /// The record of a lost `main` is begun with a sequence number above every one that it can have had. Whether another ref was lost or
     /// never existed is not known.
-    pub(crate) async fn create(&self, name: &Ref, to: MoveTo) -> Result<Move> {
+    pub(crate) async fn create<F: Future<Output = Result<Vouched>> + Send>(
+        &self,
+        name: &Ref,
+        to: MoveTo,
+        vouch: impl Fn(GcState) -> F + Send + Sync,
+    ) -> Result<Move> {
         let lost = is_lost_main(name, None).then(|| RefRecord::salvaged(&[], self.latest_clock()));
-        self.create_from(name, to, &lost.unwrap_or_else(RefRecord::placeholder)).await
+        self.create_from(name, to, &lost.unwrap_or_else(RefRecord::placeholder), vouch).await
     }
 
-    /// Makes the first ref of a new repository.
-    pub(crate) async fn create_main(&self, name: &Ref, to: MoveTo) -> Result<Move> {
-        self.create_from(name, to, &RefRecord::placeholder()).await
+    /// Makes the first ref of a new repository, in which nothing was collected since `known`.
+    pub(crate) async fn create_main(&self, name: &Ref, to: MoveTo, known: u64) -> Result<Move> {
+        let vouch = |state: GcState| async move {
+            if !state.is_running() && state.epoch == known {
+                return Ok(Vouched::Safe);
+            }
+            Err(Error::unavailable("garbage was collected while the repository was made; try again"))
+        };
+        self.create_from(name, to, &RefRecord::placeholder(), vouch).await
     }
 
-    async fn create_from(&self, name: &Ref, to: MoveTo, placeholder: &RefRecord) -> Result<Move> {
+    async fn create_from<F: Future<Output = Result<Vouched>> + Send>(
+        &self,
+        name: &Ref,
+        to: MoveTo,
+        placeholder: &RefRecord,
+        vouch: impl Fn(GcState) -> F + Send + Sync,
+    ) -> Result<Move> {
         name.name.require_unlike_an_id()?;
         self.require_unlike_others(name).await?;
-        for attempt in 0..ATTEMPTS {
+        let (mut attempt, mut waiting) = (0, CollectionWait::new());
+        while attempt < ATTEMPTS {
             let before = match self.try_read(name).await.map_err(|e| unreadable(name, e))? {
                 Some(state) => state,
                 None => match self.place(name, placeholder).await? {
                     Some(state) => state,
-                    None => continue,
+                    None => {
+                        attempt += 1;
+                        continue;
+                    }
                 },
             };
             if before.record.tip.is_some() {
                 return Err(Error::conflict(format!("{name} exists already")));
             }
-            require_no_collection(&*self.storage).await?;
-            if let Some(done) = self.try_move(name, &before, &to).await? {
-                return Ok(done);
+            // The register is known to exist: from here on a collector raises it, or it is of the epoch that is read now.
+            let state = self.collection().await?.state;
+            let epoch = before.record.epoch.max(state.epoch);
+            let tried = match vouch(state.clone()).await? {
+                Vouched::Safe => self.try_move(name, &before, &to, epoch, &state).await?,
+                Vouched::Wait => Attempt::Wait,
+            };
+            match tried {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Wait => waiting.pause(self, &state).await?,
+                Attempt::Lost => {
+                    self.patience.wait(attempt.min(3)).await;
+                    attempt += 1;
+                }
             }
-            self.patience.wait(attempt.min(3)).await;
         }
         Err(Error::unavailable(format!("{name} changes too fast to be created")))
     }
@@ -75,16 +125,18 @@ impl Refs {
         self.try_read(name).await
     }
 
-    /// Points an existing ref elsewhere, or deletes it. `check` may refuse the change, and is called again before every attempt.
+    /// Points an existing ref elsewhere, or deletes it. `check` may refuse the change, and is called again before every attempt, with the
+    /// state of garbage collection; it looks at the refs after that was read.
     ///
     /// A ref whose record is damaged is replaced, and the move is recorded as a repair.
-    pub(crate) async fn change<F: Future<Output = Result<()>> + Send>(
+    pub(crate) async fn change<F: Future<Output = Result<Vouched>> + Send>(
         &self,
         name: &Ref,
         to: MoveTo,
-        check: impl Fn() -> F + Send + Sync,
+        check: impl Fn(GcState) -> F + Send + Sync,
     ) -> Result<Move> {
-        for attempt in 0..ATTEMPTS {
+        let (mut attempt, mut waiting) = (0, CollectionWait::new());
+        while attempt < ATTEMPTS {
             let mut to = to.clone();
             let before = match self.read_to_change(name).await? {
                 Some(Changeable { state, is_damaged: true }) => {
@@ -94,29 +146,40 @@ impl Refs {
                 Some(Changeable { state, .. }) if state.record.tip.is_some() => state,
                 found => return Err(absent(name, found.as_ref().map(|found| &found.state.record))),
             };
-            require_no_collection(&*self.storage).await?;
-            check().await?;
-            if let Some(done) = self.try_move(name, &before, &to).await? {
-                return Ok(done);
+            let state = self.collection().await?.state;
+            // The epoch of a damaged record is not known, but it is none after the present one.
+            let epoch = if to.op == MoveOp::Repair { before.record.epoch.max(state.epoch) } else { before.record.epoch };
+            let tried = match check(state.clone()).await? {
+                Vouched::Safe => self.try_move(name, &before, &to, epoch, &state).await?,
+                Vouched::Wait => Attempt::Wait,
+            };
+            match tried {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Wait => waiting.pause(self, &state).await?,
+                Attempt::Lost => {
+                    self.patience.wait(attempt.min(3)).await;
+                    attempt += 1;
+                }
             }
-            self.patience.wait(attempt.min(3)).await;
         }
         Err(Error::unavailable(format!("{name} changes too fast to be moved")))
     }
 
-    /// One attempt; `None` when another writer changed the ref first.
-    async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo) -> Result<Option<Move>> {
-        require_known_epoch(name, &before.record)?;
+    /// One attempt, which gives the ref the epoch `epoch`. `state` was read after `before`.
+    async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo, epoch: u64, state: &GcState) -> Result<Attempt> {
         let now = recordable(self.clock.now())?;
         // A stamp far in the future was made by a clock that was wrong. The ref must be movable away from it to the
         // present, and that changes no answer about the past: at every time until now the ref showed what came before.
         let last = self.last_event_until(&before.record, future_limit(now)).await?;
         let time = now.max(to.not_before).max(last.map_or(Timestamp::MIN, Timestamp::next));
         let mut next = before.record.successor();
+        next.epoch = epoch;
         let done = Move { seq: next.seq, time, from: before.record.tip, to: to.to, op: to.op };
         next.tip = to.to;
         next.about.clone_from(&to.about);
-        self.record_move(&mut next, done.clone()).await?;
+        if !self.record_move(&mut next, done.clone(), state).await? {
+            return Ok(Attempt::Wait);
+        }
         // A move is in a ref's past exactly if it is among its moves.
         let ours = &done;
         let landed = |now: RefRecord| async move {
@@ -124,8 +187,8 @@ impl Refs {
             Ok(moves.contains(ours))
         };
         match self.replace_settled(name, Some(before), &next, landed).await? {
-            Settled::Won => Ok(Some(done)),
-            Settled::Lost(_) => Ok(None),
+            Settled::Won => Ok(Attempt::Done(done)),
+            Settled::Lost(_) => Ok(Attempt::Lost),
         }
     }
 

@@ -13,8 +13,10 @@ use crate::handle::Repository;
 use crate::history::{Kept, Line};
 use crate::id::SnapshotId;
 use crate::map::Span;
+use crate::refs::collection::GcState;
 use crate::refs::{
-    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefState, TagInfo, absent, future_limit, is_unreadable, unreadable, unreadable_tip,
+    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefState, TagInfo, Vouched, absent, future_limit, is_unreadable, unreadable,
+    unreadable_tip,
 };
 use crate::snapshot::Snapshot;
 use crate::storage::{Extent, ObjectName};
@@ -175,8 +177,7 @@ impl Repository {
     async fn create_ref(&self, name: &Ref, target: &Snapshot, create: MoveTo) -> Result<Move> {
         self.require_writable()?;
         self.require_present(target)?;
-        self.require_rooted(target).await?;
-        self.refs().create(name, create).await
+        self.refs().create(name, create, |state| self.vouch_for(target, state)).await
     }
 
     /// Points a branch at `target`. What it showed until now stays readable at its times, and can be reset to.
@@ -195,7 +196,7 @@ impl Repository {
         let name = Ref::branch(branch.clone());
         let not_before = self.after_sure_events(&name).await?;
         let to = MoveTo { to: Some(target.id()), op: MoveOp::Reset, about: None, not_before };
-        self.refs().change(&name, to, || self.require_rooted(target)).await
+        self.refs().change(&name, to, |state| self.vouch_for(target, state)).await
     }
 
     /// Deletes a branch, also a damaged one. What it showed until now stays readable at its times.
@@ -219,10 +220,10 @@ impl Repository {
         let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before };
         let moved_on = &AtomicBool::new(false);
         // A replace that follows is refused if the branch has changed since it was read, before this look at it.
-        let still_there = || async move {
+        let still_there = |_| async move {
             let (_, now) = self.refs().read(name).await?;
             moved_on.store(now != tip, Ordering::Relaxed);
-            if now == tip { Ok(()) } else { Err(Error::conflict(format!("{name} has moved to {now}"))) }
+            if now == tip { Ok(Vouched::Safe) } else { Err(Error::conflict(format!("{name} has moved to {now}"))) }
         };
         match self.refs().change(name, to, still_there).await {
             Err(_) if moved_on.load(Ordering::Relaxed) => Ok(None),
@@ -234,20 +235,24 @@ impl Repository {
         self.require_writable()?;
         let not_before = self.after_sure_events(name).await?;
         let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before };
-        self.refs().change(name, to, || async { Ok(()) }).await
+        self.refs().change(name, to, |_| async { Ok(Vouched::Safe) }).await
     }
 
-    /// Refuses a target that no ref keeps: a later collection could delete it while a ref is being pointed at it.
-    async fn require_rooted(&self, target: &Snapshot) -> Result<()> {
+    /// Whether a ref can be pointed at `target` without a garbage collection removing a part of it meanwhile, `state` having been read
+    /// before. `Invalid` for a target that no ref keeps.
+    async fn vouch_for(&self, target: &Snapshot, state: GcState) -> Result<Vouched> {
         let id = target.id();
-        match self.kept(id, target.record().time).await? {
-            Kept::Yes => Ok(()),
-            Kept::No => {
-                Err(Error::invalid(format!("snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it")))
-            }
-            // A damaged ref may keep it. Published snapshots are complete, so no ref kept a snapshot that is not.
-            Kept::Unknown => target.require_whole().await.map_err(|e| e.context(format!("snapshot {id} is not whole"))),
+        let (kept, vouched) = self.kept_safely(id, target.record().time, &state).await?;
+        if kept == Kept::No {
+            return Err(Error::invalid(format!(
+                "snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it"
+            )));
         }
+        if (kept, vouched) == (Kept::Unknown, Vouched::Safe) {
+            // A damaged ref may keep it. Published snapshots are complete, so no ref kept a snapshot that is not.
+            target.require_whole().await.map_err(|e| e.context(format!("snapshot {id} is not whole")))?;
+        }
+        Ok(vouched)
     }
 
     /// Refuses a target that would stop every commit on its branch until its time has come.

@@ -186,7 +186,11 @@ impl WriteSession {
         if !repository.is_same(from.repository()) {
             return Err(Error::invalid(format!("snapshot {} was opened from another repository than the session", from.id())));
         }
-        if from.id() == self.base.id() || repository.keeps(from.id(), from.record().time).await? {
+        if from.id() == self.base.id() {
+            return Ok(());
+        }
+        if let Some(epoch) = repository.keeps(from.id(), from.record().time).await? {
+            self.known.lower(epoch);
             return Ok(());
         }
         Err(Error::invalid(format!(

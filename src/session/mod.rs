@@ -8,6 +8,7 @@ mod changes;
 mod columns;
 mod copy;
 mod fork;
+mod known;
 mod publishing;
 mod read;
 mod repin;
@@ -25,7 +26,7 @@ use std::sync::Mutex;
 use crate::error::Result;
 use crate::handle::Repository;
 use crate::objects::Uploads;
-use crate::refs::{Ref, RefName, RefState, require_known_epoch, require_no_collection, unreadable, unreadable_tip};
+use crate::refs::{Ref, RefName, RefState, unreadable, unreadable_tip};
 use crate::snapshot::Snapshot;
 
 pub use changes::StagedChanges;
@@ -33,6 +34,7 @@ pub use columns::{KeyColumn, VirtualRefs};
 pub use copy::{Copied, Existing};
 pub use fork::ForkSession;
 pub(crate) use fork::{ChangesRead, unplaced};
+pub(crate) use known::KnownEpoch;
 pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
 pub use staged::WhyUnpinned;
@@ -65,6 +67,8 @@ pub struct WriteSession {
     pub(crate) base: Snapshot,
     /// The branch as it was when `base` was its tip.
     pub(crate) state: RefState,
+    /// The last garbage collection that need not be looked at before what this session touched is published.
+    pub(crate) known: KnownEpoch,
     pub(crate) staged: SharedStaged,
     /// Chunks on their way to the store.
     pub(crate) uploads: Uploads,
@@ -123,11 +127,10 @@ impl Repository {
     pub async fn write(&self, branch: &str) -> Result<WriteSession> {
         let branch = Ref::branch(branch.parse()?);
         self.require_writable()?;
-        // In parallel, so that the check for a garbage collection costs a request but no round trip.
+        // In parallel, so that to look at the garbage collection costs a request but no round trip.
         let read = async { self.refs().read(&branch).await.map_err(|e| unreadable(&branch, e)) };
-        let (found, ()) = futures::try_join!(read, require_no_collection(&**self.storage()))?;
-        let (state, tip) = found;
-        require_known_epoch(&branch, &state.record)?;
+        let ((state, tip), collection) = futures::try_join!(read, self.refs().collection())?;
+        let known = KnownEpoch::new(collection.state.finished().min(state.record.epoch));
         let commit = self.objects().commit(&tip).await.map_err(|e| unreadable_tip(&branch, e))?;
         let base = Snapshot::new(self.clone(), tip, commit);
         let staged = SharedStaged::new(self.empty_staging());
@@ -135,6 +138,7 @@ impl Repository {
             branch,
             base,
             state,
+            known,
             staged,
             uploads: Uploads::new(self.objects()),
             stores: true,

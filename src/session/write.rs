@@ -85,7 +85,7 @@ impl WriteSession {
     }
 
     /// Begins the upload of a chunk, when there is room for it.
-    pub(super) async fn upload_chunk(&self, hashed: Hashed, share: Option<Share>) -> Result<()> {
+    pub(crate) async fn upload_chunk(&self, hashed: Hashed, share: Option<Share>) -> Result<()> {
         let share = match share {
             Some(share) => {
                 self.uploads.turn().await;

@@ -100,6 +100,7 @@ impl SteppedRun<'_> {
         import.counts.empty_directories += end.await?;
         let saves = has_saved.then(|| ImportSaves { branch: self.saves.name().clone(), tip: session.base().id() });
         if has_saved {
+            target.known.lower(session.known.get());
             Box::pin(self.stage_saved(&target, session.base(), &mut import)).await?;
             session = target;
         }

@@ -1,6 +1,7 @@
 //! The checks of a version as a whole, and the last objects that it needs in this repository.
 
 use super::blocks::CarVersion;
+use super::collection::Links;
 use super::origin::ImportOrigin;
 use crate::commit::recount;
 use crate::error::{Error, Result};
@@ -12,9 +13,9 @@ use crate::objects::{CachedValue, Objects, Uploads};
 use crate::storage::ObjectName;
 
 impl Repository {
-    /// Checks a version whose blocks are all stored, stores the rest of it, and makes everything durable. Returns whether it is
-    /// shallow.
-    pub(super) async fn complete(&self, version: &CarVersion) -> Result<bool> {
+    /// Checks a version whose blocks are all stored, stores the rest of it, and makes everything durable. Returns what it
+    /// leads to, `known` being the last garbage collection of which the import knew when it began.
+    pub(super) async fn complete(&self, version: &CarVersion, known: u64) -> Result<Links> {
         let commit = &version.commit;
         check_map::<VirtualFile>(self.objects(), commit.files).await?;
         check_map::<Entry>(self.objects(), commit.manifest).await?;
@@ -28,13 +29,15 @@ impl Repository {
         let history = if origin.has_history { Some(objects.load(commit.history).await?) } else { None };
         let roots = Roots { manifest: Some(objects.load(commit.manifest).await?), files: Some(objects.load(commit.files).await?), history };
         // Before the snapshot: without a marker, what it names counts as proved.
-        if origin != ImportOrigin::WHOLE {
+        let is_marked = !origin.is_whole();
+        if is_marked {
             self.storage().put(&ObjectName::shallow(&version.id), &[]).await?;
         }
         uploads.snapshot(version.id, &SnapshotObject { commit: commit.clone(), roots }).await?;
         uploads.finish().await?;
         self.storage().barrier().await?;
-        Ok(!origin.has_history)
+        let ImportOrigin { has_history, linked, epoch, .. } = origin;
+        Ok(Links { known: known.min(epoch), parents: linked, has_history, is_marked })
     }
 }
 

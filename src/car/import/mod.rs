@@ -9,6 +9,7 @@
 mod ahead;
 mod blocks;
 mod chunks;
+mod collection;
 mod finish;
 mod origin;
 mod puts;
@@ -21,11 +22,11 @@ use crate::carfile::CarReader;
 use crate::error::{Error, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
-use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, future_limit, require_no_collection};
-use crate::time::Timestamp;
+use crate::refs::{Move, MoveOp, MoveTo, Ref, RefKind, RefName, TagInfo, future_limit};
 
 use ahead::SectionsAhead;
-use blocks::Blocks;
+use blocks::{Blocks, CarVersion};
+use collection::Links;
 
 /// What an import names the version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +158,7 @@ impl Repository {
     /// - `Invalid`: the file is compressed, its chunks are larger than [`ImportOptions::max_bytes`] allows, or the version is stamped in the future.
     /// - `Unsupported`: several roots, a version of another hash or format, an order of blocks that would need more than 64 MiB of memory to sort
     ///   out or begins more than 64 chunks of several blocks before it ends one, a chunk of more than 4 GiB, or more than 2^25 blocks.
-    /// - `Conflict`: the tag exists.
+    /// - `Conflict`: the tag exists; or a garbage collection that began during the import removes what it wrote: import the file again.
     ///
     /// # Cancellation
     ///
@@ -176,7 +177,9 @@ impl Repository {
     {
         self.require_writable()?;
         let name = target.name();
-        let before = futures::try_join!(self.refs().try_read(&name), require_no_collection(&**self.storage()))?.0;
+        let (before, collection) = futures::try_join!(self.refs().try_read(&name), self.refs().collection())?;
+        let epoch = before.as_ref().filter(|state| state.record.tip.is_some()).map_or(u64::MAX, |state| state.record.epoch);
+        let known = collection.state.finished().min(epoch);
         if matches!(target, ImportTarget::Tag(_)) && before.is_some_and(|state| state.record.tip.is_some()) {
             return Err(Error::conflict(format!("{name} exists already")));
         }
@@ -197,8 +200,9 @@ impl Repository {
                 "version {root} is stamped {time}, more than 10 minutes after this machine's {now}; pointing {name} at it would stop every commit there"
             )));
         }
-        let is_shallow = self.complete(&version).await?;
-        let moved = self.point(&name, root, version.commit.time).await?;
+        let links = self.complete(&version, known).await?;
+        let moved = self.point(&name, &version, &links).await?;
+        let is_shallow = !links.has_history;
         Ok(Imported { id: root, moved, blocks: count, unlinked: version.unlinked, bytes: reader.position(), is_shallow })
     }
 
@@ -219,7 +223,9 @@ impl Repository {
     }
 
     /// Points `name` at the version: the only step that readers can see.
-    async fn point(&self, name: &Ref, id: SnapshotId, time: Timestamp) -> Result<Move> {
+    async fn point(&self, name: &Ref, version: &CarVersion, links: &Links) -> Result<Move> {
+        let (id, time) = (version.id, version.commit.time);
+        let vouch = |state| self.vouch_for_import(version, links, state);
         let about = match name.kind {
             RefKind::Branch => None,
             RefKind::Tag => {
@@ -230,12 +236,11 @@ impl Repository {
         let to = |not_before| MoveTo { to: Some(id), op: MoveOp::Import, about: about.clone(), not_before };
         let exists = self.refs().try_read(name).await?.is_some_and(|state| state.record.tip.is_some());
         match (exists, name.kind) {
-            // Everything was written anew, so nothing has to be asked of what the branch shows now.
             (true, RefKind::Branch) => {
                 let not_before = self.after_sure_events(name).await?;
-                self.refs().change(name, to(not_before), || async { Ok(()) }).await
+                self.refs().change(name, to(not_before), vouch).await
             }
-            _ => self.refs().create(name, to(time)).await,
+            _ => self.refs().create(name, to(time), vouch).await,
         }
     }
 }

@@ -13,19 +13,26 @@ use crate::history::{Behind, Line};
 use crate::id::SnapshotId;
 use crate::map::{NodeSink, Nowhere, build};
 use crate::objects::Uploads;
+use crate::time::Timestamp;
 
-/// What this repository has of the line behind an imported version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What this repository has, and a ref keeps, of the line behind an imported version.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ImportOrigin {
     /// The history map, proved to be the line of the first parent.
     pub(super) has_history: bool,
     /// All parents.
     pub(super) has_parents: bool,
+    /// The parents that the version leads to, and when they were committed.
+    pub(super) linked: Vec<(SnapshotId, Timestamp)>,
+    /// The lowest epoch of the refs that were asked.
+    pub(super) epoch: u64,
 }
 
 impl ImportOrigin {
-    /// Nothing is missing.
-    pub(super) const WHOLE: Self = Self { has_history: true, has_parents: true };
+    /// Whether nothing is missing.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.has_history && self.has_parents
+    }
 }
 
 impl Repository {
@@ -35,12 +42,17 @@ impl Repository {
     /// branch or a tag keeps, so that nothing is linked that a garbage collection may delete.
     pub(super) async fn prove_origin(&self, commit: &Commit, uploads: &mut Uploads) -> Result<ImportOrigin> {
         self.check_claims(commit).await?;
-        let Some((first, others)) = commit.parents.split_first() else { return Ok(ImportOrigin::WHOLE) };
-        let mut origin = ImportOrigin { has_history: false, has_parents: true };
+        let mut origin = ImportOrigin { has_history: true, has_parents: true, linked: Vec::new(), epoch: u64::MAX };
+        let Some((first, others)) = commit.parents.split_first() else { return Ok(origin) };
+        origin.has_history = false;
         for id in others {
-            match self.parent(id).await? {
-                Some(parent) => require_earlier(&parent, commit)?,
-                None => origin.has_parents = false,
+            let Some(parent) = self.parent(id).await? else {
+                origin.has_parents = false;
+                continue;
+            };
+            require_earlier(&parent, commit)?;
+            if !self.link(*id, parent.time, &mut origin).await? {
+                origin.has_parents = false;
             }
         }
         let Some(parent) = self.parent(first).await? else {
@@ -52,10 +64,18 @@ impl Repository {
             return Err(Error::corrupt(format!("its places lack {place}, which its parent {first} lists")));
         }
         let line = Line { objects: self.objects(), id: *first, commit: &parent };
-        let is_kept = self.keeps(*first, parent.time).await?;
+        let is_kept = self.link(*first, parent.time, &mut origin).await?;
         let is_proved = if is_kept { follows(line, commit, uploads).await? } else { follows(line, commit, &mut Nowhere).await? };
         origin.has_history = is_proved && is_kept;
         Ok(origin)
+    }
+
+    /// Notes that the version leads to a parent, if a ref keeps it.
+    async fn link(&self, parent: SnapshotId, time: Timestamp, origin: &mut ImportOrigin) -> Result<bool> {
+        let Some(epoch) = self.keeps(parent, time).await? else { return Ok(false) };
+        origin.epoch = origin.epoch.min(epoch);
+        origin.linked.push((parent, time));
+        Ok(true)
     }
 
     /// Refuses claims that contradict each other, whatever this repository holds.
@@ -105,7 +125,7 @@ async fn follows(parent: Line<'_>, commit: &Commit, sink: &mut impl NodeSink<His
     let claimed = Behind::of(commit);
     let begins_here = parent.begins_history(claimed.since);
     if !begins_here && claimed.since != parent.commit.since {
-        let shown = |time: Option<crate::time::Timestamp>| time.map_or_else(|| "the beginning".to_owned(), |time| time.to_string());
+        let shown = |time: Option<Timestamp>| time.map_or_else(|| "the beginning".to_owned(), |time| time.to_string());
         return Err(Error::corrupt(format!(
             "it says that its history reaches back to {}; that of its parent {} reaches back to {}",
             shown(claimed.since),

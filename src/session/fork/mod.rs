@@ -13,12 +13,12 @@ use bytes::Bytes;
 use self::load::DocumentRead;
 use self::save::DocumentSaver;
 use super::staged::SharedStaged;
-use super::{PublishHandle, WriteSession};
+use super::{KnownEpoch, PublishHandle, WriteSession};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ForkDocument, ForkKind, ForkOrigin};
 use crate::handle::Repository;
 use crate::objects::Uploads;
-use crate::refs::{Ref, RefRecord, RefState, require_known_epoch, require_no_collection};
+use crate::refs::{Ref, RefRecord, RefState};
 use crate::snapshot::Snapshot;
 use crate::storage::Version;
 
@@ -122,7 +122,9 @@ impl ForkSession {
         session.uploads.finish().await?;
         session.base.repository().storage().barrier().await?;
         let origin = session.origin();
-        Ok(ForkDocument { kind: ForkKind::Changes, origin, known: 0, touched: Vec::new(), state: None, pieces }.encode().into())
+        // What the fork touched is in its rows: whoever merges them stages them.
+        let known = session.known.get();
+        Ok(ForkDocument { kind: ForkKind::Changes, origin, known, touched: Vec::new(), state: None, pieces }.encode().into())
     }
 }
 
@@ -150,7 +152,8 @@ impl WriteSession {
         let pieces = saver.finish();
         self.uploads.finish().await?;
         let state = Some((self.state.record.encode(), self.state.version.0.clone()));
-        Ok(ForkDocument { kind: ForkKind::Fork, origin: self.origin(), known: 0, touched: Vec::new(), state, pieces }.encode().into())
+        let (origin, known) = (self.origin(), self.known.get());
+        Ok(ForkDocument { kind: ForkKind::Fork, origin, known, touched: Vec::new(), state, pieces }.encode().into())
     }
 
     /// What this session has in common with its forks.
@@ -179,13 +182,15 @@ impl WriteSession {
         if theirs.epoch != ours.epoch {
             return wrong(format!("they were made in epoch {}, the session is of epoch {}", theirs.epoch, ours.epoch));
         }
+        // Before anything of it can be staged.
+        self.known.lower(document.known);
         let loaded = DocumentRead::read(self.base.repository(), &self.staged, ForkKind::Changes, document.pieces).await;
         loaded.map(ChangesRead::from).map_err(|e| e.context(ForkKind::Changes.words()))
     }
 }
 
 impl Repository {
-    /// Refuses a document of another repository, and one of a writer that knows of garbage collections.
+    /// Refuses a document of another repository, and one that lists objects that are in none of its rows.
     fn require_same(&self, document: &ForkDocument) -> Result<()> {
         let (theirs, ours) = (document.origin.created, self.created());
         let words = document.kind.words();
@@ -198,11 +203,10 @@ impl Repository {
             };
             return Err(Error::invalid(format!("another repository wrote {words}: {differs}")));
         }
-        if document.known != 0 || document.origin.epoch != 0 {
-            // Nothing is collected before epoch 1, so `touched` matters only to writers that know of it.
-            let epoch = document.known.max(document.origin.epoch);
+        if !document.touched.is_empty() {
             return Err(Error::unsupported(format!(
-                "the writer of {words} knows of a garbage collection (epoch {epoch}), which this build does not; upgrade"
+                "{words} name {} objects beside their rows, which this build does not know how to keep; upgrade",
+                document.touched.len()
             )));
         }
         Ok(())
@@ -223,7 +227,8 @@ impl Repository {
         let (branch, state) = state_of(&document).map_err(context)?;
         let id = document.origin.base;
         let read = async { self.objects().commit(&id).await.map_err(context) };
-        let (commit, ()) = futures::try_join!(read, require_no_collection(&**self.storage()))?;
+        let (commit, collection) = futures::try_join!(read, self.refs().collection())?;
+        let known = KnownEpoch::new(document.known.min(collection.state.finished()));
         let base = Snapshot::new(self.clone(), id, commit);
         let staged = SharedStaged::new(self.empty_staging());
         let loaded = DocumentRead::read(self, &staged, ForkKind::Fork, document.pieces).await.map_err(context)?;
@@ -232,6 +237,7 @@ impl Repository {
             branch,
             base,
             state,
+            known,
             staged,
             uploads: Uploads::new(self.objects()),
             stores: true,
@@ -253,7 +259,6 @@ fn state_of(document: &ForkDocument) -> Result<(Ref, RefState)> {
     if (decoded.seq, decoded.epoch, decoded.tip) != (origin.seq, origin.epoch, Some(origin.base)) || decoded.encode() != *record {
         return Err(Error::corrupt(format!("the state of {branch} is another than the one on which the changes are staged")));
     }
-    require_known_epoch(&branch, &decoded)?;
     Ok((branch, RefState { record: decoded, version: Version(version.clone()) }))
 }
 

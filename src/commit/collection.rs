@@ -1,0 +1,114 @@
+//! The garbage collections that a session has not seen: nothing is published that one of them removes.
+
+use std::collections::BTreeMap;
+
+use super::CommitOptions;
+use super::prepare::Written;
+use crate::chunk::{Hashed, object_len};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Entry;
+use crate::id::ChunkId;
+use crate::refs::collection::{CollectionWait, Condemned, ObjectSet, row_of};
+use crate::session::WriteSession;
+use crate::storage::layout::ObjectKind;
+
+/// How many bytes of the ids of what a commit touched lie in memory.
+const IN_MEMORY: usize = 8 << 20;
+
+/// Chunks that are condemned, as they were read back before they were removed.
+type Rescued = BTreeMap<ChunkId, Hashed>;
+
+impl WriteSession {
+    /// The snapshot to send now. Nothing that it touches is removed by a collection before the branch keeps it, and nothing was; `None`
+    /// when there is nothing to commit any more.
+    ///
+    /// Asks nothing if no collection has raised the branch since the session was opened. Otherwise looks for what the commit touches in
+    /// the lists of the collections since. If something is there, waits until the collection under way has ended, and writes everything
+    /// again. `Conflict` when the bytes of a condemned chunk are gone, or more than may be held; the session is as it was.
+    pub(super) async fn cleared(&mut self, written: Written, options: &CommitOptions) -> Result<Option<Written>> {
+        let mut written = self.current(written).await?;
+        let (mut rescued, mut waiting) = (Rescued::new(), CollectionWait::new());
+        while self.state.record.epoch > self.known.get() {
+            let refs = self.base.repository().refs().clone();
+            let state = refs.collection().await?.state;
+            let touched = self.touched()?;
+            let condemned = refs.condemned(&state, self.known.get(), &touched).await?;
+            if condemned.is_none() {
+                self.known.raise(state.finished());
+                break;
+            }
+            self.rescue(&condemned, &mut rescued).await?;
+            if state.is_running() {
+                tracing::info!(branch = %self.branch, epoch = state.epoch, "waiting for a garbage collection");
+                waiting.pause(&refs, &state).await?;
+                continue;
+            }
+            // In this order: what is written from here on is seen by every later collection, or makes the replace fail.
+            self.known.raise(state.epoch);
+            for chunk in std::mem::take(&mut rescued).into_values() {
+                self.upload_chunk(chunk, None).await?;
+            }
+            match self.write_snapshot(options).await? {
+                Some(again) => written = again,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(written))
+    }
+
+    /// Everything that the prepared snapshot leads to and the tip that it replaces may not: the chunks among the staged changes, and the
+    /// nodes and the snapshot that the last draft has written. Everything else is a part of that tip.
+    fn touched(&self) -> Result<ObjectSet> {
+        let mut touched = ObjectSet::new(IN_MEMORY, &self.base.repository().scratch());
+        for (kind, digest) in self.uploads.drafted() {
+            touched.add(row_of(kind, &digest))?;
+        }
+        self.each_chunk(|id, _| touched.add(row_of(ObjectKind::of_chunk(id.form()), id.digest())))?;
+        Ok(touched)
+    }
+
+    fn each_chunk(&self, mut see: impl FnMut(ChunkId, u64) -> Result<()>) -> Result<()> {
+        let staged = self.staged.lock();
+        let mut edits = staged.layers().edits(None)?;
+        while let Some((_, entry)) = edits.next()? {
+            if let Some(Entry::Chunk { id, size }) = entry {
+                see(id, size)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads back the condemned chunks that are staged, and holds them.
+    async fn rescue(&self, condemned: &Condemned, rescued: &mut Rescued) -> Result<()> {
+        let mut lost = BTreeMap::new();
+        let (mut bytes, most) = (0_u64, self.base.repository().options().upload_bytes);
+        let older = |why: String| {
+            Error::conflict(format!(
+                "the session is older than a garbage collection, which removes chunks that are staged on {}: {why}; everything staged is \
+                 still here: stage these values again, or begin a new session",
+                self.branch
+            ))
+        };
+        self.each_chunk(|id, size| {
+            if condemned.holds(&row_of(ObjectKind::of_chunk(id.form()), id.digest())) && lost.insert(id, size).is_none() {
+                bytes = bytes.saturating_add(object_len(size));
+                if bytes > most {
+                    return Err(older(format!("they have more than the {most} bytes that may be held to write them again")));
+                }
+            }
+            Ok(())
+        })?;
+        for (id, size) in lost {
+            if rescued.contains_key(&id) {
+                continue;
+            }
+            let chunks = self.base.repository().chunks();
+            let read = chunks.read(&id, size).await.map_err(|e| match e.kind() {
+                ErrorKind::NotFound | ErrorKind::Corrupt => older(format!("chunk {id} is gone")).caused_by(e),
+                _ => e,
+            })?;
+            rescued.insert(id, chunks.hash(read).await?);
+        }
+        Ok(())
+    }
+}
