@@ -114,7 +114,10 @@ pub use handle::{CreateOptions, OpenOptions, Repository};
 pub use history::{AsOf, Change, FoundIn, KeyEvent, KeyVersion, LogEntry, ReadableSnapshot, Resolved, Revision, Totals};
 pub use id::{ChunkForm, ChunkId, Cid, Digest, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
-pub use maintenance::{ChangeCounts, DiffSummary, Finding, FindingKind, GroupChanges, KeyCounts, MapStats, Stats, Verified, VerifyScope};
+pub use maintenance::{
+    ChangeCounts, CountsByKind, DiffSummary, Finding, FindingKind, GcOptions, GcPlan, GcReport, GroupChanges, KeyCounts, MapStats,
+    ObjectCounts, PlannedGc, Stats, Verified, VerifyScope,
+};
 pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{ReadableMoves, RefInfo, TagOptions};

@@ -1,9 +1,11 @@
-//! Checks a repository for damage, and counts what a snapshot or a difference consists of.
+//! Checks a repository for damage, removes garbage, and counts what a snapshot or a difference consists of.
 
 mod changes;
+mod gc;
 mod stats;
 mod verify;
 
 pub use changes::{ChangeCounts, DiffSummary, GroupChanges};
+pub use gc::{CountsByKind, GcOptions, GcPlan, GcReport, ObjectCounts, PlannedGc};
 pub use stats::{KeyCounts, MapStats, Stats};
 pub use verify::{Finding, FindingKind, Verified, VerifyScope};

@@ -41,11 +41,6 @@ impl<const N: usize> Partitions<N> {
         if self.held >= self.limit { self.spill() } else { Ok(()) }
     }
 
-    /// Whether no row was ever added.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parts.iter().all(|part| part.rows.is_empty() && part.runs.is_empty())
-    }
-
     /// The partitions that hold rows.
     pub(crate) fn filled(&self) -> Vec<usize> {
         let filled = self.parts.iter().enumerate().filter(|(_, part)| !(part.rows.is_empty() && part.runs.is_empty()));
@@ -90,7 +85,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         for bytes in [1, 100, 1 << 20] {
             let mut partitions = Partitions::<3>::new(4, bytes, place.path());
-            assert!(partitions.is_empty() && partitions.filled().is_empty());
+            assert!(partitions.filled().is_empty());
             let mut model = vec![BTreeSet::new(); 4];
             let mut state = 7_u32;
             for _ in 0..2_000 {

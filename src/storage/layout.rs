@@ -19,9 +19,8 @@ use crate::id::{ChunkForm, ChunkId, Cid, Digest, HashAlgorithm, MapKind, NodeId,
 
 /// The kinds of objects that refs lead to. Kind and digest together are the name of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
 #[repr(u8)]
-pub enum ObjectKind {
+pub(crate) enum ObjectKind {
     /// A snapshot.
     Snapshot,
     /// A node of a manifest.
@@ -42,7 +41,7 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] =
+    pub(crate) const ALL: [Self; 8] =
         [Self::Snapshot, Self::Manifest, Self::Files, Self::History, Self::RawChunk, Self::TreeChunk, Self::Moves, Self::Shallow];
 
     /// The kind of the nodes of a map.
@@ -63,7 +62,7 @@ impl ObjectKind {
     }
 
     /// The word in which it is printed; both kinds of chunks are `chunks`.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshots",
             Self::Manifest => "manifests",
@@ -120,6 +119,9 @@ pub(crate) const REF_SUFFIX: &str = ".json";
 
 /// The folders in which everything but `repo.json` lies.
 pub(crate) const FOLDERS: [&str; 9] = ["refs", "snapshots", "manifests", "files", "history", "chunks", "moves", "shallow", "gc"];
+
+/// The folders of the objects that refs lead to.
+pub(crate) const OBJECT_FOLDERS: [&str; 7] = [SNAPSHOTS, "manifests/", "files/", HISTORY, CHUNKS, "moves/", "shallow/"];
 
 impl ObjectName {
     pub(crate) fn snapshot(id: &SnapshotId) -> Self {

@@ -75,14 +75,14 @@ impl Memory {
     }
 
     /// Stores an object under a name that a listing gave.
-    pub(super) fn insert_object(&self, name: String, bytes: Bytes) {
+    pub(crate) fn insert_object(&self, name: String, bytes: Bytes) {
         let modified = self.clock.now();
         self.lock().objects.insert(name, MemoryValue { bytes, modified, version: 0 });
     }
 
     #[cfg(any(test, feature = "testing"))]
     /// Sets a register unconditionally.
-    pub(super) fn insert_register(&self, name: String, bytes: Bytes) -> Version {
+    pub(crate) fn insert_register(&self, name: String, bytes: Bytes) -> Version {
         let modified = self.clock.now();
         let mut contents = self.lock();
         contents.replaces += 1;

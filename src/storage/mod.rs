@@ -9,6 +9,7 @@ pub(crate) mod cloud;
 pub mod conformance;
 pub(crate) mod credentials;
 pub mod doctor;
+pub(crate) mod elapsed;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
 pub(crate) mod layout;

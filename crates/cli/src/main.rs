@@ -22,6 +22,7 @@ mod deps;
 mod diff;
 mod doctor;
 mod failure;
+mod gc;
 mod history;
 mod import;
 mod init;
@@ -134,6 +135,8 @@ enum Verb {
     Container(container::ContainerArgs),
     /// Read again and check everything that a snapshot holds.
     Verify(verify::Verify),
+    /// Remove what no branch and no tag leads to, while others read and write.
+    Gc(gc::Gc),
     /// Try out what a place does that a repository relies on.
     Doctor(doctor::Doctor),
     /// Find out whether a commit whose outcome was unknown happened.
@@ -237,6 +240,7 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
         Verb::Container(verb) => Box::pin(verb.run(context)).await,
         Verb::Verify(verb) => Box::pin(verb.run(context)).await,
+        Verb::Gc(verb) => Box::pin(verb.run(context)).await,
         Verb::Doctor(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,
         Verb::Car(verb) => Box::pin(verb.run(context)).await,

@@ -55,7 +55,7 @@ async fn forged(base: &Snapshot, change: impl AsyncFnOnce(&mut Commit, &mut Uplo
     uploads.snapshot(id, &object).await.unwrap();
     uploads.finish().await.unwrap();
     let to = MoveTo { to: Some(id), op: MoveOp::Reset, about: None, not_before: Timestamp::MIN };
-    repository.refs().change(&Ref::branch("main".parse().unwrap()), to, || async { Ok(()) }).await.unwrap();
+    repository.refs().change(&Ref::branch("main".parse().unwrap()), to, |_| async { Ok(crate::refs::Vouched::Safe) }).await.unwrap();
     Snapshot::new(repository.clone(), id, Arc::new(commit))
 }
 

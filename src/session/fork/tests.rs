@@ -160,7 +160,7 @@ const BLOCKS: &[Tampering] = &[
         ErrorKind::Corrupt,
         "the etag of the validator",
     ),
-    (|d| d.known = 3, ErrorKind::Unsupported, "a garbage collection (epoch 3)"),
+    (|d| d.touched = vec![d.origin.base.cid()], ErrorKind::Unsupported, "1 objects beside their rows"),
     (|d| d.origin.created = d.origin.created.next(), ErrorKind::Invalid, "another repository"),
 ];
 
@@ -286,7 +286,7 @@ fn the_state_of_the_branch_in_a_fork_must_fit_its_base() {
         ErrorKind::Corrupt,
         "the state of branch main is another",
     );
-    refused(|d| d.origin.epoch = 2, ErrorKind::Unsupported, "a garbage collection (epoch 2)");
+    refused(|d| d.origin.epoch = 2, ErrorKind::Corrupt, "the state of branch main is another");
 }
 
 /// A document shortens a long problem of a lookup, so the merge took what the session knew for something that it had found out since.

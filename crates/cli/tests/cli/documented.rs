@@ -249,6 +249,10 @@ fn the_fields_are_those_of_real_output() {
     let tip = firn(&["show"]).document()["id"].as_str().unwrap().to_owned();
     printed.take("settle", firn(&["settle", "main", &tip]).out);
 
+    for args in [&["gc", "--dry-run"][..], &["gc", "--grace", "0"]] {
+        printed.take("gc", firn(args).out);
+    }
+
     // What is said on standard error.
     printed.take("standard error: error", firn(&["cat", "main", "absent"]).err);
     printed.take("standard error: error", firn(&["init", "-R", "/proc/nowhere"]).err);

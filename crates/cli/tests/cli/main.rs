@@ -8,6 +8,7 @@ mod support;
 
 mod archives;
 mod car;
+mod collection;
 mod comparing;
 mod copies;
 mod dependencies;

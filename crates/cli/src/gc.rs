@@ -1,0 +1,189 @@
+//! `firn gc`
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::failure::{Stop, Verdict};
+use super::locate::Context;
+use super::output::{Show, count};
+use firnline::{GcOptions, GcPlan, GcReport, ObjectCounts};
+
+#[derive(Debug, Args)]
+pub(super) struct Gc {
+    /// Remove nothing, and print what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Leave garbage that was written since, because a writer may be about to commit it: 90m, 36h, 7d, or 0
+    #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = parse_span)]
+    grace: Duration,
+    /// Wait at least so long after the last removal, in stores that carry out requests late [else: what the store needs]
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    wait: Option<Duration>,
+}
+
+/// Reads `30s`, `90m`, `36h`, `7d` or `0`.
+fn parse_span(text: &str) -> Result<Duration, String> {
+    let wrong = || "is not a time such as 90m, 36h, 7d or 0".to_owned();
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let n = digits.parse::<u64>().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "" if n == 0 => 1,
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    // Far less than a clock can hold, and more than anybody waits.
+    n.checked_mul(seconds).filter(|span| *span <= 100 * 366 * 24 * 3600).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+impl Gc {
+    /// Exits with 1 when something could not be removed.
+    pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
+        let mut options = GcOptions::default().grace(self.grace);
+        if let Some(wait) = self.wait {
+            options = options.wait(wait);
+        }
+        if self.dry_run {
+            let plan = context.open_to_read().await?.plan_gc(&options).await?;
+            context.out.show(&GcDocument::of_plan(&plan))?;
+            return Ok(Verdict::Fine);
+        }
+        let repository = context.open_to_write().await?;
+        let planned = repository.begin_gc(&options).await?;
+        context.out.note(&format!("to be removed: {}", shown(planned.plan().garbage_total())));
+        let report = planned.execute().await?;
+        context.out.show(&GcDocument::of(&report))?;
+        Ok(if report.failed > 0 { Verdict::Found } else { Verdict::Fine })
+    }
+}
+
+fn shown(counts: ObjectCounts) -> String {
+    format!("{}, {}", count(counts.objects, "object"), count(counts.bytes, "byte"))
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct ObjectRow {
+    objects: u64,
+    bytes: u64,
+}
+
+impl From<ObjectCounts> for ObjectRow {
+    fn from(counts: ObjectCounts) -> Self {
+        Self { objects: counts.objects, bytes: counts.bytes }
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
+struct KindRow {
+    stored: ObjectRow,
+    garbage: ObjectRow,
+    removed: ObjectRow,
+}
+
+#[derive(Debug, Serialize)]
+struct GcDocument {
+    /// The number of the collection; 0 when there was nothing to remove.
+    epoch: u64,
+    dry_run: bool,
+    refs: u64,
+    versions: u64,
+    /// By kind: `snapshots`, `manifests`, `files`, `history`, `chunks`, `moves`, `shallow`.
+    kinds: BTreeMap<&'static str, KindRow>,
+    /// Garbage that is too young to be removed.
+    young: ObjectRow,
+    /// Objects that are not the repository's.
+    foreign: ObjectRow,
+    /// Objects that a writer published meanwhile.
+    saved: u64,
+    /// Objects that could not be removed.
+    failed: u64,
+    /// Why the last of them could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    /// Whether a collection that another process had left unfinished was ended first.
+    resumed: bool,
+}
+
+impl GcDocument {
+    fn of_plan(plan: &GcPlan) -> Self {
+        let mut kinds = BTreeMap::<_, KindRow>::new();
+        for (kind, counts) in &plan.stored {
+            kinds.entry(*kind).or_default().stored = (*counts).into();
+        }
+        for (kind, counts) in &plan.garbage {
+            kinds.entry(*kind).or_default().garbage = (*counts).into();
+        }
+        Self {
+            epoch: 0,
+            dry_run: true,
+            refs: plan.refs,
+            versions: plan.versions,
+            kinds,
+            young: plan.young.into(),
+            foreign: plan.foreign.into(),
+            saved: 0,
+            failed: 0,
+            problem: None,
+            resumed: false,
+        }
+    }
+
+    fn of(report: &GcReport) -> Self {
+        let mut document = Self::of_plan(&report.plan);
+        for (kind, counts) in &report.removed {
+            document.kinds.entry(*kind).or_default().removed = (*counts).into();
+        }
+        let (epoch, saved, failed, problem, resumed) =
+            (report.epoch, report.saved, report.failed, report.problem.clone(), report.resumed);
+        Self { epoch, dry_run: false, saved, failed, problem, resumed, ..document }
+    }
+}
+
+impl Show for GcDocument {
+    fn text(&self) -> String {
+        let what = if self.dry_run { "would be removed" } else { "removed" };
+        let mut lines = Vec::new();
+        for (kind, row) in &self.kinds {
+            let gone = if self.dry_run { row.garbage } else { row.removed };
+            let KindRow { stored, .. } = row;
+            lines.push(format!("{kind}: {} of {}, {}, {what}", gone.objects, count(stored.objects, "object"), count(gone.bytes, "byte")));
+        }
+        if self.young.objects > 0 {
+            lines.push(format!("left, because it is young: {}", shown_row(self.young)));
+        }
+        if self.foreign.objects > 0 {
+            lines.push(format!("left, because it is not the repository's: {}", shown_row(self.foreign)));
+        }
+        if self.saved > 0 {
+            lines.push(format!("left, because a writer has published it meanwhile: {}", count(self.saved, "object")));
+        }
+        if let Some(problem) = &self.problem {
+            lines.push(format!("not removed: {}: {problem}", count(self.failed, "object")));
+        }
+        lines.join("\n")
+    }
+}
+
+fn shown_row(row: ObjectRow) -> String {
+    format!("{}, {}", count(row.objects, "object"), count(row.bytes, "byte"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_numbers_with_a_unit() {
+        for (text, seconds) in [("0", 0), ("30s", 30), ("90m", 5400), ("36h", 129_600), ("7d", 604_800)] {
+            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "5", "h", "-1h", "1w", "1.5h", "99999999999999999999d", "999999999d"] {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
+    }
+}

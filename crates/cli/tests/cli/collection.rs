@@ -1,0 +1,69 @@
+//! `firn gc`.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::{Sandbox, noise, tree};
+
+/// A commit that was interrupted leaves chunks; here one is made by hand, from a repository that has it.
+fn leave_a_chunk(sandbox: &Sandbox) -> std::path::PathBuf {
+    let other = Sandbox::new();
+    let big = other.write("big", noise(9, 5000));
+    other.firn(&["put", big.to_str().unwrap(), "big"]).ok();
+    let chunks = other.path("repo/chunks");
+    let (name, bytes) = tree(&chunks).into_iter().next().unwrap();
+    let place = sandbox.path("repo/chunks").join(name);
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(&place, bytes).unwrap();
+    place
+}
+
+#[test]
+fn garbage_is_shown_and_then_removed() {
+    let sandbox = Sandbox::new();
+    let big = sandbox.write("big", noise(3, 5000));
+    sandbox.firn(&["put", big.to_str().unwrap(), "big"]).ok();
+    sandbox.firn(&["rm", "big"]).ok();
+    let garbage = leave_a_chunk(&sandbox);
+
+    // It is younger than a day.
+    let text = sandbox.firn(&["gc"]).ok();
+    assert!(text.contains("chunks: 0 of 2 objects, 0 bytes, removed"), "{text}");
+    assert!(text.contains("left, because it is young: 1 object, 5000 bytes"), "{text}");
+    assert!(garbage.exists());
+
+    let text = sandbox.firn(&["gc", "--grace", "0", "--dry-run"]).ok();
+    assert!(text.contains("chunks: 1 of 2 objects, 5000 bytes, would be removed"), "{text}");
+    assert!(garbage.exists());
+
+    let document = sandbox.firn(&["gc", "--grace", "0", "--json"]).document();
+    assert_eq!((&document["epoch"], &document["failed"], &document["resumed"]), (&json!(1), &json!(0), &json!(false)));
+    assert_eq!(document["kinds"]["chunks"]["removed"], json!({ "objects": 1, "bytes": 5000 }));
+    assert!(!garbage.exists());
+    assert_eq!(sandbox.firn(&["gc", "--grace", "0", "--json"]).document()["epoch"], json!(0), "nothing is left");
+
+    // What was deleted in the last version is kept by the one before.
+    sandbox.firn(&["verify", "--all"]).ok();
+    sandbox.firn(&["cat", "main~1", "big"]).ok();
+    sandbox.put("k", "after");
+    sandbox.firn(&["branch", "other"]).ok();
+    sandbox.firn(&["gc", "--grace", "soon"]).fails(2);
+}
+
+#[test]
+fn nothing_is_collected_while_a_branch_is_damaged() {
+    let sandbox = Sandbox::new();
+    sandbox.put("k", "1");
+    sandbox.firn(&["branch", "other"]).ok();
+    let garbage = leave_a_chunk(&sandbox);
+    sandbox.write("repo/refs/branches/other.json", "damaged");
+    for args in [&["gc", "--grace", "0"][..], &["gc", "--grace", "0", "--dry-run"]] {
+        let err = sandbox.firn(args).fails(7);
+        assert!(err.contains("branch other") && err.contains("no garbage is collected"), "{err}");
+    }
+    assert!(garbage.exists());
+    sandbox.firn(&["branch", "-d", "other"]).ok();
+    sandbox.firn(&["gc", "--grace", "0"]).ok();
+    assert!(!garbage.exists());
+}

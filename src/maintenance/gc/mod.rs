@@ -1,0 +1,356 @@
+//! Garbage collection: removes the objects that no branch and no tag leads to, while readers and writers go on.
+//!
+//! 1. *Plan*: read everything that the refs lead to, list everything that is stored. Nothing is written.
+//! 2. *Fence*: write the list of what is condemned, and begin a new epoch in the register of collections. From here on writers look at the
+//!    list before they publish on a ref of the new epoch.
+//! 3. *Raise* every ref to the new epoch, and read what it leads to then. What a writer published meanwhile falls out of the list.
+//! 4. *Sweep*: remove exactly what the final list names, then wait until no removal can be late.
+//!
+//! A collection that dies is ended by the next: before the sweep it is given up, in the sweep the same list is removed to its end.
+
+mod lease;
+mod mark;
+mod plan;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use self::lease::{ElapsedClock, GcClock, Lease, wait_for_owner};
+use self::mark::Marker;
+use self::plan::Listing;
+use self::sweep::{BATCH, Swept};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handle::Repository;
+use crate::refs::collection::{Advanced, GcHeld, GcPhase, ListWriter};
+use crate::refs::{MAIN, READS, Ref, RefKind, RefState, is_lost_main, unreadable};
+use crate::storage::layout::{LISTS, unique};
+use crate::storage::{Collecting, ObjectName};
+
+pub use plan::{CountsByKind, GcPlan, ObjectCounts};
+
+/// How young garbage stays unless options say otherwise.
+const GRACE: Duration = Duration::from_hours(24);
+
+/// How garbage is collected.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GcOptions {
+    /// Garbage that was written so shortly before, by the store's clock, stays. Default: 24 hours. No writer loses anything with a grace
+    /// of zero, but one that is about to publish what is being removed then has to wait, and to write it again.
+    pub grace: Duration,
+    /// How long to wait after the last removal, at least, before the collection has finished. Default: what the store needs: nothing on
+    /// local disk, 20 minutes in object stores, in which a request that was sent may still be carried out.
+    pub wait: Duration,
+    clock: Arc<dyn GcClock>,
+}
+
+impl Default for GcOptions {
+    fn default() -> Self {
+        Self { grace: GRACE, wait: Duration::ZERO, clock: Arc::new(ElapsedClock) }
+    }
+}
+
+impl GcOptions {
+    /// Lets garbage of this age and younger stay.
+    #[must_use]
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Waits for at least so long after the last removal.
+    #[must_use]
+    pub const fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    #[cfg(test)]
+    fn clock(mut self, clock: Arc<dyn GcClock>) -> Self {
+        self.clock = clock;
+        self
+    }
+}
+
+/// What a collection did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct GcReport {
+    /// What was planned.
+    pub plan: GcPlan,
+    /// The number of the collection; 0 when there was nothing to remove.
+    pub epoch: u64,
+    /// What was removed, by kind.
+    pub removed: CountsByKind,
+    /// How many objects a writer published meanwhile, so that they stay.
+    pub saved: u64,
+    /// How many objects could not be removed, and why the last of them could not. The next collection tries again.
+    pub failed: u64,
+    /// Why.
+    pub problem: Option<String>,
+    /// Calls of the store that removed objects, each up to 1,000 of them.
+    pub calls: u64,
+    /// Whether a collection that another process had begun, and did not end, was ended first.
+    pub resumed: bool,
+}
+
+/// A collection of which everything is known and nothing has been removed.
+///
+/// Dropping it ends it; nothing was written.
+#[must_use = "nothing is removed before `execute`"]
+pub struct PlannedGc {
+    repository: Repository,
+    options: GcOptions,
+    plan: GcPlan,
+    listing: Listing,
+    marker: Marker,
+    /// The register as it was when the plan began, and what the store promises.
+    began: Option<(GcHeld, Collecting)>,
+    resumed: bool,
+}
+
+impl std::fmt::Debug for PlannedGc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlannedGc").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl Repository {
+    /// Finds out what a collection would remove, and removes nothing.
+    ///
+    /// Reads every snapshot and node that the branches and tags lead to, once, and lists all objects. Takes about 70 bytes of memory for
+    /// each of them, and 75 bytes of scratch space for each stored object. Works also where garbage cannot be collected.
+    ///
+    /// `Corrupt`, naming a branch or a tag, when that or something that it leads to cannot be read: what is behind it would be removed.
+    /// Only reads, so the call can be cancelled at any moment.
+    pub async fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan> {
+        Ok(self.look_for_garbage(options).await?.0)
+    }
+
+    /// Begins a collection: ends one that has stopped, and plans. [`PlannedGc::execute`] removes what the plan says.
+    ///
+    /// `Locked` when another process collects; `Unsupported` when the store cannot remove objects. Fails as [`plan_gc`](Self::plan_gc) does.
+    ///
+    /// An object store has no locks, so a collection that another process left behind is known to have stopped only after six minutes,
+    /// for which the call waits. If the future is dropped, a collection that had stopped may have been ended, or may go on to be ended by
+    /// the next call.
+    pub async fn begin_gc(&self, options: &GcOptions) -> Result<PlannedGc> {
+        self.require_writable()?;
+        let store = self.storage().collecting().await?;
+        let (held, store, resumed) = self.end_earlier(options, store).await?;
+        let (plan, listing, marker) = self.look_for_garbage(options).await?;
+        let (repository, options) = (self.clone(), options.clone());
+        Ok(PlannedGc { repository, options, plan, listing, marker, began: Some((held, store)), resumed })
+    }
+
+    /// Collects garbage: [`begin_gc`](Self::begin_gc), and [`PlannedGc::execute`]. Fails, and is cancelled, as both do.
+    pub async fn gc(&self, options: &GcOptions) -> Result<GcReport> {
+        self.begin_gc(options).await?.execute().await
+    }
+
+    async fn look_for_garbage(&self, options: &GcOptions) -> Result<(GcPlan, Listing, Marker)> {
+        let (mut plan, scratch) = (GcPlan::default(), self.scratch());
+        let mut marker = Marker::new(self, &scratch);
+        for (name, state) in self.all_refs().await? {
+            plan.refs += 1;
+            marker.mark_ref(self, &name, &state.record).await?;
+            self.advance(1, 0);
+        }
+        // The refs were read, so the store has told its time.
+        let now = self.storage().clock().unwrap_or_else(|| self.clock().now());
+        let (listing, young) = Listing::read(self, &scratch, now.minus(options.grace), &mut plan).await?;
+        for shard in listing.shards() {
+            for (row, size) in listing.unreached(shard, &marker)? {
+                if let Some(kind) = plan::kind_of(&row) {
+                    plan.garbage.entry(kind.word()).or_default().add(size);
+                }
+            }
+        }
+        for shard in young.shards() {
+            young.unreached(shard, &marker)?.iter().for_each(|(_, size)| plan.young.add(*size));
+        }
+        (plan.versions, plan.reads) = (marker.versions, marker.reads);
+        Ok((plan, listing, marker))
+    }
+
+    /// Every branch and tag there has ever been. Refuses to go on without one of them.
+    async fn all_refs(&self) -> Result<Vec<(Ref, RefState)>> {
+        let mut all = Vec::new();
+        for kind in [RefKind::Branch, RefKind::Tag] {
+            for (name, state) in self.refs().list(kind).await? {
+                let name = Ref { kind, name };
+                let state =
+                    state.map_err(|e| unreadable(&name, e).context("no garbage is collected while a branch or a tag cannot be read"))?;
+                all.push((name, state));
+            }
+        }
+        let main = Ref::branch(MAIN.parse()?);
+        let found = all.iter().find(|(name, _)| *name == main).map(|(_, state)| &state.record);
+        if is_lost_main(&main, found) {
+            return Err(Error::corrupt(format!("no garbage is collected, because {main} was lost: what it led to is not known")));
+        }
+        Ok(all)
+    }
+
+    /// Ends a collection that another process left behind, and returns the idle state.
+    async fn end_earlier(&self, options: &GcOptions, store: Collecting) -> Result<(GcHeld, Collecting, bool)> {
+        let found = self.refs().collection().await?;
+        if !found.state.is_running() {
+            return Ok((found, store, false));
+        }
+        wait_for_owner(self.refs(), &*options.clock, &store, &found).await?;
+        if found.state.phase == GcPhase::Fence {
+            return match self.refs().advance(&found, found.state.given_up()).await? {
+                Advanced::Won(held) => Ok((held, store, true)),
+                Advanced::Lost => Err(busy()),
+            };
+        }
+        let next = found.state.taken_over(&nonce()?);
+        let lease = Lease::take(self.refs(), &options.clock, store, &found, next).await?;
+        let mut lease = lease.ok_or_else(busy)?;
+        self.sweep(&mut lease, &|_| Ok(Vec::new())).await?;
+        lease.wait_for_removals(options.wait).await?;
+        lease.advance(lease.state().done()).await?;
+        let (held, store) = lease.into_parts();
+        Ok((held, store, true))
+    }
+}
+
+impl PlannedGc {
+    /// What will be removed.
+    pub const fn plan(&self) -> &GcPlan {
+        &self.plan
+    }
+
+    /// Removes what the plan says, except what a writer has published since.
+    ///
+    /// Needs as many bytes as 32 for each object that is removed, for the list; the last 64 lists stay. Waits after the last removal as
+    /// [`GcOptions::wait`] says. `Locked` when another process has collected since the plan began, or has taken over.
+    ///
+    /// After an error, and if the future is dropped or the process dies, the collection is unfinished: nothing that is needed was removed,
+    /// writers that need what is being removed wait, and the next [`begin_gc`](Repository::begin_gc) ends it.
+    pub async fn execute(mut self) -> Result<GcReport> {
+        let mut report = GcReport { plan: self.plan.clone(), resumed: self.resumed, ..GcReport::default() };
+        let Some((began, store)) = self.began.take() else { return Ok(report) };
+        let condemned = self.plan.garbage_total().objects;
+        if condemned == 0 {
+            return Ok(report);
+        }
+        let nonce = nonce()?;
+        let epoch = began.state.epoch + 1;
+        let repository = self.repository.clone();
+        let refs = repository.refs();
+        let first = self.write_list(format!("{epoch}-{nonce}-pre")).await?.0;
+        let fence = began.state.fenced(&nonce, &first);
+        let lease = Lease::take(refs, &self.options.clock, store, &began, fence).await?;
+        let mut lease = lease.ok_or_else(busy)?;
+        report.epoch = epoch;
+        let (last, left) = match self.fence(&mut lease, epoch, &nonce, &first, condemned).await {
+            Ok(done) => done,
+            Err(error) => {
+                // Writers need not wait for another collector to find out that this one has stopped. If this fails too, they do.
+                let _given_up = lease.advance(lease.state().given_up()).await;
+                return Err(error);
+            }
+        };
+        report.saved = condemned.saturating_sub(left);
+        if left == 0 {
+            lease.advance(lease.state().given_up()).await?;
+            return Ok(report);
+        }
+        lease.advance(lease.state().sweeping(&last)).await?;
+        repository.expect(left, 0);
+        let sizes = |shard| self.listing.unreached(shard, &self.marker);
+        let Swept { failed, calls, error, by_kind, .. } = repository.sweep(&mut lease, &sizes).await?;
+        (report.failed, report.calls, report.removed) = (failed, calls, by_kind);
+        report.problem = error.filter(|_| failed > 0).map(|e| e.to_string());
+        lease.wait_for_removals(self.options.wait).await?;
+        lease.advance(lease.state().done()).await?;
+        let kept = lease.state().lists.iter().map(|list| list.id.clone()).collect();
+        repository.forget_lists(&kept, epoch).await?;
+        Ok(report)
+    }
+
+    /// Makes sure that nothing is condemned that a ref leads to, now or later; the list of what is left, and how many objects it names.
+    async fn fence(&mut self, lease: &mut Lease<'_>, epoch: u64, nonce: &str, first: &str, condemned: u64) -> Result<(String, u64)> {
+        self.raise_refs(lease, epoch).await?;
+        self.final_list(nonce, epoch, first, condemned).await
+    }
+
+    /// Writes what is condemned, as far as is known now; its name, and how many objects it names.
+    async fn write_list(&self, id: String) -> Result<(String, u64)> {
+        let mut list = ListWriter::new(self.repository.refs(), id);
+        for shard in self.listing.shards() {
+            let rows: Vec<_> = self.listing.unreached(shard, &self.marker)?.into_iter().map(|(row, _)| row).collect();
+            list.add(shard, &rows).await?;
+        }
+        list.finish().await
+    }
+
+    /// The list of what is still condemned: the first one, if nothing has fallen out of it.
+    async fn final_list(&self, nonce: &str, epoch: u64, first: &str, condemned: u64) -> Result<(String, u64)> {
+        let mut left = 0;
+        for shard in self.listing.shards() {
+            left += self.listing.unreached(shard, &self.marker)?.len() as u64;
+        }
+        if left == condemned || left == 0 {
+            return Ok((first.to_owned(), left));
+        }
+        self.write_list(format!("{epoch}-{nonce}-final")).await
+    }
+
+    /// Raises every ref there is now to the epoch, and marks what it leads to then.
+    async fn raise_refs(&mut self, lease: &mut Lease<'_>, epoch: u64) -> Result<()> {
+        let repository = self.repository.clone();
+        let refs = repository.refs();
+        let names: Vec<_> = repository.all_refs().await?.into_iter().map(|(name, _)| name).collect();
+        let raised = names.into_iter().map(|name| async move {
+            let state = refs.raise(&name, epoch).await.map_err(|e| unreadable(&name, e))?;
+            Ok::<_, Error>((name, state))
+        });
+        let mut raised = futures::stream::iter(raised).buffer_unordered(READS);
+        while let Some((name, state)) = raised.try_next().await? {
+            self.marker.mark_ref(&repository, &name, &state.record).await?;
+            lease.renew().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Repository {
+    /// Removes lists of collections until `epoch` that are not `kept`: those of collections that were given up or lost the race, and those
+    /// that the register has forgotten. Whoever still looks for one counts everything as condemned.
+    async fn forget_lists(&self, kept: &BTreeSet<String>, epoch: u64) -> Result<()> {
+        let mut doomed = Vec::new();
+        let mut listed = self.storage().list(LISTS);
+        while let Some(meta) = listed.try_next().await? {
+            let Some((id, name)) = ObjectName::parse_list(&meta.name) else { continue };
+            let of = id.split('-').next().and_then(|number| number.parse::<u64>().ok());
+            if !kept.contains(&id) && of.is_some_and(|of| of <= epoch) {
+                doomed.push(name);
+            }
+        }
+        for batch in doomed.chunks(BATCH) {
+            // What cannot be removed now is removed by a later collection.
+            drop(self.storage().delete_many(batch).await);
+        }
+        Ok(())
+    }
+}
+
+fn busy() -> Error {
+    Error::new(ErrorKind::Locked, "another process has begun to collect garbage there; try again when it has ended")
+}
+
+/// A name that no other collection uses.
+fn nonce() -> Result<String> {
+    let drawn = getrandom::u64().map_err(|e| Error::internal("the operating system gives no random bytes").caused_by(e))?;
+    Ok(format!("{drawn:016x}-{}", unique()).chars().filter(|letter| *letter != '_').take(64).collect())
+}

@@ -1,0 +1,266 @@
+//! The traces that lose data where a rule is missing, with writers held at the place where it matters.
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::session::KnownEpoch;
+
+/// A session that is opened before the fence and writes a condemned name after it.
+#[tokio::test]
+async fn the_epoch_begins_at_the_fence_and_not_at_the_mark() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (collector, fence) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, GC)).await;
+    let task = world.collect(collector);
+    fence.reached().await;
+    let session = world.repository.write("main").await.unwrap();
+    fence.open();
+    task.await.unwrap().unwrap();
+    assert!(!world.is_there(7).await);
+    // The list of the collection that the session has not seen names the chunk, which is there again.
+    session.set(&key("x"), value(7)).await.unwrap();
+    session.commit("x").await.unwrap();
+    world.holds("main", "x", 7).await;
+    world.verify().await;
+}
+
+/// A writer that meets a collection waits until it has ended, and writes again, whether its session began before or during it.
+#[tokio::test]
+async fn a_writer_of_a_condemned_name_waits_for_the_end_and_writes_again() {
+    for is_older in [true, false] {
+        // Held before the final list takes effect; before the first removal; after the removals.
+        for phase in 1..=3_u64 {
+            let world = World::new().await;
+            world.leave(7).await;
+            let early = world.repository.write("main").await.unwrap();
+            let (collector, gate) = match phase {
+                1 | 3 => {
+                    world.held_at_nth(if phase == 1 { 1 } else { 2 }, |operation, name| (operation, name) == (Operation::Replace, GC)).await
+                }
+                _ => world.held_at(|operation, _| operation == Operation::Delete).await,
+            };
+            let task = world.collect(collector);
+            gate.reached().await;
+            let session = if is_older { early } else { world.repository.write("main").await.unwrap() };
+            session.set(&key("x"), value(7)).await.unwrap();
+            let commit = tokio::spawn(session.commit("x"));
+            settle().await;
+            assert!(!commit.is_finished(), "older {is_older}, phase {phase}: what it needs may still be removed");
+            // Others are not held up.
+            world.commit("main", "y", 8).await;
+            gate.open();
+            task.await.unwrap().unwrap();
+            commit.await.unwrap().unwrap();
+            world.holds("main", "x", 7).await;
+            world.holds("main", "y", 8).await;
+            world.verify().await;
+        }
+    }
+}
+
+/// A replace that is on its way while the refs are marked.
+#[tokio::test]
+async fn raising_a_ref_refuses_a_replace_that_is_on_its_way() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (writer, sent) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, MAIN)).await;
+    let commit = tokio::spawn(async move { commit(&writer, "main", "x", 7).await });
+    sent.reached().await;
+    let report = world.gc().await;
+    assert!(report.removed.contains_key("chunks") && !world.is_there(7).await);
+    sent.open();
+    let error = commit.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    world.verify().await;
+}
+
+/// The same while the chunk can still be read back: the commit succeeds.
+#[tokio::test]
+async fn what_is_condemned_is_read_back_while_it_is_there() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (writer, sent) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, MAIN)).await;
+    let (collector, removal) = world.held_at(|operation, _| operation == Operation::Delete).await;
+    let task = tokio::spawn(async move { commit(&writer, "main", "x", 7).await });
+    sent.reached().await;
+    let collection = world.collect(collector);
+    removal.reached().await;
+    sent.open();
+    settle().await;
+    assert!(!task.is_finished());
+    removal.open();
+    collection.await.unwrap().unwrap();
+    task.await.unwrap().unwrap();
+    world.holds("main", "x", 7).await;
+    world.verify().await;
+}
+
+/// A commit between the mark and the fence, on a branch that is there, and on one that is made there.
+#[tokio::test]
+async fn refs_are_listed_and_marked_again_behind_the_fence() {
+    let world = World::new().await;
+    world.leave(7).await;
+    world.leave(8).await;
+    world.leave(9).await;
+    let (collector, fence) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, GC)).await;
+    let task = world.collect(collector);
+    fence.reached().await;
+    world.commit("main", "x", 7).await;
+    world.repository.create_branch(&name("br"), &world.repository.read("main").await.unwrap()).await.unwrap();
+    world.commit("br", "y", 8).await;
+    fence.open();
+    let report = task.await.unwrap().unwrap();
+    assert_eq!((report.saved, report.removed["chunks"].objects), (2, 1));
+    world.holds("main", "x", 7).await;
+    world.holds("br", "y", 8).await;
+    assert!(!world.is_there(9).await);
+    assert_eq!((world.epoch_of("main").await, world.epoch_of("br").await), (1, 1));
+    world.verify().await;
+}
+
+/// A branch is made while a collection is under way: it is of the new epoch, so that its writers look at the list.
+#[tokio::test]
+async fn a_branch_that_is_made_during_a_collection_is_of_its_epoch() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (collector, sweep) = world.held_at_nth(1, |operation, name| (operation, name) == (Operation::Replace, GC)).await;
+    let early = world.repository.write("main").await.unwrap();
+    let task = world.collect(collector);
+    sweep.reached().await;
+    world.repository.create_branch(&name("br"), early.base()).await.unwrap();
+    assert_eq!(world.epoch_of("br").await, 1);
+    let session = world.repository.write("br").await.unwrap();
+    session.set(&key("x"), value(7)).await.unwrap();
+    let commit = tokio::spawn(session.commit("x"));
+    settle().await;
+    assert!(!commit.is_finished());
+    sweep.open();
+    task.await.unwrap().unwrap();
+    commit.await.unwrap().unwrap();
+    world.holds("br", "x", 7).await;
+    world.verify().await;
+}
+
+/// A target that only refs keep that were not raised may still be condemned.
+#[tokio::test]
+async fn a_ref_is_pointed_at_nothing_that_only_refs_of_an_earlier_epoch_keep() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let target = world.repository.read("main").await.unwrap();
+    let (collector, raise) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, MAIN)).await;
+    let task = world.collect(collector);
+    raise.reached().await;
+    let repository = world.repository.clone();
+    let creation = tokio::spawn(async move { repository.create_branch(&name("br"), &target).await });
+    settle().await;
+    assert!(!creation.is_finished(), "the only ref that keeps the target has not been raised");
+    raise.open();
+    creation.await.unwrap().unwrap();
+    task.await.unwrap().unwrap();
+    world.verify().await;
+}
+
+/// The state is read after the fence, the ref before it was raised.
+#[tokio::test]
+async fn a_session_knows_no_more_than_the_refs_that_it_has_read() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (writer, state) = world.held_at(|operation, name| (operation, name) == (Operation::Load, GC)).await;
+    let opening = tokio::spawn(async move { writer.write("main").await });
+    state.reached().await;
+    settle().await;
+    world.gc().await;
+    state.open();
+    let session = opening.await.unwrap().unwrap();
+    assert_eq!((session.state.record.epoch, session.known.get()), (0, 0));
+    let fresh = world.repository.write("main").await.unwrap();
+    assert_eq!(fresh.known.get(), 1);
+    // What it borrows from a fork that knows less counts, too.
+    let bytes = session.fork().await.unwrap();
+    assert_eq!(world.repository.resume_fork(&bytes).await.unwrap().known.get(), 0);
+    let mut known = KnownEpoch::new(5);
+    known.lower(3);
+    known.lower(4);
+    assert_eq!(known.get(), 3);
+    known.raise(7);
+    assert_eq!(known.get(), 7);
+}
+
+/// What a fork has written and its parent commits after a collection.
+#[tokio::test]
+async fn the_chunks_of_a_fork_are_looked_for_when_its_parent_commits() {
+    let world = World::new().await;
+    let session = world.repository.write("main").await.unwrap();
+    let fork = world.repository.resume_fork(&session.fork().await.unwrap()).await.unwrap();
+    fork.set(&key("x"), value(7)).await.unwrap();
+    let changes = fork.finish().await.unwrap();
+    assert_eq!(world.gc().await.removed["chunks"].objects, 1);
+    session.merge(&changes).await.unwrap();
+    let failed = session.commit("merged").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Conflict, "{failed}");
+    assert!(!failed.into_session().is_unchanged(), "staged work is intact");
+    world.verify().await;
+}
+
+/// A prepared commit whose nodes are removed before it is published.
+#[tokio::test]
+async fn nodes_of_a_prepared_commit_are_made_again() {
+    let world = World::new().await;
+    let session = world.repository.write("main").await.unwrap();
+    session.set(&key("small"), "inline").await.unwrap();
+    let prepared = session.prepare("small").await.unwrap();
+    let report = world.gc().await;
+    assert!(report.removed.contains_key("manifests") && report.removed.contains_key("snapshots"), "{report:?}");
+    prepared.publish().await.unwrap();
+    world.verify().await;
+    let fresh = Repository::open_storage(Arc::new(world.memory.clone()), OpenOptions::default()).await.unwrap();
+    assert_eq!(fresh.read("main").await.unwrap().get(&key("small")).await.unwrap().as_deref(), Some(&b"inline"[..]));
+}
+
+/// A block of moves that an attempt has left behind is being removed while another attempt needs it.
+#[tokio::test]
+async fn a_block_of_moves_is_not_written_while_it_is_removed() {
+    let world = World::new().await;
+    let first = world.repository.read("main").await.unwrap();
+    let second = world.commit("main", "second", 2).await;
+    for n in 0..15 {
+        world.repository.reset(&name("main"), if n % 2 == 0 { &first } else { &second }).await.unwrap();
+    }
+    let deaf = world.through(|operation, at| if (operation, at) == (Operation::Replace, MAIN) { Fault::Before } else { Fault::None }).await;
+    let target = deaf.read(&first.id().to_string()).await.unwrap();
+    assert_eq!(deaf.reset(&name("main"), &target).await.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    let (collector, removal) = world.held_at(|operation, at| operation == Operation::Delete && at.starts_with("moves/")).await;
+    let task = world.collect(collector);
+    removal.reached().await;
+    let (repository, target) = (world.repository.clone(), first.clone());
+    let reset = tokio::spawn(async move { repository.reset(&name("main"), &target).await });
+    settle().await;
+    assert!(!reset.is_finished());
+    removal.open();
+    task.await.unwrap().unwrap();
+    reset.await.unwrap().unwrap();
+    let fresh = Repository::open_storage(Arc::new(world.memory.clone()), OpenOptions::default()).await.unwrap();
+    assert_eq!(fresh.moves(&Ref::branch(name("main"))).await.unwrap().len(), 17);
+    world.verify().await;
+}
+
+/// Reading back holds no more than the upload budget.
+#[tokio::test]
+async fn a_session_that_is_too_large_to_be_written_again_is_a_conflict() {
+    let world = World::new().await;
+    let small = OpenOptions::default().without_pauses().upload_bytes(16 << 10);
+    let writer = Repository::open_storage(Arc::new(world.memory.clone()), small).await.unwrap();
+    let session = writer.write("main").await.unwrap();
+    for byte in 10..20 {
+        session.set(&key(&format!("k{byte}")), value(byte)).await.unwrap();
+    }
+    session.flush().await.unwrap();
+    let (collector, removal) = world.held_at(|operation, _| operation == Operation::Delete).await;
+    let task = world.collect(collector);
+    removal.reached().await;
+    let failed = session.commit("ten").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Conflict, "{failed}");
+    assert!(failed.to_string().contains("older than a garbage collection"), "{failed}");
+    removal.open();
+    task.await.unwrap().unwrap();
+    world.verify().await;
+}

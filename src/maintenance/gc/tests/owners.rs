@@ -1,0 +1,163 @@
+//! Collectors that pause, die, and are taken over.
+
+use super::super::lease::{LEASE, STILL};
+use super::*;
+use crate::error::ErrorKind;
+use crate::refs::collection::GcPhase;
+
+/// A collector that was taken over in the fence wakes up while a later one has raised the ref further.
+#[tokio::test]
+async fn an_epoch_is_never_lowered() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (first, raise) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, MAIN)).await;
+    let task = world.collect(first);
+    raise.reached().await;
+    let report = world.gc().await;
+    assert_eq!((report.epoch, report.resumed), (2, true));
+    assert_eq!(world.epoch_of("main").await, 2);
+    raise.open();
+    let error = task.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    assert_eq!(world.epoch_of("main").await, 2);
+    world.commit("main", "x", 7).await;
+    world.verify().await;
+}
+
+/// Two collectors write lists for one epoch, and one of them loses.
+#[tokio::test]
+async fn lists_of_two_collectors_never_mix() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (first, fence) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, GC)).await;
+    let task = world.collect(first);
+    fence.reached().await;
+    let lists = async || world.names().await.into_iter().filter(|name| name.ends_with("/index")).collect::<Vec<_>>();
+    let [loser] = lists().await.try_into().unwrap();
+    world.leave(8).await;
+    assert_eq!(world.gc().await.removed["chunks"].objects, 2);
+    let [winner] = lists().await.try_into().unwrap();
+    assert_ne!(loser, winner, "the list of the one that lost is forgotten");
+    fence.open();
+    assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Locked);
+    world.commit("main", "x", 8).await;
+    world.verify().await;
+}
+
+/// A collector pauses in the sweep, its successor ends it, a writer makes the name again, and the first wakes up.
+#[tokio::test]
+async fn a_collector_that_was_taken_over_removes_nothing() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (first, reading) = world.held_at(|operation, name| operation == Operation::Get && name.ends_with("/index")).await;
+    let task = world.collect(first);
+    reading.reached().await;
+    assert_eq!(world.repository.refs().collection().await.unwrap().state.phase, GcPhase::Sweep);
+    let report = world.gc().await;
+    assert!(report.resumed && !world.is_there(7).await);
+    world.commit("main", "x", 7).await;
+    reading.open();
+    let error = task.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    world.holds("main", "x", 7).await;
+    world.verify().await;
+}
+
+/// The lease ends by the collector's own clock, also if nobody has taken over yet.
+#[tokio::test]
+async fn nothing_is_removed_when_the_lease_has_ended() {
+    assert!(STILL > LEASE);
+    let world = World::new().await;
+    world.leave(7).await;
+    let (first, reading) = world.held_at(|operation, name| operation == Operation::Get && name.ends_with("/index")).await;
+    let task = world.collect(first);
+    reading.reached().await;
+    world.clock.turn(LEASE);
+    // It may go on only after it has seen the register again.
+    let cut = world.memory.clone();
+    let state = cut.load(&crate::storage::RegisterName::gc_state()).await.unwrap().unwrap();
+    let taken = String::from_utf8(state.value.to_vec()).unwrap().replace("\"owner\": \"", "\"owner\": \"x");
+    cut.insert_register(GC.to_owned(), taken.into());
+    reading.open();
+    assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Locked);
+    assert!(world.is_there(7).await);
+}
+
+/// A successor removes what its predecessor condemned, and nothing that became garbage since.
+#[tokio::test]
+async fn a_successor_goes_on_with_the_same_list() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (first, removal) = world.held_at(|operation, _| operation == Operation::Delete).await;
+    let task = world.collect(first);
+    removal.reached().await;
+    task.abort();
+    assert!(task.await.is_err());
+    let before = world.repository.refs().collection().await.unwrap().state;
+    // A writer is about to publish a chunk that no list names.
+    let (writer, sent) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, MAIN)).await;
+    let session = writer.write("main").await.unwrap();
+    session.set(&key("c"), value(9)).await.unwrap();
+    let commit = tokio::spawn(session.commit("c"));
+    sent.reached().await;
+    let planned = world.repository.begin_gc(&world.options()).await.unwrap();
+    let after = world.repository.refs().collection().await.unwrap().state;
+    assert_eq!(after.lists.last().map(|list| &list.id), before.list.as_ref());
+    assert!(!world.is_there(7).await && world.is_there(9).await);
+    drop(planned);
+    sent.open();
+    commit.await.unwrap().unwrap();
+    world.holds("main", "c", 9).await;
+    world.verify().await;
+}
+
+/// A living collector is left alone.
+#[tokio::test]
+async fn a_collector_that_goes_on_is_not_taken_over() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (first, removal) = world.held_at(|operation, _| operation == Operation::Delete).await;
+    let task = world.collect(first);
+    removal.reached().await;
+    let living = world.memory.clone();
+    let renew = tokio::spawn(async move {
+        for _ in 0..5 {
+            settle().await;
+        }
+        let register = crate::storage::RegisterName::gc_state();
+        let text = String::from_utf8(living.load(&register).await.unwrap().unwrap().value.to_vec()).unwrap();
+        living.insert_register(GC.to_owned(), text.replace("\"seq\": 2", "\"seq\": 3").into());
+    });
+    /// A clock on which nothing happens fast.
+    #[derive(Debug)]
+    struct Slow(Arc<Hand>);
+    impl GcClock for Slow {
+        fn now(&self) -> Duration {
+            self.0.now()
+        }
+        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+            self.0.turn(Duration::from_millis(1));
+            Box::pin(tokio::task::yield_now())
+        }
+    }
+    let options = world.options().clock(Arc::new(Slow(world.clock.clone())));
+    let error = world.repository.gc(&options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    renew.await.unwrap();
+    task.abort();
+}
+
+/// A removal whose answer was lost may come late: the collection has not finished before that time has passed.
+#[tokio::test]
+async fn a_collection_ends_after_late_removals() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let late = Duration::from_mins(20);
+    let report = world.repository.gc(&world.options().wait(late)).await.unwrap();
+    assert_eq!(report.failed, 0);
+    let slept: Duration = world.clock.slept.lock().unwrap().iter().sum();
+    assert_eq!(slept, late);
+    let state = world.repository.refs().collection().await.unwrap().state;
+    // Begun, swept, raised on the way so that nobody takes over, and ended.
+    assert!(state.seq > 10 && state.phase == GcPhase::Idle, "{state:?}");
+}
