@@ -8,6 +8,7 @@ use crate::chunk::{Hashed, object_len};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Entry;
 use crate::id::ChunkId;
+use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{CollectionWait, Condemned, ObjectSet, row_of};
 use crate::session::WriteSession;
 use crate::storage::layout::ObjectKind;
@@ -28,7 +29,7 @@ impl WriteSession {
     pub(super) async fn cleared(&mut self, written: Written, options: &CommitOptions) -> Result<Option<Written>> {
         let mut written = self.current(written).await?;
         let (mut rescued, mut waiting) = (Rescued::new(), CollectionWait::new());
-        while self.state.record.epoch > self.known.get() {
+        while self.state.record.epoch > self.known.get() && holds(GcRule::Check) {
             let refs = self.base.repository().refs().clone();
             let state = refs.collection().await?.state;
             let touched = self.touched()?;
@@ -38,7 +39,7 @@ impl WriteSession {
                 break;
             }
             self.rescue(&condemned, &mut rescued).await?;
-            if state.is_running() {
+            if state.is_running() && holds(GcRule::WaitForEnd) {
                 tracing::info!(branch = %self.branch, epoch = state.epoch, "waiting for a garbage collection");
                 waiting.pause(&refs, &state).await?;
                 continue;
@@ -63,7 +64,9 @@ impl WriteSession {
         for (kind, digest) in self.uploads.drafted() {
             touched.add(row_of(kind, &digest))?;
         }
-        self.each_chunk(|id, _| touched.add(row_of(ObjectKind::of_chunk(id.form()), id.digest())))?;
+        if holds(GcRule::CountChunks) {
+            self.each_chunk(|id, _| touched.add(row_of(ObjectKind::of_chunk(id.form()), id.digest())))?;
+        }
         Ok(touched)
     }
 

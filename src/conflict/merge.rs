@@ -159,7 +159,7 @@ impl WriteSession {
         match storage.get(&ObjectName::chunk(&id), Extent::Range(0..1)).await? {
             Some(_) => Ok(()),
             None => Err(Error::not_found(format!(
-                "chunk {id}, which the changes of a fork name, is not in {storage}; the fork may have written into a copy of the repository"
+                "chunk {id}, which the changes of a fork name, is not in {storage}; the fork may have written into a copy of the repository, or a garbage collection may have removed it since"
             ))),
         }
     }

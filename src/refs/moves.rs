@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::collection::rules::{GcRule, holds};
 use super::collection::{GcState, ObjectSet, row_of};
 use super::{Move, RefRecord, Refs};
 use crate::dagcbor;
@@ -42,7 +43,7 @@ impl Refs {
             let spilled = record.moves.drain(..SPILLED).collect();
             let bytes = dagcbor::encode(&MovesBlock { v: 1, older: record.older, moves: spilled });
             let id = NodeId::of(self.objects.hash(), &bytes);
-            if state.is_running() {
+            if state.is_running() && holds(GcRule::Blocks) {
                 let mut touched = ObjectSet::new(BLOCK_SET, &std::env::temp_dir());
                 touched.add(row_of(ObjectKind::Moves, id.digest()))?;
                 if !self.condemned(state, state.finished(), &touched).await?.is_none() {

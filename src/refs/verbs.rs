@@ -1,5 +1,6 @@
 //! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
 
+use super::collection::rules::{GcRule, holds};
 use super::collection::{CollectionWait, GcState};
 use super::{Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, unreadable};
 use crate::error::{Error, ErrorKind, Result};
@@ -98,7 +99,8 @@ impl Refs {
             }
             // The register is known to exist: from here on a collector raises it, or it is of the epoch that is read now.
             let state = self.collection().await?.state;
-            let epoch = before.record.epoch.max(state.epoch);
+            let present = if holds(GcRule::CreateInEpoch) { state.epoch } else { 0 };
+            let epoch = before.record.epoch.max(present);
             let tried = match vouch(state.clone()).await? {
                 Vouched::Safe => self.try_move(name, &before, &to, epoch, &state).await?,
                 Vouched::Wait => Attempt::Wait,

@@ -26,6 +26,7 @@ use std::sync::Mutex;
 use crate::error::Result;
 use crate::handle::Repository;
 use crate::objects::Uploads;
+use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::{Ref, RefName, RefState, unreadable, unreadable_tip};
 use crate::snapshot::Snapshot;
 
@@ -130,7 +131,8 @@ impl Repository {
         // In parallel, so that to look at the garbage collection costs a request but no round trip.
         let read = async { self.refs().read(&branch).await.map_err(|e| unreadable(&branch, e)) };
         let ((state, tip), collection) = futures::try_join!(read, self.refs().collection())?;
-        let known = KnownEpoch::new(collection.state.finished().min(state.record.epoch));
+        let of_ref = if holds(GcRule::KnowRefs) { state.record.epoch } else { u64::MAX };
+        let known = KnownEpoch::new(collection.state.finished().min(of_ref));
         let commit = self.objects().commit(&tip).await.map_err(|e| unreadable_tip(&branch, e))?;
         let base = Snapshot::new(self.clone(), tip, commit);
         let staged = SharedStaged::new(self.empty_staging());

@@ -138,8 +138,7 @@ impl GcDocument {
         for (kind, counts) in &report.removed {
             document.kinds.entry(*kind).or_default().removed = (*counts).into();
         }
-        let (epoch, saved, failed, problem, resumed) =
-            (report.epoch, report.saved, report.failed, report.problem.clone(), report.resumed);
+        let (epoch, saved, failed, problem, resumed) = (report.epoch, report.saved, report.failed, report.problem.clone(), report.resumed);
         Self { epoch, dry_run: false, saved, failed, problem, resumed, ..document }
     }
 }

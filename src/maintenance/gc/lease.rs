@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 
 use crate::error::{Error, Result};
 use crate::refs::Refs;
+use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{Advanced, GcHeld, GcState};
 use crate::storage::Collecting;
 use crate::storage::elapsed::elapsed;
@@ -90,12 +91,12 @@ impl<'r> Lease<'r> {
 
     /// Raises the number if that is due.
     pub(super) async fn renew(&mut self) -> Result<()> {
-        if self.age() < RENEW { Ok(()) } else { self.advance(self.held.state.renewed()).await }
+        if self.age() < RENEW || !holds(GcRule::Lease) { Ok(()) } else { self.advance(self.held.state.renewed()).await }
     }
 
     /// Refuses to remove anything now, as `Locked`, if another collector may have taken over.
     pub(super) fn require(&self) -> Result<()> {
-        if self.store.lock.is_some() || self.age() < LEASE { Ok(()) } else { Err(taken_over()) }
+        if self.store.lock.is_some() || self.age() < LEASE || !holds(GcRule::Lease) { Ok(()) } else { Err(taken_over()) }
     }
 
     /// Waits until no removal that was sent before can happen any more.
@@ -103,7 +104,7 @@ impl<'r> Lease<'r> {
         let end = self.clock.now().saturating_add(self.store.late.max(at_least));
         loop {
             let left = end.saturating_sub(self.clock.now());
-            if left.is_zero() {
+            if left.is_zero() || !holds(GcRule::LateRemovals) {
                 return Ok(());
             }
             self.clock.sleep(left.min(RENEW)).await;

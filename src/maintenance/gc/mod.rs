@@ -28,6 +28,7 @@ use self::plan::Listing;
 use self::sweep::{BATCH, Swept};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Repository;
+use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{Advanced, GcHeld, GcPhase, ListWriter};
 use crate::refs::{MAIN, READS, Ref, RefKind, RefState, is_lost_main, unreadable};
 use crate::storage::layout::{LISTS, unique};
@@ -310,14 +311,20 @@ impl PlannedGc {
     async fn raise_refs(&mut self, lease: &mut Lease<'_>, epoch: u64) -> Result<()> {
         let repository = self.repository.clone();
         let refs = repository.refs();
-        let names: Vec<_> = repository.all_refs().await?.into_iter().map(|(name, _)| name).collect();
-        let raised = names.into_iter().map(|name| async move {
+        let mut found = repository.all_refs().await?;
+        found.retain(|(name, _)| holds(GcRule::ListAgain) || name.name.as_str() == MAIN);
+        let raised = found.into_iter().map(|(name, found)| async move {
+            if !holds(GcRule::Raise) {
+                return Ok((name, found));
+            }
             let state = refs.raise(&name, epoch).await.map_err(|e| unreadable(&name, e))?;
             Ok::<_, Error>((name, state))
         });
         let mut raised = futures::stream::iter(raised).buffer_unordered(READS);
         while let Some((name, state)) = raised.try_next().await? {
-            self.marker.mark_ref(&repository, &name, &state.record).await?;
+            if holds(GcRule::MarkAgain) {
+                self.marker.mark_ref(&repository, &name, &state.record).await?;
+            }
             lease.renew().await?;
         }
         Ok(())
@@ -351,6 +358,9 @@ fn busy() -> Error {
 
 /// A name that no other collection uses.
 fn nonce() -> Result<String> {
+    if !holds(GcRule::OwnLists) {
+        return Ok("shared".to_owned());
+    }
     let drawn = getrandom::u64().map_err(|e| Error::internal("the operating system gives no random bytes").caused_by(e))?;
     Ok(format!("{drawn:016x}-{}", unique()).chars().filter(|letter| *letter != '_').take(64).collect())
 }

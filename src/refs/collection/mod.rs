@@ -6,6 +6,7 @@
 
 mod check;
 mod lists;
+pub(crate) mod rules;
 mod state;
 mod write;
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::record::LARGEST_SEQ;
+use super::rules::{GcRule, holds};
 use crate::error::{Error, Result};
 
 /// The version of the register that this build reads and writes.
@@ -127,8 +128,8 @@ impl GcState {
     }
 
     /// The last collection that removes nothing any more.
-    pub(crate) const fn finished(&self) -> u64 {
-        if self.is_running() { self.epoch.saturating_sub(1) } else { self.epoch }
+    pub(crate) fn finished(&self) -> u64 {
+        if self.is_running() && holds(GcRule::KnowFinished) { self.epoch.saturating_sub(1) } else { self.epoch }
     }
 
     /// Where everything is listed that the collections after `known` condemn, up to the one under way.
@@ -151,12 +152,14 @@ impl GcState {
     /// A collection begins: the refs are raised to the next epoch. Only an idle state has this successor.
     pub(crate) fn fenced(&self, owner: &str, list: &str) -> Self {
         let (owner, list) = (Some(owner.to_owned()), Some(list.to_owned()));
-        Self { epoch: self.epoch + 1, phase: GcPhase::Fence, owner, list, ..self.successor() }
+        let epoch = self.epoch + u64::from(holds(GcRule::EpochAtFence));
+        Self { epoch, phase: GcPhase::Fence, owner, list, ..self.successor() }
     }
 
     /// Every ref has been raised, and what `list` names is led to by none: removing begins.
     pub(crate) fn sweeping(&self, list: &str) -> Self {
-        Self { phase: GcPhase::Sweep, list: Some(list.to_owned()), ..self.successor() }
+        let epoch = self.epoch + u64::from(!holds(GcRule::EpochAtFence));
+        Self { epoch, phase: GcPhase::Sweep, list: Some(list.to_owned()), ..self.successor() }
     }
 
     /// The owner goes on.

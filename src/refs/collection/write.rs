@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::lists::{ListCounts, encode_index, encode_shard};
+use super::rules::{GcRule, holds};
 use super::{CondemnedRow, GcHeld, GcState};
 use crate::error::{Error, Result};
 use crate::refs::{Ref, RefRecord, RefState, Refs, Settled};
@@ -56,7 +57,7 @@ impl Refs {
                 .try_read(name)
                 .await?
                 .ok_or_else(|| Error::corrupt(format!("{name} was removed by something other than this program")))?;
-            if before.record.epoch >= epoch {
+            if before.record.epoch == epoch || before.record.epoch > epoch && holds(GcRule::NeverLower) {
                 return Ok(before);
             }
             let mut next = before.record.successor();

@@ -179,9 +179,6 @@ impl WriteSession {
         if theirs.base != ours.base {
             return wrong(format!("they were made on snapshot {}, the session is based on {}", theirs.base, ours.base));
         }
-        if theirs.epoch != ours.epoch {
-            return wrong(format!("they were made in epoch {}, the session is of epoch {}", theirs.epoch, ours.epoch));
-        }
         // Before anything of it can be staged.
         self.known.lower(document.known);
         let loaded = DocumentRead::read(self.base.repository(), &self.staged, ForkKind::Changes, document.pieces).await;

@@ -6,7 +6,7 @@ use crate::session::KnownEpoch;
 
 /// A session that is opened before the fence and writes a condemned name after it.
 #[tokio::test]
-async fn the_epoch_begins_at_the_fence_and_not_at_the_mark() {
+pub(super) async fn the_epoch_begins_at_the_fence_and_not_at_the_mark() {
     let world = World::new().await;
     world.leave(7).await;
     let (collector, fence) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, GC)).await;
@@ -25,11 +25,13 @@ async fn the_epoch_begins_at_the_fence_and_not_at_the_mark() {
 
 /// A writer that meets a collection waits until it has ended, and writes again, whether its session began before or during it.
 #[tokio::test]
-async fn a_writer_of_a_condemned_name_waits_for_the_end_and_writes_again() {
+pub(super) async fn a_writer_of_a_condemned_name_waits_for_the_end_and_writes_again() {
     for is_older in [true, false] {
         // Held before the final list takes effect; before the first removal; after the removals.
         for phase in 1..=3_u64 {
             let world = World::new().await;
+            world.leave(6).await;
+            world.gc().await;
             world.leave(7).await;
             let early = world.repository.write("main").await.unwrap();
             let (collector, gate) = match phase {
@@ -59,7 +61,7 @@ async fn a_writer_of_a_condemned_name_waits_for_the_end_and_writes_again() {
 
 /// A replace that is on its way while the refs are marked.
 #[tokio::test]
-async fn raising_a_ref_refuses_a_replace_that_is_on_its_way() {
+pub(super) async fn raising_a_ref_refuses_a_replace_that_is_on_its_way() {
     let world = World::new().await;
     world.leave(7).await;
     let (writer, sent) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, MAIN)).await;
@@ -75,7 +77,7 @@ async fn raising_a_ref_refuses_a_replace_that_is_on_its_way() {
 
 /// The same while the chunk can still be read back: the commit succeeds.
 #[tokio::test]
-async fn what_is_condemned_is_read_back_while_it_is_there() {
+pub(super) async fn what_is_condemned_is_read_back_while_it_is_there() {
     let world = World::new().await;
     world.leave(7).await;
     let (writer, sent) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, MAIN)).await;
@@ -96,7 +98,7 @@ async fn what_is_condemned_is_read_back_while_it_is_there() {
 
 /// A commit between the mark and the fence, on a branch that is there, and on one that is made there.
 #[tokio::test]
-async fn refs_are_listed_and_marked_again_behind_the_fence() {
+pub(super) async fn refs_are_listed_and_marked_again_behind_the_fence() {
     let world = World::new().await;
     world.leave(7).await;
     world.leave(8).await;
@@ -119,7 +121,7 @@ async fn refs_are_listed_and_marked_again_behind_the_fence() {
 
 /// A branch is made while a collection is under way: it is of the new epoch, so that its writers look at the list.
 #[tokio::test]
-async fn a_branch_that_is_made_during_a_collection_is_of_its_epoch() {
+pub(super) async fn a_branch_that_is_made_during_a_collection_is_of_its_epoch() {
     let world = World::new().await;
     world.leave(7).await;
     let (collector, sweep) = world.held_at_nth(1, |operation, name| (operation, name) == (Operation::Replace, GC)).await;
@@ -142,7 +144,7 @@ async fn a_branch_that_is_made_during_a_collection_is_of_its_epoch() {
 
 /// A target that only refs keep that were not raised may still be condemned.
 #[tokio::test]
-async fn a_ref_is_pointed_at_nothing_that_only_refs_of_an_earlier_epoch_keep() {
+pub(super) async fn a_ref_is_pointed_at_nothing_that_only_refs_of_an_earlier_epoch_keep() {
     let world = World::new().await;
     world.leave(7).await;
     let target = world.repository.read("main").await.unwrap();
@@ -161,7 +163,7 @@ async fn a_ref_is_pointed_at_nothing_that_only_refs_of_an_earlier_epoch_keep() {
 
 /// The state is read after the fence, the ref before it was raised.
 #[tokio::test]
-async fn a_session_knows_no_more_than_the_refs_that_it_has_read() {
+pub(super) async fn a_session_knows_no_more_than_the_refs_that_it_has_read() {
     let world = World::new().await;
     world.leave(7).await;
     let (writer, state) = world.held_at(|operation, name| (operation, name) == (Operation::Load, GC)).await;
@@ -187,14 +189,16 @@ async fn a_session_knows_no_more_than_the_refs_that_it_has_read() {
 
 /// What a fork has written and its parent commits after a collection.
 #[tokio::test]
-async fn the_chunks_of_a_fork_are_looked_for_when_its_parent_commits() {
+pub(super) async fn the_chunks_of_a_fork_are_looked_for_when_its_parent_commits() {
     let world = World::new().await;
     let session = world.repository.write("main").await.unwrap();
     let fork = world.repository.resume_fork(&session.fork().await.unwrap()).await.unwrap();
     fork.set(&key("x"), value(7)).await.unwrap();
     let changes = fork.finish().await.unwrap();
-    assert_eq!(world.gc().await.removed["chunks"].objects, 1);
     session.merge(&changes).await.unwrap();
+    assert_eq!(world.gc().await.removed["chunks"].objects, 1);
+    let error = world.repository.write("main").await.unwrap().merge(&changes).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::NotFound && error.to_string().contains("garbage collection"), "{error}");
     let failed = session.commit("merged").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Conflict, "{failed}");
     assert!(!failed.into_session().is_unchanged(), "staged work is intact");
@@ -203,7 +207,7 @@ async fn the_chunks_of_a_fork_are_looked_for_when_its_parent_commits() {
 
 /// A prepared commit whose nodes are removed before it is published.
 #[tokio::test]
-async fn nodes_of_a_prepared_commit_are_made_again() {
+pub(super) async fn nodes_of_a_prepared_commit_are_made_again() {
     let world = World::new().await;
     let session = world.repository.write("main").await.unwrap();
     session.set(&key("small"), "inline").await.unwrap();
@@ -218,7 +222,7 @@ async fn nodes_of_a_prepared_commit_are_made_again() {
 
 /// A block of moves that an attempt has left behind is being removed while another attempt needs it.
 #[tokio::test]
-async fn a_block_of_moves_is_not_written_while_it_is_removed() {
+pub(super) async fn a_block_of_moves_is_not_written_while_it_is_removed() {
     let world = World::new().await;
     let first = world.repository.read("main").await.unwrap();
     let second = world.commit("main", "second", 2).await;
@@ -245,7 +249,7 @@ async fn a_block_of_moves_is_not_written_while_it_is_removed() {
 
 /// Reading back holds no more than the upload budget.
 #[tokio::test]
-async fn a_session_that_is_too_large_to_be_written_again_is_a_conflict() {
+pub(super) async fn a_session_that_is_too_large_to_be_written_again_is_a_conflict() {
     let world = World::new().await;
     let small = OpenOptions::default().without_pauses().upload_bytes(16 << 10);
     let writer = Repository::open_storage(Arc::new(world.memory.clone()), small).await.unwrap();

@@ -4,6 +4,7 @@ mod basic;
 mod hazards;
 mod owners;
 mod random;
+mod rules;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

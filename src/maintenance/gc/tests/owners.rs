@@ -7,7 +7,7 @@ use crate::refs::collection::GcPhase;
 
 /// A collector that was taken over in the fence wakes up while a later one has raised the ref further.
 #[tokio::test]
-async fn an_epoch_is_never_lowered() {
+pub(super) async fn an_epoch_is_never_lowered() {
     let world = World::new().await;
     world.leave(7).await;
     let (first, raise) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, MAIN)).await;
@@ -26,7 +26,7 @@ async fn an_epoch_is_never_lowered() {
 
 /// Two collectors write lists for one epoch, and one of them loses.
 #[tokio::test]
-async fn lists_of_two_collectors_never_mix() {
+pub(super) async fn lists_of_two_collectors_never_mix() {
     let world = World::new().await;
     world.leave(7).await;
     let (first, fence) = world.held_at(|operation, name| (operation, name) == (Operation::Replace, GC)).await;
@@ -46,7 +46,7 @@ async fn lists_of_two_collectors_never_mix() {
 
 /// A collector pauses in the sweep, its successor ends it, a writer makes the name again, and the first wakes up.
 #[tokio::test]
-async fn a_collector_that_was_taken_over_removes_nothing() {
+pub(super) async fn a_collector_that_was_taken_over_removes_nothing() {
     let world = World::new().await;
     world.leave(7).await;
     let (first, reading) = world.held_at(|operation, name| operation == Operation::Get && name.ends_with("/index")).await;
@@ -65,7 +65,7 @@ async fn a_collector_that_was_taken_over_removes_nothing() {
 
 /// The lease ends by the collector's own clock, also if nobody has taken over yet.
 #[tokio::test]
-async fn nothing_is_removed_when_the_lease_has_ended() {
+pub(super) async fn nothing_is_removed_when_the_lease_has_ended() {
     assert!(STILL > LEASE);
     let world = World::new().await;
     world.leave(7).await;
@@ -85,7 +85,7 @@ async fn nothing_is_removed_when_the_lease_has_ended() {
 
 /// A successor removes what its predecessor condemned, and nothing that became garbage since.
 #[tokio::test]
-async fn a_successor_goes_on_with_the_same_list() {
+pub(super) async fn a_successor_goes_on_with_the_same_list() {
     let world = World::new().await;
     world.leave(7).await;
     let (first, removal) = world.held_at(|operation, _| operation == Operation::Delete).await;
@@ -113,7 +113,7 @@ async fn a_successor_goes_on_with_the_same_list() {
 
 /// A living collector is left alone.
 #[tokio::test]
-async fn a_collector_that_goes_on_is_not_taken_over() {
+pub(super) async fn a_collector_that_goes_on_is_not_taken_over() {
     let world = World::new().await;
     world.leave(7).await;
     let (first, removal) = world.held_at(|operation, _| operation == Operation::Delete).await;
@@ -149,7 +149,7 @@ async fn a_collector_that_goes_on_is_not_taken_over() {
 
 /// A removal whose answer was lost may come late: the collection has not finished before that time has passed.
 #[tokio::test]
-async fn a_collection_ends_after_late_removals() {
+pub(super) async fn a_collection_ends_after_late_removals() {
     let world = World::new().await;
     world.leave(7).await;
     let late = Duration::from_mins(20);
@@ -160,4 +160,68 @@ async fn a_collection_ends_after_late_removals() {
     let state = world.repository.refs().collection().await.unwrap().state;
     // Begun, swept, raised on the way so that nobody takes over, and ended.
     assert!(state.seq > 10 && state.phase == GcPhase::Idle, "{state:?}");
+}
+
+/// A collector that lost the race writes its list late, when a writer has published what is on it.
+#[tokio::test]
+pub(super) async fn nobody_writes_the_list_of_another_collector() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let (first, list) = world.held_at(|operation, name| operation == Operation::Put && name.starts_with("gc/lists/")).await;
+    let loser = world.collect(first);
+    list.reached().await;
+    world.commit("main", "x", 7).await;
+    world.leave(8).await;
+    let (second, sweep) = world.held_at(|operation, name| operation == Operation::Get && name.ends_with("/index")).await;
+    let winner = world.collect(second);
+    sweep.reached().await;
+    list.open();
+    assert_eq!(loser.await.unwrap().unwrap_err().kind(), ErrorKind::Locked);
+    sweep.open();
+    winner.await.unwrap().unwrap();
+    assert!(!world.is_there(8).await);
+    world.holds("main", "x", 7).await;
+    world.verify().await;
+}
+
+/// A clock that lets late requests arrive while it is waited for.
+#[derive(Debug)]
+struct Delivering(Arc<Hand>, Arc<Semaphore>);
+
+impl GcClock for Delivering {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.1.add_permits(1_000);
+        drop(self.0.sleep(time));
+        Box::pin(settle())
+    }
+}
+
+/// A removal that was not answered arrives when a writer has made the object again, if the collection does not wait for it.
+#[tokio::test]
+pub(super) async fn a_late_removal_arrives_before_the_collection_ends() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let late = Arc::new(Semaphore::new(0));
+    let arrives = Arc::clone(&late);
+    let collector = world
+        .through(move |operation, _| {
+            if operation != Operation::Delete {
+                return Fault::None;
+            }
+            let arrives = Arc::clone(&arrives);
+            Fault::Late(Box::pin(async move { arrives.acquire().await.unwrap().forget() }))
+        })
+        .await;
+    let clock = Arc::new(Delivering(world.clock.clone(), Arc::clone(&late)));
+    let report = collector.gc(&world.options().clock(clock).wait(Duration::from_mins(20))).await.unwrap();
+    assert_eq!(report.failed, 1, "no removal was answered");
+    world.commit("main", "x", 7).await;
+    late.add_permits(1_000);
+    settle().await;
+    world.holds("main", "x", 7).await;
+    world.verify().await;
 }
