@@ -44,15 +44,14 @@ impl WriteSession {
                 waiting.pause(&refs, &state).await?;
                 continue;
             }
-            // In this order: what is written from here on is seen by every later collection, or makes the replace fail.
-            self.known.raise(state.epoch);
+            // What is written after the state was read is seen by every later collection, or that makes the replace fail. Only when all of
+            // it is written does the session know of the collection: after an error the next commit looks again.
             for chunk in std::mem::take(&mut rescued).into_values() {
                 self.upload_chunk(chunk, None).await?;
             }
-            match self.write_snapshot(options).await? {
-                Some(again) => written = again,
-                None => return Ok(None),
-            }
+            let Some(again) = self.write_snapshot(options).await? else { return Ok(None) };
+            self.known.raise(state.epoch);
+            written = again;
         }
         Ok(Some(written))
     }

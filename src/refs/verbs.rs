@@ -20,7 +20,7 @@ pub(crate) enum Vouched {
 }
 
 /// What one attempt to move a ref came to.
-enum Attempt {
+enum MoveTried {
     Done(Move),
     /// Another writer changed the ref first.
     Lost,
@@ -65,7 +65,8 @@ impl Refs {
     /// Makes the first ref of a new repository, in which nothing was collected since `known`.
     pub(crate) async fn create_main(&self, name: &Ref, to: MoveTo, known: u64) -> Result<Move> {
         let vouch = |state: GcState| async move {
-            if !state.is_running() && state.epoch == known {
+            // Where nothing was ever collected, nothing was since.
+            if !state.is_running() && (state.epoch == known || state.seq == 0) {
                 return Ok(Vouched::Safe);
             }
             Err(Error::unavailable("garbage was collected while the repository was made; try again"))
@@ -86,13 +87,17 @@ impl Refs {
         while attempt < ATTEMPTS {
             let before = match self.try_read(name).await.map_err(|e| unreadable(name, e))? {
                 Some(state) => state,
-                None => match self.place(name, placeholder).await? {
-                    Some(state) => state,
-                    None => {
-                        attempt += 1;
-                        continue;
+                None => {
+                    // A target that is refused leaves no placeholder behind.
+                    vouch(GcState::absent()).await?;
+                    match self.place(name, placeholder).await? {
+                        Some(state) => state,
+                        None => {
+                            attempt += 1;
+                            continue;
+                        }
                     }
-                },
+                }
             };
             if before.record.tip.is_some() {
                 return Err(Error::conflict(format!("{name} exists already")));
@@ -103,12 +108,12 @@ impl Refs {
             let epoch = before.record.epoch.max(present);
             let tried = match vouch(state.clone()).await? {
                 Vouched::Safe => self.try_move(name, &before, &to, epoch, &state).await?,
-                Vouched::Wait => Attempt::Wait,
+                Vouched::Wait => MoveTried::Wait,
             };
             match tried {
-                Attempt::Done(done) => return Ok(done),
-                Attempt::Wait => waiting.pause(self, &state).await?,
-                Attempt::Lost => {
+                MoveTried::Done(done) => return Ok(done),
+                MoveTried::Wait => waiting.pause(self, &state).await?,
+                MoveTried::Lost => {
                     self.patience.wait(attempt.min(3)).await;
                     attempt += 1;
                 }
@@ -153,12 +158,12 @@ impl Refs {
             let epoch = if to.op == MoveOp::Repair { before.record.epoch.max(state.epoch) } else { before.record.epoch };
             let tried = match check(state.clone()).await? {
                 Vouched::Safe => self.try_move(name, &before, &to, epoch, &state).await?,
-                Vouched::Wait => Attempt::Wait,
+                Vouched::Wait => MoveTried::Wait,
             };
             match tried {
-                Attempt::Done(done) => return Ok(done),
-                Attempt::Wait => waiting.pause(self, &state).await?,
-                Attempt::Lost => {
+                MoveTried::Done(done) => return Ok(done),
+                MoveTried::Wait => waiting.pause(self, &state).await?,
+                MoveTried::Lost => {
                     self.patience.wait(attempt.min(3)).await;
                     attempt += 1;
                 }
@@ -168,7 +173,7 @@ impl Refs {
     }
 
     /// One attempt, which gives the ref the epoch `epoch`. `state` was read after `before`.
-    async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo, epoch: u64, state: &GcState) -> Result<Attempt> {
+    async fn try_move(&self, name: &Ref, before: &RefState, to: &MoveTo, epoch: u64, state: &GcState) -> Result<MoveTried> {
         let now = recordable(self.clock.now())?;
         // A stamp far in the future was made by a clock that was wrong. The ref must be movable away from it to the
         // present, and that changes no answer about the past: at every time until now the ref showed what came before.
@@ -180,7 +185,7 @@ impl Refs {
         next.tip = to.to;
         next.about.clone_from(&to.about);
         if !self.record_move(&mut next, done.clone(), state).await? {
-            return Ok(Attempt::Wait);
+            return Ok(MoveTried::Wait);
         }
         // A move is in a ref's past exactly if it is among its moves.
         let ours = &done;
@@ -189,8 +194,8 @@ impl Refs {
             Ok(moves.contains(ours))
         };
         match self.replace_settled(name, Some(before), &next, landed).await? {
-            Settled::Won => Ok(Attempt::Done(done)),
-            Settled::Lost(_) => Ok(Attempt::Lost),
+            Settled::Won => Ok(MoveTried::Done(done)),
+            Settled::Lost(_) => Ok(MoveTried::Lost),
         }
     }
 

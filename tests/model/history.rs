@@ -55,6 +55,7 @@ pub(crate) struct Seen {
     asked: AtomicU64,
     finals: AtomicU64,
     absent: AtomicU64,
+    pub(crate) removed: AtomicU64,
 }
 
 impl Seen {
@@ -64,7 +65,7 @@ impl Seen {
         }
     }
 
-    fn counts(&self) -> [(&'static str, u64); 12] {
+    fn counts(&self) -> [(&'static str, u64); 13] {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         [
             ("commits", get(&self.commits)),
@@ -79,6 +80,7 @@ impl Seen {
             ("questions about a time", get(&self.asked)),
             ("final answers", get(&self.finals)),
             ("answers that nothing was there", get(&self.absent)),
+            ("objects of no version, removed", get(&self.removed)),
         ]
     }
 }
@@ -105,8 +107,8 @@ struct Open {
 pub(crate) struct History<'s> {
     random: SmallRng,
     pub(crate) seed: u64,
-    coverage: &'s Seen,
-    storage: Arc<dyn Storage>,
+    pub(crate) coverage: &'s Seen,
+    pub(crate) storage: Arc<dyn Storage>,
     world: Arc<AtomicI64>,
     pub(crate) repositories: Vec<Repository>,
     pub(crate) commits: HashMap<SnapshotId, Commit>,
@@ -180,6 +182,7 @@ impl<'s> History<'s> {
             0..=6 => self.one_session().await,
             7..=10 => self.two_sessions().await,
             11 | 20..=23 => self.create_or_delete_branch().await,
+            12 => self.collect().await,
             14 => {
                 let at = self.random.random_range(0..self.repositories.len());
                 self.repositories[at] = self.reopen().await;

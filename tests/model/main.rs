@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod collect;
 mod files;
 mod history;
 mod oracle;

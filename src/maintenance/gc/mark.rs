@@ -1,4 +1,4 @@
-//! What the refs lead to, found by reading every node once.
+//! Reached the refs lead to, found by reading every node once.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -36,18 +36,18 @@ pub(super) struct Marker {
 /// Something to be read.
 #[derive(Debug, Clone, Copy)]
 struct Spot {
-    what: What,
+    what: Reached,
     /// The version that led there; `None` for what a ref names.
     by: Option<SnapshotId>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum What {
+enum Reached {
     Version(SnapshotId),
     Node(MapKind, NodeId),
 }
 
-impl What {
+impl Reached {
     fn row(self) -> CondemnedRow {
         match self {
             Self::Version(id) => row_of(ObjectKind::Snapshot, id.digest()),
@@ -56,7 +56,7 @@ impl What {
     }
 }
 
-/// What an object leads to.
+/// Reached an object leads to.
 #[derive(Debug, Default)]
 struct LeadsTo {
     spots: Vec<Spot>,
@@ -85,13 +85,13 @@ impl Marker {
             self.marks.add(row_of(ObjectKind::Moves, id.digest()))?;
         }
         let ends = record.moves.iter().chain(&earlier).flat_map(|m| [m.from, m.to]);
-        let roots = ends.chain([record.tip]).flatten().map(|id| Spot { what: What::Version(id), by: None });
+        let roots = ends.chain([record.tip]).flatten().map(|id| Spot { what: Reached::Version(id), by: None });
         self.walk(roots.collect()).await.map_err(context)
     }
 
     async fn walk(&mut self, mut todo: Vec<Spot>) -> Result<()> {
         let mut reads: FuturesUnordered<BoxFuture<'static, (Spot, Result<LeadsTo>)>> = FuturesUnordered::new();
-        // What others lead to what is being read.
+        // Reached others lead to what is being read.
         let mut flying: HashMap<CondemnedRow, Vec<Spot>, Seeded> = HashMap::default();
         loop {
             while reads.len() < WIDE
@@ -113,7 +113,7 @@ impl Marker {
             self.marks.add(row)?;
             match found {
                 Ok(LeadsTo { spots, chunks }) => {
-                    if let What::Version(id) = spot.what {
+                    if let Reached::Version(id) = spot.what {
                         self.versions += 1;
                         // Whether it has a marker does not matter here: one of a version that is kept is kept.
                         self.marks.add(row_of(ObjectKind::Shallow, id.digest()))?;
@@ -133,7 +133,7 @@ impl Marker {
 
     /// Whether something that cannot be read is behind a version that was imported without it.
     async fn was_left_out(&self, spot: Spot) -> Result<bool> {
-        let is_behind = matches!(spot.what, What::Version(_) | What::Node(MapKind::History, _));
+        let is_behind = matches!(spot.what, Reached::Version(_) | Reached::Node(MapKind::History, _));
         let Some(by) = spot.by.filter(|_| is_behind) else { return Ok(false) };
         Ok(self.objects.storage().get(&ObjectName::shallow(&by), Extent::Range(0..0)).await?.is_some())
     }
@@ -146,17 +146,17 @@ fn is_loss(error: &Error) -> bool {
 /// Reads an object and tells what it leads to.
 async fn look(objects: &Objects, spot: Spot) -> Result<LeadsTo> {
     match spot.what {
-        What::Version(id) => look_at_version(objects, id).await,
-        What::Node(MapKind::Manifest, id) => {
+        Reached::Version(id) => look_at_version(objects, id).await,
+        Reached::Node(MapKind::Manifest, id) => {
             let chunk = |entry: &Entry| match entry {
                 Entry::Chunk { id, .. } => Some(row_of(ObjectKind::of_chunk(id.form()), id.digest())),
                 Entry::Inline(_) | Entry::Virtual { .. } => None,
             };
             look_at_node::<Entry>(objects, spot, id, |found, entry| found.chunks.extend(chunk(entry))).await
         }
-        What::Node(MapKind::Files, id) => look_at_node::<VirtualFile>(objects, spot, id, |_, _| {}).await,
-        What::Node(MapKind::History, id) => {
-            let version = |entry: &HistoryEntry| Spot { what: What::Version(entry.id), by: spot.by };
+        Reached::Node(MapKind::Files, id) => look_at_node::<VirtualFile>(objects, spot, id, |_, _| {}).await,
+        Reached::Node(MapKind::History, id) => {
+            let version = |entry: &HistoryEntry| Spot { what: Reached::Version(entry.id), by: spot.by };
             look_at_node::<HistoryEntry>(objects, spot, id, |found, entry| found.spots.push(version(entry))).await
         }
     }
@@ -166,8 +166,8 @@ async fn look_at_version(objects: &Objects, id: SnapshotId) -> Result<LeadsTo> {
     let object = objects.read_snapshot(&id).await?;
     let commit = object.ok_or_else(|| Error::not_found(format!("snapshot {id} is not in this repository")))?.commit;
     let maps = [(MapKind::Manifest, commit.manifest), (MapKind::Files, commit.files), (MapKind::History, commit.history)];
-    let nodes = maps.into_iter().map(|(kind, root)| What::Node(kind, root));
-    let parents = commit.parents.iter().map(|parent| What::Version(*parent));
+    let nodes = maps.into_iter().map(|(kind, root)| Reached::Node(kind, root));
+    let parents = commit.parents.iter().map(|parent| Reached::Version(*parent));
     let spots = nodes.chain(parents).map(|what| Spot { what, by: Some(id) }).collect();
     Ok(LeadsTo { spots, chunks: Vec::new() })
 }
@@ -177,7 +177,7 @@ async fn look_at_node<V: CachedValue>(objects: &Objects, spot: Spot, id: NodeId,
     match objects.read_node::<V>(id).await? {
         Node::Leaf(leaf) => leaf.entries.iter().for_each(|(_, value)| take(&mut found, value)),
         Node::Branch(branch) => {
-            found.spots = branch.children.iter().map(|child| Spot { what: What::Node(V::KIND, child.id), by: spot.by }).collect();
+            found.spots = branch.children.iter().map(|child| Spot { what: Reached::Node(V::KIND, child.id), by: spot.by }).collect();
         }
     }
     Ok(found)

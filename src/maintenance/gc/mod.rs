@@ -162,7 +162,6 @@ impl Repository {
         for (name, state) in self.all_refs().await? {
             plan.refs += 1;
             marker.mark_ref(self, &name, &state.record).await?;
-            self.advance(1, 0);
         }
         // The refs were read, so the store has told its time.
         let now = self.storage().clock().unwrap_or_else(|| self.clock().now());

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "../../../../tests/model/collect.rs"]
+mod collect;
 mod credentials;
 mod doctor;
 mod endpoints;

@@ -268,3 +268,49 @@ pub(super) async fn a_session_that_is_too_large_to_be_written_again_is_a_conflic
     task.await.unwrap().unwrap();
     world.verify().await;
 }
+
+/// Writing again fails when the chunk has been removed: the session must not take it for written.
+#[tokio::test]
+async fn a_session_whose_second_write_failed_looks_again() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let at = chunk(7).await.as_str().to_owned();
+    let (puts, broken) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+    let is_broken = Arc::clone(&broken);
+    let writer = world
+        .through(move |operation, name| {
+            let again = operation == Operation::Put && name == at && puts.fetch_add(1, Ordering::SeqCst) > 0;
+            if again && is_broken.load(Ordering::SeqCst) { Fault::Before } else { Fault::None }
+        })
+        .await;
+    let session = writer.write("main").await.unwrap();
+    let (collector, removal) = world.held_at(|operation, _| operation == Operation::Delete).await;
+    let task = world.collect(collector);
+    removal.reached().await;
+    session.set(&key("x"), value(7)).await.unwrap();
+    broken.store(true, Ordering::SeqCst);
+    let commit = tokio::spawn(session.commit("x"));
+    settle().await;
+    removal.open();
+    task.await.unwrap().unwrap();
+    let failed = commit.await.unwrap().unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed}");
+    assert!(!world.is_there(7).await, "it was removed, and not written again");
+    broken.store(false, Ordering::SeqCst);
+    failed.into_session().commit("x").await.unwrap();
+    world.holds("main", "x", 7).await;
+    world.verify().await;
+}
+
+/// A branch that is refused leaves nothing behind.
+#[tokio::test]
+async fn a_target_that_no_ref_keeps_makes_no_placeholder() {
+    let world = World::new().await;
+    let session = world.repository.write("main").await.unwrap();
+    session.set(&key("x"), "inline").await.unwrap();
+    let prepared = session.prepare("x").await.unwrap();
+    let orphan = world.repository.read(&prepared.id().to_string()).await.unwrap();
+    let error = world.repository.create_branch(&name("new"), &orphan).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(!world.names().await.contains("refs/branches/new.json"));
+}
