@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::time::{Timestamp, recordable};
 
 /// A snapshot that is durable together with everything it needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Written {
     pub(super) id: SnapshotId,
     pub(super) commit: Commit,

@@ -87,11 +87,17 @@ impl Prepared {
             let Some(ready) = written else {
                 return Ok(Committed { snapshot: session.base, is_new: false, settled: settled.into_list() });
             };
-            let moved = match Box::pin(session.replace_tip(ready)).await {
+            let moved = match Box::pin(session.replace_tip(ready.clone())).await {
                 Ok(Sent::Committed(snapshot)) => return Ok(Committed { snapshot, is_new: true, settled: settled.into_list() }),
                 Ok(Sent::Lost(state)) => state,
                 Err((error, pending)) => return Err(CommitError::sent(error, pending, session)),
             };
+            if moved.record.shows_the_same(&session.state.record) {
+                // It was only raised by a garbage collection, or replaced by itself to settle another commit.
+                (session.state, written) = (moved, Some(ready));
+                session.base.repository().pause_after_lost_race(attempt).await;
+                continue;
+            }
             if options.moved == BranchMoved::Refuse {
                 let (branch, base) = (&session.branch, session.base.id());
                 let error = Error::conflict(format!("{branch} has moved since the session was opened at {base}, and a rebase was refused"));

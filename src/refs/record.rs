@@ -114,6 +114,11 @@ impl RefRecord {
         Self { seq: self.seq + 1, ..self.clone() }
     }
 
+    /// Whether the ref has shown the same ever since `earlier`: its tip and its moves are those.
+    pub(crate) fn shows_the_same(&self, earlier: &Self) -> bool {
+        self.tip == earlier.tip && self.moves == earlier.moves && self.older == earlier.older
+    }
+
     /// The bytes of the register: JSON that a person can read.
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = serde_json::to_vec_pretty(self).expect("a record holds only strings, numbers and lists");

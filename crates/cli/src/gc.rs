@@ -105,6 +105,8 @@ struct GcDocument {
     /// Why the last of them could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    /// How long it took, in seconds; 0 for a dry run.
+    seconds: f64,
     /// Whether a collection that another process had left unfinished was ended first.
     resumed: bool,
 }
@@ -129,6 +131,7 @@ impl GcDocument {
             saved: 0,
             failed: 0,
             problem: None,
+            seconds: 0.0,
             resumed: false,
         }
     }
@@ -139,7 +142,7 @@ impl GcDocument {
             document.kinds.entry(*kind).or_default().removed = (*counts).into();
         }
         let (epoch, saved, failed, problem, resumed) = (report.epoch, report.saved, report.failed, report.problem.clone(), report.resumed);
-        Self { epoch, dry_run: false, saved, failed, problem, resumed, ..document }
+        Self { epoch, dry_run: false, saved, failed, problem, seconds: report.took.as_secs_f64(), resumed, ..document }
     }
 }
 

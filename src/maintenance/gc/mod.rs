@@ -98,6 +98,8 @@ pub struct GcReport {
     pub problem: Option<String>,
     /// Calls of the store that removed objects, each up to 1,000 of them.
     pub calls: u64,
+    /// How long it took, from the beginning of the plan.
+    pub took: Duration,
     /// Whether a collection that another process had begun, and did not end, was ended first.
     pub resumed: bool,
 }
@@ -115,6 +117,8 @@ pub struct PlannedGc {
     /// The register as it was when the plan began, and what the store promises.
     began: Option<(GcHeld, Collecting)>,
     resumed: bool,
+    /// When the plan began, by the clock of the options.
+    started: Duration,
 }
 
 impl std::fmt::Debug for PlannedGc {
@@ -144,11 +148,12 @@ impl Repository {
     /// the next call.
     pub async fn begin_gc(&self, options: &GcOptions) -> Result<PlannedGc> {
         self.require_writable()?;
+        let started = options.clock.now();
         let store = self.storage().collecting().await?;
         let (held, store, resumed) = self.end_earlier(options, store).await?;
         let (plan, listing, marker) = self.look_for_garbage(options).await?;
         let (repository, options) = (self.clone(), options.clone());
-        Ok(PlannedGc { repository, options, plan, listing, marker, began: Some((held, store)), resumed })
+        Ok(PlannedGc { repository, options, plan, listing, marker, began: Some((held, store)), resumed, started })
     }
 
     /// Collects garbage: [`begin_gc`](Self::begin_gc), and [`PlannedGc::execute`]. Fails, and is cancelled, as both do.
@@ -237,6 +242,11 @@ impl PlannedGc {
     /// After an error, and if the future is dropped or the process dies, the collection is unfinished: nothing that is needed was removed,
     /// writers that need what is being removed wait, and the next [`begin_gc`](Repository::begin_gc) ends it.
     pub async fn execute(mut self) -> Result<GcReport> {
+        let report = self.carry_out().await?;
+        Ok(GcReport { took: self.options.clock.now().saturating_sub(self.started), ..report })
+    }
+
+    async fn carry_out(&mut self) -> Result<GcReport> {
         let mut report = GcReport { plan: self.plan.clone(), resumed: self.resumed, ..GcReport::default() };
         let Some((began, store)) = self.began.take() else { return Ok(report) };
         let condemned = self.plan.garbage_total().objects;

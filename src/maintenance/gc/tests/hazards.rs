@@ -314,3 +314,17 @@ async fn a_target_that_no_ref_keeps_makes_no_placeholder() {
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(!world.names().await.contains("refs/branches/new.json"));
 }
+
+/// A session that refuses to be rebased need not be, when its branch was only raised.
+#[tokio::test]
+async fn a_branch_that_was_only_raised_has_not_moved() {
+    use crate::commit::CommitOptions;
+    let world = World::new().await;
+    world.leave(7).await;
+    let session = world.repository.write("main").await.unwrap();
+    session.set(&key("small"), "inline").await.unwrap();
+    world.gc().await;
+    assert_eq!(world.epoch_of("main").await, 1);
+    session.commit(CommitOptions::from("small").without_rebase()).await.unwrap();
+    world.verify().await;
+}
