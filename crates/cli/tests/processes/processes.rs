@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::support::count;
-use super::work::{CONFLICT, PROCESSES, Site, Work, check, eight_processes, init, logged, run, start, succeed, until_committed};
+use super::work::{CONFLICT, PROCESSES, Site, Work, check, eight_processes, firn, init, logged, run, start, succeed, until_committed};
 
 /// A place on local disk.
 fn new_site() -> (tempfile::TempDir, Site) {
@@ -38,6 +39,45 @@ struct Kills {
 
 #[test]
 fn processes_that_are_killed_lose_nothing() {
+    killed_at_random(false);
+}
+
+/// The same while garbage is collected all the time, without any grace, by processes of which some are killed as well.
+#[test]
+fn processes_that_are_killed_beside_collections_lose_nothing() {
+    killed_at_random(true);
+}
+
+/// A collection of all garbage, however young.
+fn collection(site: &Site) -> Command {
+    let mut command = firn(site, "gc");
+    command.args(["--grace", "0"]);
+    command
+}
+
+/// Collects garbage again and again until `is_over`, and kills about half of the processes that do it.
+fn keep_collecting(site: &Site, is_over: impl Fn() -> bool) {
+    let (mut random, mut done, mut killed) = (SmallRng::seed_from_u64(77), 0, 0);
+    let mut patience = 50_000_u64;
+    while !is_over() {
+        let mut child = start(collection(site), b"");
+        std::thread::sleep(Duration::from_micros(random.random_range(0..patience)));
+        let ended = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        if ended {
+            succeed(&output);
+            (done, patience) = (done + 1, patience * 9 / 10);
+        } else {
+            (killed, patience) = (killed + 1, patience * 11 / 10);
+        }
+        patience = patience.clamp(1_000, 2_000_000);
+    }
+    println!("{done} collections, and {killed} that were killed");
+    assert!(done > 0 && killed > 0, "{done} collections, {killed} killed");
+}
+
+fn killed_at_random(beside_collections: bool) {
     let (_directory, root) = new_site();
     init(&root);
     let started = Instant::now();
@@ -52,8 +92,13 @@ fn processes_that_are_killed_lose_nothing() {
     // How long a commit takes depends on what else the machine does, so the patience follows what is seen: longer when one
     // was killed, shorter when one had ended, and so about half of them each.
     let patience = AtomicU64::new(u64::try_from(usual.as_micros()).unwrap().max(1_000));
+    let writing = AtomicU64::new(3);
     std::thread::scope(|scope| {
+        if beside_collections {
+            scope.spawn(|| keep_collecting(&root, || writing.load(Ordering::Relaxed) == 0));
+        }
         for thread in 0..3_u64 {
+            let writing = &writing;
             let (root, kills, acknowledged, launched, patience) = (&root, &kills, &acknowledged, &launched, &patience);
             scope.spawn(move || {
                 let mut random = SmallRng::seed_from_u64(thread);
@@ -70,6 +115,7 @@ fn processes_that_are_killed_lose_nothing() {
                         acknowledged.lock().unwrap().insert(id);
                     }
                 }
+                writing.fetch_sub(1, Ordering::Relaxed);
             });
         }
     });
@@ -85,6 +131,11 @@ fn processes_that_are_killed_lose_nothing() {
     assert!(acknowledged.is_subset(&found) && found.contains(&id), "lost: {:?}", acknowledged.difference(&found));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(check(&root));
+    if beside_collections {
+        // The last collection was perhaps killed; the next one ends it, and nothing that anybody needs is missing then.
+        succeed(&run(collection(&root), b""));
+        runtime.block_on(check(&root));
+    }
 }
 
 /// Starts the work and kills it after a while; whether it had ended by then, and the id, if it printed one in full.

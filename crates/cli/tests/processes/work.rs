@@ -25,7 +25,7 @@ pub(crate) struct Site {
     pub(crate) variables: Vec<(String, String)>,
 }
 
-fn firn(site: &Site, verb: &str) -> Command {
+pub(crate) fn firn(site: &Site, verb: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
     command.arg(verb).arg("-R").arg(&site.url).envs(site.variables.clone());
     for name in ["FIRN_REPO", "FIRN_ALLOW"] {
