@@ -85,19 +85,15 @@ impl Refs {
         self.require_unlike_others(name).await?;
         let (mut attempt, mut waiting) = (0, CollectionWait::new());
         while attempt < ATTEMPTS {
-            let before = match self.try_read(name).await.map_err(|e| unreadable(name, e))? {
-                Some(state) => state,
-                None => {
-                    // A target that is refused leaves no placeholder behind.
-                    vouch(GcState::absent()).await?;
-                    match self.place(name, placeholder).await? {
-                        Some(state) => state,
-                        None => {
-                            attempt += 1;
-                            continue;
-                        }
-                    }
-                }
+            let found = self.try_read(name).await.map_err(|e| unreadable(name, e))?;
+            if found.is_none() {
+                // A target that is refused leaves no placeholder behind.
+                vouch(GcState::absent()).await?;
+            }
+            let found = if found.is_none() { self.place(name, placeholder).await? } else { found };
+            let Some(before) = found else {
+                attempt += 1;
+                continue;
             };
             if before.record.tip.is_some() {
                 return Err(Error::conflict(format!("{name} exists already")));

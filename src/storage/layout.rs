@@ -89,7 +89,7 @@ pub(crate) fn shard_of(digest: &[u8; 32]) -> usize {
 
 /// The two characters of shard number `shard`.
 fn shard_text(shard: usize) -> String {
-    [shard >> 5, shard].iter().map(|n| char::from(LETTERS[n % LETTERS.len()])).collect()
+    [shard >> 5, shard].iter().filter_map(|n| LETTERS.get(n % LETTERS.len())).copied().map(char::from).collect()
 }
 
 /// The name of an immutable object.

@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::id::HashAlgorithm;
 use crate::storage::layout::{ObjectKind, SHARDS};
 
-const INDEX: &[u8; 8] = b"FIRNGCIX";
-const SHARD: &[u8; 8] = b"FIRNGCSH";
+const INDEX: [u8; 8] = *b"FIRNGCIX";
+const SHARD: [u8; 8] = *b"FIRNGCSH";
 const VERSION: u16 = 1;
 /// Length of an index in bytes.
 pub(super) const INDEX_LEN: u64 = (HEAD + 4 * SHARDS + 8) as u64;
@@ -38,7 +38,7 @@ pub(super) const fn shard_len(digests: u32) -> u64 {
 /// The digests in each shard of a list.
 pub(crate) type ListCounts = Vec<u32>;
 
-fn head(magic: &[u8; 8], hash: HashAlgorithm, shard: usize) -> Vec<u8> {
+fn head(magic: [u8; 8], hash: HashAlgorithm, shard: usize) -> Vec<u8> {
     let mut out = magic.to_vec();
     out.extend(VERSION.to_le_bytes());
     out.extend(u16::try_from(hash.code()).unwrap_or(0).to_le_bytes());
@@ -53,7 +53,7 @@ fn sealed(mut out: Vec<u8>) -> Bytes {
 }
 
 /// What follows the head, if head, length and checksum are right.
-fn opened<'b>(bytes: &'b [u8], magic: &[u8; 8], hash: HashAlgorithm, shard: usize) -> Option<&'b [u8]> {
+fn opened(bytes: &[u8], magic: [u8; 8], hash: HashAlgorithm, shard: usize) -> Option<&[u8]> {
     let (body, checksum) = bytes.split_last_chunk::<8>()?;
     let rest = body.strip_prefix(head(magic, hash, shard).as_slice())?;
     (xxh3_64(body) == u64::from_le_bytes(*checksum)).then_some(rest)
@@ -66,7 +66,7 @@ fn numbers(bytes: &[u8]) -> impl Iterator<Item = u32> {
 /// The bytes of an index.
 pub(super) fn encode_index(hash: HashAlgorithm, counts: &ListCounts) -> Bytes {
     let mut out = head(INDEX, hash, 0);
-    counts.iter().for_each(|count| out.extend(count.to_le_bytes()));
+    out.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
     sealed(out)
 }
 
@@ -85,8 +85,8 @@ pub(super) fn encode_shard(hash: HashAlgorithm, shard: usize, rows: &[CondemnedR
     }
     let mut out = head(SHARD, hash, shard);
     out.reserve(4 * KINDS + 32 * rows.len() + 8);
-    counts.iter().for_each(|count| out.extend(count.to_le_bytes()));
-    rows.iter().for_each(|row| out.extend(row.iter().skip(1)));
+    out.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+    out.extend(rows.iter().flat_map(|row| row.iter().skip(1)));
     Ok(sealed(out))
 }
 

@@ -115,8 +115,8 @@ impl GcState {
         if !names.into_iter().all(|name| is_name(name)) {
             return Err("a name is not one that collections have");
         }
-        let epochs = self.lists.iter().map(|list| list.epoch);
-        if !epochs.clone().is_sorted_by(|a, b| a < b) || epochs.clone().next() == Some(0) || epochs.last() > Some(self.finished()) {
+        let ends = (self.lists.first().map_or(1, |list| list.epoch), self.lists.last().map_or(0, |list| list.epoch));
+        if !self.lists.is_sorted_by(|a, b| a.epoch < b.epoch) || ends.0 == 0 || ends.1 > self.finished() {
             return Err("the epochs of its lists are out of order");
         }
         Ok(())

@@ -63,7 +63,7 @@ async fn young_garbage_and_foreign_files_stay() {
     let world = World::new().await;
     world.leave(7).await;
     world.memory.insert_object("chunks/aa/not-an-id".to_owned(), vec![1; 10].into());
-    let plan = world.repository.plan_gc(&world.options().grace(Duration::from_secs(3600))).await.unwrap();
+    let plan = world.repository.plan_gc(&world.options().grace(Duration::from_hours(1))).await.unwrap();
     assert_eq!((plan.garbage_total().objects, plan.young.objects, plan.young.bytes), (0, 1, 5_000));
     assert_eq!((plan.foreign.objects, plan.foreign.bytes), (1, 10));
     assert_eq!(world.gc().await.removed.values().map(|counts| counts.objects).sum::<u64>(), 1);

@@ -111,6 +111,21 @@ pub(super) async fn a_successor_goes_on_with_the_same_list() {
     world.verify().await;
 }
 
+/// A clock on which nothing happens fast.
+#[derive(Debug)]
+struct Slow(Arc<Hand>);
+
+impl GcClock for Slow {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        self.0.turn(Duration::from_millis(1));
+        Box::pin(tokio::task::yield_now())
+    }
+}
+
 /// A living collector is left alone.
 #[tokio::test]
 pub(super) async fn a_collector_that_goes_on_is_not_taken_over() {
@@ -128,18 +143,6 @@ pub(super) async fn a_collector_that_goes_on_is_not_taken_over() {
         let text = String::from_utf8(living.load(&register).await.unwrap().unwrap().value.to_vec()).unwrap();
         living.insert_register(GC.to_owned(), text.replace("\"seq\": 2", "\"seq\": 3").into());
     });
-    /// A clock on which nothing happens fast.
-    #[derive(Debug)]
-    struct Slow(Arc<Hand>);
-    impl GcClock for Slow {
-        fn now(&self) -> Duration {
-            self.0.now()
-        }
-        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-            self.0.turn(Duration::from_millis(1));
-            Box::pin(tokio::task::yield_now())
-        }
-    }
     let options = world.options().clock(Arc::new(Slow(world.clock.clone())));
     let error = world.repository.gc(&options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked, "{error}");

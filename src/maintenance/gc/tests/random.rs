@@ -37,7 +37,7 @@ async fn write(world: &World, seed: u64, who: usize) -> Told {
         match session.commit(format!("{who} {turn}")).await {
             Ok(snapshot) => told.push((at, byte, snapshot)),
             Err(failed) => {
-                assert!(matches!(failed.kind(), ErrorKind::Conflict | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown), "{failed}")
+                assert!(matches!(failed.kind(), ErrorKind::Conflict | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown), "{failed}");
             }
         }
     }
