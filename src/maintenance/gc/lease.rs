@@ -47,6 +47,23 @@ impl GcClock for ElapsedClock {
     }
 }
 
+/// A clock on which time passes as soon as somebody waits for it.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug, Default)]
+pub(super) struct HurriedClock(std::sync::atomic::AtomicU64);
+
+#[cfg(any(test, feature = "testing"))]
+impl GcClock for HurriedClock {
+    fn now(&self) -> Duration {
+        elapsed() + Duration::from_micros(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.0.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), std::sync::atomic::Ordering::SeqCst);
+        Box::pin(tokio::task::yield_now())
+    }
+}
+
 /// A collection that this process carries out.
 #[derive(Debug)]
 pub(super) struct Lease<'r> {

@@ -73,6 +73,13 @@ impl GcOptions {
         self
     }
 
+    /// Waits for nothing that only takes time: for tests, never for a store that others use.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn hurried(self) -> Self {
+        Self { clock: Arc::new(lease::HurriedClock::default()), ..self }
+    }
+
     #[cfg(test)]
     fn clock(mut self, clock: Arc<dyn GcClock>) -> Self {
         self.clock = clock;

@@ -4,6 +4,7 @@
 
 #[path = "../../../../tests/model/collect.rs"]
 mod collect;
+mod collecting;
 mod credentials;
 mod doctor;
 mod endpoints;

@@ -124,6 +124,9 @@ impl Objects {
             ("PUT", Some(id)) => put_part(&mut state, request, id),
             ("PUT", None) => self.put(&mut state, request, key, now, kept),
             ("POST", Some(id)) => Self::complete(&mut state, id, key, now),
+            ("POST", None) if self.dialect == Dialect::S3 && key.is_empty() && request.parameter("delete").is_some() => {
+                remove(&mut state, request)
+            }
             ("POST", None) if request.parameter("uploads").is_some() => {
                 state.count += 1;
                 let id = state.count.to_string();
@@ -174,6 +177,17 @@ fn store(state: &mut Kept, key: &str, bytes: Vec<u8>, now: Timestamp) -> Respons
     let answer = Response::new(200, "").with("etag", &object.tag).with("x-goog-generation", &object.generation.to_string());
     state.objects.insert(key.to_owned(), object);
     answer
+}
+
+/// Removes many objects by one request.
+fn remove(state: &mut Kept, request: &Request) -> Response {
+    let body = String::from_utf8(request.body.clone()).unwrap();
+    let mut text = "<?xml version=\"1.0\"?><DeleteResult>".to_owned();
+    for key in body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()) {
+        state.objects.remove(key);
+        write!(text, "<Deleted><Key>{key}</Key></Deleted>").unwrap();
+    }
+    Response::new(200, text + "</DeleteResult>")
 }
 
 fn put_part(state: &mut Kept, request: &Request, id: &str) -> Response {
