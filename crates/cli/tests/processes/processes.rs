@@ -59,7 +59,7 @@ fn collection(site: &Site) -> Command {
 fn keep_collecting(site: &Site, is_over: impl Fn() -> bool) {
     let (mut random, mut done, mut killed) = (SmallRng::seed_from_u64(77), 0, 0);
     let mut patience = 50_000_u64;
-    while !is_over() {
+    while !is_over() || done < 3 || killed < 3 {
         let mut child = start(collection(site), b"");
         std::thread::sleep(Duration::from_micros(random.random_range(0..patience)));
         let ended = child.try_wait().unwrap().is_some();
@@ -74,7 +74,6 @@ fn keep_collecting(site: &Site, is_over: impl Fn() -> bool) {
         patience = patience.clamp(1_000, 2_000_000);
     }
     println!("{done} collections, and {killed} that were killed");
-    assert!(done > 0 && killed > 0, "{done} collections, {killed} killed");
 }
 
 fn killed_at_random(beside_collections: bool) {
@@ -86,7 +85,7 @@ fn killed_at_random(beside_collections: bool) {
         run(command, &input)
     });
     let usual = started.elapsed();
-    let kills_wanted = count("FIRN_PROCESS_KILLS", 40, 200);
+    let kills_wanted = count("FIRN_PROCESS_KILLS", 40, 200) * if beside_collections { 5 } else { 1 };
     let (kills, acknowledged) = (Kills::default(), Mutex::new(BTreeSet::new()));
     let launched = AtomicU64::new(1);
     // How long a commit takes depends on what else the machine does, so the patience follows what is seen: longer when one
