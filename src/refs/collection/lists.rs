@@ -153,4 +153,17 @@ mod tests {
         let twice = [rows[3], rows[3]];
         assert_eq!(decode_shard(hash, 0, &encode_shard(hash, 0, &twice).unwrap()), None);
     }
+
+    /// The bytes as `docs/format.md` describes them, made by another program.
+    #[test]
+    fn lists_have_not_moved() {
+        let row = |kind: u8, byte: u8| -> CondemnedRow { std::array::from_fn(|at| if at == 0 { kind } else { byte }) };
+        let shard = encode_shard(HashAlgorithm::Sha2_256, 7, &[row(0, 1), row(4, 2), row(4, 3)]).unwrap();
+        let head = "4649524e4743534801001200070000000100000000000000000000000000000002000000000000000000000000000000";
+        let digests = format!("{}{}{}", "01".repeat(32), "02".repeat(32), "03".repeat(32));
+        assert_eq!(data_encoding::HEXLOWER.encode(&shard), format!("{head}{digests}6e13ffdd1ccbee25"));
+        let index = encode_index(HashAlgorithm::Blake3, &(0..1024).collect());
+        assert_eq!(index.get(..16).unwrap(), b"FIRNGCIX\x01\x00\x1e\x00\x00\x00\x00\x00");
+        assert_eq!(data_encoding::HEXLOWER.encode(index.last_chunk::<8>().unwrap()), "da7dfa526250952c");
+    }
 }

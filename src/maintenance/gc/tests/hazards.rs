@@ -328,3 +328,35 @@ async fn a_branch_that_was_only_raised_has_not_moved() {
     session.commit(CommitOptions::from("small").without_rebase()).await.unwrap();
     world.verify().await;
 }
+
+/// A version that is imported while everything that the import has written is removed.
+#[tokio::test]
+async fn an_import_notices_that_what_it_wrote_was_removed() {
+    use crate::car::ImportTarget;
+    let world = World::new().await;
+    let version = world.commit("main", "exported", 3).await;
+    let mut file = Vec::new();
+    version.export_car(&mut file).await.unwrap();
+    for is_collected in [true, false] {
+        let world = World::new().await;
+        let (importer, placed) = world.held_at(|operation, at| operation == Operation::Replace && at.contains("/imported")).await;
+        let bytes = file.clone();
+        let import = tokio::spawn(async move { importer.import_car(&bytes[..], ImportTarget::Branch(name("imported"))).await });
+        placed.reached().await;
+        if is_collected {
+            assert!(world.gc().await.removed.contains_key("chunks"));
+        }
+        placed.open();
+        match import.await.unwrap() {
+            Err(e) => assert!(is_collected && e.kind() == ErrorKind::Conflict && e.to_string().contains("import it again"), "{e}"),
+            Ok(imported) => assert!(!is_collected && imported.id == version.id()),
+        }
+        if is_collected {
+            world.repository.import_car(&file[..], ImportTarget::Branch(name("imported"))).await.unwrap();
+        }
+        world.holds("imported", "exported", 3).await;
+        world.gc().await;
+        world.holds("imported", "exported", 3).await;
+        world.verify().await;
+    }
+}
