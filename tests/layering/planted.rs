@@ -142,7 +142,7 @@ fn a_crate_that_is_planted_outside_its_home_is_caught() {
 }
 
 #[test]
-fn names_of_objects_and_replaces_that_are_planted_are_caught() {
+fn names_of_objects_and_replaces_and_removals_that_are_planted_are_caught() {
     for (top, _) in LAYERS {
         for folder in FOLDERS {
             for way in ["const X: &str = \"FOLDER\";", "fn f() { format!(\"FOLDER{x}\"); }"] {
@@ -152,5 +152,7 @@ fn names_of_objects_and_replaces_that_are_planted_are_caught() {
         let found = replaces(&alone(&[top, "below"], "fn f() { s.replace(&name, &e(1, 2), value) }"));
         assert_eq!(found.is_empty(), matches!(*top, "refs" | "storage"), "{top}");
         assert!(replaces(&alone(&[top, "below"], "fn f() { s.replace(\"a\", \"b\"); mem::replace(x, y,); }")).is_empty());
+        let found = removes(&alone(&[top, "below"], "fn f() { s.delete_many(&names) }"));
+        assert_eq!(found.is_empty(), *top == "storage", "{top}");
     }
 }

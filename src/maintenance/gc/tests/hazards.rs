@@ -349,7 +349,7 @@ async fn an_import_notices_that_what_it_wrote_was_removed() {
         placed.open();
         match import.await.unwrap() {
             Err(e) => assert!(is_collected && e.kind() == ErrorKind::Conflict && e.to_string().contains("import it again"), "{e}"),
-            Ok(imported) => assert!(!is_collected && imported.id == version.id()),
+            Ok(done) => assert!(!is_collected && done.id == version.id()),
         }
         if is_collected {
             world.repository.import_car(&file[..], ImportTarget::Branch(name("imported"))).await.unwrap();
