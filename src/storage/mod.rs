@@ -139,8 +139,8 @@ pub enum Replaced {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Collecting {
-    /// While it is held no other process collects there, and every removal that was sent before it is released has happened by then or
-    /// never will. `None`: the store has no such lock, and collectors keep each other away by a lease.
+    /// While it is held no other process collects there; removals that this process sends hold it themselves until they end. `None`: the
+    /// store has no such lock, and collectors keep each other away by a lease.
     pub lock: Option<CollectionLock>,
     /// How long after it was sent a removal may still happen, repetitions by the client included.
     pub late: Duration,
@@ -150,11 +150,6 @@ impl Collecting {
     /// Without a lock: removals happen no later than `late` after they were sent.
     pub const fn by_lease(late: Duration) -> Self {
         Self { lock: None, late }
-    }
-
-    /// With a lock that ends with its process, at the latest.
-    pub const fn by_lock(lock: CollectionLock) -> Self {
-        Self { lock: Some(lock), late: Duration::ZERO }
     }
 }
 

@@ -138,7 +138,7 @@ impl Repository {
     /// Finds out what a collection would remove, and removes nothing.
     ///
     /// Reads every snapshot and node that the branches and tags lead to, once, and lists all objects. Takes about 70 bytes of memory for
-    /// each of them, and 75 bytes of scratch space for each stored object. Works also where garbage cannot be collected.
+    /// each snapshot and node, and 75 bytes of scratch space for each stored object. Works also where garbage cannot be collected.
     ///
     /// `Corrupt`, naming a branch or a tag, when that or something that it leads to cannot be read: what is behind it would be removed.
     /// Only reads, so the call can be cancelled at any moment.

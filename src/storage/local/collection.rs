@@ -3,13 +3,18 @@
 use std::fs;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::filesystem::is_local_disk;
 use super::register::{HeldLock, try_lock};
-use super::{Disk, lock};
+use super::{Disk, NetworkFileSystems, lock};
 use crate::error::{Error, Result};
 
 /// The file whose holder collects garbage. It is neither an object nor a register and is never removed or renamed.
 pub(super) const COLLECTION_LOCK: &str = "gc/.lock";
+
+/// How long after it was sent a request to the server of a file system may still be carried out.
+const LATE: Duration = Duration::from_mins(5);
 
 impl Disk {
     /// Takes the lock of a collection. `Locked` when a collection is under way, of another process or of this one.
@@ -35,6 +40,12 @@ impl Disk {
             }
             Err(e) => Err(self.trouble(COLLECTION_LOCK, "be locked", e)),
         }
+    }
+
+    /// How late a removal may be: a file system that is trusted although another machine answers for it may repeat requests.
+    pub(super) fn late_removals(&self) -> Duration {
+        let is_trusted = self.options.network == NetworkFileSystems::Trust && !is_local_disk(&self.root);
+        if is_trusted { LATE } else { Duration::ZERO }
     }
 
     /// The lock of the collection that this handle carries out.

@@ -324,7 +324,8 @@ impl Storage for Local {
     }
 
     async fn collecting(&self) -> Result<Collecting> {
-        self.blocking(|disk| disk.lock_collection()).await.map(|held| Collecting::by_lock(CollectionLock::new(held)))
+        let begun = self.blocking(|disk| Ok((disk.lock_collection()?, disk.late_removals()))).await;
+        begun.map(|(held, late)| Collecting { lock: Some(CollectionLock::new(held)), late })
     }
 
     fn clock(&self) -> Option<Timestamp> {

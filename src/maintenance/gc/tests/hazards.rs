@@ -360,3 +360,37 @@ async fn an_import_notices_that_what_it_wrote_was_removed() {
         world.verify().await;
     }
 }
+
+/// A list that is lost or damaged counts as naming everything: a session that has not seen it writes all of its own again.
+#[tokio::test]
+async fn a_list_that_was_lost_counts_as_everything() {
+    for damage in [None, Some("damaged")] {
+        let world = World::new().await;
+        world.leave(7).await;
+        let puts = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&puts);
+        let writer = world
+            .through(move |operation, at| {
+                if operation == Operation::Put {
+                    record.lock().unwrap().push(at.to_owned());
+                }
+                Fault::None
+            })
+            .await;
+        let session = writer.write("main").await.unwrap();
+        world.gc().await;
+        for list in world.names().await.into_iter().filter(|at| at.starts_with("gc/lists/")) {
+            match damage {
+                None => drop(world.memory.delete_many(&[ObjectName::parse_list(&list).unwrap().1]).await),
+                Some(damage) => world.memory.insert_object(list, damage.into()),
+            }
+        }
+        session.set(&key("x"), value(9)).await.unwrap();
+        session.commit("x").await.unwrap();
+        let nine = chunk(9).await;
+        let times = |at: &str| puts.lock().unwrap().iter().filter(|put| put.contains(at)).count();
+        assert_eq!((times(nine.as_str()), times("snapshots/")), (2, 2));
+        world.holds("main", "x", 9).await;
+        world.verify().await;
+    }
+}
