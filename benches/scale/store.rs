@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firnline::storage::{
-    Counts, Expected, Extent, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName, Replaced, Storage,
-    Versioned, WholeObject,
+    Collecting, Counts, Expected, Extent, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName,
+    Replaced, Storage, Versioned, WholeObject,
 };
 use firnline::{CreateOptions, OpenOptions, Repository, Result};
 use futures::stream::BoxStream;
@@ -175,6 +175,14 @@ impl Storage for Probe {
         // What is written at a distance or let go is put whole.
         let as_it_is = self.chunks == Chunks::Keep && self.delay.load(Ordering::Relaxed) == 0;
         as_it_is.then(|| self.inner.writer())?
+    }
+
+    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+        self.request(self.inner.delete_many(names)).await
+    }
+
+    async fn collecting(&self) -> Result<Collecting> {
+        self.inner.collecting().await
     }
 
     async fn barrier(&self) -> Result<()> {

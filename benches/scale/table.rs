@@ -24,6 +24,8 @@ const AIMS: &[(&str, &str, f64)] = &[
     ("metadata", "kept of each commit", 12e3),
     ("log", "log, cold, with open: wall", 100e-3),
     ("log", "main@TIME, cold, with open: requests", 6.0),
+    ("collect", "plan: CPU", 6.0),
+    ("collect", "peak memory", 500e6),
     ("car", "1 MiB chunks: export, of the lower of hashing and writing", 0.6),
     ("car", "1 MiB chunks: import, of the lower of hashing and writing", 0.6),
     ("car", "small chunks: export, of the lower of hashing and writing", 0.6),

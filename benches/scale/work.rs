@@ -43,6 +43,11 @@ impl Setup {
         (self.refs / 100).clamp(100, 10_000)
     }
 
+    /// Versions among which garbage is looked for.
+    pub(crate) fn versions(&self) -> u64 {
+        (self.refs / 1000).clamp(20, 1000)
+    }
+
     /// Arrays of a few chunks.
     pub(crate) fn arrays(&self) -> u64 {
         (self.refs / 100).clamp(10, 10_000)
@@ -80,6 +85,9 @@ pub(crate) fn all() -> Vec<Work> {
         of("small-arrays", None, false, |s| format!("{} arrays of 4 chunks, then one chunk changed", s.arrays())),
         of("metadata", None, false, |s| format!("{} commits of one metadata document", s.commits())),
         of("log", Some("metadata"), false, |s| format!("history of {} commits", s.commits())),
+        of("collect", Some("build-virtual"), true, |s| {
+            format!("{MANY} chunks of garbage beside {} versions of {} references", s.versions(), s.refs)
+        }),
         of("car", Some("build-native"), false, |s| format!("a version of {} chunks as a CAR file", s.chunks())),
         of("car-memory", None, false, |_| "a small and a large version as CAR files, each step in a process of its own".to_owned()),
     ]

@@ -13,7 +13,7 @@ use crate::store::{Chunks, Store};
 use crate::work::{CHUNK, GROWING, MANY, STEPS, Setup, TIMES};
 
 /// Changes one reference, and returns what that took.
-async fn change(repository: &Repository, setup: &Setup, (n, range): (u64, std::ops::Range<u64>)) -> Spent {
+pub(super) async fn change(repository: &Repository, setup: &Setup, (n, range): (u64, std::ops::Range<u64>)) -> Spent {
     let url = data::url(data::file(n, setup.refs, setup.files()));
     let start = Moment::now();
     let session = repository.write("main").await.unwrap();

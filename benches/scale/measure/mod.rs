@@ -4,6 +4,7 @@ mod build;
 mod car;
 mod car_memory;
 mod change;
+mod collect;
 mod history;
 mod read;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(name: &str, setup: &Setup) -> Figures {
             "small-arrays" => change::small_arrays(setup, out).await,
             "metadata" => history::metadata(setup, out).await,
             "log" => history::log(setup, out).await,
+            "collect" => collect::run(setup, out).await,
             "car" => car::run(setup, out).await,
             "car-memory" => car_memory::run(setup, out),
             step if step.starts_with("car-memory/") => car_memory::one(setup, &step["car-memory/".len()..], out).await,
