@@ -16,6 +16,7 @@ use crate::id::{HashAlgorithm, SnapshotId};
 use crate::key::MapKey;
 use crate::map::build;
 use crate::objects::Uploads;
+use crate::refs::collection::{GcState, collection_in};
 use crate::refs::{MAIN, MoveOp, MoveTo, Ref, RefKind, Refs, is_unreadable};
 use crate::storage::url::StoragePlace;
 use crate::storage::{self, Expected, RegisterName, Replaced, Storage, layout};
@@ -33,6 +34,14 @@ fn require_real_place(path: &Path) -> Result<()> {
 fn lost_main(storage: &Arc<dyn Storage>) -> Error {
     let error = Error::conflict(format!("{storage} holds a repository already, whose branch main was lost"));
     error.about(ErrorDetail::LostMain)
+}
+
+/// Refuses a place in which garbage is being collected.
+fn require_idle(storage: &Arc<dyn Storage>, collection: &GcState) -> Result<()> {
+    if collection.is_running() {
+        return Err(Error::unavailable(format!("garbage is being collected in {storage}; try again")));
+    }
+    Ok(())
 }
 
 /// A clock that stands still.
@@ -126,22 +135,30 @@ impl Repository {
     ///
     /// `Conflict` when the store holds a repository already, one whose `main` was lost, or refs or snapshots whose `repo.json` was lost;
     /// `Invalid` when it holds a repository of another hash whose creation was interrupted, and when the clock shows a time that cannot
-    /// be recorded; `Unavailable` while garbage is collected there. A refused call makes no repository.
+    /// be recorded; `Unavailable` while garbage is collected there. A refused call writes nothing.
     ///
     /// If the process crashes or the future is dropped, there is no repository, a complete one, or one without `main`. Calling this
     /// again with the same hash finishes the last; `Conflict` then means that the repository is complete.
     pub async fn create_storage(storage: Arc<dyn Storage>, options: CreateOptions) -> Result<Self> {
         let found = load_config(&storage).await?;
+        // Before anything is written, so that what a collection has condemned until then is written after it has ended.
+        let collection = collection_in(&*storage).await?.state;
         let is_new = found.is_none();
-        let config = if let Some(config) = found { config } else { place_config(&storage, &options).await? };
+        let config = if let Some(config) = found {
+            config
+        } else {
+            require_idle(&storage, &collection)?;
+            place_config(&storage, &options).await?
+        };
         let asked = options.hash;
         let repository = Self::assemble(storage, config, options.open);
         repository.require_unfinished(asked).await?;
         if !is_new {
             repository.require_nothing_lost().await?;
+            require_idle(repository.storage(), &collection)?;
             recordable(repository.clock().now())?;
         }
-        repository.create_main().await?;
+        repository.create_main(collection.epoch).await?;
         Ok(repository)
     }
 
@@ -203,13 +220,9 @@ impl Repository {
         Ok(others.try_next().await?.is_some())
     }
 
-    async fn create_main(&self) -> Result<()> {
+    /// Makes the branch with which every repository begins, after the garbage collection `known` and before any other.
+    async fn create_main(&self, known: u64) -> Result<()> {
         let main = Ref::branch(MAIN.parse()?);
-        // Before anything is written, so that what a collection has condemned until then is written after it has ended.
-        let collection = self.refs().collection().await?.state;
-        if collection.is_running() {
-            return Err(Error::unavailable(format!("garbage is being collected in {}; try again", self.storage())));
-        }
         let objects = self.objects();
         let shape = objects.shape();
         let mut uploads = Uploads::new(objects);
@@ -238,7 +251,7 @@ impl Repository {
         let to = MoveTo { to: Some(id), op: MoveOp::Create, about: None, not_before: time };
         // The branch is as old as its first snapshot, so that `main@TIME` with the time that is printed for it finds it.
         let refs = Refs::new(objects.clone(), Arc::new(Stopped(time)), self.patience());
-        refs.create_main(&main, to, collection.epoch).await?;
+        refs.create_main(&main, to, known).await?;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::state::ListsSince;
 use super::{CondemnedRow, GcHeld, GcState, ObjectSet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::refs::{READS, Refs};
-use crate::storage::{Extent, ObjectName, RegisterName};
+use crate::storage::{Extent, ObjectName, RegisterName, Storage};
 
 /// More objects than this in both a list and a writer's hands count as all of them.
 const MOST_HITS: usize = 1 << 20;
@@ -44,10 +44,7 @@ impl Condemned {
 impl Refs {
     /// Reads how far garbage collection has come.
     pub(crate) async fn collection(&self) -> Result<GcHeld> {
-        let register = RegisterName::gc_state();
-        let Some(found) = self.storage.load(&register).await? else { return Ok(GcHeld { state: GcState::absent(), version: None }) };
-        let state = GcState::decode(&found.value, register.as_str())?;
-        Ok(GcHeld { state, version: Some(found.version) })
+        collection_in(&*self.storage).await
     }
 
     /// Which of `touched` the collections after `known` condemn, `state` being the present state.
@@ -92,6 +89,14 @@ impl Refs {
         let rows = if_there(bytes)?.and_then(|bytes| decode_shard(self.objects.hash(), shard, &bytes));
         Ok(rows.filter(|rows| rows.len() == usize::try_from(count).unwrap_or(usize::MAX)))
     }
+}
+
+/// Reads how far garbage collection has come in a store that may hold no repository.
+pub(crate) async fn collection_in(storage: &dyn Storage) -> Result<GcHeld> {
+    let register = RegisterName::gc_state();
+    let Some(found) = storage.load(&register).await? else { return Ok(GcHeld { state: GcState::absent(), version: None }) };
+    let state = GcState::decode(&found.value, register.as_str())?;
+    Ok(GcHeld { state, version: Some(found.version) })
 }
 
 /// What was read; `None` also for what is not even of a length that it can have.

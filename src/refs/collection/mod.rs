@@ -15,7 +15,7 @@ use crate::scratch::partitions::Partitions;
 use crate::storage::Version;
 use crate::storage::layout::{ObjectKind, SHARDS, shard_of};
 
-pub(crate) use check::{CollectionWait, Condemned};
+pub(crate) use check::{CollectionWait, Condemned, collection_in};
 pub(crate) use state::{GcPhase, GcState, ListsSince};
 pub(crate) use write::{Advanced, ListWriter};
 

@@ -267,10 +267,13 @@ async fn a_creation_is_refused_before_it_writes() {
         assert!(error.to_string().contains("this machine's clock"), "{error}");
         assert!(!sandbox.path("new").exists());
     }
-    sandbox.write("collected/gc/state.json", "{}");
-    let before = tree(&sandbox.path("collected"));
-    sandbox.firn(&["-R", &sandbox.text("collected"), "init"]).fails(10);
-    assert_eq!(tree(&sandbox.path("collected")), before);
+    let collecting = r#"{"v":1,"seq":1,"epoch":1,"phase":"fence","owner":"o","list":"l","lists":[]}"#;
+    for (state, status) in [("{}", 7), (r#"{"v":2}"#, 10), (collecting, 8)] {
+        sandbox.write("collected/gc/state.json", state);
+        let before = tree(&sandbox.path("collected"));
+        sandbox.firn(&["-R", &sandbox.text("collected"), "init"]).fails(status);
+        assert_eq!(tree(&sandbox.path("collected")), before);
+    }
 }
 
 /// A repository or a checkout in another one's folders showed up there as damaged refs.
