@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::collection::GcState;
+use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::{MAIN, READS, RefKind, RefState, Vouched, is_unreadable};
 use crate::time::Timestamp;
 
@@ -49,7 +50,8 @@ impl Repository {
             return Ok((Kept::Yes, Vouched::Safe));
         }
         let kept = self.kept(id, time, 0).await?;
-        Ok((kept, if state.is_running() { Vouched::Wait } else { Vouched::Safe }))
+        let is_sure = !state.is_running() || !holds(GcRule::TargetRaised);
+        Ok((kept, if is_sure { Vouched::Safe } else { Vouched::Wait }))
     }
 
     /// Like [`kept`](Self::kept), and the lowest epoch of all refs that were read.

@@ -33,6 +33,8 @@ pub(crate) enum GcRule {
     Lease,
     /// A ref that is made is of the present epoch.
     CreateInEpoch,
+    /// While a collection is under way, a ref is pointed only at what a ref keeps that was raised.
+    TargetRaised,
     /// A block of moves is not written while it is removed.
     Blocks,
 }

@@ -23,6 +23,7 @@ fn without_a_rule_its_hazard_is_noticed() {
         (GcRule::LateRemovals, a_late_removal_arrives_before_the_collection_ends),
         (GcRule::Lease, a_collector_that_was_taken_over_removes_nothing),
         (GcRule::CreateInEpoch, a_branch_that_is_made_during_a_collection_is_of_its_epoch),
+        (GcRule::TargetRaised, a_ref_is_pointed_at_nothing_that_only_refs_of_an_earlier_epoch_keep),
         (GcRule::Blocks, a_block_of_moves_is_not_written_while_it_is_removed),
     ];
     let mut unnoticed = Vec::new();
