@@ -10,7 +10,7 @@ use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::collection::GcState;
 use crate::refs::collection::rules::{GcRule, holds};
-use crate::refs::{MAIN, READS, RefKind, RefState, Vouched, is_unreadable};
+use crate::refs::{MAIN, Move, READS, RefKind, RefState, Vouched, is_unreadable};
 use crate::time::Timestamp;
 
 /// Whether the refs keep a snapshot: one of them points at it, has a move that came from it or led to it, or has it in
@@ -56,37 +56,64 @@ impl Repository {
 
     /// Like [`kept`](Self::kept), and the lowest epoch of all refs that were read.
     ///
-    /// Reads all refs, and the snapshots that they name, many at a time; fewer when an early answer is yes.
+    /// Reads all refs, and the snapshots that they name, many at a time; fewer when an early answer is yes. Reads the moves that refs
+    /// have no more room for only if nothing else keeps the snapshot.
     async fn kept_since(&self, id: SnapshotId, time: Timestamp, epoch: u64) -> Result<(Kept, u64)> {
         let (branches, tags) = futures::try_join!(self.refs().list(RefKind::Branch), self.refs().list(RefKind::Tag))?;
         // Every repository has a register `main`, and none is ever removed: without it, refs were lost.
         let is_made =
             |state: &Result<RefState>| state.as_ref().is_ok_and(|state| state.record.tip.is_some() || !state.record.moves.is_empty());
         let mut is_damaged = !branches.iter().any(|(name, state)| name.as_str() == MAIN && is_made(state));
-        let (mut roots, mut lowest) = (BTreeSet::new(), u64::MAX);
+        let (mut roots, mut records, mut lowest) = (BTreeSet::new(), Vec::new(), u64::MAX);
         for (_, state) in branches.into_iter().chain(tags) {
             if is_made(&state) {
                 lowest = lowest.min(state.as_ref().map_or(0, |state| state.record.epoch));
             }
             match state {
                 Ok(state) if state.record.epoch < epoch => {}
-                Ok(state) => roots.extend(state.record.moves.iter().flat_map(|m| [m.from, m.to]).chain([state.record.tip]).flatten()),
+                Ok(state) => {
+                    roots.extend(ends(&state.record.moves).chain(state.record.tip));
+                    records.push(state.record);
+                }
                 Err(_) => is_damaged = true,
             }
         }
-        if roots.contains(&id) {
-            return Ok((Kept::Yes, lowest));
+        match self.kept_by(&roots, id, time).await? {
+            Kept::Yes => return Ok((Kept::Yes, lowest)),
+            Kept::No => {}
+            Kept::Unknown => is_damaged = true,
         }
-        let mut answers = futures::stream::iter(roots).map(|root| self.holds(root, id, time)).buffer_unordered(READS);
+        let mut older = BTreeSet::new();
+        for record in records.iter().filter(|record| record.older.is_some()) {
+            let (moves, damage) = self.refs().known_moves_back_to(record, |_| false).await;
+            older.extend(ends(&moves).filter(|end| !roots.contains(end)));
+            match damage {
+                Some(e) if !is_unreadable(&e) => return Err(e),
+                damage => is_damaged |= damage.is_some(),
+            }
+        }
+        match self.kept_by(&older, id, time).await? {
+            Kept::No if is_damaged => Ok((Kept::Unknown, lowest)),
+            answer => Ok((answer, lowest)),
+        }
+    }
+
+    /// Whether one of `roots` keeps the snapshot.
+    async fn kept_by(&self, roots: &BTreeSet<SnapshotId>, id: SnapshotId, time: Timestamp) -> Result<Kept> {
+        if roots.contains(&id) {
+            return Ok(Kept::Yes);
+        }
+        let mut kept = Kept::No;
+        let mut answers = futures::stream::iter(roots.clone()).map(|root| self.holds(root, id, time)).buffer_unordered(READS);
         while let Some(answer) = answers.next().await {
             match answer {
-                Ok(true) => return Ok((Kept::Yes, lowest)),
+                Ok(true) => return Ok(Kept::Yes),
                 Ok(false) => {}
-                Err(e) if is_unreadable(&e) => is_damaged = true,
+                Err(e) if is_unreadable(&e) => kept = Kept::Unknown,
                 Err(e) => return Err(e),
             }
         }
-        Ok((if is_damaged { Kept::Unknown } else { Kept::No }, lowest))
+        Ok(kept)
     }
 
     /// Whether `id`, committed at `time`, is `root` or before it.
@@ -97,4 +124,9 @@ impl Repository {
         }
         Line { objects: self.objects(), id: root, commit: &commit }.contains(id, time).await
     }
+}
+
+/// Where moves came from and led to.
+fn ends(moves: &[Move]) -> impl Iterator<Item = SnapshotId> {
+    moves.iter().flat_map(|m| [m.from, m.to]).flatten()
 }
