@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::collection::rules::{GcRule, holds};
 use super::collection::{GcState, ObjectSet, row_of};
+use super::record::LATER_VERSION;
 use super::{Move, RefRecord, Refs};
 use crate::dagcbor;
 use crate::error::{Error, Result};
@@ -40,8 +41,9 @@ impl Refs {
     /// nothing any more, and a later one finds the block behind the ref or makes the replace fail.
     pub(super) async fn record_move(&self, record: &mut RefRecord, new: Move, state: &GcState) -> Result<bool> {
         if record.moves.len() >= KEPT {
-            let spilled = record.moves.drain(..SPILLED).collect();
-            let bytes = dagcbor::encode(&MovesBlock { v: 1, older: record.older, moves: spilled });
+            let spilled: Vec<Move> = record.moves.drain(..SPILLED).collect();
+            let v = spilled.iter().map(|one| one.op.version()).max().unwrap_or(1);
+            let bytes = dagcbor::encode(&MovesBlock { v, older: record.older, moves: spilled });
             let id = NodeId::of(self.objects.hash(), &bytes);
             if state.is_running() && holds(GcRule::Blocks) {
                 let mut touched = ObjectSet::new(BLOCK_SET, &std::env::temp_dir());
@@ -55,6 +57,7 @@ impl Refs {
             self.storage.barrier().await?;
             record.older = Some(cid);
         }
+        record.v = record.v.max(new.op.version());
         record.moves.push(new);
         Ok(true)
     }
@@ -108,6 +111,10 @@ impl Refs {
         if found != *cid {
             return Err(Error::corrupt(format!("{name} has digest {found}, but {cid} was asked for")));
         }
-        dagcbor::decode(&bytes, name.as_str())
+        let block: MovesBlock = dagcbor::decode(&bytes, name.as_str())?;
+        if block.v > LATER_VERSION {
+            return Err(Error::unsupported(format!("{name} has version {}; this build knows {LATER_VERSION}", block.v)));
+        }
+        Ok(block)
     }
 }

@@ -9,8 +9,10 @@ use crate::error::{Error, Result};
 use crate::id::{Cid, SnapshotId, parse_cid};
 use crate::time::Timestamp;
 
-/// The version of the record that this build reads and writes.
+/// The version of a record without moves of the operations that came later.
 const VERSION: u32 = 1;
+/// The version of a record that has had such moves. A build that knows only version 1 refuses it, and does not take it for a damaged one.
+pub(super) const LATER_VERSION: u32 = 2;
 
 /// The largest sequence number that is read: one that leaves room for more replaces than will ever be made.
 pub(super) const LARGEST_SEQ: u64 = 1 << 62;
@@ -19,7 +21,8 @@ pub(super) const LARGEST_SEQ: u64 = 1 << 62;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefRecord {
-    v: u32,
+    /// Raised by the first move that an earlier version does not know, and then kept.
+    pub(super) v: u32,
     /// Grows by at least one at every replace, for ever, also through delete and re-create.
     pub(crate) seq: u64,
     /// The last garbage collection that has raised it; every other replace carries it unchanged.
@@ -71,6 +74,14 @@ pub enum MoveOp {
     Import,
     /// Its record was damaged and was replaced. What the ref showed before is not known.
     Repair,
+    /// It was pointed at a descendant of its tip, without a merge commit.
+    FastForward,
+    /// Its latest commits became one.
+    Squash,
+    /// What happened to it last was taken back.
+    Undo,
+    /// An undo was taken back.
+    Redo,
 }
 
 impl MoveOp {
@@ -82,6 +93,18 @@ impl MoveOp {
             Self::Reset => "reset",
             Self::Import => "import",
             Self::Repair => "repair",
+            Self::FastForward => "fast-forward",
+            Self::Squash => "squash",
+            Self::Undo => "undo",
+            Self::Redo => "redo",
+        }
+    }
+
+    /// The first version of records and blocks that has it.
+    pub(super) const fn version(self) -> u32 {
+        match self {
+            Self::Create | Self::Delete | Self::Reset | Self::Import | Self::Repair => VERSION,
+            Self::FastForward | Self::Squash | Self::Undo | Self::Redo => LATER_VERSION,
         }
     }
 }
@@ -134,8 +157,8 @@ impl RefRecord {
         }
         let corrupt = |e| Error::corrupt(format!("{what} is not a valid ref")).caused_by(e);
         let RecordVersion { v } = serde_json::from_slice(bytes).map_err(corrupt)?;
-        if v != VERSION {
-            return Err(Error::unsupported(format!("{what} has version {v}; this build knows {VERSION}")));
+        if !(VERSION..=LATER_VERSION).contains(&v) {
+            return Err(Error::unsupported(format!("{what} has version {v}; this build knows {VERSION} and {LATER_VERSION}")));
         }
         let record: Self = serde_json::from_slice(bytes).map_err(corrupt)?;
         if record.seq > LARGEST_SEQ {
@@ -194,7 +217,7 @@ mod tests {
     #[test]
     fn newer_records_are_unsupported_and_damaged_ones_corrupt() {
         let text = String::from_utf8(record().encode().to_vec()).unwrap();
-        let newer = text.replace("\"v\": 1", "\"v\": 2").replace("\"seq\"", "\"sequence\"");
+        let newer = text.replace("\"v\": 1", "\"v\": 3").replace("\"seq\"", "\"sequence\"");
         assert_eq!(RefRecord::decode(newer.as_bytes(), "x").unwrap_err().kind(), crate::ErrorKind::Unsupported);
         for bad in [
             "",

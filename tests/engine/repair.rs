@@ -179,7 +179,7 @@ async fn a_replaced_record_never_lowers_its_sequence_number() {
 async fn a_record_of_a_newer_release_is_left_alone() {
     let disk = Disk::new().await;
     let path = disk.path("refs/branches/main.json");
-    let newer = fs::read_to_string(&path).unwrap().replace("\"v\": 1", "\"v\": 2");
+    let newer = fs::read_to_string(&path).unwrap().replace("\"v\": 1", "\"v\": 3");
     overwrite(&path, |bytes| *bytes = newer.clone().into_bytes());
     let repository = disk.open().await;
     let target = repository.read("other").await.unwrap();

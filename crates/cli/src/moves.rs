@@ -41,7 +41,7 @@ pub(super) fn named(text: &str) -> Result<Ref> {
 struct MovesRow {
     seq: u64,
     time: String,
-    /// `create`, `delete`, `reset`, `import` or `repair`.
+    /// `create`, `delete`, `reset`, `import`, `repair`, `fast-forward`, `squash`, `undo` or `redo`.
     op: &'static str,
     /// Null where the ref did not exist.
     from: Option<String>,
