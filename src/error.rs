@@ -119,6 +119,13 @@ pub enum ErrorDetail {
         /// How many there are besides.
         more: usize,
     },
+    /// The changes of other versions, which were to be applied to a branch, and those of the branch are in conflict.
+    MergeConflicts {
+        /// What both changed, as a [`Conflict`](crate::Conflict) is printed, by kind and then sorted: at most the first 10,000.
+        named: Vec<String>,
+        /// How many there are besides.
+        more: usize,
+    },
     /// External files that cannot be taken as they are in the place that was asked about.
     FilesRefused {
         /// What is wrong with each, in one line that names it.

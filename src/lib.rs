@@ -63,6 +63,7 @@ compile_error!(
 
 mod backoff;
 mod blocking;
+mod branches;
 mod budget;
 mod car;
 mod carfile;
@@ -100,6 +101,7 @@ mod virtuals;
 mod zarr;
 
 pub use blocking::block_on;
+pub use branches::{BisectVerdict, Bisection, BranchEvent, BranchStep, MergeOptions, Squashed, StagedMerge};
 pub use car::{CarPlan, CarSummary, ImportOptions, ImportTarget, Imported};
 pub use commit::{BranchMoved, CommitError, CommitOptions, Committed, EmptyCommit, ImportSaves, ImportSteps, Prepared, Settlement};
 pub use conflict::{Conflict, ConflictKind, OnConflict};

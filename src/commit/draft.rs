@@ -24,6 +24,12 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// What a commit has.
+    pub(super) fn of(commit: &Commit) -> Self {
+        let (containers, places) = (commit.containers.clone(), commit.places.clone());
+        Self { manifest: commit.manifest, files: commit.files, containers, places }
+    }
+
     /// Whether a commit of it would say what `base` says already.
     pub(super) fn is_unchanged(&self, base: &Commit) -> bool {
         self.manifest == base.manifest && self.files == base.files && self.containers == base.containers

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::conflict::OnConflict;
+use crate::conflict::{OnConflict, Policies};
 use crate::error::Result;
 use crate::format::Commit;
+use crate::key::Prefix;
 
 /// What a commit says of itself, and what happens when it changes nothing or conflicts. A plain string is a message.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,9 @@ pub struct CommitOptions {
     pub empty: EmptyCommit,
     /// How conflicts with another writer are resolved. Default: the commit fails.
     pub on_conflict: OnConflict,
+    /// How they are resolved below some prefixes, and at the keys of their names; the longest prefix decides. What is settled as a whole,
+    /// an array or a deleted group, is settled by the policy of its own prefix. Default: none, so `on_conflict` holds everywhere.
+    pub on_conflict_below: Vec<(Prefix, OnConflict)>,
     /// What happens when another writer was first. Default: the changes are applied to the new tip.
     pub moved: BranchMoved,
 }
@@ -68,8 +72,10 @@ impl CommitOptions {
     }
 
     /// Refuses as `Invalid` a message, an author or metadata that are longer than a commit may have. Every commit checks this before it
-    /// uploads anything; [`WriteSession::check`](crate::WriteSession::check) also checks the branch.
+    /// uploads anything; [`WriteSession::check`](crate::WriteSession::check) also checks the branch. Two policies for one prefix are
+    /// `Invalid` too.
     pub fn check(&self) -> Result<()> {
+        self.policies()?;
         Commit::check_texts(&self.message, self.author.as_deref(), &self.meta)
     }
 
@@ -92,5 +98,17 @@ impl CommitOptions {
     pub fn on_conflict(mut self, policy: OnConflict) -> Self {
         self.on_conflict = policy;
         self
+    }
+
+    /// Resolves those below `prefix` by this policy.
+    #[must_use]
+    pub fn on_conflict_below(mut self, prefix: Prefix, policy: OnConflict) -> Self {
+        self.on_conflict_below.push((prefix, policy));
+        self
+    }
+
+    /// The policies by prefix; `Invalid` when one prefix is given two.
+    pub(crate) fn policies(&self) -> Result<Policies> {
+        Policies::new(self.on_conflict, &self.on_conflict_below)
     }
 }

@@ -54,14 +54,27 @@ impl WriteSession {
             self.next_time().await?;
         }
         let draft = self.draft().await?;
-        if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.record()) {
+        if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.record()) && !self.has_other_parents() {
             return Ok(None);
         }
         let time = self.next_time().await?;
         let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
-        let commit = child_of(&self.base, draft, stamp, &mut self.uploads).await?;
+        let others = self.applied.as_ref().map_or(&[][..], |applied| &applied.parents);
+        let commit = child_of(&self.base, others, draft, stamp, &mut self.uploads).await?;
         invariants::check(&commit, &self.base)?;
         self.upload(commit).await.map(Some)
+    }
+
+    /// Writes a snapshot with exactly what the session's base holds, the tip of its branch, as the child of `parent`; durable, and in no
+    /// ref. Nothing may be staged.
+    pub(crate) async fn write_like_tip(mut self, parent: &Snapshot, options: &CommitOptions) -> Result<Snapshot> {
+        options.check()?;
+        let time = self.next_time().await?;
+        let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
+        let commit = child_of(parent, &[], Draft::of(self.base.record()), stamp, &mut self.uploads).await?;
+        invariants::check(&commit, parent)?;
+        let Written { id, commit } = self.upload(commit).await?;
+        Ok(Snapshot::new(parent.repository().clone(), id, Arc::new(commit)))
     }
 
     async fn upload(&mut self, commit: Commit) -> Result<Written> {
@@ -85,7 +98,9 @@ impl WriteSession {
     async fn next_time(&self) -> Result<Timestamp> {
         let repository = self.base.repository();
         let last = repository.refs().last_event(&self.state.record).await?;
-        let last = last.map_or(self.base.record().time, |last| last.max(self.base.record().time));
+        let others = self.applied.iter().flat_map(|applied| &applied.parents);
+        let parents = others.map(|parent| parent.record().time).fold(self.base.record().time, Timestamp::max);
+        let last = last.map_or(parents, |last| last.max(parents));
         let now = recordable(repository.clock().now())?;
         require_not_in_future(&self.branch, last, now)?;
         Ok(now.max(last.next()))
@@ -104,12 +119,22 @@ fn require_not_in_future(branch: &Ref, last: Timestamp, now: Timestamp) -> Resul
     Err(error.about(ErrorDetail::FutureBranch { branch: branch.name.to_string() }))
 }
 
-/// The commit that makes `draft` the child of `parent`.
-pub(crate) async fn child_of(parent: &Snapshot, draft: Draft, stamp: Stamp, uploads: &mut Uploads) -> Result<Commit> {
+/// The commit that makes `draft` the child of `parent`, the first parent, and of `others`.
+pub(crate) async fn child_of(parent: &Snapshot, others: &[Snapshot], draft: Draft, stamp: Stamp, uploads: &mut Uploads) -> Result<Commit> {
     let Behind { root: history, since } = extend_history(parent, uploads).await?;
-    let Draft { manifest, files, containers, places } = draft;
+    let Draft { manifest, files, containers, mut places } = draft;
     let Stamp { time, message, author, meta } = stamp;
-    Ok(Commit { manifest, files, history, parents: vec![parent.id()], since, containers, places, time, message, author, meta })
+    let mut parents = vec![parent.id()];
+    for other in others {
+        // The branch may have been moved to the other parent meanwhile.
+        if !parents.contains(&other.id()) {
+            parents.push(other.id());
+        }
+        places.extend(other.record().places.iter().cloned());
+    }
+    places.sort_unstable();
+    places.dedup();
+    Ok(Commit { manifest, files, history, parents, since, containers, places, time, message, author, meta })
 }
 
 /// The history of a child of `parent`.

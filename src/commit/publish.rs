@@ -166,7 +166,7 @@ impl WriteSession {
         let repository = self.base.repository().clone();
         repository.pause_after_lost_race(attempt).await;
         let now = repository.refs().try_read(&self.branch).await?.unwrap_or(moved);
-        conflict::rebase(self, now, options.on_conflict).await
+        conflict::rebase(self, now, &options.policies()?).await
     }
 
     /// Sends one replace of the branch and finds out what became of it.

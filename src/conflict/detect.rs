@@ -6,6 +6,7 @@ use super::{Conflict, ConflictKind};
 use crate::error::{Error, ErrorDetail};
 use crate::format::{Container, Entry, FileKey, VirtualFile};
 use crate::map::MapChange;
+use crate::refs::Ref;
 use crate::session::{FileInUse, Lookup, Relied, Staged, WriteSession};
 use crate::virtuals::{Validator, is_at_or_below};
 
@@ -31,6 +32,8 @@ pub(super) struct Added {
     pub(super) left: BTreeSet<FileKey>,
     /// Files that are pinned anew, with another file into which the other side let the same bytes of a reference point.
     pub(super) renamed: BTreeMap<FileKey, FileKey>,
+    /// Containers that are removed, without those that stay while files lie in them.
+    pub(super) removed: BTreeSet<String>,
 }
 
 /// What a file of this session, which is not in conflict, becomes on the new tip.
@@ -66,6 +69,12 @@ impl Added {
             && find(tip).as_ref() != Some(ours)
         {
             self.redefined.insert(ours.name.clone());
+        }
+        if staged.removed_containers().contains(file.container())
+            && let Some(now) = find(tip)
+            && !now.is_automatic()
+        {
+            self.removed.insert(now.name);
         }
     }
 
@@ -143,10 +152,30 @@ impl Conflicts {
         Error::conflict(message).about(ErrorDetail::ForkConflicts { named, more: self.unnamed })
     }
 
+    /// Whether one is about a container or a file, which no policy settles.
+    fn are_about_references(&self) -> bool {
+        self.named.keys().any(|(kind, _)| matches!(kind, ConflictKind::Container | ConflictKind::File))
+    }
+
+    /// The error that the application of other versions to a branch ends with; `applied` says what was to be applied.
+    pub(crate) fn to_applied_error(&self, branch: &Ref, applied: &str) -> Error {
+        let next = if self.are_about_references() {
+            "make them alike on one side first: no policy settles containers and files"
+        } else {
+            "say whose changes stay, for all or for the prefix of each: ours, those of the branch, or theirs"
+        };
+        let message = format!("{applied} and {branch} both changed {}; {next}", self.shown());
+        let named = self.clone().into_list().iter().map(ToString::to_string).collect();
+        Error::conflict(message).about(ErrorDetail::MergeConflicts { named, more: self.unnamed })
+    }
+
     /// The error that a commit ends with.
     pub(crate) fn to_error(&self, session: &WriteSession) -> Error {
+        if session.applied.is_some() {
+            return self.to_applied_error(&session.branch, "what is applied");
+        }
         let shown = self.shown();
-        let is_about_references = self.named.keys().any(|(kind, _)| matches!(kind, ConflictKind::Container | ConflictKind::File));
+        let is_about_references = self.are_about_references();
         let next = if is_about_references {
             "start again from the new tip, which no --on-conflict replaces for containers and files"
         } else {

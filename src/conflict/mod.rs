@@ -1,14 +1,17 @@
-//! Conflicts between two writers of one branch: detecting them, settling them by a policy, and applying staged changes to a new tip.
+//! Conflicts between two writers of one branch, or between a branch and what is applied to it: detecting them, settling them by
+//! policies, and applying staged changes to a new tip.
 
 mod detect;
 mod merge;
 mod nodes;
+mod policies;
 mod rebase;
 mod settle;
 
 use std::fmt;
 
 pub(crate) use detect::Conflicts;
+pub(crate) use policies::Policies;
 pub(crate) use rebase::{Rebased, rebase};
 
 /// What a commit does about keys and arrays that another writer changed as well.

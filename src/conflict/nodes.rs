@@ -24,6 +24,27 @@ pub(super) struct Sides<'s> {
     pub(super) staged: &'s Staged,
     pub(super) base: &'s Snapshot,
     pub(super) tip: &'s Snapshot,
+    pub(super) words: SideWords,
+}
+
+/// How messages say which side did something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SideWords {
+    /// What is staged.
+    pub(super) here: &'static str,
+    /// What is committed on the branch.
+    pub(super) there: &'static str,
+}
+
+impl SideWords {
+    /// The words for a session: its own changes are `here`, unless it applies those of other versions.
+    pub(super) const fn of(applies: bool) -> Self {
+        if applies {
+            Self { here: "by what is applied", there: "on the branch" }
+        } else {
+            Self { here: "here", there: "by the other side" }
+        }
+    }
 }
 
 /// The directory of the last query, and whether the node in question is the nearest one above it.
@@ -82,7 +103,8 @@ impl Sides<'_> {
         while let Some((key, entry)) = edits.next()? {
             let counts = (found.below && entry.is_some()) || (found.chunks && self.is_chunk_of(directory, &key, &mut nearest).await?);
             if counts && self.tip.manifest().find(key.as_str()).await? != entry {
-                let why = format!("{} by the other side, while {key} was {} here", found.what, done(entry.as_ref()));
+                let SideWords { here, there } = self.words;
+                let why = format!("{} {there}, while {key} was {} {here}", found.what, done(entry.as_ref()));
                 return NodeConflict::new(directory, &found, why).map(Some);
             }
         }
@@ -90,7 +112,8 @@ impl Sides<'_> {
             let mut doomed = self.tip.manifest().scan(Span::prefix(range));
             while let Some((key, _)) = doomed.next().await? {
                 if self.staged.layers().edit(&key)? == Lookup::Untouched && self.is_chunk_of(directory, &key, &mut nearest).await? {
-                    let why = format!("{} by the other side, while {} was deleted here", found.what, range.as_str());
+                    let SideWords { here, there } = self.words;
+                    let why = format!("{} {there}, while {} was deleted {here}", found.what, range.as_str());
                     return NodeConflict::new(directory, &found, why).map(Some);
                 }
             }
@@ -207,7 +230,8 @@ impl Directory {
             let counts = (found.below && change.new.is_some())
                 || (found.chunks && sides.is_chunk_of(&self.path, &change.key, &mut self.nearest).await?);
             if counts {
-                let why = format!("{} here, while {} was {} by the other side", found.what, change.key, done(change.new.as_ref()));
+                let SideWords { here, there } = sides.words;
+                let why = format!("{} {here}, while {} was {} {there}", found.what, change.key, done(change.new.as_ref()));
                 conflicts.push(NodeConflict::new(&self.path, &found, why)?);
             } else {
                 left.push(found);

@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 
 use super::detect::{Added, FileOnTip};
-use super::nodes::{OurDocuments, Sides};
+use super::nodes::{OurDocuments, SideWords, Sides};
 use super::settle::Wholes;
-use super::{ConflictKind, Conflicts, OnConflict};
+use super::{ConflictKind, Conflicts, OnConflict, Policies};
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey};
 use crate::refs::RefState;
@@ -17,31 +17,30 @@ use crate::zarr;
 /// The result of an attempt to move a session onto a new tip.
 #[derive(Debug)]
 pub(crate) enum Rebased {
-    /// The session is based on the new tip. The policy settled these conflicts; the files among them are those into which the other side
+    /// The session is based on the new tip. Policies settled these conflicts; the files among them are those into which the other side
     /// dropped the last reference, so that the pin that was staged by itself records nothing.
     Moved(Conflicts),
     /// The session is unchanged, because of these conflicts.
     Refused(Conflicts),
 }
 
-/// Makes `now` the base of `session` if there are no conflicts, or if `policy` settles all of them. Otherwise, and after an error, the
+/// Makes `now` the base of `session` if there are no conflicts, or if `policies` settle all of them. Otherwise, and after an error, the
 /// session is unchanged.
-pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: OnConflict) -> Result<Rebased> {
+pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policies: &Policies) -> Result<Rebased> {
     let tip = now.record.tip.ok_or_else(|| Error::not_found(format!("{} was deleted while this commit was made", session.branch)))?;
     let repository = session.base.repository().clone();
     let commit = repository.objects().commit(&tip).await?;
     let tip = Snapshot::new(repository, tip, commit);
 
+    let words = SideWords::of(session.applied.is_some());
     let (staged, base) = (&*session.staged.get_mut(), &session.base);
-    let (mut found, wholes, added) = in_manifest(staged, base, &tip, policy).await?;
-    let mut settled = None;
-    if !found.is_empty() {
-        if policy == OnConflict::Refuse {
-            found.extend(in_references(staged, base, &added, &tip).await?.found);
-            return Ok(Rebased::Refused(found));
-        }
-        settled = Some(wholes.settled(policy, staged, base, &tip).await?);
+    let sides = Sides { staged, base, tip: &tip, words };
+    let Compared { mut refused, mut found, wholes, added } = in_manifest(sides, policies).await?;
+    if !refused.is_empty() {
+        refused.extend(in_references(staged, base, &added, &tip).await?.found);
+        return Ok(Rebased::Refused(refused));
     }
+    let mut settled = if found.is_empty() { None } else { Some(wholes.settled(policies, staged, base, &tip).await?) };
     let references = in_references(settled.as_mut().map_or(staged, |settled| settled.get_mut()), base, &added, &tip).await?;
     if !references.found.is_empty() {
         return Ok(Rebased::Refused(references.found));
@@ -59,44 +58,56 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policy: On
     Ok(Rebased::Moved(found))
 }
 
-/// Compares the manifests: the keys and nodes in conflict, the prefixes and moves that a policy must settle as a whole, and the
-/// references that the other side added.
-async fn in_manifest(staged: &Staged, base: &Snapshot, tip: &Snapshot, policy: OnConflict) -> Result<(Conflicts, Wholes, Added)> {
-    let sides = Sides { staged, base, tip };
-    let (mut found, mut wholes, mut ours) = (Conflicts::default(), Wholes::default(), OurDocuments::default());
-    let (mut added, base_containers, tip_containers) = (Added::default(), &base.record().containers, &tip.record().containers);
+/// What a comparison of two manifests finds.
+#[derive(Debug, Default)]
+struct Compared {
+    /// Keys and nodes in conflict that no policy settles.
+    refused: Conflicts,
+    /// Those that a policy settles.
+    found: Conflicts,
+    /// The prefixes and moves that must be settled as a whole.
+    wholes: Wholes,
+    /// The references that the other side added.
+    added: Added,
+}
+
+async fn in_manifest(sides: Sides<'_>, policies: &Policies) -> Result<Compared> {
+    let Sides { staged, base, tip, .. } = sides;
+    let (mut compared, mut ours) = (Compared::default(), OurDocuments::default());
+    let (base_containers, tip_containers) = (&base.record().containers, &tip.record().containers);
     let (base_manifest, tip_manifest) = (base.manifest(), tip.manifest());
     let mut theirs = base_manifest.diff(&tip_manifest).await?;
     let mut edits = staged.layers().edits(None)?;
     while let Some(change) = theirs.next().await? {
+        let policy = policies.of(change.key.as_str());
         let ours_now = edits.look(&change.key)?;
-        let is_conflict = found.key(&ours_now, &change);
+        let is_conflict = if policy == OnConflict::Refuse { &mut compared.refused } else { &mut compared.found }.key(&ours_now, &change);
         let stays = ours_now == Lookup::Untouched || (is_conflict && policy == OnConflict::Theirs);
         if let Some(file) = change.new.as_ref().and_then(Entry::file).filter(|_| stays) {
-            added.see(staged, base_containers, tip_containers, file);
+            compared.added.see(staged, base_containers, tip_containers, file);
         }
         if stays {
-            added.see_renamed(staged, &change);
+            compared.added.see_renamed(staged, &change);
         }
         if is_conflict && policy != OnConflict::Refuse {
-            wholes.add_key(sides, &ours_now, &change).await?;
+            compared.wholes.add_key(sides, policies, &ours_now, &change).await?;
         }
         let mut nodes = ours.above(sides, &ours_now, &change).await?;
         if zarr::is_node_document(change.key.as_str()) {
             nodes.extend(sides.under_their_document(&ours_now, &change).await?);
         }
         for node in nodes {
-            wholes.add(node.prefix);
+            let policy = policies.of(node.prefix.as_str());
+            let found = if policy == OnConflict::Refuse { &mut compared.refused } else { &mut compared.found };
             found.add(node.conflict.kind, node.conflict.name, node.conflict.why);
+            compared.wholes.add(node.prefix, policy);
         }
     }
-    if policy == OnConflict::Refuse {
-        for key in found.shown_keys() {
-            let why = sides.shard_of(&key).await?;
-            found.add(ConflictKind::Key, key, why);
-        }
+    for key in compared.refused.shown_keys() {
+        let why = sides.shard_of(&key).await?;
+        compared.refused.add(ConflictKind::Key, key, why);
     }
-    Ok((found, wholes, added))
+    Ok(compared)
 }
 
 /// What becomes of staged containers and files.
@@ -115,7 +126,7 @@ async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Sn
     let (base_containers, tip_containers) = (&base.record().containers, &tip.record().containers);
     let in_use = staged.files_in_use()?;
     found.containers(staged, &in_use, base_containers, tip_containers);
-    for name in &added.redefined {
+    for name in added.redefined.iter().chain(&added.removed) {
         found.add(ConflictKind::Container, name.clone(), None);
     }
     for file in &added.left {

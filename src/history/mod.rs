@@ -1,9 +1,10 @@
-//! Time: the snapshot that a revision means, what a ref showed at a moment, the ancestors of a commit, the differences between two
-//! commits, and the history of a key.
+//! Time: the snapshot that a revision means, what a ref showed at a moment, the ancestors of a commit and those that two commits have in
+//! common, the differences between two commits, and the history of a key.
 
 mod ancestry;
 mod as_of;
 mod behind;
+mod common;
 mod diff;
 mod kept;
 mod key_history;

@@ -4,4 +4,5 @@ mod create;
 mod open;
 mod refs;
 
+pub(crate) use refs::MoveTarget;
 pub use refs::{ReadableMoves, RefInfo, TagOptions};

@@ -82,6 +82,26 @@ impl TagOptions {
     }
 }
 
+/// Where a branch is pointed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum MoveTarget<'s> {
+    /// At a snapshot that a branch or a tag must keep.
+    Kept(&'s Snapshot),
+    /// At one that the caller has just written, on top of the branch as it is expected.
+    Written(&'s Snapshot),
+    /// It is deleted.
+    Nothing,
+}
+
+impl<'s> MoveTarget<'s> {
+    const fn snapshot(self) -> Option<&'s Snapshot> {
+        match self {
+            Self::Kept(target) | Self::Written(target) => Some(target),
+            Self::Nothing => None,
+        }
+    }
+}
+
 impl Repository {
     /// The branches that exist, by name. A branch that cannot be read is listed with [`RefInfo::damage`].
     pub async fn branches(&self) -> Result<Vec<RefInfo>> {
@@ -174,6 +194,12 @@ impl Repository {
         self.create_ref(&Ref::tag(name.clone()), target, create).await
     }
 
+    /// Makes a branch that was deleted again, and records it as `op`.
+    pub(crate) async fn create_branch_again(&self, name: &RefName, target: &Snapshot, op: MoveOp) -> Result<Move> {
+        let create = MoveTo { to: Some(target.id()), op, about: None, not_before: target.record().time };
+        self.create_ref(&Ref::branch(name.clone()), target, create).await
+    }
+
     async fn create_ref(&self, name: &Ref, target: &Snapshot, create: MoveTo) -> Result<Move> {
         self.require_writable()?;
         self.require_present(target)?;
@@ -214,16 +240,31 @@ impl Repository {
 
     /// Deletes a branch if it shows `tip` at that moment; `None` when it shows something else, and `NotFound` when it does not exist.
     pub(crate) async fn delete_branch_at(&self, name: &RefName, tip: SnapshotId) -> Result<Option<Move>> {
+        self.move_branch_at(name, tip, MoveTarget::Nothing, MoveOp::Delete).await
+    }
+
+    /// Points a branch elsewhere, or deletes it, if it shows `tip` at that moment; `None` when it shows something else, and `NotFound` when
+    /// it does not exist.
+    pub(crate) async fn move_branch_at(&self, name: &RefName, tip: SnapshotId, target: MoveTarget<'_>, op: MoveOp) -> Result<Option<Move>> {
         self.require_writable()?;
+        let snapshot = target.snapshot();
+        snapshot.map_or(Ok(()), |target| self.require_present(target))?;
         let name = &Ref::branch(name.clone());
-        let not_before = self.after_sure_events(name).await?;
-        let to = MoveTo { to: None, op: MoveOp::Delete, about: None, not_before };
+        let sure = self.after_sure_events(name).await?;
+        let not_before = snapshot.map_or(sure, |target| sure.max(target.record().time));
+        let to = MoveTo { to: snapshot.map(Snapshot::id), op, about: None, not_before };
         let moved_on = &AtomicBool::new(false);
         // A replace that follows is refused if the branch has changed since it was read, before this look at it.
-        let still_there = |_| async move {
+        let still_there = |state| async move {
             let (_, now) = self.refs().read(name).await?;
             moved_on.store(now != tip, Ordering::Relaxed);
-            if now == tip { Ok(Vouched::Safe) } else { Err(Error::conflict(format!("{name} has moved to {now}"))) }
+            if now != tip {
+                return Err(Error::conflict(format!("{name} has moved to {now}")));
+            }
+            match target {
+                MoveTarget::Kept(target) => self.vouch_for(target, state).await,
+                MoveTarget::Written(_) | MoveTarget::Nothing => Ok(Vouched::Safe),
+            }
         };
         match self.refs().change(name, to, still_there).await {
             Err(_) if moved_on.load(Ordering::Relaxed) => Ok(None),

@@ -181,7 +181,7 @@ impl WriteSession {
 
     /// Refuses a snapshot that no ref keeps. A later garbage collection may have removed a part of it, so its objects cannot be linked
     /// without writing them again.
-    async fn require_kept(&self, from: &Snapshot) -> Result<()> {
+    pub(crate) async fn require_kept(&self, from: &Snapshot) -> Result<()> {
         let repository = self.base.repository();
         if !repository.is_same(from.repository()) {
             return Err(Error::invalid(format!("snapshot {} was opened from another repository than the session", from.id())));

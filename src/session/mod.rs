@@ -12,6 +12,7 @@ mod known;
 mod publishing;
 mod read;
 mod repin;
+mod replay;
 mod staged;
 mod stream;
 mod to_end;
@@ -38,6 +39,7 @@ pub(crate) use fork::{ChangesRead, unplaced};
 pub(crate) use known::KnownEpoch;
 pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
+pub(crate) use replay::AppliedVersions;
 pub use staged::WhyUnpinned;
 pub(crate) use staged::{
     FileInUse, Lookup, MergedChanges, Moves, PlaceWatch, Relied, SharedStaged, Staged, StagedEdits, StagedFile, StagedFiles, StagedLayers,
@@ -81,6 +83,8 @@ pub struct WriteSession {
     pub(crate) naming: Mutex<Option<Naming>>,
     /// Held while the changes of a fork are merged, so that merges wait for each other.
     pub(crate) merging: tokio::sync::Mutex<()>,
+    /// What the commit says besides if it applies the changes of other versions.
+    pub(crate) applied: Option<AppliedVersions>,
 }
 
 impl WriteSession {
@@ -103,7 +107,12 @@ impl WriteSession {
 
     /// Whether a commit would have nothing to write.
     pub fn is_unchanged(&self) -> bool {
-        self.staged.lock().is_empty()
+        self.staged.lock().is_empty() && !self.has_other_parents()
+    }
+
+    /// Whether the commit has other parents than the tip of its branch, and so is made even if it changes nothing.
+    pub(crate) fn has_other_parents(&self) -> bool {
+        self.applied.as_ref().is_some_and(|applied| !applied.parents.is_empty())
     }
 }
 
@@ -147,6 +156,7 @@ impl Repository {
             naming: Mutex::default(),
             merging: tokio::sync::Mutex::default(),
             publishing: PublishHandle::default(),
+            applied: None,
         })
     }
 }

@@ -100,7 +100,7 @@ async fn a_container_that_another_writer_uses_is_not_removed() {
     theirs.set_virtual(&key("x"), "s3://b/y", 0..1).await.unwrap();
     theirs.commit("used").await.unwrap();
     let failed = mine.commit("removed").await.unwrap_err();
-    assert!(failed.kind() == ErrorKind::Invalid && failed.to_string().contains("1 files with 1 references"), "{failed}");
+    assert_eq!((failed.kind(), crate::support::conflicts(&failed)), (ErrorKind::Conflict, vec!["container b".to_owned()]), "{failed}");
     // Redefined there, removed here.
     let mine = world.repository.write("main").await.unwrap();
     mine.delete(&key("x")).await.unwrap();

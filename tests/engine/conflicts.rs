@@ -9,7 +9,7 @@ use crate::support::{World, conflicts, key};
 
 /// One change of a session.
 #[derive(Debug, Clone)]
-enum Do {
+pub(crate) enum Do {
     Set(&'static str, String),
     Delete(&'static str),
     DeleteBelow(&'static str),
@@ -17,11 +17,11 @@ enum Do {
 
 use Do::{Delete, DeleteBelow, Set};
 
-fn chunk(name: &'static str) -> Do {
+pub(crate) fn chunk(name: &'static str) -> Do {
     Set(name, format!("{name} anew"))
 }
 
-fn array3(change: impl FnOnce(&mut Value)) -> String {
+pub(crate) fn array3(change: impl FnOnce(&mut Value)) -> String {
     let mut document = json!({
         "zarr_format": 3, "node_type": "array", "shape": [10, 20], "data_type": "int32",
         "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": [5, 5] } },
@@ -31,7 +31,7 @@ fn array3(change: impl FnOnce(&mut Value)) -> String {
     document.to_string()
 }
 
-fn array2(change: impl FnOnce(&mut Value)) -> String {
+pub(crate) fn array2(change: impl FnOnce(&mut Value)) -> String {
     let mut document = json!({
         "zarr_format": 2, "shape": [10, 20], "chunks": [5, 5], "dtype": "<i4", "compressor": null,
         "filters": null, "order": "C", "fill_value": 0
@@ -40,12 +40,12 @@ fn array2(change: impl FnOnce(&mut Value)) -> String {
     document.to_string()
 }
 
-fn group3() -> String {
+pub(crate) fn group3() -> String {
     json!({ "zarr_format": 3, "node_type": "group" }).to_string()
 }
 
 /// A group `g` with an array `g/x` of version 3 and one `g/y` of version 2, and a key that is no business of Zarr.
-fn hierarchy() -> Vec<Do> {
+pub(crate) fn hierarchy() -> Vec<Do> {
     vec![
         Set("zarr.json", group3()),
         Set("g/zarr.json", group3()),
@@ -66,7 +66,7 @@ async fn commit(repository: &Repository, changes: &[Do], options: CommitOptions)
     session.commit_settling(options).await
 }
 
-async fn stage(session: &mut firnline::WriteSession, changes: &[Do]) {
+pub(crate) async fn stage(session: &mut firnline::WriteSession, changes: &[Do]) {
     for change in changes {
         match change {
             Set(name, value) => session.set(&key(name), value.clone()).await.unwrap(),
@@ -193,7 +193,7 @@ async fn a_conflict_says_what_each_did_and_where_the_shards_lie() {
 }
 
 /// Every key of a snapshot with its value.
-async fn tree(repository: &Repository) -> std::collections::BTreeMap<String, String> {
+pub(crate) async fn tree(repository: &Repository) -> std::collections::BTreeMap<String, String> {
     let snapshot = repository.read("main").await.unwrap();
     let keys: Vec<_> = snapshot.list(&Prefix::all()).try_collect().await.unwrap();
     let mut tree = std::collections::BTreeMap::new();

@@ -51,6 +51,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("maintenance", 60),
     ("tree", 60),
     ("repository", 70),
+    ("branches", 71),
 ];
 
 /// Heights at which modules are parts of one thing and name each other: the words.

@@ -56,6 +56,7 @@ pub(crate) struct Seen {
     finals: AtomicU64,
     absent: AtomicU64,
     pub(crate) removed: AtomicU64,
+    pub(crate) merges: AtomicU64,
 }
 
 impl Seen {
@@ -65,7 +66,7 @@ impl Seen {
         }
     }
 
-    fn counts(&self) -> [(&'static str, u64); 13] {
+    fn counts(&self) -> [(&'static str, u64); 14] {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         [
             ("commits", get(&self.commits)),
@@ -81,6 +82,7 @@ impl Seen {
             ("final answers", get(&self.finals)),
             ("answers that nothing was there", get(&self.absent)),
             ("objects of no version, removed", get(&self.removed)),
+            ("merges", get(&self.merges)),
         ]
     }
 }
@@ -92,7 +94,7 @@ impl fmt::Display for Seen {
     }
 }
 
-fn count(counter: &AtomicU64) {
+pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -105,7 +107,7 @@ struct Open {
 }
 
 pub(crate) struct History<'s> {
-    random: SmallRng,
+    pub(crate) random: SmallRng,
     pub(crate) seed: u64,
     pub(crate) coverage: &'s Seen,
     pub(crate) storage: Arc<dyn Storage>,
@@ -114,7 +116,7 @@ pub(crate) struct History<'s> {
     pub(crate) commits: HashMap<SnapshotId, Commit>,
     pub(crate) branches: Vec<Shown>,
     finals: Vec<(usize, Timestamp, Option<SnapshotId>)>,
-    attempts: u64,
+    pub(crate) attempts: u64,
 }
 
 impl<'s> History<'s> {
@@ -169,9 +171,11 @@ impl<'s> History<'s> {
         Repository::open_storage(self.storage.clone(), options).await.unwrap()
     }
 
-    fn learn(&mut self, snapshot: &Snapshot, tree: Tree, mut line: Vec<SnapshotId>) {
+    pub(crate) fn learn(&mut self, snapshot: &Snapshot, tree: Tree, mut line: Vec<SnapshotId>) {
         line.push(snapshot.id());
-        self.commits.insert(snapshot.id(), Commit { tree, time: snapshot.record().time, line });
+        let parents = snapshot.record().parents.iter();
+        let behind = parents.flat_map(|parent| self.commits[parent].behind.clone()).chain([snapshot.id()]).collect();
+        self.commits.insert(snapshot.id(), Commit { tree, time: snapshot.record().time, line, behind });
     }
 
     async fn step(&mut self, restless: bool) {
@@ -181,6 +185,7 @@ impl<'s> History<'s> {
         match self.random.random_range(if restless { 5..28 } else { 0..20 }) {
             0..=6 => self.one_session().await,
             7..=10 => self.two_sessions().await,
+            13 | 24 => self.merge().await,
             11 | 20..=23 => self.create_or_delete_branch().await,
             12 => self.collect().await,
             14 => {
@@ -192,12 +197,12 @@ impl<'s> History<'s> {
         }
     }
 
-    fn repository(&mut self) -> Repository {
+    pub(crate) fn repository(&mut self) -> Repository {
         let at = self.random.random_range(0..self.repositories.len());
         self.repositories[at].clone()
     }
 
-    fn live_branch(&mut self) -> Option<usize> {
+    pub(crate) fn live_branch(&mut self) -> Option<usize> {
         let at = self.random.random_range(0..BRANCHES.len());
         self.branches[at].now().map(|_| at)
     }
@@ -483,7 +488,7 @@ impl<'s> History<'s> {
         }
     }
 
-    async fn check_snapshot(&mut self, snapshot: &Snapshot) {
+    pub(crate) async fn check_snapshot(&mut self, snapshot: &Snapshot) {
         let want = self.commits[&snapshot.id()].tree.clone();
         let listed: Vec<_> = snapshot.list(&Prefix::all()).try_collect().await.unwrap();
         assert_eq!(listed.len(), want.len(), "seed {}: keys of {}", self.seed, snapshot.id());

@@ -6,6 +6,7 @@
 mod collect;
 mod files;
 mod history;
+mod merges;
 mod oracle;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! What the engine should answer, in data structures too simple to be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -67,8 +67,10 @@ impl Staged {
 pub(crate) struct Commit {
     pub(crate) tree: Tree,
     pub(crate) time: Timestamp,
-    /// Itself and everything before it, oldest first.
+    /// Itself and everything before it on its line, oldest first.
     pub(crate) line: Vec<SnapshotId>,
+    /// Itself and everything behind it, over all parents.
+    pub(crate) behind: BTreeSet<SnapshotId>,
 }
 
 /// What a branch showed, from each moment on.

@@ -6,6 +6,7 @@ mod car_memory;
 mod change;
 mod collect;
 mod history;
+mod merge;
 mod read;
 
 use super::figures::Figures;
@@ -27,6 +28,7 @@ pub(crate) fn run(name: &str, setup: &Setup) -> Figures {
             "distance" => change::at_a_distance(setup, out).await,
             "change-many" => change::many(setup, out).await,
             "diff" => read::diff(setup, out).await,
+            "merge" => merge::disjoint(setup, out).await,
             "append" => change::append(setup, out).await,
             "small-arrays" => change::small_arrays(setup, out).await,
             "metadata" => history::metadata(setup, out).await,

@@ -241,6 +241,7 @@ impl Repository {
             naming: Mutex::default(),
             merging: tokio::sync::Mutex::default(),
             publishing: PublishHandle::default(),
+            applied: None,
         };
         Ok(ForkSession { session })
     }
