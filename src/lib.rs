@@ -113,7 +113,7 @@ pub use dependencies::{
 pub use error::{Error, ErrorDetail, ErrorKind, Remedy, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use handle::{CreateOptions, OpenOptions, Repository};
-pub use history::{AsOf, Change, FoundIn, KeyEvent, KeyVersion, LogEntry, ReadableSnapshot, Resolved, Revision, Totals};
+pub use history::{AsOf, Blamed, Change, FoundIn, KeyEvent, KeyVersion, LogEntry, ReadableSnapshot, Resolved, Revision, Totals};
 pub use id::{ChunkForm, ChunkId, Cid, Digest, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{

@@ -4,6 +4,7 @@
 mod ancestry;
 mod as_of;
 mod behind;
+mod blame;
 mod common;
 mod diff;
 mod kept;
@@ -17,6 +18,7 @@ mod totals;
 pub(crate) use ancestry::{Line, history_key};
 pub use as_of::AsOf;
 pub(crate) use behind::Behind;
+pub use blame::Blamed;
 pub use diff::Change;
 pub(crate) use diff::{comparable, container_changes, map_changes};
 pub(crate) use kept::Kept;

@@ -4,18 +4,19 @@
 //! A leaf that is struck out is in both maps, so its entries do not differ.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use futures::stream::{self, BoxStream};
-use futures::{StreamExt, future};
+use futures::future::BoxFuture;
+use futures::stream::{self, FuturesOrdered};
+use futures::{FutureExt as _, StreamExt as _, future};
 
 use super::load::{self, CONCURRENT, Due, NodeHandle};
-use super::{Map, NodeSource, Span};
+use super::{Map, NodeSource, Span, Spans};
 use crate::error::Result;
 use crate::format::{Node, NodeChild, Value};
 use crate::id::NodeId;
-use crate::key::MapKey;
+use crate::key::{MapKey, Prefix};
 
 /// A key whose value differs; at least one side has one.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +36,7 @@ impl<V: Value> Diff<'static, V> {
         S: NodeSource<V> + 'static,
     {
         let held = |(source, id)| (NodeHandle::Shared(source), id);
-        Diff::of(held(old), held(new), span).await
+        Diff::of(held(old), held(new), Spans::one(span)).await
     }
 }
 
@@ -50,32 +51,37 @@ impl<'a, V: Value, S: NodeSource<V>> Map<'a, V, S> {
 
     /// The changes inside `span`; what lies outside of it is not loaded.
     pub(crate) async fn diff_in<T: NodeSource<V>>(&self, newer: &Map<'a, V, T>, span: Span) -> Result<Diff<'a, V>> {
-        Diff::of((NodeHandle::Borrowed(self.source), self.root), (NodeHandle::Borrowed(newer.source), newer.root), span).await
+        self.diff_in_all(newer, Spans::one(span)).await
+    }
+
+    /// The changes inside several spans.
+    pub(crate) async fn diff_in_all<T: NodeSource<V>>(&self, newer: &Map<'a, V, T>, spans: Spans) -> Result<Diff<'a, V>> {
+        Diff::of((NodeHandle::Borrowed(self.source), self.root), (NodeHandle::Borrowed(newer.source), newer.root), spans).await
     }
 }
 
 impl<'a, V: Value> Diff<'a, V> {
-    async fn of<S, T>(old: (NodeHandle<'a, S>, NodeId), new: (NodeHandle<'a, T>, NodeId), span: Span) -> Result<Self>
+    async fn of<S, T>(old: (NodeHandle<'a, S>, NodeId), new: (NodeHandle<'a, T>, NodeId), spans: Spans) -> Result<Self>
     where
         S: NodeSource<V>,
         T: NodeSource<V>,
     {
         if old.1 == new.1 {
-            return Ok(Diff { old: Side::none(), new: Side::none(), span });
+            return Ok(Diff { old: Side::none(), new: Side::none(), spans });
         }
         let (mut old, mut new) = future::try_join(Front::open_root(old), Front::open_root(new)).await?;
         while old.level > new.level {
-            old.open(&span).await?;
+            old.open(&spans).await?;
         }
         while new.level > old.level {
-            new.open(&span).await?;
+            new.open(&spans).await?;
         }
         loop {
             strike(&mut old.spots, &mut new.spots);
             if old.level == 0 {
-                return Ok(Diff { old: old.into_side(), new: new.into_side(), span });
+                return Ok(Diff { old: old.into_side(), new: new.into_side(), spans });
             }
-            future::try_join(old.open(&span), new.open(&span)).await?;
+            future::try_join(old.open(&spans), new.open(&spans)).await?;
         }
     }
 }
@@ -84,7 +90,7 @@ impl<'a, V: Value> Diff<'a, V> {
 pub(crate) struct Diff<'a, V> {
     old: Side<'a, V>,
     new: Side<'a, V>,
-    span: Span,
+    spans: Spans,
 }
 
 impl<V: Value> Diff<'_, V> {
@@ -92,11 +98,18 @@ impl<V: Value> Diff<'_, V> {
     pub(crate) async fn next(&mut self) -> Result<Option<MapChange<V>>> {
         loop {
             let change = self.next_of_leaves().await?;
-            // A leaf may reach beyond the span at either end.
-            if change.as_ref().is_none_or(|change| self.span.holds(&change.key)) {
+            // A leaf may reach beyond a span at either end.
+            if change.as_ref().is_none_or(|change| self.spans.hold(&change.key)) {
                 return Ok(change);
             }
         }
+    }
+
+    /// Passes over the changes below `prefix`, in which the last change lay. Leaves of which all keys lie there are not loaded, unless they
+    /// were sent for already.
+    pub(crate) fn skip(&mut self, prefix: &Prefix) {
+        self.old.skip(prefix);
+        self.new.skip(prefix);
     }
 
     async fn next_of_leaves(&mut self) -> Result<Option<MapChange<V>>> {
@@ -156,8 +169,8 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
         Ok(Self { source, level, spots: vec![DiffSpot { due, node: Some(root) }] })
     }
 
-    /// Replaces the nodes by those of their children that may hold keys of `span`.
-    async fn open(&mut self, span: &Span) -> Result<()> {
+    /// Replaces the nodes by those of their children that may hold keys of `spans`.
+    async fn open(&mut self, spans: &Spans) -> Result<()> {
         let source = &*self.source;
         let loads = std::mem::take(&mut self.spots).into_iter().map(|spot| spot.load(source));
         let mut loads = stream::iter(loads).buffered(CONCURRENT);
@@ -165,7 +178,7 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
             let (low, node) = loaded?;
             if let Node::Branch(branch) = &*node {
                 let dues = (0..branch.children.len()).filter_map(|at| Due::of(branch, at, low.as_ref()));
-                let dues = dues.filter(|due| !span.misses(due.low.as_ref(), &due.child.last));
+                let dues = dues.filter(|due| spans.meet(due.low.as_ref(), &due.child.last));
                 self.spots.extend(dues.map(|due| DiffSpot { due, node: None }));
             }
         }
@@ -175,11 +188,11 @@ impl<'a, V: Value, S: NodeSource<V>> Front<'a, V, S> {
 
     fn into_side(self) -> Side<'a, V> {
         let source = self.source;
-        let loads = self.spots.into_iter().map(move |spot| {
+        let load = move |spot: DiffSpot<V>| {
             let source = source.clone();
-            async move { Ok(spot.load(&*source).await?.1) }
-        });
-        Side { leaves: stream::iter(loads).buffered(CONCURRENT).boxed(), leaf: None, at: 0 }
+            async move { Ok(spot.load(&*source).await?.1) }.boxed()
+        };
+        Side { load: Some(Box::new(load)), waiting: self.spots.into(), ..Side::none() }
     }
 }
 
@@ -197,16 +210,24 @@ fn strike<V>(old: &mut Vec<DiffSpot<V>>, new: &mut Vec<DiffSpot<V>>) {
     old.retain(|spot| !shared.contains(&spot.due.child.id));
 }
 
+/// Sends for a leaf.
+type LeafLoad<'a, V> = Box<dyn Fn(DiffSpot<V>) -> BoxFuture<'a, Result<Arc<Node<V>>>> + Send + 'a>;
+
 /// The entries of one map's remaining leaves.
 struct Side<'a, V> {
-    leaves: BoxStream<'a, Result<Arc<Node<V>>>>,
+    load: Option<LeafLoad<'a, V>>,
+    /// The leaves that were not sent for.
+    waiting: VecDeque<DiffSpot<V>>,
+    flights: FuturesOrdered<BoxFuture<'a, Result<Arc<Node<V>>>>>,
     leaf: Option<Arc<Node<V>>>,
     at: usize,
+    /// Nothing below this is wanted of what follows.
+    skipped: Option<Prefix>,
 }
 
 impl<V: Value> Side<'_, V> {
     fn none() -> Self {
-        Self { leaves: stream::empty().boxed(), leaf: None, at: 0 }
+        Self { load: None, waiting: VecDeque::new(), flights: FuturesOrdered::new(), leaf: None, at: 0, skipped: None }
     }
 
     fn peek(&self) -> Option<&(MapKey, V)> {
@@ -224,11 +245,36 @@ impl<V: Value> Side<'_, V> {
         }
     }
 
+    /// Passes over what lies below `prefix` from here on. Every key that follows comes after one that lies there, so a leaf whose
+    /// last key lies there has no others.
+    fn skip(&mut self, prefix: &Prefix) {
+        while self.waiting.front().is_some_and(|spot| prefix.contains(spot.due.child.last.as_str())) {
+            self.waiting.pop_front();
+        }
+        self.skipped = Some(prefix.clone());
+        self.pass();
+    }
+
+    /// Passes over what is skipped of the leaf at hand.
+    fn pass(&mut self) {
+        let Some(prefix) = &self.skipped else { return };
+        if let Some(Node::Leaf(leaf)) = self.leaf.as_deref() {
+            let rest = leaf.entries.get(self.at..).unwrap_or_default();
+            self.at += rest.iter().take_while(|(key, _)| prefix.contains(key.as_str())).count();
+        }
+    }
+
     /// Makes sure that the next entry, if there is one, can be seen.
     async fn fill(&mut self) -> Result<()> {
         while self.peek().is_none() {
-            let Some(leaf) = self.leaves.next().await else { return Ok(()) };
+            while let Some(load) = self.load.as_ref().filter(|_| self.flights.len() < CONCURRENT)
+                && let Some(spot) = self.waiting.pop_front()
+            {
+                self.flights.push_back(load(spot));
+            }
+            let Some(leaf) = self.flights.next().await else { return Ok(()) };
             (self.leaf, self.at) = (Some(leaf?), 0);
+            self.pass();
         }
         Ok(())
     }

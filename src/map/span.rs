@@ -148,6 +148,11 @@ impl Spans {
         Self(vec![Span::all()])
     }
 
+    /// The keys of one span.
+    pub(crate) fn one(span: Span) -> Self {
+        Self(vec![span])
+    }
+
     /// What [`Span::beginning`] gives for each of `texts`.
     pub(crate) fn beginnings(texts: impl IntoIterator<Item = String>) -> Self {
         let mut texts: Vec<_> = texts.into_iter().map(|text| text.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned()).collect();

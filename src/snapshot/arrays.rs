@@ -71,7 +71,7 @@ impl<'a> Arrays<'a> {
         }
     }
 
-    async fn is_array(&self, directory: &Prefix) -> Result<bool> {
+    pub(crate) async fn is_array(&self, directory: &Prefix) -> Result<bool> {
         for snapshot in &self.snapshots {
             // A directory has no metadata if its name is too long for the key of the metadata.
             if let Ok(v2) = directory.join(".zarray")

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod archives;
+mod blame;
 mod bulk;
 mod comparing;
 mod conflicts;

@@ -7,8 +7,9 @@ use rand::seq::IndexedRandom as _;
 
 use super::support::*;
 use crate::format::{Entry, HistoryEntry, Value, VirtualFile};
-use crate::key::MapKey;
-use crate::map::{Map, MapChange};
+use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
+use crate::key::{MapKey, Prefix};
+use crate::map::{Map, MapChange, Spans};
 
 fn collect<V: Random>(old: &Map<'_, V, Store<V>>, new: &Map<'_, V, Store<V>>) -> Vec<MapChange<V>> {
     let mut diff = block(old.diff(new)).unwrap();
@@ -76,4 +77,47 @@ fn equal_maps_are_compared_without_loading() {
     store.absorb(sink);
     assert!(collect(&store.map(built.root), &store.map(built.root)).is_empty());
     assert_eq!(store.take_loads(), 0);
+}
+
+/// In some spans, with everything below a directory passed over after its first change: that change of each directory, in few loads.
+#[test]
+fn a_diff_passes_over_what_is_skipped() {
+    let mut rng = rng(19);
+    let (mut all, mut skipped) = (0, 0);
+    for _ in 0..cases(500) {
+        let shape = small_shape(&mut rng);
+        let entry =
+            |n: u32| Entry::Chunk { id: ChunkId::new(ChunkForm::Raw, HashAlgorithm::Sha2_256.digest(&n.to_le_bytes())), size: 2000 };
+        let key = |array: u32, n: u32| MapKey::new(format!("a{array}/c/{n}"));
+        let old: Model<Entry> = (0..12).flat_map(|a| (0..60).map(move |n| (a, n))).map(|(a, n)| (key(a, n), entry(n))).collect();
+        let mut new = old.clone();
+        for _ in 0..rng.random_range(1..200) {
+            new.insert(key(rng.random_range(0..12), rng.random_range(0..70)), entry(1000 + rng.random_range(0..9)));
+        }
+        let wanted: Vec<_> = (0..12).filter(|_| rng.random_ratio(2, 3)).map(|a| format!("a{a}/")).collect();
+        let (a, b) = (build(&old, shape), build(&new, shape));
+        let store = Store::new();
+        store.absorb(a.1);
+        store.absorb(b.1);
+        let (a, b) = (store.map(a.0.root), store.map(b.0.root));
+        let spans = || Spans::beginnings(wanted.clone());
+        let directory = |key: &MapKey| key.as_str().split_inclusive('/').next().unwrap().to_owned();
+        let is_wanted = |change: &&MapChange<Entry>| wanted.contains(&directory(&change.key));
+        let whole: Vec<_> = model_diff(&old, &new).iter().filter(is_wanted).cloned().collect();
+        let mut diff = block(a.diff_in_all(&b, spans())).unwrap();
+        let found: Vec<_> = std::iter::from_fn(|| block(diff.next()).unwrap()).collect();
+        assert_eq!(found, whole);
+        all += store.take_loads();
+        let mut firsts = whole;
+        firsts.dedup_by_key(|change| directory(&change.key));
+        let mut diff = block(a.diff_in_all(&b, spans())).unwrap();
+        let mut found = Vec::new();
+        while let Some(change) = block(diff.next()).unwrap() {
+            diff.skip(&Prefix::new(&directory(&change.key)).unwrap());
+            found.push(change);
+        }
+        assert_eq!(found, firsts);
+        skipped += store.take_loads();
+    }
+    assert!(skipped < all, "{skipped} loads of {all}");
 }

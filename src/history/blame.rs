@@ -1,0 +1,182 @@
+//! Which commit last changed each array, or each key, below a prefix.
+//!
+//! For arrays the line is followed back from commit to commit. What two neighbours share is told by the ids of nodes and is not read, and
+//! an array that was found is not looked at again. A search by halves would be faster and wrong: an array that is the same in two versions may have
+//! been changed and changed back in between.
+//!
+//! For keys the versions of the line are read as one union of maps, each node once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+
+use super::log::LogEntry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Commit, Entry};
+use crate::key::{Key, Prefix};
+use crate::map::{Map, MapNumbers, Spans, Union};
+use crate::snapshot::{Arrays, Child, KeyOrPrefix, Snapshot};
+use crate::zarr;
+
+/// How many commits are read ahead.
+const AHEAD: usize = 8;
+
+/// The commit that last changed something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Blamed {
+    /// The key; or the prefix of an array, with everything below it.
+    pub name: KeyOrPrefix,
+    /// The commit.
+    pub commit: LogEntry,
+    /// Whether it made the change. `false`: it is the oldest commit of the line that this repository has, and has the same; whether
+    /// an earlier one made it is not known.
+    pub is_known: bool,
+}
+
+impl Snapshot {
+    /// The commits of the first-parent line, this one included, that last changed each array at or below `prefix`, and each key there that lies in
+    /// no array, in the order of their names. A merge is named for what it brought.
+    ///
+    /// A prefix inside an array counts as one. Only what is stored under keys is compared: not the states of external files. Reads the
+    /// snapshot of each commit back to the last that is named, and of their manifests the nodes below `prefix` that neighbours do not
+    /// share, of each array at most until the first difference. Holds the names in memory. `NotFound` when nothing lies there.
+    pub async fn blame(&self, prefix: &Prefix) -> Result<Vec<Blamed>> {
+        let names = self.blamed_names(prefix).await?;
+        if names.is_empty() {
+            return Err(Error::not_found(format!("nothing lies below {} in snapshot {}", prefix.as_str(), self.id())));
+        }
+        let mut open: HashMap<String, usize> = names.iter().enumerate().map(|(at, name)| (name.as_str().to_owned(), at)).collect();
+        let mut found: Vec<Option<(LogEntry, bool)>> = vec![None; names.len()];
+        let mut line = std::pin::pin!(self.line());
+        let mut newer: Option<(LogEntry, Arc<Commit>)> = None;
+        let mut is_whole = true;
+        while !open.is_empty() {
+            let older = match line.try_next().await {
+                Err(e) if e.kind() == ErrorKind::NotFound && newer.is_some() => {
+                    is_whole = false;
+                    None
+                }
+                older => older?,
+            };
+            let Some(older) = older else { break };
+            if let Some((entry, commit)) = newer.filter(|(_, newer)| newer.manifest != older.1.manifest) {
+                for at in self.first_changes(&older.1, &commit, &names, &mut open).await? {
+                    if let Some(found) = found.get_mut(at) {
+                        *found = Some((entry.clone(), true));
+                    }
+                }
+            }
+            newer = Some(older);
+        }
+        // What is left is as the first commit of the line made it.
+        let oldest = newer.map(|(entry, _)| entry);
+        let blamed = names.into_iter().zip(found).filter_map(|(name, found)| {
+            let (commit, is_known) = found.or_else(|| Some((oldest.clone()?, is_whole)))?;
+            Some(Blamed { name, commit, is_known })
+        });
+        Ok(blamed.collect())
+    }
+
+    /// The commits of the first-parent line, this one included, that last changed each key below `prefix`, in the order of the maps.
+    ///
+    /// Otherwise as [`blame`](Self::blame). Reads the snapshot of every commit of the line, and each node below `prefix` of their manifests once,
+    /// however many versions share it, before the first item; holds about 200 bytes for each of them.
+    pub async fn blame_keys(&self, prefix: &Prefix) -> Result<impl Stream<Item = Result<Blamed>> + Send + use<>> {
+        let (mut versions, mut is_whole) = (Vec::new(), true);
+        let mut line = std::pin::pin!(self.line());
+        loop {
+            match line.try_next().await {
+                Ok(Some(version)) => versions.push(version),
+                Ok(None) => break,
+                Err(e) if e.kind() == ErrorKind::NotFound && !versions.is_empty() => {
+                    is_whole = false;
+                    break;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        versions.reverse();
+        let roots: Vec<_> = versions.iter().map(|(_, commit)| commit.manifest).collect();
+        let entries: Vec<LogEntry> = versions.into_iter().map(|(entry, _)| entry).collect();
+        let inside = prefix.clone();
+        let wanted = Box::new(move |key: &crate::key::MapKey, _: &Entry| inside.contains(key.as_str()));
+        let union = Union::<Entry, _>::open(self.nodes(), roots, Spans::beginnings([prefix.as_str().to_owned()]), wanted).await?;
+        Ok(union.into_stream().try_filter_map(move |(key, values)| {
+            let blamed = last_change(&values, entries.len()).and_then(|at| Some((entries.get(at)?.clone(), is_whole || at > 0)));
+            let blamed =
+                blamed.map(|(commit, is_known)| Key::new(key.as_str()).map(|key| Blamed { name: KeyOrPrefix::Key(key), commit, is_known }));
+            futures::future::ready(blamed.transpose())
+        }))
+    }
+
+    /// The commits of the line, latest first, with what each says.
+    fn line(&self) -> impl Stream<Item = Result<(LogEntry, Arc<Commit>)>> + Send + use<> {
+        let of = self.clone();
+        let reads = self.log().map(move |entry| {
+            let of = of.clone();
+            async move {
+                let entry = entry?;
+                let commit = if entry.id == of.id() { of.shared_record() } else { of.repository().objects().commit(&entry.id).await? };
+                Ok((entry, commit))
+            }
+        });
+        reads.buffered(AHEAD)
+    }
+
+    /// What [`blame`](Self::blame) tells apart below `prefix`.
+    async fn blamed_names(&self, prefix: &Prefix) -> Result<Vec<KeyOrPrefix>> {
+        let arrays = Arrays::of([self]);
+        for above in zarr::directories(prefix.as_str()) {
+            let above = Prefix::new(above)?;
+            if arrays.is_array(&above).await? {
+                let is_there = self.has_below(prefix).await?;
+                return Ok(if is_there { vec![KeyOrPrefix::Prefix(prefix.clone())] } else { Vec::new() });
+            }
+        }
+        let (mut names, mut todo) = (Vec::new(), vec![Child::Directory(prefix.clone())]);
+        while let Some(next) = todo.pop() {
+            match next {
+                Child::Key(key, _) => names.push(KeyOrPrefix::Key(key)),
+                Child::Directory(array) if arrays.is_array(&array).await? => names.push(KeyOrPrefix::Prefix(array)),
+                Child::Directory(group) => todo.extend(self.children(&group).await?.into_iter().rev()),
+            }
+        }
+        Ok(names)
+    }
+
+    /// Takes out of `open` what differs between two neighbours, by its number.
+    async fn first_changes(
+        &self,
+        older: &Commit,
+        newer: &Commit,
+        names: &[KeyOrPrefix],
+        open: &mut HashMap<String, usize>,
+    ) -> Result<Vec<usize>> {
+        let objects = self.repository().objects();
+        let map = |of: &Commit| Map::<Entry, _>::new(objects, of.manifest);
+        let (old, new) = (map(older), map(newer));
+        let mut diff = old.diff_in_all(&new, Spans::beginnings(open.keys().cloned())).await?;
+        let mut found = Vec::new();
+        while let Some(change) = diff.next().await? {
+            let key = change.key.as_str();
+            let name = zarr::directories(key).chain([key]).find(|name| open.contains_key(*name)).map(str::to_owned);
+            let Some(at) = name.and_then(|name| open.remove(&name)) else { continue };
+            found.push(at);
+            if open.is_empty() {
+                break;
+            }
+            if let Some(KeyOrPrefix::Prefix(array)) = names.get(at) {
+                diff.skip(array);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The version from which on a key has had the value that it has in the last of `count` versions; `None` if that does not have it.
+fn last_change(values: &[(Entry, MapNumbers)], count: usize) -> Option<usize> {
+    let last = values.iter().filter_map(|(_, numbers)| numbers.ranges().last());
+    last.filter(|range| range.end == count).map(|range| range.start).next()
+}
