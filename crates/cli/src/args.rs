@@ -113,14 +113,12 @@ impl CommitArgs {
 
     /// Says which conflicts the policy settled, and for which files there was nothing left to record, if any.
     pub(super) fn tell_settled(&self, context: &Context, settled: &[Conflict]) {
-        let (dropped, settled): (Vec<_>, Vec<_>) = settled.iter().partition(|conflict| conflict.kind == ConflictKind::File);
-        if let (Some(whose), false) = (self.on_conflict, settled.is_empty()) {
-            context.out.say(&told(whose, &settled));
-        }
-        if !dropped.is_empty() {
-            let files = count(dropped.len() as u64, "file");
-            context.out.say(&format!("{files} not recorded, another writer dropped the last reference: {}", named(&dropped)));
-        }
+        let stayed = match self.on_conflict {
+            Some(Whose::Ours) => ", ours stayed",
+            Some(Whose::Theirs) => ", theirs stayed",
+            None => "",
+        };
+        tell_settled(context, settled, stayed);
     }
 
     /// What the commit says of itself; `message` if none was given.
@@ -144,10 +142,16 @@ impl CommitArgs {
     }
 }
 
-/// Which conflicts were settled, in one line.
-fn told(whose: Whose, settled: &[&Conflict]) -> String {
-    let winner = if whose == Whose::Ours { "ours" } else { "theirs" };
-    format!("{} settled, {winner} stayed: {}", count(settled.len() as u64, "conflict"), named(settled))
+/// Says which conflicts were settled, and for which files there was nothing left to record, if any; `stayed` says who won.
+pub(super) fn tell_settled(context: &Context, settled: &[Conflict], stayed: &str) {
+    let (dropped, settled): (Vec<_>, Vec<_>) = settled.iter().partition(|conflict| conflict.kind == ConflictKind::File);
+    if !settled.is_empty() {
+        context.out.say(&format!("{} settled{stayed}: {}", count(settled.len() as u64, "conflict"), named(&settled)));
+    }
+    if !dropped.is_empty() {
+        let files = count(dropped.len() as u64, "file");
+        context.out.say(&format!("{files} not recorded, another writer dropped the last reference: {}", named(&dropped)));
+    }
 }
 
 /// The first of them by name.

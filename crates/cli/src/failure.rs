@@ -74,6 +74,8 @@ const USAGE: u8 = 2;
 const INTERNAL: u8 = 70;
 /// How many of the files that were refused are told.
 const FILES: usize = 20;
+/// How many conflicts are told.
+const CONFLICTS: usize = 50;
 
 const fn status(kind: ErrorKind) -> u8 {
     match kind {
@@ -119,7 +121,10 @@ pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode 
             }
         }
         Format::Json => {
-            let conflicts = commit.map_or(&[][..], |failed| failed.conflicts()).iter().map(ToString::to_string).collect();
+            let mut conflicts: Vec<_> = commit.map_or(&[][..], |failed| failed.conflicts()).iter().map(ToString::to_string).collect();
+            if let Some(ErrorDetail::MergeConflicts { named, .. }) = error.detail() {
+                conflicts.clone_from(named);
+            }
             let pending = commit.and_then(|failed| failed.pending()).map(PendingRow::of);
             complain_json(&FailureReport {
                 error: Told { kind: error.kind().word(), message: &message, because, help, conflicts, pending },
@@ -236,6 +241,7 @@ fn remedies(error: &Error, pending: Option<&Pending>) -> Vec<String> {
             vec![format!("if this machine's clock is right, go on from before with: firn reset {branch} branch:{branch}@now")]
         }
         Some(ErrorDetail::FilesRefused { files }) => refused(files),
+        Some(ErrorDetail::MergeConflicts { named, more }) => conflicting(named, *more),
         Some(ErrorDetail::FutureSnapshot { id }) => vec![format!("the last snapshot from before is: {id}@now")],
         _ => Vec::new(),
     }
@@ -247,6 +253,15 @@ fn refused(files: &[String]) -> Vec<String> {
     let more = files.len().saturating_sub(FILES);
     let more = (more > 0).then(|| format!("and {more} more"));
     shown.chain(more).collect()
+}
+
+/// What both sides of a merge changed, one a line, and how to settle it.
+fn conflicting(named: &[String], more: usize) -> Vec<String> {
+    let more = named.len().saturating_sub(CONFLICTS) + more;
+    let shown = named.iter().take(CONFLICTS).map(|name| format!("conflict: {name}"));
+    let more = (more > 0).then(|| format!("and {more} more; all with --json"));
+    let next = "settle them with --ours PREFIX, --theirs PREFIX, or --on-conflict ours or theirs for all".to_owned();
+    shown.chain(more).chain([next]).collect()
 }
 
 /// What to do about a branch or a tag that does not exist.

@@ -10,6 +10,8 @@
 
 mod apply;
 mod args;
+mod bisect;
+mod blame;
 mod branch;
 mod car;
 mod cat;
@@ -30,6 +32,7 @@ mod kerchunk;
 mod locate;
 mod log;
 mod ls;
+mod merge;
 mod moves;
 mod output;
 mod parquet;
@@ -42,9 +45,11 @@ mod rm;
 mod settle;
 mod show;
 mod snapshots;
+mod squash;
 mod stat;
 mod stats;
 mod tag;
+mod undo;
 mod unpinned;
 mod value;
 mod verify;
@@ -109,6 +114,10 @@ enum Verb {
     Diff(diff::Diff),
     /// List the commits that changed a key, latest first.
     History(history::History),
+    /// Tell which commit last changed each array, or each key.
+    Blame(blame::Blame),
+    /// Search for the first version that is bad, by trying the middle of a line again and again.
+    Bisect(bisect::Bisect),
     /// Show where the value of a key comes from.
     Stat(stat::Stat),
     /// Count what a snapshot is made of.
@@ -123,6 +132,18 @@ enum Verb {
     Branch(branch::Branch),
     /// List, make or delete tags.
     Tag(tag::Tag),
+    /// Commit the changes of another branch, or of any revision, together with those of a branch.
+    Merge(merge::Merge),
+    /// Commit what another commit changed.
+    CherryPick(merge::CherryPick),
+    /// Commit the opposite of what a commit changed.
+    Revert(merge::Revert),
+    /// Make one commit of the latest ones of a branch.
+    Squash(squash::Squash),
+    /// Take back what happened to a branch last.
+    Undo(undo::Undo),
+    /// Take back an undo.
+    Redo(undo::Redo),
     /// Point a branch at another snapshot.
     Reset(reset::Reset),
     /// List what happened to a branch besides commits.
@@ -227,6 +248,8 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Show(verb) => Box::pin(verb.run(context)).await,
         Verb::Diff(verb) => Box::pin(verb.run(context)).await,
         Verb::History(verb) => Box::pin(verb.run(context)).await,
+        Verb::Blame(verb) => Box::pin(verb.run(context)).await,
+        Verb::Bisect(verb) => Box::pin(verb.run(context)).await,
         Verb::Stat(verb) => Box::pin(verb.run(context)).await,
         Verb::Stats(verb) => Box::pin(verb.run(context)).await,
         Verb::Cid(verb) => Box::pin(verb.run(context)).await,
@@ -234,6 +257,12 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Mv(verb) => Box::pin(verb.run(context)).await,
         Verb::Branch(verb) => Box::pin(verb.run(context)).await,
         Verb::Tag(verb) => Box::pin(verb.run(context)).await,
+        Verb::Merge(verb) => Box::pin(verb.run(context)).await,
+        Verb::CherryPick(verb) => Box::pin(verb.run(context)).await,
+        Verb::Revert(verb) => Box::pin(verb.run(context)).await,
+        Verb::Squash(verb) => Box::pin(verb.run(context)).await,
+        Verb::Undo(verb) => Box::pin(verb.run(context)).await,
+        Verb::Redo(verb) => Box::pin(verb.run(context)).await,
         Verb::Reset(verb) => Box::pin(verb.run(context)).await,
         Verb::Moves(verb) => Box::pin(verb.run(context)).await,
         Verb::Snapshots(verb) => Box::pin(verb.run(context)).await,

@@ -129,6 +129,16 @@ impl Output {
         self.end_table(table)
     }
 
+    /// Adds a row to a list that is printed while its rows come: for people to a table.
+    pub(super) fn row<T: Show, const N: usize>(
+        &mut self,
+        table: &mut Table<N>,
+        row: &T,
+        cells: impl Fn(&T) -> [String; N],
+    ) -> Result<(), Stop> {
+        if self.format == Format::Json { self.show(row) } else { self.table_row(table, cells(row)) }
+    }
+
     /// Adds a row to a table for people, of which the first rows decide how wide the columns are.
     pub(super) fn table_row<const N: usize>(&mut self, table: &mut Table<N>, cells: [String; N]) -> Result<(), Stop> {
         let cells = cells.map(|cell| printable_line(&cell).into_owned());

@@ -23,6 +23,12 @@ const WITHOUT_JSON: &[&str] = &[
     "cat",
     "checkout",
     "reset",
+    "merge",
+    "cherry-pick",
+    "revert",
+    "squash",
+    "undo",
+    "redo",
     "cp",
     "mv",
     "car",
@@ -217,6 +223,9 @@ fn the_fields_are_those_of_real_output() {
         &["history", "big"],
         &["history", "t/a"],
         &["history", "t/.zarray"],
+        &["blame"],
+        &["blame", "t", "--keys"],
+        &["bisect", "old", "main"],
         &["stat", "main", "t/a"],
         &["stat", "old", "big", "--last-change"],
         &["stat", "main", "t/b", "--last-change"],
@@ -300,7 +309,7 @@ fn completions_are_scripts_that_know_the_verbs() {
     let Ok(found) = std::process::Command::new("bash").arg("--version").output() else { return };
     assert!(found.status.success());
     let script = sandbox.write("firn.bash", sandbox.firn(&["completions", "bash"]).out);
-    let ask = format!(". {}; COMP_WORDS=(firn che); COMP_CWORD=1; _firn firn che firn; echo ${{COMPREPLY[*]}}", script.display());
+    let ask = format!(". {}; COMP_WORDS=(firn chec); COMP_CWORD=1; _firn firn chec firn; echo ${{COMPREPLY[*]}}", script.display());
     let out = std::process::Command::new("bash").args(["-c", &ask]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "checkout", "{}", String::from_utf8_lossy(&out.stderr));
 }

@@ -7,6 +7,7 @@ mod skipping;
 mod support;
 
 mod archives;
+mod branching;
 mod car;
 mod collection;
 mod comparing;
