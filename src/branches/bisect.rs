@@ -29,8 +29,8 @@ pub struct Bisection {
 }
 
 impl Snapshot {
-    /// Begins a search for the first version on the first-parent line behind `bad`, `bad` included, that is bad, where `good` is good: the halves of the
-    /// line are tried in turn, so about log2 of its length versions have to be looked at.
+    /// Begins a search for the first version on the first-parent line behind `bad`, `bad` included, that is bad, where `good` is good: the
+    /// halves of the line are tried in turn, so about log2 of its length versions have to be looked at.
     ///
     /// `Invalid` when `good` is not before `bad` on that line. Holds the ids and summaries of the versions between the two in memory, and
     /// reads them from the history map alone. Only reads.
@@ -80,8 +80,8 @@ impl Bisection {
         }
     }
 
-    /// The versions of which one is the first bad one, oldest first: one when the search has found it, several while it goes on, and at its end
-    /// when those before the last were skipped.
+    /// The versions of which one is the first bad one, oldest first: one when the search has found it, several while it goes on, and at its
+    /// end when those before the last were skipped.
     pub fn suspects(&self) -> &[LogEntry] {
         &self.suspects
     }

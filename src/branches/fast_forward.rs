@@ -10,9 +10,9 @@ impl Repository {
     /// Points `branch` at `target`, a descendant of its tip, and records the move; `None`, and nothing is done, if the branch has `target`
     /// already.
     ///
-    /// No merge commit is made: the line of the branch becomes that of `target`. What the branch showed at times before the move
-    /// stays as it was. `Conflict` when the tip is no ancestor of `target`, so that a merge is needed, and when the branch moves meanwhile. Otherwise fails,
-    /// and is cancelled, as [`reset`](Self::reset) is.
+    /// No merge commit is made: the line of the branch becomes that of `target`. What the branch showed at times before the move stays as
+    /// it was. `Conflict` when the tip is no ancestor of `target`, so that a merge is needed, and when the branch moves meanwhile.
+    /// Otherwise fails, and is cancelled, as [`reset`](Self::reset) is.
     pub async fn fast_forward(&self, branch: &RefName, target: &Snapshot) -> Result<Option<Move>> {
         self.require_writable()?;
         let (_, tip) = self.refs().read(&Ref::branch(branch.clone())).await?;

@@ -15,8 +15,8 @@ use crate::snapshot::Snapshot;
 
 /// Changes of other versions, staged on the tip of a branch and not yet committed.
 ///
-/// Look at the [`session`](Self::session), stage more in it, and [`commit`](Self::commit), or commit the session with options of your own. Nothing
-/// is in the store before. A branch that moves meanwhile is followed as by every commit.
+/// Look at the [`session`](Self::session), stage more in it, and [`commit`](Self::commit), or commit the session with options of your own.
+/// Nothing is in the store before. A branch that moves meanwhile is followed as by every commit.
 #[derive(Debug)]
 #[must_use = "nothing is applied before `commit`"]
 #[non_exhaustive]
@@ -54,11 +54,11 @@ pub(super) struct Application<'a> {
 }
 
 impl Repository {
-    /// Stages a merge of `theirs` into `branch`: what changed between their latest common ancestor and `theirs`, on the tip of the branch. The
-    /// commit has the tip as its first parent, so it continues the line of the branch, and `theirs` as its second one.
+    /// Stages a merge of `theirs` into `branch`: what changed between their latest common ancestor and `theirs`, on the tip of the branch.
+    /// The commit has the tip as its first parent, so it continues the line of the branch, and `theirs` as its second one.
     ///
-    /// Both sides' changes are compared as those of two writers of one branch, see [`OnConflict`](crate::OnConflict). Costs the two differences, and as much as a
-    /// commit of what is staged. If the branch has `theirs` already, nothing is staged.
+    /// Both sides' changes are compared as those of two writers of one branch, see [`OnConflict`](crate::OnConflict). Costs the two
+    /// differences, and as much as a commit of what is staged. If the branch has `theirs` already, nothing is staged.
     ///
     /// `Conflict` when both sides changed something in different ways and no policy settles it: [`Error::detail`] lists it. `Conflict` also
     /// when there are several latest common ancestors, which the message names, and `Invalid` when there is none: name a base then.

@@ -22,14 +22,14 @@ pub struct Squashed {
 }
 
 impl Repository {
-    /// Makes one commit on top of `onto`, with exactly what the tip of `branch` holds, and points the branch at it: the commits after `onto`
-    /// become one. The commit names the former tip in the field `squashed-from`.
+    /// Makes one commit on top of `onto`, with exactly what the tip of `branch` holds, and points the branch at it: the commits after
+    /// `onto` become one. The commit names the former tip in the field `squashed-from`.
     ///
     /// The former commits stay readable, by their ids and at the times at which the branch showed them, as after every recorded move;
     /// [`undo`](Self::undo) brings them back. No chunk and no node of the manifest is written.
     ///
-    /// `Invalid` when `onto` is the tip, or not on the first-parent line behind it, and when the options are wrong. `Conflict` when the branch moves
-    /// meanwhile; then it is as it was. Cancelled as [`reset`](Self::reset) is.
+    /// `Invalid` when `onto` is the tip, or not on the first-parent line behind it, and when the options are wrong. `Conflict` when the
+    /// branch moves meanwhile; then it is as it was. Cancelled as [`reset`](Self::reset) is.
     pub async fn squash(&self, branch: &RefName, onto: &Snapshot, options: impl Into<CommitOptions>) -> Result<Squashed> {
         let mut options: CommitOptions = options.into();
         let session = self.write(branch.as_str()).await?;

@@ -1,7 +1,7 @@
 //! Undoing what happened to a branch last, and doing it again.
 //!
-//! The *events* of a branch are its moves and the plain commits between them. Undoing an event is a move of its own, back to what the branch
-//! showed before. Read backwards, every undo skips one earlier event, and every redo takes one skip away: so that repeated undos go
+//! The *events* of a branch are its moves and the plain commits between them. Undoing an event is a move of its own, back to what the
+//! branch showed before. Read backwards, every undo skips one earlier event, and every redo takes one skip away: so that repeated undos go
 //! further and further back, as in an editor, and redo goes the same way forward until something else happens to the branch.
 
 use futures::TryStreamExt as _;

@@ -1,8 +1,8 @@
 //! Which commit last changed each array, or each key, below a prefix.
 //!
 //! For arrays the line is followed back from commit to commit. What two neighbours share is told by the ids of nodes and is not read, and
-//! an array that was found is not looked at again. A search by halves would be faster and wrong: an array that is the same in two versions may have
-//! been changed and changed back in between.
+//! an array that was found is not looked at again. A search by halves would be faster and wrong: an array that is the same in two versions
+//! may have been changed and changed back in between.
 //!
 //! For keys the versions of the line are read as one union of maps, each node once.
 
@@ -36,8 +36,8 @@ pub struct Blamed {
 }
 
 impl Snapshot {
-    /// The commits of the first-parent line, this one included, that last changed each array at or below `prefix`, and each key there that lies in
-    /// no array, in the order of their names. A merge is named for what it brought.
+    /// The commits of the first-parent line, this one included, that last changed each array at or below `prefix`, and each key there that
+    /// lies in no array, in the order of their names. A merge is named for what it brought.
     ///
     /// A prefix inside an array counts as one. Only what is stored under keys is compared: not the states of external files. Reads the
     /// snapshot of each commit back to the last that is named, and of their manifests the nodes below `prefix` that neighbours do not
@@ -81,8 +81,8 @@ impl Snapshot {
 
     /// The commits of the first-parent line, this one included, that last changed each key below `prefix`, in the order of the maps.
     ///
-    /// Otherwise as [`blame`](Self::blame). Reads the snapshot of every commit of the line, and each node below `prefix` of their manifests once,
-    /// however many versions share it, before the first item; holds about 200 bytes for each of them.
+    /// Otherwise as [`blame`](Self::blame). Reads the snapshot of every commit of the line, and each node below `prefix` of their manifests
+    /// once, however many versions share it, before the first item; holds about 200 bytes for each of them.
     pub async fn blame_keys(&self, prefix: &Prefix) -> Result<impl Stream<Item = Result<Blamed>> + Send + use<>> {
         let (mut versions, mut is_whole) = (Vec::new(), true);
         let mut line = std::pin::pin!(self.line());

@@ -1,8 +1,8 @@
 //! The latest common ancestors of two commits, over all parents.
 //!
-//! Every commit is later than its parents. So the commits behind both are looked at from the latest to the earliest, and when one is looked at,
-//! all its descendants have been: what is known of it then is final. A commit behind both that is not behind another such commit is one of the
-//! answers. The search ends when only commits behind an answer are left, and so reads little more than what lies on one side only.
+//! Every commit is later than its parents. So the commits behind both are looked at from the latest to the earliest, and when one is looked
+//! at, all its descendants have been: what is known of it then is final. A commit behind both that is not behind another such commit is one
+//! of the answers. The search ends when only commits behind an answer are left, and so reads little more than what lies on one side only.
 
 use std::collections::{BinaryHeap, HashMap};
 
@@ -30,15 +30,15 @@ const MOST_AHEAD: usize = 256;
 
 /// What the search knows of a commit.
 #[derive(Debug, Clone)]
-struct Found {
+struct CommonCommit {
     time: Timestamp,
     parents: Vec<SnapshotId>,
 }
 
-struct Search<'o> {
+struct CommonSearch<'o> {
     objects: &'o Objects,
     /// Commits that were read, `None` for those that this repository does not have.
-    read: HashMap<SnapshotId, Option<Found>>,
+    read: HashMap<SnapshotId, Option<CommonCommit>>,
     marks: HashMap<SnapshotId, u8>,
     /// The commits that were found and not looked at, the latest first.
     queue: BinaryHeap<(Timestamp, SnapshotId)>,
@@ -62,7 +62,8 @@ impl Snapshot {
             return Ok(vec![older.id()]);
         }
         let objects = self.repository().objects();
-        let mut search = Search { objects, read: HashMap::new(), marks: HashMap::new(), queue: BinaryHeap::new(), open: 0, ahead: AHEAD };
+        let mut search =
+            CommonSearch { objects, read: HashMap::new(), marks: HashMap::new(), queue: BinaryHeap::new(), open: 0, ahead: AHEAD };
         search.mark(self.id(), FIRST, None).await?;
         search.mark(other.id(), SECOND, None).await?;
         search.run().await
@@ -74,7 +75,7 @@ impl Snapshot {
     }
 }
 
-impl Search<'_> {
+impl CommonSearch<'_> {
     async fn run(mut self) -> Result<Vec<SnapshotId>> {
         let mut answers = Vec::new();
         while self.open > 0
@@ -129,7 +130,7 @@ impl Search<'_> {
             self.read.insert(id, None);
             return Ok(());
         };
-        self.read.insert(id, Some(Found { time: commit.time, parents: commit.parents.clone() }));
+        self.read.insert(id, Some(CommonCommit { time: commit.time, parents: commit.parents.clone() }));
         let line = Line { objects: self.objects, id, commit: &commit };
         let (mut ids, mut scan) = (Vec::new(), line.history().scan_back(Span::all()));
         // Only to be faster: a history that is not here, or not right, costs time and decides nothing.
@@ -144,7 +145,7 @@ impl Search<'_> {
         let mut reads = stream::iter(ids).map(|id| async move { (id, objects.try_commit(&id).await) }).buffer_unordered(READS);
         while let Some((id, read)) = reads.next().await {
             if let Ok(Some(commit)) = read {
-                self.read.insert(id, Some(Found { time: commit.time, parents: commit.parents.clone() }));
+                self.read.insert(id, Some(CommonCommit { time: commit.time, parents: commit.parents.clone() }));
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod answers;
+mod branching;
 mod collector;
 mod faults;
 mod forks;

@@ -99,7 +99,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 }
 
 /// A session on both sides.
-struct Open {
+pub(crate) struct Open {
     engine: WriteSession,
     model: Staged,
     branch: usize,
@@ -185,7 +185,7 @@ impl<'s> History<'s> {
         match self.random.random_range(if restless { 5..28 } else { 0..20 }) {
             0..=6 => self.one_session().await,
             7..=10 => self.two_sessions().await,
-            13 | 24 => self.merge().await,
+            13 | 24 => self.part_and_merge().await,
             11 | 20..=23 => self.create_or_delete_branch().await,
             12 => self.collect().await,
             14 => {
@@ -207,7 +207,7 @@ impl<'s> History<'s> {
         self.branches[at].now().map(|_| at)
     }
 
-    async fn open(&mut self, branch: usize) -> Open {
+    pub(crate) async fn open(&mut self, branch: usize) -> Open {
         let engine = self.repository().write(BRANCHES[branch]).await.unwrap();
         let base = self.branches[branch].now().unwrap();
         assert_eq!(engine.base().id(), base, "seed {}: a session opens on the tip", self.seed);
@@ -215,7 +215,7 @@ impl<'s> History<'s> {
     }
 
     /// Stages changes, sometimes in a fork that is merged.
-    async fn stage(&mut self, open: &mut Open) {
+    pub(crate) async fn stage(&mut self, open: &mut Open) {
         if self.random.random_range(0..4) > 0 {
             return self.stage_in(&open.engine, &mut open.model, open.base).await;
         }
@@ -324,7 +324,7 @@ impl<'s> History<'s> {
         self.commit(second).await;
     }
 
-    async fn commit(&mut self, open: Open) {
+    pub(crate) async fn commit(&mut self, open: Open) {
         let Open { engine, model, branch, base } = open;
         let tip = self.branches[branch].now().unwrap();
         let (base_tree, tip_commit) = (self.commits[&base].tree.clone(), self.commits[&tip].clone());

@@ -27,8 +27,27 @@ impl History<'_> {
         common.iter().filter(|id| !is_behind(id)).copied().collect()
     }
 
-    pub(crate) async fn merge(&mut self) {
-        let (Some(into), Some(from)) = (self.live_branch(), self.live_branch()) else { return };
+    /// Two branches go on by themselves, and one is merged into the other.
+    pub(crate) async fn part_and_merge(&mut self) {
+        let Some(one) = self.live_branch() else { return };
+        let two = (one + self.random.random_range(1..BRANCHES.len())) % BRANCHES.len();
+        if self.branches[two].now().is_none() {
+            let repository = self.repository();
+            let back = self.random.random_range(0..self.commits[&self.branches[one].now().unwrap()].line.len().min(3));
+            let target = repository.read(&format!("branch:{}~{back}", BRANCHES[one])).await.unwrap();
+            let moved = repository.create_branch(&RefName::new(BRANCHES[two]).unwrap(), &target).await.unwrap();
+            self.branches[two].events.push((moved.time, moved.to));
+        }
+        for branch in [one, two] {
+            let mut open = self.open(branch).await;
+            self.stage(&mut open).await;
+            self.commit(open).await;
+        }
+        let (into, from) = if self.random.random() { (one, two) } else { (two, one) };
+        self.merge(into, from).await;
+    }
+
+    async fn merge(&mut self, into: usize, from: usize) {
         let ours = self.branches[into].now().unwrap();
         let line = &self.commits[&self.branches[from].now().unwrap()].line;
         let theirs = line[line.len() - 1 - self.random.random_range(0..line.len().min(3))];
