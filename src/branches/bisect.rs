@@ -96,7 +96,7 @@ mod tests {
     fn line(length: usize) -> Bisection {
         let entry = |n: usize| LogEntry {
             id: SnapshotId::of(HashAlgorithm::Sha2_256, &n.to_le_bytes()),
-            time: Timestamp::from_micros(n as i64),
+            time: Timestamp::from_micros(i64::try_from(n).unwrap()),
             summary: n.to_string(),
         };
         Bisection { suspects: (0..length).map(entry).collect(), skipped: HashSet::new() }
@@ -120,7 +120,8 @@ mod tests {
             for bad in 0..length {
                 let (looks, left) = search(length, bad, |_| false);
                 assert_eq!(left, [bad], "of {length}");
-                assert!(looks <= (length as f64).log2().ceil() as usize, "{looks} looks for {bad} of {length}");
+                let most = length.next_power_of_two().ilog2() as usize;
+                assert!(looks <= most, "{looks} looks for {bad} of {length}");
             }
         }
     }
@@ -131,7 +132,7 @@ mod tests {
         for length in 1..24 {
             for bad in 0..length {
                 for stride in 1..5 {
-                    let cannot = |n: usize| n % stride == 0 && n + 1 < length;
+                    let cannot = |n: usize| n.is_multiple_of(stride) && n + 1 < length;
                     let (looks, left) = search(length, bad, cannot);
                     assert!(left.contains(&bad), "{bad} of {length}, {stride}: {left:?}");
                     assert!(left[..left.len() - 1].iter().all(|n| cannot(*n)), "{left:?}");

@@ -67,7 +67,7 @@ impl<'a, V: Value> Diff<'a, V> {
         T: NodeSource<V>,
     {
         if old.1 == new.1 {
-            return Ok(Diff { old: Side::none(), new: Side::none(), spans });
+            return Ok(Diff { old: Box::new(Side::none()), new: Box::new(Side::none()), spans });
         }
         let (mut old, mut new) = future::try_join(Front::open_root(old), Front::open_root(new)).await?;
         while old.level > new.level {
@@ -79,7 +79,7 @@ impl<'a, V: Value> Diff<'a, V> {
         loop {
             strike(&mut old.spots, &mut new.spots);
             if old.level == 0 {
-                return Ok(Diff { old: old.into_side(), new: new.into_side(), spans });
+                return Ok(Diff { old: Box::new(old.into_side()), new: Box::new(new.into_side()), spans });
             }
             future::try_join(old.open(&spans), new.open(&spans)).await?;
         }
@@ -88,8 +88,9 @@ impl<'a, V: Value> Diff<'a, V> {
 
 /// Changes in the order of their keys.
 pub(crate) struct Diff<'a, V> {
-    old: Side<'a, V>,
-    new: Side<'a, V>,
+    /// Boxed, because a diff is a part of many futures.
+    old: Box<Side<'a, V>>,
+    new: Box<Side<'a, V>>,
     spans: Spans,
 }
 

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod ancestors;
 mod archives;
 mod blame;
 mod bulk;

@@ -76,26 +76,22 @@ async fn undo_and_redo_go_back_and_forth_like_an_editor() {
                     repository.create_branch(&branch, &target).await.unwrap();
                     editor = Editor { now: Some(target.id()), ..Editor::default() };
                 }
-                (5..=8, _) => match editor.undo() {
-                    true => {
-                        assert_eq!(repository.undo(&branch).await.unwrap().to, editor.now, "seed {seed}, step {n}");
-                        undone += 1;
-                    }
-                    false => {
-                        assert!(repository.undo(&branch).await.is_err());
-                        refused += 1;
-                    }
-                },
-                _ => match editor.redo() {
-                    true => {
-                        assert_eq!(repository.redo(&branch).await.unwrap().to, editor.now, "seed {seed}, step {n}");
-                        redone += 1;
-                    }
-                    false => {
-                        assert_eq!(repository.redo(&branch).await.unwrap_err().kind(), ErrorKind::NotFound);
-                        refused += 1;
-                    }
-                },
+                (5..=8, _) if editor.undo() => {
+                    assert_eq!(repository.undo(&branch).await.unwrap().to, editor.now, "seed {seed}, step {n}");
+                    undone += 1;
+                }
+                (5..=8, _) => {
+                    assert!(repository.undo(&branch).await.is_err());
+                    refused += 1;
+                }
+                _ if editor.redo() => {
+                    assert_eq!(repository.redo(&branch).await.unwrap().to, editor.now, "seed {seed}, step {n}");
+                    redone += 1;
+                }
+                _ => {
+                    assert_eq!(repository.redo(&branch).await.unwrap_err().kind(), ErrorKind::NotFound);
+                    refused += 1;
+                }
             }
             let now = repository.ref_info(&Ref { kind: RefKind::Branch, name: branch.clone() }).await;
             assert_eq!(now.ok().and_then(|info| info.tip), editor.now, "seed {seed}, step {n}");

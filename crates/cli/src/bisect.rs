@@ -86,7 +86,7 @@ impl Bisect {
         if let Some(next) = search.next() {
             context.out.show(&BisectRow::of("next", next, left))?;
             let (good, bad, id) = (&self.good, &self.bad, next.id);
-            let skips: String = self.skip.iter().map(|skip| format!(" --skip {skip}")).collect();
+            let skips = self.skip.iter().flat_map(|skip| [" --skip ", skip]).collect::<String>();
             context.out.say(&format!("if it is good, go on with: firn bisect {id} {bad}{skips}"));
             context.out.say(&format!(
                 "if it is bad: firn bisect {good} {id}{skips}; if it cannot be told: firn bisect {good} {bad}{skips} --skip {id}"

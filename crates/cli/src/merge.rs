@@ -125,17 +125,14 @@ impl Merge {
             context.out.say(&format!("would move {branch} to {}", target.id()));
             return Ok(Verdict::Fine);
         }
-        match repository.fast_forward(branch, target).await? {
-            Some(moved) => {
-                context.out.line(&target.id().to_string())?;
-                let from = moved.from.map(|id| id.to_string()).unwrap_or_default();
-                context.out.note(&format!("moved {branch} from {from}; take back with: firn undo {branch}"));
-            }
-            None => {
-                let tip = repository.read(&format!("branch:{branch}")).await?;
-                context.out.line(&tip.id().to_string())?;
-                context.out.note(&format!("{branch} has {} already", self.revision));
-            }
+        if let Some(moved) = repository.fast_forward(branch, target).await? {
+            context.out.line(&target.id().to_string())?;
+            let from = moved.from.map(|id| id.to_string()).unwrap_or_default();
+            context.out.note(&format!("moved {branch} from {from}; take back with: firn undo {branch}"));
+        } else {
+            let tip = repository.read(&format!("branch:{branch}")).await?;
+            context.out.line(&tip.id().to_string())?;
+            context.out.note(&format!("{branch} has {} already", self.revision));
         }
         Ok(Verdict::Fine)
     }

@@ -39,7 +39,8 @@ impl Undo {
             _ => "a change".to_owned(),
         };
         if self.dry_run {
-            return would(context, &step, &format!("undo {what}"));
+            would(context, &step, &format!("undo {what}"));
+            return Ok(Verdict::Fine);
         }
         repository.take_step(&step).await?;
         done(context, &step, &format!("undid {what}; bring it back with: firn redo {}", self.branch))
@@ -51,17 +52,17 @@ impl Redo {
         let repository = context.open_to_write().await?;
         let step = repository.redo_step(&self.branch).await?;
         if self.dry_run {
-            return would(context, &step, "take the last undo back");
+            would(context, &step, "take the last undo back");
+            return Ok(Verdict::Fine);
         }
         repository.take_step(&step).await?;
         done(context, &step, &format!("took the last undo back; undo again with: firn undo {}", self.branch))
     }
 }
 
-fn would(context: &Context, step: &BranchStep, what: &str) -> Result<Verdict, Stop> {
+fn would(context: &Context, step: &BranchStep, what: &str) {
     let BranchStep { branch, from, to, .. } = step;
     context.out.say(&format!("would {what}: {branch} goes from {} to {}", shown(*from), shown(*to)));
-    Ok(Verdict::Fine)
 }
 
 fn done(context: &mut Context, step: &BranchStep, what: &str) -> Result<Verdict, Stop> {
