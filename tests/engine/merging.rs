@@ -492,3 +492,63 @@ async fn a_removed_container_that_the_other_side_uses_is_a_conflict() {
         assert_eq!(named(&refused), ["container nemo"], "{refused}");
     }
 }
+
+/// What the two sides recorded of one state of a file is kept together.
+#[tokio::test]
+async fn facts_about_one_state_of_a_file_are_joined() {
+    let world = World::new().await;
+    let url = "file:///data/a.nc";
+    let pin = |version: Option<&str>, modified: Option<firnline::Timestamp>| {
+        let mut options = pinned(&world, 10).repin();
+        let validator = options.validator.as_mut().unwrap();
+        (validator.version, validator.modified) = (version.map(str::to_owned), modified);
+        options
+    };
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual_with(&key("a"), url, 0..5, &pin(None, None)).await.unwrap();
+    let start = session.commit("start").await.unwrap();
+    world.repository.create_branch(&name("side"), &start).await.unwrap();
+    let date = Some(start.record().time);
+    for (branch, options) in [("main", pin(Some("v"), None)), ("side", pin(None, date))] {
+        let session = world.repository.write(branch).await.unwrap();
+        session.set_virtual_with(&key(branch), url, 0..5, &options).await.unwrap();
+        session.commit("more is known").await.unwrap();
+    }
+    let merged = merge(&world, "merged").await.unwrap().commit().await.unwrap().snapshot;
+    let files: Vec<_> = merged.dependencies().try_collect().await.unwrap();
+    assert_eq!((files.len(), files[0].record.refs), (1, 3));
+    assert_eq!((files[0].record.version.as_deref(), files[0].record.modified), (Some("v"), date));
+    is_sound(&world.repository).await;
+}
+
+/// A file that one side gave another name, while the other pinned it anew, would lose the pin.
+#[tokio::test]
+async fn a_file_that_was_renamed_on_one_side_and_pinned_anew_on_the_other_is_a_conflict() {
+    for turned in [false, true] {
+        let (one, two) = if turned { ("main", "side") } else { ("side", "main") };
+        let world = World::new().await;
+        let session = world.repository.write("main").await.unwrap();
+        for n in 0..3 {
+            let url = format!("s3://b/long/way/{n}.nc");
+            session.set_virtual_with(&key(&format!("v/{n}")), &url, 0..5, &pinned(&world, 10)).await.unwrap();
+        }
+        let start = session.commit("start").await.unwrap();
+        world.repository.create_branch(&name("side"), &start).await.unwrap();
+        let container = firnline::Container {
+            name: "way".to_owned(),
+            template: "s3://b/long/way/{}.nc".to_owned(),
+            defaults: BTreeMap::new(),
+            options: BTreeMap::new(),
+        };
+        let session = world.repository.write(one).await.unwrap();
+        session.rename_files(&[container]).await.unwrap();
+        session.commit("shorter").await.unwrap();
+        let session = world.repository.write(two).await.unwrap();
+        session.set_virtual_with(&key("v/1"), "s3://b/long/way/1.nc", 0..5, &pinned(&world, 11).repin()).await.unwrap();
+        session.set_virtual_with(&key("w"), "s3://b/long/way/1.nc", 0..5, &pinned(&world, 11).repin()).await.unwrap();
+        session.delete(&key("v/1")).await.unwrap();
+        session.commit("pinned anew").await.unwrap();
+        let refused = merge(&world, MergeOptions::default().on_conflict(OnConflict::Ours)).await.unwrap_err();
+        assert!(refused.kind() == ErrorKind::Conflict && named(&refused).iter().any(|name| name.starts_with("file ")), "{refused}");
+    }
+}
