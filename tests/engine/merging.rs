@@ -508,7 +508,7 @@ async fn facts_about_one_state_of_a_file_are_joined() {
     session.set_virtual_with(&key("a"), url, 0..5, &pin(None, None)).await.unwrap();
     let start = session.commit("start").await.unwrap();
     world.repository.create_branch(&name("side"), &start).await.unwrap();
-    let date = Some(start.record().time);
+    let date = Some(firnline::Timestamp::from_micros(start.record().time.micros() - 10_000_000));
     for (branch, options) in [("main", pin(Some("v"), None)), ("side", pin(None, date))] {
         let session = world.repository.write(branch).await.unwrap();
         session.set_virtual_with(&key(branch), url, 0..5, &options).await.unwrap();
