@@ -112,8 +112,9 @@ class RefMethods:
         Returns
         -------
         Rows
-            ``seq``, ``time``, ``from`` and ``to`` (snapshots), ``op``: ``create``, ``delete``, ``reset``, ``import`` or
-            ``repair``. Where earlier moves are lost or damaged, only the later ones are listed, with a warning.
+            ``seq``, ``time``, ``from`` and ``to`` (snapshots), ``op``: ``create``, ``delete``, ``reset``, ``import``,
+            ``repair``, ``fast-forward``, ``squash``, ``undo`` or ``redo``. Where earlier moves are lost or damaged, only the
+            later ones are listed, with a warning.
         """
         if (branch is None) == (tag is None):
             raise InvalidError("name either a branch or a tag")
