@@ -39,9 +39,9 @@ impl Repository {
             return Err(Error::invalid(format!("snapshot {id} is not before the tip of branch {branch} on its first-parent line")));
         }
         options.meta.insert(SQUASHED.to_owned(), tip.id().to_string());
-        let snapshot = session.write_like_tip(onto, &options).await?;
-        let moved = self.move_branch_at(branch, tip.id(), MoveTarget::Written(&snapshot), MoveOp::Squash).await?;
+        let written = session.write_like_tip(onto, &options).await?;
+        let moved = self.move_branch_at(branch, tip.id(), MoveTarget::Written(&written), MoveOp::Squash).await?;
         let moved = moved.ok_or_else(|| Error::conflict(format!("branch {branch} moved meanwhile; nothing was squashed")))?;
-        Ok(Squashed { snapshot, moved })
+        Ok(Squashed { snapshot: written.snapshot, moved })
     }
 }

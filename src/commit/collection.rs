@@ -7,10 +7,13 @@ use super::prepare::Written;
 use crate::chunk::{Hashed, object_len};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Entry;
+use crate::history::Kept;
 use crate::id::ChunkId;
+use crate::refs::Vouched;
 use crate::refs::collection::rules::{GcRule, holds};
-use crate::refs::collection::{CollectionWait, Condemned, ObjectSet, row_of};
+use crate::refs::collection::{CollectionWait, Condemned, GcState, ObjectSet, row_of};
 use crate::session::WriteSession;
+use crate::snapshot::Snapshot;
 use crate::storage::layout::ObjectKind;
 
 /// How many bytes of the ids of what a commit touched lie in memory.
@@ -18,6 +21,29 @@ const IN_MEMORY: usize = 8 << 20;
 
 /// Chunks that are condemned, as they were read back before they were removed.
 type Rescued = BTreeMap<ChunkId, Hashed>;
+
+/// A snapshot that was written and that no ref keeps yet.
+#[derive(Debug)]
+pub(crate) struct WrittenAlone {
+    pub(crate) snapshot: Snapshot,
+    /// The last collection of which its writer knows.
+    pub(super) known: u64,
+    /// What it leads to and the tip that it replaces may not.
+    pub(super) touched: ObjectSet,
+}
+
+impl WrittenAlone {
+    /// Whether a ref can be pointed at it without a collection removing a part of it, `state` having been read before. `Conflict` when a
+    /// collection that began meanwhile removes what was written.
+    pub(crate) async fn vouch(&self, state: &GcState) -> Result<Vouched> {
+        let refs = self.snapshot.repository().refs();
+        if refs.condemned(state, self.known, &self.touched).await?.is_none() {
+            return Ok(Vouched::Safe);
+        }
+        let id = self.snapshot.id();
+        Err(Error::conflict(format!("a garbage collection that began meanwhile removes parts of snapshot {id}; run this again")))
+    }
+}
 
 impl WriteSession {
     /// The snapshot to send now. Nothing that it touches is removed by a collection before the branch keeps it, and nothing was; `None`
@@ -34,7 +60,8 @@ impl WriteSession {
             let state = refs.collection().await?.state;
             let touched = self.touched()?;
             let condemned = refs.condemned(&state, self.known.get(), &touched).await?;
-            if condemned.is_none() {
+            let others = self.vouch_for_other_parents(&state).await?;
+            if condemned.is_none() && others == Vouched::Safe {
                 self.known.raise(state.finished());
                 break;
             }
@@ -56,9 +83,27 @@ impl WriteSession {
         Ok(Some(written))
     }
 
+    /// Whether what the further parents of a merge lead to stays until the branch keeps it, `state` having been read before.
+    async fn vouch_for_other_parents(&self, state: &GcState) -> Result<Vouched> {
+        for parent in self.applied.iter().flat_map(|applied| &applied.parents) {
+            let id = parent.id();
+            match self.base.repository().kept_safely(id, parent.record().time, state).await? {
+                (Kept::Yes, Vouched::Safe) => {}
+                (Kept::Yes, Vouched::Wait) => return Ok(Vouched::Wait),
+                (Kept::No | Kept::Unknown, _) => {
+                    return Err(Error::conflict(format!(
+                        "snapshot {id}, which is merged, is known to be kept by no branch or tag any more, and a garbage collection may have \
+                         removed parts of it; everything staged is still here"
+                    )));
+                }
+            }
+        }
+        Ok(Vouched::Safe)
+    }
+
     /// Everything that the prepared snapshot leads to and the tip that it replaces may not: the chunks among the staged changes, and the
-    /// nodes and the snapshot that the last draft has written. Everything else is a part of that tip.
-    fn touched(&self) -> Result<ObjectSet> {
+    /// nodes and the snapshot that the last draft has written. Everything else is a part of that tip, or of the further parents of a merge.
+    pub(super) fn touched(&self) -> Result<ObjectSet> {
         let mut touched = ObjectSet::new(IN_MEMORY, &self.base.repository().scratch());
         for (kind, digest) in self.uploads.drafted() {
             touched.add(row_of(kind, &digest))?;

@@ -19,6 +19,7 @@ mod settle;
 use crate::conflict::Conflict;
 use crate::snapshot::Snapshot;
 
+pub(crate) use collection::WrittenAlone;
 pub use failed::CommitError;
 pub use options::{BranchMoved, CommitOptions, EmptyCommit};
 pub(crate) use prepare::with_roots;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::collection::WrittenAlone;
 use super::draft::Draft;
 use super::{CommitOptions, EmptyCommit, invariants};
 use crate::error::{Error, ErrorDetail, Result};
@@ -67,14 +68,15 @@ impl WriteSession {
 
     /// Writes a snapshot with exactly what the session's base holds, the tip of its branch, as the child of `parent`; durable, and in no
     /// ref. Nothing may be staged.
-    pub(crate) async fn write_like_tip(mut self, parent: &Snapshot, options: &CommitOptions) -> Result<Snapshot> {
+    pub(crate) async fn write_like_tip(mut self, parent: &Snapshot, options: &CommitOptions) -> Result<WrittenAlone> {
         options.check()?;
         let time = self.next_time().await?;
         let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
         let commit = child_of(parent, &[], Draft::of(self.base.record()), stamp, &mut self.uploads).await?;
         invariants::check(&commit, parent)?;
         let Written { id, commit } = self.upload(commit).await?;
-        Ok(Snapshot::new(parent.repository().clone(), id, Arc::new(commit)))
+        let snapshot = Snapshot::new(parent.repository().clone(), id, Arc::new(commit));
+        Ok(WrittenAlone { snapshot, known: self.known.get(), touched: self.touched()? })
     }
 
     async fn upload(&mut self, commit: Commit) -> Result<Written> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
 
+use crate::commit::WrittenAlone;
 use crate::error::{Error, ErrorDetail, Result};
 use crate::format::Entry;
 use crate::handle::Repository;
@@ -88,7 +89,7 @@ pub(crate) enum MoveTarget<'s> {
     /// At a snapshot that a branch or a tag must keep.
     Kept(&'s Snapshot),
     /// At one that the caller has just written, on top of the branch as it is expected.
-    Written(&'s Snapshot),
+    Written(&'s WrittenAlone),
     /// It is deleted.
     Nothing,
 }
@@ -96,7 +97,8 @@ pub(crate) enum MoveTarget<'s> {
 impl<'s> MoveTarget<'s> {
     const fn snapshot(self) -> Option<&'s Snapshot> {
         match self {
-            Self::Kept(target) | Self::Written(target) => Some(target),
+            Self::Kept(target) => Some(target),
+            Self::Written(written) => Some(&written.snapshot),
             Self::Nothing => None,
         }
     }
@@ -263,7 +265,8 @@ impl Repository {
             }
             match target {
                 MoveTarget::Kept(target) => self.vouch_for(target, state).await,
-                MoveTarget::Written(_) | MoveTarget::Nothing => Ok(Vouched::Safe),
+                MoveTarget::Written(written) => written.vouch(&state).await,
+                MoveTarget::Nothing => Ok(Vouched::Safe),
             }
         };
         match self.refs().change(name, to, still_there).await {

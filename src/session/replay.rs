@@ -34,7 +34,7 @@ impl WriteSession {
         let staged = self.staged.get_mut();
         for change in container_changes(&from.record().containers, &to.record().containers) {
             match change {
-                Change::Container { new: Some(container), .. } => staged.set_container(container),
+                Change::Container { new: Some(container), .. } => staged.set_container(container, &from.record().containers),
                 Change::Container { name, .. } => staged.remove_container(&name),
                 Change::Key { .. } | Change::File { .. } => {}
             }
