@@ -311,7 +311,7 @@ async fn f6_a_ref_that_this_build_cannot_read_leaves_the_outcome_unknown() {
                 }
                 (Operation::Load, MAIN, true) => {
                     let text = std::fs::read_to_string(&path).unwrap();
-                    std::fs::write(&path, text.replace("\"v\": 1", "\"v\": 2")).unwrap();
+                    std::fs::write(&path, text.replace("\"v\": 1", "\"v\": 9")).unwrap();
                     Fault::None
                 }
                 _ => Fault::None,
@@ -326,7 +326,7 @@ async fn f6_a_ref_that_this_build_cannot_read_leaves_the_outcome_unknown() {
     unsupported(directory.repository.settle(&pending.branch, pending.id).await, "settling what cannot be read");
     // The release that wrote it can tell.
     let text = std::fs::read_to_string(directory.path(MAIN)).unwrap();
-    std::fs::write(directory.path(MAIN), text.replace("\"v\": 2", "\"v\": 1")).unwrap();
+    std::fs::write(directory.path(MAIN), text.replace("\"v\": 9", "\"v\": 1")).unwrap();
     assert_eq!(directory.repository.settle(&pending.branch, pending.id).await.unwrap(), firnline::Settlement::Committed);
 }
 
