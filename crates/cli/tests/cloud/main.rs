@@ -15,6 +15,8 @@ mod gateway;
 #[path = "../../../../tests/model/history.rs"]
 mod history;
 mod importing;
+#[path = "../../../../tests/model/merges.rs"]
+mod merges;
 mod model;
 #[path = "../../../../tests/model/oracle.rs"]
 mod oracle;
