@@ -131,6 +131,9 @@ pub enum ErrorDetail {
         /// What is wrong with each, in one line that names it.
         files: Vec<String>,
     },
+    /// A garbage collection has begun and could not be ended. Nothing that is needed was removed, and the next collection ends it; until then
+    /// writers wait that need what it condemns.
+    UnfinishedCollection,
 }
 
 /// An error with its [`ErrorKind`], a message of one line that names the object, and the error that caused it.

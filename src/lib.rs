@@ -117,8 +117,8 @@ pub use history::{AsOf, Blamed, Change, FoundIn, KeyEvent, KeyVersion, LogEntry,
 pub use id::{ChunkForm, ChunkId, Cid, Digest, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{
-    ChangeCounts, CountsByKind, DiffSummary, Finding, FindingKind, GcOptions, GcPlan, GcReport, GroupChanges, KeyCounts, MapStats,
-    ObjectCounts, PlannedGc, Stats, Verified, VerifyScope,
+    ChangeCounts, CountsByKind, DiffSummary, Finding, FindingKind, GcActivity, GcHandle, GcOptions, GcPlan, GcReport, GcStatus,
+    GroupChanges, KeyCounts, MapStats, ObjectCounts, PlannedGc, Stats, Verified, VerifyScope,
 };
 pub use progress::{Amount, Progress};
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};

@@ -6,6 +6,6 @@ mod stats;
 mod verify;
 
 pub use changes::{ChangeCounts, DiffSummary, GroupChanges};
-pub use gc::{CountsByKind, GcOptions, GcPlan, GcReport, ObjectCounts, PlannedGc};
+pub use gc::{CountsByKind, GcActivity, GcHandle, GcOptions, GcPlan, GcReport, GcStatus, ObjectCounts, PlannedGc};
 pub use stats::{KeyCounts, MapStats, Stats};
 pub use verify::{Finding, FindingKind, Verified, VerifyScope};

@@ -8,9 +8,11 @@
 //!
 //! A collection that dies is ended by the next: before the sweep it is given up, in the sweep the same list is removed to its end.
 
+mod handle;
 mod lease;
 mod mark;
 mod plan;
+mod status;
 mod sweep;
 
 #[cfg(test)]
@@ -26,7 +28,7 @@ use self::lease::{ElapsedClock, GcClock, Lease, wait_for_owner};
 use self::mark::Marker;
 use self::plan::Listing;
 use self::sweep::{BATCH, Swept};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorDetail, ErrorKind, Result};
 use crate::handle::Repository;
 use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{Advanced, GcHeld, GcPhase, ListWriter};
@@ -34,7 +36,9 @@ use crate::refs::{MAIN, READS, Ref, RefKind, RefState, is_lost_main, unreadable}
 use crate::storage::layout::{LISTS, unique};
 use crate::storage::{Collecting, ObjectName};
 
+pub use handle::GcHandle;
 pub use plan::{CountsByKind, GcPlan, ObjectCounts};
+pub use status::{GcActivity, GcStatus};
 
 /// How young garbage stays unless options say otherwise.
 const GRACE: Duration = Duration::from_hours(24);
@@ -43,18 +47,20 @@ const GRACE: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GcOptions {
-    /// Garbage that was written so shortly before, by the store's clock, stays. Default: 24 hours. No writer loses anything with a grace
-    /// of zero, but one that is about to publish what is being removed then has to wait, and to write it again.
+    /// Garbage that was written so shortly before, by the store's clock, stays. Default: 24 hours. With a grace of zero, a writer that is
+    /// about to publish what is being removed has to wait, and to write it again. If it does not hold the bytes any more, its commit is a
+    /// `Conflict`, with everything staged intact.
     pub grace: Duration,
     /// How long to wait after the last removal, at least, before the collection has finished. Default: what the store needs: nothing on
     /// local disk, 20 minutes in object stores, in which a request that was sent may still be carried out.
     pub wait: Duration,
     clock: Arc<dyn GcClock>,
+    handle: GcHandle,
 }
 
 impl Default for GcOptions {
     fn default() -> Self {
-        Self { grace: GRACE, wait: Duration::ZERO, clock: Arc::new(ElapsedClock) }
+        Self { grace: GRACE, wait: Duration::ZERO, clock: Arc::new(ElapsedClock), handle: GcHandle::default() }
     }
 }
 
@@ -71,6 +77,12 @@ impl GcOptions {
     pub const fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
+    }
+
+    /// Tells, also after the future of a collection was dropped, whether it has left something for the next one. The handle is shared by all
+    /// collections with these options and with copies of them.
+    pub fn handle(&self) -> GcHandle {
+        self.handle.clone()
     }
 
     /// Waits for nothing that only takes time: for tests, never for a store that others use.
@@ -157,7 +169,8 @@ impl Repository {
         self.require_writable()?;
         let started = options.clock.now();
         let store = self.storage().collecting().await?;
-        let (held, store, resumed) = self.end_earlier(options, store).await?;
+        let ended = self.end_earlier(options, store).await;
+        let (held, store, resumed) = ended.map_err(|e| left_behind(e, &options.handle))?;
         let (plan, listing, marker) = self.look_for_garbage(options).await?;
         let (repository, options) = (self.clone(), options.clone());
         Ok(PlannedGc { repository, options, plan, listing, marker, began: Some((held, store)), resumed, started })
@@ -218,11 +231,11 @@ impl Repository {
             return Ok((found, store, false));
         }
         wait_for_owner(self.refs(), &*options.clock, &store, &found).await?;
+        options.handle.begins();
         if found.state.phase == GcPhase::Fence {
-            return match self.refs().advance(&found, found.state.given_up()).await? {
-                Advanced::Won(held) => Ok((held, store, true)),
-                Advanced::Lost => Err(busy()),
-            };
+            let Advanced::Won(held) = self.refs().advance(&found, found.state.given_up()).await? else { return Err(busy()) };
+            options.handle.ends();
+            return Ok((held, store, true));
         }
         let next = found.state.taken_over(&nonce()?);
         let lease = Lease::take(self.refs(), &options.clock, store, &found, next).await?;
@@ -230,6 +243,7 @@ impl Repository {
         self.sweep(&mut lease, &|_| Ok(Vec::new())).await?;
         lease.wait_for_removals(options.wait).await?;
         lease.advance(lease.state().done()).await?;
+        options.handle.ends();
         let (held, store) = lease.into_parts();
         Ok((held, store, true))
     }
@@ -249,7 +263,7 @@ impl PlannedGc {
     /// After an error, and if the future is dropped or the process dies, the collection is unfinished: nothing that is needed was removed,
     /// writers that need what is being removed wait, and the next [`begin_gc`](Repository::begin_gc) ends it.
     pub async fn execute(mut self) -> Result<GcReport> {
-        let report = self.carry_out().await?;
+        let report = self.carry_out().await.map_err(|e| left_behind(e, &self.options.handle))?;
         Ok(GcReport { took: self.options.clock.now().saturating_sub(self.started), ..report })
     }
 
@@ -266,6 +280,7 @@ impl PlannedGc {
         let refs = repository.refs();
         let first = self.write_list(format!("{epoch}-{nonce}-pre")).await?.0;
         let fence = began.state.fenced(&nonce, &first);
+        self.options.handle.begins();
         let lease = Lease::take(refs, &self.options.clock, store, &began, fence).await?;
         let mut lease = lease.ok_or_else(busy)?;
         report.epoch = epoch;
@@ -273,13 +288,16 @@ impl PlannedGc {
             Ok(done) => done,
             Err(error) => {
                 // Writers need not wait for another collector to find out that this one has stopped. If this fails too, they do.
-                let _given_up = lease.advance(lease.state().given_up()).await;
+                if lease.advance(lease.state().given_up()).await.is_ok() {
+                    self.options.handle.ends();
+                }
                 return Err(error);
             }
         };
         report.saved = condemned.saturating_sub(left);
         if left == 0 {
             lease.advance(lease.state().given_up()).await?;
+            self.options.handle.ends();
             return Ok(report);
         }
         lease.advance(lease.state().sweeping(&last)).await?;
@@ -290,6 +308,7 @@ impl PlannedGc {
         report.problem = error.filter(|_| failed > 0).map(|e| e.to_string());
         lease.wait_for_removals(self.options.wait).await?;
         lease.advance(lease.state().done()).await?;
+        self.options.handle.ends();
         let kept = lease.state().lists.iter().map(|list| list.id.clone()).collect();
         repository.forget_lists(&kept, epoch).await?;
         Ok(report)
@@ -366,6 +385,14 @@ impl Repository {
         }
         Ok(())
     }
+}
+
+/// Says with an error that the collection has to be ended by the next one, unless another process does that already.
+fn left_behind(error: Error, handle: &GcHandle) -> Error {
+    if error.kind() == ErrorKind::Locked {
+        handle.ends();
+    }
+    if handle.is_unfinished() { error.about(ErrorDetail::UnfinishedCollection) } else { error }
 }
 
 fn busy() -> Error {

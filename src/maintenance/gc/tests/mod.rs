@@ -2,6 +2,7 @@
 
 mod basic;
 mod hazards;
+mod left;
 mod owners;
 mod random;
 mod rules;
