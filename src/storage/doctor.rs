@@ -38,7 +38,8 @@ impl Health {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Observation {
-    /// `answers`, `conditions`, `ranges`, `listing`, `clock`; of a directory `directory`, `file system`, `locks`, `rename`, `sync`.
+    /// `answers`, `conditions`, `ranges`, `listing`, `removal`, `clock`; of a directory `directory`, `file system`, `locks`, `rename`, `sync`,
+    /// `removal`.
     pub property: &'static str,
     /// Whether it is as it must be.
     pub health: Health,

@@ -10,7 +10,7 @@ use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::Show;
 use firnline::storage::doctor::{Health, Observation, OtherProcess, examine, lock_once};
-use firnline::{Error, Result};
+use firnline::{Error, ErrorDetail, GcActivity, OpenOptions, Repository, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
@@ -34,12 +34,40 @@ impl Doctor {
         };
         let options = context.options()?;
         let other: OtherProcess = Box::new(another_process_locks);
-        let seen = examine(&place, options.local, &options.cloud, options.clock, other).await?;
-        let rows: Vec<_> = seen.iter().map(DoctorRow::of).collect();
+        let seen = examine(&place, options.local.clone(), &options.cloud, options.clock.clone(), other).await?;
+        let mut rows: Vec<_> = seen.iter().map(DoctorRow::of).collect();
+        rows.extend(collection(&place, options).await);
         context
             .out
             .table(["PROPERTY", "STATE", "DETAIL"], &rows, |row| [row.property.to_owned(), row.state.to_owned(), row.detail.clone()])?;
-        Ok(if seen.iter().any(|o| o.health == Health::Bad) { Verdict::Found } else { Verdict::Fine })
+        Ok(if rows.iter().any(|row| row.state == Health::Bad.word()) { Verdict::Found } else { Verdict::Fine })
+    }
+}
+
+/// Whether garbage is being collected in the repository; `None` where there is none.
+async fn collection(place: &str, options: OpenOptions) -> Option<DoctorRow> {
+    let row = |health: Health, detail| Some(DoctorRow { property: "collection", state: health.word(), detail });
+    let status = match Repository::open_with(place, options).await {
+        Ok(repository) => repository.gc_status().await,
+        Err(error) if matches!(error.detail(), Some(ErrorDetail::NoRepository)) => return None,
+        Err(error) => Err(error),
+    };
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => return row(Health::Bad, error.to_string()),
+    };
+    let (epoch, phase) = (status.epoch, if status.is_removing { "and removes objects" } else { "and has removed nothing yet" });
+    match status.activity {
+        GcActivity::Idle if epoch == 0 => row(Health::Good, "no garbage was ever collected".to_owned()),
+        GcActivity::Idle => row(Health::Good, format!("none is under way; the last one was number {epoch}")),
+        GcActivity::UnderWay => row(Health::Good, format!("number {epoch} is under way, {phase}")),
+        GcActivity::Left => row(
+            Health::Bad,
+            format!(
+                "number {epoch} was begun, {phase}, and its process is gone; writers that need what it condemns wait; end it with: firn gc"
+            ),
+        ),
+        _ => row(Health::Unknown, format!("number {epoch} was begun, {phase}; whether its process is gone is found out by: firn gc")),
     }
 }
 

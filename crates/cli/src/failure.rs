@@ -35,8 +35,19 @@ pub(super) enum Stop {
     Commit(Box<CommitError>),
     /// Whoever read standard output has enough.
     ClosedPipe,
-    /// By the user; with the commit that may have been published all the same.
-    Interrupted(Interrupt, Option<Pending>),
+    /// By the user.
+    Interrupted(Interrupt, LeftBehind),
+}
+
+/// What a command that was interrupted leaves behind.
+#[derive(Debug)]
+pub(super) enum LeftBehind {
+    /// Nothing that the user has to know of.
+    Nothing,
+    /// A commit that may have been published all the same.
+    Commit(Pending),
+    /// A garbage collection that the next one has to end.
+    Collection,
 }
 
 /// What told a command to end before its end.
@@ -76,6 +87,8 @@ const INTERNAL: u8 = 70;
 const FILES: usize = 20;
 /// How many conflicts are told.
 const CONFLICTS: usize = 50;
+/// What to do about a collection that was not ended.
+const GOES_ON: &str = "the next collection goes on with it: firn gc";
 
 const fn status(kind: ErrorKind) -> u8 {
     match kind {
@@ -98,10 +111,8 @@ pub(super) fn exit(outcome: &Result<Verdict, Stop>, format: Format) -> ExitCode 
     let (error, commit) = match outcome {
         Ok(Verdict::Fine) | Err(Stop::ClosedPipe) => return ExitCode::SUCCESS,
         Ok(Verdict::Found) => return ExitCode::from(1),
-        Err(Stop::Interrupted(signal, pending)) => {
-            if let Some(pending) = pending {
-                tell_interrupted(pending, format);
-            }
+        Err(Stop::Interrupted(signal, left)) => {
+            tell_interrupted(left, format);
             return ExitCode::from(signal.status());
         }
         Err(Stop::Failed(error)) => (error, None),
@@ -176,20 +187,27 @@ fn causes(error: &Error) -> Vec<String> {
     said
 }
 
-/// Says what may have been published when the command was interrupted.
-fn tell_interrupted(pending: &Pending, format: Format) {
-    let message = format!("a commit to branch {} was sent when the command was interrupted", pending.branch);
-    let help = vec![settled_by(pending)];
+/// Says what the command has left behind, if anything.
+fn tell_interrupted(left: &LeftBehind, format: Format) {
+    let (message, help, pending) = match left {
+        LeftBehind::Nothing => return,
+        LeftBehind::Commit(pending) => {
+            let message = format!("a commit to branch {} was sent when the command was interrupted", pending.branch);
+            (message, settled_by(pending), Some(pending))
+        }
+        LeftBehind::Collection => {
+            ("the garbage collection is unfinished; nothing that is needed was removed".to_owned(), GOES_ON.to_owned(), None)
+        }
+    };
     match format {
         Format::Text => {
             complain(&format!("firn: interrupted: {message}"));
-            for step in &help {
-                complain(&format!("  {step}"));
-            }
+            complain(&format!("  {help}"));
         }
         Format::Json => {
-            let (because, conflicts, pending) = (Vec::new(), Vec::new(), Some(PendingRow::of(pending)));
-            complain_json(&FailureReport { error: Told { kind: "interrupted", message: &message, because, help, conflicts, pending } });
+            let (because, conflicts, pending) = (Vec::new(), Vec::new(), pending.map(PendingRow::of));
+            let told = Told { kind: "interrupted", message: &message, because, help: vec![help], conflicts, pending };
+            complain_json(&FailureReport { error: told });
         }
     }
 }
@@ -242,6 +260,7 @@ fn remedies(error: &Error, pending: Option<&Pending>) -> Vec<String> {
         }
         Some(ErrorDetail::FilesRefused { files }) => refused(files),
         Some(ErrorDetail::MergeConflicts { named, more }) => conflicting(named, *more),
+        Some(ErrorDetail::UnfinishedCollection) => vec![GOES_ON.to_owned()],
         Some(ErrorDetail::FutureSnapshot { id }) => vec![format!("the last snapshot from before is: {id}@now")],
         _ => Vec::new(),
     }

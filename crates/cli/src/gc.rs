@@ -54,6 +54,7 @@ impl Gc {
             return Ok(Verdict::Fine);
         }
         let repository = context.open_to_write().await?;
+        context.collects(options.handle());
         let planned = repository.begin_gc(&options).await?;
         context.out.note(&format!("to be removed: {}", shown(planned.plan().garbage_total())));
         let report = planned.execute().await?;

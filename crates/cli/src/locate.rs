@@ -3,14 +3,15 @@
 use std::env;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::args::Global;
+use super::failure::LeftBehind;
 use super::output::{Format, Loudness, Output, Show};
 use firnline::storage::NetworkFileSystems;
 use firnline::{
-    Access, Allow, CommitError, CommitOptions, Committed, Error, OpenOptions, Pending, PublishHandle, Rebind, Repository, Result, Revision,
-    Snapshot, WriteSession,
+    Access, Allow, CommitError, CommitOptions, Committed, Error, GcHandle, OpenOptions, PublishHandle, Rebind, Repository, Result,
+    Revision, Snapshot, WriteSession,
 };
 
 use serde::Serialize;
@@ -28,19 +29,34 @@ const MANY_FILES: u64 = 100_000;
 pub(super) struct Context {
     global: Global,
     pub(super) out: Output,
-    publishing: Publishing,
+    under_way: UnderWay,
     /// Whether it was said that many files could be named more shortly.
     has_told_names: AtomicBool,
 }
 
-/// The commit that is being published, for whoever ends the command before it is done.
+/// What is being done that is not ended by an interruption, for whoever ends the command before it is done.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Publishing(Arc<Mutex<Option<PublishHandle>>>);
+pub(super) struct UnderWay(Arc<Mutex<UnderWayHandles>>);
 
-impl Publishing {
-    /// The commit that may have been published, if one was sent and its outcome is not known.
-    pub(super) fn pending(&self) -> Option<Pending> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.pending()
+#[derive(Debug, Default)]
+struct UnderWayHandles {
+    commit: Option<PublishHandle>,
+    collection: Option<GcHandle>,
+}
+
+impl UnderWay {
+    fn handles(&self) -> MutexGuard<'_, UnderWayHandles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is left behind if the command ends now.
+    pub(super) fn left(&self) -> LeftBehind {
+        let handles = self.handles();
+        if let Some(pending) = handles.commit.as_ref().and_then(PublishHandle::pending) {
+            return LeftBehind::Commit(pending);
+        }
+        let is_collecting = handles.collection.as_ref().is_some_and(GcHandle::is_unfinished);
+        if is_collecting { LeftBehind::Collection } else { LeftBehind::Nothing }
     }
 }
 
@@ -48,18 +64,23 @@ impl Context {
     pub(super) fn new(global: Global) -> Self {
         let format = if global.json { Format::Json } else { Format::Text };
         let out = Output::new(format, Loudness::of(&global));
-        Self { global, out, publishing: Publishing::default(), has_told_names: AtomicBool::new(false) }
+        Self { global, out, under_way: UnderWay::default(), has_told_names: AtomicBool::new(false) }
     }
 
-    /// What is told of a commit when the command is interrupted.
-    pub(super) fn publishing(&self) -> Publishing {
-        self.publishing.clone()
+    /// What is told when the command is interrupted.
+    pub(super) fn under_way(&self) -> UnderWay {
+        self.under_way.clone()
+    }
+
+    /// From now on an interruption tells whether the collection has to be ended by the next one.
+    pub(super) fn collects(&self, handle: GcHandle) {
+        self.under_way.handles().collection = Some(handle);
     }
 
     /// Prepares and publishes what is staged; an interruption tells what may have been published.
     pub(super) async fn commit(&self, session: WriteSession, options: CommitOptions) -> Result<Committed, Box<CommitError>> {
         self.tell_long_names(&session);
-        *self.publishing.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.publish_handle());
+        self.under_way.handles().commit = Some(session.publish_handle());
         Box::pin(session.commit_settling(options)).await
     }
 

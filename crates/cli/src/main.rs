@@ -208,10 +208,10 @@ async fn run(args: impl IntoIterator<Item = OsString>) -> (ExitCode, End) {
     };
     let end = if matches!(cli.verb, Verb::Checkout(_)) { End::Tidy } else { End::AtOnce };
     let mut context = Context::new(cli.global);
-    let publishing = context.publishing();
+    let under_way = context.under_way();
     let outcome = tokio::select! {
         done = dispatch(cli.verb, &mut context) => done,
-        signal = told_to_end() => Err(Stop::Interrupted(signal, publishing.pending())),
+        signal = told_to_end() => Err(Stop::Interrupted(signal, under_way.left())),
     };
     let outcome = context.out.finish(outcome);
     (failure::exit(&outcome, context.out.format()), end)

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::ObjectStoreExt as _;
 
 use super::conditions::Conditions;
 use super::place::StoreScheme;
@@ -52,12 +51,11 @@ impl Cloud {
             (_, true) => Observation::of("listing", self.listing(scratch.as_str()).await),
             (_, false) => Observation::of("listing", self.listed("refs/").await.map(|n| format!("{n} refs"))),
         });
-        if let Ok(path) = self.path(scratch.as_str())
-            && written
-            && let Err(e) = self.connection.retrying.delete(&path).await
-        {
-            seen.push(Observation::bad("clean-up", self.trouble(&format!("{scratch} is left over"), e).to_string()));
-        }
+        seen.push(match (self.place.scheme, written) {
+            (StoreScheme::Http, _) => Observation::unknown("removal", "a web server is only read"),
+            (_, true) => Observation::of("removal", self.removal(&scratch).await),
+            (_, false) => Observation::unknown("removal", "nothing could be written that could be removed"),
+        });
         seen.push(self.clocks(clock));
         seen
     }
@@ -91,6 +89,16 @@ impl Cloud {
         match found.as_slice() {
             [one] if one.name == name && one.size == CONTENT.len() as u64 => Ok("what was just written is listed".to_owned()),
             other => Err(Error::corrupt(format!("what was just written is listed {} times, or with another length", other.len()))),
+        }
+    }
+
+    /// Removes what was written, by the request that garbage collections send.
+    async fn removal(&self, scratch: &RegisterName) -> Result<String> {
+        let answers = self.delete_named(&[scratch.as_str()]).await;
+        answers.into_iter().collect::<Result<()>>().map_err(|e| e.context(format!("{scratch} is left over")))?;
+        match self.load_register(scratch.as_str()).await? {
+            Some(_) => Err(Error::unsupported(format!("{scratch} was removed, as the store says, and is still there"))),
+            None => Ok("what is removed is gone, so garbage can be collected".to_owned()),
         }
     }
 

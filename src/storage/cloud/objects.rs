@@ -162,7 +162,12 @@ impl Cloud {
 
     /// Removes objects, many in one request where the protocol can.
     pub(super) async fn delete_objects(&self, names: &[ObjectName]) -> Vec<Result<()>> {
-        let paths: Vec<_> = names.iter().map(|name| self.path(name.as_str())).collect();
+        self.delete_named(&names.iter().map(ObjectName::as_str).collect::<Vec<_>>()).await
+    }
+
+    /// Removes what has these names.
+    pub(super) async fn delete_named(&self, names: &[&str]) -> Vec<Result<()>> {
+        let paths: Vec<_> = names.iter().map(|name| self.path(name)).collect();
         let sent: Vec<_> = paths.iter().filter_map(|path| path.as_ref().ok().cloned().map(Ok)).collect();
         let (mut gone, mut failed) = (HashSet::new(), None);
         let mut answers = self.connection.retrying.delete_stream(stream::iter(sent).boxed());

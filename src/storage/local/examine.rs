@@ -63,6 +63,7 @@ impl Disk {
         seen.push(Observation::of("locks", locks(&scratch, other)));
         seen.push(Observation::of("rename", renames(&scratch).map_err(|e| Error::unavailable(e.to_string()))));
         seen.push(Observation::of("sync", self.syncs(&scratch).map_err(|e| Error::unavailable(e.to_string()))));
+        seen.push(Observation::of("removal", removes(&scratch).map_err(|e| Error::unavailable(e.to_string()))));
         seen
     }
 
@@ -115,4 +116,16 @@ fn renames(scratch: &ScratchDirectory) -> std::io::Result<String> {
         return wrong("a file that was renamed onto another is not seen");
     }
     Ok("a name is given to one file, and only on purpose to another".to_owned())
+}
+
+fn removes(scratch: &ScratchDirectory) -> std::io::Result<String> {
+    let name = scratch.path("garbage");
+    if Temporary::write(&scratch.0, &[Bytes::from_static(b"x")])?.rename_to_new(&name)?.is_err() {
+        return Err(std::io::Error::other("a new name is taken already"));
+    }
+    fs::remove_file(&name)?;
+    if fs::symlink_metadata(&name).is_ok() {
+        return Err(std::io::Error::other("a file that was removed is still there"));
+    }
+    Ok("what is removed is gone, so garbage can be collected".to_owned())
 }

@@ -1,10 +1,11 @@
 //! `firn gc`.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Sandbox, noise, tree};
+use crate::support::{Run, Sandbox, noise, tree};
 
 /// A commit that was interrupted leaves chunks; here one is made by hand, from a repository that has it.
 fn leave_a_chunk(sandbox: &Sandbox) -> std::path::PathBuf {
@@ -66,4 +67,34 @@ fn nothing_is_collected_while_a_branch_is_damaged() {
     sandbox.firn(&["branch", "-d", "other"]).ok();
     sandbox.firn(&["gc", "--grace", "0"]).ok();
     assert!(!garbage.exists());
+}
+
+/// An interrupted collection used to end without a word, while writers waited for what it condemned.
+#[test]
+fn an_interrupted_collection_says_that_the_next_goes_on() {
+    for (signal, status, is_json) in [(rustix::process::Signal::INT, 130, false), (rustix::process::Signal::TERM, 143, true)] {
+        let sandbox = Sandbox::new();
+        sandbox.put("k", "1");
+        let garbage = leave_a_chunk(&sandbox);
+        let mut command = sandbox.command("repo");
+        command.args(["gc", "--grace", "0", "--wait", "10m"]).args(is_json.then_some("--json"));
+        let child = command.spawn().unwrap();
+        while garbage.exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        let err = Run::of(child.wait_with_output().unwrap()).fails(status);
+        if is_json {
+            let told: serde_json::Value = serde_json::from_str(err.lines().last().unwrap()).unwrap();
+            assert_eq!(told["error"]["help"], json!(["the next collection goes on with it: firn gc"]));
+            assert!(told["error"].get("pending").is_none());
+        } else {
+            assert!(
+                err.contains("unfinished; nothing that is needed was removed\n  the next collection goes on with it: firn gc"),
+                "{err}"
+            );
+        }
+        assert_eq!(sandbox.firn(&["gc", "--json"]).document()["resumed"], json!(true));
+    }
 }

@@ -63,3 +63,31 @@ fn the_session_on_virtual_data_runs_beside_three_files() {
     let last = &set["refs"]["v/89.0"];
     assert!(last[0].as_str().unwrap().ends_with("/air-2025-03.nc") && last[2] == 1200, "{last}");
 }
+
+#[test]
+fn the_session_on_undoing_leaves_no_garbage_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    run("Nothing is lost, nothing is kept for ever", directory.path());
+    let firn = |args: &[&str]| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_firn")).args(["-R", "archive"]).args(args).current_dir(directory.path()).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let sea: Vec<u32> = firn(&["cat", "main", "sea/c/0"]).lines().map(|line| line.parse().unwrap()).collect();
+    assert!(sea.into_iter().eq(1..=60_000));
+    assert!(firn(&["cat", "main", "air/c/0"]).ends_with("\n50001\n"), "the correction was merged");
+    let plan: serde_json::Value = serde_json::from_str(&firn(&["gc", "--dry-run", "--grace", "0", "--json"])).unwrap();
+    assert!(plan["kinds"].as_object().unwrap().values().all(|kind| kind["garbage"]["objects"] == 0), "{plan}");
+}
+
+/// What is promised is one sentence, wherever it stands.
+#[test]
+fn the_promise_is_the_same_wherever_it_stands() {
+    let promise = "If `commit` returned Ok, every block reachable from it is durable and verified; if it returned an error other than \
+                   `OutcomeUnknown`, no reader can ever observe it; any reader of any version sees only bytes that hash to that version's \
+                   id; killing any process at any point needs no repair.";
+    for page in ["README.md", "docs/concurrency.md"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page)).unwrap();
+        assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(promise), "{page} promises something else");
+    }
+}

@@ -30,7 +30,7 @@ macro_rules! are_healthy {
         async fn $name() {
             let Some(place) = ($place)(stringify!($name)) else { return };
             let (rows, status) = doctor(&place).await;
-            assert_eq!(rows.keys().collect::<Vec<_>>(), ["answers", "clock", "conditions", "listing", "ranges"]);
+            assert_eq!(rows.keys().collect::<Vec<_>>(), ["answers", "clock", "conditions", "listing", "ranges", "removal"]);
             assert!(rows.values().all(|row| row.starts_with("good")) && status == 0, "{rows:?}");
             assert!(rows["conditions"].contains($conditions), "{rows:?}");
         })*
@@ -65,4 +65,5 @@ async fn a_web_server_is_good_enough_to_read_from() {
     let url = place.url.replace("s3:/", &place.server.as_ref().unwrap().endpoint());
     let (rows, status) = doctor(&Place { url, ..place }).await;
     assert!(rows["conditions"].starts_with("unknown") && rows["ranges"].starts_with("good") && status == 0, "{rows:?}");
+    assert!(rows["removal"].starts_with("unknown") && rows["collection"].starts_with("good"), "{rows:?}");
 }
