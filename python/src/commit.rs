@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use firnline::{CommitOptions, Committed, EmptyCommit, Error, OnConflict, PublishState, Result};
+use firnline::{CommitOptions, Committed, EmptyCommit, Error, OnConflict, Prefix, PublishState, Result};
 use futures::FutureExt as _;
 use futures::future::ready;
 use pyo3::prelude::*;
@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use tokio::sync::RwLock;
 
 use crate::failure::{ConflictRow, Failure, OrRaise as _, conflict_row};
-use crate::runtime::wait;
+use crate::runtime::{note, wait};
 use crate::session::NativeSession;
 use crate::view::Staging;
 
@@ -25,21 +25,43 @@ pub(crate) struct CommitArguments {
     author: Option<String>,
     metadata: BTreeMap<String, String>,
     rebase: bool,
-    on_conflict: Option<String>,
+    on_conflict: String,
+    on_conflict_below: Vec<(String, String)>,
     allow_empty: bool,
 }
 
+/// Reads a policy.
+pub(crate) fn policy(word: &str) -> Result<OnConflict> {
+    match word {
+        "fail" => Ok(OnConflict::Refuse),
+        "ours" => Ok(OnConflict::Ours),
+        "theirs" => Ok(OnConflict::Theirs),
+        other => Err(Error::invalid(format!("on_conflict {other:?} is not one of fail, ours and theirs"))),
+    }
+}
+
+/// The word that [`policy`] reads.
+pub(crate) const fn policy_word(policy: OnConflict) -> &'static str {
+    match policy {
+        OnConflict::Ours => "ours",
+        OnConflict::Theirs => "theirs",
+        // A policy that this module does not know yet settles nothing here.
+        _ => "fail",
+    }
+}
+
+/// Reads the policies of some prefixes.
+pub(crate) fn policies(words: &[(String, String)]) -> Result<Vec<(Prefix, OnConflict)>> {
+    words.iter().map(|(prefix, word)| Ok((Prefix::new(prefix)?, policy(word)?))).collect()
+}
+
 impl CommitArguments {
-    fn into_options(self) -> Result<CommitOptions> {
+    pub(crate) fn into_options(self) -> Result<CommitOptions> {
         let mut options = CommitOptions::from(self.message);
         (options.author, options.meta) = (self.author, self.metadata);
         options.empty = if self.allow_empty { EmptyCommit::Make } else { EmptyCommit::Skip };
-        options.on_conflict = match self.on_conflict.as_deref() {
-            None | Some("fail") => OnConflict::Refuse,
-            Some("ours") => OnConflict::Ours,
-            Some("theirs") => OnConflict::Theirs,
-            Some(other) => return Err(Error::invalid(format!("on_conflict {other:?} is not one of fail, ours and theirs"))),
-        };
+        options.on_conflict = policy(&self.on_conflict)?;
+        options.on_conflict_below = policies(&self.on_conflict_below)?;
         Ok(if self.rebase { options } else { options.without_rebase() })
     }
 }
@@ -95,8 +117,7 @@ impl NativeSession {
                 _ => Err(()),
             };
             if let Ok(told) = told {
-                // Without the note the exception is still the right one.
-                let _ = interrupt.value(py).call_method1("add_note", (told,));
+                note(py, interrupt, &told);
             }
         })?;
         let committed = committed.or_raise(py)?;

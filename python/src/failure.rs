@@ -22,7 +22,9 @@ pub(crate) struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let conflicts = match error.detail() {
-            Some(ErrorDetail::ForkConflicts { named, .. }) => named.iter().map(|printed| read_conflict(printed)).collect(),
+            Some(ErrorDetail::ForkConflicts { named, .. } | ErrorDetail::MergeConflicts { named, .. }) => {
+                named.iter().map(|printed| read_conflict(printed)).collect()
+            }
             _ => Vec::new(),
         };
         Self { error, key: None, snapshot: None, is_of_data: false, conflicts, pending: None }
@@ -77,7 +79,7 @@ impl Failure {
         let told = PyDict::new(py);
         told.set_item("key", self.key.as_deref())?;
         told.set_item("snapshot", self.snapshot.map(|id| id.to_string()))?;
-        told.set_item("hint", self.error.remedy().map(hint))?;
+        told.set_item("hint", self.error.remedy().map(hint).or_else(|| next_call(&self.error)))?;
         told.set_item("conflicts", self.conflicts.clone())?;
         if let Some(ErrorDetail::FilesRefused { files }) = self.error.detail() {
             told.set_item("files", files)?;
@@ -115,6 +117,14 @@ fn causes(error: &Error) -> Vec<String> {
         cause = error.source();
     }
     causes
+}
+
+/// The call that ends what a failed one has left behind.
+fn next_call(error: &Error) -> Option<String> {
+    match error.detail() {
+        Some(ErrorDetail::UnfinishedCollection) => Some("repository.gc() goes on with the collection that this one leaves".to_owned()),
+        _ => None,
+    }
 }
 
 /// How a remedy is applied from Python.

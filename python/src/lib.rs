@@ -12,13 +12,17 @@
 //! | `logs` `progress` | events for `logging`, reports for callbacks |
 //! | `options` `credentials` | how a repository is opened, from keyword arguments; what lets its reader in |
 //! | `stream` | tables that Python takes piece by piece |
-//! | `repository` `refs` `history` `health` `car` | the methods of a repository |
+//! | `repository` `refs` `history` `health` `collection` `car` | the methods of a repository |
+//! | `branches` `blame` | work on branches as a whole; which commit changed something last, or made it bad |
 //! | `dependencies` `external` `kerchunk` `virtualize` | external files: what depends on them, what becomes of them, references into them |
 //! | `session` `view` `store` `references` `staging` `virtuals` `commit` | the methods of a session and of its store |
 
 #![allow(clippy::needless_pass_by_value, reason = "arguments come from Python by value")]
 
+mod blame;
+mod branches;
 mod car;
+mod collection;
 mod commit;
 mod completion;
 mod credentials;
@@ -50,6 +54,8 @@ use pyo3::prelude::*;
 /// The module `firnline._firnline`.
 #[pymodule]
 mod _firnline {
+    #[pymodule_export]
+    use super::blame::NativeBisection;
     #[pymodule_export]
     use super::completion::Pending;
     #[pymodule_export]

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -126,6 +127,11 @@ fn set_aside(py: Python<'_>, error: PyErr) {
     if !is_again {
         error.write_unraisable(py, None);
     }
+}
+
+/// Adds a line to what an exception prints. Without it the exception is still the right one.
+pub(crate) fn note(py: Python<'_>, exception: &PyErr, line: &str) {
+    let _ = exception.value(py).call_method1(intern!(py, "add_note"), (line,));
 }
 
 /// Runs `future`; between its steps looks for signals and reports progress.

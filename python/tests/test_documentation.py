@@ -12,6 +12,7 @@ import firnline as fl
 
 MODULES = [
     "firnline",
+    "firnline.branches",
     "firnline.dependencies",
     "firnline.history",
     "firnline.kerchunk",
@@ -33,7 +34,8 @@ def test_examples_are_found() -> None:
     finder = doctest.DocTestFinder()
     found = [test.name for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples]
     expected = {"firnline", "firnline.repository.Repository.transaction", "firnline.rows.Rows"}
-    assert expected | {"firnline.kerchunk.KerchunkMethods.import_kerchunk"} <= set(found)
+    methods = {"firnline.kerchunk.KerchunkMethods.import_kerchunk", "firnline.branches.BranchMethods.bisect"}
+    assert expected | methods <= set(found)
 
 
 def test_everything_public_has_a_docstring() -> None:

@@ -16,6 +16,7 @@ import os
 
 from firnline import _firnline
 from firnline._firnline import __version__
+from firnline.branches import Bisected, BranchStep, StagedMerge
 from firnline.credentials import Credentials
 from firnline.errors import (
     Conflict,
@@ -44,6 +45,8 @@ from firnline.snapshot import SnapshotInfo
 from firnline.store import FirnlineStore, buffer
 
 __all__ = [
+    "Bisected",
+    "BranchStep",
     "Conflict",
     "ConflictError",
     "CorruptError",
@@ -65,6 +68,7 @@ __all__ = [
     "Session",
     "SnapshotInfo",
     "SourceChangedError",
+    "StagedMerge",
     "StorageFullError",
     "UnavailableError",
     "UnsupportedError",

@@ -14,7 +14,7 @@ from firnline.rows import Rows
 if TYPE_CHECKING:
     from firnline._firnline import NativeRepository, NativeSession
     from firnline.repository import Repository
-    from firnline.session import OnConflict, Session
+    from firnline.session import OnConflict, OnConflictBelow, Session
 
 __all__ = ["ExternalMethods", "Locked", "Moved", "SessionExternalMethods", "Vendored", "committed"]
 
@@ -24,7 +24,7 @@ Staged = TypeVar("Staged")
 
 
 # What `Session.commit` takes besides the message.
-_COMMIT = ("metadata", "author", "rebase", "on_conflict", "allow_empty")
+_COMMIT = ("metadata", "author", "rebase", "on_conflict", "on_conflict_below", "allow_empty")
 
 
 def require_commit_options(commit: Mapping[str, Any]) -> None:
@@ -184,6 +184,7 @@ class ExternalMethods:
         author: str | None = None,
         rebase: bool = True,
         on_conflict: OnConflict = "fail",
+        on_conflict_below: OnConflictBelow | None = None,
         save_bytes: int | None = None,
         progress: ProgressArgument = None,
     ) -> Vendored:
@@ -198,7 +199,7 @@ class ExternalMethods:
             Only values of keys below this path.
         container : str, optional
             Only values in files of this container.
-        branch, message, metadata, author, rebase, on_conflict
+        branch, message, metadata, author, rebase, on_conflict, on_conflict_below
             As for `Session.commit`.
         save_bytes : int, optional
             Save what was copied on a branch of its own each time so many bytes have been read. Default: 16 GiB.
@@ -221,6 +222,7 @@ class ExternalMethods:
             author=author,
             rebase=rebase,
             on_conflict=on_conflict,
+            on_conflict_below=on_conflict_below,
         )
         if saves is not None:
             self._native.delete_saves(saves)

@@ -1,8 +1,9 @@
-"""What keeps a repository healthy, and versions as files: verifying, counting, CAR files, directories."""
+"""What keeps a repository healthy, and versions as files: verifying, counting, removing garbage, CAR files, directories."""
 
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from firnline.progress import ProgressArgument, reporting
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["HealthMethods"]
 
 Place = str | os.PathLike[str]
+Span = float | timedelta
+
+_KINDS = ("kind", "stored", "stored_bytes", "garbage", "garbage_bytes", "removed", "removed_bytes")
+
+
+def _seconds(span: Span) -> float:
+    return span.total_seconds() if isinstance(span, timedelta) else span
+
 
 
 class HealthMethods:
@@ -64,6 +73,77 @@ class HealthMethods:
             Whether the commit is in the history of the branch. If not, it can never happen any more.
         """
         return self._native.settle(branch, snapshot_id)
+
+    # --- garbage -----------------------------------------------------------------------------------------------------
+
+    def gc(
+        self,
+        *,
+        dry_run: bool = False,
+        grace: Span = timedelta(hours=24),
+        wait: Span | None = None,
+        progress: ProgressArgument = None,
+    ) -> dict[str, Any]:
+        """Remove the objects that no branch and no tag leads to, while others read and write.
+
+        A branch or a tag keeps its tip, what its recorded moves name, and everything before these; a deleted one does so too. What
+        interrupted writers have left is garbage.
+
+        Parameters
+        ----------
+        dry_run : bool, optional
+            Remove nothing, and tell what would be removed.
+        grace : float or datetime.timedelta, optional
+            Garbage that was written so shortly before, in seconds, stays: a writer may be about to commit it. With 0 a session
+            that has uploaded values and not committed them may fail to commit: `ConflictError`, with everything staged intact.
+        wait : float or datetime.timedelta, optional
+            How long to wait after the last removal, at least, in seconds. Default: what the store needs; nothing on local disk, 20
+            minutes in object stores, which may carry out a request late.
+        progress : bool or callable, optional
+            See `import_car`. Tells the objects that are removed.
+
+        Returns
+        -------
+        dict
+            ``epoch``, the number of the collection, 0 if there was nothing to remove; ``kinds``, Rows of ``kind`` (``snapshots``,
+            ``manifests``, ``files``, ``history``, ``chunks``, ``moves``, ``shallow``), and of objects and bytes that were
+            ``stored``, are ``garbage``, and were ``removed``; ``young`` and ``foreign``, ``objects`` and ``bytes`` that
+            stay because of `grace`, or because their names are not the repository's; ``refs``, ``versions`` and ``reads`` of the
+            search; ``saved``, objects that a writer published meanwhile; ``failed`` and ``problem``, how many objects could not be
+            removed, and why; ``calls`` of the store; ``seconds``; ``resumed``, whether a collection that another process had left
+            was ended first.
+
+        Raises
+        ------
+        LockedError
+            If another process collects.
+        CorruptError
+            If a branch or a tag, or something that it leads to, cannot be read. Then nothing is removed.
+        UnsupportedError
+            If objects in the store cannot be removed.
+
+        Notes
+        -----
+        A collection that is interrupted has removed nothing that is needed, and the next one ends it; a `KeyboardInterrupt` then
+        has a note that says so. In object stores the next one waits for six minutes before it knows that the first has stopped.
+        """
+        with reporting(progress, "gc", "objects") as report:
+            told = self._native.gc(dry_run, _seconds(grace), None if wait is None else _seconds(wait), report)
+        told["kinds"] = Rows(_KINDS, told["kinds"])
+        for name in ("young", "foreign"):
+            told[name] = dict(zip(("objects", "bytes"), told[name], strict=True))
+        return told
+
+    def gc_status(self) -> dict[str, Any]:
+        """Tell whether garbage is being collected.
+
+        Returns
+        -------
+        dict
+            ``activity``: ``"idle"``, ``"under way"``, ``"left"`` (its process is gone, and `gc` ends it) or ``"unclear"`` (one of
+            the last two, in stores without locks). ``epoch``: the number of the last collection that has begun.
+        """
+        return dict(zip(("activity", "epoch"), self._native.gc_status(), strict=True))
 
     # --- CAR files and directories -----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from firnline._firnline import NativeRepository
+from firnline.branches import BranchMethods
 from firnline.containers import ContainerMethods
 from firnline.credentials import Credentials
 from firnline.dependencies import DependencyMethods
@@ -20,7 +21,7 @@ from firnline.history import HistoryMethods, Time, time_text
 from firnline.imports import ImportMethods
 from firnline.kerchunk import KerchunkMethods
 from firnline.refs import RefMethods
-from firnline.session import OnConflict, Session, _commit_arguments
+from firnline.session import OnConflict, OnConflictBelow, Session, _commit_arguments
 from firnline.store import FirnlineStore
 
 __all__ = ["Repository"]
@@ -96,6 +97,7 @@ def _to_pickle(options: dict[str, Any], share_secrets: bool) -> dict[str, Any]:
 
 class Repository(
     RefMethods,
+    BranchMethods,
     HistoryMethods,
     DependencyMethods,
     ExternalMethods,
@@ -402,6 +404,7 @@ class Repository(
         author: str | None = None,
         rebase: bool = True,
         on_conflict: OnConflict = "fail",
+        on_conflict_below: OnConflictBelow | None = None,
         allow_empty: bool = False,
     ) -> Iterator[FirnlineStore]:
         """Write to a branch: what the block sets is committed at its end, and nothing if the block raises.
@@ -410,7 +413,7 @@ class Repository(
         ----------
         branch : str
             The branch.
-        message, metadata, author, rebase, on_conflict, allow_empty
+        message, metadata, author, rebase, on_conflict, on_conflict_below, allow_empty
             As for `Session.commit`. What the commit would be refused for, whatever it holds, is refused before the block.
 
         Yields
@@ -428,7 +431,7 @@ class Repository(
         True
         """
         session = self.writable_session(branch)
-        arguments = _commit_arguments(message, metadata, author, rebase, on_conflict, allow_empty)
+        arguments = _commit_arguments(message, metadata, author, rebase, on_conflict, allow_empty, on_conflict_below)
         session._native.check_commit(arguments)
         yield session.store
         session.commit(
@@ -437,6 +440,7 @@ class Repository(
             author=author,
             rebase=rebase,
             on_conflict=on_conflict,
+            on_conflict_below=on_conflict_below,
             allow_empty=allow_empty,
         )
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from firnline._firnline import NativeSession
     from firnline.repository import Repository
 
-__all__ = ["ForkSession", "OnConflict", "Session"]
+__all__ = ["ForkSession", "OnConflict", "OnConflictBelow", "Session"]
 
 OnConflict = Literal["fail", "ours", "theirs"]
+OnConflictBelow = Mapping[str, OnConflict]
 
 
 class Session(SessionExternalMethods, SessionContainerMethods, SessionKerchunkMethods):
@@ -237,6 +238,7 @@ class Session(SessionExternalMethods, SessionContainerMethods, SessionKerchunkMe
         author: str | None = None,
         rebase: bool = True,
         on_conflict: OnConflict = "fail",
+        on_conflict_below: OnConflictBelow | None = None,
         allow_empty: bool = False,
     ) -> str:
         """Publish what is staged as one new version of the branch.
@@ -255,6 +257,10 @@ class Session(SessionExternalMethods, SessionContainerMethods, SessionKerchunkMe
         on_conflict : {"fail", "ours", "theirs"}, optional
             What happens when another writer changed the same keys, or how the chunks of an array are read: the commit
             fails, the staged changes win, or they are dropped where they conflict. `settled_conflicts` then tells which.
+        on_conflict_below : mapping, optional
+            The same for what lies below some paths, and at the keys of their names, by path; the longest path decides. What is
+            settled as a whole, an array or a deleted group, is settled by the policy of its own path. Default: `on_conflict`
+            holds everywhere.
         allow_empty : bool, optional
             Make a version also if nothing changed. Default: none is made, and the id of the tip is returned.
 
@@ -275,7 +281,11 @@ class Session(SessionExternalMethods, SessionContainerMethods, SessionKerchunkMe
         Ctrl-C ends the call and the session, and the `KeyboardInterrupt` has a note that tells whether the commit may have
         happened.
         """
-        arguments = _commit_arguments(message, metadata, author, rebase, on_conflict, allow_empty)
+        arguments = _commit_arguments(message, metadata, author, rebase, on_conflict, allow_empty, on_conflict_below)
+        return self._publish(arguments)
+
+    def _publish(self, arguments: dict[str, Any]) -> str:
+        """Commit as `arguments` say."""
         snapshot, self._committed, settled = self._native.commit(arguments)
         self._settled = [Conflict(*conflict) for conflict in settled]
         return snapshot
@@ -381,13 +391,19 @@ class ForkSession(Session):
         self.__init__(state["repository"], state["document"], state["changes"])  # type: ignore[misc]
 
 
+def _policies(below: OnConflictBelow | None) -> list[tuple[str, str]]:
+    """Policies by path as the native call takes them."""
+    return [(path.strip("/"), policy) for path, policy in (below or {}).items()]
+
+
 def _commit_arguments(
     message: str,
     metadata: Mapping[str, str] | None,
     author: str | None,
-    rebase: bool,
-    on_conflict: str,
-    allow_empty: bool,
+    rebase: bool = True,
+    on_conflict: str = "fail",
+    allow_empty: bool = False,
+    on_conflict_below: OnConflictBelow | None = None,
 ) -> dict[str, Any]:
     """The arguments of a commit as the native call takes them."""
     return {
@@ -396,5 +412,6 @@ def _commit_arguments(
         "author": author,
         "rebase": rebase,
         "on_conflict": on_conflict,
+        "on_conflict_below": _policies(on_conflict_below),
         "allow_empty": allow_empty,
     }
