@@ -69,7 +69,8 @@ fn the_session_on_undoing_leaves_no_garbage_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     run("Nothing is lost, nothing is kept for ever", directory.path());
     let firn = |args: &[&str]| {
-        let ran = Command::new(env!("CARGO_BIN_EXE_firn")).args(["-R", "archive"]).args(args).current_dir(directory.path()).output().unwrap();
+        let ran =
+            Command::new(env!("CARGO_BIN_EXE_firn")).args(["-R", "archive"]).args(args).current_dir(directory.path()).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         String::from_utf8(ran.stdout).unwrap()
     };
