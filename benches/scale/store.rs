@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use firnline::storage::{
     Collecting, Counts, Expected, Extent, Local, LocalOptions, Object, ObjectMeta, ObjectName, ObjectWriter, Observed, RegisterName,
-    Replaced, Storage, Versioned, WholeObject,
+    RemovalPermit, Replaced, Storage, Versioned, WholeObject,
 };
 use firnline::{CreateOptions, OpenOptions, Repository, Result};
 use futures::stream::BoxStream;
@@ -177,8 +177,8 @@ impl Storage for Probe {
         as_it_is.then(|| self.inner.writer())?
     }
 
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
-        self.request(self.inner.delete_many(names)).await
+    async fn delete_many(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
+        self.request(self.inner.delete_many(names, permit)).await
     }
 
     async fn collecting(&self) -> Result<Collecting> {

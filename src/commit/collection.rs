@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use futures::StreamExt as _;
+
 use super::CommitOptions;
 use super::prepare::Written;
-use crate::chunk::{Hashed, object_len};
+use crate::chunk::object_len;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Entry;
 use crate::history::Kept;
 use crate::id::ChunkId;
-use crate::refs::Vouched;
 use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{CollectionWait, Condemned, GcState, ObjectSet, row_of};
+use crate::refs::{READS, Vouched};
 use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
 use crate::storage::layout::ObjectKind;
 
 /// How many bytes of the ids of what a commit touched lie in memory.
 const IN_MEMORY: usize = 8 << 20;
-
-/// Chunks that are condemned, as they were read back before they were removed.
-type Rescued = BTreeMap<ChunkId, Hashed>;
 
 /// A snapshot that was written and that no ref keeps yet.
 #[derive(Debug)]
@@ -53,8 +52,7 @@ impl WriteSession {
     /// the lists of the collections since. If something is there, waits until the collection under way has ended, and writes everything
     /// again. `Conflict` when the bytes of a condemned chunk are gone, or more than may be held; the session is as it was.
     pub(super) async fn cleared(&mut self, written: Written, options: &CommitOptions) -> Result<Option<Written>> {
-        let mut written = self.current(written).await?;
-        let (mut rescued, mut waiting) = (Rescued::new(), CollectionWait::new());
+        let (mut written, mut waiting) = (written, CollectionWait::new());
         while self.state.record.epoch > self.known.get() && holds(GcRule::Check) {
             let refs = self.base.repository().refs().clone();
             let state = refs.collection().await?.state;
@@ -65,7 +63,7 @@ impl WriteSession {
                 self.known.raise(state.finished());
                 break;
             }
-            self.rescue(&condemned, &mut rescued).await?;
+            self.rescue(&condemned).await?;
             if state.is_running() && holds(GcRule::WaitForEnd) {
                 tracing::info!(branch = %self.branch, epoch = state.epoch, "waiting for a garbage collection");
                 waiting.pause(&refs, &state).await?;
@@ -73,14 +71,17 @@ impl WriteSession {
             }
             // What is written after the state was read is seen by every later collection, or that makes the replace fail. Only when all of
             // it is written does the session know of the collection: after an error the next commit looks again.
-            for chunk in std::mem::take(&mut rescued).into_values() {
+            for chunk in self.rescued.values().cloned().collect::<Vec<_>>() {
                 self.upload_chunk(chunk, None).await?;
             }
-            let Some(again) = self.write_snapshot(options).await? else { return Ok(None) };
+            let again = self.write_snapshot(options).await?;
+            self.rescued.clear();
+            let Some(again) = again else { return Ok(None) };
             self.known.raise(state.epoch);
             written = again;
         }
-        Ok(Some(written))
+        // It may have waited for long. Of one that is stamped anew only the snapshot is written again, under a name that is new.
+        self.current(written).await.map(Some)
     }
 
     /// Whether what the further parents of a merge lead to stays until the branch keeps it, `state` having been read before.
@@ -125,8 +126,8 @@ impl WriteSession {
         Ok(())
     }
 
-    /// Reads back the condemned chunks that are staged, and holds them.
-    async fn rescue(&self, condemned: &Condemned, rescued: &mut Rescued) -> Result<()> {
+    /// Reads back the condemned chunks that are staged, and holds them until they were written again, also after an error.
+    async fn rescue(&mut self, condemned: &Condemned) -> Result<()> {
         let mut lost = BTreeMap::new();
         let (mut bytes, most) = (0_u64, self.base.repository().options().upload_bytes);
         let older = |why: String| {
@@ -145,17 +146,24 @@ impl WriteSession {
             }
             Ok(())
         })?;
-        for (id, size) in lost {
-            if rescued.contains_key(&id) {
-                continue;
-            }
-            let chunks = self.base.repository().chunks();
+        lost.retain(|id, _| !self.rescued.contains_key(id));
+        let chunks = self.base.repository().chunks();
+        let reads = lost.into_iter().map(|(id, size)| async move {
             let read = chunks.read(&id, size).await.map_err(|e| match e.kind() {
                 ErrorKind::NotFound | ErrorKind::Corrupt => older(format!("chunk {id} is gone")).caused_by(e),
                 _ => e,
             })?;
-            rescued.insert(id, chunks.hash(read).await?);
+            Ok::<_, Error>((id, chunks.hash(read).await?))
+        });
+        let mut reads = futures::stream::iter(reads).buffer_unordered(READS);
+        // The others are held although one is gone: the next commit may find them gone, too.
+        let mut worst = Ok(());
+        while let Some(read) = reads.next().await {
+            match read {
+                Ok((id, chunk)) => drop(self.rescued.insert(id, chunk)),
+                Err(e) => worst = Err(e),
+            }
         }
-        Ok(())
+        worst
     }
 }

@@ -139,6 +139,19 @@ impl Refs {
         Ok(names)
     }
 
+    /// A register among the refs that this build knows neither as a branch nor as a tag, if there is one: a later build has made it.
+    pub(crate) async fn unknown_ref(&self) -> Result<Option<String>> {
+        let mut listed = self.storage.list(layout::REFS);
+        while let Some(meta) = listed.try_next().await? {
+            let Some(name) = meta.name.strip_suffix(layout::REF_SUFFIX) else { continue };
+            let known = [layout::BRANCHES, layout::TAGS].iter().find_map(|folder| name.strip_prefix(folder));
+            if known.is_none_or(|name| RefName::new(name).is_err()) {
+                return Ok(Some(meta.name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Reads every ref of a kind, tombstones included, sorted by name; many at a time.
     ///
     /// A ref that cannot be read is listed with its error. Fails when the store cannot be asked.
@@ -146,15 +159,20 @@ impl Refs {
         let reads = futures::stream::iter(self.names(kind).await?).map(|name| async move {
             let reference = Ref { kind, name };
             match self.try_read(&reference).await {
-                Ok(state) => Ok(state.map(|state| (reference.name, Ok(state)))),
+                Ok(Some(state)) => Ok((reference.name, Ok(state))),
+                // None is ever removed, so what it showed is not known.
+                Ok(None) => {
+                    let e = Error::corrupt(format!("{reference} was removed by something other than this program"));
+                    Ok((reference.name, Err(e)))
+                }
                 Err(e) if is_unreadable(&e) => {
                     let e = e.context(&reference);
-                    Ok(Some((reference.name, Err(e))))
+                    Ok((reference.name, Err(e)))
                 }
                 Err(e) => Err(e),
             }
         });
-        reads.buffered(READS).try_filter_map(|x| async { Ok(x) }).try_collect().await
+        reads.buffered(READS).try_collect().await
     }
 
     /// When the ref was last changed: the later of its last move and the commit it points at.

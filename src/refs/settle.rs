@@ -165,7 +165,7 @@ impl Refs {
 
     /// Refuses to write anything with a time on it while this machine and the store disagree about what time it is: what
     /// a clock that is wrong stamps hides, or is hidden by, everything that others do meanwhile.
-    fn require_agreeing_clocks(&self, name: &Ref) -> Result<()> {
+    pub(crate) fn require_agreeing_clocks(&self, name: &dyn std::fmt::Display) -> Result<()> {
         let Some(theirs) = self.storage.clock() else { return Ok(()) };
         let ours = self.clock.now();
         if ours.since(theirs).max(theirs.since(ours)) <= SKEW {

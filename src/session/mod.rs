@@ -22,10 +22,13 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use crate::chunk::Hashed;
 use crate::error::Result;
 use crate::handle::Repository;
+use crate::id::ChunkId;
 use crate::objects::Uploads;
 use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::{Ref, RefName, RefState, unreadable, unreadable_tip};
@@ -85,6 +88,8 @@ pub struct WriteSession {
     pub(crate) merging: tokio::sync::Mutex<()>,
     /// What the commit says besides if it applies the changes of other versions.
     pub(crate) applied: Option<AppliedVersions>,
+    /// Staged chunks that a garbage collection removes, as they were read back before; held until they were written again.
+    pub(crate) rescued: BTreeMap<ChunkId, Hashed>,
 }
 
 impl WriteSession {
@@ -157,6 +162,7 @@ impl Repository {
             merging: tokio::sync::Mutex::default(),
             publishing: PublishHandle::default(),
             applied: None,
+            rescued: BTreeMap::new(),
         })
     }
 }

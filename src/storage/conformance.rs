@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 
-use super::{Expected, Extent, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Version};
+use super::{Expected, Extent, ObjectMeta, ObjectName, RegisterName, RemovalPermit, Replaced, Storage, Version};
 use crate::error::{ErrorKind, Result};
 use crate::id::{ChunkForm, ChunkId, HashAlgorithm};
 
@@ -248,12 +248,15 @@ async fn what_is_removed_is_gone(store: &dyn Storage) {
     store.barrier().await.expect("a barrier must succeed");
     doomed.insert(7, name_of(b"never written"));
     let _collecting = store.collecting().await.expect("a collection must begin");
+    let ended = store.delete_many(&doomed, &RemovalPermit::while_true(|| false)).await;
+    assert!(ended.iter().all(Result::is_err) && ended.len() == doomed.len(), "nothing is removed when the permit has ended");
+    assert!(get(store, &doomed[0]).await.is_some(), "nothing is removed when the permit has ended");
     for times in ["once", "again"] {
-        let answers = store.delete_many(&doomed).await;
+        let answers = store.delete_many(&doomed, &RemovalPermit::endless()).await;
         assert_eq!(answers.len(), doomed.len(), "an answer for each removal");
         assert!(answers.iter().all(Result::is_ok), "what exists and what does not must be removed {times}");
     }
-    assert!(store.delete_many(&[]).await.is_empty(), "nothing to remove is no error");
+    assert!(store.delete_many(&[], &RemovalPermit::endless()).await.is_empty(), "nothing to remove is no error");
     let listed = list(store, "chunks/").await;
     for name in &doomed {
         assert_eq!(get(store, name).await, None, "{name} was removed");

@@ -120,8 +120,10 @@ pub(crate) const REF_SUFFIX: &str = ".json";
 /// The folders in which everything but `repo.json` lies.
 pub(crate) const FOLDERS: [&str; 9] = ["refs", "snapshots", "manifests", "files", "history", "chunks", "moves", "shallow", "gc"];
 
+/// The folder of the markers of versions that were imported in part.
+pub(crate) const SHALLOW: &str = "shallow/";
 /// The folders of the objects that refs lead to.
-pub(crate) const OBJECT_FOLDERS: [&str; 7] = [SNAPSHOTS, "manifests/", "files/", HISTORY, CHUNKS, "moves/", "shallow/"];
+pub(crate) const OBJECT_FOLDERS: [&str; 7] = [SNAPSHOTS, "manifests/", "files/", HISTORY, CHUNKS, "moves/", SHALLOW];
 
 impl ObjectName {
     pub(crate) fn snapshot(id: &SnapshotId) -> Self {
@@ -148,7 +150,7 @@ impl ObjectName {
 
     /// Says that the history before `id` is not in this repository.
     pub(crate) fn shallow(id: &SnapshotId) -> Self {
-        Self(format!("shallow/{id}"))
+        Self(format!("{SHALLOW}{id}"))
     }
 
     fn sharded(folder: &str, cid: &Cid) -> Self {

@@ -11,8 +11,8 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 
 use super::{
-    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Version,
-    Versioned, WholeObject, many, part,
+    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, RemovalPermit, Replaced,
+    Storage, Version, Versioned, WholeObject, many, part,
 };
 use crate::error::Result;
 use crate::time::{Clock, SystemClock, Timestamp};
@@ -186,12 +186,10 @@ impl Storage for Memory {
         Replaced::Done(version_of(version))
     }
 
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+    async fn delete_many(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
         let mut contents = self.lock();
-        for name in names {
-            contents.objects.remove(name.as_str());
-        }
-        names.iter().map(|_| Ok(())).collect()
+        let remove = |name: &ObjectName| permit.require(name).map(|()| drop(contents.objects.remove(name.as_str())));
+        names.iter().map(remove).collect()
     }
 
     /// By lease, as in an object store, so that collectors of one process keep each other away too. A removal happens at once or never.

@@ -5,6 +5,7 @@
 //! is one atomic, durable compare-and-swap.
 
 pub(crate) mod cloud;
+mod collecting;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub(crate) mod credentials;
@@ -28,11 +29,8 @@ pub(crate) mod url;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -44,6 +42,7 @@ use crate::time::Timestamp;
 #[cfg(feature = "remote")]
 pub use cloud::Cloud;
 pub use cloud::{CloudOptions, Credentials, Variables};
+pub use collecting::{Collecting, CollectionLock, RemovalPermit};
 pub use credentials::{Credential, CredentialCommand, CredentialSet, CredentialSource, IssuedCredentials, Secret};
 pub use layout::{ObjectName, RegisterName};
 pub use local::{Local, LocalOptions, NetworkFileSystems};
@@ -135,42 +134,6 @@ pub enum Replaced {
     NotSent(Error),
 }
 
-/// What a store promises to a collector of garbage.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Collecting {
-    /// While it is held no other process collects there; removals that this process sends hold it themselves until they end. `None`: the
-    /// store has no such lock, and collectors keep each other away by a lease.
-    pub lock: Option<CollectionLock>,
-    /// How long after it was sent a removal may still happen, repetitions by the client included.
-    pub late: Duration,
-}
-
-impl Collecting {
-    /// Without a lock: removals happen no later than `late` after they were sent.
-    pub const fn by_lease(late: Duration) -> Self {
-        Self { lock: None, late }
-    }
-}
-
-/// A lock that is held until this is dropped.
-pub struct CollectionLock {
-    _held: Arc<dyn Any + Send + Sync>,
-}
-
-impl CollectionLock {
-    /// Holds the lock as long as `held` is held.
-    pub fn new(held: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { _held: held }
-    }
-}
-
-impl fmt::Debug for CollectionLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CollectionLock")
-    }
-}
-
 /// A place that holds objects and registers.
 ///
 /// Absence is `None`, never an error. Every error names the object or register; those of kind `Unavailable` and `Locked` say
@@ -239,8 +202,11 @@ pub trait Storage: fmt::Display + fmt::Debug + Send + Sync {
     /// Only garbage collection calls this, under its own rules: an object that is removed may be about to be linked. A removal that was
     /// not answered, or whose future was dropped, may still happen, but no later than [`Collecting::late`] after it was sent.
     ///
+    /// Looks at `permit` before each request, repetitions included; once that has ended, nothing more is sent, and what was not sent is
+    /// answered as `Unavailable`.
+    ///
     /// The default refuses, as `Unsupported`: in a store without this, garbage stays.
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+    async fn delete_many(&self, names: &[ObjectName], _permit: &RemovalPermit) -> Vec<Result<()>> {
         names.iter().map(|name| Err(Error::unsupported(format!("{name} stays, because objects in {self} cannot be removed")))).collect()
     }
 

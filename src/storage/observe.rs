@@ -11,8 +11,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{
-    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned,
-    WholeObject,
+    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, RemovalPermit, Replaced,
+    Storage, Versioned, WholeObject,
 };
 use crate::error::Result;
 use crate::time::Timestamp;
@@ -231,9 +231,9 @@ impl Storage for Observed {
         answer
     }
 
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+    async fn delete_many(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
         add(&self.counters.deletes, names.len());
-        let answers = self.inner.delete_many(names).await;
+        let answers = self.inner.delete_many(names, permit).await;
         add(&self.counters.objects_deleted, answers.iter().filter(|answer| answer.is_ok()).count());
         answers
     }

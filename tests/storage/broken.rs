@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use firnline::Result;
 use firnline::storage::{
-    Collecting, Expected, Extent, Memory, ObjectMeta, ObjectName, RegisterName, Replaced, Storage, Versioned, conformance,
+    Collecting, Expected, Extent, Memory, ObjectMeta, ObjectName, RegisterName, RemovalPermit, Replaced, Storage, Versioned, conformance,
 };
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -40,6 +40,8 @@ enum Broken {
     EmptyForAbsent,
     /// What is removed stays.
     Keeps,
+    /// It removes objects when that is not permitted any more.
+    IgnoresPermits,
 }
 
 /// How long a broken promise stays open to be noticed: a millisecond was too short for a reader on a busy machine.
@@ -106,10 +108,11 @@ impl Storage for Store {
         self.0.load(name).await
     }
 
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+    async fn delete_many(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
         match self.1 {
             Broken::Keeps => names.iter().map(|_| Ok(())).collect(),
-            _ => self.0.delete_many(names).await,
+            Broken::IgnoresPermits => self.0.delete_many(names, &RemovalPermit::endless()).await,
+            _ => self.0.delete_many(names, permit).await,
         }
     }
 
@@ -152,6 +155,7 @@ async fn each_is_noticed() {
         WholeSegments,
         EmptyForAbsent,
         Keeps,
+        IgnoresPermits,
     ];
     for broken in all {
         let store = Arc::new(Store(Memory::new(), broken));

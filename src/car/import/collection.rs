@@ -42,7 +42,12 @@ impl Repository {
             match self.kept_safely(*id, *time, &state).await? {
                 (Kept::Yes, Vouched::Safe) => {}
                 (Kept::Yes, Vouched::Wait) => return Ok(Vouched::Wait),
-                (Kept::No | Kept::Unknown, _) => return Err(conflict()),
+                (Kept::No, _) => return Err(conflict()),
+                (Kept::Unknown, _) => {
+                    return Err(Error::corrupt(format!(
+                        "a branch or a tag cannot be read, so that it is not known whether snapshot {id}, the parent, is kept; look with: firn verify"
+                    )));
+                }
             }
         }
         if matches!(state.lists_since(links.known), ListsSince::These(lists) if lists.is_empty()) {

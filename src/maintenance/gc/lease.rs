@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::refs::Refs;
 use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{Advanced, GcHeld, GcState};
-use crate::storage::Collecting;
 use crate::storage::elapsed::elapsed;
+use crate::storage::{Collecting, RemovalPermit};
 
 /// For how long a collector that saw its own number may remove objects.
 pub(super) const LEASE: Duration = Duration::from_mins(5);
@@ -111,9 +111,14 @@ impl<'r> Lease<'r> {
         if self.age() < RENEW || !holds(GcRule::Lease) { Ok(()) } else { self.advance(self.held.state.renewed()).await }
     }
 
-    /// Refuses to remove anything now, as `Locked`, if another collector may have taken over.
-    pub(super) fn require(&self) -> Result<()> {
-        if self.store.lock.is_some() || self.age() < LEASE || !holds(GcRule::Lease) { Ok(()) } else { Err(taken_over()) }
+    /// The permit to remove objects, which ends when another collector may take over. `Locked` if that may have happened already.
+    pub(super) fn permit(&self) -> Result<RemovalPermit> {
+        if self.store.lock.is_some() || !holds(GcRule::Lease) {
+            return Ok(RemovalPermit::endless());
+        }
+        let (clock, end) = (Arc::clone(&self.clock), self.seen.saturating_add(LEASE));
+        let permit = RemovalPermit::while_true(move || clock.now() < end);
+        if permit.is_valid() { Ok(permit) } else { Err(taken_over()) }
     }
 
     /// Waits until no removal that was sent before can happen any more.

@@ -1,11 +1,15 @@
-//! Reached the refs lead to, found by reading every node once.
+//! What the refs lead to, found by reading every node once.
+//!
+//! A version that was imported in part has a marker, and names parents and a history of which anything may be missing. What lies behind it
+//! is kept as far as it is here. That something is missing there is no reason to refuse, unless another version that has no marker leads to
+//! it, too: so what must be whole is walked first, and what may be incomplete is remembered apart.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _, TryStreamExt as _};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, HistoryEntry, Node, VirtualFile};
@@ -15,7 +19,7 @@ use crate::objects::{CachedValue, Objects};
 use crate::refs::collection::{CondemnedRow, ObjectSet, row_of};
 use crate::refs::{Ref, RefRecord};
 use crate::seeded::Seeded;
-use crate::storage::layout::ObjectKind;
+use crate::storage::layout::{ObjectKind, SHALLOW};
 use crate::storage::{Extent, ObjectName};
 
 /// How many objects are read at once.
@@ -26,8 +30,12 @@ const IN_MEMORY: usize = 32 << 20;
 /// Collects the ids of everything that refs lead to. Keeps about 70 bytes for each node and snapshot, and the ids of chunks on disk.
 pub(super) struct Marker {
     objects: Objects,
-    /// Nodes and snapshots that were read, or are being read.
+    /// Nodes and snapshots that were read, or are being read, and must be whole with all that they lead to.
     seen: HashSet<CondemnedRow, Seeded>,
+    /// The same of what only versions with a marker lead to.
+    seen_behind: HashSet<CondemnedRow, Seeded>,
+    /// The versions with a marker, once they were listed.
+    marked: Option<HashSet<CondemnedRow, Seeded>>,
     marks: ObjectSet,
     pub(super) versions: u64,
     pub(super) reads: u64,
@@ -39,6 +47,13 @@ struct Spot {
     what: Reached,
     /// The version that led there; `None` for what a ref names.
     by: Option<SnapshotId>,
+}
+
+impl Spot {
+    /// Whether this is before the version that led there, and no part of it.
+    const fn is_behind(self) -> bool {
+        matches!(self.what, Reached::Version(_) | Reached::Node(MapKind::History, _))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +71,7 @@ impl Reached {
     }
 }
 
-/// Reached an object leads to.
+/// What an object leads to.
 #[derive(Debug, Default)]
 struct LeadsTo {
     spots: Vec<Spot>,
@@ -67,7 +82,15 @@ impl Marker {
     pub(super) fn new(repository: &Repository, scratch: &Path) -> Self {
         // Nodes are read once, so that a cache would only take memory.
         let objects = Objects::new(repository.storage().clone(), repository.hash(), 0);
-        Self { objects, seen: HashSet::default(), marks: ObjectSet::new(IN_MEMORY, scratch), versions: 0, reads: 0 }
+        Self {
+            objects,
+            seen: HashSet::default(),
+            seen_behind: HashSet::default(),
+            marked: None,
+            marks: ObjectSet::new(IN_MEMORY, scratch),
+            versions: 0,
+            reads: 0,
+        }
     }
 
     /// The ids in one shard that were reached, sorted.
@@ -86,12 +109,19 @@ impl Marker {
         }
         let ends = record.moves.iter().chain(&earlier).flat_map(|m| [m.from, m.to]);
         let roots = ends.chain([record.tip]).flatten().map(|id| Spot { what: Reached::Version(id), by: None });
-        self.walk(roots.collect()).await.map_err(context)
+        let roots = roots.collect();
+        if self.marked.is_none() {
+            self.marked = Some(listed_markers(repository).await?);
+        }
+        let mut behind = Vec::new();
+        self.walk(roots, &mut behind).await.map_err(context)?;
+        self.walk_behind(behind).await.map_err(context)
     }
 
-    async fn walk(&mut self, mut todo: Vec<Spot>) -> Result<()> {
+    /// Reads what must be whole. What versions with a marker lead to is added to `behind`.
+    async fn walk(&mut self, mut todo: Vec<Spot>, behind: &mut Vec<Spot>) -> Result<()> {
         let mut reads: FuturesUnordered<BoxFuture<'static, (Spot, Result<LeadsTo>)>> = FuturesUnordered::new();
-        // Reached others lead to what is being read.
+        // Others that lead to what is being read.
         let mut flying: HashMap<CondemnedRow, Vec<Spot>, Seeded> = HashMap::default();
         loop {
             while reads.len() < WIDE
@@ -112,14 +142,11 @@ impl Marker {
             let others = flying.remove(&row).unwrap_or_default();
             self.marks.add(row)?;
             match found {
-                Ok(LeadsTo { spots, chunks }) => {
-                    if let Reached::Version(id) = spot.what {
-                        self.versions += 1;
-                        // Whether it has a marker does not matter here: one of a version that is kept is kept.
-                        self.marks.add(row_of(ObjectKind::Shallow, id.digest()))?;
+                Ok(found) => {
+                    let is_marked = matches!(spot.what, Reached::Version(id) if self.is_marked(id));
+                    for next in self.take(spot, found)? {
+                        if is_marked && next.is_behind() { behind.push(next) } else { todo.push(next) }
                     }
-                    todo.extend(spots);
-                    chunks.into_iter().try_for_each(|row| self.marks.add(row))?;
                 }
                 Err(e) if is_loss(&e) && self.was_left_out(spot).await? => {
                     // Others may lead to it that were not imported without it.
@@ -131,12 +158,62 @@ impl Marker {
         }
     }
 
+    /// Reads what may be incomplete, as far as it is here.
+    async fn walk_behind(&mut self, mut todo: Vec<Spot>) -> Result<()> {
+        let mut reads = FuturesUnordered::new();
+        loop {
+            while reads.len() < WIDE
+                && let Some(spot) = todo.pop()
+            {
+                let row = spot.what.row();
+                if !self.seen.contains(&row) && self.seen_behind.insert(row) {
+                    self.reads += 1;
+                    let objects = self.objects.clone();
+                    reads.push(async move { (spot, look(&objects, spot).await) }.boxed());
+                }
+            }
+            let Some((spot, found)) = reads.next().await else { return Ok(()) };
+            self.marks.add(spot.what.row())?;
+            match found {
+                Ok(found) => todo.extend(self.take(spot, found)?),
+                Err(e) if is_loss(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Marks what an object leads to and that needs not be read; the rest is returned.
+    fn take(&mut self, spot: Spot, LeadsTo { spots, chunks }: LeadsTo) -> Result<Vec<Spot>> {
+        if let Reached::Version(id) = spot.what {
+            self.versions += 1;
+            // Whether it has a marker does not matter here: one of a version that is kept is kept.
+            self.marks.add(row_of(ObjectKind::Shallow, id.digest()))?;
+        }
+        chunks.into_iter().try_for_each(|row| self.marks.add(row))?;
+        Ok(spots)
+    }
+
+    fn is_marked(&self, id: SnapshotId) -> bool {
+        self.marked.as_ref().is_some_and(|marked| marked.contains(&row_of(ObjectKind::Shallow, id.digest())))
+    }
+
     /// Whether something that cannot be read is behind a version that was imported without it.
     async fn was_left_out(&self, spot: Spot) -> Result<bool> {
-        let is_behind = matches!(spot.what, Reached::Version(_) | Reached::Node(MapKind::History, _));
-        let Some(by) = spot.by.filter(|_| is_behind) else { return Ok(false) };
+        let Some(by) = spot.by.filter(|_| spot.is_behind()) else { return Ok(false) };
         Ok(self.objects.storage().get(&ObjectName::shallow(&by), Extent::Range(0..0)).await?.is_some())
     }
+}
+
+/// The versions that have a marker.
+async fn listed_markers(repository: &Repository) -> Result<HashSet<CondemnedRow, Seeded>> {
+    let mut listed = repository.storage().list(SHALLOW);
+    let mut marked = HashSet::default();
+    while let Some(meta) = listed.try_next().await? {
+        if let Some((kind, digest)) = ObjectName::parse(&meta.name, repository.hash()) {
+            marked.insert(row_of(kind, &digest));
+        }
+    }
+    Ok(marked)
 }
 
 fn is_loss(error: &Error) -> bool {

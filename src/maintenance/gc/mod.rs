@@ -34,7 +34,7 @@ use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{Advanced, GcHeld, GcPhase, ListWriter};
 use crate::refs::{MAIN, READS, Ref, RefKind, RefState, is_lost_main, unreadable};
 use crate::storage::layout::{LISTS, unique};
-use crate::storage::{Collecting, ObjectName};
+use crate::storage::{Collecting, ObjectName, RemovalPermit};
 
 pub use handle::GcHandle;
 pub use plan::{CountsByKind, GcPlan, ObjectCounts};
@@ -207,6 +207,11 @@ impl Repository {
 
     /// Every branch and tag there has ever been. Refuses to go on without one of them.
     async fn all_refs(&self) -> Result<Vec<(Ref, RefState)>> {
+        if let Some(unknown) = self.refs().unknown_ref().await? {
+            return Err(Error::unsupported(format!(
+                "no garbage is collected, because {unknown} is neither a branch nor a tag that this build knows: what it leads to would be removed"
+            )));
+        }
         let mut all = Vec::new();
         for kind in [RefKind::Branch, RefKind::Tag] {
             for (name, state) in self.refs().list(kind).await? {
@@ -230,6 +235,8 @@ impl Repository {
         if !found.state.is_running() {
             return Ok((found, store, false));
         }
+        // What is signed by a clock that is wrong may be carried out later than a store promises.
+        self.refs().require_agreeing_clocks(&"garbage")?;
         wait_for_owner(self.refs(), &*options.clock, &store, &found).await?;
         options.handle.begins();
         if found.state.phase == GcPhase::Fence {
@@ -310,7 +317,9 @@ impl PlannedGc {
         lease.advance(lease.state().done()).await?;
         self.options.handle.ends();
         let kept = lease.state().lists.iter().map(|list| list.id.clone()).collect();
-        repository.forget_lists(&kept, epoch).await?;
+        if let Err(error) = repository.forget_lists(&kept, epoch).await {
+            tracing::warn!(%error, "earlier lists of garbage stay until the next collection");
+        }
         Ok(report)
     }
 
@@ -380,8 +389,8 @@ impl Repository {
             }
         }
         for batch in doomed.chunks(BATCH) {
-            // What cannot be removed now is removed by a later collection.
-            drop(self.storage().delete_many(batch).await);
+            // What cannot be removed now is removed by a later collection. No other list ever gets one of these names.
+            drop(self.storage().delete_many(batch, &RemovalPermit::endless()).await);
         }
         Ok(())
     }

@@ -86,9 +86,7 @@ impl Repository {
         let calls: Vec<_> = rows.chunks(BATCH).map(|batch| (batch.to_vec(), batch.iter().filter_map(name).collect::<Vec<_>>())).collect();
         let count = calls.len() as u64;
         let calls = calls.into_iter().map(|(batch, names)| async move {
-            // The last look before they are sent.
-            lease.require()?;
-            let answers = self.storage().delete_many(&names).await;
+            let answers = self.storage().delete_many(&names, &lease.permit()?).await;
             Ok::<_, Error>(batch.into_iter().zip(answers).collect::<Vec<_>>())
         });
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);

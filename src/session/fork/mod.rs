@@ -242,6 +242,7 @@ impl Repository {
             merging: tokio::sync::Mutex::default(),
             publishing: PublishHandle::default(),
             applied: None,
+            rescued: std::collections::BTreeMap::new(),
         };
         Ok(ForkSession { session })
     }

@@ -17,6 +17,7 @@ use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, 
 
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
+use crate::storage::RemovalPermit;
 use crate::storage::outside::address::{self, PublicOnly};
 use crate::storage::outside::header;
 use crate::storage::tls::{self, Certificates};
@@ -158,6 +159,12 @@ impl HttpConnector for Connector {
     }
 }
 
+tokio::task_local! {
+    /// Requests of this task are sent only as long as this is valid. It is looked at after they were signed: a server refuses signatures
+    /// that are older than a quarter of an hour.
+    pub(super) static PERMIT: RemovalPermit;
+}
+
 /// The client, with checks around it. The client above it sets memory aside for whatever length an answer announces, reads errors to
 /// their end, and panics where a URL cannot be asked, so such answers and URLs are kept from it.
 #[derive(Debug)]
@@ -192,6 +199,9 @@ impl Connector {
     /// Sends a request. If no connection was made, sends it again a few times where the connector gives up early.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         for failures in 0..CONNECTS {
+            if !PERMIT.try_with(RemovalPermit::is_valid).unwrap_or(true) {
+                return Err(HttpError::new(HttpErrorKind::Unknown, Unfit("nothing: the permit to remove objects has ended")));
+            }
             self.answers.requests.fetch_add(1, Ordering::Relaxed);
             match HttpService::call(&self.client, request.clone()).await {
                 Err(e) if self.gives_up_early && matches!(e.kind(), HttpErrorKind::Connect) && address::refusal(&e).is_none() => {

@@ -24,6 +24,8 @@ use crate::error::{Error, Result};
 pub(crate) struct Connection {
     /// Sends failed requests again: for requests that may be sent twice.
     pub(crate) retrying: Arc<dyn ObjectStore>,
+    /// Removes objects, many with one request where the protocol can; sends every request exactly once.
+    pub(crate) removing: Arc<dyn ObjectStore>,
     /// Sends every request exactly once.
     pub(crate) once: Arc<dyn ObjectStore>,
     /// What was sent and answered, by both.
@@ -58,7 +60,7 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
     let connector = Connector::new(endpoint.as_ref(), fetches_nothing(access, &vendor, options), options.patience, options.public_only)?;
     let connector = if place.scheme == StoreScheme::Http { connector.giving_up_early() } else { connector };
     let answers = connector.answers();
-    let make = |retries: RetryConfig| {
+    let make = |retries: RetryConfig, removes_many: bool| {
         let plan = ClientPlan {
             place,
             vendor: &vendor,
@@ -66,6 +68,7 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
             access,
             named: options.named.as_ref().map(|set| SetCredentials { set: set.clone(), patience: options.patience }),
             retries,
+            removes_many,
             connector: connector.clone(),
         };
         match place.scheme {
@@ -78,7 +81,8 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
     let backoff = BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: Duration::from_secs(5), base: 2. };
     let retrying = RetryConfig { backoff, max_retries: 20, retry_timeout: options.retry_for };
     let once = RetryConfig { max_retries: 0, ..retrying.clone() };
-    Ok(Connection { retrying: make(retrying)?, once: make(once)?, answers, endpoint: endpoint.map(String::from) })
+    let (retrying, removing, once) = (make(retrying, false)?, make(once.clone(), true)?, make(once, false)?);
+    Ok(Connection { retrying, removing, once, answers, endpoint: endpoint.map(String::from) })
 }
 
 /// Whether the client asks no other server than that of the bucket.
@@ -107,6 +111,8 @@ struct ClientPlan<'a> {
     access: Credentials,
     named: Option<SetCredentials>,
     retries: RetryConfig,
+    /// Whether objects are removed many at a time.
+    removes_many: bool,
     connector: Connector,
 }
 
@@ -290,7 +296,7 @@ fn s3(plan: &ClientPlan<'_>) -> Result<Arc<dyn ObjectStore>> {
     use object_store::aws::{AmazonS3Builder, AwsCredential};
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&plan.place.bucket)
-        .with_disable_bulk_delete(true)
+        .with_disable_bulk_delete(!plan.removes_many)
         .with_retry(plan.retries.clone())
         .with_http_connector(plan.connector.clone());
     builder = apply(plan, builder, |b, key, value| b.with_config(key, value))?;

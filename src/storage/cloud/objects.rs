@@ -2,18 +2,20 @@
 
 use std::collections::HashSet;
 use std::future::ready;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, FuturesUnordered};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResult, ObjectStore as _, ObjectStoreExt as _, PutPayload};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt as _, PutPayload};
 
+use super::answers::PERMIT;
 use super::place::StoreScheme;
 use super::store::Cloud;
 use crate::error::{Error, Result};
 use crate::storage::outside::time_for;
-use crate::storage::{Extent, ObjectMeta, ObjectName, ObjectSource, check_extent};
+use crate::storage::{Extent, ObjectMeta, ObjectName, ObjectSource, RemovalPermit, check_extent};
 use crate::time::Timestamp;
 
 /// Larger objects are uploaded in parts of this size, or larger ones where there would be too many.
@@ -160,39 +162,29 @@ impl Cloud {
         done
     }
 
-    /// Removes objects, many in one request where the protocol can.
-    pub(super) async fn delete_objects(&self, names: &[ObjectName]) -> Vec<Result<()>> {
-        self.delete_named(&names.iter().map(ObjectName::as_str).collect::<Vec<_>>()).await
+    /// Removes objects, many in one request where the store can. No request is repeated, and none is sent without a permit.
+    pub(super) async fn delete_objects(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
+        self.delete_named(&names.iter().map(ObjectName::as_str).collect::<Vec<_>>(), permit).await
     }
 
     /// Removes what has these names.
-    pub(super) async fn delete_named(&self, names: &[&str]) -> Vec<Result<()>> {
-        let paths: Vec<_> = names.iter().map(|name| self.path(name)).collect();
-        let sent: Vec<_> = paths.iter().filter_map(|path| path.as_ref().ok().cloned().map(Ok)).collect();
-        let (mut gone, mut failed) = (HashSet::new(), None);
-        let mut answers = self.connection.retrying.delete_stream(stream::iter(sent).boxed());
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(path) => drop(gone.insert(path)),
-                Err(object_store::Error::NotFound { path, source }) => {
-                    // The path is told as the store's key.
-                    let absent = object_store::Error::NotFound { path: path.clone(), source };
-                    match Path::parse(&path) {
-                        Ok(path) if Self::is_absence(&absent) => drop(gone.insert(path)),
-                        _ => failed = Some(absent),
-                    }
-                }
-                Err(e) => failed = Some(e),
-            }
+    pub(super) async fn delete_named(&self, names: &[&str], permit: &RemovalPermit) -> Vec<Result<()>> {
+        let mut removals = Removals::of(names.iter().map(|name| self.path(name)));
+        removals.send(&self.connection.removing, permit).await;
+        if removals.gone.is_empty() && removals.failed.as_ref().is_some_and(|e| !matches!(e, object_store::Error::PermissionDenied { .. }))
+        {
+            // Some servers do not know requests that remove many.
+            removals.send(&self.connection.once, permit).await;
         }
-        let trouble = failed.map(|e| self.trouble("objects cannot be removed", e));
-        let answer = |path: Result<Path>| {
-            if gone.contains(&path?) {
+        let trouble = removals.failed.map(|e| self.trouble("objects cannot be removed", e));
+        let answer = |(path, name): (Result<Path>, &&str)| {
+            if removals.gone.contains(&path?) {
                 return Ok(());
             }
+            permit.require(name)?;
             Err(trouble.as_ref().map_or_else(|| Error::unavailable(format!("{self}: a removal was not answered")), Error::copied))
         };
-        paths.into_iter().map(answer).collect()
+        removals.paths.into_iter().zip(names).map(answer).collect()
     }
 
     pub(super) fn list_objects<'a>(&'a self, prefix: &str) -> BoxStream<'a, Result<ObjectMeta>> {
@@ -275,6 +267,45 @@ fn pieces(parts: &[Bytes], size: usize) -> Vec<Vec<Bytes>> {
         }
     }
     pieces
+}
+
+/// Objects that are being removed.
+struct Removals {
+    paths: Vec<Result<Path>>,
+    gone: HashSet<Path>,
+    /// Why the last that failed did.
+    failed: Option<object_store::Error>,
+}
+
+impl Removals {
+    fn of(paths: impl Iterator<Item = Result<Path>>) -> Self {
+        Self { paths: paths.collect(), gone: HashSet::new(), failed: None }
+    }
+
+    /// Sends what is left to be removed.
+    async fn send(&mut self, client: &Arc<dyn ObjectStore>, permit: &RemovalPermit) {
+        let Self { paths, gone, failed } = self;
+        let left: Vec<_> =
+            paths.iter().filter_map(|path| path.as_ref().ok().filter(|path| !gone.contains(*path)).cloned().map(Ok)).collect();
+        let sending = async {
+            let mut answers = client.delete_stream(stream::iter(left).boxed());
+            while let Some(answer) = answers.next().await {
+                match answer {
+                    Ok(path) => drop(gone.insert(path)),
+                    Err(object_store::Error::NotFound { path, source }) => {
+                        // The path is told as the store's key.
+                        let absent = object_store::Error::NotFound { path: path.clone(), source };
+                        match Path::parse(&path) {
+                            Ok(path) if Cloud::is_absence(&absent) => drop(gone.insert(path)),
+                            _ => *failed = Some(absent),
+                        }
+                    }
+                    Err(e) => *failed = Some(e),
+                }
+            }
+        };
+        PERMIT.scope(permit.clone(), sending).await;
+    }
 }
 
 #[cfg(test)]

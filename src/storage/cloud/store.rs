@@ -16,7 +16,9 @@ use super::options::CloudOptions;
 use super::place::{CloudPlace, StoreScheme};
 use crate::error::{Error, Result};
 use crate::storage::url::split_scheme;
-use crate::storage::{Collecting, Expected, Extent, ObjectMeta, ObjectName, ObjectSource, RegisterName, Replaced, Storage, Versioned};
+use crate::storage::{
+    Collecting, Expected, Extent, ObjectMeta, ObjectName, ObjectSource, RegisterName, RemovalPermit, Replaced, Storage, Versioned,
+};
 use crate::time::Timestamp;
 
 /// How old the signature of a request may be that a store still carries out.
@@ -127,9 +129,9 @@ impl Storage for Cloud {
         }
     }
 
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+    async fn delete_many(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
         match self.conditions().await {
-            Ok(_) => self.delete_objects(names).await,
+            Ok(_) => self.delete_objects(names, permit).await,
             Err(error) => names.iter().map(|_| Err(error.copied())).collect(),
         }
     }

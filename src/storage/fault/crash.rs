@@ -13,8 +13,8 @@ use futures::stream::{self, BoxStream};
 use super::plan::mix;
 use crate::error::{Error, Result};
 use crate::storage::{
-    Collecting, Expected, Extent, Memory, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage,
-    Versioned, WholeObject, many,
+    Collecting, Expected, Extent, Memory, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, RemovalPermit,
+    Replaced, Storage, Versioned, WholeObject, many,
 };
 use crate::time::Timestamp;
 
@@ -270,7 +270,7 @@ impl Storage for Crashing {
 
     /// Each removal is one change, and seen at once. It is durable at once, too: no power loss brings back what was removed, which would
     /// only make garbage.
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+    async fn delete_many(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
         let mut answers = Vec::new();
         for name in names {
             let (is_off, power_goes) = {
@@ -282,7 +282,7 @@ impl Storage for Crashing {
                 continue;
             }
             self.lock().volatile.remove(name.as_str());
-            answers.extend(self.visible.delete_many(std::slice::from_ref(name)).await);
+            answers.extend(self.visible.delete_many(std::slice::from_ref(name), permit).await);
         }
         answers
     }

@@ -17,8 +17,8 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 
 use super::{
-    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced, Storage, Versioned,
-    WholeObject, many,
+    Collecting, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, RemovalPermit, Replaced,
+    Storage, Versioned, WholeObject, many,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
@@ -263,15 +263,20 @@ impl Storage for Faulty {
     }
 
     /// Each removal is a request of its own.
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+    async fn delete_many(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
         let mut answers = Vec::new();
         for name in names {
             let late = || {
                 let (inner, name) = (Arc::clone(&self.inner), name.clone());
-                Some(Box::pin(async move { drop(inner.delete_many(&[name]).await) }) as BoxFuture<'static, ()>)
+                let sent = async move { drop(inner.delete_many(&[name], &RemovalPermit::endless()).await) };
+                Some(Box::pin(sent) as BoxFuture<'static, ()>)
             };
-            let call =
-                || Box::pin(async { self.inner.delete_many(std::slice::from_ref(name)).await.pop().unwrap_or(Ok(())) }) as BoxFuture<'_, _>;
+            if let Err(e) = permit.require(name) {
+                answers.push(Err(e));
+                continue;
+            }
+            let sent = || async { self.inner.delete_many(std::slice::from_ref(name), &RemovalPermit::endless()).await };
+            let call = || Box::pin(async { sent().await.pop().unwrap_or(Ok(())) }) as BoxFuture<'_, _>;
             answers.push(self.run((Operation::Delete, name.as_str()), call, late).await);
         }
         answers

@@ -70,7 +70,7 @@ mod tests {
     use futures::TryStreamExt as _;
 
     use crate::error::ErrorKind;
-    use crate::storage::{Local, LocalOptions, Storage as _};
+    use crate::storage::{Local, LocalOptions, RemovalPermit, Storage as _};
 
     #[tokio::test]
     async fn one_process_collects_at_a_time_and_its_lock_is_no_object() {
@@ -111,7 +111,7 @@ mod tests {
         let other = Local::open(place.path(), LocalOptions::default()).unwrap();
         let name = crate::storage::tests::put(&store, b"an object").await;
         store.barrier().await.unwrap();
-        assert!(other.delete_many(std::slice::from_ref(&name)).await.iter().all(Result::is_ok));
+        assert!(other.delete_many(std::slice::from_ref(&name), &RemovalPermit::endless()).await.iter().all(Result::is_ok));
         store.put(&name, &[Bytes::from_static(b"an object")]).await.unwrap();
         store.barrier().await.unwrap();
         assert!(other.get(&name, crate::storage::Extent::ANY_LENGTH).await.unwrap().is_some());

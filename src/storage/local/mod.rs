@@ -38,8 +38,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::{
-    Collecting, CollectionLock, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, Replaced,
-    Storage, Versioned, WholeObject, many,
+    Collecting, CollectionLock, Expected, Extent, Object, ObjectMeta, ObjectName, ObjectSource, ObjectWriter, RegisterName, RemovalPermit,
+    Replaced, Storage, Versioned, WholeObject, many,
 };
 use crate::blocking::{blocking, brief};
 use crate::error::{Error, ErrorKind, Result};
@@ -313,11 +313,12 @@ impl Storage for Local {
         })
     }
 
-    async fn delete_many(&self, names: &[ObjectName]) -> Vec<Result<()>> {
+    async fn delete_many(&self, names: &[ObjectName], permit: &RemovalPermit) -> Vec<Result<()>> {
         // The work goes on when the caller stops waiting, so it holds the lock itself until it ends.
-        let held = self.disk.collection_lock();
+        let (held, permit) = (self.disk.collection_lock(), permit.clone());
         self.each(names.to_vec(), move |disk, name| {
             let _held_until_the_end = &held;
+            permit.require(name)?;
             disk.delete(name.as_str())
         })
         .await

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use firnline::storage::Storage as _;
 use firnline::{ErrorKind, GcOptions, Key, OpenOptions, Repository, VerifyScope};
 
 use super::servers::Place;
 
 async fn collects(place: Place) {
     let open = async || Repository::open_storage(Arc::new(place.open()), OpenOptions::default()).await.unwrap();
+    let store = place.open();
+    let promised = store.collecting().await.unwrap();
+    assert!(promised.lock.is_none() && promised.late > Duration::from_mins(15), "{place}: as long as a signature is taken");
     let created = Repository::create_storage(Arc::new(place.open()), OpenOptions::default().into()).await.unwrap();
     let key = |name: &str| Key::new(name).unwrap();
     let session = created.write("main").await.unwrap();

@@ -6,8 +6,9 @@ use futures::TryStreamExt as _;
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::id::MapKind;
 use crate::storage::fault::Crashing;
-use crate::storage::{Extent, Local, LocalOptions};
+use crate::storage::{Extent, Local, LocalOptions, RemovalPermit};
 
 #[tokio::test]
 async fn garbage_goes_and_everything_that_refs_lead_to_stays() {
@@ -84,7 +85,7 @@ async fn nothing_is_collected_while_a_ref_cannot_be_read() {
     };
     let node = ObjectName::node(crate::id::MapKind::Manifest, &second.record().manifest);
     let bytes = world.memory.get(&node, Extent::ANY_LENGTH).await.unwrap().unwrap();
-    world.memory.delete_many(std::slice::from_ref(&node)).await;
+    world.memory.delete_many(std::slice::from_ref(&node), &RemovalPermit::endless()).await;
     refused("branch other").await;
     world.memory.insert_object(node.as_str().to_owned(), vec![0; 3].into());
     refused("branch other").await;
@@ -106,6 +107,40 @@ async fn a_store_that_removes_nothing_says_so_and_can_be_looked_at() {
     let reader = Repository::open_storage(Arc::new(world.memory.clone()), OpenOptions::default().read_only()).await.unwrap();
     assert_eq!(reader.plan_gc(&world.options()).await.unwrap().garbage_total().objects, 1);
     assert_eq!(reader.gc(&world.options()).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// A version that was imported without what came before it names a parent, of which a part may lie here as garbage of another import. Such
+/// a loss once ended every collection for good.
+#[tokio::test]
+async fn a_parent_that_is_here_in_part_is_a_loss_only_if_a_version_without_a_marker_leads_to_it() {
+    let world = World::new().await;
+    let parent = world.commit("main", "x", 2).await;
+    let child = world.commit("main", "x", 3).await;
+    world.memory.put(&ObjectName::shallow(&child.id()), &[]).await.unwrap();
+    let node = ObjectName::node(MapKind::Manifest, &parent.record().manifest);
+    world.memory.delete_many(&[node], &RemovalPermit::endless()).await;
+    world.leave(7).await;
+    assert_eq!(world.gc().await.removed["chunks"].objects, 2, "what was left behind, and what only the lost node named");
+    assert!(world.names().await.contains(ObjectName::snapshot(&parent.id()).as_str()), "what is here of it stays");
+    // Now another ref needs it whole.
+    let tag = world.repository.create_tag(&name("old"), &parent, "").await;
+    assert!(tag.is_ok(), "{tag:?}");
+    world.leave(7).await;
+    let error = world.repository.gc(&world.options()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) && error.to_string().contains("old"), "{error}");
+    assert!(world.is_there(7).await);
+}
+
+/// A later build may know other refs, and what they lead to is not for this one to remove.
+#[tokio::test]
+async fn nothing_is_removed_beside_a_ref_of_another_kind() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let text = world.memory.load(&crate::storage::RegisterName::branch("main")).await.unwrap().unwrap().value;
+    world.memory.insert_register("refs/remotes/main.json".to_owned(), text);
+    let error = world.repository.gc(&world.options()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains("refs/remotes/main.json") && world.is_there(7).await, "{error}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::session::KnownEpoch;
+use crate::storage::RemovalPermit;
 
 /// A session that is opened before the fence and writes a condemned name after it.
 #[tokio::test]
@@ -302,6 +303,38 @@ async fn a_session_whose_second_write_failed_looks_again() {
     world.verify().await;
 }
 
+/// The state of collections cannot be asked while a session waits: what it has read back it keeps, for the chunk is gone when it tries again.
+#[tokio::test]
+async fn what_was_read_back_stays_with_the_session_after_an_error() {
+    let world = World::new().await;
+    world.leave(7).await;
+    let broken = Arc::new(AtomicBool::new(false));
+    let is_broken = Arc::clone(&broken);
+    let writer = world
+        .through(move |operation, name| {
+            let asks = (operation, name) == (Operation::Load, GC);
+            if asks && is_broken.load(Ordering::SeqCst) { Fault::Before } else { Fault::None }
+        })
+        .await;
+    let session = writer.write("main").await.unwrap();
+    let (collector, removal) = world.held_at(|operation, _| operation == Operation::Delete).await;
+    let task = world.collect(collector);
+    removal.reached().await;
+    session.set(&key("x"), value(7)).await.unwrap();
+    let commit = tokio::spawn(session.commit("x"));
+    settle().await;
+    broken.store(true, Ordering::SeqCst);
+    let failed = commit.await.unwrap().unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed}");
+    removal.open();
+    task.await.unwrap().unwrap();
+    assert!(!world.is_there(7).await, "it was removed while the session was told to try again");
+    broken.store(false, Ordering::SeqCst);
+    failed.into_session().commit("x").await.unwrap();
+    world.holds("main", "x", 7).await;
+    world.verify().await;
+}
+
 /// A branch that is refused leaves nothing behind.
 #[tokio::test]
 async fn a_target_that_no_ref_keeps_makes_no_placeholder() {
@@ -381,7 +414,7 @@ async fn a_list_that_was_lost_counts_as_everything() {
         world.gc().await;
         for list in world.names().await.into_iter().filter(|at| at.starts_with("gc/lists/")) {
             match damage {
-                None => drop(world.memory.delete_many(&[ObjectName::parse_list(&list).unwrap().1]).await),
+                None => drop(world.memory.delete_many(&[ObjectName::parse_list(&list).unwrap().1], &RemovalPermit::endless()).await),
                 Some(damage) => world.memory.insert_object(list, damage.into()),
             }
         }

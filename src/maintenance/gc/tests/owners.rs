@@ -63,6 +63,46 @@ pub(super) async fn a_collector_that_was_taken_over_removes_nothing() {
     world.verify().await;
 }
 
+/// The same in the middle of a call that removes many: a store sends one request after the other, and each is one too many once another
+/// collector has taken over.
+#[tokio::test]
+pub(super) async fn a_call_that_removes_many_ends_with_the_lease() {
+    let world = World::new().await;
+    let mut shards = std::collections::BTreeMap::new();
+    let (one, two) = 'found: {
+        for byte in 7..=u8::MAX {
+            let shard = chunk(byte).await.as_str()["chunks/".len()..][..2].to_owned();
+            if let Some(other) = shards.insert(shard, byte) {
+                break 'found (other, byte);
+            }
+        }
+        panic!("no two of so many values lie in one shard");
+    };
+    world.leave(one).await;
+    world.leave(two).await;
+    let held = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&held);
+    let (first, removal) = world
+        .held_at(move |operation, name| {
+            let is_first = operation == Operation::Delete;
+            if is_first {
+                seen.lock().unwrap().get_or_insert_with(|| name.to_owned());
+            }
+            is_first
+        })
+        .await;
+    let task = world.collect(first);
+    removal.reached().await;
+    let is_one = held.lock().unwrap().as_deref() == Some(chunk(one).await.as_str());
+    let later = if is_one { two } else { one };
+    assert!(world.gc().await.resumed && !world.is_there(later).await);
+    world.commit("main", "x", later).await;
+    removal.open();
+    assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Locked);
+    world.holds("main", "x", later).await;
+    world.verify().await;
+}
+
 /// The lease ends by the collector's own clock, also if nobody has taken over yet.
 #[tokio::test]
 pub(super) async fn nothing_is_removed_when_the_lease_has_ended() {
