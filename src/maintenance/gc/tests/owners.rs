@@ -93,8 +93,8 @@ pub(super) async fn a_call_that_removes_many_ends_with_the_lease() {
         .await;
     let task = world.collect(first);
     removal.reached().await;
-    let is_one = held.lock().unwrap().as_deref() == Some(chunk(one).await.as_str());
-    let later = if is_one { two } else { one };
+    let held = held.lock().unwrap().clone();
+    let later = if held.as_deref() == Some(chunk(one).await.as_str()) { two } else { one };
     assert!(world.gc().await.resumed && !world.is_there(later).await);
     world.commit("main", "x", later).await;
     removal.open();
