@@ -8,7 +8,7 @@ use super::place::StoreScheme;
 use super::store::Cloud;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::doctor::Observation;
-use crate::storage::{Expected, Extent, RegisterName, Replaced};
+use crate::storage::{Expected, Extent, RegisterName, RemovalPermit, Replaced};
 use crate::time::{Clock, SKEW};
 
 /// The content that is written and read back.
@@ -94,7 +94,7 @@ impl Cloud {
 
     /// Removes what was written, by the request that garbage collections send.
     async fn removal(&self, scratch: &RegisterName) -> Result<String> {
-        let answers = self.delete_named(&[scratch.as_str()]).await;
+        let answers = self.delete_named(&[scratch.as_str()], &RemovalPermit::endless()).await;
         answers.into_iter().collect::<Result<()>>().map_err(|e| e.context(format!("{scratch} is left over")))?;
         match self.load_register(scratch.as_str()).await? {
             Some(_) => Err(Error::unsupported(format!("{scratch} was removed, as the store says, and is still there"))),
