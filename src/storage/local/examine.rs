@@ -54,7 +54,7 @@ impl Disk {
         {
             seen.push(Observation::bad("repository", format!("its repo.json cannot be read: {e}")));
         }
-        seen.push(Observation::of("file system", self.check_file_system().map(|()| "it is a local one, or trusted".to_owned())));
+        seen.push(Observation::of("file system", self.describe_file_system()));
         let scratch = ScratchDirectory(there.join(format!(".~doctor-{}", unique())));
         if let Err(e) = fs::create_dir(&scratch.0) {
             seen.push(Observation::bad("writing", format!("{} cannot be written to: {e}", there.display())));

@@ -22,6 +22,7 @@ mod examine;
 mod filesystem;
 mod inside;
 mod listing;
+mod mount;
 mod objects;
 mod register;
 mod temporary;
@@ -52,19 +53,20 @@ pub(crate) use inside::{require_no_dangling_link, require_outside};
 #[cfg(test)]
 pub(super) use barrier::MOST;
 #[cfg(test)]
-pub(super) use filesystem::{Refusal, refusal};
+pub(super) use filesystem::{FileSystem, Hazard};
 #[cfg(test)]
 pub(super) use register::lock_path;
 
-/// What to do with file systems that other machines write to, or whose promises a daemon keeps (NFS, SMB, FUSE …).
+/// What to do with file systems that other machines write to, or whose promises a daemon keeps (NFS, SMB, FUSE …), and with those of
+/// unknown kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum NetworkFileSystems {
     /// Refuse every write as `Unsupported`; reading works.
     #[default]
     Refuse,
-    /// Write, trusting that locks, renames and syncs mean there what they mean on a local disk. Where they do not,
-    /// two writers can overwrite each other's commits.
+    /// Write, trusting that one machine at a time writes or collects garbage there, and that locks, renames and syncs mean to its
+    /// processes what they mean on a local disk. Where that is not so, two writers can overwrite each other's commits.
     Trust,
 }
 
@@ -137,9 +139,9 @@ pub(super) struct Disk {
     unsettled: Mutex<std::collections::HashSet<PathBuf>>,
     /// The lock of the collection that this handle carries out, if it does.
     collecting: Mutex<Weak<register::HeldLock>>,
-    /// The register whose next rename breaks down.
+    /// The register whose next rename is done and answered with this error.
     #[cfg(test)]
-    breaks: Mutex<Option<PathBuf>>,
+    breaks: Mutex<Option<(PathBuf, rustix::io::Errno)>>,
 }
 
 impl Local {
@@ -213,9 +215,10 @@ impl Disk {
         lock(&self.unsettled).insert(path.to_owned());
     }
 
-    /// Lets the next rename of a register be done and answered with an error, as by a disk that breaks down on the way.
-    pub(super) fn break_rename(&self, path: &Path) {
-        *lock(&self.breaks) = Some(path.to_owned());
+    /// Lets the next rename of a register be done and answered with an error, as by a disk that breaks down on the way, or by a server
+    /// that was asked twice.
+    pub(super) fn break_rename(&self, path: &Path, answer: rustix::io::Errno) {
+        *lock(&self.breaks) = Some((path.to_owned(), answer));
     }
 }
 

@@ -95,7 +95,8 @@ impl Disk {
         })?;
         if let Err(e) = self.rename(temporary, path) {
             let error = self.trouble(name, "be written", e);
-            // If the system says why it refuses, the rename did not happen. After any other failure it may have happened.
+            // If the system says why it refuses, the rename did not happen. After any other failure it may have happened: also when the
+            // old name is not there, because a server that was asked twice answers so about what it has done.
             if !error.is_retryable() {
                 return Err(Interrupted::Before(error));
             }
@@ -117,8 +118,8 @@ impl Disk {
     fn rename(&self, temporary: Temporary, path: &Path) -> io::Result<()> {
         temporary.rename_over(path)?;
         #[cfg(test)]
-        if lock(&self.breaks).take_if(|breaks| breaks == path).is_some() {
-            return Err(Errno::IO.into());
+        if let Some((_, answer)) = lock(&self.breaks).take_if(|(breaks, _)| breaks == path) {
+            return Err(answer.into());
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use rustix::io::Errno;
 
 use crate::ErrorKind;
-use crate::storage::local::{MOST, Refusal, lock_path, refusal};
+use crate::storage::local::{FileSystem, Hazard, MOST, lock_path};
 use crate::storage::{Expected, Extent, Local, LocalOptions, RegisterName, Replaced, Storage};
 
 use super::{chunk, create, local, not_sent, put};
@@ -238,22 +238,25 @@ async fn an_unsettled_register_is_written_again_before_it_is_shown() {
     assert_eq!(fs::metadata(&path).unwrap().ino(), after, "once is enough");
 }
 
-/// A rename that a disk broke down on counted as not done or as durable: readers saw a value that a power loss could take back.
+/// A rename that a disk broke down on counted as not done or as durable: readers saw a value that a power loss could take back. The server
+/// of a network file system that was asked twice, because its first answer was lost, says that the old name is not there.
 #[tokio::test]
 async fn a_register_whose_rename_broke_down_is_written_again_before_it_is_shown() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = local(directory.path());
-    let main = RegisterName::branch("main");
-    create(&*store, &main, "one").await;
-    let path = directory.path().join(main.as_str());
-    let before = store.load(&main).await.unwrap().unwrap().version;
-    store.disk.break_rename(&path);
-    let answer = store.replace(&main, &Expected::Is(before), "two".into()).await;
-    assert!(matches!(&answer, Replaced::Unanswered(e) if e.kind() == ErrorKind::Unavailable), "{answer:?}");
-    let keep = fs::File::open(&path).unwrap(); // so that its inode is not given away again
-    let broken = keep.metadata().unwrap().ino();
-    assert_eq!(store.load(&main).await.unwrap().unwrap().value, "two");
-    assert_ne!(fs::metadata(&path).unwrap().ino(), broken, "it was shown as it was");
+    for answer in [Errno::IO, Errno::NOENT] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = local(directory.path());
+        let main = RegisterName::branch("main");
+        create(&*store, &main, "one").await;
+        let path = directory.path().join(main.as_str());
+        let before = store.load(&main).await.unwrap().unwrap().version;
+        store.disk.break_rename(&path, answer);
+        let answer = store.replace(&main, &Expected::Is(before), "two".into()).await;
+        assert!(matches!(&answer, Replaced::Unanswered(e) if e.kind() == ErrorKind::Unavailable), "{answer:?}");
+        let keep = fs::File::open(&path).unwrap(); // so that its inode is not given away again
+        let broken = keep.metadata().unwrap().ino();
+        assert_eq!(store.load(&main).await.unwrap().unwrap().value, "two");
+        assert_ne!(fs::metadata(&path).unwrap().ino(), broken, "it was shown as it was");
+    }
 }
 
 #[tokio::test]
@@ -343,17 +346,55 @@ async fn a_register_too_large_to_be_one_is_refused() {
     assert_eq!(store.load(&RegisterName::repo()).await.unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
+/// A kind that nobody had looked at was written to as if it were a local disk.
 #[test]
-fn network_file_systems_are_told_by_their_number() {
-    for (magic, name) in
-        [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0x6573_5546, "FUSE"), (0x0102_1997, "9p"), (0x00c3_6400, "Ceph"), (0x0bd0_0bd0, "Lustre")]
-    {
-        assert_eq!(refusal(magic), Some(Refusal { name }));
+fn only_local_file_systems_are_written_to_unasked() {
+    for (magic, name, hazard) in [
+        (0x6969, "NFS", Hazard::Nfs),
+        (0x0bd0_0bd0, "Lustre", Hazard::Lustre),
+        (0x4750_4653, "GPFS", Hazard::Cluster),
+        (0x1983_0326, "BeeGFS", Hazard::Cluster),
+        (0x00c3_6400, "CephFS", Hazard::Cluster),
+        (0xff53_4d42, "SMB", Hazard::Smb),
+        (0x6573_5546, "FUSE", Hazard::Fuse),
+        (0x0102_1997, "9p", Hazard::Host),
+    ] {
+        assert_eq!(FileSystem::of(magic), FileSystem::Refused(name, hazard));
     }
-    // ext4, xfs, btrfs, tmpfs, overlayfs, zfs, f2fs
-    for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xf2f5_2010] {
-        assert_eq!(refusal(magic), None);
+    for (magic, name) in [
+        (0xef53, "ext4"),
+        (0x5846_5342, "XFS"),
+        (0x9123_683e, "Btrfs"),
+        (0x0102_1994, "tmpfs"),
+        (0x794c_7630, "overlayfs"),
+        (0x2fc1_2fc1, "ZFS"),
+        (0xf2f5_2010, "F2FS"),
+    ] {
+        assert_eq!(FileSystem::of(magic), FileSystem::Local(name));
     }
+    assert_eq!(FileSystem::of(0x1234_5678), FileSystem::Unknown(0x1234_5678));
+}
+
+/// On a kind of file system that no repository can be on, and that every Linux has.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_system_of_an_unknown_kind_is_refused_by_its_number_and_changes_nothing() {
+    let store = local(Path::new("/proc/self/repository"));
+    let refused = [
+        not_sent(store.replace(&RegisterName::repo(), &Expected::Absent, "x".into()).await),
+        store.put(&chunk(b"x"), &[]).await.unwrap_err(),
+        store.collecting().await.unwrap_err(),
+    ];
+    for error in refused {
+        let words = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{words}");
+        assert!(
+            words.starts_with("/proc/self/repository lies on a file system that this program does not know (proc, number 0x9fa0)"),
+            "{words}"
+        );
+        assert!(words.contains("on a local disk or in an object store"), "{words}");
+    }
+    assert_eq!(store.load(&RegisterName::repo()).await.unwrap(), None, "reading is not refused");
 }
 
 /// The thread that listed waited for its reader on one of the runtime's threads for blocking work. With one such thread, a

@@ -13,6 +13,10 @@ fn a_directory_is_tried_out_and_left_as_it_was() {
     let properties: Vec<_> = sandbox.firn(&["doctor", "--json"]).rows().iter().map(|row| row["property"].to_string()).collect();
     assert_eq!(properties, ["\"directory\"", "\"file system\"", "\"locks\"", "\"rename\"", "\"sync\"", "\"removal\"", "\"collection\""]);
     assert_eq!(fs::read_dir(sandbox.path("repo")).unwrap().count(), before, "nothing is left over");
+    if cfg!(target_os = "linux") {
+        let told = sandbox.firn(&["doctor"]).ok();
+        assert!(told.contains(", a local one"), "{told}");
+    }
 
     let elsewhere = sandbox.text("not/there");
     let told = sandbox.firn(&["doctor", &elsewhere]).ok();
@@ -26,7 +30,14 @@ fn what_cannot_be_written_to_is_found() {
     let sandbox = Sandbox::new();
     let run = sandbox.firn(&["doctor", "/proc/firnline"]);
     assert_eq!(run.status, 1, "{}", run.err);
-    assert!(String::from_utf8(run.out).unwrap().contains("bad"));
+    let told = String::from_utf8(run.out).unwrap();
+    assert!(told.contains("bad"), "{told}");
+    if cfg!(target_os = "linux") {
+        assert!(told.contains("does not know (proc, number 0x9fa0)") && told.contains("on a local disk or in an object store"), "{told}");
+        let trusted = sandbox.firn(&["doctor", "/proc/firnline", "--allow-network-file-system"]);
+        let told = String::from_utf8(trusted.out).unwrap();
+        assert!(told.contains("trusted: only one machine at a time may write"), "{told}");
+    }
     // A file was called a directory that does not exist.
     let file = sandbox.write("file", "x");
     let run = sandbox.firn(&["doctor", file.to_str().unwrap()]);
