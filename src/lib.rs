@@ -121,6 +121,8 @@ pub use maintenance::{
     GroupChanges, KeyCounts, MapStats, ObjectCounts, PlannedGc, Stats, Verified, VerifyScope,
 };
 pub use progress::{Amount, Progress};
+#[cfg(feature = "testing")]
+pub use refs::protocol;
 pub use refs::{Move, MoveOp, Ref, RefKind, RefName, TagInfo};
 pub use repository::{ReadableMoves, RefInfo, TagOptions};
 pub use session::{

@@ -12,7 +12,7 @@ use crate::format::Entry;
 use crate::history::Kept;
 use crate::id::ChunkId;
 use crate::refs::collection::rules::{GcRule, holds};
-use crate::refs::collection::{CollectionWait, Condemned, GcState, ObjectSet, row_of};
+use crate::refs::collection::{AfterLook, CollectionWait, Condemned, GcState, ObjectSet, looked, must_look, row_of};
 use crate::refs::{READS, Vouched};
 use crate::session::WriteSession;
 use crate::snapshot::Snapshot;
@@ -53,22 +53,23 @@ impl WriteSession {
     /// again. `Conflict` when the bytes of a condemned chunk are gone, or more than may be held; the session is as it was.
     pub(super) async fn cleared(&mut self, written: Written, options: &CommitOptions) -> Result<Option<Written>> {
         let (mut written, mut waiting) = (written, CollectionWait::new());
-        while self.state.record.epoch > self.known.get() && holds(GcRule::Check) {
+        while must_look(self.state.record.epoch, self.known.get()) {
             let refs = self.base.repository().refs().clone();
             let state = refs.collection().await?.state;
             let touched = self.touched()?;
             let condemned = refs.condemned(&state, self.known.get(), &touched).await?;
             let others = self.vouch_for_other_parents(&state).await?;
-            if condemned.is_none() && others == Vouched::Safe {
-                self.known.raise(state.finished());
+            let next = looked(&state, !condemned.is_none(), others);
+            if let AfterLook::Clear { known } = next {
+                self.known.raise(known);
                 break;
             }
             self.rescue(&condemned).await?;
-            if state.is_running() && holds(GcRule::WaitForEnd) {
+            let AfterLook::WriteAgain { known } = next else {
                 tracing::info!(branch = %self.branch, epoch = state.epoch, "waiting for a garbage collection");
                 waiting.pause(&refs, &state).await?;
                 continue;
-            }
+            };
             // What is written after the state was read is seen by every later collection, or that makes the replace fail. Only when all of
             // it is written does the session know of the collection: after an error the next commit looks again.
             for chunk in self.rescued.values().cloned().collect::<Vec<_>>() {
@@ -77,7 +78,7 @@ impl WriteSession {
             let again = self.write_snapshot(options).await?;
             self.rescued.clear();
             let Some(again) = again else { return Ok(None) };
-            self.known.raise(state.epoch);
+            self.known.raise(known);
             written = again;
         }
         // It may have waited for long. Of one that is stamped anew only the snapshot is written again, under a name that is new.
@@ -86,7 +87,8 @@ impl WriteSession {
 
     /// Whether what the further parents of a merge lead to stays until the branch keeps it, `state` having been read before.
     async fn vouch_for_other_parents(&self, state: &GcState) -> Result<Vouched> {
-        for parent in self.applied.iter().flat_map(|applied| &applied.parents) {
+        let parents = self.applied.iter().flat_map(|applied| &applied.parents);
+        for parent in parents.filter(|_| holds(GcRule::OtherParents)) {
             let id = parent.id();
             match self.base.repository().kept_safely(id, parent.record().time, state).await? {
                 (Kept::Yes, Vouched::Safe) => {}

@@ -90,9 +90,9 @@ impl WriteSession {
         Ok(Written { id, commit })
     }
 
-    /// Stamps a prepared commit anew: too long has passed since it was stamped.
+    /// Stamps a prepared commit anew, later than before: too long has passed since it was stamped, or it must not be sent again.
     pub(super) async fn restamp(&mut self, mut written: Written) -> Result<Written> {
-        written.commit.time = self.next_time().await?;
+        written.commit.time = self.next_time().await?.max(written.commit.time.next());
         self.upload(written.commit).await
     }
 

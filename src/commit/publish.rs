@@ -10,6 +10,7 @@ use super::{ATTEMPTS, BranchMoved, CommitOptions, Committed};
 use crate::conflict::{self, Conflicts, Rebased};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
+use crate::refs::collection::rules::{self, GcRule};
 use crate::refs::{RefRecord, RefState, Settled};
 use crate::session::{Pending, PublishHandle, PublishState, WriteSession};
 use crate::snapshot::Snapshot;
@@ -93,9 +94,14 @@ impl Prepared {
                 Err((error, pending)) => return Err(CommitError::sent(error, pending, session)),
             };
             if moved.record.shows_the_same(&session.state.record) {
-                // It was only raised by a garbage collection, or replaced by itself to settle another commit.
-                (session.state, written) = (moved, Some(ready));
+                // It was only raised by a garbage collection, or replaced by itself to settle a commit, perhaps this one: then somebody was
+                // told that this snapshot is lost for ever. So another one is sent.
+                session.state = moved;
                 session.base.repository().pause_after_lost_race(attempt).await;
+                written = match Box::pin(session.again(ready)).await {
+                    Ok(written) => Some(written),
+                    Err(error) => return Err(CommitError::new(error, session)),
+                };
                 continue;
             }
             if options.moved == BranchMoved::Refuse {
@@ -173,8 +179,7 @@ impl WriteSession {
     async fn replace_tip(&self, written: Written) -> Result<Sent, (Error, Option<Pending>)> {
         let repository = self.base.repository().clone();
         let Written { id, commit } = written;
-        let mut next = self.state.record.successor();
-        next.tip = Some(id);
+        let next = self.state.record.committed(id);
         let (expected, time) = (self.state.record.seq, commit.time);
         let (refs, objects) = (repository.refs(), repository.objects());
         let landed = |now: RefRecord| async move { holds(refs, objects, &now, id, time, expected).await };
@@ -200,6 +205,11 @@ impl WriteSession {
             Ok(_) => Err((Error::internal("a ref that was read has never existed"), None)),
             Err(error) => Err((error, None)),
         }
+    }
+
+    /// The same snapshot under another id.
+    async fn again(&mut self, written: Written) -> Result<Written> {
+        if rules::holds(GcRule::SendOnce) { self.restamp(written).await } else { Ok(written) }
     }
 
     /// The snapshot to send: stamped anew if it has waited for too long.

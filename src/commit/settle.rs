@@ -21,8 +21,7 @@ pub enum Settlement {
 /// move came from it or from a descendant.
 pub(super) async fn holds(refs: &Refs, objects: &Objects, record: &RefRecord, id: SnapshotId, time: Timestamp, since: u64) -> Result<bool> {
     let moves = refs.moves_back_to(record, |m| m.seq <= since).await?;
-    let left = moves.iter().filter(|m| m.seq > since).filter_map(|m| m.from);
-    for end in record.tip.into_iter().chain(left) {
+    for end in record.ends_since(&moves, since) {
         let commit = objects.commit(&end).await?;
         if (Line { objects, id: end, commit: &commit }).contains(id, time).await? {
             return Ok(true);

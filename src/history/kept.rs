@@ -8,8 +8,7 @@ use super::ancestry::Line;
 use crate::error::Result;
 use crate::handle::Repository;
 use crate::id::SnapshotId;
-use crate::refs::collection::GcState;
-use crate::refs::collection::rules::{GcRule, holds};
+use crate::refs::collection::{GcState, vouched};
 use crate::refs::{MAIN, Move, READS, RefKind, RefState, Vouched, is_unreadable};
 use crate::time::Timestamp;
 
@@ -47,11 +46,9 @@ impl Repository {
     /// under way, only the refs that it has raised are known to lose nothing to it.
     pub(crate) async fn kept_safely(&self, id: SnapshotId, time: Timestamp, state: &GcState) -> Result<(Kept, Vouched)> {
         if state.is_running() && self.kept(id, time, state.epoch).await? == Kept::Yes {
-            return Ok((Kept::Yes, Vouched::Safe));
+            return Ok((Kept::Yes, vouched(state, true)));
         }
-        let kept = self.kept(id, time, 0).await?;
-        let is_sure = !state.is_running() || !holds(GcRule::TargetRaised);
-        Ok((kept, if is_sure { Vouched::Safe } else { Vouched::Wait }))
+        Ok((self.kept(id, time, 0).await?, vouched(state, false)))
     }
 
     /// Like [`kept`](Self::kept), and the lowest epoch of all refs that were read.

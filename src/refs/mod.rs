@@ -4,8 +4,11 @@
 //! recorded in it as a move, so that the snapshot that it showed at any time can be found later.
 
 pub(crate) mod collection;
+mod doubt;
 mod moves;
 mod name;
+#[cfg(feature = "testing")]
+pub mod protocol;
 mod record;
 mod salvage;
 mod settle;
@@ -21,12 +24,13 @@ use crate::objects::Objects;
 use crate::storage::{Expected, RegisterName, Storage, Version, Versioned, layout};
 use crate::time::{Clock, FUTURE, Timestamp};
 
+pub(crate) use collection::Vouched;
 pub(crate) use name::is_like_an_id;
 pub use name::{Ref, RefKind, RefName};
 pub(crate) use record::RefRecord;
 pub use record::{Move, MoveOp, TagInfo};
 pub(crate) use settle::{Patience, Settled};
-pub(crate) use verbs::{MoveTo, Vouched};
+pub(crate) use verbs::MoveTo;
 
 /// How many refs, or snapshots that they name, are read at once.
 pub(crate) const READS: usize = 32;

@@ -57,8 +57,7 @@ impl Refs {
             self.storage.barrier().await?;
             record.older = Some(cid);
         }
-        record.v = record.v.max(new.op.version());
-        record.moves.push(new);
+        record.add_move(new);
         Ok(true)
     }
 

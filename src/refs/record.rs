@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::MoveTo;
+use super::collection::rules::{GcRule, holds};
 use crate::error::{Error, Result};
 use crate::id::{Cid, SnapshotId, parse_cid};
 use crate::time::Timestamp;
@@ -18,7 +20,7 @@ pub(super) const LATER_VERSION: u32 = 2;
 pub(super) const LARGEST_SEQ: u64 = 1 << 62;
 
 /// The record of a ref. Every write raises `seq`, so its bytes never repeat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefRecord {
     /// Raised by the first move that an earlier version does not know, and then kept.
@@ -41,7 +43,7 @@ pub(crate) struct RefRecord {
 }
 
 /// A change of a ref that is not a plain commit onto its tip.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Move {
@@ -110,7 +112,7 @@ impl MoveOp {
 }
 
 /// What a tag says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TagInfo {
@@ -135,6 +137,36 @@ impl RefRecord {
     /// The same ref one write later.
     pub(crate) fn successor(&self) -> Self {
         Self { seq: self.seq + 1, ..self.clone() }
+    }
+
+    /// What a commit makes of it.
+    pub(crate) fn committed(&self, tip: SnapshotId) -> Self {
+        Self { tip: Some(tip), ..self.successor() }
+    }
+
+    /// What a garbage collection makes of it; `None` if it has been raised so far already. Never lowers the epoch.
+    pub(crate) fn raised(&self, epoch: u64) -> Option<Self> {
+        let is_done = self.epoch == epoch || self.epoch > epoch && holds(GcRule::NeverLower);
+        (!is_done).then(|| Self { epoch, ..self.successor() })
+    }
+
+    /// What a move at `time` makes of it, and the move, which is still to be added.
+    pub(super) fn moved(&self, epoch: u64, to: &MoveTo, time: Timestamp) -> (Self, Move) {
+        let next = Self { epoch, tip: to.to, about: to.about.clone(), ..self.successor() };
+        let done = Move { seq: next.seq, time, from: self.tip, to: to.to, op: to.op };
+        (next, done)
+    }
+
+    /// Adds a move, for which there is room.
+    pub(super) fn add_move(&mut self, new: Move) {
+        self.v = self.v.max(new.op.version());
+        self.moves.push(new);
+    }
+
+    /// The snapshots of which one has a commit in its history, if the ref ever held that commit after sequence number `since`: the tip, and
+    /// what newer moves came from. `moves` are those of the ref, back to that number at least.
+    pub(crate) fn ends_since<'r>(&self, moves: &'r [Move], since: u64) -> impl Iterator<Item = SnapshotId> + use<'r> {
+        self.tip.into_iter().chain(moves.iter().filter(move |m| m.seq > since).filter_map(|m| m.from))
     }
 
     /// Whether the ref has shown the same ever since `earlier`: its tip and its moves are those.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::doubt::{AfterAnswer, Answered, Doubt};
 use super::{Ref, RefRecord, RefState, Refs};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,10 +55,7 @@ struct Replacement<'a> {
     register: &'a RegisterName,
     before: Option<&'a RefState>,
     value: Bytes,
-    /// Whether to send the replace, at first or again, before asking what became of it.
-    is_due: bool,
-    /// Whether a replace may still be on its way: its answer never came, or it was refused, perhaps because of a copy of itself.
-    in_doubt: bool,
+    doubt: Doubt,
     /// Why the store rejected the replace that was sent last, if it did.
     rejected: Option<Error>,
     /// Why the replace could not be sent, or the store not be asked.
@@ -91,10 +89,9 @@ impl Refs {
     ) -> Result<Settled> {
         self.require_agreeing_clocks(name)?;
         let register = &name.register();
-        let mut change =
-            Replacement { name, register, before, value: next.encode(), is_due: true, in_doubt: false, rejected: None, trouble: None };
+        let mut change = Replacement { name, register, before, value: next.encode(), doubt: Doubt::new(), rejected: None, trouble: None };
         for attempt in 0..self.patience.attempts {
-            let mut step = if change.is_due { self.send(&mut change).await } else { SettleStep::Ask };
+            let mut step = if change.doubt.is_due() { self.send(&mut change).await } else { SettleStep::Ask };
             if matches!(step, SettleStep::Ask) {
                 step = self.ask(&mut change, &landed).await;
             }
@@ -110,24 +107,25 @@ impl Refs {
     /// Sends the replace.
     async fn send(&self, change: &mut Replacement<'_>) -> SettleStep {
         let expected = change.before.map_or(Expected::Absent, RefState::expected);
-        match self.storage.replace(change.register, &expected, change.value.clone()).await {
-            Replaced::Done(_) => return SettleStep::End(Ok(Settled::Won)),
-            Replaced::NotSent(error) if change.in_doubt => change.trouble = Some(error),
-            // Nothing of this change is on its way. Waiting helps only where nothing has waited already, as for a lock.
-            Replaced::NotSent(error) if error.kind() == ErrorKind::Unavailable => {
-                change.trouble = Some(error);
-                return SettleStep::Wait;
+        let answered = match self.storage.replace(change.register, &expected, change.value.clone()).await {
+            Replaced::Done(_) => Answered::Done,
+            Replaced::Refused => Answered::Refused,
+            Replaced::Rejected(error) => {
+                change.rejected = Some(error);
+                Answered::Rejected
             }
-            Replaced::NotSent(error) => return SettleStep::End(Err(error)),
-            Replaced::Refused => change.in_doubt = true,
-            Replaced::Rejected(error) => change.rejected = Some(error),
+            Replaced::NotSent(error) => {
+                let may_wait = error.kind() == ErrorKind::Unavailable;
+                change.trouble = Some(error);
+                Answered::NotSent { may_wait }
+            }
             Replaced::Unanswered(error) => {
-                change.in_doubt = true;
                 change.trouble = Some(error);
+                Answered::Unanswered
             }
-        }
-        change.is_due = false;
-        SettleStep::Ask
+        };
+        let next = change.doubt.answered(answered);
+        change.after(next)
     }
 
     /// Reads the ref to find out what became of the replace.
@@ -142,7 +140,8 @@ impl Refs {
             Err(error) => return change.later(error),
         };
         if now.as_ref().map(|now| &now.version) == change.before.map(|before| &before.version) {
-            return change.unchanged();
+            let next = change.doubt.unchanged();
+            return change.after(next);
         }
         let Some(now) = now else {
             let message = format!("{register} was removed by something other than this program");
@@ -179,13 +178,20 @@ impl Refs {
 }
 
 impl Replacement<'_> {
-    /// What follows when the ref is still as it was before.
-    fn unchanged(&mut self) -> SettleStep {
-        self.is_due = true;
-        match self.rejected.take() {
-            // Every replace was answered, and none was done.
-            Some(error) if !self.in_doubt => SettleStep::End(Err(error)),
-            _ => SettleStep::Wait,
+    fn after(&mut self, next: AfterAnswer) -> SettleStep {
+        match next {
+            AfterAnswer::Won => SettleStep::End(Ok(Settled::Won)),
+            AfterAnswer::Ask => SettleStep::Ask,
+            AfterAnswer::SendAgain => {
+                self.rejected = None;
+                SettleStep::Wait
+            }
+            // Every replace was answered, and none was done; or nothing was sent.
+            AfterAnswer::Failed => SettleStep::End(Err(self
+                .rejected
+                .take()
+                .or(self.trouble.take())
+                .unwrap_or_else(|| Error::internal(format!("{} was not replaced, and nothing says why", self.register))))),
         }
     }
 
@@ -198,8 +204,7 @@ impl Replacement<'_> {
     /// The error of a change after which the store is asked no more.
     fn give_up(&mut self) -> Error {
         let cause = self.trouble.take().or(self.rejected.take());
-        // Still due without a doubt: nothing of it was ever sent.
-        let never_sent = self.is_due && !self.in_doubt;
+        let never_sent = self.doubt.was_never_sent();
         match cause {
             Some(error) if never_sent => error,
             cause => {

@@ -1,7 +1,6 @@
 //! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
 
-use super::collection::rules::{GcRule, holds};
-use super::collection::{CollectionWait, GcState};
+use super::collection::{CollectionWait, GcState, Vouched, epoch_of_created};
 use super::{Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
@@ -9,15 +8,6 @@ use crate::time::{Timestamp, recordable};
 
 /// How often a lost race is run again before the ref is called too busy.
 pub(super) const ATTEMPTS: u32 = 100;
-
-/// Whether a ref may be pointed at its target now, as far as garbage collection is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Vouched {
-    /// Nothing of the target can be removed before the ref keeps it.
-    Safe,
-    /// A collection is under way that may remove a part of it, or may turn out not to.
-    Wait,
-}
 
 /// What one attempt to move a ref came to.
 enum MoveTried {
@@ -100,8 +90,7 @@ impl Refs {
             }
             // The register is known to exist: from here on a collector raises it, or it is of the epoch that is read now.
             let state = self.collection().await?.state;
-            let present = if holds(GcRule::CreateInEpoch) { state.epoch } else { 0 };
-            let epoch = before.record.epoch.max(present);
+            let epoch = epoch_of_created(before.record.epoch, &state);
             let tried = match vouch(state.clone()).await? {
                 Vouched::Safe => self.try_move(name, &before, &to, epoch, &state).await?,
                 Vouched::Wait => MoveTried::Wait,
@@ -175,11 +164,7 @@ impl Refs {
         // present, and that changes no answer about the past: at every time until now the ref showed what came before.
         let last = self.last_event_until(&before.record, future_limit(now)).await?;
         let time = now.max(to.not_before).max(last.map_or(Timestamp::MIN, Timestamp::next));
-        let mut next = before.record.successor();
-        next.epoch = epoch;
-        let done = Move { seq: next.seq, time, from: before.record.tip, to: to.to, op: to.op };
-        next.tip = to.to;
-        next.about.clone_from(&to.about);
+        let (mut next, done) = before.record.moved(epoch, to, time);
         if !self.record_move(&mut next, done.clone(), state).await? {
             return Ok(MoveTried::Wait);
         }

@@ -30,7 +30,7 @@ use crate::error::Result;
 use crate::handle::Repository;
 use crate::id::ChunkId;
 use crate::objects::Uploads;
-use crate::refs::collection::rules::{GcRule, holds};
+use crate::refs::collection::known_at_open;
 use crate::refs::{Ref, RefName, RefState, unreadable, unreadable_tip};
 use crate::snapshot::Snapshot;
 
@@ -145,8 +145,7 @@ impl Repository {
         // In parallel, so that to look at the garbage collection costs a request but no round trip.
         let read = async { self.refs().read(&branch).await.map_err(|e| unreadable(&branch, e)) };
         let ((state, tip), collection) = futures::try_join!(read, self.refs().collection())?;
-        let of_ref = if holds(GcRule::KnowRefs) { state.record.epoch } else { u64::MAX };
-        let known = KnownEpoch::new(collection.state.finished().min(of_ref));
+        let known = KnownEpoch::new(known_at_open(&collection.state, state.record.epoch));
         let commit = self.objects().commit(&tip).await.map_err(|e| unreadable_tip(&branch, e))?;
         let base = Snapshot::new(self.clone(), tip, commit);
         let staged = SharedStaged::new(self.empty_staging());

@@ -359,15 +359,15 @@ impl PlannedGc {
         found.retain(|(name, _)| holds(GcRule::ListAgain) || name.name.as_str() == MAIN);
         let raised = found.into_iter().map(|(name, found)| async move {
             if !holds(GcRule::Raise) {
-                return Ok((name, found));
+                return Ok((name, vec![found.record]));
             }
-            let state = refs.raise(&name, epoch).await.map_err(|e| unreadable(&name, e))?;
-            Ok::<_, Error>((name, state))
+            let values = refs.raise(&name, epoch).await.map_err(|e| unreadable(&name, e))?;
+            Ok::<_, Error>((name, values))
         });
         let mut raised = futures::stream::iter(raised).buffer_unordered(READS);
-        while let Some((name, state)) = raised.try_next().await? {
-            if holds(GcRule::MarkAgain) {
-                self.marker.mark_ref(&repository, &name, &state.record).await?;
+        while let Some((name, values)) = raised.try_next().await? {
+            for record in values.iter().filter(|_| holds(GcRule::MarkAgain)) {
+                self.marker.mark_ref(&repository, &name, record).await?;
             }
             lease.renew().await?;
         }

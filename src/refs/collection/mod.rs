@@ -5,6 +5,7 @@
 //! if it is about to publish a name that is on a list. The rules are in `docs/concurrency.md`.
 
 mod check;
+mod decide;
 mod lists;
 pub(crate) mod rules;
 mod state;
@@ -16,6 +17,7 @@ use crate::storage::Version;
 use crate::storage::layout::{ObjectKind, SHARDS, shard_of};
 
 pub(crate) use check::{CollectionWait, Condemned, collection_in};
+pub(crate) use decide::{AfterLook, Vouched, epoch_of_created, known_at_open, looked, must_look, vouched};
 pub(crate) use state::{GcPhase, GcState, ListsSince};
 pub(crate) use write::{Advanced, ListWriter};
 

@@ -1,6 +1,7 @@
 //! The rules without which a collection beside writers loses data.
 //!
-//! They hold always. Tests switch one off at a time, on one thread, to see that the test of its hazard notices.
+//! They hold always. Tests switch one off at a time, on one thread, to see that the test of its hazard, or the model in
+//! `crates/protocol-model`, notices.
 
 /// A rule, by what it makes sure of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,6 +10,8 @@ pub(crate) enum GcRule {
     Raise,
     /// What the refs lead to is marked again after they were raised.
     MarkAgain,
+    /// The value of a ref that was raised is marked, also if the ref has changed since.
+    MarkRaised,
     /// The refs are listed again behind the fence.
     ListAgain,
     /// No epoch is ever lowered.
@@ -37,27 +40,31 @@ pub(crate) enum GcRule {
     TargetRaised,
     /// A block of moves is not written while it is removed.
     Blocks,
+    /// A merge publishes only if its further parents are kept.
+    OtherParents,
+    /// A snapshot is sent on top of one value of its branch only.
+    SendOnce,
 }
 
 /// Whether a rule holds: always.
-#[cfg(not(test))]
+#[cfg(not(any(test, feature = "testing")))]
 pub(crate) const fn holds(_: GcRule) -> bool {
     true
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 thread_local! {
     static OFF: std::cell::Cell<Option<GcRule>> = const { std::cell::Cell::new(None) };
 }
 
 /// Whether a rule holds on this thread.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn holds(rule: GcRule) -> bool {
     OFF.get() != Some(rule)
 }
 
 /// Switches a rule off on this thread until what is returned is dropped.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn without(rule: GcRule) -> impl Drop {
     struct On;
     impl Drop for On {

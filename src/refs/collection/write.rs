@@ -6,7 +6,7 @@ use super::lists::{ListCounts, encode_index, encode_shard};
 use super::rules::{GcRule, holds};
 use super::{CondemnedRow, GcHeld, GcState};
 use crate::error::{Error, Result};
-use crate::refs::{Ref, RefRecord, RefState, Refs, Settled};
+use crate::refs::{Ref, RefRecord, Refs, Settled};
 use crate::storage::layout::SHARDS;
 use crate::storage::{Expected, Object, ObjectName, RegisterName, Replaced};
 
@@ -50,23 +50,28 @@ impl Refs {
         Err(trouble.unwrap_or_else(|| Error::unavailable(format!("{register} cannot be replaced"))))
     }
 
-    /// Raises the epoch of a ref to at least `epoch`, and returns the ref as it is then. Never lowers it.
-    pub(crate) async fn raise(&self, name: &Ref, epoch: u64) -> Result<RefState> {
+    /// Raises the epoch of a ref to at least `epoch`, and never lowers it. Returns every value of the ref that has to be marked: the one
+    /// that was raised, and the one that is there then.
+    ///
+    /// The one that was raised counts even if it has been replaced already: a ref may have been pointed at what it keeps, by a writer who
+    /// saw that it was raised, before it let that go.
+    pub(crate) async fn raise(&self, name: &Ref, epoch: u64) -> Result<Vec<RefRecord>> {
+        let mut values: Vec<RefRecord> = Vec::new();
         for attempt in 0..super::super::verbs::ATTEMPTS {
             let before = self
                 .try_read(name)
                 .await?
                 .ok_or_else(|| Error::corrupt(format!("{name} was removed by something other than this program")))?;
-            if before.record.epoch == epoch || before.record.epoch > epoch && holds(GcRule::NeverLower) {
-                return Ok(before);
-            }
-            let mut next = before.record.successor();
-            next.epoch = epoch;
+            let Some(next) = before.record.raised(epoch) else {
+                if !values.iter().any(|value| before.record.shows_the_same(value)) {
+                    values.push(before.record);
+                }
+                return Ok(values);
+            };
             // Whoever raises it writes the same, so that what is read decides.
             let landed = |now: RefRecord| futures::future::ready(Ok(now.epoch >= epoch));
             match self.replace_settled(name, Some(&before), &next, landed).await? {
-                // The value that counts is the one that is there: another writer may have moved the ref since.
-                Settled::Won => {}
+                Settled::Won => values.extend(Some(next).filter(|_| holds(GcRule::MarkRaised))),
                 Settled::Lost(_) => self.patience.wait(attempt.min(3)).await,
             }
         }

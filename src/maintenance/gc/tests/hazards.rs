@@ -422,7 +422,8 @@ async fn a_list_that_was_lost_counts_as_everything() {
         session.commit("x").await.unwrap();
         let nine = chunk(9).await;
         let times = |at: &str| puts.lock().unwrap().iter().filter(|put| put.contains(at)).count();
-        assert_eq!((times(nine.as_str()), times("snapshots/")), (2, 2));
+        // Its first snapshot was refused, because the branch was raised; the second is one of those that may be condemned.
+        assert_eq!((times(nine.as_str()), times("snapshots/")), (2, 3));
         world.holds("main", "x", 9).await;
         world.verify().await;
     }

@@ -3,6 +3,7 @@
 mod basic;
 mod hazards;
 mod left;
+mod letting_go;
 mod owners;
 mod random;
 mod rules;

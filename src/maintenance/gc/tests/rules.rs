@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::hazards::*;
+use super::letting_go::*;
 use super::owners::*;
 use crate::refs::collection::rules::{GcRule, without};
 
@@ -24,6 +25,9 @@ fn without_a_rule_its_hazard_is_noticed() {
         (GcRule::Lease, a_collector_that_was_taken_over_removes_nothing),
         (GcRule::CreateInEpoch, a_branch_that_is_made_during_a_collection_is_of_its_epoch),
         (GcRule::TargetRaised, a_ref_is_pointed_at_nothing_that_only_refs_of_an_earlier_epoch_keep),
+        (GcRule::MarkRaised, what_a_branch_kept_when_it_was_raised_is_marked),
+        (GcRule::OtherParents, a_merge_looks_at_what_it_merges),
+        (GcRule::SendOnce, a_commit_that_was_settled_as_lost_is_not_sent_again),
         (GcRule::Blocks, a_block_of_moves_is_not_written_while_it_is_removed),
     ];
     let mut unnoticed = Vec::new();
