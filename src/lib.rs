@@ -54,6 +54,7 @@
 //! | lost race | inside `commit` | `conflict/rebase` → `map/diff` → `conflict/detect` → `conflict/nodes` → back to `commit/` |
 //! | travel | `repository.read("main@2025-03-01")` | `history/revision` → `history/resolve` → `history/as_of` → `map/find` |
 //! | depend | `snapshot.dependencies()` | `snapshot/read` → `map/scan` |
+//! | push | `repository.push(target, options)` | `sync/plan` → `sync/versions` → `sync/copy` → `map/lacking` → `sync/chunks` → `chunk/copy` → `sync/publish` → `refs/verbs` |
 //! | export | `snapshot.export_car(out)` | `car/export` → `car/walk` → `objects/read` → `chunk/read` → `carfile/writer` |
 
 #[cfg(not(unix))]
@@ -90,6 +91,7 @@ mod seeded;
 mod session;
 mod snapshot;
 pub mod storage;
+mod sync;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -130,6 +132,7 @@ pub use session::{
     VirtualOptions, VirtualRefs, WhyUnpinned, WriteSession,
 };
 pub use snapshot::{Child, Dependency, EntryKind, Group, KeyOrPrefix, Origin, Snapshot, Source};
+pub use sync::{RefOutcome, SyncOptions, SyncRef, SyncReport, SyncedRef};
 pub use text::{is_unprintable, printable, printable_line};
 pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{

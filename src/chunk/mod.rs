@@ -24,6 +24,7 @@
 
 mod batch;
 mod check;
+mod copy;
 mod import;
 mod pieces;
 mod read;

@@ -94,6 +94,11 @@ impl ChunkStore {
     }
 
     async fn read_tree(&self, id: &ChunkId, layout: &Layout) -> Result<Bytes> {
+        Ok(self.read_object(id, layout).await?.slice(to_memory(0..layout.size())?))
+    }
+
+    /// The object of a chunk of several blocks: the payload and what follows it, every byte verified.
+    pub(super) async fn read_object(&self, id: &ChunkId, layout: &Layout) -> Result<Bytes> {
         let (size, interior) = (layout.size(), layout.interior_len());
         let object = self.fetch_whole(id, size + interior + trailer_len(layout.nodes())).await?;
         let payload = object.slice(to_memory(0..size)?);
@@ -102,7 +107,7 @@ impl ChunkStore {
         if object.slice(to_memory(size + interior..object.len() as u64)?) != trailer(layout) {
             return Err(Error::corrupt(format!("chunk {id} has a wrong trailer")));
         }
-        Ok(payload)
+        Ok(object)
     }
 
     /// The whole object, which must have `len` bytes.

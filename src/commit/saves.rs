@@ -10,6 +10,9 @@ use crate::id::SnapshotId;
 use crate::refs::{MoveOp, RefName};
 use crate::session::WriteSession;
 
+/// How many hexadecimal digits tell the branches of one kind apart.
+const HASH: usize = 16;
+
 /// How often an import, or the copying of virtual values, saves what it has stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -80,8 +83,15 @@ impl<'r> SavesBranch<'r> {
             hash.update(part);
         }
         let hex = hash.finalize().to_hex();
-        let name = RefName::new(&format!("{prefix}{}", hex.get(..16).unwrap_or_default()))?;
+        let name = RefName::new(&format!("{prefix}{}", hex.get(..HASH).unwrap_or_default()))?;
         Ok(Self { repository, name, another })
+    }
+
+    /// Whether a branch has the name of one on which an operation saves.
+    pub(crate) fn is_one(name: &RefName) -> bool {
+        let Some((kind, hash)) = name.as_str().rsplit_once('-') else { return false };
+        let is_hash = hash.len() == HASH && hash.bytes().all(|letter| letter.is_ascii_digit() || (b'a'..=b'f').contains(&letter));
+        is_hash && ["importing", "vendoring", "pushing"].contains(&kind)
     }
 
     /// The name of the branch.

@@ -24,7 +24,42 @@ pub(crate) enum Kept {
     Unknown,
 }
 
+/// What the refs of a repository name, read once.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptRoots {
+    roots: BTreeSet<SnapshotId>,
+    /// The lowest epoch of the refs; what they keep is known to lose nothing to the collections up to it.
+    pub(crate) epoch: u64,
+}
+
 impl Repository {
+    /// Reads all refs, in order to ask of many snapshots whether one of them keeps it. Moves that refs have no more room for are left out.
+    pub(crate) async fn kept_roots(&self) -> Result<KeptRoots> {
+        self.kept_roots_of(0).await
+    }
+
+    /// The same of the refs that garbage collection has raised to `epoch` or further.
+    pub(crate) async fn kept_roots_of(&self, epoch: u64) -> Result<KeptRoots> {
+        let (branches, tags) = futures::try_join!(self.refs().list(RefKind::Branch), self.refs().list(RefKind::Tag))?;
+        let mut found = KeptRoots { roots: BTreeSet::new(), epoch: u64::MAX };
+        for (_, state) in branches.into_iter().chain(tags) {
+            let Ok(RefState { record, .. }) = state else {
+                found.epoch = 0;
+                continue;
+            };
+            if record.epoch >= epoch && (record.tip.is_some() || !record.moves.is_empty()) {
+                found.epoch = found.epoch.min(record.epoch);
+                found.roots.extend(ends(&record.moves).chain(record.tip));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether one of the refs that were read keeps the snapshot `id`, committed at `time`. What cannot be read keeps nothing.
+    pub(crate) async fn is_kept_by(&self, found: &KeptRoots, id: SnapshotId, time: Timestamp) -> Result<bool> {
+        Ok(self.kept_by(&found.roots, id, time).await? == Kept::Yes)
+    }
+
     /// The lowest epoch of the refs, if a branch or a tag is known to keep the snapshot `id`, committed at `time`: who links what the
     /// snapshot holds knows of no later garbage collection.
     pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp) -> Result<Option<u64>> {

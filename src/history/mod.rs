@@ -21,7 +21,7 @@ pub(crate) use behind::Behind;
 pub use blame::Blamed;
 pub use diff::Change;
 pub(crate) use diff::{comparable, container_changes, map_changes};
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, KeptRoots};
 pub use key_history::{KeyEvent, KeyVersion};
 pub use log::LogEntry;
 pub use readable::{FoundIn, ReadableSnapshot};

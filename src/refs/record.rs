@@ -84,6 +84,10 @@ pub enum MoveOp {
     Undo,
     /// An undo was taken back.
     Redo,
+    /// It was pointed at what another repository pushed to it.
+    Push,
+    /// It was pointed at what was pulled from another repository.
+    Pull,
 }
 
 impl MoveOp {
@@ -99,6 +103,8 @@ impl MoveOp {
             Self::Squash => "squash",
             Self::Undo => "undo",
             Self::Redo => "redo",
+            Self::Push => "push",
+            Self::Pull => "pull",
         }
     }
 
@@ -106,7 +112,7 @@ impl MoveOp {
     pub(super) const fn version(self) -> u32 {
         match self {
             Self::Create | Self::Delete | Self::Reset | Self::Import | Self::Repair => VERSION,
-            Self::FastForward | Self::Squash | Self::Undo | Self::Redo => LATER_VERSION,
+            Self::FastForward | Self::Squash | Self::Undo | Self::Redo | Self::Push | Self::Pull => LATER_VERSION,
         }
     }
 }

@@ -12,4 +12,5 @@ mod outcome;
 mod power;
 #[path = "../support/mod.rs"]
 mod support;
+mod syncing;
 mod world;

@@ -27,6 +27,8 @@ mod sessions;
 mod sharing;
 mod stored;
 mod support;
+mod syncing;
+mod syncing_random;
 mod undoing;
 mod uploads;
 mod virtuals;

@@ -52,6 +52,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("tree", 60),
     ("repository", 70),
     ("branches", 71),
+    ("sync", 72),
 ];
 
 /// Heights at which modules are parts of one thing and name each other: the words.

@@ -48,6 +48,7 @@ mod snapshots;
 mod squash;
 mod stat;
 mod stats;
+mod sync;
 mod tag;
 mod undo;
 mod unpinned;
@@ -88,6 +89,12 @@ Exit status: 0 ok, 1 found something, 2 usage, 3 not found, 4 conflict, 5 denied
 enum Verb {
     /// Make a repository, with an empty branch main.
     Init(init::Init),
+    /// Make a repository with everything that another one holds.
+    Clone(sync::Clone),
+    /// Copy branches and tags to another repository, with what it lacks behind them.
+    Push(sync::Push),
+    /// Copy branches and tags from another repository, with what is lacking here behind them.
+    Pull(sync::Pull),
     /// Commit every file of a directory or of a place in a bucket, such as a Zarr store.
     Import(import::Import),
     /// Commit what a reference set of kerchunk refers to, or write one.
@@ -235,6 +242,9 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
     // Each is boxed, so that the largest does not set the size of them all.
     match verb {
         Verb::Init(verb) => Box::pin(verb.run(context)).await,
+        Verb::Clone(verb) => Box::pin(verb.run(context)).await,
+        Verb::Push(verb) => Box::pin(verb.run(context)).await,
+        Verb::Pull(verb) => Box::pin(verb.run(context)).await,
         Verb::Import(verb) => Box::pin(verb.run(context)).await,
         Verb::Kerchunk(verb) => Box::pin(verb.run(context)).await,
         Verb::Virtualize(verb) => Box::pin(verb.run(context)).await,

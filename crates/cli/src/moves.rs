@@ -41,7 +41,7 @@ pub(super) fn named(text: &str) -> Result<Ref> {
 struct MovesRow {
     seq: u64,
     time: String,
-    /// `create`, `delete`, `reset`, `import`, `repair`, `fast-forward`, `squash`, `undo` or `redo`.
+    /// `create`, `delete`, `reset`, `import`, `repair`, `fast-forward`, `squash`, `undo`, `redo`, `push` or `pull`.
     op: &'static str,
     /// Null where the ref did not exist.
     from: Option<String>,

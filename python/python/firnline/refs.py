@@ -113,7 +113,7 @@ class RefMethods:
         -------
         Rows
             ``seq``, ``time``, ``from`` and ``to`` (snapshots), ``op``: ``create``, ``delete``, ``reset``, ``import``,
-            ``repair``, ``fast-forward``, ``squash``, ``undo`` or ``redo``. Where earlier moves are lost or damaged, only the
+            ``repair``, ``fast-forward``, ``squash``, ``undo``, ``redo``, ``push`` or ``pull``. Where earlier moves are lost or damaged, only the
             later ones are listed, with a warning.
         """
         if (branch is None) == (tag is None):

@@ -4,6 +4,7 @@ mod calculator;
 mod corrupt;
 mod diff;
 mod edit;
+mod lacking;
 mod loads;
 mod support;
 mod sweep;

@@ -258,6 +258,13 @@ fn the_fields_are_those_of_real_output() {
     let tip = firn(&["show"]).document()["id"].as_str().unwrap().to_owned();
     printed.take("settle", firn(&["settle", "main", &tip]).out);
 
+    let copied = sandbox.text("copied");
+    printed.take("clone", firn(&["clone", &sandbox.text("repo"), &copied]).out);
+    firn(&["branch", "later"]).ok();
+    printed.take("push", firn(&["push", &copied, "later"]).out);
+    printed.take("pull", firn(&["pull", &copied, "tag:old", "--as", "older"]).out);
+    firn(&["tag", "-d", "older"]).ok();
+
     for args in [&["gc", "--dry-run"][..], &["gc", "--grace", "0"]] {
         printed.take("gc", firn(args).out);
     }

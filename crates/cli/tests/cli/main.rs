@@ -5,6 +5,7 @@
 #[path = "../../../../tests/support/mod.rs"]
 mod skipping;
 mod support;
+mod syncing;
 
 mod archives;
 mod branching;

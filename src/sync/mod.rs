@@ -1,0 +1,138 @@
+//! Copying versions between repositories: push, pull and clone.
+//!
+//! 1. [`plan`] decides for every branch and tag what becomes of it, before anything is copied.
+//! 2. [`versions`] finds the versions that the target lacks: a version is there only if a branch or a tag of the target keeps it.
+//! 3. [`copy`] copies them, earliest first, each as what its parents have not. Every object is verified before it is sent. [`saves`] names
+//!    what has arrived on a branch of the target, so that a run that was stopped goes on where it was.
+//! 4. [`publish`] moves the branches and tags, last, each only if it still is what was planned.
+
+mod chunks;
+mod clone;
+mod copy;
+mod options;
+mod plan;
+mod publish;
+mod saves;
+mod versions;
+
+pub use options::{RefOutcome, SyncOptions, SyncRef, SyncReport, SyncedRef};
+
+use crate::error::{Error, Result};
+use crate::handle::Repository;
+use crate::refs::MoveOp;
+use crate::refs::collection::CollectionWait;
+
+use copy::Copier;
+use publish::Published;
+
+/// How often the target may change, or a garbage collection of it remove what was copied, before a run is given up.
+const ATTEMPTS: u32 = 16;
+
+impl Repository {
+    /// Copies branches and tags of this repository to `target`, with everything behind them that `target` lacks.
+    ///
+    /// A branch of the target only moves forward: to a version that has its tip behind it. One that has that version already stays. A
+    /// branch that does not exist is created, and so is a tag; a tag never moves. [`SyncOptions::force`] lifts both. Branches and tags
+    /// are moved last, and each move is recorded.
+    ///
+    /// Everything is hashed before it is sent, and the nodes of maps are compared with what their parents say. Many objects are on their
+    /// way at once. Memory is bounded, but for about 200 bytes for each node of a map that changed between two versions. What a version
+    /// shares with its parents is not sent again, whatever its size; a copy within the repository is found if its bytes are worth the search.
+    ///
+    /// What has arrived is noted on a branch of the target after each step ([`SyncOptions::steps`]), whose name begins with `pushing-`; the
+    /// same call goes on from there if it was stopped. It is deleted at the end. Smaller runs make none.
+    ///
+    /// # Errors
+    ///
+    /// After an error no branch or tag has changed, except those before the one whose move failed. What was copied stays.
+    ///
+    /// - `Conflict`, before anything is copied: a branch of the target has commits that are not behind its new tip, or a tag exists with
+    ///   another version. Later: another run saves at the same time.
+    /// - `Unsupported`: the repositories have different hashes.
+    /// - `NotFound`: a branch, a tag or a version does not exist here.
+    /// - `Corrupt`: something here is damaged or missing, perhaps because it was collected as garbage meanwhile.
+    /// - `Invalid`: a version is stamped more than 10 minutes after the clock, or [`SyncOptions::no_chunks`] was given and chunks are lacking.
+    /// - `Unavailable`: the target changes all the time, or a garbage collection there does not end.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future leaves objects that nothing leads to, and perhaps the branch of the saves: repeat the call. Branches and tags may
+    /// have been moved, or may be moved a moment later, if they were being moved.
+    pub async fn push(&self, target: &Self, options: &SyncOptions) -> Result<SyncReport> {
+        Box::pin(SyncRun { from: self, to: target, options, op: MoveOp::Push }.run()).await
+    }
+
+    /// Copies branches and tags of `source` to this repository, as [`push`](Self::push) does from the other side. Fails, and is cancelled,
+    /// like it.
+    pub async fn pull(&self, source: &Self, options: &SyncOptions) -> Result<SyncReport> {
+        Box::pin(SyncRun { from: source, to: self, options, op: MoveOp::Pull }.run()).await
+    }
+}
+
+/// One run.
+#[derive(Debug, Clone, Copy)]
+struct SyncRun<'a> {
+    from: &'a Repository,
+    to: &'a Repository,
+    options: &'a SyncOptions,
+    op: MoveOp,
+}
+
+impl SyncRun<'_> {
+    async fn run(&self) -> Result<SyncReport> {
+        let (from, to) = (self.from.storage(), self.to.storage());
+        let (ours, theirs) = (self.from.hash(), self.to.hash());
+        if ours != theirs {
+            let why = format!("{from} has ids of hash {ours}, {to} of {theirs}; versions keep their ids, so they cannot be copied");
+            return Err(Error::unsupported(why));
+        }
+        if !self.options.dry_run {
+            self.to.require_writable()?;
+        }
+        let mut waiting = CollectionWait::new();
+        for attempt in 0..ATTEMPTS {
+            if let Some(report) = self.attempt().await? {
+                return Ok(report);
+            }
+            let state = self.to.refs().collection().await?.state;
+            if state.is_running() {
+                waiting.pause(self.to.refs(), &state).await?;
+            }
+            self.to.pause_after_lost_race(attempt).await;
+        }
+        Err(Error::unavailable(format!("{to} changed {ATTEMPTS} times while versions were copied to it; try again")))
+    }
+
+    /// Runs once; `None` when the target has changed in between so that it must be looked at again.
+    async fn attempt(&self) -> Result<Option<SyncReport>> {
+        // In this order or at the same time: what is read of the refs is complete as far as the collections before tell.
+        let state = self.to.refs().collection().await?.state;
+        let kept = self.to.kept_roots().await?;
+        let known = state.finished().min(kept.epoch);
+        let planned = self.plan().await?;
+        let lacking = self.versions(&kept, planned.iter().filter(|planned| planned.is_change()).map(|planned| planned.tip)).await?;
+        if self.options.dry_run {
+            let refs = planned.iter().map(plan::PlannedRef::outcome).collect();
+            return Ok(Some(SyncReport { refs, versions: lacking.versions.len() as u64, ..SyncReport::default() }));
+        }
+        let mut copier = Copier::begin(*self, known, lacking.there).await?;
+        for version in &lacking.versions {
+            copier.version(version).await?;
+        }
+        let copied = copier.finish().await?;
+        let mut report = SyncReport { versions: lacking.versions.len() as u64, ..copied.report.clone() };
+        for planned in &planned {
+            if planned.is_change() {
+                match self.publish(planned, &copied).await? {
+                    Published::Done => {}
+                    Published::Again => return Ok(None),
+                }
+            }
+            report.refs.push(planned.outcome());
+        }
+        if let Some(saves) = &copied.saves {
+            self.to.delete_saves(saves).await?;
+        }
+        Ok(Some(report))
+    }
+}

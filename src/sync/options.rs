@@ -1,0 +1,163 @@
+//! What is copied, and what became of it.
+
+use crate::commit::ImportSteps;
+use crate::id::SnapshotId;
+use crate::refs::{Ref, RefName};
+
+/// A branch or a tag that is copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncRef {
+    /// Its name where it comes from.
+    pub source: Ref,
+    /// Its name where it goes to, of the same kind.
+    pub target: Ref,
+}
+
+impl SyncRef {
+    /// The branch of this name, under the same name.
+    pub fn branch(name: RefName) -> Self {
+        Self::same(Ref::branch(name))
+    }
+
+    /// The tag of this name, under the same name.
+    pub fn tag(name: RefName) -> Self {
+        Self::same(Ref::tag(name))
+    }
+
+    /// The same name on both sides.
+    pub fn same(name: Ref) -> Self {
+        Self { source: name.clone(), target: name }
+    }
+}
+
+/// How versions are copied. The default: every branch and every tag, forward only, with all chunks.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SyncOptions {
+    /// The branches and tags. Default: none named, which means all that the source has, except the branches on which long operations save
+    /// what they stored.
+    pub refs: Vec<SyncRef>,
+    /// Moves branches also to versions that do not have their tips behind them, and tags to other versions. What they showed stays
+    /// readable as after every recorded move. Default: `false`.
+    pub force: bool,
+    /// Copies and changes nothing, and tells what would become of the branches and tags, and how many versions would be copied. Default: `false`.
+    pub dry_run: bool,
+    /// Copies also what is behind versions that the target has without their history. Default: `false`: what was left out stays so.
+    pub deepen: bool,
+    /// Sends no chunks, and fails as `Invalid` if the target lacks any: chunks that no branch and no tag of the target leads to count as
+    /// lacking, whether they are stored or not. Default: `false`.
+    pub no_chunks: bool,
+    /// How often what has arrived is noted on a branch of the target. Default: after 1 GiB or 100,000 chunks.
+    pub steps: ImportSteps,
+}
+
+impl Default for SyncOptions {
+    fn default() -> Self {
+        let steps = ImportSteps::default().bytes(1 << 30).keys(100_000);
+        Self { refs: Vec::new(), force: false, dry_run: false, deepen: false, no_chunks: false, steps }
+    }
+}
+
+impl SyncOptions {
+    /// Copies this branch or tag, and others only if they are named too.
+    #[must_use]
+    pub fn with(mut self, one: SyncRef) -> Self {
+        self.refs.push(one);
+        self
+    }
+
+    /// Moves branches and tags wherever the source has them.
+    #[must_use]
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+
+    /// Changes nothing.
+    #[must_use]
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+
+    /// Copies also what the target was left without.
+    #[must_use]
+    pub fn deepen(mut self) -> Self {
+        self.deepen = true;
+        self
+    }
+
+    /// Sends no chunks.
+    #[must_use]
+    pub fn no_chunks(mut self) -> Self {
+        self.no_chunks = true;
+        self
+    }
+
+    /// Notes so often what has arrived.
+    #[must_use]
+    pub fn steps(mut self, steps: ImportSteps) -> Self {
+        self.steps = steps;
+        self
+    }
+}
+
+/// What became of a branch or a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefOutcome {
+    /// It was made.
+    Created,
+    /// It was moved.
+    Moved,
+    /// It showed the version already.
+    Unchanged,
+    /// It has the version behind its tip, and commits after it; it was left as it is.
+    Ahead,
+}
+
+impl RefOutcome {
+    /// The word in which it is printed.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Moved => "moved",
+            Self::Unchanged => "unchanged",
+            Self::Ahead => "ahead",
+        }
+    }
+}
+
+/// A branch or a tag, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SyncedRef {
+    /// Where it comes from.
+    pub source: Ref,
+    /// Where it goes to.
+    pub target: Ref,
+    /// What became of it.
+    pub outcome: RefOutcome,
+    /// What the target showed before; `None` if there was no such branch or tag.
+    pub from: Option<SnapshotId>,
+    /// What the source shows.
+    pub to: SnapshotId,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SyncReport {
+    /// The branches and tags, in the order in which they were named, else by kind and name.
+    pub refs: Vec<SyncedRef>,
+    /// Versions that the target had not.
+    pub versions: u64,
+    /// Nodes of maps that were sent.
+    pub nodes: u64,
+    /// Chunks that were sent.
+    pub chunks: u64,
+    /// Bytes of the chunks that were sent.
+    pub chunk_bytes: u64,
+    /// Chunks that an earlier run had sent.
+    pub reused: u64,
+}

@@ -1,0 +1,79 @@
+//! Moving branches and tags to what was copied: the only step that readers of the target see.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::SyncRun;
+use super::copy::Copied;
+use super::plan::PlannedRef;
+use crate::error::{Error, ErrorKind, Result};
+use crate::history::KeptRoots;
+use crate::refs::collection::{GcState, ListsSince};
+use crate::refs::{MoveTo, RefKind, Vouched};
+
+/// What became of one move.
+pub(super) enum Published {
+    Done,
+    /// The branch or tag is not what it was, or a garbage collection removes what was copied or relied on.
+    Again,
+}
+
+impl SyncRun<'_> {
+    pub(super) async fn publish(&self, planned: &PlannedRef, copied: &Copied) -> Result<Published> {
+        let name = &planned.names.target;
+        let refs = self.to.refs();
+        let again = &AtomicBool::new(false);
+        let vouch = |state: GcState| async move {
+            // A replace that follows is refused if the ref has changed since it was read, before this look at it.
+            let now = refs.try_read(name).await?.and_then(|state| state.record.tip);
+            let vouched = if now == planned.found { self.vouch_for_copied(copied, &state).await? } else { None };
+            again.store(vouched.is_none(), Ordering::Relaxed);
+            vouched.ok_or_else(|| Error::conflict(format!("{name} of {} changed meanwhile", self.to.storage())))
+        };
+        let about = (name.kind == RefKind::Tag).then(|| planned.about.clone()).flatten();
+        let to = |not_before| MoveTo { to: Some(planned.tip), op: self.op, about: about.clone(), not_before };
+        let done = if planned.found.is_some() {
+            let not_before = self.to.after_sure_events(name).await?.max(planned.time);
+            refs.change(name, to(not_before), vouch).await
+        } else {
+            match refs.create(name, to(planned.time), vouch).await {
+                // Another writer was first.
+                Err(e) if e.kind() == ErrorKind::Conflict => return Ok(Published::Again),
+                done => done,
+            }
+        };
+        match done {
+            Ok(_) => Ok(Published::Done),
+            Err(_) if again.load(Ordering::Relaxed) => Ok(Published::Again),
+            Err(e) => Err(e.context(self.to.storage())),
+        }
+    }
+
+    /// Whether a ref can be pointed at what was copied without a collection removing a part of it, `state` having been read before; `None`
+    /// if one does.
+    ///
+    /// If no collection has begun since the run, nothing was removed, and a later one makes the replace fail or sees it. Else what was
+    /// sent must not be condemned, and what was relied on must still be kept: while a collection is under way, by a ref that it has raised.
+    async fn vouch_for_copied(&self, copied: &Copied, state: &GcState) -> Result<Option<Vouched>> {
+        if matches!(state.lists_since(copied.known), ListsSince::These(lists) if lists.is_empty()) {
+            return Ok(Some(Vouched::Safe));
+        }
+        if !self.to.refs().condemned(state, copied.known, &copied.touched).await?.is_none() {
+            return Ok(None);
+        }
+        if !self.is_kept(copied, &self.to.kept_roots().await?).await? {
+            return Ok(None);
+        }
+        let raised = if state.is_running() { state.epoch } else { 0 };
+        let is_safe = self.is_kept(copied, &self.to.kept_roots_of(raised).await?).await?;
+        Ok(Some(if is_safe { Vouched::Safe } else { Vouched::Wait }))
+    }
+
+    async fn is_kept(&self, copied: &Copied, roots: &KeptRoots) -> Result<bool> {
+        for (id, time) in &copied.relied {
+            if !self.to.is_kept_by(roots, *id, *time).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,115 @@
+//! The versions that the target lacks.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+
+use super::SyncRun;
+use crate::error::{Error, Result};
+use crate::format::Commit;
+use crate::history::{KeptRoots, Line};
+use crate::id::SnapshotId;
+use crate::map::Span;
+use crate::refs::READS;
+
+/// After how many lacking versions in a row the line is read ahead, and how far at most.
+const PATIENCE: usize = 4;
+const MOST_AHEAD: usize = 256;
+
+/// A version to be copied.
+#[derive(Debug)]
+pub(super) struct LackingVersion {
+    pub(super) id: SnapshotId,
+    pub(super) commit: Arc<Commit>,
+}
+
+/// A version that the target has, or is going to have.
+#[derive(Debug, Clone)]
+pub(super) struct ThereVersion {
+    /// As the source has it; `None` if the source was left without it.
+    pub(super) commit: Option<Arc<Commit>>,
+    pub(super) time: crate::time::Timestamp,
+    /// Whether the target has the versions before it.
+    pub(super) has_history: bool,
+}
+
+/// What is to be copied.
+#[derive(Debug, Default)]
+pub(super) struct LackingVersions {
+    /// Earliest first: parents come before children.
+    pub(super) versions: Vec<LackingVersion>,
+    /// The versions right behind those, which refs of the target keep.
+    pub(super) there: HashMap<SnapshotId, ThereVersion>,
+}
+
+impl SyncRun<'_> {
+    /// The versions behind `tips`, those included, that no ref of the target keeps. A version whose history the target was left without
+    /// counts as kept, unless that history is wanted.
+    pub(super) async fn versions(&self, kept: &KeptRoots, tips: impl Iterator<Item = SnapshotId>) -> Result<LackingVersions> {
+        let mut found = LackingVersions::default();
+        let mut todo: VecDeque<(SnapshotId, bool)> = tips.map(|tip| (tip, true)).collect();
+        let (mut seen, mut in_a_row, mut ahead) = (HashSet::new(), 0, PATIENCE);
+        while let Some((id, is_tip)) = todo.pop_front() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let commit = self.from.objects().try_commit(&id).await.map_err(|e| e.context(self.from.storage()))?;
+            if let Some(there) = self.there(kept, id, commit.as_ref()).await? {
+                found.there.insert(id, there);
+                continue;
+            }
+            let Some(commit) = commit else {
+                if is_tip {
+                    return Err(Error::not_found(format!("snapshot {id} is not in {}", self.from.storage())));
+                }
+                // The source was left without it, and so is the target.
+                continue;
+            };
+            in_a_row += 1;
+            if in_a_row >= ahead {
+                ahead = self.read_ahead(id, &commit, ahead).await;
+                in_a_row = 0;
+            }
+            todo.extend(commit.parents.iter().map(|parent| (*parent, false)));
+            found.versions.push(LackingVersion { id, commit });
+        }
+        found.versions.sort_by_key(|version| (version.commit.time, version.id));
+        Ok(found)
+    }
+
+    /// What the target has of a version; `None` if no ref of it keeps the version, or its history is wanted and not there.
+    async fn there(&self, kept: &KeptRoots, id: SnapshotId, ours: Option<&Arc<Commit>>) -> Result<Option<ThereVersion>> {
+        let Some(time) = (match ours {
+            Some(commit) => Some(commit.time),
+            None => self.to.objects().try_commit(&id).await?.map(|commit| commit.time),
+        }) else {
+            return Ok(None);
+        };
+        if !self.to.is_kept_by(kept, id, time).await? {
+            return Ok(None);
+        }
+        let theirs = self.to.objects().commit(&id).await.map_err(|e| e.context(self.to.storage()))?;
+        let has_history = !Line { objects: self.to.objects(), id, commit: &theirs }.is_shallow().await?;
+        if self.options.deepen && !has_history && ours.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(ThereVersion { commit: ours.cloned(), time, has_history }))
+    }
+
+    /// Reads the commits before one on its line, only to be faster. Returns how many lacking ones to wait for until the next call.
+    async fn read_ahead(&self, id: SnapshotId, commit: &Commit, before: usize) -> usize {
+        let objects = self.from.objects();
+        let mut scan = Line { objects, id, commit }.history().scan_back(Span::all());
+        let ahead = (before * 2).min(MOST_AHEAD);
+        let mut ids = Vec::new();
+        while ids.len() < ahead
+            && let Ok(Some((_, entry))) = scan.next().await
+        {
+            ids.push(entry.id);
+        }
+        let reads = stream::iter(ids).map(|id| async move { drop(objects.try_commit(&id).await) });
+        reads.buffer_unordered(READS).collect::<Vec<_>>().await;
+        ahead
+    }
+}
