@@ -30,7 +30,6 @@ pub(crate) enum Lacked<V> {
 /// others, a path of nodes.
 pub(crate) struct Lacking<V: Value, S: 'static>(Search<V, S>);
 
-#[expect(clippy::large_enum_variant, reason = "one for each map that is copied")]
 enum Search<V: Value, S: 'static> {
     /// There are no others.
     Whole(Walk<'static, V, S>),

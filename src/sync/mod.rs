@@ -115,11 +115,11 @@ impl SyncRun<'_> {
             let refs = planned.iter().map(plan::PlannedRef::outcome).collect();
             return Ok(Some(SyncReport { refs, versions: lacking.versions.len() as u64, ..SyncReport::default() }));
         }
-        let mut copier = Copier::begin(*self, known, lacking.there).await?;
+        let mut run = Copier::begin(*self, known, lacking.there).await?;
         for version in &lacking.versions {
-            copier.version(version).await?;
+            run.version(version).await?;
         }
-        let copied = copier.finish().await?;
+        let copied = run.finish().await?;
         let mut report = SyncReport { versions: lacking.versions.len() as u64, ..copied.report.clone() };
         for planned in &planned {
             if planned.is_change() {

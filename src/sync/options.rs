@@ -32,6 +32,7 @@ impl SyncRef {
 
 /// How versions are copied. The default: every branch and every tag, forward only, with all chunks.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[non_exhaustive]
 pub struct SyncOptions {
     /// The branches and tags. Default: none named, which means all that the source has, except the branches on which long operations save
@@ -44,6 +45,9 @@ pub struct SyncOptions {
     pub dry_run: bool,
     /// Copies also what is behind versions that the target has without their history. Default: `false`: what was left out stays so.
     pub deepen: bool,
+    /// Copies of what the target lacks only the versions that the branches and tags show, without those before them, and marks them as
+    /// shallow: their logs end with them. Default: `false`.
+    pub shallow: bool,
     /// Sends no chunks, and fails as `Invalid` if the target lacks any: chunks that no branch and no tag of the target leads to count as
     /// lacking, whether they are stored or not. Default: `false`.
     pub no_chunks: bool,
@@ -54,7 +58,7 @@ pub struct SyncOptions {
 impl Default for SyncOptions {
     fn default() -> Self {
         let steps = ImportSteps::default().bytes(1 << 30).keys(100_000);
-        Self { refs: Vec::new(), force: false, dry_run: false, deepen: false, no_chunks: false, steps }
+        Self { refs: Vec::new(), force: false, dry_run: false, deepen: false, shallow: false, no_chunks: false, steps }
     }
 }
 
@@ -84,6 +88,13 @@ impl SyncOptions {
     #[must_use]
     pub fn deepen(mut self) -> Self {
         self.deepen = true;
+        self
+    }
+
+    /// Leaves out what is before the versions that are shown.
+    #[must_use]
+    pub fn shallow(mut self) -> Self {
+        self.shallow = true;
         self
     }
 

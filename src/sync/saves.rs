@@ -46,7 +46,7 @@ impl<'a> PushSaves<'a> {
     pub(super) async fn begin(sync: SyncRun<'a>) -> Result<Self> {
         let from = sync.from.storage().to_string();
         let names: Vec<String> = sync.options.refs.iter().map(|names| names.target.to_string()).collect();
-        let parts: Vec<&[u8]> = std::iter::once(&from).chain(&names).map(|text| text.as_bytes()).collect();
+        let parts: Vec<&[u8]> = std::iter::once(&from).chain(&names).map(String::as_bytes).collect();
         let branch = SavesBranch::new(sync.to, SAVES, "another run", &parts)?;
         let session = branch.earlier().await?;
         let mut saves = Self {

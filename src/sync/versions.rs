@@ -44,7 +44,7 @@ pub(super) struct LackingVersions {
 }
 
 impl SyncRun<'_> {
-    /// The versions behind `tips`, those included, that no ref of the target keeps. A version whose history the target was left without
+    /// The versions behind `tips`, those included, that no ref of the target keeps; of these only the tips, if no more is wanted. A version whose history the target was left without
     /// counts as kept, unless that history is wanted.
     pub(super) async fn versions(&self, kept: &KeptRoots, tips: impl Iterator<Item = SnapshotId>) -> Result<LackingVersions> {
         let mut found = LackingVersions::default();
@@ -59,11 +59,14 @@ impl SyncRun<'_> {
                 found.there.insert(id, there);
                 continue;
             }
+            if self.options.shallow && !is_tip {
+                continue;
+            }
             let Some(commit) = commit else {
                 if is_tip {
                     return Err(Error::not_found(format!("snapshot {id} is not in {}", self.from.storage())));
                 }
-                // The source was left without it, and so is the target.
+                // The source was left without it, and so will be the target.
                 continue;
             };
             in_a_row += 1;

@@ -353,6 +353,37 @@ async fn what_was_left_out_stays_out_until_it_is_wanted() {
     require_clean(&third).await;
 }
 
+#[tokio::test]
+async fn a_shallow_clone_has_what_branches_show_and_grows() {
+    let world = World::new().await;
+    let first = world.put("a", "1").await;
+    world.chunks("c", 5, 2_000, 1).await;
+    world.repository.create_tag(&name("v1"), &first, "").await.unwrap();
+    let (clone, report) =
+        world.repository.clone_to_storage(Arc::new(Memory::new()), world.options(), &SyncOptions::default().shallow()).await.unwrap();
+    assert_eq!((report.versions, report.chunks), (2, 5), "what the branch and the tag show");
+    assert_eq!(contents(&clone, "main").await, contents(&world.repository, "main").await);
+    let log: Vec<_> = clone.read("main").await.unwrap().log().try_collect().await.unwrap();
+    assert_eq!(log.len(), 1);
+    clone.gc(&GcOptions::default().grace(Duration::ZERO)).await.unwrap();
+    require_clean(&clone).await;
+    // One more version there, without the two before it.
+    world.chunks("d", 3, 2_000, 2).await;
+    world.chunks("e", 3, 2_000, 3).await;
+    let report = clone.pull(&world.repository, &only("main").shallow()).await.unwrap();
+    assert_eq!((report.versions, report.chunks), (1, 11), "{report:?}");
+    // On what is there, only the difference.
+    world.chunks("f", 3, 2_000, 4).await;
+    let report = clone.pull(&world.repository, &only("main").shallow()).await.unwrap();
+    assert_eq!((report.versions, report.chunks), (1, 3), "{report:?}");
+    require_clean(&clone).await;
+    clone.pull(&world.repository, &SyncOptions::default().deepen()).await.unwrap();
+    world.put("last", "1").await;
+    clone.pull(&world.repository, &only("main").deepen()).await.unwrap();
+    require_same(&world.repository, &clone, "branch:main").await;
+    require_clean(&clone).await;
+}
+
 /// Garbage that is collected on both sides between and during runs.
 #[tokio::test]
 async fn collections_take_nothing_that_was_copied() {

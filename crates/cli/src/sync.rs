@@ -23,6 +23,9 @@ pub(super) struct Clone {
     /// Copy this branch, or tag:NAME, and no other; may be repeated
     #[arg(long = "only", value_name = "REF")]
     only: Vec<String>,
+    /// Copy only the versions that branches and tags show, without those before them
+    #[arg(long)]
+    shallow: bool,
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +55,9 @@ pub(super) struct Pull {
     from: String,
     #[command(flatten)]
     how: SyncArgs,
+    /// Copy only the versions that branches and tags show, without those before them
+    #[arg(long, conflicts_with = "unshallow")]
+    shallow: bool,
     /// Copy also what is behind versions that are here without their history
     #[arg(long)]
     unshallow: bool,
@@ -110,6 +116,7 @@ impl Clone {
         let from = open_other(context, &self.from).await?;
         let mut options = SyncOptions::default();
         options.refs = refs(&self.only)?;
+        options.shallow = self.shallow;
         let place = self.to.unwrap_or_else(|| context.place_to_create());
         let (_, report) = from.clone_to(&place, context.options()?, &options).await?;
         show(context, &report, false)?;
@@ -132,7 +139,7 @@ impl Push {
 impl Pull {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let mut options = self.how.options()?;
-        options.deepen = self.unshallow;
+        (options.shallow, options.deepen) = (self.shallow, self.unshallow);
         let to = context.open_to_write().await?;
         let from = open_other(context, &self.from).await?;
         let report = to.pull(&from, &options).await?;
