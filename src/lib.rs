@@ -138,7 +138,9 @@ pub use time::{Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{
     CheckedOut, CheckoutOptions, Effect, ImportCache, ImportSource, Leftovers, Reading, SteppedImport, TreeChange, TreeOptions, TreeSummary,
 };
-pub use virtuals::{Access, Allow, ExternalFile, FileCheck, FileState, Located, Locator, Rebind, Validator, file_path, file_url};
+pub use virtuals::{
+    Access, Allow, ExternalFile, FileCheck, FileState, Located, Locator, Rebind, Validator, configured_remotes, file_path, file_url,
+};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -81,6 +81,7 @@ pub(crate) fn all() -> Vec<Work> {
         of("change-many", Some("build-virtual"), false, |s| format!("{MANY} random references of {} changed, one commit", s.refs)),
         of("diff", Some("change-many"), false, |_| format!("the difference of two versions {MANY} keys apart")),
         of("merge", Some("build-virtual"), false, |s| format!("two lines that changed {MANY} references each of {}, merged", s.refs)),
+        of("push", Some("build-virtual"), true, |s| format!("one chunk committed beside {} references, and pushed", s.refs)),
         of("build-native", None, false, |s| format!("{} native chunks of {CHUNK} bytes, one commit", s.chunks())),
         of("append", None, false, |s| format!("one step more for each of {GROWING} arrays of {} native references", s.refs / GROWING)),
         of("small-arrays", None, false, |s| format!("{} arrays of 4 chunks, then one chunk changed", s.arrays())),

@@ -41,7 +41,8 @@ impl ChunkStore {
         for ((id, _), bytes) in blocks.iter().zip(self.read_many(&blocks).await) {
             objects.push((ObjectName::chunk(id), vec![bytes?]));
         }
-        to.storage.put_many(&objects).await.into_iter().collect()
+        let sent: Result<()> = to.storage.put_many(&objects).await.into_iter().collect();
+        sent.map_err(|e| e.context(format!("writing to {}", to.storage)))
     }
 
     /// Copies one chunk of several blocks to `to`, piece by piece where that store takes pieces.

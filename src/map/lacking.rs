@@ -170,7 +170,8 @@ impl<V: Value, S: NodeSource<V> + 'static> Beside<V, S> {
         let known: HashSet<NodeId> = theirs.iter().map(|spot| spot.id).collect();
         let (shared, new): (Vec<_>, Vec<_>) = std::mem::take(&mut self.below).into_iter().partition(|spot| known.contains(&spot.id));
         let shared: HashSet<NodeId> = shared.into_iter().map(|spot| spot.id).collect();
-        theirs.retain(|spot| !shared.contains(&spot.id));
+        let mut seen = HashSet::new();
+        theirs.retain(|spot| !shared.contains(&spot.id) && seen.insert(spot.id));
         self.waiting = new.into();
         if self.level == 0 && self.gives_old && !self.waiting.is_empty() {
             let mut reads = stream::iter(theirs.iter().map(|spot| spot.load(&*self.source))).buffered(CONCURRENT);

@@ -11,12 +11,12 @@ use crate::commit::ImportSaves;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, Node, Roots, SnapshotObject, VirtualFile};
 use crate::history::Line;
-use crate::id::{NodeId, SnapshotId};
+use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::map::{Lacked, Lacking, NodeSink as _};
 use crate::objects::{CachedValue, Uploads};
 use crate::refs::collection::{ObjectSet, row_of};
-use crate::storage::ObjectName;
 use crate::storage::layout::ObjectKind;
+use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// How many bytes of the ids of what was sent lie in memory.
@@ -37,7 +37,7 @@ pub(super) struct Copier<'a> {
 }
 
 /// What was copied, and what it rests on.
-pub(super) struct Copied {
+pub(super) struct SyncCopied {
     pub(super) report: SyncReport,
     /// The last garbage collection of the target of which the run knows.
     pub(super) known: u64,
@@ -93,6 +93,7 @@ impl<'a> Copier<'a> {
         let roots = if past.history.is_some() { roots } else { Roots { history: None, ..roots } };
         // Before the snapshot: without a marker, what it names counts as there.
         if past.is_marked {
+            self.require_no_history(*id, commit).await?;
             self.touched.add(row_of(ObjectKind::Shallow, id.digest()))?;
             self.sync.to.storage().put(&ObjectName::shallow(id), &[]).await?;
         }
@@ -102,6 +103,19 @@ impl<'a> Copier<'a> {
         let has_history = past.history.is_some();
         self.there.insert(*id, ThereVersion { commit: Some(commit.clone()), time: commit.time, has_history });
         Ok(())
+    }
+
+    /// Refuses to mark a version as shallow beside its own history: what is there of it may be a part that a run left which was stopped.
+    async fn require_no_history(&self, id: SnapshotId, commit: &Commit) -> Result<()> {
+        let to = self.sync.to.storage();
+        let name = ObjectName::node(MapKind::History, &commit.history);
+        if to.get(&name, Extent::Range(0..0)).await?.is_none() {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "{to} has parts of the history of {id}, left by a run that was stopped, and so cannot be given the version without its history; \
+             copy it with its history, or remove those parts with firn gc"
+        )))
     }
 
     /// How much of what is before a version can be named there.
@@ -159,12 +173,12 @@ impl<'a> Copier<'a> {
     }
 
     /// Waits until everything that was sent is durable.
-    pub(super) async fn finish(mut self) -> Result<Copied> {
+    pub(super) async fn finish(mut self) -> Result<SyncCopied> {
         self.uploads.finish().await?;
         self.sync.to.storage().barrier().await?;
         self.relied.append(&mut self.chunks.relied);
         let (saves, counts) = self.chunks.finish();
         let report = SyncReport { nodes: self.nodes, ..counts };
-        Ok(Copied { report, known: self.known, touched: self.touched, relied: self.relied, saves })
+        Ok(SyncCopied { report, known: self.known, touched: self.touched, relied: self.relied, saves })
     }
 }

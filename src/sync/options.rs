@@ -43,8 +43,6 @@ pub struct SyncOptions {
     pub force: bool,
     /// Copies and changes nothing, and tells what would become of the branches and tags, and how many versions would be copied. Default: `false`.
     pub dry_run: bool,
-    /// Copies also what is behind versions that the target has without their history. Default: `false`: what was left out stays so.
-    pub deepen: bool,
     /// Copies of what the target lacks only the versions that the branches and tags show, without those before them, and marks them as
     /// shallow: their logs end with them. Default: `false`.
     pub shallow: bool,
@@ -58,7 +56,7 @@ pub struct SyncOptions {
 impl Default for SyncOptions {
     fn default() -> Self {
         let steps = ImportSteps::default().bytes(1 << 30).keys(100_000);
-        Self { refs: Vec::new(), force: false, dry_run: false, deepen: false, shallow: false, no_chunks: false, steps }
+        Self { refs: Vec::new(), force: false, dry_run: false, shallow: false, no_chunks: false, steps }
     }
 }
 
@@ -81,13 +79,6 @@ impl SyncOptions {
     #[must_use]
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
-        self
-    }
-
-    /// Copies also what the target was left without.
-    #[must_use]
-    pub fn deepen(mut self) -> Self {
-        self.deepen = true;
         self
     }
 

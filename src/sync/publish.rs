@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::SyncRun;
-use super::copy::Copied;
+use super::copy::SyncCopied;
 use super::plan::PlannedRef;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::KeptRoots;
@@ -18,7 +18,7 @@ pub(super) enum Published {
 }
 
 impl SyncRun<'_> {
-    pub(super) async fn publish(&self, planned: &PlannedRef, copied: &Copied) -> Result<Published> {
+    pub(super) async fn publish(&self, planned: &PlannedRef, copied: &SyncCopied) -> Result<Published> {
         let name = &planned.names.target;
         let refs = self.to.refs();
         let again = &AtomicBool::new(false);
@@ -53,7 +53,7 @@ impl SyncRun<'_> {
     ///
     /// If no collection has begun since the run, nothing was removed, and a later one makes the replace fail or sees it. Else what was
     /// sent must not be condemned, and what was relied on must still be kept: while a collection is under way, by a ref that it has raised.
-    async fn vouch_for_copied(&self, copied: &Copied, state: &GcState) -> Result<Option<Vouched>> {
+    async fn vouch_for_copied(&self, copied: &SyncCopied, state: &GcState) -> Result<Option<Vouched>> {
         if matches!(state.lists_since(copied.known), ListsSince::These(lists) if lists.is_empty()) {
             return Ok(Some(Vouched::Safe));
         }
@@ -68,7 +68,7 @@ impl SyncRun<'_> {
         Ok(Some(if is_safe { Vouched::Safe } else { Vouched::Wait }))
     }
 
-    async fn is_kept(&self, copied: &Copied, roots: &KeptRoots) -> Result<bool> {
+    async fn is_kept(&self, copied: &SyncCopied, roots: &KeptRoots) -> Result<bool> {
         for (id, time) in &copied.relied {
             if !self.to.is_kept_by(roots, *id, *time).await? {
                 return Ok(false);

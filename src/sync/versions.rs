@@ -45,7 +45,7 @@ pub(super) struct LackingVersions {
 
 impl SyncRun<'_> {
     /// The versions behind `tips`, those included, that no ref of the target keeps; of these only the tips, if no more is wanted. A version whose history the target was left without
-    /// counts as kept, unless that history is wanted.
+    /// counts as kept.
     pub(super) async fn versions(&self, kept: &KeptRoots, tips: impl Iterator<Item = SnapshotId>) -> Result<LackingVersions> {
         let mut found = LackingVersions::default();
         let mut todo: VecDeque<(SnapshotId, bool)> = tips.map(|tip| (tip, true)).collect();
@@ -81,7 +81,7 @@ impl SyncRun<'_> {
         Ok(found)
     }
 
-    /// What the target has of a version; `None` if no ref of it keeps the version, or its history is wanted and not there.
+    /// What the target has of a version; `None` if no ref of it keeps the version.
     async fn there(&self, kept: &KeptRoots, id: SnapshotId, ours: Option<&Arc<Commit>>) -> Result<Option<ThereVersion>> {
         let Some(time) = (match ours {
             Some(commit) => Some(commit.time),
@@ -94,9 +94,6 @@ impl SyncRun<'_> {
         }
         let theirs = self.to.objects().commit(&id).await.map_err(|e| e.context(self.to.storage()))?;
         let has_history = !Line { objects: self.to.objects(), id, commit: &theirs }.is_shallow().await?;
-        if self.options.deepen && !has_history && ours.is_some() {
-            return Ok(None);
-        }
         Ok(Some(ThereVersion { commit: ours.cloned(), time, has_history }))
     }
 

@@ -32,6 +32,7 @@ struct ConfigurationFile {
     rebind: BTreeMap<String, String>,
     credentials: BTreeMap<String, SetTable>,
     reading: ReadingTable,
+    remotes: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -72,12 +73,9 @@ impl Access {
     /// Errors as by [`from_file`](Self::from_file), and `NotFound` if the file that `FIRN_CONFIG` names does not exist. No option of the
     /// library reads the file unless this is called.
     pub fn from_configuration() -> Result<Self> {
-        let variable = |name: &str| std::env::var_os(name);
-        let Some(path) = path_of(variable(VARIABLE), variable("XDG_CONFIG_HOME"), variable("HOME")) else { return Ok(Self::default()) };
-        match read(&path, WHAT) {
-            Ok(text) => Self::parse_configuration(&text, &path),
-            Err(e) if e.kind() == crate::ErrorKind::NotFound && variable(VARIABLE).is_none() => Ok(Self::default()),
-            Err(e) => Err(e),
+        match of_the_user()? {
+            Some((text, path)) => Self::parse_configuration(&text, &path),
+            None => Ok(Self::default()),
         }
     }
 
@@ -92,13 +90,37 @@ impl Access {
     }
 
     fn parse_configuration(text: &ReadFile, path: &Path) -> Result<Self> {
-        let named = |e: Error| e.context(shown(path));
-        let file: ConfigurationFile = toml::from_str(&text.content).map_err(|e| named(Error::invalid(unreadable(&e, &text.content))))?;
-        if text.is_open && file.credentials.values().any(|table| !table.secrets().is_empty()) {
-            return Err(open_to_others(WHAT, path));
-        }
-        file.access().map_err(named)
+        parse(text, path)?.access().map_err(|e| e.context(shown(path)))
     }
+}
+
+/// The repositories that the table `remotes` of the user's configuration file names, by name: places as `open` takes them. None if there is
+/// no such file or table. Errors as by [`Access::from_configuration`]. Blocks on the disk.
+pub fn configured_remotes() -> Result<BTreeMap<String, String>> {
+    match of_the_user()? {
+        Some((text, path)) => Ok(parse(&text, &path)?.remotes),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+/// The configuration file of the user, if there is one, and where it lies.
+fn of_the_user() -> Result<Option<(ReadFile, PathBuf)>> {
+    let variable = |name: &str| std::env::var_os(name);
+    let Some(path) = path_of(variable(VARIABLE), variable("XDG_CONFIG_HOME"), variable("HOME")) else { return Ok(None) };
+    match read(&path, WHAT) {
+        Ok(text) => Ok(Some((text, path))),
+        Err(e) if e.kind() == crate::ErrorKind::NotFound && variable(VARIABLE).is_none() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn parse(text: &ReadFile, path: &Path) -> Result<ConfigurationFile> {
+    let named = |e: Error| e.context(shown(path));
+    let file: ConfigurationFile = toml::from_str(&text.content).map_err(|e| named(Error::invalid(unreadable(&e, &text.content))))?;
+    if text.is_open && file.credentials.values().any(|table| !table.secrets().is_empty()) {
+        return Err(open_to_others(WHAT, path));
+    }
+    Ok(file)
 }
 
 /// Where the file is, by the variables that say so.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use firnline::storage::Memory;
+use firnline::storage::{Memory, Storage};
 use firnline::{
     CreateOptions, ErrorKind, GcOptions, ImportSteps, MergeOptions, OnConflict, OpenOptions, Prefix, Ref, RefKind, RefName, RefOutcome,
     Repository, Snapshot, SnapshotId, SyncOptions, SyncRef, VerifyScope,
@@ -33,6 +33,7 @@ struct Version {
 struct Play {
     random: StdRng,
     clock: Arc<TestClock>,
+    stores: Vec<Arc<dyn Storage>>,
     repositories: Vec<Repository>,
     /// What each shows.
     refs: Vec<BTreeMap<Ref, SnapshotId>>,
@@ -52,6 +53,7 @@ impl Play {
         let mut play = Self {
             random: StdRng::seed_from_u64(seed),
             clock,
+            stores: Vec::new(),
             repositories: Vec::new(),
             refs: Vec::new(),
             versions: HashMap::new(),
@@ -62,7 +64,9 @@ impl Play {
             play.tick();
             let mut options = OpenOptions::default().clock(play.clock.clone()).without_pauses();
             options.cache_bytes = if play.random.random_bool(0.5) { 0 } else { 64 << 20 };
-            let made = Repository::create_storage(Arc::new(Memory::new()), CreateOptions::from(options)).await.unwrap();
+            let memory: Arc<dyn Storage> = Arc::new(Memory::new());
+            let made = Repository::create_storage(memory.clone(), CreateOptions::from(options)).await.unwrap();
+            play.stores.push(memory);
             let first = made.read("main").await.unwrap();
             play.blank.insert(first.id());
             play.learn(&first, Content::new());
@@ -182,7 +186,10 @@ impl Play {
 
     async fn collect(&mut self) {
         let at = self.any();
-        self.repositories[at].gc(&GcOptions::default().grace(Duration::ZERO)).await.unwrap();
+        // By the clock of the machine, by which the store dates what it holds.
+        let repository = Repository::open_storage(self.stores[at].clone(), OpenOptions::default().without_pauses()).await.unwrap();
+        let report = repository.gc(&GcOptions::default().grace(Duration::ZERO)).await.unwrap();
+        *self.seen.entry("removed").or_default() += report.removed.values().map(|counts| counts.objects).sum::<u64>();
     }
 
     /// What becomes of a ref that shows `found`; `None` if it is refused.

@@ -7,6 +7,7 @@ mod change;
 mod collect;
 mod history;
 mod merge;
+mod push;
 mod read;
 
 use super::figures::Figures;
@@ -29,6 +30,7 @@ pub(crate) fn run(name: &str, setup: &Setup) -> Figures {
             "change-many" => change::many(setup, out).await,
             "diff" => read::diff(setup, out).await,
             "merge" => merge::disjoint(setup, out).await,
+            "push" => push::one(setup, out).await,
             "append" => change::append(setup, out).await,
             "small-arrays" => change::small_arrays(setup, out).await,
             "metadata" => history::metadata(setup, out).await,

@@ -7,14 +7,14 @@ use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::moves::named;
 use super::output::{Show, count};
-use firnline::{Error, Ref, RefKind, RefName, RefOutcome, Repository, SyncOptions, SyncRef, SyncReport, SyncedRef};
+use firnline::{Error, Ref, RefKind, RefName, RefOutcome, Repository, SyncOptions, SyncRef, SyncReport, SyncedRef, configured_remotes};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Makes a repository with the same hash and copies every branch and tag into it, with everything behind them. Ids stay the same. If it is
 stopped, the same command goes on where it was.")]
 pub(super) struct Clone {
-    /// The repository to copy: a path or a URL
+    /// The repository to copy: a path, a URL, or a name from the table remotes of the configuration file
     #[arg(value_name = "FROM")]
     from: String,
     /// Where the new one goes [default: as for init]
@@ -34,7 +34,7 @@ Copies what the other repository lacks, verified, and then moves its branches: f
 (status 4), and nothing is copied: pull, merge and push again, or use --force. Tags are made and never moved without --force. Each move
 is recorded there (firn moves). If it is stopped, the same command goes on where it was.")]
 pub(super) struct Push {
-    /// The repository to copy to: a path or a URL
+    /// The repository to copy to: a path, a URL, or a name from the table remotes of the configuration file
     #[arg(value_name = "TO")]
     to: String,
     #[command(flatten)]
@@ -50,17 +50,14 @@ Copies what this repository lacks, verified, and then moves its branches: forwar
 4), and nothing is copied: pull under another name with --as and merge that, or use --force. Tags are made and never moved without
 --force. If it is stopped, the same command goes on where it was.")]
 pub(super) struct Pull {
-    /// The repository to copy from: a path or a URL
+    /// The repository to copy from: a path, a URL, or a name from the table remotes of the configuration file
     #[arg(value_name = "FROM")]
     from: String,
     #[command(flatten)]
     how: SyncArgs,
     /// Copy only the versions that branches and tags show, without those before them
-    #[arg(long, conflicts_with = "unshallow")]
-    shallow: bool,
-    /// Copy also what is behind versions that are here without their history
     #[arg(long)]
-    unshallow: bool,
+    shallow: bool,
 }
 
 /// What is copied, and how.
@@ -104,6 +101,13 @@ fn refs(texts: &[String]) -> Result<Vec<SyncRef>, Stop> {
     texts.iter().map(|text| Ok(SyncRef::same(named(text)?))).collect()
 }
 
+/// The place of a repository that is named on the command line: by a name that the configuration file has, or by itself.
+fn place_of(named: &str) -> Result<String, Stop> {
+    let is_name = named.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && !named.starts_with('.');
+    let known = if is_name { configured_remotes()?.remove(named) } else { None };
+    Ok(known.unwrap_or_else(|| named.to_owned()))
+}
+
 /// Opens the other repository, of which nothing is changed.
 async fn open_other(context: &Context, place: &str) -> Result<Repository, Stop> {
     let mut options = context.options()?.read_only();
@@ -113,7 +117,7 @@ async fn open_other(context: &Context, place: &str) -> Result<Repository, Stop> 
 
 impl Clone {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
-        let from = open_other(context, &self.from).await?;
+        let from = open_other(context, &place_of(&self.from)?).await?;
         let mut options = SyncOptions::default();
         options.refs = refs(&self.only)?;
         options.shallow = self.shallow;
@@ -130,7 +134,7 @@ impl Push {
         let mut options = self.how.options()?;
         options.no_chunks = self.no_chunks;
         let from = open_other(context, &context.place()?).await?;
-        let to = Repository::open_with(&self.to, context.options()?).await?;
+        let to = Repository::open_with(&place_of(&self.to)?, context.options()?).await?;
         let report = from.push(&to, &options).await?;
         show(context, &report, options.dry_run)
     }
@@ -139,9 +143,9 @@ impl Push {
 impl Pull {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let mut options = self.how.options()?;
-        (options.shallow, options.deepen) = (self.shallow, self.unshallow);
+        options.shallow = self.shallow;
         let to = context.open_to_write().await?;
-        let from = open_other(context, &self.from).await?;
+        let from = open_other(context, &place_of(&self.from)?).await?;
         let report = to.pull(&from, &options).await?;
         show(context, &report, options.dry_run)
     }

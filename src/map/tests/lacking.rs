@@ -19,13 +19,13 @@ fn lacking(store: &Arc<Store<Entry>>, root: NodeId, others: &[NodeId], gives_old
         while let Some(node) = found.next().await.unwrap() {
             match node {
                 Lacked::New(id, node) => {
-                    assert_eq!(node.id(crate::id::HashAlgorithm::Sha2_256), id);
+                    assert_eq!(node.id(root.digest().hash()), id);
                     new.push(id);
                 }
                 Lacked::Old(node) => {
                     assert!(matches!(&*node, Node::Leaf(_)));
                     assert!(!new.iter().any(|id| matches!(&*store.get(*id).unwrap(), Node::Leaf(_))), "old leaves come before new ones");
-                    old.insert(node.id(crate::id::HashAlgorithm::Sha2_256));
+                    old.insert(node.id(root.digest().hash()));
                 }
             }
         }
@@ -62,11 +62,13 @@ fn what_is_lacking_is_the_difference_of_the_sets_of_nodes() {
         assert_eq!(new.len(), expected.len(), "each once");
         assert_eq!(new.iter().copied().collect::<HashSet<_>>(), expected);
         assert!(new.is_sorted_by_key(|id| u8::MAX - reach[id]) || others.is_empty(), "parents come before children");
-        assert!(old.iter().all(|id| theirs.contains_key(id) && !reach.contains_key(id)));
+        // Of several others, one may have a leaf under another parent than the map and the rest.
+        assert!(old.iter().all(|id| theirs.contains_key(id) && (others.len() > 1 || !reach.contains_key(id))));
         // Values of new leaves that the others have under the same key are in the old leaves.
         if !others.is_empty() {
             let differ = theirs.keys().filter(|id| !reach.contains_key(*id)).count();
-            assert!(loads <= expected.len() + differ + others.len() + 1, "{loads}");
+            let most = if others.len() > 1 { theirs.len() } else { differ };
+            assert!(loads <= expected.len() + most + others.len() + 1, "{loads}");
             small += usize::from(loads < reach.len());
             many += usize::from(others.len() > 1);
         }

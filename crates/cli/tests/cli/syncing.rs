@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Sandbox, tree};
+use crate::support::{Run, Sandbox, tree};
 
 #[test]
 fn a_clone_goes_forth_and_back() {
@@ -62,4 +62,24 @@ fn branches_that_went_apart_are_a_conflict_until_they_are_merged() {
     sandbox.refused(3, || sandbox.firn(&["push", &copy, "none"]));
     sandbox.refused(3, || sandbox.firn(&["push", &sandbox.text("nowhere")]));
     sandbox.firn(&["-R", &copy, "verify", "--all"]).ok();
+}
+
+#[test]
+fn repositories_have_names_in_the_configuration_file() {
+    let sandbox = Sandbox::new();
+    sandbox.put("a", "1");
+    let copy = sandbox.text("copy");
+    let file = sandbox.write("config.toml", format!("[remotes]\nbackup = \"{copy}\"\n"));
+    let firn = |args: &[&str]| Run::of(sandbox.command("repo").args(args).env("FIRN_CONFIG", &file).output().unwrap());
+    sandbox.firn(&["clone", &sandbox.text("repo"), &copy, "--shallow"]).ok();
+    assert!(sandbox.firn(&["-R", &copy, "log"]).fails(3).contains("is not in this repository"));
+    sandbox.put("b", "2");
+    firn(&["push", "backup"]).ok();
+    assert_eq!(sandbox.firn(&["-R", &copy, "cat", "main", "b"]).ok(), "2");
+    sandbox.firn_with(&["-R", &copy, "put", "-", "c"], "3").ok();
+    firn(&["pull", "backup", "--all"]).ok();
+    assert_eq!(sandbox.firn(&["cat", "main", "c"]).ok(), "3");
+    firn(&["clone", "backup", &sandbox.text("third")]).ok();
+    assert_eq!(sandbox.firn(&["-R", &sandbox.text("third"), "cat", "main", "a"]).ok(), "1");
+    sandbox.refused(3, || firn(&["push", "./backup"]));
 }
