@@ -72,7 +72,8 @@ fn repositories_have_names_in_the_configuration_file() {
     let file = sandbox.write("config.toml", format!("[remotes]\nbackup = \"{copy}\"\n"));
     let firn = |args: &[&str]| Run::of(sandbox.command("repo").args(args).env("FIRN_CONFIG", &file).output().unwrap());
     sandbox.firn(&["clone", &sandbox.text("repo"), &copy, "--shallow"]).ok();
-    assert!(sandbox.firn(&["-R", &copy, "log"]).fails(3).contains("is not in this repository"));
+    let log = sandbox.firn(&["-R", &copy, "log"]);
+    assert!(log.status == 3 && log.err.contains("is not in this repository"), "{log:?}");
     sandbox.put("b", "2");
     firn(&["push", "backup"]).ok();
     assert_eq!(sandbox.firn(&["-R", &copy, "cat", "main", "b"]).ok(), "2");
