@@ -43,7 +43,7 @@ impl Backoff {
     pub(crate) async fn wait(self, failures: u32) {
         let pause = self.pause(failures);
         if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+            crate::ambient::sleep(pause).await;
         }
     }
 

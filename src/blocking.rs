@@ -16,6 +16,7 @@ use std::thread::{self, Thread};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::ambient::is_simulated;
 use crate::error::{Error, Result};
 
 /// Runs `work` on a thread that may block, starting now. Awaiting the result gives what `work` returned.
@@ -25,8 +26,8 @@ use crate::error::{Error, Result};
 /// thread; without a runtime, `work` runs before this function returns.
 pub(crate) fn blocking<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Blocking<T> {
     match Handle::try_current() {
-        Ok(runtime) => Blocking { what, state: State::Running(runtime.spawn_blocking(work)) },
-        Err(_) => Blocking::done(what, work),
+        Ok(runtime) if !is_simulated() => Blocking { what, state: State::Running(runtime.spawn_blocking(work)) },
+        _ => Blocking::done(what, work),
     }
 }
 
@@ -150,8 +151,8 @@ pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
 /// Drops `value` on a thread that may block: for values whose drop deletes files or frees much memory.
 pub(crate) fn drop_elsewhere<T: Send + 'static>(value: T) {
     match Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(value))),
-        Err(_) => drop(value),
+        Ok(runtime) if !is_simulated() => drop(runtime.spawn_blocking(move || drop(value))),
+        _ => drop(value),
     }
 }
 

@@ -62,6 +62,7 @@ compile_error!(
     "firnline needs a Unix system (Linux, macOS, a BSD): repositories on local disk rely on its file locks and on syncing directories"
 );
 
+mod ambient;
 mod backoff;
 mod blocking;
 mod branches;
@@ -89,6 +90,8 @@ mod repository;
 mod scratch;
 mod seeded;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod snapshot;
 pub mod storage;
 mod sync;

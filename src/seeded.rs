@@ -1,7 +1,7 @@
 //! A fast hash for maps whose keys are names: XXH3 with a random seed, so that the author of a repository or a CAR file cannot choose
 //! names that collide.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -11,7 +11,7 @@ pub(crate) struct Seeded(u64);
 
 impl Default for Seeded {
     fn default() -> Self {
-        Self(RandomState::new().hash_one(0))
+        Self(crate::ambient::hash_seed())
     }
 }
 

@@ -223,7 +223,7 @@ impl RefRegister {
     pub fn moved(&self, epoch: u64, to: Option<u8>) -> Self {
         let op = if to.is_some() { MoveOp::Reset } else { MoveOp::Delete };
         let to = MoveTo { to: to.map(id), op, about: None, not_before: Timestamp::MIN };
-        let (mut next, done) = self.0.moved(epoch, &to, Timestamp::MIN);
+        let (mut next, done) = self.0.moved(epoch, &to, Timestamp::MIN, 0);
         next.add_move(done);
         Self(next)
     }

@@ -156,9 +156,11 @@ impl RefRecord {
         (!is_done).then(|| Self { epoch, ..self.successor() })
     }
 
-    /// What a move at `time` makes of it, and the move, which is still to be added.
-    pub(super) fn moved(&self, epoch: u64, to: &MoveTo, time: Timestamp) -> (Self, Move) {
-        let next = Self { epoch, tip: to.to, about: to.about.clone(), ..self.successor() };
+    /// What a move at `time` makes of it, and the move, which is still to be added. Raises the sequence number by `step` more than another
+    /// replace does.
+    pub(super) fn moved(&self, epoch: u64, to: &MoveTo, time: Timestamp, step: u64) -> (Self, Move) {
+        let mut next = Self { epoch, tip: to.to, about: to.about.clone(), ..self.successor() };
+        next.seq += step;
         let done = Move { seq: next.seq, time, from: self.tip, to: to.to, op: to.op };
         (next, done)
     }

@@ -9,9 +9,10 @@ impl RefRecord {
     /// The record on top of which a damaged register is replaced.
     ///
     /// Its sequence number is at least every number that the bytes give for one, and at least the number of microseconds
-    /// since 1970. No ref is replaced once in every microsecond since then, so the number is also above the one that was
-    /// lost, and the successor's bytes repeat no earlier ones. The epoch is 0: the caller raises it to the
-    /// present one. The moves are lost, because a list with gaps would give wrong answers about the past.
+    /// since 1970. No ref is replaced once in every microsecond since then, nor moved, by up to 2^16 each time, tens of thousands of
+    /// millions of times, so the number is also above the one that was lost, and the successor's bytes repeat no earlier ones.
+    /// The epoch is 0: the caller raises it to the present one. The moves are lost, because a list with gaps would give wrong
+    /// answers about the past.
     pub(super) fn salvaged(bytes: &[u8], now: Timestamp) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let told = values_of(&text, "seq").filter_map(leading_number).filter(|seq| *seq <= LARGEST_SEQ).max();

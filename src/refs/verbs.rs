@@ -2,12 +2,17 @@
 
 use super::collection::{CollectionWait, GcState, Vouched, epoch_of_created};
 use super::{Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, unreadable};
+use crate::ambient::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::time::{Timestamp, recordable};
 
 /// How often a lost race is run again before the ref is called too busy.
 pub(super) const ATTEMPTS: u32 = 100;
+
+/// By how much a move raises the sequence number of its ref, at most. Small enough that the number stays below the microseconds since 1970,
+/// on which the repair of a damaged record relies, for tens of thousands of millions of moves.
+const SEQ_STEPS: u64 = 1 << 16;
 
 /// What one attempt to move a ref came to.
 enum MoveTried {
@@ -164,7 +169,9 @@ impl Refs {
         // present, and that changes no answer about the past: at every time until now the ref showed what came before.
         let last = self.last_event_until(&before.record, future_limit(now)).await?;
         let time = now.max(to.not_before).max(last.map_or(Timestamp::MIN, Timestamp::next));
-        let (mut next, done) = before.record.moved(epoch, to, time);
+        // Two writers that make the same move at the same time, by clocks that are behind the last event, would write the same bytes, and
+        // both take it for theirs. The number tells them apart.
+        let (mut next, done) = before.record.moved(epoch, to, time, random()? % SEQ_STEPS);
         if !self.record_move(&mut next, done.clone(), state).await? {
             return Ok(MoveTried::Wait);
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use firnline::storage::Memory;
 use firnline::storage::fault::{Call, Fault, Faulty, Operation};
-use firnline::{CreateOptions, ErrorKind, Repository, Settlement, SnapshotId};
+use firnline::{Clock, CreateOptions, ErrorKind, OpenOptions, Repository, Settlement, SnapshotId, Timestamp};
 
 use super::world::{Ticking, branch, key, log, name, read_everything};
 
@@ -218,4 +218,45 @@ async fn settling_through_such_a_gateway_tells_the_truth() {
         assert_eq!(stage.direct.read("main").await.unwrap().id(), stage.second, "{kind:?}");
         assert_eq!(through.settle(&name("main"), stage.second).await.unwrap(), Settlement::Committed, "{kind:?}");
     }
+}
+
+/// A clock that stands, behind everything that was ever committed.
+#[derive(Debug)]
+struct Behind(Timestamp);
+
+impl Clock for Behind {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+/// Two writers whose clocks are behind stamp the same creation with the same time, one microsecond after the last event or that of its
+/// target. They wrote the same bytes, and the one that lost took the other's creation for its own.
+#[tokio::test]
+async fn of_two_writers_that_make_the_same_move_one_is_told_so() {
+    let stage = Stage::new().await;
+    let second = stage.direct.read(&stage.second.to_string()).await.unwrap();
+    let clock = Arc::new(Behind(Timestamp::from_micros(second.record().time.micros() - 1_000_000)));
+    let options = move || OpenOptions::default().without_pauses().clock(clock.clone());
+    let other = Repository::open_storage(Arc::new(stage.memory.clone()), options()).await.unwrap();
+    let id = stage.second.to_string();
+    // The other creation happens between what this one has read and what it sends: after its placeholder.
+    let replaces = AtomicU32::new(0);
+    let plan = move |call: &Call<'_>| {
+        let is_second = call.operation == Operation::Replace && replaces.fetch_add(1, Ordering::Relaxed) == 1;
+        if !is_second {
+            return Fault::None;
+        }
+        let (other, id) = (other.clone(), id.clone());
+        Fault::Wait(Box::pin(async move {
+            let target = other.read(&id).await.unwrap();
+            other.create_branch(&name("new"), &target).await.unwrap();
+        }))
+    };
+    let faulty = Faulty::new(Arc::new(stage.memory.clone()), plan);
+    let repository = Repository::open_storage(Arc::new(faulty), options()).await.unwrap();
+    let target = repository.read(&stage.second.to_string()).await.unwrap();
+    let error = repository.create_branch(&name("new"), &target).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(stage.direct.moves(&branch("new")).await.unwrap().len(), 1);
 }

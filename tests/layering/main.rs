@@ -16,6 +16,7 @@ use source::{Crate, Lexeme, Module};
 /// Every top-level module and its height. A module names only modules of lower heights; modules of one height name each
 /// other only where [`SIBLINGS`] says so.
 const LAYERS: &[(&str, u32)] = &[
+    ("ambient", 0),
     ("blocking", 0),
     ("budget", 0),
     ("error", 0),

@@ -28,15 +28,18 @@ use self::lease::{ElapsedClock, GcClock, Lease, wait_for_owner};
 use self::mark::Marker;
 use self::plan::Listing;
 use self::sweep::{BATCH, Swept};
+use crate::ambient::random;
 use crate::error::{Error, ErrorDetail, ErrorKind, Result};
 use crate::handle::Repository;
 use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{Advanced, GcHeld, GcPhase, ListWriter};
 use crate::refs::{MAIN, READS, Ref, RefKind, RefState, is_lost_main, unreadable};
-use crate::storage::layout::{LISTS, unique};
+use crate::storage::layout::LISTS;
 use crate::storage::{Collecting, ObjectName, RemovalPermit};
 
 pub use handle::GcHandle;
+#[cfg(test)]
+pub(crate) use lease::GcClock as SimulatedGcClock;
 pub use plan::{CountsByKind, GcPlan, ObjectCounts};
 pub use status::{GcActivity, GcStatus};
 
@@ -93,7 +96,7 @@ impl GcOptions {
     }
 
     #[cfg(test)]
-    fn clock(mut self, clock: Arc<dyn GcClock>) -> Self {
+    pub(crate) fn clock(mut self, clock: Arc<dyn GcClock>) -> Self {
         self.clock = clock;
         self
     }
@@ -413,6 +416,6 @@ fn nonce() -> Result<String> {
     if !holds(GcRule::OwnLists) {
         return Ok("shared".to_owned());
     }
-    let drawn = getrandom::u64().map_err(|e| Error::internal("the operating system gives no random bytes").caused_by(e))?;
-    Ok(format!("{drawn:016x}-{}", unique()).chars().filter(|letter| *letter != '_').take(64).collect())
+    // Two numbers, so that no two collectors of one repository ever draw the same.
+    Ok(format!("{:016x}{:016x}", random()?, random()?))
 }

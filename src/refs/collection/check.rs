@@ -1,13 +1,14 @@
 //! What a writer asks before it publishes: whether anything that it touched is condemned.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::lists::{INDEX_LEN, ListCounts, decode_index, decode_shard, shard_len};
 use super::state::ListsSince;
 use super::{CondemnedRow, GcHeld, GcState, ObjectSet};
+use crate::ambient::steady;
 use crate::error::{Error, ErrorKind, Result};
 use crate::refs::{READS, Refs};
 use crate::storage::{Extent, ObjectName, RegisterName, Storage};
@@ -111,7 +112,7 @@ fn if_there<T>(read: Result<Option<T>>) -> Result<Option<T>> {
 #[derive(Debug)]
 pub(crate) struct CollectionWait {
     /// The sequence number that was seen last, and since when.
-    seen: Option<(u64, Instant)>,
+    seen: Option<(u64, Duration)>,
     pauses: u32,
 }
 
@@ -122,10 +123,10 @@ impl CollectionWait {
 
     /// Waits a little for a collection that is in `state`. `Unavailable` when it stands still for longer than a living one does.
     pub(crate) async fn pause(&mut self, refs: &Refs, state: &GcState) -> Result<()> {
-        let now = Instant::now();
+        let now = steady();
         match self.seen {
             Some((seq, since)) if seq == state.seq => {
-                if now.duration_since(since) > PATIENCE {
+                if now.saturating_sub(since) > PATIENCE {
                     return Err(Error::unavailable(format!(
                         "a garbage collection has stood still for {} minutes in {}; end it with: firn gc",
                         PATIENCE.as_secs() / 60,

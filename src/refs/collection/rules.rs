@@ -46,6 +46,32 @@ pub(crate) enum GcRule {
     SendOnce,
 }
 
+#[cfg(test)]
+impl GcRule {
+    /// All of them.
+    pub(crate) const ALL: [Self; 19] = [
+        Self::Raise,
+        Self::MarkAgain,
+        Self::ListAgain,
+        Self::NeverLower,
+        Self::EpochAtFence,
+        Self::OwnLists,
+        Self::Check,
+        Self::WaitForEnd,
+        Self::KnowFinished,
+        Self::KnowRefs,
+        Self::CountChunks,
+        Self::LateRemovals,
+        Self::Lease,
+        Self::CreateInEpoch,
+        Self::TargetRaised,
+        Self::Blocks,
+        Self::MarkRaised,
+        Self::OtherParents,
+        Self::SendOnce,
+    ];
+}
+
 /// Whether a rule holds: always.
 #[cfg(not(any(test, feature = "testing")))]
 pub(crate) const fn holds(_: GcRule) -> bool {
