@@ -125,17 +125,17 @@ impl Oracle {
             return Ok(());
         }
         let all = |oracle: &mut Self, record: &RefRecord| -> Checked<Vec<Move>> {
-            let (mut moves, mut older) = (record.moves.clone(), record.older);
+            let (mut found, mut older) = (record.moves.clone(), record.older);
             while let Some(cid) = older {
                 let name = ObjectName::moves(&cid);
                 let bytes = store.get(name.as_str()).ok_or_else(|| format!("{name}, a block of its moves, is not there"))?;
                 require(NodeId::of(HASH, bytes).cid() == cid, || format!("{name} has other bytes"))?;
                 oracle.protected.insert(name.as_str().to_owned());
                 let block: EarlierMoves = dagcbor::decode(bytes, name.as_str()).map_err(|e| e.to_string())?;
-                moves.splice(..0, block.moves);
+                found.splice(..0, block.moves);
                 older = block.older;
             }
-            Ok(moves)
+            Ok(found)
         };
         let mut before = old.map_or(Ok(Vec::new()), |old| all(self, old))?;
         before.extend(moved.cloned());
