@@ -50,9 +50,8 @@ pub(super) enum FileOnTip {
 impl Added {
     /// Takes a reference into `file`.
     pub(super) fn see(&mut self, staged: &Staged, base: &[Container], tip: &[Container], file: &FileKey) {
-        if staged.files().get(file).is_some_and(|ours| ours.repin) {
-            self.repinned.insert(file.clone());
-        }
+        self.see_repinned(staged, file);
+        self.see_container(staged, base, tip, file);
         if staged.relied().get(file) == Some(&Relied::Moved) {
             self.moved.insert(file.clone());
         }
@@ -62,6 +61,17 @@ impl Added {
         {
             self.left.insert(file.clone());
         }
+    }
+
+    /// Takes a reference into a file, as far as the file is pinned anew.
+    pub(super) fn see_repinned(&mut self, staged: &Staged, file: &FileKey) {
+        if staged.files().get(file).is_some_and(|ours| ours.repin) {
+            self.repinned.insert(file.clone());
+        }
+    }
+
+    /// Takes a reference into a file, as far as its container is changed or removed.
+    pub(super) fn see_container(&mut self, staged: &Staged, base: &[Container], tip: &[Container], file: &FileKey) {
         let find = |set: &'_ [Container]| set.iter().find(|c| c.name == file.container()).cloned();
         if let Some(ours) = staged.containers().get(file.container())
             && let Some(before) = find(base)

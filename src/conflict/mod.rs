@@ -2,6 +2,7 @@
 //! policies, and applying staged changes to a new tip.
 
 mod detect;
+mod left;
 mod merge;
 mod nodes;
 mod policies;

@@ -35,12 +35,12 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policies: 
     let words = SideWords::of(session.applied.is_some());
     let (staged, base) = (&*session.staged.get_mut(), &session.base);
     let sides = Sides { staged, base, tip: &tip, words };
-    let Compared { mut refused, mut found, wholes, added } = in_manifest(sides, policies).await?;
+    let Compared { mut refused, mut found, wholes, mut added } = in_manifest(sides, policies).await?;
     if !refused.is_empty() {
         refused.extend(in_references(staged, base, &added, &tip).await?.found);
         return Ok(Rebased::Refused(refused));
     }
-    let mut settled = if found.is_empty() { None } else { Some(wholes.settled(policies, staged, base, &tip).await?) };
+    let mut settled = if found.is_empty() { None } else { Some(wholes.settled(policies, staged, base, &tip, &mut added).await?) };
     let references = in_references(settled.as_mut().map_or(staged, |settled| settled.get_mut()), base, &added, &tip).await?;
     if !references.found.is_empty() {
         return Ok(Rebased::Refused(references.found));

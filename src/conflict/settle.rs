@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::detect::Added;
+use super::left::{rely_on_left, see_left};
 use super::nodes::Sides;
 use super::{OnConflict, Policies};
 use crate::error::Result;
@@ -56,10 +58,17 @@ impl Wholes {
     }
 
     /// The staged changes after the policies were applied: without those that they drop, and with those that undo changes of the other
-    /// side. None of them conflicts with `tip`.
-    pub(super) async fn settled(self, policies: &Policies, staged: &Staged, base: &Snapshot, tip: &Snapshot) -> Result<SharedStaged> {
+    /// side. None of them conflicts with `tip`, as far as keys go. Adds to `added` the references that stay where staged changes were dropped.
+    pub(super) async fn settled(
+        self,
+        policies: &Policies,
+        staged: &Staged,
+        base: &Snapshot,
+        tip: &Snapshot,
+        added: &mut Added,
+    ) -> Result<SharedStaged> {
         let (undone, dropped) = (self.outermost(OnConflict::Ours), self.outermost(OnConflict::Theirs));
-        let kept = self.drop_ours(&undone, dropped, policies, staged, base, tip).await?;
+        let kept = self.drop_ours(&undone, dropped, policies, staged, (base, tip), added).await?;
         undo_theirs(&undone, kept, staged, base, tip).await
     }
 
@@ -81,8 +90,8 @@ impl Wholes {
         dropped: BTreeSet<Prefix>,
         policies: &Policies,
         staged: &Staged,
-        base: &Snapshot,
-        tip: &Snapshot,
+        (base, tip): (&Snapshot, &Snapshot),
+        added: &mut Added,
     ) -> Result<SharedStaged> {
         let covering = |whole: Prefix| staged.layers().covering(whole.as_str()).cloned().unwrap_or(whole);
         let mut dropped: BTreeSet<Prefix> = dropped.into_iter().map(covering).collect();
@@ -97,6 +106,7 @@ impl Wholes {
             dropped.insert(covering(Prefix::new(place.as_str())?));
             names.insert(place.as_str().trim_end_matches('/').to_owned());
         }
+        see_left(added, &dropped, &names, staged, base, tip).await?;
         let mut kept = SharedStaged::new(staged.without_changes());
         for range in staged.layers().deleted().into_iter().filter(|range| !hold(&dropped, range.as_str())) {
             kept.get_mut().delete_prefix(range);
@@ -145,6 +155,7 @@ async fn undo_theirs(
         }
         kept.put(key, old).await?;
     }
+    rely_on_left(undone, &kept, staged, base, tip).await?;
     Ok(kept)
 }
 

@@ -18,6 +18,7 @@ mod limits;
 mod many;
 mod meanwhile;
 mod merging;
+mod merging_files;
 mod progress;
 mod publishing;
 mod refs;
