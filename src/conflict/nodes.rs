@@ -61,9 +61,14 @@ pub(super) struct NodeConflict {
 impl NodeConflict {
     fn new(directory: &str, found: &Restructured, why: String) -> Result<Self> {
         let kind = if found.is_group { ConflictKind::Group } else { ConflictKind::Array };
-        let name = if directory.is_empty() { "/" } else { directory.trim_end_matches('/') };
+        let name = node_name(directory);
         Ok(Self { prefix: Prefix::new(directory)?, conflict: Conflict { kind, name: name.to_owned(), why: Some(why) } })
     }
+}
+
+/// How a conflict names the node of a directory: its path, `/` being the root.
+pub(super) fn node_name(directory: &str) -> &str {
+    if directory.is_empty() { "/" } else { directory.trim_end_matches('/') }
 }
 
 fn done(entry: Option<&Entry>) -> &'static str {

@@ -90,7 +90,7 @@ async fn in_manifest(sides: Sides<'_>, policies: &Policies) -> Result<Compared> 
             compared.added.see_renamed(staged, &change);
         }
         if is_conflict && policy != OnConflict::Refuse {
-            compared.wholes.add_key(sides, policies, &ours_now, &change).await?;
+            compared.wholes.add_key(sides, policies, &ours_now, &change, &mut compared.refused).await?;
         }
         let mut nodes = ours.above(sides, &ours_now, &change).await?;
         if zarr::is_node_document(change.key.as_str()) {

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::detect::Added;
+use super::detect::{Added, Conflicts, differs};
 use super::left::{rely_on_left, see_left};
-use super::nodes::Sides;
-use super::{OnConflict, Policies};
+use super::nodes::{Sides, node_name};
+use super::{ConflictKind, OnConflict, Policies};
 use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
-use crate::map::MapChange;
+use crate::map::{MapChange, Span};
 use crate::session::{Lookup, SharedStaged, Staged, StagedFile};
 use crate::snapshot::{KeyOrPrefix, Snapshot};
 use crate::zarr;
@@ -31,7 +31,16 @@ impl Wholes {
 
     /// Adds what must be settled together with a key in conflict: its array, if the key is a document that the sides changed to
     /// different structures; the staged deletion that covers it; the staged moves that begin or end at it, above or below it.
-    pub(super) async fn add_key(&mut self, sides: Sides<'_>, policies: &Policies, ours: &Lookup, change: &MapChange<Entry>) -> Result<()> {
+    ///
+    /// Adds to `refused` what the policy of its own prefix refuses, unless the policy of the key says everything about it.
+    pub(super) async fn add_key(
+        &mut self,
+        sides: Sides<'_>,
+        policies: &Policies,
+        ours: &Lookup,
+        change: &MapChange<Entry>,
+        refused: &mut Conflicts,
+    ) -> Result<()> {
         let key = &change.key;
         let policy = policies.of(key.as_str());
         let mut wholes = Vec::new();
@@ -42,14 +51,19 @@ impl Wholes {
             };
             let (ours, theirs) = (sides.document(key, ours).await?, sides.document(key, change.new.as_ref()).await?);
             if !ours.zip(theirs).is_some_and(|(ours, theirs)| ours.is_alike(&theirs)) {
-                wholes.push(Prefix::new(zarr::split(key.as_str()).0)?);
+                wholes.push((Prefix::new(zarr::split(key.as_str()).0)?, ConflictKind::Array));
             }
         }
-        wholes.extend(sides.staged.layers().covering(key.as_str()).cloned());
-        for whole in wholes {
+        wholes.extend(sides.staged.layers().covering(key.as_str()).cloned().map(|whole| (whole, ConflictKind::Group)));
+        for (whole, kind) in wholes.into_iter().filter(|(whole, _)| !self.prefixes.contains_key(whole)).collect::<Vec<_>>() {
+            let settled_by = policies.of(whole.as_str());
             // A policy may be given for the key alone.
-            let settled_by = Some(policies.of(whole.as_str())).filter(|whole| *whole != OnConflict::Refuse);
-            self.add(whole, settled_by.unwrap_or(policy));
+            let is_settled = settled_by != OnConflict::Refuse || loses_only(sides, policies, policy, &whole).await?;
+            if !is_settled {
+                let why = format!("the policy for {key} says nothing about what else was changed there; give one for the prefix");
+                refused.add(kind, node_name(whole.as_str()).to_owned(), Some(why));
+            }
+            self.add(whole, if is_settled && settled_by == OnConflict::Refuse { policy } else { settled_by });
         }
         if policy == OnConflict::Theirs && !sides.staged.moves().is_empty() {
             self.moves.extend(sides.staged.moves().touching(&KeyOrPrefix::Key(Key::new(key.as_str())?)));
@@ -157,6 +171,30 @@ async fn undo_theirs(
     }
     rely_on_left(undone, &kept, staged, base, tip).await?;
     Ok(kept)
+}
+
+/// Whether the side that loses under `policy` changed nothing below `whole` for which another policy holds.
+async fn loses_only(sides: Sides<'_>, policies: &Policies, policy: OnConflict, whole: &Prefix) -> Result<bool> {
+    if policy == OnConflict::Theirs {
+        let layers = sides.staged.layers();
+        let ranges = layers.covering(whole.as_str()).into_iter().chain(layers.deleted_below(whole));
+        let mut is_alike = ranges.map(Prefix::as_str).all(|range| policies.of(range) == policy);
+        let mut edits = layers.edits(Some(whole))?;
+        while is_alike && let Some((key, _)) = edits.next()? {
+            is_alike = policies.of(key.as_str()) == policy;
+        }
+        return Ok(is_alike);
+    }
+    let (before, now) = (sides.base.manifest(), sides.tip.manifest());
+    let mut theirs = before.diff_in(&now, Span::prefix(whole)).await?;
+    while let Some(MapChange { key, new, .. }) = theirs.next().await? {
+        let ours = sides.staged.layers().lookup(&key)?;
+        let is_lost = ours == Lookup::Untouched || differs(&ours, new.as_ref());
+        if is_lost && policies.of(key.as_str()) != policy {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a key, or a prefix, lies in one of `wholes`.

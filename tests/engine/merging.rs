@@ -182,6 +182,34 @@ async fn policies_decide_by_prefix_and_about_whole_arrays() {
     assert_eq!(run(twice).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
+/// A policy for the document of an array says nothing about its chunks, which are read by the document.
+#[tokio::test]
+async fn a_policy_for_a_document_alone_drops_no_other_change_of_its_array() {
+    let document = |codec: &str| Set("g/x/zarr.json", array3(|d| d["codecs"] = json!(["bytes", codec])));
+    let below = |text: &str, policy| MergeOptions::default().on_conflict_below(Prefix::new(text).unwrap(), policy);
+    for policy in [OnConflict::Ours, OnConflict::Theirs] {
+        let world = forked().await;
+        commit(&world.repository, "main", &[document("zstd"), chunk("g/x/c/1/1")]).await;
+        commit(&world.repository, "side", &[document("gzip"), chunk("g/x/c/1/0")]).await;
+        let alone = below("g/x/zarr.json", policy);
+        for options in [alone.clone(), alone.on_conflict_below(Prefix::new("g/x").unwrap(), OnConflict::Refuse)] {
+            assert_eq!(named(&merge(&world, options).await.unwrap_err()), ["array g/x"], "{policy:?}");
+        }
+        // For everything that the losing side changed there, or for the array.
+        let chunks = below("g/x/zarr.json", policy).on_conflict_below(Prefix::new("g/x/c").unwrap(), policy);
+        for options in [chunks, below("g/x", policy)] {
+            let merged = merge(&world, options).await.unwrap();
+            assert_eq!(merged.settled.iter().map(Conflict::to_string).collect::<Vec<_>>(), ["g/x/zarr.json"]);
+        }
+    }
+    let world = forked().await;
+    commit(&world.repository, "main", &[document("zstd"), chunk("g/x/c/1/1")]).await;
+    commit(&world.repository, "side", &[document("gzip"), chunk("b")]).await;
+    let merged = merge(&world, below("g/x/zarr.json", OnConflict::Ours)).await.unwrap().commit().await.unwrap().snapshot;
+    let now = tree(&merged).await;
+    assert!(now["g/x/zarr.json"].contains("zstd") && now.contains_key("g/x/c/1/1") && now.contains_key("b"), "nothing else was lost");
+}
+
 /// A branch that moves before the merge is committed is followed as by every commit, and both parents stay.
 #[tokio::test]
 async fn a_merge_follows_a_branch_that_moves() {
