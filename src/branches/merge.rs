@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::RefName;
-use crate::session::{AppliedVersions, WriteSession};
+use crate::session::{AppliedVersions, MergedMeanwhile, WriteSession};
 use crate::snapshot::Snapshot;
 
 /// Changes of other versions, staged on the tip of a branch and not yet committed.
@@ -49,6 +49,8 @@ pub(super) struct Application<'a> {
     pub(super) to: &'a Snapshot,
     /// The further parents of the commit.
     pub(super) parents: Vec<Snapshot>,
+    /// The one latest common ancestor, if `from` was taken because it is that.
+    pub(super) common: Option<SnapshotId>,
     /// The version that messages name.
     pub(super) about: SnapshotId,
 }
@@ -78,7 +80,8 @@ impl Repository {
         if options.base.is_none() && base.id() == theirs.id() {
             return Ok(StagedMerge { session, options: commit, base: base.id(), settled: Vec::new() });
         }
-        let application = Application { from: &base, to: theirs, parents: vec![theirs.clone()], about: theirs.id() };
+        let common = options.base.is_none().then(|| base.id());
+        let application = Application { from: &base, to: theirs, parents: vec![theirs.clone()], common, about: theirs.id() };
         let (session, settled) = apply(session, application, &commit).await?;
         Ok(StagedMerge { session, options: commit, base: base.id(), settled })
     }
@@ -109,10 +112,10 @@ pub(super) async fn apply(
     application: Application<'_>,
     options: &CommitOptions,
 ) -> Result<(WriteSession, Vec<Conflict>)> {
-    let Application { from, to, parents, about } = application;
+    let Application { from, to, parents, common, about } = application;
     let now = session.state.clone();
     session.stage_changes(from, to).await?;
-    session.applied = Some(AppliedVersions { parents });
+    session.applied = Some(AppliedVersions { parents, common, meanwhile: MergedMeanwhile::default() });
     match Box::pin(rebase(&mut session, now, &options.policies()?)).await? {
         Rebased::Moved(settled) => Ok((session, settled.into_list())),
         Rebased::Refused(conflicts) => Err(conflicts.to_applied_error(&session.branch, &format!("snapshot {about}"))),

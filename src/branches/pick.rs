@@ -53,7 +53,7 @@ impl Repository {
         commit.check()?;
         let session = self.write(branch.as_str()).await?;
         session.require_kept(to).await?;
-        let application = Application { from, to, parents: Vec::new(), about: about.id() };
+        let application = Application { from, to, parents: Vec::new(), common: None, about: about.id() };
         let (session, settled) = apply(session, application, &commit).await?;
         Ok(StagedMerge { session, options: commit, base: from.id(), settled })
     }

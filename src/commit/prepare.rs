@@ -13,7 +13,7 @@ use crate::id::{NodeId, SnapshotId};
 use crate::map::NodeSource;
 use crate::objects::{CachedValue, Objects, Uploads};
 use crate::refs::{Ref, future_limit};
-use crate::session::WriteSession;
+use crate::session::{MergedMeanwhile, WriteSession};
 use crate::snapshot::Snapshot;
 use crate::time::{Timestamp, recordable};
 
@@ -58,10 +58,19 @@ impl WriteSession {
         if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.record()) && !self.has_other_parents() {
             return Ok(None);
         }
+        let is_stale = match self.applied.as_ref().map(|applied| applied.meanwhile) {
+            None | Some(MergedMeanwhile::Not) => false,
+            // What was changed since the other writer's merge would be set back.
+            Some(MergedMeanwhile::Wholly) => !draft.is_unchanged(self.base.record()),
+            Some(MergedMeanwhile::Partly) => true,
+        };
+        if is_stale {
+            return Err(merged_meanwhile(&self.branch));
+        }
         let time = self.next_time().await?;
         let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
-        let others = self.applied.as_ref().map_or(&[][..], |applied| &applied.parents);
-        let commit = child_of(&self.base, others, draft, stamp, &mut self.uploads).await?;
+        let others = self.other_parents().to_vec();
+        let commit = child_of(&self.base, &others, draft, stamp, &mut self.uploads).await?;
         invariants::check(&commit, &self.base)?;
         self.upload(commit).await.map(Some)
     }
@@ -100,13 +109,20 @@ impl WriteSession {
     async fn next_time(&self) -> Result<Timestamp> {
         let repository = self.base.repository();
         let last = repository.refs().last_event(&self.state.record).await?;
-        let others = self.applied.iter().flat_map(|applied| &applied.parents);
-        let parents = others.map(|parent| parent.record().time).fold(self.base.record().time, Timestamp::max);
+        let parents = self.other_parents().iter().map(|parent| parent.record().time).fold(self.base.record().time, Timestamp::max);
         let last = last.map_or(parents, |last| last.max(parents));
         let now = recordable(repository.clock().now())?;
         require_not_in_future(&self.branch, last, now)?;
         Ok(now.max(last.next()))
     }
+}
+
+/// The error of a merge of which the branch got a part from another writer.
+fn merged_meanwhile(branch: &Ref) -> Error {
+    Error::conflict(format!(
+        "{branch} got the version that is merged here, or has another latest common ancestor with it, since its changes were staged; \
+         merge it again"
+    ))
 }
 
 fn require_not_in_future(branch: &Ref, last: Timestamp, now: Timestamp) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::refs::collection::rules::{self, GcRule};
 use crate::refs::{RefRecord, RefState, Settled};
-use crate::session::{Pending, PublishHandle, PublishState, WriteSession};
+use crate::session::{MergedMeanwhile, Pending, PublishHandle, PublishState, WriteSession};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
@@ -70,7 +70,8 @@ impl Prepared {
     ///
     /// If the branch has moved, the changes are applied to its new tip, prepared and sent again. If both sides changed the
     /// same things, the call fails with `Conflict`, or resolves it as [`CommitOptions::on_conflict`] says. Every error
-    /// carries the session; what a policy dropped from it before a later error stays dropped. After `OutcomeUnknown` the
+    /// carries the session; what a policy dropped from it before a later error stays dropped. A merge that the branch got from another
+    /// writer meanwhile is not made once more; `Conflict` if it would change what that one made of it. After `OutcomeUnknown` the
     /// error also carries what has to be [settled](crate::Repository::settle).
     ///
     /// Dropping the future cancels the publication and drops the session. If no replace was sent by then, nothing was
@@ -172,7 +173,35 @@ impl WriteSession {
         let repository = self.base.repository().clone();
         repository.pause_after_lost_race(attempt).await;
         let now = repository.refs().try_read(&self.branch).await?.unwrap_or(moved);
-        conflict::rebase(self, now, &options.policies()?).await
+        let before = self.base.clone();
+        let rebased = conflict::rebase(self, now, &options.policies()?).await?;
+        if matches!(rebased, Rebased::Moved(_)) {
+            self.compare_parents(&before).await?;
+        }
+        Ok(rebased)
+    }
+
+    /// Notes whether the branch, which was at `before`, got what is merged here from another writer.
+    async fn compare_parents(&mut self, before: &Snapshot) -> Result<()> {
+        let Some(applied) = self.applied.as_mut() else { return Ok(()) };
+        for parent in &applied.parents {
+            let common = match self.base.common_ancestors(parent).await {
+                // A base was named because the histories do not tell it.
+                Err(e) if e.kind() == ErrorKind::NotFound && applied.common.is_none() => continue,
+                common => common?,
+            };
+            let is_there = common == [parent.id()];
+            let is_new = match applied.common {
+                Some(base) => common != [base],
+                None => is_there && !parent.is_behind(before).await?,
+            };
+            applied.meanwhile = match (is_new, is_there) {
+                (false, _) => continue,
+                (true, true) if applied.meanwhile != MergedMeanwhile::Partly => MergedMeanwhile::Wholly,
+                (true, _) => MergedMeanwhile::Partly,
+            };
+        }
+        Ok(())
     }
 
     /// Sends one replace of the branch and finds out what became of it.

@@ -42,7 +42,7 @@ pub(crate) use fork::{ChangesRead, unplaced};
 pub(crate) use known::KnownEpoch;
 pub use publishing::{Pending, PublishHandle, PublishState};
 pub use repin::Repinned;
-pub(crate) use replay::AppliedVersions;
+pub(crate) use replay::{AppliedVersions, MergedMeanwhile};
 pub use staged::WhyUnpinned;
 pub(crate) use staged::{
     FileInUse, Lookup, MergedChanges, Moves, PlaceWatch, Relied, SharedStaged, Staged, StagedEdits, StagedFile, StagedFiles, StagedLayers,
@@ -117,7 +117,12 @@ impl WriteSession {
 
     /// Whether the commit has other parents than the tip of its branch, and so is made even if it changes nothing.
     pub(crate) fn has_other_parents(&self) -> bool {
-        self.applied.as_ref().is_some_and(|applied| !applied.parents.is_empty())
+        !self.other_parents().is_empty()
+    }
+
+    /// The parents of the commit besides the tip of its branch.
+    pub(crate) fn other_parents(&self) -> &[Snapshot] {
+        self.applied.as_ref().filter(|applied| applied.meanwhile != MergedMeanwhile::Wholly).map_or(&[], |applied| &applied.parents)
     }
 }
 

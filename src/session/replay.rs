@@ -8,6 +8,7 @@ use super::{Relied, Staged, StagedFile, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileKey, VirtualFile};
 use crate::history::{Change, container_changes, map_changes};
+use crate::id::SnapshotId;
 use crate::key::MapKey;
 use crate::map::{MapChange, Span};
 use crate::snapshot::Snapshot;
@@ -21,6 +22,22 @@ const BATCH: usize = 2048;
 pub(crate) struct AppliedVersions {
     /// The further parents of the commit.
     pub(crate) parents: Vec<Snapshot>,
+    /// The one latest common ancestor of them and the branch, if the changes lead from there; `None` if a base was named.
+    pub(crate) common: Option<SnapshotId>,
+    /// What other writers made of it since.
+    pub(crate) meanwhile: MergedMeanwhile,
+}
+
+/// What became of a merge, while it was staged, by what other writers did to the branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum MergedMeanwhile {
+    /// Nothing: it is still to be made.
+    #[default]
+    Not,
+    /// The branch got all that is merged, so there is nothing more to commit.
+    Wholly,
+    /// The branch got a part of it, or lost what both had in common: what is staged are no longer the changes of one side.
+    Partly,
 }
 
 impl WriteSession {

@@ -19,6 +19,7 @@ mod many;
 mod meanwhile;
 mod merging;
 mod merging_files;
+mod merging_races;
 mod progress;
 mod publishing;
 mod refs;
