@@ -219,10 +219,10 @@ impl Conflicts {
         }
     }
 
-    /// A file whose validator the other side changed to one that differs from the one staged here, that the other side pinned while
-    /// references into it were staged here without a pin, or that is pinned anew here while the other side added a reference into it
-    /// as it was, or gave it another name. In the first two of these cases nothing shows that the references are to the state that is
-    /// pinned; in the last one the pin would be lost.
+    /// A file whose validator the other side changed to one that differs from the one staged here, or tells nothing that shows that both
+    /// are of one state of the file, or that is pinned anew here while the other side added a reference into it as it was, or gave it
+    /// another name. In the first of these cases nothing shows that the references of both sides are to one state; in the last one the
+    /// pin would be lost.
     pub(super) fn file(
         &mut self,
         file: &FileKey,
@@ -245,16 +245,18 @@ impl Conflicts {
         if theirs_changed || theirs_depend {
             judged = ours.validator.agrees_with(now).map(|()| FileOnTip::Staged);
         }
-        if judged.is_ok() && (theirs_depend || (ours.repin && theirs_changed)) {
+        if judged.is_ok() && theirs_changed && now.is_pinned() && !ours.validator.is_pinned() {
+            judged = Err("the other side pinned it after references into it were staged here without a pin".to_owned());
+        }
+        // As the commit will, for the references of both sides.
+        if judged.is_ok() && (theirs_depend || (theirs_changed && (ours.repin || is_referenced))) {
             judged = Validator::of(now).joined(ours.validator.clone(), ours.untouched_since).map(|joined| {
                 // Whoever looked last saw the same state.
                 let latest = now.pinned_at.max(ours.validator.pinned_at);
                 let pinned_at = if joined.is_pinned() { latest } else { joined.pinned_at };
-                if theirs_changed { FileOnTip::Joined(Validator { pinned_at, ..joined }) } else { FileOnTip::Staged }
+                let is_joined = theirs_changed && ours.repin;
+                if is_joined { FileOnTip::Joined(Validator { pinned_at, ..joined }) } else { FileOnTip::Staged }
             });
-        }
-        if judged.is_ok() && theirs_changed && now.is_pinned() && !ours.validator.is_pinned() {
-            judged = Err("the other side pinned it after references into it were staged here without a pin".to_owned());
         }
         judged.unwrap_or_else(|why| {
             self.add(ConflictKind::File, file.to_string(), Some(why));

@@ -107,8 +107,9 @@ fn stage_state(staged: &mut Staged, change: &MapChange<VirtualFile>) -> Result<(
         // A file that is new comes with the references into it, and one that is gone goes with them.
         return Ok(());
     };
-    // Of a file that nothing pins only the moment of staging may differ, and of two the earlier one counts.
-    if new.is_pinned() && Validator::of(old) != Validator::of(new) {
+    // Of a file that nothing pins only the moment of staging may differ, and of two the earlier one counts. One that was pinned may have
+    // lost its pin, if a first pin is taken back.
+    if (old.is_pinned() || new.is_pinned()) && Validator::of(old) != Validator::of(new) {
         let file = FileKey::from_map_key(&change.key)?;
         staged.set_file(file, StagedFile { repin: true, by_itself: true, ..StagedFile::of(new) });
     }

@@ -107,3 +107,56 @@ async fn an_array_that_stays_does_not_get_the_other_sides_place_of_a_container()
     assert_eq!(files.iter().map(|file| file.url.as_str()).collect::<Vec<_>>(), ["file:///new/one.nc"]);
     is_sound(&world.repository).await;
 }
+
+/// Taking back the first pin of a file leaves it as it was, whether the references were replaced too or not.
+#[tokio::test]
+async fn a_first_pin_is_taken_back() {
+    for range in [0..5, 5..12] {
+        let world = World::new().await;
+        let session = world.repository.write("main").await.unwrap();
+        session.set_virtual(&key("x"), FILE, 0..5).await.unwrap();
+        let before = session.commit("not pinned").await.unwrap();
+        world.clock.advance(std::time::Duration::from_secs(1));
+        let session = world.repository.write("main").await.unwrap();
+        session.set_virtual_with(&key("x"), FILE, range.clone(), &state(&world, 20).repin()).await.unwrap();
+        let pinned = session.commit("pinned").await.unwrap();
+        assert_ne!(pinned.record().files, before.record().files);
+        let mut now = pinned.clone();
+        for expected in [&before, &pinned] {
+            let back = world.repository.revert(&name("main"), &now, MergeOptions::default()).await.unwrap().commit().await.unwrap();
+            assert!(back.is_new, "{range:?}");
+            now = back.snapshot;
+            let maps = |of: &Snapshot| (of.record().manifest, of.record().files);
+            assert_eq!(maps(&now), maps(expected), "{range:?}");
+        }
+        is_sound(&world.repository).await;
+    }
+}
+
+/// Two states of a file that is new on both sides, of which nothing shows that they are one, are a conflict from either side.
+#[tokio::test]
+async fn a_file_that_both_sides_recorded_first_is_judged_before_the_commit() {
+    let world = World::new().await;
+    let start = world.put("start", "1").await;
+    let now = firnline::Clock::now(&*world.clock);
+    let state = |etag: Option<&str>, version: Option<&str>| {
+        let mut validator = firnline::Validator::staged_at(now);
+        (validator.etag, validator.version) = (etag.map(|etag| etag.as_bytes().to_vec()), version.map(str::to_owned));
+        VirtualOptions::default().validator(validator)
+    };
+    let pairs = [(state(None, None), state(Some("e"), None)), (state(Some("e"), None), state(None, Some("v")))];
+    for (n, (one, two)) in pairs.into_iter().enumerate() {
+        let branches = [format!("one{n}"), format!("two{n}")];
+        for (branch, options) in branches.iter().zip([one, two]) {
+            world.repository.create_branch(&name(branch), &start).await.unwrap();
+            let session = world.repository.write(branch).await.unwrap();
+            session.set_virtual_with(&key(branch), FILE, 0..5, &options).await.unwrap();
+            session.commit("new").await.unwrap();
+        }
+        for [into, from] in [[0, 1], [1, 0]] {
+            let theirs = world.repository.read(&branches[from]).await.unwrap();
+            let refused = world.repository.merge(&name(&branches[into]), &theirs, MergeOptions::default()).await.unwrap_err();
+            assert!(named(&refused)[0].starts_with("file "), "{refused}");
+        }
+    }
+}
