@@ -6,7 +6,7 @@
 use super::MergeOptions;
 use crate::commit::{CommitError, CommitOptions, Committed};
 use crate::conflict::{Conflict, Rebased, rebase};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::RefName;
@@ -64,7 +64,7 @@ impl Repository {
     ///
     /// `Conflict` when both sides changed something in different ways and no policy settles it: [`Error::detail`] lists it. `Conflict` also
     /// when there are several latest common ancestors, which the message names, and `Invalid` when there is none: name a base then.
-    /// `Invalid` when no branch or tag keeps `theirs`. Dropping the future leaves nothing.
+    /// `Invalid` when no branch or tag keeps `theirs`, or the base. Dropping the future leaves nothing.
     pub async fn merge(&self, branch: &RefName, theirs: &Snapshot, options: impl Into<MergeOptions>) -> Result<StagedMerge> {
         let options: MergeOptions = options.into();
         let message = || format!("Merge {} into {branch}", short(theirs.id()));
@@ -74,7 +74,10 @@ impl Repository {
         session.require_kept(theirs).await?;
         let ours = session.base().clone();
         let base = match &options.base {
-            Some(base) => base.clone(),
+            Some(base) => {
+                require_base_kept(&session, base, theirs).await?;
+                base.clone()
+            }
             None => self.merge_base(&ours, theirs).await?,
         };
         if options.base.is_none() && base.id() == theirs.id() {
@@ -104,6 +107,24 @@ impl Repository {
             }
         }
     }
+}
+
+/// `Invalid` when nothing keeps a base, of which values may be linked where changes are undone: a garbage collection may have removed a part
+/// of it. An ancestor of `kept`, or of the tip of the branch, is kept with that.
+pub(super) async fn require_base_kept(session: &WriteSession, base: &Snapshot, kept: &Snapshot) -> Result<()> {
+    let error = match session.require_kept(base).await {
+        Err(error) if error.kind() == ErrorKind::Invalid && session.base.repository().is_same(base.repository()) => error,
+        done => return done,
+    };
+    for of in [kept, &session.base] {
+        match base.is_behind(of).await {
+            Ok(true) => return Ok(()),
+            // Their histories are not known far enough to tell.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            told => drop(told?),
+        }
+    }
+    Err(error)
 }
 
 /// Stages an application in a session in which nothing is staged yet.

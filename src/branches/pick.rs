@@ -1,6 +1,6 @@
 //! Applying one commit to a branch, or undoing it there.
 
-use super::merge::{Application, apply};
+use super::merge::{Application, apply, require_base_kept};
 use super::{MergeOptions, StagedMerge};
 use crate::error::{Error, Result};
 use crate::handle::Repository;
@@ -53,6 +53,7 @@ impl Repository {
         commit.check()?;
         let session = self.write(branch.as_str()).await?;
         session.require_kept(to).await?;
+        require_base_kept(&session, from, to).await?;
         let application = Application { from, to, parents: Vec::new(), common: None, about: about.id() };
         let (session, settled) = apply(session, application, &commit).await?;
         Ok(StagedMerge { session, options: commit, base: from.id(), settled })

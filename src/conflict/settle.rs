@@ -161,7 +161,7 @@ async fn undo_theirs(
         if !hold(undone, key.as_str()) || staged.layers().lookup(&key)? != Lookup::Untouched {
             continue;
         }
-        // The base was read from a ref, so what it holds may be linked without being written.
+        // The base was read from a ref, or it was made sure that a ref keeps it: what it holds may be linked without being written.
         if let Some(file) = old.as_ref().and_then(Entry::file).filter(|file| !kept.lock().files().contains_key(*file))
             && let Some(record) = base.file_map().find(file.as_map_key().as_str()).await?
         {

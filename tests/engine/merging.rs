@@ -382,6 +382,7 @@ async fn a_merge_is_reverted_against_a_named_parent() {
 #[tokio::test]
 async fn what_no_ref_keeps_is_not_applied() {
     let world = forked().await;
+    commit(&world.repository, "side", &[chunk("theirs")]).await;
     let session = world.repository.write("side").await.unwrap();
     session.set(&key("k"), "never published").await.unwrap();
     let prepared = session.prepare("unpublished").await.unwrap();
@@ -389,6 +390,9 @@ async fn what_no_ref_keeps_is_not_applied() {
     for refused in [
         world.repository.merge(&name("main"), &unkept, "x").await.unwrap_err(),
         world.repository.cherry_pick(&name("main"), &unkept, "x").await.unwrap_err(),
+        // Values of what the changes are counted from may be linked as well.
+        world.repository.revert(&name("main"), &unkept, "x").await.unwrap_err(),
+        merge(&world, MergeOptions::default().base(unkept.clone())).await.unwrap_err(),
     ] {
         assert!(refused.kind() == ErrorKind::Invalid && refused.to_string().contains("kept by no branch"), "{refused}");
     }
