@@ -36,6 +36,9 @@ pub struct BranchStep {
     pub from: Option<SnapshotId>,
     /// What it will show; `None`: it will be deleted.
     pub to: Option<SnapshotId>,
+    /// The last move of the branch when the step was found. The branch may have been moved away and back since, which is another state of
+    /// what there is to undo.
+    last: Option<Move>,
 }
 
 impl Repository {
@@ -58,7 +61,8 @@ impl Repository {
     /// What [`undo`](Self::undo) would do now. Only reads.
     pub async fn undo_step(&self, branch: &RefName) -> Result<BranchStep> {
         let (record, moves) = self.events_of(branch).await?;
-        let step = |event, to| BranchStep { branch: branch.clone(), op: MoveOp::Undo, event, from: record.tip, to };
+        let last = moves.last().cloned();
+        let step = |event, to| BranchStep { branch: branch.clone(), op: MoveOp::Undo, event, from: record.tip, to, last: last.clone() };
         // How many of the next events were undone already.
         let (mut skip, mut end) = (0_i64, record.tip);
         for done in moves.iter().rev() {
@@ -99,7 +103,8 @@ impl Repository {
                 _ if skip > 0 => skip -= 1,
                 _ => {
                     let event = BranchEvent::Move(done.clone());
-                    return Ok(BranchStep { branch: branch.clone(), op: MoveOp::Redo, event, from: record.tip, to: done.from });
+                    let (from, to, last) = (record.tip, done.from, moves.last().cloned());
+                    return Ok(BranchStep { branch: branch.clone(), op: MoveOp::Redo, event, from, to, last });
                 }
             }
             end = done.from;
@@ -107,10 +112,10 @@ impl Repository {
         Err(Error::not_found(format!("nothing is left to redo on branch {branch}")))
     }
 
-    /// Takes a step that was found before; `Conflict` if the branch has changed since. Otherwise fails, and is cancelled, as
+    /// Takes a step that was found before; `Conflict` if anything happened to the branch since, even if it shows the same again. Otherwise fails, and is cancelled, as
     /// [`reset`](Self::reset) is.
     pub async fn take_step(&self, step: &BranchStep) -> Result<Move> {
-        let BranchStep { branch, op, from, to, .. } = step;
+        let BranchStep { branch, op, from, to, last, .. } = step;
         let changed = || Error::conflict(format!("branch {branch} has changed meanwhile; look again what its last change is"));
         let target = match to {
             Some(id) => Some(self.read_revision(&(*id).into()).await?),
@@ -119,9 +124,10 @@ impl Repository {
         match (from, target) {
             (Some(from), target) => {
                 let target = target.as_ref().map_or(MoveTarget::Nothing, MoveTarget::Kept);
-                self.move_branch_at(branch, *from, target, *op).await?.ok_or_else(changed)
+                let is_expected = |now: &RefRecord| now.tip == Some(*from) && now.moves.last() == last.as_ref();
+                self.move_branch_if(branch, &is_expected, target, *op).await?.ok_or_else(changed)
             }
-            (None, Some(target)) => self.create_branch_again(branch, &target, *op).await,
+            (None, Some(target)) => self.create_branch_again(branch, &target, *op, last.as_ref()).await,
             (None, None) => Err(Error::internal(format!("a step of branch {branch} that leads nowhere"))),
         }
     }

@@ -16,8 +16,8 @@ use crate::id::SnapshotId;
 use crate::map::Span;
 use crate::refs::collection::GcState;
 use crate::refs::{
-    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefState, TagInfo, Vouched, absent, future_limit, is_unreadable, unreadable,
-    unreadable_tip,
+    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefRecord, RefState, TagInfo, Vouched, absent, future_limit, is_unreadable,
+    unreadable, unreadable_tip,
 };
 use crate::snapshot::Snapshot;
 use crate::storage::{Extent, ObjectName};
@@ -196,10 +196,21 @@ impl Repository {
         self.create_ref(&Ref::tag(name.clone()), target, create).await
     }
 
-    /// Makes a branch that was deleted again, and records it as `op`.
-    pub(crate) async fn create_branch_again(&self, name: &RefName, target: &Snapshot, op: MoveOp) -> Result<Move> {
+    /// Makes a branch that was deleted again, if `last` is still its last move, and records it as `op`; otherwise `Conflict`.
+    pub(crate) async fn create_branch_again(&self, name: &RefName, target: &Snapshot, op: MoveOp, last: Option<&Move>) -> Result<Move> {
+        self.require_writable()?;
+        self.require_present(target)?;
         let create = MoveTo { to: Some(target.id()), op, about: None, not_before: target.record().time };
-        self.create_ref(&Ref::branch(name.clone()), target, create).await
+        let name = &Ref::branch(name.clone());
+        // A replace that follows is refused if the branch has changed since it was read, before this look at it.
+        let still_there = |state| async move {
+            let now = self.refs().try_read(name).await?;
+            if now.as_ref().and_then(|now| now.record.moves.last()) != last {
+                return Err(Error::conflict(format!("{name} has been made or deleted meanwhile")));
+            }
+            self.vouch_for(target, state).await
+        };
+        self.refs().create(name, create, still_there).await
     }
 
     async fn create_ref(&self, name: &Ref, target: &Snapshot, create: MoveTo) -> Result<Move> {
@@ -248,6 +259,18 @@ impl Repository {
     /// Points a branch elsewhere, or deletes it, if it shows `tip` at that moment; `None` when it shows something else, and `NotFound` when
     /// it does not exist.
     pub(crate) async fn move_branch_at(&self, name: &RefName, tip: SnapshotId, target: MoveTarget<'_>, op: MoveOp) -> Result<Option<Move>> {
+        self.move_branch_if(name, &|now| now.tip == Some(tip), target, op).await
+    }
+
+    /// Points a branch elsewhere, or deletes it, if its record is as expected at that moment; `None` when it is not, and `NotFound` when
+    /// the branch does not exist.
+    pub(crate) async fn move_branch_if(
+        &self,
+        name: &RefName,
+        is_expected: &(dyn Fn(&RefRecord) -> bool + Send + Sync),
+        target: MoveTarget<'_>,
+        op: MoveOp,
+    ) -> Result<Option<Move>> {
         self.require_writable()?;
         let snapshot = target.snapshot();
         snapshot.map_or(Ok(()), |target| self.require_present(target))?;
@@ -258,10 +281,11 @@ impl Repository {
         let moved_on = &AtomicBool::new(false);
         // A replace that follows is refused if the branch has changed since it was read, before this look at it.
         let still_there = |state| async move {
-            let (_, now) = self.refs().read(name).await?;
-            moved_on.store(now != tip, Ordering::Relaxed);
-            if now != tip {
-                return Err(Error::conflict(format!("{name} has moved to {now}")));
+            let (state_now, now) = self.refs().read(name).await?;
+            let is_there = is_expected(&state_now.record);
+            moved_on.store(!is_there, Ordering::Relaxed);
+            if !is_there {
+                return Err(Error::conflict(format!("{name} has moved, last to {now}")));
             }
             match target {
                 MoveTarget::Kept(target) => self.vouch_for(target, state).await,

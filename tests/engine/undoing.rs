@@ -126,6 +126,35 @@ async fn a_step_says_what_it_takes_back_and_is_not_taken_on_another_state() {
     assert_eq!(repository.undo(&name("none")).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
+/// A branch that was moved away and back shows the same, and has other things to undo.
+#[tokio::test]
+async fn a_step_is_not_taken_after_the_branch_went_away_and_came_back() {
+    let world = World::new().await;
+    let (repository, branch) = (&world.repository, name("b"));
+    let first = world.put("k", "1").await;
+    repository.create_branch(&branch, &first).await.unwrap();
+    let second = commit(repository, "b", &[Set("k", "2".to_owned())]).await;
+    let step = repository.undo_step(&branch).await.unwrap();
+    assert_eq!(step.to, Some(first.id()));
+    repository.reset(&branch, &first).await.unwrap();
+    repository.reset(&branch, &second).await.unwrap();
+    assert_eq!(repository.take_step(&step).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(repository.moves(&Ref::branch(branch.clone())).await.unwrap().len(), 3, "nothing was recorded");
+    // The same for a redo, and for a branch that is to be made again.
+    repository.undo(&branch).await.unwrap();
+    let step = repository.redo_step(&branch).await.unwrap();
+    commit(repository, "b", &[Set("k", "3".to_owned())]).await;
+    repository.reset(&branch, &first).await.unwrap();
+    assert_eq!(repository.take_step(&step).await.unwrap_err().kind(), ErrorKind::Conflict);
+    repository.delete_branch(&branch).await.unwrap();
+    let step = repository.undo_step(&branch).await.unwrap();
+    assert_eq!((step.from, step.to), (None, Some(first.id())));
+    repository.create_branch(&branch, &second).await.unwrap();
+    repository.delete_branch(&branch).await.unwrap();
+    assert_eq!(repository.take_step(&step).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(repository.undo(&branch).await.unwrap().to, Some(second.id()));
+}
+
 /// A build that knows only the first moves must refuse the record rather than take it for a damaged one and replace it.
 #[tokio::test]
 async fn a_record_with_later_moves_says_so() {
