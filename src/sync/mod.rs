@@ -91,7 +91,7 @@ impl SyncRun<'_> {
         }
         let mut waiting = CollectionWait::new();
         for attempt in 0..ATTEMPTS {
-            if let Some(report) = self.attempt().await? {
+            if let Some(report) = Box::pin(self.attempt()).await? {
                 return Ok(report);
             }
             let state = self.to.refs().collection().await?.state;
