@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::format::Entry;
 use crate::key::{MapKey, Prefix};
 use crate::map::Span;
+use crate::virtuals::Validator;
 
 /// How many keys are looked up together.
 const BATCH: usize = 2048;
@@ -65,6 +66,33 @@ impl WriteSession {
             }
         }
         Ok(counts)
+    }
+
+    /// Whether a commit of what is staged would find everything there already, and so is not made: no key, container or state of a file
+    /// would be another, and no version is merged.
+    ///
+    /// Costs what [`changes`](Self::changes) costs, and one lookup for each file. Changes nothing, so it can be cancelled at any moment.
+    pub async fn changes_nothing(&self) -> Result<bool> {
+        if self.has_other_parents() {
+            return Ok(false);
+        }
+        let StagedChanges { set, pointed, deleted, .. } = self.changes().await?;
+        if set + pointed + deleted > 0 {
+            return Ok(false);
+        }
+        let known: Vec<(MapKey, Validator)> = {
+            let staged = self.staged.lock();
+            let before = &self.base.record().containers;
+            let are_there = staged.containers().values().all(|ours| ours.is_automatic() || before.contains(ours));
+            if !are_there || before.iter().any(|old| staged.removed_containers().contains(&old.name)) {
+                return Ok(false);
+            }
+            let in_use = staged.files_in_use()?;
+            in_use.into_iter().map(|(file, used)| (file.as_map_key().clone(), used.known.validator.clone())).collect()
+        };
+        let files: Vec<MapKey> = known.iter().map(|(file, _)| file.clone()).collect();
+        let records = self.base.file_map().find_many(&files).await?;
+        Ok(records.iter().zip(&known).all(|(record, (_, ours))| record.as_ref().is_some_and(|record| Validator::of(record) == *ours)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `firn bisect`
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use clap::Args;
 use serde::Serialize;
@@ -8,18 +8,20 @@ use serde::Serialize;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::{Show, count};
-use firnline::{BisectVerdict, Bisection, Error, LogEntry};
+use firnline::{BisectVerdict, Bisection, Error, LogEntry, SnapshotId};
 
 /// The status by which a command says that it cannot tell, as for git.
 const CANNOT_TELL: i32 = 125;
-/// The largest status that says that a version is bad; larger ones end the search.
-const BAD: i32 = 127;
+/// The largest status that says that a version is bad, as it is; larger ones end the search.
+const BAD: i32 = 125;
+/// The statuses by which a shell says that a command cannot be run, or was not found.
+const NOT_RUN: std::ops::RangeInclusive<i32> = 126..=127;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With CMD: runs it for one version after the other, with FIRN_REV set to the id of the version and FIRN_REPO to the repository, and prints
-the first bad one. Status 0 means good, 125 that it cannot be told, any other up to 127 bad; a larger one ends the search. What CMD prints
-goes to standard error. Ends with status 1 if only versions that cannot be told are left before the first that is known to be bad.
+the first bad one. Status 0 means good, 125 that it cannot be told, any other up to 127 bad; a larger one ends the search. So do 126 and 127,
+with which a shell ends if it cannot run a command, if CMD ends so for GOOD too. What CMD prints goes to standard error. Ends with status 1 if only versions that cannot be told are left before the first that is known to be bad.
 
 Without CMD: prints the version in the middle. Look at it and run the same again with it in the place of GOOD or BAD.")]
 pub(super) struct Bisect {
@@ -49,7 +51,7 @@ impl Bisect {
         if !self.command.is_empty() {
             let place = context.place()?;
             while let Some(next) = search.next().cloned() {
-                let verdict = self.try_version(&place, &next).await?;
+                let verdict = self.try_version(&place, next.id, good.id()).await?;
                 search.mark(next.id, verdict);
                 let left = count(search.suspects().len() as u64, "version");
                 context.out.note(&format!("{} {}: {}, {left} left", next.id, next.summary, word(verdict)));
@@ -58,23 +60,31 @@ impl Bisect {
         self.tell(context, &search)
     }
 
+    /// What the command says of a version.
+    async fn try_version(&self, place: &str, version: SnapshotId, good: SnapshotId) -> Result<BisectVerdict, Stop> {
+        let status = self.run_for(place, version).await?;
+        let is_bad = match status.code() {
+            Some(0) => return Ok(BisectVerdict::Good),
+            Some(CANNOT_TELL) => return Ok(BisectVerdict::Skip),
+            Some(code) if NOT_RUN.contains(&code) => !self.run_for(place, good).await?.code().is_some_and(|code| NOT_RUN.contains(&code)),
+            Some(code) => (1..=BAD).contains(&code),
+            None => false,
+        };
+        if is_bad {
+            return Ok(BisectVerdict::Bad);
+        }
+        let program = self.command.first().map(String::as_str).unwrap_or_default();
+        Err(Error::invalid(format!("{program} ended with {status} for {version}, which tells nothing about the version")).into())
+    }
+
     /// Runs the command for a version.
-    async fn try_version(&self, place: &str, version: &LogEntry) -> Result<BisectVerdict, Stop> {
+    async fn run_for(&self, place: &str, version: SnapshotId) -> Result<ExitStatus, Stop> {
         let (program, arguments) = self.command.split_first().ok_or_else(|| Error::internal("a command without a name"))?;
         let mut command = tokio::process::Command::new(program);
-        command.args(arguments).env("FIRN_REV", version.id.to_string()).env("FIRN_REPO", place);
+        command.args(arguments).env("FIRN_REV", version.to_string()).env("FIRN_REPO", place);
         // Standard output holds the result only.
         command.stdin(Stdio::null()).stdout(std::io::stderr()).kill_on_drop(true);
-        let status = command.status().await.map_err(|e| Error::invalid(format!("{program} cannot be run")).caused_by(e))?;
-        match status.code() {
-            Some(0) => Ok(BisectVerdict::Good),
-            Some(CANNOT_TELL) => Ok(BisectVerdict::Skip),
-            Some(1..=BAD) => Ok(BisectVerdict::Bad),
-            _ => {
-                Err(Error::invalid(format!("{program} ended with {status} for {}, which tells nothing about the version", version.id))
-                    .into())
-            }
-        }
+        Ok(command.status().await.map_err(|e| Error::invalid(format!("{program} cannot be run")).caused_by(e))?)
     }
 
     fn tell(&self, context: &mut Context, search: &Bisection) -> Result<Verdict, Stop> {

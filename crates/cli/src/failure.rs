@@ -274,13 +274,15 @@ fn refused(files: &[String]) -> Vec<String> {
     shown.chain(more).collect()
 }
 
-/// What both sides of a merge changed, one a line, and how to settle it.
-fn conflicting(named: &[String], more: usize) -> Vec<String> {
-    let more = named.len().saturating_sub(CONFLICTS) + more;
+/// What both sides of a merge changed, one a line, and how to settle it: nothing settles containers and files, as the message says.
+fn conflicting(named: &[String], unnamed: usize) -> Vec<String> {
+    let more = named.len().saturating_sub(CONFLICTS) + unnamed;
     let shown = named.iter().take(CONFLICTS).map(|name| format!("conflict: {name}"));
-    let more = (more > 0).then(|| format!("and {more} more; all with --json"));
-    let next = "settle them with --ours PREFIX, --theirs PREFIX, or --on-conflict ours or theirs for all".to_owned();
-    shown.chain(more).chain([next]).collect()
+    let listed = if unnamed > 0 { format!("the first {}", named.len()) } else { "all".to_owned() };
+    let more = (more > 0).then(|| format!("and {more} more; {listed} with --json"));
+    let is_settled = !named.iter().any(|name| name.starts_with("container ") || name.starts_with("file "));
+    let next = is_settled.then(|| "settle them with --ours PREFIX, --theirs PREFIX, or --on-conflict ours or theirs for all".to_owned());
+    shown.chain(more).chain(next).collect()
 }
 
 /// What to do about a branch or a tag that does not exist.
@@ -343,5 +345,17 @@ mod tests {
         let outer = Error::unavailable("chunk x cannot be written").caused_by(inner);
         assert_eq!(causes(&outer), ["chunk x cannot be written: the disk is full"]);
         assert_eq!(causes(&Error::invalid("x")), [""; 0]);
+    }
+
+    #[test]
+    fn the_help_for_conflicts_promises_no_more_than_there_is() {
+        let keys: Vec<String> = (0..200).map(|n| format!("k/{n}")).collect();
+        let told = conflicting(&keys, 0).join("\n");
+        assert!(told.contains("more; all with --json") && told.contains("--ours PREFIX"), "{told}");
+        assert!(conflicting(&keys, 5).join("\n").contains("more; the first 200 with --json"));
+        for name in ["container nemo", "file nemo:1.nc"] {
+            let named = ["k".to_owned(), name.to_owned()];
+            assert_eq!(conflicting(&named, 0), ["conflict: k".to_owned(), format!("conflict: {name}")], "no policy settles it");
+        }
     }
 }

@@ -122,13 +122,21 @@ impl Merge {
     async fn forward(&self, context: &mut Context, repository: &Repository, target: &firnline::Snapshot) -> Result<Verdict, Stop> {
         let branch = &self.how.branch;
         if self.how.dry_run {
-            context.out.say(&format!("would move {branch} to {}", target.id()));
+            let would_move = repository.can_fast_forward(branch, target).await?;
+            context.out.say(&if would_move {
+                format!("would move {branch} to {}", target.id())
+            } else {
+                format!("{branch} has {} already; nothing would be moved", self.revision)
+            });
             return Ok(Verdict::Fine);
         }
         if let Some(moved) = repository.fast_forward(branch, target).await? {
             context.out.line(&target.id().to_string())?;
             let from = moved.from.map(|id| id.to_string()).unwrap_or_default();
             context.out.note(&format!("moved {branch} from {from}; take back with: firn undo {branch}"));
+            if self.base.is_some() || self.how.describes_a_commit() {
+                context.out.say("no commit was made, so the options that describe one, or settle conflicts, were not used");
+            }
         } else {
             let tip = repository.read(&format!("branch:{branch}")).await?;
             context.out.line(&tip.id().to_string())?;
@@ -165,6 +173,12 @@ impl Revert {
 }
 
 impl MergeArgs {
+    /// Whether an option was given that only a commit can follow.
+    fn describes_a_commit(&self) -> bool {
+        let is_settled = self.on_conflict.is_some() || [&self.ours, &self.theirs, &self.fail].iter().any(|given| !given.is_empty());
+        is_settled || self.message.is_some() || self.author.is_some() || !self.meta.is_empty()
+    }
+
     fn options(&self) -> Result<MergeOptions, Stop> {
         let mut options = MergeOptions::default();
         options.message.clone_from(&self.message);
@@ -187,8 +201,12 @@ impl MergeArgs {
     async fn commit(&self, context: &mut Context, staged: StagedMerge, revision: &str) -> Result<Verdict, Stop> {
         let StagedMerge { session, options, settled, .. } = staged;
         if self.dry_run {
-            let changes = changed(&session.changes().await?);
-            context.out.say(&format!("would commit to {}: {changes}", self.branch));
+            if session.changes_nothing().await? {
+                context.out.say(&format!("{} has what {revision} brings already; nothing would be committed", self.branch));
+            } else {
+                let changes = changed(&session.changes().await?);
+                context.out.say(&format!("would commit to {}: {changes}", self.branch));
+            }
             tell_settled(context, &settled, "");
             return Ok(Verdict::Fine);
         }

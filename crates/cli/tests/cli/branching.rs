@@ -29,6 +29,9 @@ fn a_merge_prints_its_id_and_lists_conflicts_by_name() {
         (&json!(merged), &json!([main, side]), &json!("Merge side into main"))
     );
     assert_eq!(sandbox.firn(&["cat", "main", "both"]).ok(), "side");
+    for nothing in [["merge", "side", "--dry-run"], ["cherry-pick", "side", "--dry-run"]] {
+        assert_eq!(sandbox.firn(&nothing).err, "firn: main has what side brings already; nothing would be committed\n");
+    }
     let again = sandbox.firn(&["merge", "side", "-v"]);
     assert!(again.err.contains("has what side brings already"), "{}", again.err);
     assert_eq!(again.ok(), merged);
@@ -56,12 +59,19 @@ fn a_branch_moves_forward_only_if_asked() {
     let start = sandbox.put("start", "1");
     sandbox.firn(&["branch", "side"]).ok();
     let side = sandbox.firn_with(&["put", "-", "k", "--branch", "side"], "1").ok();
-    assert_eq!(sandbox.firn(&["merge", "side", "--ff-only"]).ok(), side);
+    let would = sandbox.firn(&["merge", "side", "--ff-only", "--dry-run"]);
+    assert_eq!(would.err, format!("firn: would move main to {side}\n"));
+    let run = sandbox.firn(&["merge", "side", "--ff-only", "-m", "unused"]);
+    assert!(run.err.contains("no commit was made"), "{}", run.err);
+    assert_eq!(run.ok(), side);
+    let again = sandbox.firn(&["merge", "side", "--ff", "--dry-run"]);
+    assert_eq!(again.err, "firn: main has side already; nothing would be moved\n");
     let moves = sandbox.firn(&["moves", "--json"]).rows();
     assert_eq!((&moves[1]["op"], &moves[1]["from"], &moves[1]["to"]), (&json!("fast-forward"), &json!(start), &json!(side)));
     sandbox.put("ours", "1");
     sandbox.firn_with(&["put", "-", "k", "--branch", "side"], "2").ok();
     sandbox.refused(4, || sandbox.firn(&["merge", "side", "--ff-only"]));
+    sandbox.firn(&["merge", "side", "--ff-only", "--dry-run"]).fails(4);
     let merged = sandbox.firn(&["merge", "side", "--ff"]).ok();
     assert_eq!(sandbox.firn(&["show", "main", "--json"]).rows()[0]["id"], json!(merged));
 }
@@ -135,6 +145,9 @@ fn the_first_bad_version_is_found_with_and_without_a_command() {
     // A command that dies, or does not exist, tells nothing.
     sandbox.firn(&["bisect", "main~8", "main", "--", "sh", "-c", "exit 130"]).fails(9);
     sandbox.firn(&["bisect", "main~8", "main", "--", "/no/such/program"]).fails(9);
+    sandbox.firn(&["bisect", "main~8", "main", "--", "sh", "-c", "no-such-command"]).fails(9);
+    let lost = format!("test $({firn} cat $FIRN_REV n) -lt 5 || no-such-command");
+    assert!(sandbox.firn(&["bisect", "main~8", "main", "--", "sh", "-c", &lost]).ok().contains(&ids[5]), "it was run for a good version");
     sandbox.firn(&["bisect", "main", "main~8"]).fails(9);
 }
 
