@@ -64,7 +64,8 @@ impl Repository {
     ///
     /// `Conflict` when both sides changed something in different ways and no policy settles it: [`Error::detail`] lists it. `Conflict` also
     /// when there are several latest common ancestors, which the message names, and `Invalid` when there is none: name a base then.
-    /// `Invalid` when no branch or tag keeps `theirs`, or the base. Dropping the future leaves nothing.
+    /// `Invalid` when no branch or tag keeps `theirs`, or the base, and when `theirs` is stamped more than 10 minutes after this machine's
+    /// clock. Dropping the future leaves nothing.
     pub async fn merge(&self, branch: &RefName, theirs: &Snapshot, options: impl Into<MergeOptions>) -> Result<StagedMerge> {
         let options: MergeOptions = options.into();
         let message = || format!("Merge {} into {branch}", short(theirs.id()));
@@ -72,6 +73,7 @@ impl Repository {
         commit.check()?;
         let session = self.write(branch.as_str()).await?;
         session.require_kept(theirs).await?;
+        self.require_present(theirs)?;
         let ours = session.base().clone();
         let base = match &options.base {
             Some(base) => {

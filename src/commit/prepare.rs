@@ -8,6 +8,7 @@ use super::draft::Draft;
 use super::{CommitOptions, EmptyCommit, invariants};
 use crate::error::{Error, ErrorDetail, Result};
 use crate::format::{Commit, Node, Roots, SnapshotObject};
+use crate::handle::Repository;
 use crate::history::{Behind, Line};
 use crate::id::{NodeId, SnapshotId};
 use crate::map::NodeSource;
@@ -36,8 +37,8 @@ pub(crate) struct Stamp {
 impl WriteSession {
     /// Refuses what a commit with these options would be refused for, whatever is staged: call it before staging large values.
     ///
-    /// `Invalid` when the options fail [`CommitOptions::check`], when the last event of the branch is stamped more than 10 minutes after
-    /// this machine's clock, and when that clock shows a time that cannot be recorded. Reads at most one snapshot.
+    /// `Invalid` when the options fail [`CommitOptions::check`], when the last event of the branch, or a version that is merged, is stamped
+    /// more than 10 minutes after this machine's clock, and when that clock shows a time that cannot be recorded. Reads at most one snapshot.
     pub async fn check(&self, options: &CommitOptions) -> Result<()> {
         options.check()?;
         self.next_time().await.map(drop)
@@ -109,11 +110,15 @@ impl WriteSession {
     async fn next_time(&self) -> Result<Timestamp> {
         let repository = self.base.repository();
         let last = repository.refs().last_event(&self.state.record).await?;
-        let parents = self.other_parents().iter().map(|parent| parent.record().time).fold(self.base.record().time, Timestamp::max);
-        let last = last.map_or(parents, |last| last.max(parents));
+        let last = last.map_or(self.base.record().time, |last| last.max(self.base.record().time));
         let now = recordable(repository.clock().now())?;
         require_not_in_future(&self.branch, last, now)?;
-        Ok(now.max(last.next()))
+        let mut latest = last;
+        for parent in self.other_parents() {
+            repository.require_present(parent)?;
+            latest = latest.max(parent.record().time);
+        }
+        Ok(now.max(latest.next()))
     }
 }
 
@@ -123,6 +128,21 @@ fn merged_meanwhile(branch: &Ref) -> Error {
         "{branch} got the version that is merged here, or has another latest common ancestor with it, since its changes were staged; \
          merge it again"
     ))
+}
+
+impl Repository {
+    /// Refuses a target that would stop every commit on its branch until its time has come.
+    pub(crate) fn require_present(&self, target: &Snapshot) -> Result<()> {
+        let (id, time, now) = (target.id(), target.record().time, self.clock().now());
+        if time <= future_limit(now) {
+            return Ok(());
+        }
+        let error = Error::invalid(format!(
+            "snapshot {id} is stamped {time}, more than 10 minutes after this machine's {now}; \
+             set the clock that is wrong, or choose the last snapshot from before"
+        ));
+        Err(error.about(ErrorDetail::FutureSnapshot { id: id.to_string() }))
+    }
 }
 
 fn require_not_in_future(branch: &Ref, last: Timestamp, now: Timestamp) -> Result<()> {

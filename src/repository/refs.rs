@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::commit::WrittenAlone;
-use crate::error::{Error, ErrorDetail, Result};
+use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::handle::Repository;
 use crate::history::{Kept, Line};
@@ -16,8 +16,8 @@ use crate::id::SnapshotId;
 use crate::map::Span;
 use crate::refs::collection::GcState;
 use crate::refs::{
-    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefRecord, RefState, TagInfo, Vouched, absent, future_limit, is_unreadable,
-    unreadable, unreadable_tip,
+    Move, MoveOp, MoveTo, READS, Ref, RefKind, RefName, RefRecord, RefState, TagInfo, Vouched, absent, is_unreadable, unreadable,
+    unreadable_tip,
 };
 use crate::snapshot::Snapshot;
 use crate::storage::{Extent, ObjectName};
@@ -321,19 +321,6 @@ impl Repository {
             target.require_whole().await.map_err(|e| e.context(format!("snapshot {id} is not whole")))?;
         }
         Ok(vouched)
-    }
-
-    /// Refuses a target that would stop every commit on its branch until its time has come.
-    fn require_present(&self, target: &Snapshot) -> Result<()> {
-        let (id, time, now) = (target.id(), target.record().time, self.clock().now());
-        if time <= future_limit(now) {
-            return Ok(());
-        }
-        let error = Error::invalid(format!(
-            "snapshot {id} is stamped {time}, more than 10 minutes after this machine's {now}; \
-             set the clock that is wrong, or choose the last snapshot from before"
-        ));
-        Err(error.about(ErrorDetail::FutureSnapshot { id: id.to_string() }))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Merges that are staged while others merge, and what they may link.
 
-use firnline::{Access, ErrorKind, MergeOptions, StagedMerge};
+use std::time::Duration;
+
+use firnline::{Access, ErrorDetail, ErrorKind, MergeOptions, StagedMerge};
 
 use crate::conflicts::Do::{Delete, Set};
 use crate::conflicts::chunk;
@@ -61,4 +63,24 @@ async fn a_version_of_which_the_branch_got_a_part_meanwhile_is_merged_again() {
     let done = staged.commit().await.unwrap();
     assert!(done.is_new && done.snapshot.record().parents.len() == 2);
     is_sound(&world.repository).await;
+}
+
+/// A version from the future is named as what is wrong, and not the branch.
+#[tokio::test]
+async fn a_version_from_the_future_is_not_merged() {
+    let world = forked().await;
+    let main = commit(&world.repository, "main", &[chunk("ours")]).await;
+    world.clock.advance(Duration::from_hours(1));
+    let ahead = commit(&world.repository, "side", &[chunk("ahead")]).await;
+    world.clock.set(main.record().time.plus(Duration::from_mins(1)));
+    let refused = world.repository.merge(&name("main"), &ahead, "x").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    assert_eq!(refused.detail(), Some(&ErrorDetail::FutureSnapshot { id: ahead.id().to_string() }));
+    // The clock of who commits it may be another one than that of who staged it.
+    world.clock.set(ahead.record().time.minus(Duration::from_mins(9)));
+    let staged = world.repository.merge(&name("main"), &ahead, "x").await.unwrap();
+    world.clock.set(main.record().time.plus(Duration::from_mins(1)));
+    let refused = staged.commit().await.unwrap_err();
+    assert_eq!(refused.error().detail(), Some(&ErrorDetail::FutureSnapshot { id: ahead.id().to_string() }));
+    assert_eq!(world.repository.read("main").await.unwrap().id(), main.id());
 }
