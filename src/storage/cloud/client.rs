@@ -61,6 +61,8 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
     let connector = if place.scheme == StoreScheme::Http { connector.giving_up_early() } else { connector };
     let answers = connector.answers();
     let make = |retries: RetryConfig, removes_many: bool| {
+        // The others need no setting for it.
+        let _ = removes_many;
         let plan = ClientPlan {
             place,
             vendor: &vendor,
@@ -68,6 +70,7 @@ pub(crate) fn connect(place: &CloudPlace, options: &CloudOptions) -> Result<Conn
             access,
             named: options.named.as_ref().map(|set| SetCredentials { set: set.clone(), patience: options.patience }),
             retries,
+            #[cfg(feature = "aws")]
             removes_many,
             connector: connector.clone(),
         };
@@ -112,6 +115,7 @@ struct ClientPlan<'a> {
     named: Option<SetCredentials>,
     retries: RetryConfig,
     /// Whether objects are removed many at a time.
+    #[cfg(feature = "aws")]
     removes_many: bool,
     connector: Connector,
 }
