@@ -29,6 +29,8 @@ async fn a_version_that_another_writer_merged_meanwhile_is_not_merged_twice() {
     let world = forked().await;
     let (first, second, third) = (merge(&world).await, merge(&world).await, merge(&world).await);
     let made = first.commit().await.unwrap();
+    // At the same moment the second one would make the very same commit.
+    world.clock.advance(Duration::from_secs(1));
     let found = second.commit().await.unwrap();
     assert!(made.is_new && !found.is_new && found.snapshot.id() == made.snapshot.id(), "no second, empty merge");
     commit(&world.repository, "main", &[Delete("n")]).await;
