@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::ancestry::Line;
 use crate::error::Result;
@@ -10,6 +10,7 @@ use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::collection::{GcState, vouched};
 use crate::refs::{MAIN, Move, READS, RefKind, RefState, Vouched, is_unreadable};
+use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// Whether the refs keep a snapshot: one of them points at it, has a move that came from it or led to it, or has it in
@@ -57,7 +58,17 @@ impl Repository {
 
     /// Whether one of the refs that were read keeps the snapshot `id`, committed at `time`. What cannot be read keeps nothing.
     pub(crate) async fn is_kept_by(&self, found: &KeptRoots, id: SnapshotId, time: Timestamp) -> Result<bool> {
-        Ok(self.kept_by(&found.roots, id, time).await? == Kept::Yes)
+        // Of what is behind a version with a marker anything may be missing, also when its history is here: another version may share that.
+        if found.roots.contains(&id) {
+            return Ok(true);
+        }
+        let holds = async |root: SnapshotId| match self.holds(root, id, time).await {
+            Ok(true) => Ok(self.storage().get(&ObjectName::shallow(&root), Extent::Range(0..0)).await?.is_none()),
+            Err(e) if is_unreadable(&e) => Ok(false),
+            answer => answer,
+        };
+        let answers = futures::stream::iter(found.roots.clone()).map(holds).buffer_unordered(READS);
+        std::pin::pin!(answers).try_any(std::future::ready).await
     }
 
     /// The lowest epoch of the refs, if a branch or a tag is known to keep the snapshot `id`, committed at `time`: who links what the

@@ -93,7 +93,9 @@ impl<'a> Copier<'a> {
         let roots = if past.history.is_some() { roots } else { Roots { history: None, ..roots } };
         // Before the snapshot: without a marker, what it names counts as there.
         if past.is_marked {
-            self.require_no_history(*id, commit).await?;
+            if past.history.is_none() {
+                self.require_no_history(*id, commit).await?;
+            }
             self.touched.add(row_of(ObjectKind::Shallow, id.digest()))?;
             self.sync.to.storage().put(&ObjectName::shallow(id), &[]).await?;
         }

@@ -58,7 +58,12 @@ impl<'a> PushSaves<'a> {
             sent: Vec::new(),
             total: 0,
         };
-        if let Some(session) = &saves.session {
+        if saves.session.is_none()
+            && let Some(branch) = saves.any_branch().await?
+        {
+            // Before anything is sent: a session knows only of what is sent after it was opened that no earlier collection removes it.
+            saves.session = Some(saves.sync.to.write(branch.as_str()).await?);
+        } else if let Some(session) = &saves.session {
             let mut keys = std::pin::pin!(session.base().list(&Prefix::new(FOLDER)?));
             while let Some((_, entry)) = keys.try_next().await? {
                 if let Entry::Chunk { id, size } = entry {
@@ -99,13 +104,10 @@ impl<'a> PushSaves<'a> {
 
     /// Commits what was noted to the branch, which is made if need be.
     pub(super) async fn save(&mut self) -> Result<()> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => match self.any_branch().await? {
-                Some(branch) => self.sync.to.write(branch.as_str()).await?,
-                // There is no branch on which one could be made.
-                None => return Ok(()),
-            },
+        // Without a branch there was none on which one could be made.
+        let Some(session) = self.session.take() else {
+            self.sent.clear();
+            return Ok(());
         };
         for (id, size) in self.sent.drain(..) {
             session.set_stored(&Key::new(format!("{FOLDER}{id}"))?, Entry::Chunk { id, size }).await?;

@@ -1,6 +1,6 @@
 //! The versions that the target lacks.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
@@ -12,6 +12,7 @@ use crate::history::{KeptRoots, Line};
 use crate::id::SnapshotId;
 use crate::map::Span;
 use crate::refs::READS;
+use crate::storage::{Extent, ObjectName};
 
 /// After how many lacking versions in a row the line is read ahead, and how far at most.
 const PATIENCE: usize = 4;
@@ -48,12 +49,15 @@ impl SyncRun<'_> {
     /// counts as kept.
     pub(super) async fn versions(&self, kept: &KeptRoots, tips: impl Iterator<Item = SnapshotId>) -> Result<LackingVersions> {
         let mut found = LackingVersions::default();
-        let mut todo: VecDeque<(SnapshotId, bool)> = tips.map(|tip| (tip, true)).collect();
-        let (mut seen, mut in_a_row, mut ahead) = (HashSet::new(), 0, PATIENCE);
-        while let Some((id, is_tip)) = todo.pop_front() {
-            if !seen.insert(id) {
+        let mut todo: VecDeque<(SnapshotId, Option<SnapshotId>)> = tips.map(|tip| (tip, None)).collect();
+        // Each with the version that led there.
+        let (mut seen, mut in_a_row, mut ahead) = (HashMap::new(), 0, PATIENCE);
+        while let Some((id, child)) = todo.pop_front() {
+            if seen.contains_key(&id) {
                 continue;
             }
+            seen.insert(id, child);
+            let is_tip = child.is_none();
             let commit = self.from.objects().try_commit(&id).await.map_err(|e| e.context(self.from.storage()))?;
             if let Some(there) = self.there(kept, id, commit.as_ref()).await? {
                 found.there.insert(id, there);
@@ -67,6 +71,7 @@ impl SyncRun<'_> {
                     return Err(Error::not_found(format!("snapshot {id} is not in {}", self.from.storage())));
                 }
                 // The source was left without it, and so will be the target.
+                self.require_left_out(id, &seen).await?;
                 continue;
             };
             in_a_row += 1;
@@ -74,11 +79,25 @@ impl SyncRun<'_> {
                 ahead = self.read_ahead(id, &commit, ahead).await;
                 in_a_row = 0;
             }
-            todo.extend(commit.parents.iter().map(|parent| (*parent, false)));
+            todo.extend(commit.parents.iter().map(|parent| (*parent, Some(id))));
             found.versions.push(LackingVersion { id, commit });
         }
         found.versions.sort_by_key(|version| (version.commit.time, version.id));
         Ok(found)
+    }
+
+    /// `Corrupt` if a version that is not in the source should be: if no version that led there was copied to the source in part.
+    async fn require_left_out(&self, id: SnapshotId, led: &HashMap<SnapshotId, Option<SnapshotId>>) -> Result<()> {
+        let mut child = led.get(&id).copied().flatten();
+        let first = child;
+        while let Some(by) = child {
+            if self.from.storage().get(&ObjectName::shallow(&by), Extent::Range(0..0)).await?.is_some() {
+                return Ok(());
+            }
+            child = led.get(&by).copied().flatten();
+        }
+        let by = first.map(|by| format!(", a parent of {by},")).unwrap_or_default();
+        Err(Error::corrupt(format!("snapshot {id}{by} is missing in {}; look with: firn verify --all", self.from.storage())))
     }
 
     /// What the target has of a version; `None` if no ref of it keeps the version.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firnline::storage::fault::{Fault, Faulty, Operation};
-use firnline::storage::{Memory, Observed, Storage};
+use firnline::storage::{Local, LocalOptions, Memory, Observed, Storage};
 use firnline::{
     CreateOptions, ErrorKind, Existing, GcOptions, HashAlgorithm, ImportSteps, ImportTarget, KeyOrPrefix, MergeOptions, OpenOptions,
     Prefix, Ref, RefName, RefOutcome, Repository, Snapshot, SyncOptions, SyncRef, VerifyScope,
@@ -385,6 +385,25 @@ async fn a_shallow_clone_has_what_branches_show_and_grows() {
     assert_eq!(contents(&clone, "main").await, contents(&world.repository, "main").await);
     collect(memory.clone()).await;
     require_clean(&world.open(memory).await).await;
+}
+
+/// What the source has lost is damage: the copy must not look as if it had been left out on purpose.
+#[tokio::test]
+async fn a_lost_ancestor_is_not_taken_for_one_that_was_left_out() {
+    let world = World::new().await;
+    world.put("a", "1").await;
+    let lost = world.put("a", "2").await;
+    world.put("a", "3").await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = || Arc::new(Local::open(directory.path(), LocalOptions::default()).unwrap());
+    world.repository.clone_to_storage(store(), world.options(), &SyncOptions::default()).await.unwrap();
+    let shards: Vec<_> = std::fs::read_dir(directory.path().join("snapshots")).unwrap().map(|shard| shard.unwrap().path()).collect();
+    let found = shards.iter().map(|shard| shard.join(lost.id().to_string())).find(|path| path.exists()).unwrap();
+    std::fs::remove_file(found).unwrap();
+    let damaged = world.open(store()).await;
+    let refused = damaged.clone_to_storage(Arc::new(Memory::new()), world.options(), &SyncOptions::default()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    assert!(refused.to_string().contains(&lost.id().to_string()), "{refused}");
 }
 
 /// A run that was stopped may leave a part of a history, which must not pass for the whole: the version is not marked beside it.
