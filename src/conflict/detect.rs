@@ -276,10 +276,12 @@ impl Conflicts {
     ) {
         let (Some(before), Some(now)) = (before.map(Validator::of), now) else { return };
         let now = &Validator::of(now);
-        let is_same_state = || before.shares_a_pin(now) || Validator { pinned_at: now.pinned_at, ..before.clone() } == *now;
+        let is_same_but_for_the_moment = || Validator { pinned_at: now.pinned_at, ..before.clone() } == *now;
+        let is_same_state = || before.shares_a_pin(now) || is_same_but_for_the_moment();
         let judged = match relied {
             Relied::State => before.agrees_with(&now.clone().record(0, 0)).is_ok() && is_same_state(),
-            Relied::Record | Relied::Moved => before == *now,
+            // Of a file without a pin the moment says only when a reference was staged last.
+            Relied::Record | Relied::Moved => before == *now || !now.is_pinned() && is_same_but_for_the_moment(),
         };
         let why = match judged {
             false => format!("the other side recorded another state of it: {}", before.differences(now)),
