@@ -203,20 +203,26 @@ impl Conflicts {
         differs
     }
 
-    /// Containers that both sides defined differently, or that the other side changed under entries staged here.
-    pub(super) fn containers(&mut self, staged: &Staged, in_use: &Files<'_>, base: &[Container], tip: &[Container]) {
+    /// Containers that both sides defined differently, or that the other side changed under entries staged here. Returns the automatic
+    /// ones that the other side dropped, because nothing of its own lies in them, while staged entries do: their names say all that they
+    /// are, so they come back as they were.
+    pub(super) fn containers(&mut self, staged: &Staged, in_use: &Files<'_>, base: &[Container], tip: &[Container]) -> Vec<Container> {
         let find = |set: &'_ [Container], name: &str| set.iter().find(|c| c.name == name).cloned();
         let used = in_use.keys().map(|file| file.container());
         let removed = staged.removed_containers();
         let names: BTreeSet<_> = staged.containers().keys().chain(removed).map(String::as_str).chain(used).collect();
+        let mut back = Vec::new();
         for name in names {
             let (before, now) = (find(base, name), find(tip, name));
             let kept = || before.clone().filter(|_| !removed.contains(name));
             let ours = staged.containers().get(name).cloned().or_else(kept);
-            if now != before && now != ours {
-                self.add(ConflictKind::Container, name.to_owned(), None);
+            match ours {
+                Some(ours) if now.is_none() && ours.is_automatic() && before.as_ref() == Some(&ours) => back.push(ours),
+                ours if now != before && now != ours => self.add(ConflictKind::Container, name.to_owned(), None),
+                _ => {}
             }
         }
+        back
     }
 
     /// A file whose validator the other side changed to one that differs from the one staged here, or tells nothing that shows that both

@@ -7,7 +7,7 @@ use super::nodes::{OurDocuments, SideWords, Sides};
 use super::settle::Wholes;
 use super::{ConflictKind, Conflicts, OnConflict, Policies};
 use crate::error::{Error, Result};
-use crate::format::{Entry, FileKey};
+use crate::format::{Container, Entry, FileKey};
 use crate::refs::RefState;
 use crate::session::{Lookup, Staged, WriteSession};
 use crate::snapshot::Snapshot;
@@ -47,6 +47,9 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policies: 
     }
     if let Some(settled) = settled {
         session.staged = settled;
+    }
+    for container in references.back {
+        session.staged.get_mut().set_container(container, &tip.record().containers);
     }
     for (file, validator) in references.joined {
         session.staged.get_mut().set_validator(&file, validator);
@@ -114,6 +117,8 @@ async fn in_manifest(sides: Sides<'_>, policies: &Policies) -> Result<Compared> 
 #[derive(Debug, Default)]
 struct ReferencesOnTip {
     found: Conflicts,
+    /// Automatic containers that the other side dropped and in which staged references lie.
+    back: Vec<Container>,
     /// What is known of files of which both sides recorded something.
     joined: Vec<(FileKey, Validator)>,
     /// Files that were pinned anew, and into which no reference is left.
@@ -122,10 +127,10 @@ struct ReferencesOnTip {
 
 /// The containers and external files in conflict, with `staged` as the changes of this side.
 async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Snapshot) -> Result<ReferencesOnTip> {
-    let ReferencesOnTip { mut found, mut joined, mut dropped } = ReferencesOnTip::default();
+    let ReferencesOnTip { mut found, mut joined, mut dropped, .. } = ReferencesOnTip::default();
     let (base_containers, tip_containers) = (&base.record().containers, &tip.record().containers);
     let in_use = staged.files_in_use()?;
-    found.containers(staged, &in_use, base_containers, tip_containers);
+    let back = found.containers(staged, &in_use, base_containers, tip_containers);
     for name in added.redefined.iter().chain(&added.removed) {
         found.add(ConflictKind::Container, name.clone(), None);
     }
@@ -150,5 +155,5 @@ async fn in_references(staged: &Staged, base: &Snapshot, added: &Added, tip: &Sn
     for (((file, relied), before), after) in relied.iter().zip(&before).zip(&after) {
         found.relied(file, *relied, added, before.as_ref(), after.as_ref());
     }
-    Ok(ReferencesOnTip { found, joined, dropped })
+    Ok(ReferencesOnTip { found, back, joined, dropped })
 }

@@ -160,3 +160,34 @@ async fn a_file_that_both_sides_recorded_first_is_judged_before_the_commit() {
         }
     }
 }
+
+/// A branch takes back the commit that brought the first reference, and its automatic container with it, while another branch adds a
+/// reference: nobody disagrees about what the container is. It was a conflict that no policy settles.
+#[tokio::test]
+async fn an_automatic_container_that_one_side_dropped_comes_back_with_references() {
+    let world = World::new().await;
+    let session = world.repository.write("main").await.unwrap();
+    session.set(&key("a"), "native").await.unwrap();
+    session.commit("start").await.unwrap();
+    let session = world.repository.write("main").await.unwrap();
+    session.set_virtual_with(&key("x"), FILE, 0..5, &state(&world, 10)).await.unwrap();
+    let first = session.commit("first reference").await.unwrap();
+    world.repository.create_branch(&name("side"), &first).await.unwrap();
+    let late = world.repository.write("main").await.unwrap();
+    late.set_virtual_with(&key("late"), "file:///data/g.nc", 0..3, &state(&world, 10)).await.unwrap();
+    let taken_back = world.repository.revert(&name("main"), &first, "take back").await.unwrap().commit().await.unwrap().snapshot;
+    assert_eq!(taken_back.record().containers, []);
+
+    let rebased = late.commit("a session that was open meanwhile").await.unwrap();
+    assert_eq!(rebased.record().containers.len(), 1);
+    is_sound(&world.repository).await;
+
+    world.repository.reset(&name("main"), &taken_back).await.unwrap();
+    let session = world.repository.write("side").await.unwrap();
+    session.set_virtual_with(&key("y"), FILE, 5..7, &state(&world, 10)).await.unwrap();
+    let side = session.commit("another reference").await.unwrap();
+    let merged = world.repository.merge(&name("main"), &side, "merge").await.unwrap().commit().await.unwrap().snapshot;
+    assert_eq!(recorded(&merged).await, (2, Some(10)), "only the reference of the other side");
+    assert!(merged.get(&key("x")).await.unwrap().is_none());
+    is_sound(&world.repository).await;
+}
