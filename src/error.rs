@@ -3,6 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::id::SnapshotId;
+use crate::time::Timestamp;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -20,6 +23,8 @@ pub enum ErrorKind {
     Denied,
     /// A source file is not the one that was committed. Pin it anew, or restore it.
     SourceChanged,
+    /// The data of an old version was given up on purpose. Its id, its date and the log remain; read a version that is kept.
+    Expired,
     /// Stored bytes do not decode, are cut short, or do not match their digest. Run `verify`.
     Corrupt,
     /// Written by a newer version, or needs a feature that this build lacks. Upgrade or rebuild.
@@ -60,6 +65,7 @@ impl ErrorKind {
             Self::Invalid => "invalid",
             Self::Denied => "denied",
             Self::SourceChanged => "source changed",
+            Self::Expired => "expired",
             Self::Corrupt => "corrupt",
             Self::Unsupported => "unsupported",
             Self::Unavailable => "unavailable",
@@ -126,6 +132,8 @@ pub enum ErrorDetail {
         /// How many there are besides.
         more: usize,
     },
+    /// The data of a version has expired.
+    ExpiredVersion(Box<ExpiredVersion>),
     /// External files that cannot be taken as they are in the place that was asked about.
     FilesRefused {
         /// What is wrong with each, in one line that names it.
@@ -134,6 +142,25 @@ pub enum ErrorDetail {
     /// A garbage collection has begun and could not be ended. Nothing that is needed was removed, and the next collection ends it; until then
     /// writers wait that need what it condemns.
     UnfinishedCollection,
+}
+
+/// A version whose data has expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpiredVersion {
+    /// Its id.
+    pub id: SnapshotId,
+    /// When it was committed.
+    pub committed: Timestamp,
+    /// When its data was given up.
+    pub expired: Timestamp,
+    /// Who did that, if that was said.
+    pub author: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// The first later version of a branch or tag, on the first-parent line, whose data is kept, and when it was committed. `None` when it
+    /// is on the line of no branch and no tag.
+    pub nearest: Option<(SnapshotId, Timestamp)>,
 }
 
 /// An error with its [`ErrorKind`], a message of one line that names the object, and the error that caused it.
@@ -280,6 +307,8 @@ constructors! {
     denied => Denied,
     /// An [`ErrorKind::SourceChanged`].
     source_changed => SourceChanged,
+    /// An [`ErrorKind::Expired`].
+    expired => Expired,
     /// An [`ErrorKind::Corrupt`].
     corrupt => Corrupt,
     /// An [`ErrorKind::Unsupported`].

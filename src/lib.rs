@@ -115,15 +115,16 @@ pub use dependencies::{
     DependencyCounts, DependencyHistory, FilesRenamed, HistoryOfDependencies, KeyUse, LockOptions, Locked, LockedFile, NoChecksum,
     PlaceUse, RefUse, RelocateOptions, Relocated, RelocatedFile, Sample, VendorOptions, VendorSummary, Vendored, VersionUse,
 };
-pub use error::{Error, ErrorDetail, ErrorKind, Remedy, Result};
+pub use error::{Error, ErrorDetail, ErrorKind, ExpiredVersion, Remedy, Result};
 pub use format::{Commit, Container, Entry, FileKey, HistoryEntry, VirtualFile};
 pub use handle::{CreateOptions, OpenOptions, Repository};
 pub use history::{AsOf, Blamed, Change, FoundIn, KeyEvent, KeyVersion, LogEntry, ReadableSnapshot, Resolved, Revision, Totals};
 pub use id::{ChunkForm, ChunkId, Cid, Digest, HashAlgorithm, MapKind, NodeId, SnapshotId};
 pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{
-    ChangeCounts, CountsByKind, DiffSummary, Finding, FindingKind, GcActivity, GcHandle, GcOptions, GcPlan, GcReport, GcStatus,
-    GroupChanges, KeyCounts, MapStats, ObjectCounts, PlannedGc, Stats, Verified, VerifyScope,
+    ChangeCounts, CountsByKind, DiffSummary, ExpireOptions, ExpirePlan, ExpireReason, ExpiredVersions, ExpiringVersion, Finding,
+    FindingKind, GcActivity, GcHandle, GcOptions, GcPlan, GcReport, GcStatus, GroupChanges, KeepFor, KeptVersion, KeyCounts, MapStats,
+    ObjectCounts, PlannedGc, Stats, StoredUsage, Verified, VerifyScope,
 };
 pub use progress::{Amount, Progress};
 #[cfg(feature = "testing")]
@@ -134,10 +135,10 @@ pub use session::{
     Copied, Existing, ForkSession, KeyColumn, Pending, PublishHandle, PublishState, Repinned, StagedChanges, UnpinnedFile, UnpinnedPlace,
     VirtualOptions, VirtualRefs, WhyUnpinned, WriteSession,
 };
-pub use snapshot::{Child, Dependency, EntryKind, Group, KeyOrPrefix, Origin, Snapshot, Source};
+pub use snapshot::{Child, Dependency, EntryKind, Expiration, Group, KeyOrPrefix, Origin, Retention, Snapshot, Source, Withdrawal};
 pub use sync::{RefOutcome, SyncOptions, SyncRef, SyncReport, SyncedRef};
 pub use text::{is_unprintable, printable, printable_line};
-pub use time::{Clock, SystemClock, Timestamp, parse_time};
+pub use time::{CalendarPeriod, Clock, SystemClock, Timestamp, parse_time};
 pub use tree::{
     CheckedOut, CheckoutOptions, Effect, ImportCache, ImportSource, Leftovers, Reading, SteppedImport, TreeChange, TreeOptions, TreeSummary,
 };

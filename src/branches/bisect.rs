@@ -33,7 +33,7 @@ impl Snapshot {
     /// halves of the line are tried in turn, so about log2 of its length versions have to be looked at.
     ///
     /// `Invalid` when `good` is not before `bad` on that line. Holds the ids and summaries of the versions between the two in memory, and
-    /// reads them from the history map alone. Only reads.
+    /// reads them from the history map alone. Versions whose data has expired count as skipped. Only reads.
     pub async fn bisect(&self, good: &Self) -> Result<Bisection> {
         if good.id() == self.id() || !Line::of(self).contains(good.id(), good.record().time).await? {
             return Err(Error::invalid(format!(
@@ -48,7 +48,9 @@ impl Snapshot {
             suspects.push(entry);
         }
         suspects.reverse();
-        Ok(Bisection { suspects, skipped: HashSet::new() })
+        let retention = self.repository().retention().await?;
+        let skipped = suspects.iter().map(|entry| entry.id).filter(|id| retention.is_expired(*id)).collect();
+        Ok(Bisection { suspects, skipped })
     }
 }
 

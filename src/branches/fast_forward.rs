@@ -29,7 +29,7 @@ impl Repository {
     /// The tip of the branch, if `target` is a descendant of it; `None` if the branch has `target`.
     async fn forward_from(&self, branch: &RefName, target: &Snapshot) -> Result<Option<SnapshotId>> {
         let (_, tip) = self.refs().read(&Ref::branch(branch.clone())).await?;
-        let ours = self.read_revision(&tip.into()).await?;
+        let ours = self.read_record(&tip.into()).await?;
         if target.is_behind(&ours).await? {
             return Ok(None);
         }

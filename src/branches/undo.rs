@@ -145,7 +145,7 @@ impl Repository {
     async fn commits_between(&self, start: Option<SnapshotId>, end: Option<SnapshotId>, skip: i64) -> Result<Between> {
         let (Some(start), Some(end)) = (start, end) else { return Ok(Between::Passed(0)) };
         let (mut passed, mut newer) = (0, None);
-        let end = self.read_revision(&end.into()).await?;
+        let end = self.read_record(&end.into()).await?;
         let mut line = std::pin::pin!(end.log());
         while let Some(entry) = line.try_next().await? {
             if let Some(commit) = newer.filter(|_| passed > skip) {

@@ -9,7 +9,7 @@ use super::prepare::Written;
 use crate::chunk::object_len;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Entry;
-use crate::history::Kept;
+use crate::history::{Kept, KeptPart};
 use crate::id::ChunkId;
 use crate::refs::collection::rules::{GcRule, holds};
 use crate::refs::collection::{AfterLook, CollectionWait, Condemned, GcState, ObjectSet, looked, must_look, row_of};
@@ -90,7 +90,7 @@ impl WriteSession {
         let parents = self.applied.iter().flat_map(|applied| &applied.parents);
         for parent in parents.filter(|_| holds(GcRule::OtherParents)) {
             let id = parent.id();
-            match self.base.repository().kept_safely(id, parent.record().time, state).await? {
+            match self.base.repository().kept_safely(id, parent.record().time, KeptPart::Record, state).await? {
                 (Kept::Yes, Vouched::Safe) => {}
                 (Kept::Yes, Vouched::Wait) => return Ok(Vouched::Wait),
                 (Kept::No | Kept::Unknown, _) => {

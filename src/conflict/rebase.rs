@@ -35,7 +35,12 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policies: 
     let words = SideWords::of(session.applied.is_some());
     let (staged, base) = (&*session.staged.get_mut(), &session.base);
     let sides = Sides { staged, base, tip: &tip, words };
-    let Compared { mut refused, mut found, wholes, mut added } = in_manifest(sides, policies).await?;
+    let compared = match in_manifest(sides, policies).await {
+        // The base of a session that was opened long ago may have expired.
+        Err(error) => return Err(base.explained(error).await),
+        compared => compared?,
+    };
+    let Compared { mut refused, mut found, wholes, mut added } = compared;
     if !refused.is_empty() {
         refused.extend(in_references(staged, base, &added, &tip).await?.found);
         return Ok(Rebased::Refused(refused));

@@ -38,9 +38,10 @@ pub(super) struct Lines {
 impl Lines {
     /// The versions on the first-parent lines of `tips`, and on those of the other parents of their versions.
     ///
-    /// Reads the snapshot of each version. One that a history lists and that is not here is `Corrupt`, and so is another parent, unless
+    /// Versions whose data has expired are left out. Reads the snapshot of each version. One that a history lists and that is not here is `Corrupt`, and so is another parent, unless
     /// its child was imported without it.
     pub(super) async fn behind(repository: &Repository, tips: Vec<SnapshotId>) -> Result<Self> {
+        let retention = repository.retention().await?;
         let mut lines = Self::default();
         let (mut todo, mut seen) = (VecDeque::from(tips), HashSet::new());
         while let Some(tip) = todo.pop_front() {
@@ -60,7 +61,9 @@ impl Lines {
                         lines.since = lines.since.max(Some(commit.time));
                     }
                 }
-                lines.push(id, &commit);
+                if !retention.is_expired(id) {
+                    lines.push(id, &commit);
+                }
             }
         }
         Ok(lines)

@@ -41,7 +41,7 @@ pub(crate) use fork::{
     BLOCK_ROWS, BLOCK_TARGET, ContainerRow, FileRow, ForkBlock, ForkDocument, ForkEdit, ForkFile, ForkKind, ForkOrigin, ForkPiece,
     ForkUnpinned,
 };
-pub(crate) use node::{Branch, Leaf, Node, NodeChild, Value};
+pub(crate) use node::{Branch, Leaf, Node, NodeChild, Value, history_key, parse_history_key};
 pub use node::{Entry, HistoryEntry};
 pub(crate) use repo::RepoConfig;
 pub use snapshot::{Commit, Container};

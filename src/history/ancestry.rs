@@ -2,18 +2,12 @@
 
 use super::Resolved;
 use crate::error::{Error, Result};
-use crate::format::{Commit, HistoryEntry};
+use crate::format::{Commit, HistoryEntry, history_key, parse_history_key};
 use crate::id::SnapshotId;
-use crate::key::MapKey;
 use crate::map::{Map, Span};
 use crate::objects::Objects;
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
-
-/// The key of a commit in the history maps of its descendants: decimal microseconds.
-pub(crate) fn history_key(time: Timestamp) -> MapKey {
-    MapKey::new(time.micros().to_string())
-}
 
 /// A commit together with its id and the repository's objects.
 #[derive(Debug, Clone, Copy)]
@@ -94,12 +88,6 @@ impl<'a> Line<'a> {
 
 fn unknown_before(time: Timestamp) -> Error {
     Error::not_found(format!("history before {time} is not in this repository"))
-}
-
-/// The time in a key of a history map.
-pub(super) fn parse_history_key(key: &MapKey) -> Result<Timestamp> {
-    let micros = key.as_str().parse().map_err(|e| Error::corrupt(format!("history key {key:?} is not a time")).caused_by(e))?;
-    Ok(Timestamp::from_micros(micros))
 }
 
 impl Resolved {

@@ -10,6 +10,7 @@
 
 use super::ancestry::Line;
 use crate::error::{Error, Result};
+use crate::format::{history_key, parse_history_key};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::objects::Objects;
@@ -64,8 +65,8 @@ pub(super) async fn as_of(refs: &Refs, objects: &Objects, name: &Ref, record: &R
     if line.is_shallow().await? {
         return Ok(AsOf { id: start, is_final });
     }
-    let id = match line.history().floor(super::history_key(time).as_str()).await? {
-        Some((key, entry)) if super::ancestry::parse_history_key(&key)? >= start_time => entry.id,
+    let id = match line.history().floor(history_key(time).as_str()).await? {
+        Some((key, entry)) if parse_history_key(&key)? >= start_time => entry.id,
         _ => start,
     };
     Ok(AsOf { id, is_final })

@@ -6,9 +6,9 @@
 
 use futures::stream;
 
-use super::ancestry::{Line, history_key, parse_history_key};
+use super::ancestry::Line;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, HistoryEntry};
+use crate::format::{Commit, HistoryEntry, history_key, parse_history_key};
 use crate::id::{NodeId, SnapshotId};
 use crate::key::MapKey;
 use crate::map::{NodeSink, Span, build};

@@ -6,7 +6,7 @@
 //!
 //! For keys the versions of the line are read as one union of maps, each node once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
@@ -31,7 +31,7 @@ pub struct Blamed {
     /// The commit.
     pub commit: LogEntry,
     /// Whether it made the change. `false`: it is the oldest commit of the line that this repository has, and has the same; whether
-    /// an earlier one made it is not known.
+    /// an earlier one made it is not known. `false` also where versions before it have expired, one of which may have made it.
     pub is_known: bool,
 }
 
@@ -50,8 +50,10 @@ impl Snapshot {
         let mut open: HashMap<String, usize> = names.iter().enumerate().map(|(at, name)| (name.as_str().to_owned(), at)).collect();
         let mut found: Vec<Option<(LogEntry, bool)>> = vec![None; names.len()];
         let mut line = std::pin::pin!(self.line());
+        let retention = self.repository().retention().await?;
         let mut newer: Option<(LogEntry, Arc<Commit>)> = None;
-        let mut is_whole = true;
+        // Whether the line is whole, and whether versions after the one that comes next have expired.
+        let (mut is_whole, mut follows_expired) = (true, false);
         while !open.is_empty() {
             let older = match line.try_next().await {
                 Err(e) if e.kind() == ErrorKind::NotFound && newer.is_some() => {
@@ -61,15 +63,21 @@ impl Snapshot {
                 older => older?,
             };
             let Some(older) = older else { break };
+            if retention.is_expired(older.0.id) {
+                follows_expired = true;
+                continue;
+            }
             if let Some((entry, commit)) = newer.filter(|(_, newer)| newer.manifest != older.1.manifest) {
                 for at in self.first_changes(&older.1, &commit, &names, &mut open).await? {
                     if let Some(found) = found.get_mut(at) {
-                        *found = Some((entry.clone(), true));
+                        *found = Some((entry.clone(), !follows_expired));
                     }
                 }
             }
             newer = Some(older);
+            follows_expired = false;
         }
+        is_whole &= !follows_expired;
         // What is left is as the first commit of the line made it.
         let oldest = newer.map(|(entry, _)| entry);
         let blamed = names.into_iter().zip(found).filter_map(|(name, found)| {
@@ -84,10 +92,16 @@ impl Snapshot {
     /// Otherwise as [`blame`](Self::blame). Reads the snapshot of every commit of the line, and each node below `prefix` of their manifests
     /// once, however many versions share it, before the first item; holds about 200 bytes for each of them.
     pub async fn blame_keys(&self, prefix: &Prefix) -> Result<impl Stream<Item = Result<Blamed>> + Send + use<>> {
+        let retention = self.repository().retention().await?;
         let (mut versions, mut is_whole) = (Vec::new(), true);
+        // The versions before which others have expired.
+        let mut after_expired = HashSet::new();
         let mut line = std::pin::pin!(self.line());
         loop {
             match line.try_next().await {
+                Ok(Some((entry, _))) if retention.is_expired(entry.id) => {
+                    after_expired.extend(versions.last().map(|(newer, _): &(LogEntry, Arc<Commit>)| newer.id));
+                }
                 Ok(Some(version)) => versions.push(version),
                 Ok(None) => break,
                 Err(e) if e.kind() == ErrorKind::NotFound && !versions.is_empty() => {
@@ -104,7 +118,11 @@ impl Snapshot {
         let wanted = Box::new(move |key: &crate::key::MapKey, _: &Entry| inside.contains(key.as_str()));
         let union = Union::<Entry, _>::open(self.nodes(), roots, Spans::beginnings([prefix.as_str().to_owned()]), wanted).await?;
         Ok(union.into_stream().try_filter_map(move |(key, values)| {
-            let blamed = last_change(&values, entries.len()).and_then(|at| Some((entries.get(at)?.clone(), is_whole || at > 0)));
+            let found = last_change(&values, entries.len()).and_then(|at| Some((at, entries.get(at)?.clone())));
+            let blamed = found.map(|(at, entry)| {
+                let is_known = (is_whole || at > 0) && !after_expired.contains(&entry.id);
+                (entry, is_known)
+            });
             let blamed =
                 blamed.map(|(commit, is_known)| Key::new(key.as_str()).map(|key| Blamed { name: KeyOrPrefix::Key(key), commit, is_known }));
             futures::future::ready(blamed.transpose())

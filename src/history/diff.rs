@@ -1,6 +1,6 @@
 //! What differs between two snapshots, by reading only what they do not share.
 
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, Result};
 use crate::format::{Commit, Container, Entry, FileKey, VirtualFile};
@@ -89,7 +89,8 @@ pub(crate) fn map_changes<V: CachedValue>(
 ) -> impl Stream<Item = Result<map::MapChange<V>>> + Send + use<V> {
     let side = |snapshot: &Snapshot| (snapshot.nodes(), root(snapshot.record()));
     let sides = (side(old), side(new), span);
-    stream::try_unfold(None, move |open| {
+    let snapshots = (old.clone(), new.clone());
+    let changes = stream::try_unfold(None, move |open| {
         let (old, new, span) = sides.clone();
         async move {
             let mut diff = match open {
@@ -98,6 +99,10 @@ pub(crate) fn map_changes<V: CachedValue>(
             };
             Ok(diff.next().await?.map(|change| (change, Some(diff))))
         }
+    });
+    changes.or_else(move |error: Error| {
+        let (old, new) = snapshots.clone();
+        async move { Err(new.explained(old.explained(error).await).await) }.boxed()
     })
 }
 

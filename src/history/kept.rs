@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::collection::{GcState, vouched};
+use crate::refs::retention::RetiredVersions;
 use crate::refs::{MAIN, Move, READS, RefKind, RefState, Vouched, is_unreadable};
 use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
@@ -25,12 +26,31 @@ pub(crate) enum Kept {
     Unknown,
 }
 
-/// What the refs of a repository name, read once.
+/// What of a snapshot is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeptPart {
+    /// The snapshot itself and its history: what a descendant names.
+    Record,
+    /// Its data too: what can be read from it and linked.
+    Data,
+}
+
+/// What the refs of a repository name, read once, and then what has expired.
 #[derive(Debug, Clone)]
 pub(crate) struct KeptRoots {
     roots: BTreeSet<SnapshotId>,
+    /// What the refs point at: whole, whatever has expired.
+    tips: BTreeSet<SnapshotId>,
+    retired: RetiredVersions,
     /// The lowest epoch of the refs; what they keep is known to lose nothing to the collections up to it.
     pub(crate) epoch: u64,
+}
+
+impl KeptRoots {
+    /// Whether the data of a version has expired, as far as these refs and what was read after them tell.
+    pub(crate) fn has_expired(&self, id: SnapshotId) -> bool {
+        !self.tips.contains(&id) && self.retired.act_of(id).is_some()
+    }
 }
 
 impl Repository {
@@ -42,7 +62,7 @@ impl Repository {
     /// The same of the refs that garbage collection has raised to `epoch` or further.
     pub(crate) async fn kept_roots_of(&self, epoch: u64) -> Result<KeptRoots> {
         let (branches, tags) = futures::try_join!(self.refs().list(RefKind::Branch), self.refs().list(RefKind::Tag))?;
-        let mut found = KeptRoots { roots: BTreeSet::new(), epoch: u64::MAX };
+        let mut found = KeptRoots { roots: BTreeSet::new(), tips: BTreeSet::new(), retired: RetiredVersions::default(), epoch: u64::MAX };
         for (_, state) in branches.into_iter().chain(tags) {
             let Ok(RefState { record, .. }) = state else {
                 found.epoch = 0;
@@ -51,13 +71,20 @@ impl Repository {
             if record.epoch >= epoch && (record.tip.is_some() || !record.moves.is_empty()) {
                 found.epoch = found.epoch.min(record.epoch);
                 found.roots.extend(ends(&record.moves).chain(record.tip));
+                found.tips.extend(record.tip);
             }
         }
+        // After the refs, as in `kept_safely`.
+        let state = self.refs().retention().await?.state;
+        found.retired = self.refs().retired(&state).await?;
         Ok(found)
     }
 
-    /// Whether one of the refs that were read keeps the snapshot `id`, committed at `time`. What cannot be read keeps nothing.
-    pub(crate) async fn is_kept_by(&self, found: &KeptRoots, id: SnapshotId, time: Timestamp) -> Result<bool> {
+    /// Whether one of the refs that were read keeps this part of the snapshot `id`, committed at `time`. What cannot be read keeps nothing.
+    pub(crate) async fn is_kept_by(&self, found: &KeptRoots, id: SnapshotId, time: Timestamp, part: KeptPart) -> Result<bool> {
+        if part == KeptPart::Data && found.has_expired(id) {
+            return Ok(false);
+        }
         // Of what is behind a version with a marker anything may be missing, also when its history is here: another version may share that.
         if found.roots.contains(&id) {
             return Ok(true);
@@ -73,15 +100,15 @@ impl Repository {
 
     /// The lowest epoch of the refs, if a branch or a tag is known to keep the snapshot `id`, committed at `time`: who links what the
     /// snapshot holds knows of no later garbage collection.
-    pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp) -> Result<Option<u64>> {
-        let (kept, epoch) = self.kept_since(id, time, 0).await?;
+    pub(crate) async fn keeps(&self, id: SnapshotId, time: Timestamp, part: KeptPart) -> Result<Option<u64>> {
+        let (kept, epoch) = self.kept_since(id, time, part, 0).await?;
         Ok((kept == Kept::Yes).then_some(epoch))
     }
 
     /// Whether a branch or a tag keeps the snapshot `id`, committed at `time`; of the refs only those count that garbage collection has
     /// raised to `epoch` or further.
-    async fn kept(&self, id: SnapshotId, time: Timestamp, epoch: u64) -> Result<Kept> {
-        Ok(self.kept_since(id, time, epoch).await?.0)
+    async fn kept(&self, id: SnapshotId, time: Timestamp, part: KeptPart, epoch: u64) -> Result<Kept> {
+        Ok(self.kept_since(id, time, part, epoch).await?.0)
     }
 
     /// Whether the refs keep `id`, and whether garbage collection can remove nothing of it before a ref that is pointed at it now keeps it
@@ -90,24 +117,28 @@ impl Repository {
     /// What a ref keeps that is read after an idle state is complete, and no later collection removes anything before it has raised the
     /// ref that is being pointed at the snapshot, which makes that replace fail or makes the collection see it. While a collection is
     /// under way, only the refs that it has raised are known to lose nothing to it.
-    pub(crate) async fn kept_safely(&self, id: SnapshotId, time: Timestamp, state: &GcState) -> Result<(Kept, Vouched)> {
-        if state.is_running() && self.kept(id, time, state.epoch).await? == Kept::Yes {
+    ///
+    /// Data that has expired is kept by those refs only that point at the version. The register of retention is read after the refs, so
+    /// what is not in it then was not in it when any collection that has raised those refs, or has ended, read it.
+    pub(crate) async fn kept_safely(&self, id: SnapshotId, time: Timestamp, part: KeptPart, state: &GcState) -> Result<(Kept, Vouched)> {
+        if state.is_running() && self.kept(id, time, part, state.epoch).await? == Kept::Yes {
             return Ok((Kept::Yes, vouched(state, true)));
         }
-        Ok((self.kept(id, time, 0).await?, vouched(state, false)))
+        Ok((self.kept(id, time, part, 0).await?, vouched(state, false)))
     }
 
     /// Like [`kept`](Self::kept), and the lowest epoch of all refs that were read.
     ///
     /// Reads all refs, and the snapshots that they name, many at a time; fewer when an early answer is yes. Reads the moves that refs
     /// have no more room for only if nothing else keeps the snapshot.
-    async fn kept_since(&self, id: SnapshotId, time: Timestamp, epoch: u64) -> Result<(Kept, u64)> {
+    async fn kept_since(&self, id: SnapshotId, time: Timestamp, part: KeptPart, epoch: u64) -> Result<(Kept, u64)> {
         let (branches, tags) = futures::try_join!(self.refs().list(RefKind::Branch), self.refs().list(RefKind::Tag))?;
         // Every repository has a register `main`, and none is ever removed: without it, refs were lost.
         let is_made =
             |state: &Result<RefState>| state.as_ref().is_ok_and(|state| state.record.tip.is_some() || !state.record.moves.is_empty());
         let mut is_damaged = !branches.iter().any(|(name, state)| name.as_str() == MAIN && is_made(state));
         let (mut roots, mut records, mut lowest) = (BTreeSet::new(), Vec::new(), u64::MAX);
+        let mut is_tip = false;
         for (_, state) in branches.into_iter().chain(tags) {
             if is_made(&state) {
                 lowest = lowest.min(state.as_ref().map_or(0, |state| state.record.epoch));
@@ -115,11 +146,15 @@ impl Repository {
             match state {
                 Ok(state) if state.record.epoch < epoch => {}
                 Ok(state) => {
+                    is_tip |= state.record.tip == Some(id);
                     roots.extend(ends(&state.record.moves).chain(state.record.tip));
                     records.push(state.record);
                 }
                 Err(_) => is_damaged = true,
             }
+        }
+        if part == KeptPart::Data && !is_tip && Box::pin(self.has_expired(id, time)).await? {
+            return Ok((if is_damaged { Kept::Unknown } else { Kept::No }, lowest));
         }
         match self.kept_by(&roots, id, time).await? {
             Kept::Yes => return Ok((Kept::Yes, lowest)),
@@ -139,6 +174,12 @@ impl Repository {
             Kept::No if is_damaged => Ok((Kept::Unknown, lowest)),
             answer => Ok((answer, lowest)),
         }
+    }
+
+    /// Whether the data of a version is on record as expired.
+    async fn has_expired(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
+        let state = self.refs().retention().await?.state;
+        Ok(state.may_list(time) && self.refs().retired(&state).await?.act_of(id).is_some())
     }
 
     /// Whether one of `roots` keeps the snapshot.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::diff::is_other_state;
 use super::log::LogEntry;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, VirtualFile};
 use crate::id::SnapshotId;
 use crate::key::Key;
@@ -32,6 +32,8 @@ pub struct KeyVersion {
     pub entry: Option<Entry>,
     /// The URL of the external file, if the value is virtual.
     pub url: Option<String>,
+    /// Whether it was this commit. `false`: versions before it have expired, and one of them may have done the same.
+    pub is_known: bool,
 }
 
 /// What a commit did to a key.
@@ -67,6 +69,8 @@ struct KeyState {
     entry: Option<Entry>,
     url: Option<String>,
     file: Option<VirtualFile>,
+    /// Whether versions between this and the one that is compared with it, an earlier one, have expired.
+    follows_expired: bool,
 }
 
 impl KeyState {
@@ -79,7 +83,7 @@ impl KeyState {
             url = Some(name.url(&then.record().containers)?);
             file = then.file_map().find(name.as_map_key().as_str()).await?;
         }
-        Ok(Self { at, entry, url, file })
+        Ok(Self { at, entry, url, file, follows_expired: false })
     }
 
     /// What this commit did to the key, if anything, `before` being its parent.
@@ -95,8 +99,8 @@ impl KeyState {
     }
 
     fn into_version(self, event: KeyEvent) -> KeyVersion {
-        let Self { at, entry, url, .. } = self;
-        KeyVersion { id: at.id, time: at.time, summary: at.summary, event, entry, url }
+        let Self { at, entry, url, follows_expired, .. } = self;
+        KeyVersion { id: at.id, time: at.time, summary: at.summary, event, entry, url, is_known: !follows_expired }
     }
 }
 
@@ -106,21 +110,39 @@ impl Snapshot {
     /// Reads the snapshot of each commit, and the nodes on the path to the key that neighbouring commits do not share. Reads ahead of
     /// the caller by at most 8 commits, and nothing before the first item is asked for. Ends with an error of kind `NotFound` where a
     /// shallow repository does not know what came before. Empty when the key has never existed.
+    ///
+    /// Versions whose data has expired are passed over, and the next later one stands for them ([`KeyVersion::is_known`]).
     pub fn key_history(&self, key: &Key) -> impl Stream<Item = Result<KeyVersion>> + Send + use<> {
         let of = Arc::new((self.clone(), key.clone()));
-        let states = self.log().map(move |at| {
+        let repository = self.repository().clone();
+        let log = self.log();
+        let log = stream::once(async move {
+            let retention = repository.retention().await?;
+            Ok::<_, Error>(log.map_ok(move |at| (retention.is_expired(at.id), at)))
+        });
+        let log = log.try_flatten();
+        let states = log.map(move |at| {
             let of = of.clone();
-            async move { KeyState::read(&of.0, at?, &of.1).await }
+            async move {
+                match at? {
+                    (true, _) => Ok(None),
+                    (false, at) => KeyState::read(&of.0, at, &of.1).await.map(Some),
+                }
+            }
         });
         let states = states.buffered(AHEAD).map(Some).chain(stream::iter([None]));
         let versions = states.scan(None, |newer: &mut Option<KeyState>, older| {
             let told = match (newer.take(), older) {
-                (Some(state), Some(Ok(older))) => {
+                (state, Some(Ok(None))) => {
+                    *newer = state.map(|state| KeyState { follows_expired: true, ..state });
+                    Vec::new()
+                }
+                (Some(state), Some(Ok(Some(older)))) => {
                     let event = state.event_after(&older);
                     *newer = Some(older);
                     event.map(|event| vec![Ok(state.into_version(event))]).unwrap_or_default()
                 }
-                (None, Some(Ok(older))) => {
+                (None, Some(Ok(Some(older)))) => {
                     *newer = Some(older);
                     Vec::new()
                 }
@@ -132,7 +154,12 @@ impl Snapshot {
                 // The first commit of the line.
                 (state, None) => {
                     let first = state.filter(|state| state.entry.is_some());
-                    first.map(|state| Ok(state.into_version(KeyEvent::Set))).into_iter().collect()
+                    let event = |state: &KeyState| if state.follows_expired { KeyEvent::Present } else { KeyEvent::Set };
+                    first
+                        .map(|state| Ok((event(&state), state)))
+                        .map(|first| first.map(|(event, state)| state.into_version(event)))
+                        .into_iter()
+                        .collect()
                 }
             };
             futures::future::ready(Some(stream::iter(told)))

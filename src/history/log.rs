@@ -3,9 +3,9 @@
 use futures::Stream;
 use futures::stream;
 
-use super::ancestry::{Line, parse_history_key};
+use super::ancestry::Line;
 use crate::error::{Error, Result};
-use crate::format::HistoryEntry;
+use crate::format::{HistoryEntry, parse_history_key};
 use crate::id::SnapshotId;
 use crate::map::{Scan, Span};
 use crate::snapshot::Snapshot;

@@ -15,13 +15,13 @@ mod resolve;
 mod revision;
 mod totals;
 
-pub(crate) use ancestry::{Line, history_key};
+pub(crate) use ancestry::Line;
 pub use as_of::AsOf;
 pub(crate) use behind::Behind;
 pub use blame::Blamed;
 pub use diff::Change;
 pub(crate) use diff::{comparable, container_changes, map_changes};
-pub(crate) use kept::{Kept, KeptRoots};
+pub(crate) use kept::{Kept, KeptPart, KeptRoots};
 pub use key_history::{KeyEvent, KeyVersion};
 pub use log::LogEntry;
 pub use readable::{FoundIn, ReadableSnapshot};

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::ancestry::{Line, parse_history_key};
+use super::ancestry::Line;
 use crate::error::Result;
+use crate::format::parse_history_key;
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::map::Span;
@@ -65,16 +66,21 @@ impl Repository {
     /// histories, and reads each snapshot that it returns. Only when one of those cannot be read, it also lists and reads
     /// every snapshot of the repository, and keeps the ones that have a known snapshot of the line in their history.
     ///
-    /// A snapshot that can be read may refer to nodes or chunks that cannot; [`verify`](Self::verify) tells.
+    /// Versions whose data has expired are left out. A snapshot that can be read may refer to nodes or chunks that cannot; [`verify`](Self::verify) tells.
     pub async fn readable_snapshots(&self, name: &Ref, limit: usize) -> Result<Vec<ReadableSnapshot>> {
         let (mut candidates, roots, mut is_complete) = self.named_snapshots(name).await?;
+        // Where it is not known what has expired, all are listed.
+        let retention = self.retention().await.unwrap_or_default();
+        candidates.retain(|(_, id), _| !retention.is_expired(*id));
         loop {
             let (found, all_readable) = self.latest_readable(&candidates, limit).await?;
             if is_complete && all_readable {
                 return Ok(found);
             }
             for (place, found_in) in self.listed_snapshots(&roots).await? {
-                candidates.entry(place).or_insert(found_in);
+                if !retention.is_expired(place.1) {
+                    candidates.entry(place).or_insert(found_in);
+                }
             }
             is_complete = true;
             if !all_readable {

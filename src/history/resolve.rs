@@ -56,9 +56,20 @@ impl Repository {
     }
 
     /// Opens the snapshot that a parsed revision means.
+    ///
+    /// `Expired`, saying when, by whom, why, and which later version is kept, when its data was given up.
     pub async fn read_revision(&self, revision: &Revision) -> Result<Snapshot> {
-        let resolved = self.resolve(revision).await?;
-        Ok(Snapshot::new(self.clone(), resolved.id, resolved.commit))
+        // In parallel, so that to look costs a request but no round trip.
+        let (resolved, retention) = futures::try_join!(self.resolve(revision), self.retention_to_read())?;
+        self.require_unexpired(resolved.id, &resolved.commit, &retention).await?;
+        Ok(self.noted(resolved.id, resolved.commit, &retention))
+    }
+
+    /// Opens the snapshot that a parsed revision means for what its record and its history tell: [`record`](Snapshot::record),
+    /// [`log`](Snapshot::log), common ancestors. Also if its data has expired; to read that then is `Expired`, or gives what is still there.
+    pub async fn read_record(&self, revision: &Revision) -> Result<Snapshot> {
+        let (resolved, retention) = futures::try_join!(self.resolve(revision), self.retention_to_read())?;
+        Ok(self.noted(resolved.id, resolved.commit, &retention))
     }
 
     /// Finds the snapshot that `revision` means.

@@ -28,7 +28,10 @@ impl Snapshot {
             Ok(known)
         };
         let (manifest, file_map) = (self.manifest(), self.file_map());
-        let (manifest, files, ancestors) = futures::try_join!(manifest.totals(), file_map.totals(), ancestors)?;
+        let (manifest, files, ancestors) = match futures::try_join!(manifest.totals(), file_map.totals(), ancestors) {
+            Err(error) => return Err(self.explained(error).await),
+            totals => totals?,
+        };
         Ok(Totals { keys: manifest.entries, bytes: manifest.bytes, files: files.entries, ancestors })
     }
 }

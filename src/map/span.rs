@@ -82,6 +82,11 @@ impl Span {
         Self { from: Edge::Start, to: Edge::End }
     }
 
+    /// Every key from `key` on, whether the map holds it or not.
+    pub(crate) const fn since(key: MapKey) -> Self {
+        Self { from: Edge::Before(key), to: Edge::End }
+    }
+
     /// Every key below `prefix`.
     pub(crate) fn prefix(prefix: &Prefix) -> Self {
         Self { from: Edge::before_prefix(prefix), to: Edge::after_prefix(prefix) }

@@ -10,6 +10,7 @@ mod name;
 #[cfg(feature = "testing")]
 pub mod protocol;
 mod record;
+pub(crate) mod retention;
 mod salvage;
 mod settle;
 mod verbs;
@@ -68,11 +69,12 @@ pub(crate) struct Refs {
     objects: Objects,
     clock: Arc<dyn Clock>,
     patience: Patience,
+    read_lists: retention::ReadLists,
 }
 
 impl Refs {
     pub(crate) fn new(objects: Objects, clock: Arc<dyn Clock>, patience: Patience) -> Self {
-        Self { storage: objects.storage().clone(), objects, clock, patience }
+        Self { storage: objects.storage().clone(), objects, clock, patience, read_lists: retention::ReadLists::default() }
     }
 
     /// Reads the register of `name`; `None` when there has never been one.

@@ -11,7 +11,7 @@ use crate::commit::WrittenAlone;
 use crate::error::{Error, Result};
 use crate::format::Entry;
 use crate::handle::Repository;
-use crate::history::{Kept, Line};
+use crate::history::{Kept, KeptPart, Line};
 use crate::id::SnapshotId;
 use crate::map::Span;
 use crate::refs::collection::GcState;
@@ -310,8 +310,9 @@ impl Repository {
     /// before. `Invalid` for a target that no ref keeps.
     async fn vouch_for(&self, target: &Snapshot, state: GcState) -> Result<Vouched> {
         let id = target.id();
-        let (kept, vouched) = self.kept_safely(id, target.record().time, &state).await?;
+        let (kept, vouched) = self.kept_safely(id, target.record().time, KeptPart::Data, &state).await?;
         if kept == Kept::No {
+            Box::pin(target.expiry()).await?;
             return Err(Error::invalid(format!(
                 "snapshot {id} is kept by no branch or tag of this repository, so none can be pointed at it"
             )));

@@ -10,6 +10,7 @@ use super::staged::PlaceWatch;
 use super::{StagedFile, WriteSession};
 use crate::error::{Error, Result};
 use crate::format::{Container, Entry, FileKey};
+use crate::history::KeptPart;
 use crate::id::SnapshotId;
 use crate::key::{Key, Prefix};
 use crate::snapshot::{KeyOrPrefix, Snapshot};
@@ -189,10 +190,11 @@ impl WriteSession {
         if from.id() == self.base.id() {
             return Ok(());
         }
-        if let Some(epoch) = repository.keeps(from.id(), from.record().time).await? {
+        if let Some(epoch) = repository.keeps(from.id(), from.record().time, KeptPart::Data).await? {
             self.known.lower(epoch);
             return Ok(());
         }
+        Box::pin(from.expiry()).await?;
         Err(Error::invalid(format!(
             "snapshot {id} is kept by no branch or tag of this repository, so nothing of it can be linked; write it anew with: \
              firn car export {id} FILE, then firn car import FILE --tag NAME",

@@ -27,7 +27,10 @@ impl Snapshot {
         sorted.sort_unstable();
         sorted.dedup();
         let sorted: Vec<MapKey> = sorted.into_iter().cloned().collect();
-        let found = self.manifest().find_many(&sorted).await?;
+        let found = match self.manifest().find_many(&sorted).await {
+            Err(error) => return Err(self.explained(error).await),
+            found => found?,
+        };
         let at = |key: &Key| sorted.binary_search(key.as_map_key()).ok().and_then(|at| found.get(at).cloned().flatten());
         Ok(keys.iter().map(at).collect())
     }
@@ -61,8 +64,14 @@ impl Snapshot {
 
     async fn read_parts(&self, parts: Vec<Asked<'_>>) -> Result<Vec<Option<Bytes>>> {
         let plan = ReadPlan::of(parts, self.repository().virtuals().joining())?;
-        let records = self.records(plan.files()).await?;
-        PartReader { snapshot: self, containers: &self.record().containers, records }.run(plan).await
+        let read = async {
+            let records = self.records(plan.files()).await?;
+            PartReader { snapshot: self, containers: &self.record().containers, records }.run(plan).await
+        };
+        match read.await {
+            Err(error) => Err(self.explained(error).await),
+            read => read,
+        }
     }
 
     /// The records of files, which must be sorted.

@@ -2,10 +2,12 @@
 
 mod arrays;
 mod content;
+mod expired;
 mod many;
 mod origin;
 mod pieces;
 mod read;
+mod withdrawn;
 
 use std::sync::Arc;
 
@@ -17,10 +19,12 @@ use crate::objects::Objects;
 
 pub(crate) use arrays::Arrays;
 pub use arrays::Group;
+pub use expired::{Expiration, Retention};
 pub(crate) use many::{Asked, PartReader, ReadPlan};
 pub use origin::{EntryKind, KeyOrPrefix, Origin, Source};
 pub(crate) use read::within;
 pub use read::{Child, Dependency};
+pub use withdrawn::Withdrawal;
 
 /// One stored state of a repository, together with the repository it was read from. Cheap to clone.
 ///
@@ -31,11 +35,22 @@ pub struct Snapshot {
     repository: Repository,
     id: SnapshotId,
     commit: Arc<Commit>,
+    withdrawn: Option<Arc<Withdrawal>>,
 }
 
 impl Snapshot {
     pub(crate) fn new(repository: Repository, id: SnapshotId, commit: Arc<Commit>) -> Self {
-        Self { repository, id, commit }
+        Self { repository, id, commit, withdrawn: None }
+    }
+
+    /// The same snapshot with what is on record about its withdrawal.
+    pub(crate) fn noting(self, withdrawn: Option<Withdrawal>) -> Self {
+        Self { withdrawn: withdrawn.map(Arc::new), ..self }
+    }
+
+    /// By whom, when and why the version was withdrawn, as it was when the snapshot was opened by a revision or an id; `None` if it was not.
+    pub fn withdrawn(&self) -> Option<&Withdrawal> {
+        self.withdrawn.as_deref()
     }
 
     /// Its id.

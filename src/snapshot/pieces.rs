@@ -28,7 +28,8 @@ impl Snapshot {
     pub(crate) fn pieces_of(&self, key: &Key, entry: Entry, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
         let key = key.clone();
         if let Entry::Chunk { id, size } = entry {
-            return self.repository().chunks().pieces(id, size, range).map_err(move |e| e.context(&key)).boxed();
+            let pieces = self.repository().chunks().pieces(id, size, range).map_err(move |e| e.context(&key));
+            return super::read::explained(self.clone(), pieces).boxed();
         }
         let reads = stream::iter(cut(range)).zip(stream::repeat((self.clone(), key, entry)));
         reads.then(|(piece, (snapshot, key, entry))| async move { snapshot.value_of(&key, &entry, Some(piece)).await }).boxed()

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt};
+use futures::{FutureExt, Stream, TryStreamExt};
 
 use super::Snapshot;
 use crate::error::{Error, Result};
@@ -27,13 +27,16 @@ pub struct Dependency {
 impl Snapshot {
     /// What is stored under `key`, without reading it.
     pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
-        self.manifest().find(key.as_str()).await
+        match self.manifest().find(key.as_str()).await {
+            Err(error) => Err(self.explained(error).await),
+            found => found,
+        }
     }
 
     /// The value of `key`; `None` when there is none.
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
         match self.entry(key).await? {
-            Some(entry) => self.value_of(key, &entry, None).await.map(Some),
+            Some(entry) => self.value_or_reason(key, &entry, None).await.map(Some),
             None => Ok(None),
         }
     }
@@ -41,8 +44,15 @@ impl Snapshot {
     /// The bytes `range` of the value of `key`; `Invalid` when they lie past its end.
     pub async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
         match self.entry(key).await? {
-            Some(entry) => self.value_of(key, &entry, Some(range)).await.map(Some),
+            Some(entry) => self.value_or_reason(key, &entry, Some(range)).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    async fn value_or_reason(&self, key: &Key, entry: &Entry, range: Option<Range<u64>>) -> Result<Bytes> {
+        match self.value_of(key, entry, range).await {
+            Err(error) => Err(self.explained(error).await),
+            value => value,
         }
     }
 
@@ -69,6 +79,7 @@ impl Snapshot {
     /// The stream does not borrow the snapshot, and reads nothing before the first entry is asked for. It ends after an error.
     pub fn list(&self, prefix: &Prefix) -> impl Stream<Item = Result<(Key, Entry)>> + Send + use<> {
         let entries = Scan::shared(self.nodes(), self.record().manifest, Span::prefix(prefix)).into_stream();
+        let entries = explained(self.clone(), entries);
         entries.and_then(|(key, entry)| async move { Ok((Key::new(key.as_str())?, entry)) })
     }
 
@@ -76,7 +87,7 @@ impl Snapshot {
     ///
     /// The cost depends on the number of files, not of references. The stream does not borrow the snapshot.
     pub fn dependencies(&self) -> impl Stream<Item = Result<Dependency>> + Send + use<> {
-        let entries = Scan::shared(self.nodes(), self.record().files, Span::all()).into_stream();
+        let entries = explained(self.clone(), Scan::shared(self.nodes(), self.record().files, Span::all()).into_stream());
         let snapshot = self.clone();
         entries.and_then(move |(key, record)| {
             let url = FileKey::from_map_key(&key).and_then(|file| Ok((file.url(&snapshot.record().containers)?, file)));
@@ -105,6 +116,13 @@ impl Snapshot {
 
     /// The entries directly below `prefix`: keys, and directories as prefixes, without reading what lies in them.
     pub async fn children(&self, prefix: &Prefix) -> Result<Vec<Child>> {
+        match self.children_below(prefix).await {
+            Err(error) => Err(self.explained(error).await),
+            found => found,
+        }
+    }
+
+    async fn children_below(&self, prefix: &Prefix) -> Result<Vec<Child>> {
         let mut scan = self.manifest().scan(Span::prefix(prefix));
         let mut found = Vec::new();
         while let Some((key, entry)) = scan.next().await? {
@@ -116,6 +134,14 @@ impl Snapshot {
         }
         Ok(found)
     }
+}
+
+/// The items of a stream over a map of `snapshot`; its errors say if the data of the snapshot has expired.
+pub(super) fn explained<T: Send>(snapshot: Snapshot, items: impl Stream<Item = Result<T>> + Send) -> impl Stream<Item = Result<T>> + Send {
+    items.or_else(move |error| {
+        let snapshot = snapshot.clone();
+        async move { Err(snapshot.explained(error).await) }.boxed()
+    })
 }
 
 /// The bytes of the value of `key` that are asked for: all, or a range that must lie inside.

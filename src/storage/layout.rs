@@ -5,6 +5,8 @@
 //! refs/branches/<name>.json  refs/tags/<name>.json  gc/state.json registers: the only objects ever replaced
 //! snapshots/<xx>/<cid>  manifests/<xx>/<cid>  files/<xx>/<cid>  history/<xx>/<cid>  chunks/<xx>/<cid>
 //! moves/<xx>/<cid>  shallow/<cid>                                 immutable
+//! retention/state.json                                            a register: which versions have expired
+//! retention/<xx>/<cid>                                            immutable
 //! gc/lists/<id>/index  gc/lists/<id>/<xx>                         immutable, and removed when nobody needs them any more
 //! gc/scratch-<unique>.json                                        for a moment, where a store is tried out
 //! ```
@@ -118,7 +120,8 @@ pub(crate) const LISTS: &str = "gc/lists/";
 pub(crate) const REF_SUFFIX: &str = ".json";
 
 /// The folders in which everything but `repo.json` lies.
-pub(crate) const FOLDERS: [&str; 9] = ["refs", "snapshots", "manifests", "files", "history", "chunks", "moves", "shallow", "gc"];
+pub(crate) const FOLDERS: [&str; 10] =
+    ["refs", "snapshots", "manifests", "files", "history", "chunks", "moves", "shallow", "retention", "gc"];
 
 /// The folder of the markers of versions that were imported in part.
 pub(crate) const SHALLOW: &str = "shallow/";
@@ -146,6 +149,11 @@ impl ObjectName {
     /// A block of earlier moves of a ref.
     pub(crate) fn moves(cid: &Cid) -> Self {
         Self::sharded("moves/", cid)
+    }
+
+    /// A list of expired versions. No garbage collection removes one.
+    pub(crate) fn retention(cid: &Cid) -> Self {
+        Self::sharded("retention/", cid)
     }
 
     /// Says that the history before `id` is not in this repository.
@@ -231,6 +239,11 @@ impl RegisterName {
 
     pub(crate) fn gc_state() -> Self {
         Self("gc/state.json".to_owned())
+    }
+
+    /// Says which versions have expired.
+    pub(crate) fn retention() -> Self {
+        Self("retention/state.json".to_owned())
     }
 
     /// A unique name, to try out what a store does; the caller removes it.

@@ -1,5 +1,6 @@
 //! Moments in microseconds of UTC, and the clock that tells them.
 
+mod calendar;
 mod parse;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+pub use calendar::CalendarPeriod;
 pub use parse::parse_time;
 
 /// The largest difference between this machine's clock and a store's with which a ref is still written there.

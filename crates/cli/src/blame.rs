@@ -60,7 +60,8 @@ struct BlameRow {
     time: String,
     /// The first line of the message.
     summary: String,
-    /// Whether this commit made the change; otherwise it is the oldest one that is known here, and has the same.
+    /// Whether this commit made the change; otherwise it is the oldest one that is known here, or versions before
+    /// it have expired, and it has the same.
     known: bool,
 }
 

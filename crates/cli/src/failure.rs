@@ -7,8 +7,9 @@
 //! | 2 | usage | 9 | invalid |
 //! | 3 | not found | 10 | unsupported |
 //! | 4 | conflict | 11 | outcome unknown |
-//! | 5 | denied | 70 | internal |
-//! | 6 | source changed | 130, 143 | interrupted by Ctrl-C, by `kill` |
+//! | 5 | denied | 12 | expired |
+//! | 6 | source changed | 70 | internal |
+//! | | | 130, 143 | interrupted by Ctrl-C, by `kill` |
 
 use std::process::ExitCode;
 
@@ -101,6 +102,7 @@ const fn status(kind: ErrorKind) -> u8 {
         ErrorKind::Invalid => 9,
         ErrorKind::Unsupported => 10,
         ErrorKind::OutcomeUnknown => 11,
+        ErrorKind::Expired => 12,
         // A kind that this command does not know yet is treated as an internal error.
         _ => INTERNAL,
     }

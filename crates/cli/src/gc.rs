@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::{Show, count};
+use super::span::parse_span;
 use firnline::{GcOptions, GcPlan, GcReport, ObjectCounts};
 
 #[derive(Debug, Args)]
@@ -22,23 +23,6 @@ pub(super) struct Gc {
     /// Wait at least so long after the last removal, in stores that carry out requests late [else: what the store needs]
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     wait: Option<Duration>,
-}
-
-/// Reads `30s`, `90m`, `36h`, `7d` or `0`.
-fn parse_span(text: &str) -> Result<Duration, String> {
-    let wrong = || "is not a time such as 90m, 36h, 7d or 0".to_owned();
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let n = digits.parse::<u64>().map_err(|_| wrong())?;
-    let seconds = match unit {
-        "" if n == 0 => 1,
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        _ => return Err(wrong()),
-    };
-    // Far less than a clock can hold, and more than anybody waits.
-    n.checked_mul(seconds).filter(|span| *span <= 100 * 366 * 24 * 3600).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 impl Gc {
@@ -93,6 +77,8 @@ struct GcDocument {
     dry_run: bool,
     refs: u64,
     versions: u64,
+    /// Of these, those that have expired, so that their data is garbage.
+    expired: u64,
     /// By kind: `snapshots`, `manifests`, `files`, `history`, `chunks`, `moves`, `shallow`.
     kinds: BTreeMap<&'static str, KindRow>,
     /// Garbage that is too young to be removed.
@@ -126,6 +112,7 @@ impl GcDocument {
             dry_run: true,
             refs: plan.refs,
             versions: plan.versions,
+            expired: plan.expired,
             kinds,
             young: plan.young.into(),
             foreign: plan.foreign.into(),
@@ -174,19 +161,4 @@ impl Show for GcDocument {
 
 fn shown_row(row: ObjectRow) -> String {
     format!("{}, {}", count(row.objects, "object"), count(row.bytes, "byte"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_numbers_with_a_unit() {
-        for (text, seconds) in [("0", 0), ("30s", 30), ("90m", 5400), ("36h", 129_600), ("7d", 604_800)] {
-            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in ["", "5", "h", "-1h", "1w", "1.5h", "99999999999999999999d", "999999999d"] {
-            assert!(parse_span(text).is_err(), "{text}");
-        }
-    }
 }

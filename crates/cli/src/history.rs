@@ -53,20 +53,23 @@ pub(super) struct VersionRow {
     value: Option<Value>,
     /// The first line of the message.
     summary: String,
+    /// Whether this commit did it; otherwise versions before it have expired, and one of them may have done the same.
+    known: bool,
 }
 
 impl VersionRow {
     pub(super) fn of(version: KeyVersion) -> Self {
-        let KeyVersion { id, time, summary, event, entry, url, .. } = version;
+        let KeyVersion { id, time, summary, event, entry, url, is_known, .. } = version;
         let value = entry.map(|entry| Value::with_url(&entry, url));
-        Self { id: id.to_string(), time: time.to_string(), event: event.word(), value, summary }
+        Self { id: id.to_string(), time: time.to_string(), event: event.word(), value, summary, known: is_known }
     }
 }
 
 impl Show for VersionRow {
     fn text(&self) -> String {
-        let Self { id, time, event, value, summary } = self;
+        let Self { id, time, event, value, summary, known } = self;
+        let or_before = if *known { "" } else { " or before" };
         let value = value.as_ref().map(Value::brief).unwrap_or_default();
-        format!("{id}  {time}  {event:8} {value:18}  {summary}").trim_end().to_owned()
+        format!("{id}  {time}{or_before}  {event:8} {value:18}  {summary}").trim_end().to_owned()
     }
 }

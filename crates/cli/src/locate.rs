@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::args::Global;
 use super::failure::LeftBehind;
 use super::output::{Format, Loudness, Output, Show};
+use super::withdraw::WithdrawnNote;
 use firnline::storage::NetworkFileSystems;
 use firnline::{
     Access, Allow, CommitError, CommitOptions, Committed, Error, GcHandle, OpenOptions, PublishHandle, Rebind, Repository, Result,
-    Revision, Snapshot, WriteSession,
+    Revision, Snapshot, SnapshotId, WriteSession,
 };
 
 use serde::Serialize;
@@ -110,15 +111,41 @@ impl Context {
 
     /// Opens a snapshot. Where the revision names a time, says what it became and whether that is final.
     pub(super) async fn snapshot(&self, repository: &Repository, revision: &str) -> Result<Snapshot> {
+        let id = self.resolve(repository, revision).await?;
+        let snapshot = repository.read_revision(&id.into()).await?;
+        self.tell_withdrawn(&snapshot);
+        self.tell_unknown_containers(&snapshot, revision)?;
+        Ok(snapshot)
+    }
+
+    /// Opens the record of a snapshot, also if its data has expired. Otherwise like [`snapshot`](Self::snapshot).
+    pub(super) async fn record(&self, repository: &Repository, revision: &str) -> Result<Snapshot> {
+        let snapshot = self.record_silently(repository, revision).await?;
+        self.tell_withdrawn(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// The same without a word about a withdrawal.
+    pub(super) async fn record_silently(&self, repository: &Repository, revision: &str) -> Result<Snapshot> {
+        let id = self.resolve(repository, revision).await?;
+        repository.read_record(&id.into()).await
+    }
+
+    /// Says why a version that was withdrawn should not be used.
+    fn tell_withdrawn(&self, snapshot: &Snapshot) {
+        if let Some(withdrawal) = snapshot.withdrawn() {
+            self.out.say_item(&WithdrawnNote::of(withdrawal));
+        }
+    }
+
+    async fn resolve(&self, repository: &Repository, revision: &str) -> Result<SnapshotId> {
         let parsed: Revision = revision.parse()?;
         let resolved = repository.resolve(&parsed).await?;
         if let Some(is_final) = resolved.is_final {
             let (id, time) = (resolved.id.to_string(), resolved.commit.time.to_string());
             self.out.say_item(&ResolvedRow { resolved: Became { revision, id, time, is_final } });
         }
-        let snapshot = repository.read_revision(&resolved.id.into()).await?;
-        self.tell_unknown_containers(&snapshot, revision)?;
-        Ok(snapshot)
+        Ok(resolved.id)
     }
 
     /// Where a new repository goes: never a parent directory.

@@ -23,6 +23,7 @@ mod copy;
 mod deps;
 mod diff;
 mod doctor;
+mod expire;
 mod failure;
 mod gc;
 mod history;
@@ -45,6 +46,7 @@ mod rm;
 mod settle;
 mod show;
 mod snapshots;
+mod span;
 mod squash;
 mod stat;
 mod stats;
@@ -56,6 +58,7 @@ mod value;
 mod verify;
 mod virtualize;
 mod whole;
+mod withdraw;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -83,7 +86,8 @@ REV is a branch, a tag, a snapshot id or its first 13 characters, with ~N (N com
 TIME is 2025-03-01, 2025-03-01T12:00:00Z, now, 36h or '2 days ago'. branch:x and tag:x where a name is both.
 
 Exit status: 0 ok, 1 found something, 2 usage, 3 not found, 4 conflict, 5 denied, 6 source changed, 7 corrupt,
-8 unavailable, 9 invalid, 10 unsupported, 11 outcome unknown, 70 internal, 130 interrupted, 143 terminated.";
+8 unavailable, 9 invalid, 10 unsupported, 11 outcome unknown, 12 expired, 70 internal, 130 interrupted,
+143 terminated.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -163,6 +167,10 @@ enum Verb {
     Container(container::ContainerArgs),
     /// Read again and check everything that a snapshot holds.
     Verify(verify::Verify),
+    /// Give up the data of old versions; their ids, dates and messages remain.
+    Expire(expire::Expire),
+    /// Tell everybody who reads a version why it should not be used.
+    Withdraw(withdraw::Withdraw),
     /// Remove what no branch and no tag leads to, while others read and write.
     Gc(gc::Gc),
     /// Try out what a place does that a repository relies on.
@@ -279,6 +287,8 @@ async fn dispatch(verb: Verb, context: &mut Context) -> Result<Verdict, Stop> {
         Verb::Deps(verb) => Box::pin(verb.run(context)).await,
         Verb::Container(verb) => Box::pin(verb.run(context)).await,
         Verb::Verify(verb) => Box::pin(verb.run(context)).await,
+        Verb::Expire(verb) => Box::pin(verb.run(context)).await,
+        Verb::Withdraw(verb) => Box::pin(verb.run(context)).await,
         Verb::Gc(verb) => Box::pin(verb.run(context)).await,
         Verb::Doctor(verb) => Box::pin(verb.run(context)).await,
         Verb::Settle(verb) => Box::pin(verb.run(context)).await,

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde::Serialize;
 
+use super::expire::ActRow;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::{Show, count};
-use firnline::{Container, Snapshot, Totals};
+use super::withdraw::WithdrawnRow;
+use firnline::{Container, Expiration, Snapshot, Totals};
 
 #[derive(Debug, Args)]
 pub(super) struct ShowCommit {
@@ -20,9 +22,10 @@ pub(super) struct ShowCommit {
 impl ShowCommit {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_read().await?;
-        let snapshot = context.snapshot(&repository, &self.revision).await?;
-        let totals = snapshot.totals().await?;
-        context.out.show(&ShowDocument::of(&snapshot, totals))?;
+        let snapshot = context.record(&repository, &self.revision).await?;
+        let expired = repository.retention().await?.expired(snapshot.id());
+        let totals = if expired.is_none() { Some(snapshot.totals().await?) } else { None };
+        context.out.show(&ShowDocument::of(&snapshot, totals, expired))?;
         Ok(Verdict::Fine)
     }
 }
@@ -44,26 +47,31 @@ struct ShowDocument {
     containers: Vec<ContainerRow>,
     /// The places that this line has ever pointed at.
     places: Vec<String>,
+    /// By whom, when and why it was withdrawn; null if it was not.
+    withdrawn: Option<WithdrawnRow>,
+    /// The act by which its data was given up; null if it is kept.
+    expired: Option<ActRow>,
 }
 
 #[derive(Debug, Serialize)]
 struct ManifestRow {
     root: String,
-    keys: u64,
+    /// Null if the data of the version has expired; so are the other counts.
+    keys: Option<u64>,
     /// The sum of the sizes of all values.
-    bytes: u64,
+    bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
 struct FilesRow {
     root: String,
-    files: u64,
+    files: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
 struct HistoryRow {
     root: String,
-    commits: u64,
+    commits: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,8 +90,10 @@ impl ContainerRow {
 }
 
 impl ShowDocument {
-    fn of(snapshot: &Snapshot, totals: Totals) -> Self {
+    fn of(snapshot: &Snapshot, totals: Option<Totals>, expired: Option<Expiration>) -> Self {
         let commit = snapshot.record();
+        let (keys, bytes) = (totals.map(|totals| totals.keys), totals.map(|totals| totals.bytes));
+        let (files, commits) = (totals.map(|totals| totals.files), totals.map(|totals| totals.ancestors));
         Self {
             id: snapshot.id().to_string(),
             time: commit.time.to_string(),
@@ -93,11 +103,13 @@ impl ShowDocument {
             parents: commit.parents.iter().map(ToString::to_string).collect(),
             since: commit.since.map(|time| time.to_string()),
             hash: snapshot.repository().hash().name(),
-            manifest: ManifestRow { root: commit.manifest.to_string(), keys: totals.keys, bytes: totals.bytes },
-            files: FilesRow { root: commit.files.to_string(), files: totals.files },
-            history: HistoryRow { root: commit.history.to_string(), commits: totals.ancestors },
+            manifest: ManifestRow { root: commit.manifest.to_string(), keys, bytes },
+            files: FilesRow { root: commit.files.to_string(), files },
+            history: HistoryRow { root: commit.history.to_string(), commits },
             containers: commit.containers.iter().map(ContainerRow::of).collect(),
             places: commit.places.clone(),
+            withdrawn: snapshot.withdrawn().map(WithdrawnRow::of),
+            expired: expired.map(ActRow::of),
         }
     }
 }
@@ -109,16 +121,19 @@ impl Show for ShowDocument {
         lines.extend(self.parents.iter().map(|parent| format!("parent    {parent}")));
         lines.extend(self.since.iter().map(|since| format!("since     {since} (what came before is not in this repository)")));
         let Self { manifest, files, history, .. } = self;
-        let (keys, bytes) = (count(manifest.keys, "key"), count(manifest.bytes, "byte"));
+        let counted = |n: Option<u64>, noun: &str| n.map_or_else(|| "expired".to_owned(), |n| count(n, noun));
+        let (keys, bytes) = (counted(manifest.keys, "key"), counted(manifest.bytes, "byte"));
         lines.push(format!("manifest  {}  {keys}, {bytes}", manifest.root));
-        lines.push(format!("files     {}  {}", files.root, count(files.files, "external file")));
-        lines.push(format!("history   {}  {}", history.root, count(history.commits, "commit")));
+        lines.push(format!("files     {}  {}", files.root, counted(files.files, "external file")));
+        lines.push(format!("history   {}  {}", history.root, counted(history.commits, "commit")));
         for ContainerRow { name, template, defaults, options } in &self.containers {
             let settings = defaults.iter().chain(options).map(|(key, value)| format!("  {key}={value}"));
             lines.push(format!("container {name}  {template}{}", settings.collect::<String>()));
         }
         lines.extend(self.places.iter().map(|place| format!("place     {place}")));
         lines.extend(self.meta.iter().map(|(key, value)| format!("meta      {key}={value}")));
+        lines.extend(self.expired.iter().map(|act| format!("expired   {}", act.sentence())));
+        lines.extend(self.withdrawn.iter().map(|row| format!("withdrawn {}", row.text())));
         lines.push(String::new());
         lines.extend(self.message.lines().map(|line| format!("    {line}")));
         lines.join("\n")

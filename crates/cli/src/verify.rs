@@ -34,6 +34,9 @@ impl Verify {
         for id in &verified.shallow {
             context.out.note(&format!("what came before snapshot {id} is not in this repository, as it was imported alone"));
         }
+        if verified.expired > 0 {
+            context.out.note(&format!("the data of {} has expired and was not looked for", count(verified.expired, "version")));
+        }
         let untold = verified.found.saturating_sub(verified.findings.len() as u64);
         if untold > 0 {
             context.out.say(&format!("{} more", count(untold, "finding")));

@@ -6,7 +6,7 @@ use super::blocks::CarVersion;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, HistoryEntry, Node, VirtualFile};
 use crate::handle::Repository;
-use crate::history::Kept;
+use crate::history::{Kept, KeptPart};
 use crate::id::{NodeId, SnapshotId};
 use crate::map::Walk;
 use crate::objects::CachedValue;
@@ -39,7 +39,7 @@ impl Repository {
         let conflict =
             || Error::conflict("a garbage collection that began during the import removes parts of the version; import it again");
         for (id, time) in &links.parents {
-            match self.kept_safely(*id, *time, &state).await? {
+            match self.kept_safely(*id, *time, KeptPart::Record, &state).await? {
                 (Kept::Yes, Vouched::Safe) => {}
                 (Kept::Yes, Vouched::Wait) => return Ok(Vouched::Wait),
                 (Kept::No, _) => return Err(conflict()),

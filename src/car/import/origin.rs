@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::{Commit, HistoryEntry};
 use crate::handle::Repository;
-use crate::history::{Behind, Line};
+use crate::history::{Behind, KeptPart, Line};
 use crate::id::SnapshotId;
 use crate::map::{NodeSink, Nowhere, build};
 use crate::objects::Uploads;
@@ -72,7 +72,7 @@ impl Repository {
 
     /// Notes that the version leads to a parent, if a ref keeps it.
     async fn link(&self, parent: SnapshotId, time: Timestamp, origin: &mut ImportOrigin) -> Result<bool> {
-        let Some(epoch) = self.keeps(parent, time).await? else { return Ok(false) };
+        let Some(epoch) = self.keeps(parent, time, KeptPart::Record).await? else { return Ok(false) };
         origin.epoch = origin.epoch.min(epoch);
         origin.linked.push((parent, time));
         Ok(true)

@@ -14,6 +14,7 @@ use super::limits;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, HashAlgorithm, MapKind, NodeId, SnapshotId};
 use crate::key::MapKey;
+use crate::time::Timestamp;
 
 pub(in crate::format) use canonical::{FileTable, read_entry, read_file, read_virtual_file, write_entry, write_files, write_virtual_file};
 pub(in crate::format) use check::{CheckEntry, same_hash};
@@ -74,6 +75,17 @@ pub struct HistoryEntry {
     pub id: SnapshotId,
     /// The first line of its message, at most 72 bytes.
     pub summary: String,
+}
+
+/// The key of a commit in the history maps of its descendants: decimal microseconds.
+pub(crate) fn history_key(time: Timestamp) -> MapKey {
+    MapKey::new(time.micros().to_string())
+}
+
+/// The time in a key of a history map.
+pub(crate) fn parse_history_key(key: &MapKey) -> Result<Timestamp> {
+    let micros = key.as_str().parse().map_err(|e| Error::corrupt(format!("history key {key:?} is not a time")).caused_by(e))?;
+    Ok(Timestamp::from_micros(micros))
 }
 
 /// A value that a map can hold: what the cut rule and the sums need to know of it, and how leaves of it are written.

@@ -17,6 +17,7 @@ use crate::handle::Repository;
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::objects::{CachedValue, Objects};
 use crate::refs::collection::{CondemnedRow, ObjectSet, row_of};
+use crate::refs::retention::RetiredVersions;
 use crate::refs::{Ref, RefRecord};
 use crate::seeded::Seeded;
 use crate::storage::layout::{ObjectKind, SHALLOW};
@@ -37,7 +38,14 @@ pub(super) struct Marker {
     /// The versions with a marker, once they were listed.
     marked: Option<HashSet<CondemnedRow, Seeded>>,
     marks: ObjectSet,
+    /// Versions whose data keeps nothing, unless a ref points at them. Read once, before anything is condemned: what expires later stays
+    /// until the next collection, so that writers which found it kept lose nothing.
+    retired: RetiredVersions,
+    /// Versions that are looked at as if they had expired, also if a ref points at them.
+    as_expired: HashSet<SnapshotId>,
     pub(super) versions: u64,
+    /// How many of them keep no data.
+    pub(super) expired: u64,
     pub(super) reads: u64,
 }
 
@@ -59,6 +67,8 @@ impl Spot {
 #[derive(Debug, Clone, Copy)]
 enum Reached {
     Version(SnapshotId),
+    /// The data of a version that is on record as expired, and that a ref points at.
+    Data(SnapshotId),
     Node(MapKind, NodeId),
 }
 
@@ -66,6 +76,8 @@ impl Reached {
     fn row(self) -> CondemnedRow {
         match self {
             Self::Version(id) => row_of(ObjectKind::Snapshot, id.digest()),
+            // The name of its marker, which is kept with the version.
+            Self::Data(id) => row_of(ObjectKind::Shallow, id.digest()),
             Self::Node(kind, id) => row_of(ObjectKind::of_nodes(kind), id.digest()),
         }
     }
@@ -76,10 +88,12 @@ impl Reached {
 struct LeadsTo {
     spots: Vec<Spot>,
     chunks: Vec<CondemnedRow>,
+    /// The maps of a version that are its data.
+    data: Vec<Spot>,
 }
 
 impl Marker {
-    pub(super) fn new(repository: &Repository, scratch: &Path) -> Self {
+    pub(super) fn new(repository: &Repository, scratch: &Path, retired: RetiredVersions, as_expired: HashSet<SnapshotId>) -> Self {
         // Nodes are read once, so that a cache would only take memory.
         let objects = Objects::new(repository.storage().clone(), repository.hash(), 0);
         Self {
@@ -88,7 +102,10 @@ impl Marker {
             seen_behind: HashSet::default(),
             marked: None,
             marks: ObjectSet::new(IN_MEMORY, scratch),
+            retired,
+            as_expired,
             versions: 0,
+            expired: 0,
             reads: 0,
         }
     }
@@ -98,7 +115,8 @@ impl Marker {
         self.marks.read(shard)
     }
 
-    /// Marks everything that a ref leads to: from its tip, and from both ends of all its moves.
+    /// Marks everything that a ref leads to: from its tip, and from both ends of all its moves; of versions that have expired, all but their
+    /// data.
     ///
     /// An error, which names the ref, also when something is missing or damaged: what is behind it is not known.
     pub(super) async fn mark_ref(&mut self, repository: &Repository, name: &Ref, record: &RefRecord) -> Result<()> {
@@ -108,14 +126,26 @@ impl Marker {
             self.marks.add(row_of(ObjectKind::Moves, id.digest()))?;
         }
         let ends = record.moves.iter().chain(&earlier).flat_map(|m| [m.from, m.to]);
-        let roots = ends.chain([record.tip]).flatten().map(|id| Spot { what: Reached::Version(id), by: None });
-        let roots = roots.collect();
+        let versions = ends.chain([record.tip]).flatten().map(Reached::Version);
+        let shown = record.tip.filter(|tip| self.drops(*tip) && !self.as_expired.contains(tip)).map(Reached::Data);
+        let roots = versions.chain(shown).map(|what| Spot { what, by: None }).collect();
         if self.marked.is_none() {
             self.marked = Some(listed_markers(repository).await?);
         }
         let mut behind = Vec::new();
         self.walk(roots, &mut behind).await.map_err(context)?;
         self.walk_behind(behind).await.map_err(context)
+    }
+
+    /// Marks the data of a version: its two manifests, and its chunks.
+    pub(super) async fn mark_data(&mut self, id: SnapshotId) -> Result<()> {
+        // Nothing of the data of a version is behind it.
+        self.walk(vec![Spot { what: Reached::Data(id), by: None }], &mut Vec::new()).await
+    }
+
+    /// Whether the data of a version keeps nothing unless a ref points at it.
+    fn drops(&self, id: SnapshotId) -> bool {
+        self.as_expired.contains(&id) || self.retired.act_of(id).is_some()
     }
 
     /// Reads what must be whole. What versions with a marker lead to is added to `behind`.
@@ -183,9 +213,14 @@ impl Marker {
     }
 
     /// Marks what an object leads to and that needs not be read; the rest is returned.
-    fn take(&mut self, spot: Spot, LeadsTo { spots, chunks }: LeadsTo) -> Result<Vec<Spot>> {
+    fn take(&mut self, spot: Spot, LeadsTo { mut spots, chunks, data }: LeadsTo) -> Result<Vec<Spot>> {
         if let Reached::Version(id) = spot.what {
             self.versions += 1;
+            if self.drops(id) {
+                self.expired += 1;
+            } else {
+                spots.extend(data);
+            }
             // Whether it has a marker does not matter here: one of a version that is kept is kept.
             self.marks.add(row_of(ObjectKind::Shallow, id.digest()))?;
         }
@@ -224,6 +259,10 @@ fn is_loss(error: &Error) -> bool {
 async fn look(objects: &Objects, spot: Spot) -> Result<LeadsTo> {
     match spot.what {
         Reached::Version(id) => look_at_version(objects, id).await,
+        Reached::Data(id) => {
+            let found = look_at_version(objects, id).await?;
+            Ok(LeadsTo { spots: found.data, ..LeadsTo::default() })
+        }
         Reached::Node(MapKind::Manifest, id) => {
             let chunk = |entry: &Entry| match entry {
                 Entry::Chunk { id, .. } => Some(row_of(ObjectKind::of_chunk(id.form()), id.digest())),
@@ -242,11 +281,11 @@ async fn look(objects: &Objects, spot: Spot) -> Result<LeadsTo> {
 async fn look_at_version(objects: &Objects, id: SnapshotId) -> Result<LeadsTo> {
     let object = objects.read_snapshot(&id).await?;
     let commit = object.ok_or_else(|| Error::not_found(format!("snapshot {id} is not in this repository")))?.commit;
-    let maps = [(MapKind::Manifest, commit.manifest), (MapKind::Files, commit.files), (MapKind::History, commit.history)];
-    let nodes = maps.into_iter().map(|(kind, root)| Reached::Node(kind, root));
+    let spots = |what: Vec<Reached>| what.into_iter().map(|what| Spot { what, by: Some(id) }).collect();
     let parents = commit.parents.iter().map(|parent| Reached::Version(*parent));
-    let spots = nodes.chain(parents).map(|what| Spot { what, by: Some(id) }).collect();
-    Ok(LeadsTo { spots, chunks: Vec::new() })
+    let line = [Reached::Node(MapKind::History, commit.history)].into_iter().chain(parents).collect();
+    let data = vec![Reached::Node(MapKind::Manifest, commit.manifest), Reached::Node(MapKind::Files, commit.files)];
+    Ok(LeadsTo { spots: spots(line), chunks: Vec::new(), data: spots(data) })
 }
 
 async fn look_at_node<V: CachedValue>(objects: &Objects, spot: Spot, id: NodeId, take: impl Fn(&mut LeadsTo, &V)) -> Result<LeadsTo> {

@@ -14,11 +14,12 @@ mod mark;
 mod plan;
 mod status;
 mod sweep;
+mod usage;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub use handle::GcHandle;
 pub(crate) use lease::GcClock as SimulatedGcClock;
 pub use plan::{CountsByKind, GcPlan, ObjectCounts};
 pub use status::{GcActivity, GcStatus};
+pub use usage::StoredUsage;
 
 /// How young garbage stays unless options say otherwise.
 const GRACE: Duration = Duration::from_hours(24);
@@ -186,7 +188,10 @@ impl Repository {
 
     async fn look_for_garbage(&self, options: &GcOptions) -> Result<(GcPlan, Listing, Marker)> {
         let (mut plan, scratch) = (GcPlan::default(), self.scratch());
-        let mut marker = Marker::new(self, &scratch);
+        // Before the refs, and once: while refs are raised, what has expired meanwhile must still count as kept.
+        let retention = self.refs().retention().await.map_err(without_retention)?;
+        let retired = self.refs().retired(&retention.state).await.map_err(without_retention)?;
+        let mut marker = Marker::new(self, &scratch, retired, HashSet::new());
         for (name, state) in self.all_refs().await? {
             plan.refs += 1;
             marker.mark_ref(self, &name, &state.record).await?;
@@ -204,7 +209,7 @@ impl Repository {
         for shard in young.shards() {
             young.unreached(shard, &marker)?.iter().for_each(|(_, size)| plan.young.add(*size));
         }
-        (plan.versions, plan.reads) = (marker.versions, marker.reads);
+        (plan.versions, plan.expired, plan.reads) = (marker.versions, marker.expired, marker.reads);
         Ok((plan, listing, marker))
     }
 
@@ -405,6 +410,10 @@ fn left_behind(error: Error, handle: &GcHandle) -> Error {
         handle.ends();
     }
     if handle.is_unfinished() { error.about(ErrorDetail::UnfinishedCollection) } else { error }
+}
+
+fn without_retention(error: Error) -> Error {
+    error.context("no garbage is collected while it is not known which versions have expired")
 }
 
 fn busy() -> Error {

@@ -36,7 +36,7 @@ impl ObjectCounts {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    fn join(self, other: Self) -> Self {
+    pub(super) fn join(self, other: Self) -> Self {
         Self { objects: self.objects + other.objects, bytes: self.bytes.saturating_add(other.bytes) }
     }
 }
@@ -60,6 +60,8 @@ pub struct GcPlan {
     pub refs: u64,
     /// How many versions they lead to.
     pub versions: u64,
+    /// How many of these have expired, so that their data is garbage unless other versions have it.
+    pub expired: u64,
     /// How many snapshots and nodes were read.
     pub reads: u64,
 }
@@ -107,21 +109,22 @@ impl Listing {
 
     /// What of one shard no ref leads to, as far as `marker` knows, with lengths in bytes.
     pub(super) fn unreached(&self, shard: usize, marker: &Marker) -> Result<Vec<(CondemnedRow, u64)>> {
+        let mut listed = self.rows(shard)?;
+        if !listed.is_empty() {
+            let reached = marker.reached(shard)?;
+            listed.retain(|(name, _)| reached.binary_search(name).is_err());
+        }
+        Ok(listed)
+    }
+
+    /// Everything of one shard, with lengths in bytes.
+    pub(super) fn rows(&self, shard: usize) -> Result<Vec<(CondemnedRow, u64)>> {
         let listed = self.rows.read(shard)?;
-        if listed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let reached = marker.reached(shard)?;
-        let mut unreached = Vec::new();
-        for row in listed {
-            let (Some(name), Some(size)) = (row.first_chunk::<33>(), row.last_chunk::<8>()) else { continue };
-            if reached.binary_search(name).is_err() {
-                unreached.push((*name, u64::from_le_bytes(*size)));
-            }
-        }
+        let parts = |row: &[u8; LISTED]| Some((*row.first_chunk::<33>()?, u64::from_le_bytes(*row.last_chunk::<8>()?)));
+        let mut rows: Vec<_> = listed.iter().filter_map(parts).collect();
         // A store may list an object twice, with two lengths.
-        unreached.dedup_by_key(|(name, _)| *name);
-        Ok(unreached)
+        rows.dedup_by_key(|(name, _)| *name);
+        Ok(rows)
     }
 
     /// The shards in which anything lies.

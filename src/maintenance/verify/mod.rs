@@ -26,8 +26,8 @@ use crate::format::{Commit, Entry, VirtualFile};
 use crate::handle::Repository;
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::objects::Objects;
-use crate::snapshot::Snapshot;
-use crate::storage::{Extent, ObjectName};
+use crate::snapshot::{Retention, Snapshot};
+use crate::storage::{Extent, ObjectName, RegisterName};
 
 pub use finding::{Finding, FindingKind};
 
@@ -70,6 +70,8 @@ pub struct Verified {
     pub chunks: u64,
     /// How many bytes of chunks were hashed.
     pub bytes: u64,
+    /// How many versions have expired: their data was given up, and was not looked for.
+    pub expired: u64,
     /// Versions that were imported without what came before them: no damage.
     pub shallow: Vec<SnapshotId>,
 }
@@ -77,13 +79,18 @@ pub struct Verified {
 impl Repository {
     /// Reads and hashes everything in `scope` again, and tells what is missing, damaged or at odds with the rest.
     ///
-    /// An error means that the store did not answer, not that something is wrong with what it holds: that is a finding. Changes nothing,
+    /// Of versions that have expired only the snapshot and the history are read; to verify one of them alone is `Expired`.
+    ///
+    /// Any other error means that the store did not answer, not that something is wrong with what it holds: that is a finding. Changes nothing,
     /// so it can be cancelled at any moment.
     ///
     /// Takes at most about 100 MB of memory for reads and caches, 30 MB for remembered chunks where there are hundreds of thousands, about
     /// 300 bytes for each node of a map and 1 KB for each commit. At most 32 MiB are being read at once; a chunk of more than 8 MiB
     /// is read by ranges and never held as a whole.
     pub async fn verify(&self, scope: VerifyScope) -> Result<Verified> {
+        if let VerifyScope::Revision(snapshot) = &scope {
+            snapshot.expiry().await?;
+        }
         Verifier::new(self).run(scope).await
     }
 }
@@ -142,9 +149,15 @@ impl<'r> Verifier<'r> {
                 versions
             }
         };
+        let retention = self.read_retention().await?;
+        let mut expired = 0;
         let deep: HashSet<SnapshotId> = match scope {
             VerifyScope::Revision(snapshot) => [snapshot.id()].into(),
-            VerifyScope::Everything => versions.commits.keys().copied().collect(),
+            VerifyScope::Everything => {
+                let kept: HashSet<_> = versions.commits.keys().copied().filter(|id| !retention.is_expired(*id)).collect();
+                expired = (versions.commits.len() - kept.len()) as u64;
+                kept
+            }
         };
         let commits = versions.oldest_first().into_iter().filter_map(|id| Some((id, versions.commits.get(&id)?.clone())));
         let walks: Vec<_> = commits.map(|(id, commit)| self.walk(id, commit, deep.contains(&id)).boxed()).collect();
@@ -162,7 +175,18 @@ impl<'r> Verifier<'r> {
             }
         }
         drop(walks);
-        Ok(self.report(&versions))
+        Ok(Verified { expired, ..self.report(&versions) })
+    }
+
+    /// Reads which versions have expired; what cannot be read of that is a finding.
+    async fn read_retention(&self) -> Result<Retention> {
+        match self.repository.retention().await {
+            Err(e) if is_damage(&e) => {
+                self.findings.add(Finding::new(FindingKind::Corrupt, RegisterName::retention(), e.to_string()));
+                Ok(Retention::default())
+            }
+            read => read,
+        }
     }
 
     /// Whether there is anything under the name of an object, also if it is damaged.
@@ -196,6 +220,7 @@ impl<'r> Verifier<'r> {
             nodes: self.nodes_read.load(Ordering::Relaxed),
             chunks,
             bytes,
+            expired: 0,
             shallow: versions.oldest_first().into_iter().filter(|id| versions.shallow.contains(id)).collect(),
         }
     }

@@ -151,7 +151,7 @@ fn history_lists_the_commits_that_changed_a_key() {
     let told: Vec<_> = rows.iter().map(|row| (row["id"].as_str().unwrap(), row["event"].as_str().unwrap())).collect();
     assert_eq!(told, [(gone.as_str(), "deleted"), (second.as_str(), "set"), (first.as_str(), "set")]);
     assert_eq!((&rows[0]["value"], &rows[1]["value"]), (&Value::Null, &json!({ "kind": "inline", "size": 4 })));
-    assert_eq!(fields(&sandbox.firn(&["history", "k", "-n", "1", "--json"]).ok()), ["id", "time", "event", "value", "summary"]);
+    assert_eq!(fields(&sandbox.firn(&["history", "k", "-n", "1", "--json"]).ok()), ["id", "time", "event", "value", "summary", "known"]);
     assert_eq!(sandbox.firn(&["history", "k", &second]).lines().len(), 2);
     assert!(sandbox.firn(&["history", "k", "-n", "1"]).ok().ends_with("rm k"));
     assert!(sandbox.firn(&["history", "never"]).fails(3).contains("never has never existed"));

@@ -230,6 +230,7 @@ fn the_fields_are_those_of_real_output() {
         &["stat", "old", "big", "--last-change"],
         &["stat", "main", "t/b", "--last-change"],
         &["stats", "old"],
+        &["stats", "main", "--unique"],
         &["cid", "main", "t"],
         &["doctor"],
     ] {
@@ -268,6 +269,18 @@ fn the_fields_are_those_of_real_output() {
     for args in [&["gc", "--dry-run"][..], &["gc", "--grace", "0"]] {
         printed.take("gc", firn(args).out);
     }
+
+    printed.take("stats --refs", firn(&["stats", "--refs"]).out);
+    for args in [&["--keep-last", "3", "--dry-run", "--freed"][..], &["--keep-last", "3", "--keep-daily", "7d", "--reason", "why"]] {
+        printed.take("expire", firn(&[&["expire"], args].concat()).out);
+    }
+    printed.take("expire --list", firn(&["expire", "--list"]).out);
+    firn(&["withdraw", "main~1", "--reason", "why"]).ok();
+    printed.take("withdraw --list", firn(&["withdraw", "--list"]).out);
+    for args in [&["log"][..], &["show", "main~1"], &["show", "main~4"]] {
+        printed.take(args[0], firn(args).out);
+    }
+    printed.take("standard error: withdrawn", firn(&["show", "main~1"]).err);
 
     // What is said on standard error.
     printed.take("standard error: error", firn(&["cat", "main", "absent"]).err);

@@ -16,6 +16,7 @@ mod copies;
 mod dependencies;
 mod doctor;
 mod documented;
+mod expiry;
 mod kerchunk;
 mod locating;
 mod lost;

@@ -1,6 +1,7 @@
 //! Collections beside writers: each rule of the protocol where it matters, and both at random.
 
 mod basic;
+mod expired;
 mod hazards;
 mod left;
 mod letting_go;

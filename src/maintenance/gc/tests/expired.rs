@@ -1,0 +1,239 @@
+//! Versions that expire beside those who point refs at them, with a collector at each place where it matters.
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::maintenance::ExpireOptions;
+
+/// Where the collector is held when the ref that is being pointed at the expired version is let go.
+#[derive(Debug, Clone, Copy)]
+enum Collector {
+    /// It has not begun.
+    None,
+    /// It has marked, and the fence is not up.
+    Marked,
+    /// The fence is up, and no ref is raised.
+    Fenced,
+    /// The refs are raised, and the sweep has not begun.
+    Raised,
+    /// Nothing has been removed yet.
+    Sweeping,
+    /// It has ended.
+    Ended,
+}
+
+const PLACES: [Collector; 6] =
+    [Collector::None, Collector::Marked, Collector::Fenced, Collector::Raised, Collector::Sweeping, Collector::Ended];
+
+impl Collector {
+    async fn begin(self, world: &World) -> Option<(JoinHandle<Result<GcReport>>, Gate)> {
+        let at = |n, is_there: fn(Operation, &str) -> bool| world.held_at_nth(n, is_there);
+        let state = |operation, name: &str| (operation, name) == (Operation::Replace, GC);
+        let (repository, gate) = match self {
+            Self::None => return None,
+            Self::Ended => {
+                world.gc().await;
+                return None;
+            }
+            Self::Marked => at(0, state).await,
+            Self::Fenced => at(0, |operation, name| operation == Operation::Replace && name.starts_with("refs/")).await,
+            Self::Raised => at(1, state).await,
+            Self::Sweeping => at(0, |operation, _| operation == Operation::Delete).await,
+        };
+        let task = world.collect(repository);
+        gate.reached().await;
+        Some((task, gate))
+    }
+}
+
+/// Three versions on `main`, the handle of the second, and a branch `other` at the third.
+async fn versions() -> (World, Snapshot) {
+    let world = World::new().await;
+    let second = world.commit("main", "k", 2).await;
+    let third = world.commit("main", "k", 3).await;
+    world.repository.create_branch(&name("other"), &third).await.unwrap();
+    (world, second)
+}
+
+async fn expire(world: &World) {
+    let plan = world.repository.plan_expire(&ExpireOptions::default().keep_last(1)).await.unwrap();
+    world.repository.expire(&plan, "old").await.unwrap();
+}
+
+/// What the three requests that point a ref at a version have in common.
+#[derive(Debug, Clone, Copy)]
+enum Pointing {
+    Tag,
+    Branch,
+    Reset,
+}
+
+impl Pointing {
+    fn register(self) -> &'static str {
+        match self {
+            Self::Tag => "refs/tags/late.json",
+            Self::Branch => "refs/branches/late.json",
+            Self::Reset => "refs/branches/other.json",
+        }
+    }
+
+    fn revision(self) -> &'static str {
+        if matches!(self, Self::Reset) { "other" } else { "late" }
+    }
+
+    async fn run(self, repository: Repository, id: String) -> Result<()> {
+        let target = repository.read(&id).await?;
+        match self {
+            Self::Tag => repository.create_tag(&name("late"), &target, "").await.map(drop),
+            Self::Branch => repository.create_branch(&name("late"), &target).await.map(drop),
+            Self::Reset => repository.reset(&name("other"), &target).await.map(drop),
+        }
+    }
+}
+
+/// A tag, a branch or a reset that was under way when its target expired, and a collection in each of its phases: either the ref points at a
+/// whole version, or the call says that the version has expired.
+#[tokio::test]
+async fn a_ref_that_is_pointed_at_a_version_that_expires_leads_to_all_of_it_or_is_refused() {
+    let (mut pointed, mut refused) = (0, 0);
+    for pointing in [Pointing::Tag, Pointing::Branch, Pointing::Reset] {
+        // Held before the first, or before the last replace of the ref.
+        for step in 0..if matches!(pointing, Pointing::Reset) { 1 } else { 2 } {
+            for place in PLACES {
+                let (world, second) = versions().await;
+                let register = pointing.register();
+                let (writer, sent) =
+                    world.held_at_nth(step, move |operation, name| (operation, name) == (Operation::Replace, register)).await;
+                let call = tokio::spawn(pointing.run(writer, second.id().to_string()));
+                sent.reached().await;
+                expire(&world).await;
+                let collection = place.begin(&world).await;
+                sent.open();
+                settle().await;
+                if let Some((task, gate)) = collection {
+                    gate.open();
+                    task.await.unwrap().unwrap();
+                }
+                let context = format!("{pointing:?}, step {step}, {place:?}");
+                match call.await.unwrap() {
+                    Ok(()) => {
+                        pointed += 1;
+                        world.holds(pointing.revision(), "k", 2).await;
+                        // The next collection leaves it alone, too.
+                        world.gc().await;
+                        world.holds(pointing.revision(), "k", 2).await;
+                    }
+                    Err(error) => {
+                        refused += 1;
+                        assert_eq!(error.kind(), ErrorKind::Expired, "{context}: {error:?}");
+                    }
+                }
+                world.holds("main", "k", 3).await;
+                world.verify().await;
+            }
+        }
+    }
+    assert!(pointed > 5 && refused > 5, "{pointed} pointed, {refused} refused");
+}
+
+/// What expires while a collection is under way stays until the next.
+#[tokio::test]
+async fn what_expires_during_a_collection_stays_until_the_next() {
+    for place in [Collector::Marked, Collector::Fenced, Collector::Raised, Collector::Sweeping] {
+        let (world, _) = versions().await;
+        world.leave(9).await;
+        let (task, gate) = place.begin(&world).await.unwrap();
+        expire(&world).await;
+        gate.open();
+        let report = task.await.unwrap().unwrap();
+        assert_eq!((report.removed["chunks"].objects, report.plan.expired), (1, 0), "{place:?}");
+        assert!(world.is_there(2).await);
+        let report = world.gc().await;
+        assert_eq!(report.plan.expired, 3, "{place:?}: the empty first version, and two");
+        assert!(!world.is_there(2).await && world.is_there(1).await && world.is_there(3).await);
+        assert!(report.removed.contains_key("manifests"));
+        world.verify().await;
+    }
+}
+
+/// A copy out of a version that expires after it was staged: the commit writes it again, or fails with everything still staged.
+#[tokio::test]
+async fn what_was_copied_from_a_version_that_expires_is_committed_whole_or_not_at_all() {
+    use crate::session::Existing;
+    use crate::snapshot::KeyOrPrefix;
+    let (mut whole, mut conflicts) = (0, 0);
+    for place in PLACES {
+        let (world, second) = versions().await;
+        let session = world.repository.write("main").await.unwrap();
+        session.copy_from(&second, &KeyOrPrefix::Key(key("k")), "copy", Existing::Refuse).await.unwrap();
+        expire(&world).await;
+        let collection = place.begin(&world).await;
+        let commit = tokio::spawn(session.commit("copy"));
+        settle().await;
+        if let Some((task, gate)) = collection {
+            gate.open();
+            task.await.unwrap().unwrap();
+        }
+        match commit.await.unwrap() {
+            Ok(_) => {
+                whole += 1;
+                world.holds("main", "copy", 2).await;
+                world.gc().await;
+                world.holds("main", "copy", 2).await;
+            }
+            Err(failed) => {
+                conflicts += 1;
+                assert_eq!(failed.error().kind(), ErrorKind::Conflict, "{place:?}: {failed:?}");
+            }
+        }
+        world.verify().await;
+    }
+    assert!(whole > 0 && conflicts > 0, "{whole} whole, {conflicts} conflicts");
+}
+
+/// What is unique to a version, and what a plan frees, is what a collection then removes.
+#[tokio::test]
+async fn what_is_counted_as_unique_is_what_a_collection_removes() {
+    let (world, second) = versions().await;
+    let r = &world.repository;
+    // A chunk that the second version shares with a later one.
+    let session = r.write("main").await.unwrap();
+    session.set(&key("again"), value(2)).await.unwrap();
+    session.set(&key("first"), value(7)).await.unwrap();
+    session.commit("fourth").await.unwrap();
+    world.leave(9).await;
+    r.create_branch(&name("own"), &second).await.unwrap();
+    world.commit("own", "own", 8).await;
+
+    let usage = second.stored_usage().await.unwrap();
+    assert_eq!((usage.stored["chunks"].objects, usage.stored["chunks"].bytes), (2, 10_000));
+    assert!(!usage.unique.contains_key("chunks"), "the first is in the third, the second in the fourth: {usage:?}");
+    let own = r.stored_usage(&Ref::branch(name("own"))).await.unwrap();
+    assert_eq!((own.stored["chunks"].objects, own.unique["chunks"].objects, own.unique["snapshots"].objects), (3, 1, 1), "{own:?}");
+    // What is before it is the same as what is before the third version on main.
+    assert!(!own.unique.contains_key("history"), "{own:?}");
+    assert_eq!(own.unique_total().objects, 2 + own.unique["manifests"].objects);
+
+    let plan = r.plan_expire(&ExpireOptions::default().keep_last(1)).await.unwrap();
+    let freed = r.freed_by(&plan).await.unwrap();
+    let before = world.gc().await;
+    assert_eq!(before.removed["chunks"].objects, 1, "what was left");
+    r.expire(&plan, "old").await.unwrap();
+    let after = world.gc().await;
+    assert_eq!(after.removed, freed);
+    assert!(freed.contains_key("manifests"), "{freed:?}");
+    world.verify().await;
+}
+
+/// A reader that holds an expired version goes on until the collection, and then is told why it cannot.
+#[tokio::test]
+async fn a_reader_of_a_version_that_expires_is_told() {
+    let (world, second) = versions().await;
+    let reader = Repository::open_storage(Arc::new(world.memory.clone()), OpenOptions::default()).await.unwrap();
+    let old = reader.read(&second.id().to_string()).await.unwrap();
+    expire(&world).await;
+    assert_eq!(old.get(&key("k")).await.unwrap().unwrap(), value(2));
+    world.gc().await;
+    let error = old.get(&key("k")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Expired, "{error:?}");
+    assert!(error.to_string().contains("old"), "{error}");
+}
