@@ -84,8 +84,20 @@ impl Repository {
     /// Reads which versions have expired, and which are withdrawn: one request where none has; else also the lists of expired versions, 37 bytes for each, and all
     /// branches and tags.
     pub async fn retention(&self) -> Result<Retention> {
-        let held = self.refs().retention().await?;
-        self.retention_of(&held.state).await
+        let state = self.readable_retention().await?;
+        self.retention_of(&state).await
+    }
+
+    /// The register of retention; that of a repository in which nothing has expired where this reader may not read it. Some stores refuse to
+    /// tell a reader that an object does not exist.
+    async fn readable_retention(&self) -> Result<RetentionState> {
+        match self.refs().retention().await {
+            Err(error) if matches!(error.kind(), ErrorKind::NoPermission | ErrorKind::Denied) => {
+                tracing::debug!(storage = %self.storage(), %error, "which versions have expired cannot be read");
+                Ok(RetentionState::absent())
+            }
+            read => read.map(|held| held.state),
+        }
     }
 
     async fn retention_of(&self, state: &RetentionState) -> Result<Retention> {
@@ -113,13 +125,12 @@ impl Repository {
     /// The register of retention for a reader, whom a damaged one, or one that it may not read, does not stop: every object that it reads
     /// is compared with its id.
     pub(crate) async fn retention_to_read(&self) -> Result<RetentionState> {
-        match self.refs().retention().await {
-            Ok(RetentionHeld { state, .. }) => Ok(state),
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NoPermission | ErrorKind::Denied) => {
+        match self.readable_retention().await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::warn!(storage = %self.storage(), %error, "which versions have expired is not known");
                 Ok(RetentionState::absent())
             }
-            Err(error) => Err(error),
+            read => read,
         }
     }
 

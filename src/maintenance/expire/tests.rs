@@ -16,6 +16,7 @@ use crate::maintenance::{GcOptions, VerifyScope};
 use crate::session::Existing;
 use crate::snapshot::{KeyOrPrefix, Snapshot};
 use crate::storage::Memory;
+use crate::storage::fault::{Fault, Faulty};
 use crate::time::Clock;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -396,4 +397,20 @@ async fn a_damaged_record_of_retention_stops_collections_and_no_reader() {
         let found: Vec<_> = verified.findings.iter().map(|finding| finding.object.as_str()).collect();
         assert_eq!(found, ["retention/state.json"]);
     }
+}
+
+/// As a bucket answers a reader who may not list it: it does not tell an absent object from one that may not be read.
+#[tokio::test]
+async fn a_store_that_does_not_tell_whether_the_record_exists_stops_no_reader() {
+    let (world, _) = World::days(2).await;
+    let faulty = Faulty::new(Arc::new(world.memory.clone()), |call| match call.name {
+        "retention/state.json" => Fault::Rejected(ErrorKind::Denied),
+        _ => Fault::None,
+    });
+    let open = OpenOptions::default().clock(Arc::new(world.clock.clone())).without_pauses();
+    let repository = Repository::open_storage(Arc::new(faulty), open).await.unwrap();
+    assert_eq!(repository.read("main").await.unwrap().get(&key("k")).await.unwrap().unwrap(), value(1));
+    assert!(repository.retention().await.unwrap().expirations().is_empty());
+    let first = repository.read("main~1").await.unwrap();
+    assert_eq!(repository.create_tag(&name("late"), &first, "").await.unwrap_err().kind(), ErrorKind::Denied);
 }
