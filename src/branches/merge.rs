@@ -120,6 +120,8 @@ pub(super) async fn require_base_kept(session: &WriteSession, base: &Snapshot, k
     };
     for of in [kept, &session.base] {
         match base.is_behind(of).await {
+            // What has expired is kept without its data.
+            Ok(true) if of.repository().has_expired(base.id(), base.record().time).await? => {}
             Ok(true) => return Ok(()),
             // Their histories are not known far enough to tell.
             Err(e) if e.kind() == ErrorKind::NotFound => {}

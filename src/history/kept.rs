@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::{StreamExt, TryStreamExt};
 
 use super::ancestry::Line;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::collection::{GcState, vouched};
@@ -49,7 +49,12 @@ pub(crate) struct KeptRoots {
 impl KeptRoots {
     /// Whether the data of a version has expired, as far as these refs and what was read after them tell.
     pub(crate) fn has_expired(&self, id: SnapshotId) -> bool {
-        !self.tips.contains(&id) && self.retired.act_of(id).is_some()
+        !self.tips.contains(&id) && self.is_recorded(id)
+    }
+
+    /// Whether a version is on record as expired, also if a ref points at it, or none has it behind it.
+    pub(crate) fn is_recorded(&self, id: SnapshotId) -> bool {
+        self.retired.act_of(id).is_some()
     }
 }
 
@@ -96,6 +101,37 @@ impl Repository {
         };
         let answers = futures::stream::iter(found.roots.clone()).map(holds).buffer_unordered(READS);
         std::pin::pin!(answers).try_any(std::future::ready).await
+    }
+
+    /// Whether a branch or a tag has a snapshot behind it in any way: also on the side of a merge, and through moves that refs have no more
+    /// room for. Costs much more than [`is_kept_by`](Self::is_kept_by) if the snapshot is here. An error where that cannot be told because
+    /// a ref is damaged; what a history does not tell because a part of it was left out does not hold.
+    pub(crate) async fn is_behind_any(&self, id: SnapshotId) -> Result<bool> {
+        if self.objects().try_commit(&id).await?.is_none() {
+            return Ok(false);
+        }
+        let snapshot = self.read_record(&id.into()).await?;
+        let (branches, tags) = futures::try_join!(self.refs().list(RefKind::Branch), self.refs().list(RefKind::Tag))?;
+        let mut roots = BTreeSet::new();
+        for (_, state) in branches.into_iter().chain(tags) {
+            let record = state?.record;
+            let moves = self.refs().moves_back_to(&record, |_| false).await?;
+            roots.extend(ends(&record.moves).chain(ends(&moves)).chain(record.tip));
+        }
+        for root in roots {
+            // Behind a version with a marker nothing is taken for granted, as in `is_kept_by`.
+            let may_lack = root != id && self.storage().get(&ObjectName::shallow(&root), Extent::Range(0..0)).await?.is_some();
+            if may_lack {
+                continue;
+            }
+            let root = self.read_record(&root.into()).await?;
+            match snapshot.is_behind(&root).await {
+                Ok(true) => return Ok(true),
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                told => drop(told?),
+            }
+        }
+        Ok(false)
     }
 
     /// The lowest epoch of the refs, if a branch or a tag is known to keep the snapshot `id`, committed at `time`: who links what the
@@ -177,7 +213,7 @@ impl Repository {
     }
 
     /// Whether the data of a version is on record as expired.
-    async fn has_expired(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
+    pub(crate) async fn has_expired(&self, id: SnapshotId, time: Timestamp) -> Result<bool> {
         let state = self.refs().retention().await?.state;
         Ok(state.may_list(time) && self.refs().retired(&state).await?.act_of(id).is_some())
     }

@@ -109,6 +109,18 @@ impl Repository {
         Ok(Retention { retired, tips: self.tips().await?.into_iter().map(|(_, tip)| tip).collect(), withdrawn })
     }
 
+    /// Which versions have expired, for a reader, whom a damaged record does not stop.
+    pub(crate) async fn known_retention(&self) -> Result<Retention> {
+        let state = self.retention_to_read().await?;
+        match self.retention_of(&state).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(storage = %self.storage(), %error, "which versions have expired is not known");
+                Ok(Retention::default())
+            }
+            retention => retention,
+        }
+    }
+
     /// What the branches and tags that can be read point at, `main` first.
     pub(crate) async fn tips(&self) -> Result<Vec<(Ref, SnapshotId)>> {
         let mut tips = Vec::new();

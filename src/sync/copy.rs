@@ -6,15 +6,16 @@ use std::sync::Arc;
 use super::SyncRun;
 use super::chunks::ChunkCopier;
 use super::options::SyncReport;
-use super::versions::{LackingVersion, ThereVersion};
+use super::versions::{CopiedData, LackingVersion, ThereVersion};
 use crate::commit::ImportSaves;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, Node, Roots, SnapshotObject, VirtualFile};
-use crate::history::Line;
+use crate::history::{KeptPart, Line};
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::map::{Lacked, Lacking, NodeSink as _};
 use crate::objects::{CachedValue, Uploads};
 use crate::refs::collection::{ObjectSet, row_of};
+use crate::snapshot::Snapshot;
 use crate::storage::layout::ObjectKind;
 use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
@@ -30,7 +31,7 @@ pub(super) struct Copier<'a> {
     known: u64,
     touched: ObjectSet,
     /// The versions that refs of the target keep.
-    relied: Vec<(SnapshotId, Timestamp)>,
+    relied: Vec<(SnapshotId, Timestamp, KeptPart)>,
     /// Those, and the ones that were copied.
     there: HashMap<SnapshotId, ThereVersion>,
     nodes: u64,
@@ -44,7 +45,7 @@ pub(super) struct SyncCopied {
     /// What was sent, and what earlier runs had sent.
     pub(super) touched: ObjectSet,
     /// Versions that refs of the target keep, and whose parts were not sent.
-    pub(super) relied: Vec<(SnapshotId, Timestamp)>,
+    pub(super) relied: Vec<(SnapshotId, Timestamp, KeptPart)>,
     /// The branch on which the run noted what it sent.
     pub(super) saves: Option<ImportSaves>,
 }
@@ -66,7 +67,7 @@ impl<'a> Copier<'a> {
             known: known.min(chunks.known()),
             chunks,
             touched: ObjectSet::new(IN_MEMORY, &sync.to.scratch()),
-            relied: there.iter().map(|(id, there)| (*id, there.time)).collect(),
+            relied: there.iter().map(|(id, there)| (*id, there.time, there.part())).collect(),
             there,
             nodes: 0,
         })
@@ -75,15 +76,26 @@ impl<'a> Copier<'a> {
     /// Copies a version whose parents are there, or are left out on both sides.
     pub(super) async fn version(&mut self, version: &LackingVersion) -> Result<()> {
         let place = self.sync.from.storage().clone();
-        self.copy(version).await.map_err(|e| e.context(format!("version {} of {place}", version.id)))
+        let Err(error) = self.copy(version).await else { return Ok(()) };
+        // It may have expired meanwhile.
+        let source = Snapshot::new(self.sync.from.clone(), version.id, version.commit.clone());
+        Err(source.explained(error).await.context(format!("version {} of {place}", version.id)))
     }
 
     async fn copy(&mut self, version: &LackingVersion) -> Result<()> {
-        let LackingVersion { id, commit } = version;
-        let bases: Vec<Arc<Commit>> = commit.parents.iter().filter_map(|parent| self.there.get(parent)?.commit.clone()).collect();
-        let others = |root: fn(&Commit) -> NodeId| bases.iter().map(|base| root(base)).collect::<Vec<_>>();
-        self.map::<VirtualFile>(commit.files, &others(|base| base.files)).await?;
-        self.manifest(commit.manifest, &others(|base| base.manifest)).await?;
+        let LackingVersion { id, commit, data } = version;
+        let mut bases: Vec<Arc<Commit>> = Vec::new();
+        for base in commit.parents.iter().filter_map(|parent| self.there.get(parent)).flat_map(|there| &there.bases) {
+            if !bases.contains(base) {
+                bases.push(base.clone());
+            }
+        }
+        if matches!(data, CopiedData::Copied) {
+            let others = |root: fn(&Commit) -> NodeId| bases.iter().map(|base| root(base)).collect::<Vec<_>>();
+            self.map::<VirtualFile>(commit.files, &others(|base| base.files)).await?;
+            self.manifest(commit.manifest, &others(|base| base.manifest)).await?;
+            bases = vec![commit.clone()];
+        }
         let past = self.past(*id, commit).await?;
         if let Some(base) = &past.history {
             self.map::<HistoryEntry>(commit.history, base).await?;
@@ -103,7 +115,7 @@ impl<'a> Copier<'a> {
         self.uploads.snapshot(*id, &SnapshotObject { commit: read, roots }).await?;
         self.uploads.begin_draft();
         let has_history = past.history.is_some();
-        self.there.insert(*id, ThereVersion { commit: Some(commit.clone()), time: commit.time, has_history });
+        self.there.insert(*id, ThereVersion { commit: Some(commit.clone()), time: commit.time, has_history, bases });
         Ok(())
     }
 
@@ -178,7 +190,7 @@ impl<'a> Copier<'a> {
     pub(super) async fn finish(mut self) -> Result<SyncCopied> {
         self.uploads.finish().await?;
         self.sync.to.storage().barrier().await?;
-        self.relied.append(&mut self.chunks.relied);
+        self.relied.extend(self.chunks.relied.drain(..).map(|(id, time)| (id, time, KeptPart::Data)));
         let (saves, counts) = self.chunks.finish();
         let report = SyncReport { nodes: self.nodes, ..counts };
         Ok(SyncCopied { report, known: self.known, touched: self.touched, relied: self.relied, saves })

@@ -1,10 +1,11 @@
 //! Copying versions between repositories: push, pull and clone.
 //!
 //! 1. [`plan`] decides for every branch and tag what becomes of it, before anything is copied.
-//! 2. [`versions`] finds the versions that the target lacks: a version is there only if a branch or a tag of the target keeps it.
+//! 2. [`versions`] finds the versions that the target lacks: a version is there only if a branch or a tag of the target keeps it. What has
+//!    expired there is there without its data, and what has expired here is copied without it.
 //! 3. [`copy`] copies them, earliest first, each as what its parents have not. Every object is verified before it is sent. [`saves`] names
 //!    what has arrived on a branch of the target, so that a run that was stopped goes on where it was.
-//! 4. [`publish`] moves the branches and tags, last, each only if it still is what was planned.
+//! 4. What was copied without its data is recorded as expired in the target. [`publish`] moves the branches and tags, last, each only if it still is what was planned.
 
 mod chunks;
 mod clone;
@@ -39,16 +40,21 @@ impl Repository {
     /// way at once. Memory is bounded, but for about 200 bytes for each node of a map that changed between two versions. What a version
     /// shares with its parents is not sent again, whatever its size; a copy within the repository is found if its bytes are worth the search.
     ///
+    /// A version that has [expired](Self::expire) here, and that the target lacks, is copied as expired: without its data, and with the
+    /// reason that was given here. One that has expired in the target stays so there, unless a branch or a tag is pointed at it.
+    ///
     /// What has arrived is noted on a branch of the target after each step ([`SyncOptions::steps`]), whose name begins with `pushing-`; the
     /// same call goes on from there if it was stopped. It is deleted at the end. Smaller runs make none.
     ///
     /// # Errors
     ///
-    /// After an error no branch or tag has changed, except those before the one whose move failed. What was copied stays.
+    /// After an error no branch or tag has changed, except those before the one whose move failed. What was copied stays, and so does the
+    /// record of what was copied as expired.
     ///
     /// - `Conflict`, before anything is copied: a branch of the target has commits that are not behind its new tip, or a tag exists with
     ///   another version. Later: another run saves at the same time.
     /// - `Unsupported`: the repositories have different hashes.
+    /// - `Expired`: a version that is to be shown has expired here meanwhile.
     /// - `NotFound`: a branch, a tag or a version does not exist here.
     /// - `Corrupt`: something here is damaged or missing, perhaps because it was collected as garbage meanwhile.
     /// - `Invalid`: a version is stamped more than 10 minutes after the clock, or [`SyncOptions::no_chunks`] was given and chunks are lacking.
@@ -110,7 +116,10 @@ impl SyncRun<'_> {
         let kept = self.to.kept_roots().await?;
         let known = state.finished().min(kept.epoch);
         let planned = self.plan().await?;
-        let lacking = self.versions(&kept, planned.iter().filter(|planned| planned.is_change()).map(|planned| planned.tip)).await?;
+        // After the refs of the source: what one of those shows is whole, whatever has expired.
+        let given_up = self.from.known_retention().await.map_err(|e| e.context(self.from.storage()))?;
+        let lacking =
+            self.versions(&kept, &given_up, planned.iter().filter(|planned| planned.is_change()).map(|planned| planned.tip)).await?;
         if self.options.dry_run {
             let refs = planned.iter().map(plan::PlannedRef::outcome).collect();
             return Ok(Some(SyncReport { refs, versions: lacking.versions.len() as u64, ..SyncReport::default() }));
@@ -120,6 +129,7 @@ impl SyncRun<'_> {
             run.version(version).await?;
         }
         let copied = run.finish().await?;
+        self.record_expired(&lacking.versions).await?;
         let mut report = SyncReport { versions: lacking.versions.len() as u64, ..copied.report.clone() };
         for planned in &planned {
             if planned.is_change() {

@@ -123,7 +123,7 @@ impl SyncRun<'_> {
         if self.from.objects().try_commit(&found).await?.is_none() {
             return Ok(false);
         }
-        let (found, tip) = (self.from.read_revision(&found.into()).await?, self.from.read_revision(&tip.into()).await?);
+        let (found, tip) = (self.from.read_record(&found.into()).await?, self.from.read_record(&tip.into()).await?);
         or_unknown(found.is_behind(&tip).await)
     }
 
@@ -132,7 +132,7 @@ impl SyncRun<'_> {
         if self.to.objects().try_commit(&tip).await?.is_none() {
             return Ok(false);
         }
-        let (found, tip) = (self.to.read_revision(&found.into()).await?, self.to.read_revision(&tip.into()).await?);
+        let (found, tip) = (self.to.read_record(&found.into()).await?, self.to.read_record(&tip.into()).await?);
         or_unknown(tip.is_behind(&found).await)
     }
 }

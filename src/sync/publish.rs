@@ -6,7 +6,7 @@ use super::SyncRun;
 use super::copy::SyncCopied;
 use super::plan::PlannedRef;
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::KeptRoots;
+use crate::history::{KeptPart, KeptRoots};
 use crate::refs::collection::{GcState, ListsSince};
 use crate::refs::{MoveTo, RefKind, Vouched};
 
@@ -60,17 +60,22 @@ impl SyncRun<'_> {
         if !self.to.refs().condemned(state, copied.known, &copied.touched).await?.is_none() {
             return Ok(None);
         }
-        if !self.is_kept(copied, &self.to.kept_roots().await?).await? {
+        if !self.is_kept(copied, &self.to.kept_roots().await?, 0).await? {
             return Ok(None);
         }
         let raised = if state.is_running() { state.epoch } else { 0 };
-        let is_safe = self.is_kept(copied, &self.to.kept_roots_of(raised).await?).await?;
+        let is_safe = self.is_kept(copied, &self.to.kept_roots_of(raised).await?, raised).await?;
         Ok(Some(if is_safe { Vouched::Safe } else { Vouched::Wait }))
     }
 
-    async fn is_kept(&self, copied: &SyncCopied, roots: &KeptRoots) -> Result<bool> {
-        for (id, time) in &copied.relied {
-            if !self.to.is_kept_by(roots, *id, *time).await? {
+    /// Whether refs of epoch `raised` or further keep what was relied on.
+    async fn is_kept(&self, copied: &SyncCopied, roots: &KeptRoots, raised: u64) -> Result<bool> {
+        for (id, time, part) in &copied.relied {
+            let is_kept = self.to.is_kept_by(roots, *id, *time, *part).await?;
+            // Of what lies on the side of a merge only the record was relied on. Of all refs it is known, of raised ones it is not.
+            let may_be_behind = *part == KeptPart::Record && raised == 0;
+            let is_kept = is_kept || may_be_behind && Box::pin(self.to.is_behind_any(*id)).await?;
+            if !is_kept {
                 return Ok(false);
             }
         }

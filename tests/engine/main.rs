@@ -30,6 +30,7 @@ mod sharing;
 mod stored;
 mod support;
 mod syncing;
+mod syncing_expired;
 mod syncing_random;
 mod undoing;
 mod uploads;

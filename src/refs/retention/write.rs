@@ -37,7 +37,7 @@ impl Refs {
     ///
     /// An error means that the store cannot be asked, or that nothing was recorded; to do it again then does no harm.
     pub(crate) async fn retire(&self, retiring: &Retiring) -> Result<u32> {
-        let nonce = getrandom::u64().map_err(|e| Error::internal("the operating system gives no random bytes").caused_by(e))?;
+        let nonce = crate::ambient::random()?;
         if retiring.versions.is_empty() || retiring.versions.len() as u64 > MOST_ROWS {
             return Err(Error::invalid(format!("{} versions cannot expire in one act, only 1 to {MOST_ROWS}", retiring.versions.len())));
         }

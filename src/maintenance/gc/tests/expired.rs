@@ -237,3 +237,40 @@ async fn a_reader_of_a_version_that_expires_is_told() {
     assert_eq!(error.kind(), ErrorKind::Expired, "{error:?}");
     assert!(error.to_string().contains("old"), "{error}");
 }
+
+/// A branch that shows an expired version, written anew by an import, keeps all of it; it has been raised when a reset sees it, and goes
+/// elsewhere before the collector reads it again. What it showed when it was raised is marked, so the reset leads to a whole version.
+#[tokio::test]
+async fn an_expired_version_that_a_raised_branch_showed_is_marked() {
+    use crate::car::ImportTarget;
+    const SIDE: &str = "refs/branches/side.json";
+    let (world, second) = versions().await;
+    let third = world.repository.read("main").await.unwrap();
+    let mut file = Vec::new();
+    second.export_car(&mut file).await.unwrap();
+    expire(&world).await;
+    // The collector reads the branch to find it, to raise it, and once more.
+    let (collector, again) = world.held_at_nth(2, |operation, at| (operation, at) == (Operation::Load, SIDE)).await;
+    let planned = collector.begin_gc(&world.options()).await.unwrap();
+    world.repository.import_car(&file[..], ImportTarget::Branch(name("side"))).await.unwrap();
+    let collection = tokio::spawn(planned.execute());
+    again.reached().await;
+    settle().await;
+    let register = "refs/branches/other.json";
+    let (resetter, sent) = world.held_at(move |operation, at| (operation, at) == (Operation::Replace, register)).await;
+    let to = second.id().to_string();
+    let reset = tokio::spawn(async move {
+        let to = resetter.read(&to).await?;
+        resetter.reset(&name("other"), &to).await
+    });
+    sent.reached().await;
+    world.repository.reset(&name("side"), &third).await.unwrap();
+    again.open();
+    collection.await.unwrap().unwrap();
+    sent.open();
+    reset.await.unwrap().unwrap();
+    world.holds("other", "k", 2).await;
+    world.verify().await;
+    world.gc().await;
+    world.holds("other", "k", 2).await;
+}
