@@ -7,13 +7,13 @@
 //! For keys the versions of the line are read as one union of maps, each node once.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::log::LogEntry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Entry};
+use crate::format::Entry;
+use crate::id::NodeId;
 use crate::key::{Key, Prefix};
 use crate::map::{Map, MapNumbers, Spans, Union};
 use crate::snapshot::{Arrays, Child, KeyOrPrefix, Snapshot};
@@ -41,7 +41,8 @@ impl Snapshot {
     ///
     /// A prefix inside an array counts as one. Only what is stored under keys is compared: not the states of external files. Reads the
     /// snapshot of each commit back to the last that is named, and of their manifests the nodes below `prefix` that neighbours do not
-    /// share, of each array at most until the first difference. Holds the names in memory. `NotFound` when nothing lies there.
+    /// share, of each array at most until the first difference. Holds the names in memory. `NotFound` when nothing lies there, `Corrupt`
+    /// when a commit of the line is lost.
     pub async fn blame(&self, prefix: &Prefix) -> Result<Vec<Blamed>> {
         let names = self.blamed_names(prefix).await?;
         if names.is_empty() {
@@ -51,7 +52,7 @@ impl Snapshot {
         let mut found: Vec<Option<(LogEntry, bool)>> = vec![None; names.len()];
         let mut line = std::pin::pin!(self.line());
         let retention = self.repository().retention().await?;
-        let mut newer: Option<(LogEntry, Arc<Commit>)> = None;
+        let mut newer: Option<(LogEntry, NodeId)> = None;
         // Whether the line is whole, and whether versions after the one that comes next have expired.
         let (mut is_whole, mut follows_expired) = (true, false);
         while !open.is_empty() {
@@ -67,8 +68,8 @@ impl Snapshot {
                 follows_expired = true;
                 continue;
             }
-            if let Some((entry, commit)) = newer.filter(|(_, newer)| newer.manifest != older.1.manifest) {
-                for at in self.first_changes(&older.1, &commit, &names, &mut open).await? {
+            if let Some((entry, manifest)) = newer.filter(|(_, newer)| *newer != older.1) {
+                for at in self.first_changes(older.1, manifest, &names, &mut open).await? {
                     if let Some(found) = found.get_mut(at) {
                         *found = Some((entry.clone(), !follows_expired));
                     }
@@ -100,7 +101,7 @@ impl Snapshot {
         loop {
             match line.try_next().await {
                 Ok(Some((entry, _))) if retention.is_expired(entry.id) => {
-                    after_expired.extend(versions.last().map(|(newer, _): &(LogEntry, Arc<Commit>)| newer.id));
+                    after_expired.extend(versions.last().map(|(newer, _): &(LogEntry, NodeId)| newer.id));
                 }
                 Ok(Some(version)) => versions.push(version),
                 Ok(None) => break,
@@ -112,8 +113,7 @@ impl Snapshot {
             }
         }
         versions.reverse();
-        let roots: Vec<_> = versions.iter().map(|(_, commit)| commit.manifest).collect();
-        let entries: Vec<LogEntry> = versions.into_iter().map(|(entry, _)| entry).collect();
+        let (entries, roots): (Vec<LogEntry>, Vec<NodeId>) = versions.into_iter().unzip();
         let inside = prefix.clone();
         let wanted = Box::new(move |key: &crate::key::MapKey, _: &Entry| inside.contains(key.as_str()));
         let union = Union::<Entry, _>::open(self.nodes(), roots, Spans::beginnings([prefix.as_str().to_owned()]), wanted).await?;
@@ -129,15 +129,22 @@ impl Snapshot {
         }))
     }
 
-    /// The commits of the line, latest first, with what each says.
-    fn line(&self) -> impl Stream<Item = Result<(LogEntry, Arc<Commit>)>> + Send + use<> {
+    /// The commits of the line, latest first, with the root of the manifest of each.
+    ///
+    /// Ends as [`log`](Self::log). A commit that the history lists has been in this repository, so it is `Corrupt` when it is not.
+    fn line(&self) -> impl Stream<Item = Result<(LogEntry, NodeId)>> + Send + use<> {
         let of = self.clone();
         let reads = self.log().map(move |entry| {
             let of = of.clone();
             async move {
                 let entry = entry?;
-                let commit = if entry.id == of.id() { of.shared_record() } else { of.repository().objects().commit(&entry.id).await? };
-                Ok((entry, commit))
+                if entry.id == of.id() {
+                    return Ok((entry, of.record().manifest));
+                }
+                let (id, tip) = (entry.id, of.id());
+                let commit = of.repository().objects().try_commit(&id).await?;
+                let commit = commit.ok_or_else(|| Error::corrupt(format!("snapshot {id}, which lies behind {tip}, does not exist")))?;
+                Ok((entry, commit.manifest))
             }
         });
         reads.buffered(AHEAD)
@@ -167,14 +174,13 @@ impl Snapshot {
     /// Takes out of `open` what differs between two neighbours, by its number.
     async fn first_changes(
         &self,
-        older: &Commit,
-        newer: &Commit,
+        older: NodeId,
+        newer: NodeId,
         names: &[KeyOrPrefix],
         open: &mut HashMap<String, usize>,
     ) -> Result<Vec<usize>> {
         let objects = self.repository().objects();
-        let map = |of: &Commit| Map::<Entry, _>::new(objects, of.manifest);
-        let (old, new) = (map(older), map(newer));
+        let (old, new) = (Map::<Entry, _>::new(objects, older), Map::<Entry, _>::new(objects, newer));
         let mut diff = old.diff_in_all(&new, Spans::beginnings(open.keys().cloned())).await?;
         let mut found = Vec::new();
         while let Some(change) = diff.next().await? {

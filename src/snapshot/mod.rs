@@ -63,11 +63,6 @@ impl Snapshot {
         &self.commit
     }
 
-    /// The stored record, for readers that outlive this handle.
-    pub(crate) fn shared_record(&self) -> Arc<Commit> {
-        Arc::clone(&self.commit)
-    }
-
     /// The repository it was read from.
     pub fn repository(&self) -> &Repository {
         &self.repository

@@ -159,6 +159,24 @@ async fn blame_reads_no_more_than_it_needs() {
     assert!(cost.gets < 60, "{cost:?}");
 }
 
+/// A commit that is lost in the middle of a line is damage, and not the end of what this repository has.
+#[tokio::test]
+async fn a_lost_commit_is_not_where_a_history_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let repository = Repository::create(place).await.unwrap();
+    for n in 0..8 {
+        commit(&repository, "main", &[Set(if n == 0 { "first" } else { "n" }, n.to_string())]).await;
+    }
+    let lost = repository.read("main~4").await.unwrap().id().to_string();
+    std::fs::remove_file(folder.path().join("snapshots").join(lost.get(8..10).unwrap()).join(&lost)).unwrap();
+    let tip = Repository::open(place).await.unwrap().read("main").await.unwrap();
+    let told = tip.blame(&Prefix::all()).await.unwrap_err();
+    assert!(told.kind() == ErrorKind::Corrupt && told.to_string().contains(&lost), "{told}");
+    let told = tip.blame_keys(&Prefix::all()).await.err().unwrap();
+    assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
+}
+
 #[tokio::test]
 async fn the_first_bad_version_is_found_on_the_line() {
     let world = World::new().await;
