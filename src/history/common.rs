@@ -2,7 +2,11 @@
 //!
 //! Every commit is later than its parents. So the commits behind both are looked at from the latest to the earliest, and when one is looked
 //! at, all its descendants have been: what is known of it then is final. A commit behind both that is not behind another such commit is one
-//! of the answers. The search ends when only commits behind an answer are left, and so reads little more than what lies on one side only.
+//! of the answers. The search ends when none is left on one of the sides that is not behind an answer, and so reads little more than what
+//! lies on one side only.
+//!
+//! A commit that this repository does not have is earlier than its children. If it is behind one of the two only, it can decide only if it
+//! may meet the other side: if a commit that is behind the other one alone is earlier than those children, or is not here either.
 
 use std::collections::{BinaryHeap, HashMap};
 
@@ -42,10 +46,24 @@ struct CommonSearch<'o> {
     marks: HashMap<SnapshotId, u8>,
     /// The commits that were found and not looked at, the latest first.
     queue: BinaryHeap<(Timestamp, SnapshotId)>,
-    /// How many of them are not behind an answer.
-    open: usize,
+    /// Of each side, in the order of [`SIDES`].
+    sides: [CommonSide; 2],
+    /// The commits that are not here, with the time of the earliest child.
+    absent: HashMap<SnapshotId, Timestamp>,
     ahead: usize,
 }
+
+/// What the search knows of one side.
+#[derive(Debug, Clone, Copy, Default)]
+struct CommonSide {
+    /// How many commits in the queue are on this side, or on both, and not behind an answer.
+    open: usize,
+    /// The earliest commit that was looked at and is on this side alone, and not behind an answer.
+    earliest: Option<Timestamp>,
+}
+
+/// The marks of the sides.
+const SIDES: [u8; 2] = [FIRST, SECOND];
 
 impl Snapshot {
     /// The latest commits that are ancestors of both snapshots, or one of the two: those that are not ancestors of another such commit.
@@ -54,7 +72,7 @@ impl Snapshot {
     ///
     /// All parents are followed. Reads the commits that only one of the two has behind it, many at a time; where one of the two is on the
     /// first-parent line of the other, only a few nodes of a history map. `NotFound` when a commit that may decide was not imported with
-    /// its descendant.
+    /// its descendant, `Corrupt` when one is not later than its parents.
     pub async fn common_ancestors(&self, other: &Self) -> Result<Vec<SnapshotId>> {
         let (time, other_time) = (self.record().time, other.record().time);
         let (older, newer) = if time <= other_time { (self, other) } else { (other, self) };
@@ -62,8 +80,7 @@ impl Snapshot {
             return Ok(vec![older.id()]);
         }
         let objects = self.repository().objects();
-        let mut search =
-            CommonSearch { objects, read: HashMap::new(), marks: HashMap::new(), queue: BinaryHeap::new(), open: 0, ahead: AHEAD };
+        let mut search = CommonSearch::new(objects);
         search.mark(self.id(), FIRST, None).await?;
         search.mark(other.id(), SECOND, None).await?;
         search.run().await
@@ -75,49 +92,90 @@ impl Snapshot {
     }
 }
 
-impl CommonSearch<'_> {
+impl<'o> CommonSearch<'o> {
+    fn new(objects: &'o Objects) -> Self {
+        let (read, marks, queue, absent) = (HashMap::new(), HashMap::new(), BinaryHeap::new(), HashMap::new());
+        Self { objects, read, marks, queue, sides: [CommonSide::default(); 2], absent, ahead: AHEAD }
+    }
+
     async fn run(mut self) -> Result<Vec<SnapshotId>> {
         let mut answers = Vec::new();
-        while self.open > 0
-            && let Some((_, id)) = self.queue.pop()
+        while self.undecided().is_some()
+            && let Some((time, id)) = self.queue.pop()
         {
             let mut marks = self.marks.get(&id).copied().unwrap_or_default();
-            let is_open = marks & BEHIND == 0;
-            self.open -= usize::from(is_open);
+            self.count(marks, BEHIND);
+            for (side, own) in self.sides.iter_mut().zip(SIDES) {
+                if marks == own {
+                    side.earliest = Some(time);
+                }
+            }
             if marks == FIRST | SECOND {
                 answers.push(id);
                 marks |= BEHIND;
             }
-            let Some(found) = self.read.get(&id).cloned().flatten() else {
-                if is_open {
-                    return Err(Error::not_found(format!("snapshot {id}, behind which the histories may meet, is not in this repository")));
-                }
-                continue;
-            };
+            let Some(found) = self.read.get(&id).cloned().flatten() else { continue };
             for parent in &found.parents {
                 self.mark(*parent, marks, Some((id, found.time))).await?;
             }
         }
-        Ok(answers)
+        match self.undecided() {
+            Some(Some(id)) => {
+                Err(Error::not_found(format!("snapshot {id}, behind which the histories may meet, is not in this repository")))
+            }
+            _ => Ok(answers),
+        }
+    }
+
+    /// Whether there may be another answer; with the commit that may lead to it if it is one that is not here.
+    fn undecided(&self) -> Option<Option<SnapshotId>> {
+        let open = self.absent.iter().map(|(id, child)| (id, child, self.marks.get(id).copied().unwrap_or_default()));
+        let open: Vec<_> = open.filter(|(_, _, marks)| marks & BEHIND == 0).collect();
+        let meets = |(id, child, marks): &(&SnapshotId, &Timestamp, u8)| {
+            let is_both = *marks == FIRST | SECOND;
+            let may_meet = self.sides.iter().zip(SIDES).filter(|(_, side)| marks & side == 0).any(|(side, mark)| {
+                let is_absent = open.iter().any(|(_, _, marks)| marks & mark != 0);
+                side.open > 0 || is_absent || side.earliest.is_some_and(|earliest| earliest < **child)
+            });
+            (is_both || may_meet).then_some(**id)
+        };
+        let absent = open.iter().filter_map(meets).min();
+        let is_open = self.sides.iter().all(|side| side.open > 0);
+        (is_open || absent.is_some()).then_some(absent)
+    }
+
+    /// Counts a commit of the queue, which had marks and now has others.
+    fn count(&mut self, before: u8, after: u8) {
+        let is_open = |marks: u8, side: u8| usize::from(marks & BEHIND == 0 && marks & side != 0);
+        for (side, mark) in self.sides.iter_mut().zip(SIDES) {
+            side.open = (side.open + is_open(after, mark)).saturating_sub(is_open(before, mark));
+        }
     }
 
     /// Adds marks to a commit, a parent of `child`.
     async fn mark(&mut self, id: SnapshotId, marks: u8, child: Option<(SnapshotId, Timestamp)>) -> Result<()> {
+        self.read(id).await?;
+        let time = self.read.get(&id).and_then(Option::as_ref).map(|found| found.time);
+        // Of every child: a commit that was looked at before one of its children would not pass on the marks of that one.
+        if let (Some(time), Some((child, at))) = (time, child.filter(|(_, at)| time.is_some_and(|time| time >= *at))) {
+            return Err(Error::corrupt(format!("snapshot {child} is stamped {at}, its parent {id} {time}")));
+        }
         let before = self.marks.get(&id).copied();
         let after = before.unwrap_or_default() | marks;
         self.marks.insert(id, after);
-        if let Some(before) = before {
-            self.open -= usize::from(before & BEHIND == 0 && after & BEHIND != 0);
-            return Ok(());
+        match (time, child) {
+            (Some(time), _) => {
+                self.count(before.unwrap_or_default(), after);
+                if before.is_none() {
+                    self.queue.push((time, id));
+                }
+            }
+            (None, Some((_, at))) => {
+                let earliest = self.absent.entry(id).or_insert(at);
+                *earliest = at.min(*earliest);
+            }
+            (None, None) => return Err(Error::not_found(format!("snapshot {id} is not in this repository"))),
         }
-        self.read(id).await?;
-        // What is not here comes last: all that may lie in front of it has been seen by then.
-        let time = self.read.get(&id).and_then(Option::as_ref).map_or(Timestamp::MIN, |found| found.time);
-        if let Some((child, at)) = child.filter(|(_, at)| time >= *at) {
-            return Err(Error::corrupt(format!("snapshot {child} is stamped {at}, its parent {id} {time}")));
-        }
-        self.queue.push((time, id));
-        self.open += usize::from(after & BEHIND == 0);
         Ok(())
     }
 
@@ -149,5 +207,63 @@ impl CommonSearch<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::CreateOptions;
+    use crate::error::ErrorKind;
+    use crate::handle::Repository;
+    use crate::id::HashAlgorithm;
+    use crate::storage::Memory;
+
+    fn name(n: u8) -> SnapshotId {
+        SnapshotId::of(HashAlgorithm::Sha2_256, &[n])
+    }
+
+    /// The answers for the commits 0 and 1 among those of the given times and parents; one without a time is not here.
+    async fn search(commits: &[(u8, Option<i64>, &[u8])]) -> Result<Vec<SnapshotId>> {
+        let repository = Repository::create_storage(Arc::new(Memory::new()), CreateOptions::default()).await?;
+        let mut search = CommonSearch::new(repository.objects());
+        for (n, time, parents) in commits {
+            let parents = parents.iter().map(|parent| name(*parent)).collect();
+            let commit = time.map(|time| CommonCommit { time: Timestamp::from_micros(time), parents });
+            search.read.insert(name(*n), commit);
+        }
+        search.mark(name(0), FIRST, None).await?;
+        search.mark(name(1), SECOND, None).await?;
+        search.run().await
+    }
+
+    /// An import cannot compare the time of a parent that is not here. If that one comes later and is later than its child, it may have been
+    /// looked at before the child.
+    #[tokio::test]
+    async fn a_parent_that_is_later_than_one_of_its_children_is_corrupt() {
+        // 3 is found as a parent of 0, and looked at before 2, of which it is a parent too.
+        let commits: &[(u8, Option<i64>, &[u8])] = &[(0, Some(10), &[2, 3]), (1, Some(7), &[]), (2, Some(8), &[3]), (3, Some(9), &[])];
+        assert_eq!(search(commits).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_is_not_here_counts_only_where_it_may_decide() {
+        let absent = |at: i64| {
+            // 0 is a merge of 1, or of its parent 3 at this time, and of 2, whose parent 5 is not here. Nor is that of 3.
+            [(0, Some(20), &[2, 3][..]), (1, Some(at), &[3]), (2, Some(10), &[5]), (3, Some(8), &[4]), (4, None, &[]), (5, None, &[])]
+        };
+        assert_eq!(search(&absent(15)).await.unwrap(), [name(3)], "1 is later than 2, so it is not behind that");
+        assert_eq!(search(&absent(9)).await.unwrap_err().kind(), ErrorKind::NotFound, "1 may be behind 5");
+        // Both sides end in what is not here.
+        let ends: &[(u8, Option<i64>, &[u8])] = &[(0, Some(10), &[2]), (1, Some(9), &[3]), (2, None, &[]), (3, None, &[])];
+        assert_eq!(search(ends).await.unwrap_err().kind(), ErrorKind::NotFound);
+        let common: &[(u8, Option<i64>, &[u8])] = &[(0, Some(10), &[2]), (1, Some(9), &[2]), (2, None, &[])];
+        assert_eq!(search(common).await.unwrap_err().kind(), ErrorKind::NotFound, "it cannot be read");
+        // What is behind an answer decides nothing, also if only one side was known to have it at first.
+        let behind: &[(u8, Option<i64>, &[u8])] =
+            &[(0, Some(10), &[2, 4]), (1, Some(9), &[3]), (2, Some(8), &[3]), (3, Some(7), &[4]), (4, None, &[])];
+        assert_eq!(search(behind).await.unwrap(), [name(3)]);
     }
 }

@@ -110,24 +110,38 @@ async fn a_history_that_is_not_here_is_not_taken_for_one_that_ends() {
     let side = commit(&source.repository, "side", &[chunk("side")]).await;
     let main = commit(&source.repository, "main", &[chunk("main")]).await;
 
-    let target = World::new().await.repository;
-    let (one, two) = (carry(&main, &target, "one").await, carry(&side, &target, "two").await);
+    let there = World::new().await;
+    let target = &there.repository;
+    let (one, two) = (carry(&main, target, "one").await, carry(&side, target, "two").await);
     assert_eq!((one.id(), two.id()), (main.id(), side.id()));
     let refused = target.merge(&name("one"), &two, "merged").await.unwrap_err();
     assert!(refused.kind() == ErrorKind::NotFound && refused.to_string().contains(&start.id().to_string()), "{refused}");
     // Once it is here, they meet in it, although nothing before it is known.
-    carry(&start, &target, "start").await;
+    carry(&start, target, "start").await;
     let merged = target.merge(&name("one"), &two, "merged").await.unwrap().commit().await.unwrap().snapshot;
     assert_eq!(tree(&merged).await.keys().collect::<Vec<_>>(), ["main", "side", "start"]);
-    is_sound(&target).await;
+    is_sound(target).await;
 
     // Two repositories that have nothing in common.
     let other = World::new().await;
-    let stranger = carry(&other.put("other", "1").await, &target, "stranger").await;
+    let one = other.put("other", "1").await;
+    let stranger = carry(&one, target, "stranger").await;
     let refused = target.merge(&name("one"), &stranger, "merged").await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound, "its parents are not here: {refused}");
     let merged =
         target.merge(&name("one"), &stranger, MergeOptions::from("merged").base(target.read("main").await.unwrap())).await.unwrap();
     assert!(tree(&merged.commit().await.unwrap().snapshot).await.contains_key("other"));
-    is_sound(&target).await;
+    // From here on they have something in common, and what is not here on one side only does not hide that.
+    let again = target.merge(&name("one"), &stranger, "merged").await.unwrap();
+    assert_eq!(again.base, stranger.id());
+    assert!(!again.commit().await.unwrap().is_new && stranger.is_behind(&target.read("one").await.unwrap()).await.unwrap());
+    assert_eq!(target.fast_forward(&name("one"), &stranger).await.unwrap(), None);
+    for world in [&other, &there] {
+        world.clock.advance(std::time::Duration::from_hours(24));
+    }
+    let later = carry(&other.put("later", "1").await, target, "later").await;
+    let merged = target.merge(&name("one"), &later, "merged").await.unwrap();
+    assert_eq!(merged.base, stranger.id());
+    assert!(tree(&merged.commit().await.unwrap().snapshot).await.contains_key("later"));
+    is_sound(target).await;
 }
