@@ -76,13 +76,13 @@ impl WriteSession {
         self.upload(commit).await.map(Some)
     }
 
-    /// Writes a snapshot with exactly what the session's base holds, the tip of its branch, as the child of `parent`; durable, and in no
-    /// ref. Nothing may be staged.
-    pub(crate) async fn write_like_tip(mut self, parent: &Snapshot, options: &CommitOptions) -> Result<WrittenAlone> {
+    /// Writes a snapshot with exactly what the session's base holds, the tip of its branch, as the child of `parent` and of `others`, which
+    /// all lie behind that tip; durable, and in no ref. Nothing may be staged.
+    pub(crate) async fn write_like_tip(mut self, parent: &Snapshot, others: &[Snapshot], options: &CommitOptions) -> Result<WrittenAlone> {
         options.check()?;
         let time = self.next_time().await?;
         let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
-        let commit = child_of(parent, &[], Draft::of(self.base.record()), stamp, &mut self.uploads).await?;
+        let commit = child_of(parent, others, Draft::of(self.base.record()), stamp, &mut self.uploads).await?;
         invariants::check(&commit, parent)?;
         let Written { id, commit } = self.upload(commit).await?;
         let snapshot = Snapshot::new(parent.repository().clone(), id, Arc::new(commit));

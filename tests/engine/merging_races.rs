@@ -67,6 +67,31 @@ async fn a_version_of_which_the_branch_got_a_part_meanwhile_is_merged_again() {
     is_sound(&world.repository).await;
 }
 
+/// What the squashed commits merged stays merged: merged once more it would bring back what was changed since.
+#[tokio::test]
+async fn a_squash_keeps_what_was_merged() {
+    let world = forked().await;
+    let onto = world.repository.read("main").await.unwrap();
+    merge(&world).await.commit().await.unwrap();
+    commit(&world.repository, "side", &[chunk("m")]).await;
+    let side = world.repository.read("side").await.unwrap();
+    commit(&world.repository, "main", &[chunk("ours")]).await;
+    merge(&world).await.commit().await.unwrap();
+    let before = commit(&world.repository, "main", &[Delete("n")]).await;
+    let squashed = world.repository.squash(&name("main"), &onto, "one").await.unwrap().snapshot;
+    assert_eq!(squashed.record().parents, [onto.id(), side.id()], "the first merge is behind the second one");
+    assert_eq!(squashed.record().manifest, before.record().manifest);
+    let again = merge(&world).await;
+    assert_eq!(again.base, side.id());
+    assert!(!again.commit().await.unwrap().is_new);
+    is_sound(&world.repository).await;
+    // A merge that is behind the commit that stays is not named again.
+    let onto = world.repository.read("main").await.unwrap();
+    commit(&world.repository, "main", &[chunk("later")]).await;
+    let squashed = world.repository.squash(&name("main"), &onto, "two").await.unwrap().snapshot;
+    assert_eq!(squashed.record().parents, [onto.id()]);
+}
+
 /// A version from the future is named as what is wrong, and not the branch.
 #[tokio::test]
 async fn a_version_from_the_future_is_not_merged() {
