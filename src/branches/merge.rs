@@ -125,7 +125,8 @@ pub(super) async fn require_base_kept(session: &WriteSession, base: &Snapshot, k
             Ok(true) => return Ok(()),
             // Their histories are not known far enough to tell.
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            told => drop(told?),
+            Ok(false) => {}
+            Err(e) => return Err(e),
         }
     }
     Err(error)

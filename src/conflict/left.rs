@@ -76,7 +76,7 @@ pub(super) async fn rely_on_left(
         {
             let file = FileKey::from_map_key(&change.key)?;
             // A state that is staged of it is compared by itself.
-            if !staged.files().get(&file).is_some_and(|ours| ours.repin) {
+            if staged.files().get(&file).is_none_or(|ours| !ours.repin) {
                 changed.insert(file);
             }
         }

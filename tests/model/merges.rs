@@ -73,6 +73,8 @@ impl History<'_> {
         let staged = difference(&base_tree, &self.commits[&theirs].tree);
         let race = Race { base: &base_tree, tip: &tip_tree, staged: &staged };
         let conflicts = race.conflicts();
+        // Another writer merges the same at the same time.
+        let twice = if self.random.random_ratio(1, 3) { repository.merge(&name, &other, options.clone()).await.ok() } else { None };
         let result = repository.merge(&name, &other, options).await;
         if policy == OnConflict::Refuse && !conflicts.is_empty() {
             let refused = result.expect_err("both sides changed the same");
@@ -84,6 +86,10 @@ impl History<'_> {
         assert_eq!(merge.base, base, "seed {}", self.seed);
         assert_eq!(merge.settled.iter().map(Conflict::to_string).collect::<Vec<_>>(), conflicts, "seed {}: what was settled", self.seed);
         let snapshot = merge.commit().await.unwrap_or_else(|e| panic!("seed {}: {e:?}", self.seed)).snapshot;
+        if let Some(twice) = twice {
+            let found = twice.commit().await.unwrap_or_else(|e| panic!("seed {}: {e:?}", self.seed));
+            assert!(!found.is_new && found.snapshot.id() == snapshot.id(), "seed {}: it is merged already", self.seed);
+        }
         // What is staged is theirs.
         let tree = match policy {
             OnConflict::Ours if !conflicts.is_empty() => race.theirs_win(),

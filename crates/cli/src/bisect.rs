@@ -66,7 +66,7 @@ impl Bisect {
         let is_bad = match status.code() {
             Some(0) => return Ok(BisectVerdict::Good),
             Some(CANNOT_TELL) => return Ok(BisectVerdict::Skip),
-            Some(code) if NOT_RUN.contains(&code) => !self.run_for(place, good).await?.code().is_some_and(|code| NOT_RUN.contains(&code)),
+            Some(code) if NOT_RUN.contains(&code) => self.run_for(place, good).await?.code().is_none_or(|code| !NOT_RUN.contains(&code)),
             Some(code) => (1..=BAD).contains(&code),
             None => false,
         };
