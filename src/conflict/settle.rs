@@ -55,7 +55,10 @@ impl Wholes {
             }
         }
         wholes.extend(sides.staged.layers().covering(key.as_str()).cloned().map(|whole| (whole, ConflictKind::Group)));
-        for (whole, kind) in wholes.into_iter().filter(|(whole, _)| !self.prefixes.contains_key(whole)).collect::<Vec<_>>() {
+        for (whole, kind) in wholes {
+            if self.prefixes.contains_key(&whole) {
+                continue;
+            }
             let settled_by = policies.of(whole.as_str());
             // A policy may be given for the key alone.
             let is_settled = settled_by != OnConflict::Refuse || loses_only(sides, policies, policy, &whole).await?;
