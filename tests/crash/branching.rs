@@ -73,7 +73,8 @@ async fn play(at: u64, is_answer_lost: bool) -> bool {
         assert_ne!(state(&calm).await, before, "request {at}, step {n} did something, and once");
     }
     let main = calm.read("main").await.unwrap();
-    assert_eq!(main.record().parents, [start.id()], "request {at}");
+    let side = calm.read("side").await.unwrap();
+    assert_eq!(main.record().parents, [start.id(), side.id()], "request {at}");
     assert_eq!(calm.read("behind").await.unwrap().id(), start.id(), "request {at}");
     assert_eq!(main.totals().await.unwrap().keys, 4, "request {at}");
     let moves = calm.moves(&Ref::branch(name("main"))).await.unwrap();
