@@ -62,6 +62,17 @@ struct CommonSide {
     earliest: Option<Timestamp>,
 }
 
+/// Whether there may be another answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CommonRest {
+    /// There is none.
+    None,
+    /// It may be among what is here.
+    Here,
+    /// It may be this commit, which is not here, or behind it.
+    Absent(SnapshotId),
+}
+
 /// The marks of the sides.
 const SIDES: [u8; 2] = [FIRST, SECOND];
 
@@ -100,7 +111,7 @@ impl<'o> CommonSearch<'o> {
 
     async fn run(mut self) -> Result<Vec<SnapshotId>> {
         let mut answers = Vec::new();
-        while self.undecided().is_some()
+        while self.rest() != CommonRest::None
             && let Some((time, id)) = self.queue.pop()
         {
             let mut marks = self.marks.get(&id).copied().unwrap_or_default();
@@ -119,16 +130,15 @@ impl<'o> CommonSearch<'o> {
                 self.mark(*parent, marks, Some((id, found.time))).await?;
             }
         }
-        match self.undecided() {
-            Some(Some(id)) => {
+        match self.rest() {
+            CommonRest::Absent(id) => {
                 Err(Error::not_found(format!("snapshot {id}, behind which the histories may meet, is not in this repository")))
             }
-            _ => Ok(answers),
+            CommonRest::None | CommonRest::Here => Ok(answers),
         }
     }
 
-    /// Whether there may be another answer; with the commit that may lead to it if it is one that is not here.
-    fn undecided(&self) -> Option<Option<SnapshotId>> {
+    fn rest(&self) -> CommonRest {
         let open = self.absent.iter().map(|(id, child)| (id, child, self.marks.get(id).copied().unwrap_or_default()));
         let open: Vec<_> = open.filter(|(_, _, marks)| marks & BEHIND == 0).collect();
         let meets = |(id, child, marks): &(&SnapshotId, &Timestamp, u8)| {
@@ -139,9 +149,11 @@ impl<'o> CommonSearch<'o> {
             });
             (is_both || may_meet).then_some(**id)
         };
-        let absent = open.iter().filter_map(meets).min();
-        let is_open = self.sides.iter().all(|side| side.open > 0);
-        (is_open || absent.is_some()).then_some(absent)
+        match open.iter().filter_map(meets).min() {
+            Some(id) => CommonRest::Absent(id),
+            None if self.sides.iter().all(|side| side.open > 0) => CommonRest::Here,
+            None => CommonRest::None,
+        }
     }
 
     /// Counts a commit of the queue, which had marks and now has others.

@@ -35,7 +35,7 @@ async fn put(world: &World, branch: &str, salt: u8) -> Snapshot {
     world.clock.advance(Duration::from_secs(1));
     let session = world.repository.write(branch).await.unwrap();
     session.set(&key("k"), vec![salt; LEN]).await.unwrap();
-    session.set(&key(&format!("own/{salt}")), vec![salt, 1].repeat(LEN)).await.unwrap();
+    session.set(&key(&format!("own/{salt}")), [salt, 1].repeat(LEN)).await.unwrap();
     session.commit(format!("commit {salt}")).await.unwrap()
 }
 

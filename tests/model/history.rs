@@ -185,7 +185,7 @@ impl<'s> History<'s> {
         match self.random.random_range(if restless { 5..28 } else { 0..20 }) {
             0..=6 => self.one_session().await,
             7..=10 => self.two_sessions().await,
-            13 | 24 => self.part_and_merge().await,
+            13 | 24 => Box::pin(self.part_and_merge()).await,
             11 | 20..=23 => self.create_or_delete_branch().await,
             12 => self.collect().await,
             14 => {
