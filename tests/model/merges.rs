@@ -73,8 +73,9 @@ impl History<'_> {
         let staged = difference(&base_tree, &self.commits[&theirs].tree);
         let race = Race { base: &base_tree, tip: &tip_tree, staged: &staged };
         let conflicts = race.conflicts();
-        // Another writer merges the same at the same time.
-        let twice = if self.random.random_ratio(1, 3) { repository.merge(&name, &other, options.clone()).await.ok() } else { None };
+        // Another writer merges the same at the same time, with words of its own: two equal commits of one moment would be one snapshot.
+        let others = options.clone().author("another writer");
+        let twice = if self.random.random_ratio(1, 3) { repository.merge(&name, &other, others).await.ok() } else { None };
         let result = repository.merge(&name, &other, options).await;
         if policy == OnConflict::Refuse && !conflicts.is_empty() {
             let refused = result.expect_err("both sides changed the same");

@@ -91,8 +91,23 @@ fn show_tells_everything_a_commit_says() {
     let file = sandbox.write("big", noise(5, 2000));
     sandbox.firn(&["put", file.to_str().unwrap(), "b", "-m", "first line\nsecond"]).ok();
     let line = sandbox.firn(&["show", "--json"]).ok();
-    let names =
-        ["id", "time", "message", "author", "meta", "parents", "since", "hash", "manifest", "files", "history", "containers", "places"];
+    let names = [
+        "id",
+        "time",
+        "message",
+        "author",
+        "meta",
+        "parents",
+        "since",
+        "hash",
+        "manifest",
+        "files",
+        "history",
+        "containers",
+        "places",
+        "withdrawn",
+        "expired",
+    ];
     assert_eq!(fields(&line), names);
     let shown: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&shown["manifest"]["keys"], &shown["manifest"]["bytes"]), (&json!(2), &json!(2005)));
