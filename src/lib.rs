@@ -144,6 +144,7 @@ pub use tree::{
 };
 pub use virtuals::{
     Access, Allow, ExternalFile, FileCheck, FileState, Located, Locator, Rebind, Validator, configured_remotes, file_path, file_url,
+    remote_place,
 };
 
 /// The examples of the README, compiled.

@@ -174,7 +174,8 @@ impl<V: Value, S: NodeSource<V> + 'static> Beside<V, S> {
         theirs.retain(|spot| !shared.contains(&spot.id) && seen.insert(spot.id));
         self.waiting = new.into();
         if self.level == 0 && self.gives_old && !self.waiting.is_empty() {
-            let mut reads = stream::iter(theirs.iter().map(|spot| spot.load(&*self.source))).buffered(CONCURRENT);
+            let reads: Vec<_> = theirs.iter().map(|spot| spot.load(&*self.source)).collect();
+            let mut reads = stream::iter(reads).buffered(CONCURRENT);
             while let Some(node) = reads.next().await {
                 self.old.push_back(node?);
             }

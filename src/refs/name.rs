@@ -138,6 +138,14 @@ impl Ref {
         Self { kind: RefKind::Tag, name }
     }
 
+    /// The branch or tag that people name: `NAME` or `branch:NAME` is a branch, `tag:NAME` a tag. `Invalid` when that is no valid name.
+    pub fn named(text: &str) -> Result<Self> {
+        Ok(match text.strip_prefix("tag:") {
+            Some(tag) => Self::tag(tag.parse()?),
+            None => Self::branch(text.strip_prefix("branch:").unwrap_or(text).parse()?),
+        })
+    }
+
     /// The register that holds it.
     pub(crate) fn register(&self) -> RegisterName {
         match self.kind {
@@ -166,6 +174,16 @@ mod tests {
         assert!(RefName::new(&"a".repeat(129)).is_err());
         for good in ["main", "release/1.0", "v1.2_rc-3", "a.json", "0", &"a".repeat(128)] {
             assert_eq!(RefName::new(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn people_name_branches_and_tags() {
+        let main = Ref::branch(RefName::new("main").unwrap());
+        assert_eq!((Ref::named("main").unwrap(), Ref::named("branch:main").unwrap()), (main.clone(), main));
+        assert_eq!(Ref::named("tag:v1").unwrap(), Ref::tag(RefName::new("v1").unwrap()));
+        for bad in ["", "tag:", "branch:", "tag:a..b", "tags:v1"] {
+            assert!(Ref::named(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -103,6 +103,14 @@ pub fn configured_remotes() -> Result<BTreeMap<String, String>> {
     }
 }
 
+/// The place of a repository that people name: by a name that [`configured_remotes`] has, or by itself, as `open` takes it. Errors as by
+/// that, if it may be such a name: letters, digits and `-_.`, and no dot at its beginning. Blocks on the disk.
+pub fn remote_place(named: &str) -> Result<String> {
+    let is_name = named.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && !named.starts_with('.');
+    let known = if is_name { configured_remotes()?.remove(named) } else { None };
+    Ok(known.unwrap_or_else(|| named.to_owned()))
+}
+
 /// The configuration file of the user, if there is one, and where it lies.
 fn of_the_user() -> Result<Option<(ReadFile, PathBuf)>> {
     let variable = |name: &str| std::env::var_os(name);

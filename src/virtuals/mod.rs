@@ -49,7 +49,7 @@ use crate::time::Timestamp;
 pub use access::Access;
 pub(crate) use access::RangeJoining;
 pub use allow::Allow;
-pub use configuration::configured_remotes;
+pub use configuration::{configured_remotes, remote_place};
 pub use external::ExternalFile;
 pub(crate) use locate::FileUrls;
 pub use locate::{Located, Locator};

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 
-use firnline::{CommitOptions, Entry, ErrorKind, Existing, OpenOptions, Prefix, Repository, VirtualOptions, VirtualRefs};
+use firnline::{
+    CommitOptions, Entry, Error, ErrorKind, Existing, ExpireOptions, GcOptions, OpenOptions, Prefix, Repository, SyncOptions,
+    VirtualOptions, VirtualRefs,
+};
 
 use crate::support::{World, conflicts, key};
 
@@ -175,6 +178,42 @@ async fn everything_can_be_done_in_a_task() {
     });
     let verified = tokio::spawn(task).await.unwrap().unwrap();
     assert_eq!(verified.found, 0);
+}
+
+#[tokio::test]
+async fn branches_copies_and_expiry_can_be_worked_on_in_a_task() {
+    let world = World::new().await;
+    world.put("a", "1").await;
+    let repository = world.repository.clone();
+    let task = async move {
+        let (main, side) = ("main".parse()?, "side".parse()?);
+        let first = repository.read("main").await?;
+        repository.create_branch(&side, &first).await?;
+        let session = repository.write("side").await?;
+        session.set(&key("b"), vec![1; 5000]).await?;
+        let theirs = session.commit("on the side").await.map_err(|failed| failed.into_error())?;
+        repository.can_fast_forward(&main, &theirs).await?;
+        let merged = repository.merge(&main, &theirs, "merge").await?;
+        merged.session.changes_nothing().await?;
+        merged.commit().await.map_err(|failed| failed.into_error())?;
+        repository.take_step(&repository.undo_step(&main).await?).await?;
+
+        let all = SyncOptions::default();
+        let (copy, report) = repository.clone_to("memory:", OpenOptions::default(), &all).await?;
+        copy.pull(&repository, &all).await?;
+        repository.push(&copy, &all).await?;
+
+        let plan = repository.plan_expire(&ExpireOptions::default().keep_last(1)).await?;
+        repository.freed_by(&plan).await?;
+        repository.expire(&plan, "old").await?;
+        repository.retention().await?;
+        repository.withdraw(&theirs, "wrong", None).await?;
+        repository.reinstate(&theirs).await?;
+        theirs.stored_usage().await?;
+        repository.gc(&GcOptions::default()).await?;
+        Ok::<_, Error>(report)
+    };
+    assert_eq!(tokio::spawn(task).await.unwrap().unwrap().refs.len(), 2);
 }
 
 /// To delete a key that does not exist was a change, which was in conflict with a writer who created the key.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::Show;
-use firnline::{Move, ReadableMoves, Ref, Result};
+use firnline::{Move, ReadableMoves, Ref};
 
 #[derive(Debug, Args)]
 pub(super) struct Moves {
@@ -17,7 +17,7 @@ pub(super) struct Moves {
 
 impl Moves {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
-        let name = named(&self.branch)?;
+        let name = Ref::named(&self.branch)?;
         let repository = context.open_to_read().await?;
         let ReadableMoves { moves, damage, .. } = repository.readable_moves(&name).await?;
         let rows: Vec<_> = moves.iter().map(MovesRow::of).collect();
@@ -27,14 +27,6 @@ impl Moves {
         })?;
         damage.map_or(Ok(Verdict::Fine), |error| Err(error.into()))
     }
-}
-
-/// The ref that an argument names: a branch, or `tag:NAME`.
-pub(super) fn named(text: &str) -> Result<Ref> {
-    Ok(match text.strip_prefix("tag:") {
-        Some(tag) => Ref::tag(tag.parse()?),
-        None => Ref::branch(text.strip_prefix("branch:").unwrap_or(text).parse()?),
-    })
 }
 
 #[derive(Debug, Serialize)]

@@ -5,9 +5,8 @@ use serde::Serialize;
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::moves::named;
 use super::output::Show;
-use firnline::ReadableSnapshot;
+use firnline::{ReadableSnapshot, Ref};
 
 #[derive(Debug, Args)]
 pub(super) struct Snapshots {
@@ -21,7 +20,7 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
-        let name = named(&self.branch)?;
+        let name = Ref::named(&self.branch)?;
         let repository = context.open_to_read().await?;
         let rows: Vec<_> = repository.readable_snapshots(&name, self.limit).await?.iter().map(SnapshotsRow::of).collect();
         context.out.table(["SNAPSHOT", "TIME", "FOUND", "MESSAGE"], &rows, |row| {

@@ -5,9 +5,8 @@ use serde::Serialize;
 
 use super::failure::{Stop, Verdict};
 use super::locate::Context;
-use super::moves::named;
 use super::output::{Show, count};
-use firnline::{Error, Ref, RefKind, RefName, RefOutcome, Repository, SyncOptions, SyncRef, SyncReport, SyncedRef, configured_remotes};
+use firnline::{Error, Ref, RefKind, RefName, RefOutcome, Repository, SyncOptions, SyncRef, SyncReport, SyncedRef, remote_place};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -98,14 +97,7 @@ impl SyncArgs {
 }
 
 fn refs(texts: &[String]) -> Result<Vec<SyncRef>, Stop> {
-    texts.iter().map(|text| Ok(SyncRef::same(named(text)?))).collect()
-}
-
-/// The place of a repository that is named on the command line: by a name that the configuration file has, or by itself.
-fn place_of(named: &str) -> Result<String, Stop> {
-    let is_name = named.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && !named.starts_with('.');
-    let known = if is_name { configured_remotes()?.remove(named) } else { None };
-    Ok(known.unwrap_or_else(|| named.to_owned()))
+    texts.iter().map(|text| Ok(SyncRef::same(Ref::named(text)?))).collect()
 }
 
 /// Opens the other repository, of which nothing is changed.
@@ -117,7 +109,7 @@ async fn open_other(context: &Context, place: &str) -> Result<Repository, Stop> 
 
 impl Clone {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
-        let from = open_other(context, &place_of(&self.from)?).await?;
+        let from = open_other(context, &remote_place(&self.from)?).await?;
         let mut options = SyncOptions::default();
         options.refs = refs(&self.only)?;
         options.shallow = self.shallow;
@@ -134,7 +126,7 @@ impl Push {
         let mut options = self.how.options()?;
         options.no_chunks = self.no_chunks;
         let from = open_other(context, &context.place()?).await?;
-        let to = Repository::open_with(&place_of(&self.to)?, context.options()?).await?;
+        let to = Repository::open_with(&remote_place(&self.to)?, context.options()?).await?;
         let report = from.push(&to, &options).await?;
         show(context, &report, options.dry_run)
     }
@@ -145,7 +137,7 @@ impl Pull {
         let mut options = self.how.options()?;
         options.shallow = self.shallow;
         let to = context.open_to_write().await?;
-        let from = open_other(context, &place_of(&self.from)?).await?;
+        let from = open_other(context, &remote_place(&self.from)?).await?;
         let report = to.pull(&from, &options).await?;
         show(context, &report, options.dry_run)
     }
