@@ -115,13 +115,15 @@ impl NativeRepository {
         Ok(squashed.snapshot.id().to_string())
     }
 
-    /// Points a branch at a descendant of its tip; whether that is not its tip already.
-    fn fast_forward(&self, py: Python<'_>, branch: &str, revision: &str) -> PyResult<bool> {
-        let moved = self.origin.call(py, |repository| async move {
-            let target = repository.read(revision).await?;
-            repository.fast_forward(&branch.parse()?, &target).await
-        })?;
-        Ok(moved.is_some())
+    /// Points a branch at a descendant of its tip, or only finds out whether that can be done; whether that is not its tip already.
+    fn fast_forward(&self, py: Python<'_>, branch: &str, revision: &str, dry_run: bool) -> PyResult<bool> {
+        self.origin.call(py, |repository| async move {
+            let (branch, target) = (branch.parse()?, repository.read(revision).await?);
+            if dry_run {
+                return repository.can_fast_forward(&branch, &target).await;
+            }
+            Ok::<_, Error>(repository.fast_forward(&branch, &target).await?.is_some())
+        })
     }
 
     /// Takes back what happened to a branch last, or the last undo; or only says what that would be.
@@ -140,7 +142,8 @@ impl NativeRepository {
     /// The latest common ancestors of two revisions.
     fn common_ancestors(&self, py: Python<'_>, one: &str, other: &str) -> PyResult<Vec<String>> {
         let found = self.origin.call(py, |repository| async move {
-            let (one, other) = futures::try_join!(repository.read(one), repository.read(other))?;
+            let (one, other) = (one.parse()?, other.parse()?);
+            let (one, other) = futures::try_join!(repository.read_record(&one), repository.read_record(&other))?;
             one.common_ancestors(&other).await
         })?;
         Ok(found.iter().map(ToString::to_string).collect())
@@ -149,7 +152,8 @@ impl NativeRepository {
     /// Whether a revision is another one, or an ancestor of it.
     fn is_behind(&self, py: Python<'_>, revision: &str, other: &str) -> PyResult<bool> {
         self.origin.call(py, |repository| async move {
-            let (revision, other) = futures::try_join!(repository.read(revision), repository.read(other))?;
+            let (revision, other) = (revision.parse()?, other.parse()?);
+            let (revision, other) = futures::try_join!(repository.read_record(&revision), repository.read_record(&other))?;
             revision.is_behind(&other).await
         })
     }

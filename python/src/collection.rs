@@ -18,7 +18,8 @@ const UNFINISHED: &str = "the garbage collection is unfinished: nothing that is 
 /// Objects, bytes.
 type CountsRow = (u64, u64);
 
-fn counts_row(counts: ObjectCounts) -> CountsRow {
+/// The row of counts.
+pub(crate) fn counts_row(counts: ObjectCounts) -> CountsRow {
     (counts.objects, counts.bytes)
 }
 
@@ -58,7 +59,8 @@ fn report_dict(py: Python<'_>, report: &GcReport, dry_run: bool) -> PyResult<Py<
     Ok(told.unbind())
 }
 
-fn seconds(name: &str, seconds: f64) -> Result<Duration> {
+/// Reads a length of time that the argument `name` gives.
+pub(crate) fn seconds(name: &str, seconds: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| Error::invalid(format!("{name} is {seconds} seconds, which is not a length of time")))
 }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::error::Error as _;
 
-use firnline::{CommitError, Conflict, ConflictKind, Error, ErrorDetail, ErrorKind, Key, Pending, Remedy, SnapshotId};
+use firnline::{CommitError, Conflict, ConflictKind, Error, ErrorDetail, ErrorKind, ExpiredVersion, Key, Pending, Remedy, SnapshotId};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -37,6 +37,10 @@ impl From<&CommitError> for Failure {
         let error = Error::new(failed.kind(), failed.to_string());
         let error = match failed.source() {
             Some(cause) => error.caused_by(cause.to_string()),
+            None => error,
+        };
+        let error = match failed.error().detail() {
+            Some(detail) => error.about(detail.clone()),
             None => error,
         };
         let pending = failed.pending().cloned();
@@ -78,7 +82,12 @@ impl Failure {
         let exception = EXCEPTION.import(py, "firnline.errors", "_from_native")?;
         let told = PyDict::new(py);
         told.set_item("key", self.key.as_deref())?;
-        told.set_item("snapshot", self.snapshot.map(|id| id.to_string()))?;
+        let expired = match self.error.detail() {
+            Some(ErrorDetail::ExpiredVersion(expired)) => Some(&**expired),
+            _ => None,
+        };
+        told.set_item("snapshot", self.snapshot.or(expired.map(|expired| expired.id)).map(|id| id.to_string()))?;
+        told.set_item("expired", expired.map(expired_row))?;
         told.set_item("hint", self.error.remedy().map(hint).or_else(|| next_call(&self.error)))?;
         told.set_item("conflicts", self.conflicts.clone())?;
         if let Some(ErrorDetail::FilesRefused { files }) = self.error.detail() {
@@ -97,6 +106,15 @@ pub(crate) type ConflictRow = (&'static str, String, Option<String>);
 /// The row of a conflict.
 pub(crate) fn conflict_row(conflict: &Conflict) -> ConflictRow {
     (conflict.kind.word(), conflict.name.clone(), conflict.why.clone())
+}
+
+/// When the version was committed, when its data expired, by whom, why, the nearest later version that is kept, when that was committed.
+type ExpiredRow = (i64, i64, Option<String>, String, Option<String>, Option<i64>);
+
+fn expired_row(expired: &ExpiredVersion) -> ExpiredRow {
+    let ExpiredVersion { committed, expired, author, reason, nearest, .. } = expired.clone();
+    let (nearest, time) = nearest.map(|(id, time)| (id.to_string(), time.micros())).unzip();
+    (committed.micros(), expired.micros(), author, reason, nearest, time)
 }
 
 /// The row of a conflict that was printed: its kind and name, or the name of a key alone.

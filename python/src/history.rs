@@ -1,6 +1,6 @@
 //! Log, differences, the history of a key, the files that a version depends on.
 
-use firnline::{Change, Clock as _, Entry, Error, Key, Prefix, Validator};
+use firnline::{Change, Clock as _, Entry, Error, Key, LogEntry, Prefix, Validator};
 use futures::TryStreamExt as _;
 use pyo3::prelude::*;
 
@@ -13,19 +13,25 @@ type ChangeRow = (&'static str, String, &'static str, Option<EntryRow>, Option<E
 
 #[pymethods]
 impl NativeRepository {
-    /// The commits of a revision's line, latest first: id, time, summary.
-    fn log(&self, py: Python<'_>, revision: &str, limit: Option<usize>) -> PyResult<Vec<(String, i64, String)>> {
-        let entries = self.origin.call(py, |repository| async move {
-            let mut log = std::pin::pin!(repository.read(revision).await?.log());
+    /// The commits of a revision's line, latest first: id, time, summary, when its data expired, when it was withdrawn.
+    #[expect(clippy::type_complexity, reason = "a row")]
+    fn log(&self, py: Python<'_>, revision: &str, limit: Option<usize>) -> PyResult<Vec<(String, i64, String, Option<i64>, Option<i64>)>> {
+        let (entries, retention) = self.origin.call(py, |repository| async move {
+            let mut log = std::pin::pin!(repository.read_record(&revision.parse()?).await?.log());
             let mut entries = Vec::new();
             while limit.is_none_or(|limit| entries.len() < limit)
                 && let Some(entry) = log.try_next().await?
             {
                 entries.push(entry);
             }
-            Ok::<_, Error>(entries)
+            Ok::<_, Error>((entries, repository.retention().await?))
         })?;
-        Ok(entries.into_iter().map(|entry| (entry.id.to_string(), entry.time.micros(), entry.summary)).collect())
+        let row = |entry: LogEntry| {
+            let expired = retention.expired(entry.id).map(|act| act.time.micros());
+            let withdrawn = retention.withdrawn(entry.id).map(|withdrawal| withdrawal.time.micros());
+            (entry.id.to_string(), entry.time.micros(), entry.summary, expired, withdrawn)
+        };
+        Ok(entries.into_iter().map(row).collect())
     }
 
     /// What differs between two revisions, below a prefix.
@@ -37,20 +43,20 @@ impl NativeRepository {
         })
     }
 
-    /// The commits that changed a key: id, time, summary, event, how the value is kept, URL.
+    /// The commits that changed a key: id, time, summary, event, how the value is kept, URL, whether it was this commit.
     #[expect(clippy::type_complexity, reason = "a row")]
     fn versions_of(
         &self,
         py: Python<'_>,
         key: &str,
         revision: &str,
-    ) -> PyResult<Vec<(String, i64, String, &'static str, Option<EntryRow>, Option<String>)>> {
+    ) -> PyResult<Vec<(String, i64, String, &'static str, Option<EntryRow>, Option<String>, bool)>> {
         let versions: Vec<_> = self.origin.call(py, |repository| async move {
             let snapshot = repository.read(revision).await?;
             snapshot.key_history(&Key::new(key)?).try_collect().await
         })?;
         let row = |v: firnline::KeyVersion| {
-            (v.id.to_string(), v.time.micros(), v.summary, v.event.word(), v.entry.as_ref().map(entry_row), v.url)
+            (v.id.to_string(), v.time.micros(), v.summary, v.event.word(), v.entry.as_ref().map(entry_row), v.url, v.is_known)
         };
         Ok(versions.into_iter().map(row).collect())
     }

@@ -13,6 +13,7 @@
 //! | `options` `credentials` | how a repository is opened, from keyword arguments; what lets its reader in |
 //! | `stream` | tables that Python takes piece by piece |
 //! | `repository` `refs` `history` `health` `collection` `car` | the methods of a repository |
+//! | `retention` `sync` | versions that expire, and what they take up; copies between repositories |
 //! | `branches` `blame` | work on branches as a whole; which commit changed something last, or made it bad |
 //! | `dependencies` `external` `kerchunk` `virtualize` | external files: what depends on them, what becomes of them, references into them |
 //! | `session` `view` `store` `references` `staging` `virtuals` `commit` | the methods of a session and of its store |
@@ -38,12 +39,14 @@ mod progress;
 mod references;
 mod refs;
 mod repository;
+mod retention;
 mod rows;
 mod runtime;
 mod session;
 mod staging;
 mod store;
 mod stream;
+mod sync;
 mod value;
 mod view;
 mod virtualize;
@@ -65,11 +68,15 @@ mod _firnline {
     #[pymodule_export]
     use super::repository::NativeRepository;
     #[pymodule_export]
+    use super::retention::{NativeExpirePlan, NativeRetention};
+    #[pymodule_export]
     use super::runtime::forked;
     #[pymodule_export]
     use super::session::NativeSession;
     #[pymodule_export]
     use super::stream::NativeRows;
+    #[pymodule_export]
+    use super::sync::{configured_remotes, remote_place};
     #[pymodule_export]
     use super::value::Value;
     #[pymodule_export]

@@ -28,7 +28,8 @@ fn move_row(moved: &Move) -> MoveRow {
     (moved.seq, moved.time.micros(), id(moved.from), id(moved.to), moved.op.word())
 }
 
-fn kind(is_tag: bool) -> RefKind {
+/// The kind that a flag tells.
+pub(crate) fn kind(is_tag: bool) -> RefKind {
     if is_tag { RefKind::Tag } else { RefKind::Branch }
 }
 

@@ -71,10 +71,16 @@ impl Origin {
     pub(crate) fn snapshot(&self, py: Python<'_>, revision: &str) -> PyResult<Snapshot> {
         self.call(py, |repository| async move { repository.read(revision).await })
     }
+
+    /// The same for what its record and its history tell: also if its data has expired.
+    pub(crate) fn record(&self, py: Python<'_>, revision: &str) -> PyResult<Snapshot> {
+        self.call(py, |repository| async move { repository.read_record(&revision.parse()?).await })
+    }
 }
 
 impl NativeRepository {
-    fn new(place: String, arguments: OpenArguments, repository: Repository) -> Self {
+    /// A repository that was opened at `place` by `arguments`.
+    pub(crate) fn new(place: String, arguments: OpenArguments, repository: Repository) -> Self {
         Self { origin: Arc::new(Origin { place, arguments, handle: Mutex::new(OfProcess::new(repository)) }) }
     }
 }
@@ -152,7 +158,7 @@ impl NativeRepository {
 
     /// What a snapshot says of itself.
     fn commit(&self, py: Python<'_>, revision: &str) -> PyResult<Py<PyDict>> {
-        let snapshot = self.origin.snapshot(py, revision)?;
+        let snapshot = self.origin.record(py, revision)?;
         commit_dict(py, &snapshot)
     }
 

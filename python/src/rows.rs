@@ -1,7 +1,7 @@
 //! Records of the engine as tuples and dictionaries. Times are microseconds since 1970; Python makes dates of them.
 
 use data_encoding::HEXLOWER;
-use firnline::{Container, Entry, Snapshot, Timestamp, Validator};
+use firnline::{Container, Entry, Snapshot, Timestamp, Validator, Withdrawal};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -24,7 +24,17 @@ pub(crate) fn commit_dict(py: Python<'_>, snapshot: &Snapshot) -> PyResult<Py<Py
     told.set_item("places", record.places.clone())?;
     told.set_item("containers", record.containers.iter().map(|c| container_dict(py, c)).collect::<PyResult<Vec<_>>>()?)?;
     told.set_item("manifest", record.manifest.to_string())?;
+    told.set_item("withdrawn", snapshot.withdrawn().map(withdrawal_row))?;
     Ok(told.unbind())
+}
+
+/// Id, time, author, reason.
+pub(crate) type WithdrawalRow = (String, i64, Option<String>, String);
+
+/// The row of a withdrawal.
+pub(crate) fn withdrawal_row(withdrawal: &Withdrawal) -> WithdrawalRow {
+    let Withdrawal { id, time, author, reason, .. } = withdrawal.clone();
+    (id.to_string(), time.micros(), author, reason)
 }
 
 /// A container.

@@ -113,6 +113,8 @@ where
         watch.tell(py)?;
     }
     let outcome = py.detach(|| firnline::block_on(handle, attended(future, watch)));
+    // A callback that ended the call is not called again.
+    let watch = watch.filter(|_| outcome.is_ok());
     let told = logs::deliver(py).and_then(|()| watch.map_or(Ok(()), |watch| watch.tell(py)));
     if let Err(error) = told {
         set_aside(py, error);

@@ -1,7 +1,7 @@
 //! The calls of a session and of its store that stage changes.
 
 use bytes::Bytes;
-use firnline::{Existing, Key, Prefix, Repinned};
+use firnline::{Existing, Key, Prefix, Repinned, UnpinnedFile};
 use futures::FutureExt as _;
 use futures::future::ready;
 use pyo3::IntoPyObjectExt as _;
@@ -97,6 +97,11 @@ impl NativeSession {
         self.stage(py, |session| ready(Ok(!session.is_unchanged())).boxed())
     }
 
+    /// Whether a commit would find everything there already.
+    fn changes_nothing(&self, py: Python<'_>) -> PyResult<bool> {
+        self.stage(py, |session| session.changes_nothing().boxed())
+    }
+
     /// Stages a copy of what a name means in another snapshot: keys and bytes.
     fn copy(&self, py: Python<'_>, revision: &str, source: String, to: String, replace: bool) -> PyResult<(u64, u64)> {
         let from = self.origin.snapshot(py, revision)?;
@@ -134,16 +139,25 @@ impl NativeSession {
         Ok(repinned.into_iter().map(row).collect())
     }
 
-    #[expect(clippy::type_complexity, reason = "a row")]
-    /// The staged files of which nothing is recorded that would show a change: URL, why, problem, step that helps.
-    fn unpinned(&self, py: Python<'_>) -> PyResult<Vec<(String, &'static str, Option<String>, Option<String>)>> {
+    /// The staged files of which nothing is recorded that would show a change.
+    fn unpinned(&self, py: Python<'_>) -> PyResult<Vec<UnpinnedRow>> {
         let files = self.stage(py, |session| ready(session.unpinned()).boxed())?;
-        let row = |file: firnline::UnpinnedFile| {
-            let remedy = file.remedy.as_ref().map(crate::failure::hint);
-            (file.url, file.why.word(), file.problem, remedy)
-        };
-        Ok(files.into_iter().map(row).collect())
+        Ok(files.into_iter().map(unpinned_row).collect())
     }
+
+    /// The directories with such files: URL, how many there are, one of them.
+    fn unpinned_places(&self, py: Python<'_>) -> PyResult<Vec<(String, u64, UnpinnedRow)>> {
+        let places = self.stage(py, |session| ready(session.unpinned_places()).boxed())?;
+        Ok(places.into_iter().map(|place| (place.place, place.files, unpinned_row(place.first))).collect())
+    }
+}
+
+/// URL, why nothing is recorded, problem, step that helps.
+type UnpinnedRow = (String, &'static str, Option<String>, Option<String>);
+
+fn unpinned_row(file: UnpinnedFile) -> UnpinnedRow {
+    let remedy = file.remedy.as_ref().map(crate::failure::hint);
+    (file.url, file.why.word(), file.problem, remedy)
 }
 
 const fn existing(replace: bool) -> Existing {

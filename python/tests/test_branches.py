@@ -165,14 +165,33 @@ def test_a_failed_merge_commit_can_be_tried_again(forked: fl.Repository) -> None
     assert [read(forked.at("main"), key) for key in ("both", "b")] == [b"side", b"side"]
 
 
+def test_what_is_staged_may_change_nothing(forked: fl.Repository) -> None:
+    session = forked.writable_session("main")
+    assert session.changes_nothing()
+    session.store.set_sync("a", fl.buffer(b"main"))
+    assert session.changes_nothing() and session.has_uncommitted_changes
+    session.store.set_sync("a", fl.buffer(b"other"))
+    assert not session.changes_nothing()
+    # A merge makes a version for its parents alone; what is applied without them does not.
+    assert not forked.merge("side", on_conflict="ours").session.changes_nothing()
+    picked = forked.cherry_pick("main", on_conflict="ours")
+    assert picked.session.changes_nothing() and picked.commit() == forked.lookup_branch("main")
+    with pytest.raises(fl.InvalidError, match="read-only"):
+        forked.at("main").changes_nothing()
+
+
 def test_branches_move_forward_without_a_merge_commit(forked: fl.Repository) -> None:
     forked.create_branch("behind", "main~1")
+    assert forked.fast_forward("main", branch="behind", dry_run=True) is True
+    assert forked.lookup_branch("behind") == forked.lookup_snapshot("main~1").id
     assert forked.fast_forward("main", branch="behind") is True
-    assert forked.fast_forward("main", branch="behind") is False
+    for dry_run in (True, False):
+        assert forked.fast_forward("main", branch="behind", dry_run=dry_run) is False
     assert forked.lookup_branch("behind") == forked.lookup_branch("main")
     assert forked.moves("behind")[-1]["op"] == "fast-forward"
-    with pytest.raises(fl.ConflictError, match="merge it"):
-        forked.fast_forward("side", branch="behind")
+    for dry_run in (True, False):
+        with pytest.raises(fl.ConflictError, match="merge it"):
+            forked.fast_forward("side", branch="behind", dry_run=dry_run)
     [start] = forked.common_ancestors("main", "side")
     assert start == forked.lookup_snapshot("main~1").id
 

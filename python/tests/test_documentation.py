@@ -17,9 +17,11 @@ MODULES = [
     "firnline.history",
     "firnline.kerchunk",
     "firnline.repository",
+    "firnline.retention",
     "firnline.rows",
     "firnline.session",
     "firnline.store",
+    "firnline.sync",
 ]
 
 
@@ -35,6 +37,7 @@ def test_examples_are_found() -> None:
     found = [test.name for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples]
     expected = {"firnline", "firnline.repository.Repository.transaction", "firnline.rows.Rows"}
     methods = {"firnline.kerchunk.KerchunkMethods.import_kerchunk", "firnline.branches.BranchMethods.bisect"}
+    methods |= {"firnline.retention.RetentionMethods.plan_expire", "firnline.sync.SyncMethods.push"}
     assert expected | methods <= set(found)
 
 

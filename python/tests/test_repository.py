@@ -221,7 +221,8 @@ def test_rows_become_frames(repo: fl.Repository) -> None:
     write(repo, {"a": b"1"})
     log = repo.log()
     frame = log.to_pandas()
-    assert list(frame.columns) == ["id", "time", "message"] and len(frame) == 2
+    assert list(frame.columns) == ["id", "time", "message", "expired", "withdrawn"] and len(frame) == 2
+    assert frame["expired"].isna().all() and log.to_arrow()["withdrawn"].null_count == 2
     assert frame["time"][0] == log[0]["time"]
     table = log.to_arrow()
     assert table.schema.field("time").type == pyarrow.timestamp("us", tz="UTC")

@@ -102,6 +102,11 @@ def test_containers_are_asked_for_unless_told_otherwise(repo: fl.Repository, tmp
     [unpinned] = session.unpinned()
     assert unpinned["url"] == "s3://other/a" and unpinned["why"] == "its place is not allowed"
     assert unpinned["hint"] is not None and "s3://other" in unpinned["hint"]
+    for name in ("b", "c"):
+        session.store.set_virtual_ref(f"w/{name}", f"s3://third/d/{name}", offset=0, length=1, validate_container=False)
+    places = session.unpinned_places()
+    assert [(row["place"], row["files"]) for row in places] == [("s3://other/", 1), ("s3://third/d/", 2)]
+    assert {name: places[0][name] for name in unpinned} == unpinned and places[1]["url"] == "s3://third/d/b"
 
 
 def test_checksums(repo: fl.Repository, data: Path) -> None:

@@ -23,6 +23,7 @@ from firnline.errors import (
     ConflictError,
     CorruptError,
     DeniedError,
+    ExpiredError,
     FirnlineError,
     InternalError,
     InvalidError,
@@ -36,13 +37,16 @@ from firnline.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from firnline.health import StoredUsage
 from firnline.logs import set_log_level
 from firnline.netcdf import Virtualized, virtualize
 from firnline.repository import Repository
+from firnline.retention import Expiration, ExpiredVersions, ExpirePlan, Retention, Withdrawal
 from firnline.rows import Rows, RowStream
 from firnline.session import ForkSession, Session
 from firnline.snapshot import SnapshotInfo
 from firnline.store import FirnlineStore, buffer
+from firnline.sync import Synced, configured_remotes
 
 __all__ = [
     "Bisected",
@@ -52,6 +56,10 @@ __all__ = [
     "CorruptError",
     "Credentials",
     "DeniedError",
+    "Expiration",
+    "ExpirePlan",
+    "ExpiredError",
+    "ExpiredVersions",
     "FirnlineError",
     "FirnlineStore",
     "ForkSession",
@@ -63,6 +71,7 @@ __all__ = [
     "NotFoundError",
     "OutcomeUnknownError",
     "Repository",
+    "Retention",
     "RowStream",
     "Rows",
     "Session",
@@ -70,11 +79,15 @@ __all__ = [
     "SourceChangedError",
     "StagedMerge",
     "StorageFullError",
+    "StoredUsage",
+    "Synced",
     "UnavailableError",
     "UnsupportedError",
     "Virtualized",
+    "Withdrawal",
     "__version__",
     "buffer",
+    "configured_remotes",
     "set_log_level",
     "virtualize",
 ]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 
 from firnline.errors import InvalidError
 
-__all__ = ["Moment", "moment"]
+__all__ = ["Moment", "Span", "moment", "seconds"]
 
 Moment = datetime | date | np.datetime64
+Span = float | timedelta
+
+
+def seconds(span: Span) -> float:
+    """A length of time in seconds."""
+    return span.total_seconds() if isinstance(span, timedelta) else span
 
 
 def moment(given: Moment, what: str) -> datetime:

@@ -301,20 +301,29 @@ class BranchMethods:
 
     # --- moving branches ---------------------------------------------------------------------------------------------
 
-    def fast_forward(self, revision: str, *, branch: str = "main") -> bool:
+    def fast_forward(self, revision: str, *, branch: str = "main", dry_run: bool = False) -> bool:
         """Point a branch at a version that has its tip behind it, without a merge commit.
+
+        Parameters
+        ----------
+        revision : str
+            The version.
+        branch : str, optional
+            The branch.
+        dry_run : bool, optional
+            Only find out whether it would move.
 
         Returns
         -------
         bool
-            Whether the branch moved; false if it has the version already.
+            Whether the branch moved, or would move; false if it has the version already.
 
         Raises
         ------
         ConflictError
             If the branch has commits that the version does not have behind it, so that a merge is needed.
         """
-        return self._native.fast_forward(branch, revision)
+        return self._native.fast_forward(branch, revision, dry_run)
 
     def squash(
         self,

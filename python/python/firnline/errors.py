@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
+
+from firnline.rows import to_datetime
 
 __all__ = [
     "ConflictError",
     "CorruptError",
     "DeniedError",
+    "ExpiredError",
     "FirnlineError",
     "InternalError",
     "InvalidError",
@@ -161,6 +165,37 @@ class SourceChangedError(FirnlineError):
     kind = "source changed"
 
 
+class ExpiredError(FirnlineError):
+    """The data of a version was given up on purpose. Its id, its date and the log remain; read a version that is kept.
+
+    Attributes
+    ----------
+    snapshot : str or None
+        The version.
+    committed, expired : datetime.datetime or None
+        When it was committed, and when its data was given up, in UTC.
+    author : str or None
+        By whom, if that was said.
+    reason : str or None
+        Why.
+    nearest : str or None
+        The id of the first later version, of the first branch or tag that has this one on its line, whose data is kept.
+    nearest_time : datetime.datetime or None
+        When that was committed.
+    """
+
+    kind = "expired"
+
+    def __init__(self, message: str = "", **about: Any) -> None:
+        super().__init__(message, **about)
+        self.committed: datetime | None = None
+        self.expired: datetime | None = None
+        self.author: str | None = None
+        self.reason: str | None = None
+        self.nearest: str | None = None
+        self.nearest_time: datetime | None = None
+
+
 class CorruptError(FirnlineError):
     """Stored bytes do not decode, are cut short, or do not match their digest. Run `Repository.verify`."""
 
@@ -248,6 +283,7 @@ class _Kinds:
             InvalidError,
             DeniedError,
             SourceChangedError,
+            ExpiredError,
             CorruptError,
             UnsupportedError,
             UnavailableError,
@@ -267,6 +303,10 @@ def _from_native(kind: str, message: str, causes: list[str], about: dict[str, An
     error.files = about.get("files", [])
     if isinstance(error, ConflictError):
         error.conflicts = [Conflict(*conflict) for conflict in about["conflicts"]]
+    if isinstance(error, ExpiredError) and about.get("expired") is not None:
+        committed, expired, error.author, error.reason, error.nearest, nearest_time = about["expired"]
+        error.committed, error.expired = to_datetime(committed), to_datetime(expired)
+        error.nearest_time = None if nearest_time is None else to_datetime(nearest_time)
     if isinstance(error, OutcomeUnknownError) and about["pending"] is not None:
         error.branch, error.snapshot = about["pending"]
         error.hint = f"repository.settle({error.branch!r}, {error.snapshot!r}) tells whether it happened"

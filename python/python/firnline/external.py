@@ -22,6 +22,7 @@ Place = str | os.PathLike[str]
 Hash = Literal["sha2-256", "blake3"]
 Staged = TypeVar("Staged")
 
+_UNPINNED = ("url", "why", "problem", "hint")
 
 # What `Session.commit` takes besides the message.
 _COMMIT = ("metadata", "author", "rebase", "on_conflict", "on_conflict_below", "allow_empty")
@@ -245,7 +246,19 @@ class SessionExternalMethods:
         Rows
             ``url``, ``why``, ``problem`` (in the words of the error that a read would raise), ``hint``.
         """
-        return Rows(("url", "why", "problem", "hint"), self._native.unpinned())
+        return Rows(_UNPINNED, self._native.unpinned())
+
+    def unpinned_places(self) -> Rows:
+        """Count the files that `unpinned` lists by the directories in which they lie, for sums over many files.
+
+        Returns
+        -------
+        Rows
+            ``place`` (the URL of the directory, with the final ``/``), ``files`` (how many there are), and of one of them
+            ``url``, ``why``, ``problem``, ``hint``. What would help is the same for all of them.
+        """
+        rows = [(place, files, *first) for place, files, first in self._native.unpinned_places()]
+        return Rows(("place", "files", *_UNPINNED), rows)
 
     def repin(self, places: str | Iterable[str] | None = None) -> Rows:
         """Look up external files anew, and stage what their sources tell now. References stay as they are.

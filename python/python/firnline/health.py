@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from firnline._times import Span, seconds
+from firnline.errors import InvalidError
 from firnline.progress import ProgressArgument, reporting
 from firnline.rows import Rows
 
 if TYPE_CHECKING:
     from firnline._firnline import NativeRepository
 
-__all__ = ["HealthMethods"]
+__all__ = ["HealthMethods", "StoredUsage"]
 
 Place = str | os.PathLike[str]
-Span = float | timedelta
 
 _KINDS = ("kind", "stored", "stored_bytes", "garbage", "garbage_bytes", "removed", "removed_bytes")
+_USAGE = ("kind", "stored", "stored_bytes", "unique", "unique_bytes")
 
 
-def _seconds(span: Span) -> float:
-    return span.total_seconds() if isinstance(span, timedelta) else span
+@dataclass(frozen=True)
+class StoredUsage:
+    """What a version, a branch or a tag takes up in the store.
 
+    Attributes
+    ----------
+    kinds : Rows
+        ``kind``, as of `Repository.gc`; ``stored`` and ``stored_bytes``, the objects that it leads to, each once; ``unique``
+        and ``unique_bytes``, those of them to which nothing else leads.
+    stored, stored_bytes, unique, unique_bytes : int
+        The sums over all kinds.
+    """
+
+    kinds: Rows
+    stored: int
+    stored_bytes: int
+    unique: int
+    unique_bytes: int
 
 
 class HealthMethods:
@@ -64,6 +82,41 @@ class HealthMethods:
             told[name] = dict(zip(maps, told[name], strict=True))
         return told
 
+    def stored_usage(
+        self, revision: str | None = None, *, branch: str | None = None, tag: str | None = None
+    ) -> StoredUsage:
+        """Count what a version, a branch or a tag takes up in the store, and what of it nothing else leads to.
+
+        Reads all that branches and tags lead to, and lists all objects, as `gc` does.
+
+        Parameters
+        ----------
+        revision : str, optional
+            A version: the data that it consists of. ``unique`` is then what `gc` would remove if it expired.
+        branch, tag : str, optional
+            Instead of a version, everything to which this branch or tag leads: its tip, what its moves name, and all versions
+            before these. ``unique`` is then what would be garbage if it had never been.
+
+        Returns
+        -------
+        StoredUsage
+            In objects and bytes.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such version, or has never been such a branch or tag.
+        CorruptError
+            If a branch or a tag, or something that it leads to, cannot be read.
+        """
+        if sum(name is not None for name in (revision, branch, tag)) != 1:
+            raise InvalidError("name one of revision, branch and tag")
+        if revision is not None:
+            kinds = self._native.usage_of_version(revision)
+        else:
+            kinds = self._native.usage_of_ref(str(branch if branch is not None else tag), tag is not None)
+        return StoredUsage(Rows(_USAGE, kinds), *(sum(row[at] for row in kinds) for at in range(1, len(_USAGE))))
+
     def settle(self, branch: str, snapshot_id: str) -> bool:
         """Find out whether a commit whose outcome was not known happened, and make the answer definite.
 
@@ -86,8 +139,8 @@ class HealthMethods:
     ) -> dict[str, Any]:
         """Remove the objects that no branch and no tag leads to, while others read and write.
 
-        A branch or a tag keeps its tip, what its recorded moves name, and everything before these; a deleted one does so too. What
-        interrupted writers have left is garbage.
+        A branch or a tag keeps its tip, what its recorded moves name, and everything before these; a deleted one does so too. Of
+        versions that have expired they keep the ids and dates, and no data. What interrupted writers have left is garbage.
 
         Parameters
         ----------
@@ -128,7 +181,7 @@ class HealthMethods:
         has a note that says so. In object stores the next one waits for six minutes before it knows that the first has stopped.
         """
         with reporting(progress, "gc", "objects") as report:
-            told = self._native.gc(dry_run, _seconds(grace), None if wait is None else _seconds(wait), report)
+            told = self._native.gc(dry_run, seconds(grace), None if wait is None else seconds(wait), report)
         told["kinds"] = Rows(_KINDS, told["kinds"])
         for name in ("young", "foreign"):
             told[name] = dict(zip(("objects", "bytes"), told[name], strict=True))

@@ -13,6 +13,7 @@ from firnline.snapshot import SnapshotInfo
 
 if TYPE_CHECKING:
     from firnline._firnline import NativeRepository
+    from firnline.retention import Retention
 
 __all__ = ["HistoryMethods", "Time", "time_text"]
 
@@ -29,6 +30,10 @@ class HistoryMethods:
 
     _native: NativeRepository
 
+    if TYPE_CHECKING:
+
+        def retention(self) -> Retention: ...
+
     def log(self, revision: str = "main", *, limit: int | None = None) -> Rows:
         """The commits of a version's line, latest first, from its history alone.
 
@@ -42,14 +47,16 @@ class HistoryMethods:
         Returns
         -------
         Rows
-            ``id``, ``time``, ``message`` (its first line, at most 72 bytes).
+            ``id``, ``time``, ``message`` (its first line, at most 72 bytes); ``expired``, when the data of the version was
+            given up, and ``withdrawn``, when it was withdrawn, or ``None``. `retention` tells why.
 
         Raises
         ------
         NotFoundError
             If the line reaches back beyond what this repository has.
         """
-        return Rows(_LOG, self._native.log(revision, limit), ("time",))
+        columns, times = (*_LOG, "expired", "withdrawn"), ("time", "expired", "withdrawn")
+        return Rows(columns, self._native.log(revision, limit), times)
 
     def ancestry(
         self,
@@ -61,18 +68,21 @@ class HistoryMethods:
     ) -> Iterator[SnapshotInfo]:
         """The snapshots of a line, latest first, with everything that they say of themselves.
 
-        Reads each snapshot as it is asked for. `log` is faster and tells the first line of each message.
+        Reads each snapshot as it is asked for, also those whose data has expired. `log` is faster and tells the first line of
+        each message.
         """
         given = [name for name in (branch, tag, snapshot_id) if name is not None]
         if len(given) != 1:
             raise InvalidError("name one of branch, tag and snapshot_id")
         prefix = "branch:" if branch is not None else "tag:" if tag is not None else ""
-        for snapshot, *_ in self._native.log(prefix + given[0], limit):
-            yield self.lookup_snapshot(snapshot)
+        log, retention = self._native.log(prefix + given[0], limit), self.retention()
+        for snapshot, *_ in log:
+            yield SnapshotInfo._from_native(self._native.commit(snapshot), retention.expired(snapshot))
 
     def lookup_snapshot(self, revision: str) -> SnapshotInfo:
-        """What a snapshot says of itself: time, message, author, metadata, parents."""
-        return SnapshotInfo._from_native(self._native.commit(revision))
+        """What a snapshot says of itself: time, message, author, metadata, parents. Also if its data has expired."""
+        told = self._native.commit(revision)
+        return SnapshotInfo._from_native(told, self.retention().expired(told["id"]))
 
     def as_of(self, branch: str, time: Time) -> tuple[str, bool]:
         """The snapshot that a branch showed at a time, and whether that answer is final."""
@@ -106,11 +116,12 @@ class HistoryMethods:
         -------
         Rows
             ``id``, ``time``, ``message``, ``event`` (``set``, ``repinned``, ``deleted`` or ``present``), ``kind``, ``size``,
-            ``content_id``, ``url`` of a virtual value.
+            ``content_id``, ``url`` of a virtual value; ``known``, whether it was this commit: otherwise versions before it have
+            expired, and one of them may have done the same.
         """
         rows = self._native.versions_of(key, revision)
-        columns = (*_LOG, "event", *_ENTRY, "url")
-        records = [(*head, event, *(entry or _NO_ENTRY), url) for *head, event, entry, url in rows]
+        columns = (*_LOG, "event", *_ENTRY, "url", "known")
+        records = [(*head, event, *(entry or _NO_ENTRY), url, known) for *head, event, entry, url, known in rows]
         return Rows(columns, records, ("time",))
 
     def content_id(self, revision: str, path: str = "") -> str:

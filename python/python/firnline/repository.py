@@ -21,8 +21,10 @@ from firnline.history import HistoryMethods, Time, time_text
 from firnline.imports import ImportMethods
 from firnline.kerchunk import KerchunkMethods
 from firnline.refs import RefMethods
+from firnline.retention import RetentionMethods
 from firnline.session import OnConflict, OnConflictBelow, Session, _commit_arguments
 from firnline.store import FirnlineStore
+from firnline.sync import SyncMethods
 
 __all__ = ["Repository"]
 
@@ -98,7 +100,9 @@ def _to_pickle(options: dict[str, Any], share_secrets: bool) -> dict[str, Any]:
 class Repository(
     RefMethods,
     BranchMethods,
+    SyncMethods,
     HistoryMethods,
+    RetentionMethods,
     DependencyMethods,
     ExternalMethods,
     ContainerMethods,
@@ -284,10 +288,14 @@ class Repository(
         """
         if self._url.startswith("memory:"):
             raise InvalidError("a repository in memory cannot be opened again")
-        given = _arguments(self._url, **options)[1]
+        place, merged, share = self._opening(self._url, options)
+        return Repository(NativeRepository.open(place, _native_options(merged)), place, merged, share)
+
+    def _opening(self, url: Place, options: dict[str, Any]) -> tuple[str, dict[str, Any], bool]:
+        """The arguments by which a place is opened as this repository was, with some other options."""
+        place, given, _ = _arguments(url, **options)
         merged = {**self._options, **{name: given[name] for name in options if name != "share_secrets"}}
-        share = bool(options.get("share_secrets", self._share_secrets))
-        return Repository(NativeRepository.open(self._url, _native_options(merged)), self._url, merged, share)
+        return place, merged, bool(options.get("share_secrets", self._share_secrets))
 
     @property
     def url(self) -> str:

@@ -138,6 +138,13 @@ class Session(SessionExternalMethods, SessionContainerMethods, SessionKerchunkMe
         """
         return dict(zip(("set", "pointed", "deleted", "unchanged"), self._native.changes(), strict=True))
 
+    def changes_nothing(self) -> bool:
+        """Whether a commit of what is staged would find everything there already, and so make no version.
+
+        Costs what `changes` costs, and one lookup for each external file. Of a merge that is staged: whether it brings nothing.
+        """
+        return self._native.changes_nothing()
+
     def discard_changes(self) -> None:
         """Forget everything that is staged, and base the session on the tip that its branch has now."""
         self._native.discard()

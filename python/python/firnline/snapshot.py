@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from firnline.retention import Expiration, Withdrawal
 from firnline.rows import to_datetime
 
 __all__ = ["SnapshotInfo"]
@@ -37,6 +38,10 @@ class SnapshotInfo:
         Commits before this time are not in this repository.
     manifest : str
         The content id of everything that it holds.
+    withdrawn : Withdrawal or None
+        By whom, when and why it was withdrawn, as it was when the version was opened.
+    expired : Expiration or None
+        By whom, when and why its data was given up. Of the version of a session, which has been read, ``None``.
     """
 
     id: str
@@ -49,8 +54,16 @@ class SnapshotInfo:
     places: list[str] = field(repr=False)
     since: datetime | None
     manifest: str = field(repr=False)
+    withdrawn: Withdrawal | None = None
+    expired: Expiration | None = None
 
     @classmethod
-    def _from_native(cls, told: dict[str, Any]) -> SnapshotInfo:
-        since = told.pop("since")
-        return cls(time=to_datetime(told.pop("time")), since=None if since is None else to_datetime(since), **told)
+    def _from_native(cls, told: dict[str, Any], expired: Expiration | None = None) -> SnapshotInfo:
+        since, withdrawn = told.pop("since"), told.pop("withdrawn")
+        return cls(
+            time=to_datetime(told.pop("time")),
+            since=None if since is None else to_datetime(since),
+            withdrawn=None if withdrawn is None else Withdrawal._from_native(withdrawn),
+            expired=expired,
+            **told,
+        )
