@@ -2,6 +2,10 @@
 
 #![cfg(test)]
 
+mod damages;
+#[path = "../support/mod.rs"]
+mod limits;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -48,7 +48,8 @@ const VERSIONS: usize = 8;
 pub enum VerifyScope {
     /// One version with all its data, and the commits behind it without theirs.
     Revision(Snapshot),
-    /// Every version that any branch or tag shows, has shown or leads back to, with all its data, and the refs themselves.
+    /// Every version that any branch or tag shows, has shown or leads back to, with all its data, the refs themselves, and the register of
+    /// garbage collection.
     Everything,
 }
 
@@ -146,6 +147,7 @@ impl<'r> Verifier<'r> {
                 let roots = self.ref_roots().await?;
                 let versions = self.reach(&roots).await?;
                 self.check_main(&versions).await?;
+                self.check_collection().await?;
                 versions
             }
         };
@@ -186,6 +188,18 @@ impl<'r> Verifier<'r> {
                 Ok(Retention::default())
             }
             read => read,
+        }
+    }
+
+    /// Without the register of garbage collection nobody writes.
+    async fn check_collection(&self) -> Result<()> {
+        match self.repository.refs().collection().await {
+            Ok(_) => Ok(()),
+            Err(e) if is_damage(&e) => {
+                self.findings.add(Finding::new(FindingKind::Corrupt, RegisterName::gc_state(), e.to_string()));
+                Ok(())
+            }
+            Err(e) => Err(e),
         }
     }
 
