@@ -7,6 +7,7 @@ mod arrows;
 mod names;
 mod planted;
 mod source;
+mod threats;
 
 use std::path::{Path, PathBuf};
 
