@@ -76,6 +76,8 @@ mod dagcbor;
 mod dependencies;
 mod error;
 mod format;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod handle;
 mod history;
 mod id;

@@ -7,6 +7,8 @@ mod column;
 mod envelope;
 mod file;
 mod fork;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzed;
 #[allow(
     clippy::all,
     clippy::pedantic,

@@ -5,6 +5,8 @@
 
 pub(crate) mod collection;
 mod doubt;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzed;
 mod moves;
 mod name;
 #[cfg(feature = "testing")]

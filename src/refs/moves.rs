@@ -33,6 +33,15 @@ struct MovesBlock {
     moves: Vec<Move>,
 }
 
+/// Whether these bytes are a block, which then has one form only: for fuzzing.
+#[cfg(feature = "testing")]
+pub(super) fn is_block(bytes: &[u8]) -> bool {
+    dagcbor::decode::<MovesBlock>(bytes, "a block of moves").is_ok_and(|block| {
+        assert_eq!(dagcbor::encode(&block), bytes);
+        true
+    })
+}
+
 impl Refs {
     /// Adds a move to `record`; a full register first gives its oldest moves to a block, which is made durable.
     ///

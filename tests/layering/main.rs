@@ -55,6 +55,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("repository", 70),
     ("branches", 71),
     ("sync", 72),
+    ("fuzzing", 80),
 ];
 
 /// Heights at which modules are parts of one thing and name each other: the words.

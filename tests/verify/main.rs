@@ -3,8 +3,11 @@
 #![cfg(test)]
 
 mod damages;
+mod decoders;
 #[path = "../support/mod.rs"]
 mod limits;
+#[path = "../fuzz/src/seeds.rs"]
+mod seeds;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line that prints")]
 
+mod fuzz;
 mod python;
 mod test;
 
@@ -28,6 +29,10 @@ Usage: cargo xtask RECIPE
       ARGS        go to pytest
       FIRN_PYTHON is the interpreter (python3), FIRN_PYTHON_VENV the environment (target/python), FIRN_PYTHON_WHEEL a wheel to
       install instead of building one
+  fuzz [--smoke | --seconds N] [TARGET...]  run the fuzz targets of `tests/fuzz`, all or those that are named, for a minute each
+      --smoke    for three seconds each
+      --seconds  for so long each
+      skipped without a nightly compiler
   examples  run the examples that prove what they print
 ";
 
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(&args),
         Some("check") if args.is_empty() => check(),
         Some("python") => python::run(&args),
+        Some("fuzz") => fuzz::run(&args),
         Some("examples") if args.is_empty() => examples(),
         Some("help" | "--help" | "-h") | None => {
             print!("{USAGE}");

@@ -6,6 +6,8 @@
 
 mod check;
 mod decide;
+#[cfg(feature = "testing")]
+pub(super) mod fuzzed;
 mod lists;
 pub(crate) mod rules;
 mod state;
