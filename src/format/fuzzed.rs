@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::envelope;
-use super::fork::{ForkDocument, ForkKind, ForkPiece};
+use super::fork::{ForkDocument, ForkKind, ForkPiece, VERSION};
 use super::limits;
 use crate::dagcbor::{Reader, Writer};
 use crate::id::MapKind;
@@ -68,11 +68,8 @@ pub(crate) fn fork_rows(document: &[u8]) -> Vec<Vec<u8>> {
 pub(crate) fn fork_document(kind: ForkKind, body: &[u8]) -> Vec<u8> {
     let mut w = Writer::with_capacity(body.len() + 40);
     w.array(4);
-    w.text(match kind {
-        ForkKind::Fork => "firnline fork",
-        ForkKind::Changes => "firnline changes",
-    });
-    w.uint(1);
+    w.text(kind.title());
+    w.uint(VERSION);
     w.bytes(&xxh3_64(body).to_be_bytes());
     w.bytes(body);
     w.finish()

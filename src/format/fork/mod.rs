@@ -19,7 +19,7 @@ pub(crate) use block::{BLOCK_ROWS, BLOCK_TARGET, ContainerRow, FileRow, ForkBloc
 pub(crate) use file::{ForkFile, ForkUnpinned};
 
 /// The version that this build reads and writes.
-const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 1;
 /// The longest binary CID that is read, in bytes.
 const CID: usize = 128;
 
@@ -33,7 +33,7 @@ pub(crate) enum ForkKind {
 }
 
 impl ForkKind {
-    const fn title(self) -> &'static str {
+    pub(super) const fn title(self) -> &'static str {
         match self {
             Self::Fork => "firnline fork",
             Self::Changes => "firnline changes",
