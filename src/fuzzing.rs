@@ -42,6 +42,8 @@ pub enum FuzzedDecoder {
     CollectionState,
     ListIndex,
     ListShard,
+    RetentionState,
+    RetentionList,
     Description,
     Fork,
     Changes,
@@ -53,7 +55,7 @@ pub enum FuzzedDecoder {
 
 impl FuzzedDecoder {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Snapshot,
         Self::Commit,
         Self::Manifest,
@@ -67,6 +69,8 @@ impl FuzzedDecoder {
         Self::CollectionState,
         Self::ListIndex,
         Self::ListShard,
+        Self::RetentionState,
+        Self::RetentionList,
         Self::Description,
         Self::Fork,
         Self::Changes,
@@ -92,6 +96,8 @@ impl FuzzedDecoder {
             Self::CollectionState => "collection_state",
             Self::ListIndex => "list_index",
             Self::ListShard => "list_shard",
+            Self::RetentionState => "retention_state",
+            Self::RetentionList => "retention_list",
             Self::Description => "description",
             Self::Fork => "fork",
             Self::Changes => "changes",
@@ -122,6 +128,8 @@ impl FuzzedDecoder {
             Self::CollectionState => fuzzed_refs::collection_state(bytes),
             Self::ListIndex => fuzzed_refs::list_index(bytes),
             Self::ListShard => fuzzed_refs::list_shard(bytes),
+            Self::RetentionState => fuzzed_refs::retention_state(bytes),
+            Self::RetentionList => fuzzed_refs::retention_list(bytes),
             Self::Description => description(bytes),
             Self::Fork => fork(ForkKind::Fork, bytes),
             Self::Changes => fork(ForkKind::Changes, bytes),

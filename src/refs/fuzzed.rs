@@ -1,7 +1,8 @@
-//! The decoders of refs and of garbage collection, for fuzzing: each says whether it took the bytes, and panics where a rule does not hold.
+//! The decoders of refs, of garbage collection and of expired versions, for fuzzing: each says whether it took the bytes, and panics where a rule does not hold.
 
 use super::RefRecord;
 use super::collection::fuzzed;
+use super::retention::fuzzed as retired;
 use crate::time::Timestamp;
 
 /// The register of a branch or a tag, and what is made of one that is damaged.
@@ -31,4 +32,14 @@ pub(crate) fn list_index(bytes: &[u8]) -> bool {
 /// A shard of a list of condemned objects.
 pub(crate) fn list_shard(bytes: &[u8]) -> bool {
     fuzzed::shard(bytes)
+}
+
+/// `retention/state.json`.
+pub(crate) fn retention_state(bytes: &[u8]) -> bool {
+    retired::state(bytes)
+}
+
+/// A list of expired versions.
+pub(crate) fn retention_list(bytes: &[u8]) -> bool {
+    retired::list(bytes)
 }

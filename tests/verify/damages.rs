@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use firnline::storage::fault::{Call, Fault, Faulty, Operation};
 use firnline::storage::{Memory, Storage};
-use firnline::{CreateOptions, Error, ErrorKind, FindingKind, GcOptions, OpenOptions, Prefix, Repository, VerifyScope};
+use firnline::{CreateOptions, Error, ErrorKind, ExpireOptions, FindingKind, GcOptions, OpenOptions, Prefix, Repository, VerifyScope};
 use futures::TryStreamExt as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -180,7 +180,7 @@ async fn a_damaged_register_of_collections_is_a_finding_and_stops_writers_alone(
     }
     fs::remove_file(&state).unwrap();
     assert_eq!(findings(&repository).await, []);
-    repository.write("main").await.unwrap();
+    let _unused = repository.write("main").await.unwrap();
 }
 
 /// No finding, because nobody needs a list as such: one that cannot be read names everything, so a writer does more than it has to.
@@ -209,6 +209,48 @@ async fn a_damaged_list_of_a_collection_is_no_finding_and_loses_nothing() {
     assert_eq!(findings(&repository).await, []);
     session.set(&key("garbage"), bytes(99, 5000)).await.unwrap();
     session.commit("what was garbage").await.unwrap();
+    assert_eq!(findings(&reopened(root).await).await, []);
+}
+
+/// The finding names the register or the list, whichever is damaged. Readers go on; what depends on knowing what has expired does not.
+#[tokio::test]
+async fn a_damaged_record_of_expired_versions_is_a_finding_and_stops_no_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let repository = small(root).await;
+    let rules = ExpireOptions::default().keep_last(1).keep_moves(Duration::ZERO);
+    let plan = repository.plan_expire(&rules).await.unwrap();
+    assert!(!repository.expire(&plan, "old").await.unwrap().versions.is_empty());
+    let state = root.join("retention/state.json");
+    let lists: Vec<_> = objects(root, "retention").into_iter().filter(|path| *path != state && !path.ends_with(".lock")).collect();
+    let [list] = lists.try_into().unwrap();
+    let flipped = |path: &Path| fs::read(path).unwrap().into_iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == 40)).collect();
+    let (corrupt, missing) = (FindingKind::Corrupt, FindingKind::Missing);
+    let rows: [(&Path, Option<Vec<u8>>, _, _); 5] = [
+        (&state, Some(b"{}".to_vec()), corrupt, ErrorKind::Corrupt),
+        (&state, Some(b"{\"v\": 9}".to_vec()), corrupt, ErrorKind::Unsupported),
+        (&list, Some(flipped(&list)), corrupt, ErrorKind::Corrupt),
+        (&list, Some(Vec::new()), corrupt, ErrorKind::Corrupt),
+        (&list, None, missing, ErrorKind::Corrupt),
+    ];
+    for (path, damage, finding, kind) in rows {
+        let whole = fs::read(path).unwrap();
+        fs::remove_file(path).unwrap();
+        if let Some(damage) = &damage {
+            fs::write(path, damage).unwrap();
+        }
+        let repository = reopened(root).await;
+        only_about(&findings(&repository).await, name_of(root, path), finding);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let errors = [repository.retention().await.unwrap_err(), repository.gc(&GcOptions::default()).await.unwrap_err()];
+        for error in errors {
+            assert!(error.kind() == kind && error.to_string().contains(name), "{damage:?}: {error}");
+        }
+        if kind == ErrorKind::Corrupt {
+            reading(&repository).await.unwrap();
+        }
+        fs::write(path, &whole).unwrap();
+    }
     assert_eq!(findings(&reopened(root).await).await, []);
 }
 

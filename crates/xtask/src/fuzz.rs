@@ -30,7 +30,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failed> {
     let place = root().join("target/fuzz");
     // With a target the flags are for the targets, and not for procedural macros and build scripts.
     let mut build = nightly();
-    build.args(["cargo", "build", "--quiet", "--release", "--bins", "--target", &host, "--manifest-path"]);
+    build.args(["cargo", "build", "--quiet", "--locked", "--release", "--bins", "--target", &host, "--manifest-path"]);
     build.arg(home().join("Cargo.toml")).arg("--target-dir").arg(&place).env("RUSTFLAGS", FLAGS);
     // Names of the toolchain that runs this recipe.
     build.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTDOC");

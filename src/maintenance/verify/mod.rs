@@ -8,6 +8,7 @@ mod chunks;
 mod finding;
 mod line;
 mod reach;
+mod registers;
 mod tree;
 
 #[cfg(test)]
@@ -26,8 +27,8 @@ use crate::format::{Commit, Entry, VirtualFile};
 use crate::handle::Repository;
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::objects::Objects;
-use crate::snapshot::{Retention, Snapshot};
-use crate::storage::{Extent, ObjectName, RegisterName};
+use crate::snapshot::Snapshot;
+use crate::storage::{Extent, ObjectName};
 
 pub use finding::{Finding, FindingKind};
 
@@ -178,29 +179,6 @@ impl<'r> Verifier<'r> {
         }
         drop(walks);
         Ok(Verified { expired, ..self.report(&versions) })
-    }
-
-    /// Reads which versions have expired; what cannot be read of that is a finding.
-    async fn read_retention(&self) -> Result<Retention> {
-        match self.repository.retention().await {
-            Err(e) if is_damage(&e) => {
-                self.findings.add(Finding::new(FindingKind::Corrupt, RegisterName::retention(), e.to_string()));
-                Ok(Retention::default())
-            }
-            read => read,
-        }
-    }
-
-    /// Without the register of garbage collection nobody writes.
-    async fn check_collection(&self) -> Result<()> {
-        match self.repository.refs().collection().await {
-            Ok(_) => Ok(()),
-            Err(e) if is_damage(&e) => {
-                self.findings.add(Finding::new(FindingKind::Corrupt, RegisterName::gc_state(), e.to_string()));
-                Ok(())
-            }
-            Err(e) => Err(e),
-        }
     }
 
     /// Whether there is anything under the name of an object, also if it is damaged.

@@ -3,6 +3,8 @@
 //! What was recorded is never taken back, and so the set of expired versions only grows. Garbage collection and the writers that point
 //! refs at versions rely on that (`docs/concurrency.md`).
 
+#[cfg(feature = "testing")]
+pub(super) mod fuzzed;
 mod lists;
 mod register;
 #[cfg(test)]
@@ -83,7 +85,8 @@ impl Refs {
         Ok(RetiredVersions { lists: read.into_iter().map(|(_, list)| list).collect() })
     }
 
-    async fn read_list(&self, list: &ListName) -> Result<RetentionList> {
+    /// Reads one list. `Corrupt` when it is missing, damaged, or not what the register says.
+    pub(crate) async fn read_list(&self, list: &ListName) -> Result<RetentionList> {
         let name = ObjectName::retention(&list.id);
         let bytes = self.storage.get(&name, Extent::Whole { at_most: lists::LONGEST }).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name}, which {} names, does not exist", RegisterName::retention())))?;

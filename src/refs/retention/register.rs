@@ -6,6 +6,7 @@ use super::lists::{LONGEST_TEXT, MOST_ROWS};
 use crate::error::{Error, Result};
 use crate::id::{Cid, SnapshotId};
 use crate::refs::record::LARGEST_SEQ;
+use crate::storage::ObjectName;
 use crate::time::Timestamp;
 
 /// The version of the register that this build reads and writes.
@@ -26,6 +27,13 @@ pub(crate) struct ListName {
     pub(super) id: Cid,
     /// How many rows it has.
     pub(super) rows: u64,
+}
+
+impl ListName {
+    /// Where the list lies.
+    pub(crate) fn object(&self) -> ObjectName {
+        ObjectName::retention(&self.id)
+    }
 }
 
 /// The value of the register.
@@ -67,6 +75,11 @@ impl RetentionState {
     /// Whether a version that was committed at `time` may have expired.
     pub(crate) fn may_list(&self, time: Timestamp) -> bool {
         self.latest.is_some_and(|latest| time <= latest)
+    }
+
+    /// The lists of expired versions.
+    pub(crate) fn lists(&self) -> &[ListName] {
+        &self.lists
     }
 
     /// Whether anything has expired.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use firnline::fuzzing::FuzzedDecoder;
-use firnline::{GcOptions, Key, Repository};
+use firnline::{ExpireOptions, ExpireReason, GcOptions, Key, Repository};
 
 /// A seed and its decoder.
 pub(crate) type Seed = (FuzzedDecoder, Vec<u8>);
@@ -105,6 +105,12 @@ async fn filled(root: &Path) -> Repository {
         repository.reset(&moved, &first).await.expect("a move");
     }
     repository.create_tag(&"v1".parse().expect("a name"), &first, "the first").await.expect("a tag");
+    // What `moved` showed last expires, and its first version is withdrawn.
+    let rules = ExpireOptions::default().keep_last(1).keep_moves(Duration::ZERO);
+    let plan = repository.plan_expire(&rules).await.expect("a plan");
+    let why = ExpireReason::from("too large").author("somebody");
+    assert!(!repository.expire(&plan, why).await.expect("an act").versions.is_empty(), "a version has expired");
+    repository.withdraw(&first, "wrong units", Some("somebody".to_owned())).await.expect("a withdrawal");
     repository
 }
 
@@ -133,6 +139,8 @@ fn decoder_of(name: &str) -> Option<FuzzedDecoder> {
         "chunks" => FuzzedDecoder::UnixFs,
         "refs" if rest.ends_with(".json") => FuzzedDecoder::RefRecord,
         "repo.json" => FuzzedDecoder::Description,
+        "retention" if rest == "state.json" => FuzzedDecoder::RetentionState,
+        "retention" => FuzzedDecoder::RetentionList,
         "gc" if rest == "state.json" => FuzzedDecoder::CollectionState,
         "gc" if rest.ends_with("/index") => FuzzedDecoder::ListIndex,
         "gc" if rest.starts_with("lists/") => FuzzedDecoder::ListShard,
