@@ -125,8 +125,8 @@ pub use id::{ChunkForm, ChunkId, Cid, Digest, HashAlgorithm, MapKind, NodeId, Sn
 pub use key::{Key, MapKey, Prefix};
 pub use maintenance::{
     ChangeCounts, CountsByKind, DiffSummary, ExpireOptions, ExpirePlan, ExpireReason, ExpiredVersions, ExpiringVersion, Finding,
-    FindingKind, GcActivity, GcHandle, GcOptions, GcPlan, GcReport, GcStatus, GroupChanges, KeepFor, KeptVersion, KeyCounts, MapStats,
-    ObjectCounts, PlannedGc, Stats, StoredUsage, Verified, VerifyScope,
+    FindingKind, GcActivity, GcHandle, GcOptions, GcPlan, GcRepaired, GcReport, GcStatus, GroupChanges, KeepFor, KeptVersion, KeyCounts,
+    MapStats, ObjectCounts, PlannedGc, Stats, StoredUsage, Verified, VerifyScope,
 };
 pub use progress::{Amount, Progress};
 #[cfg(feature = "testing")]

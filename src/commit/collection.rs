@@ -55,7 +55,7 @@ impl WriteSession {
         let (mut written, mut waiting) = (written, CollectionWait::new());
         while must_look(self.state.record.epoch, self.known.get()) {
             let refs = self.base.repository().refs().clone();
-            let state = refs.collection().await?.state;
+            let state = refs.collection_after(self.state.record.epoch).await?.state;
             let touched = self.touched()?;
             let condemned = refs.condemned(&state, self.known.get(), &touched).await?;
             let others = self.vouch_for_other_parents(&state).await?;

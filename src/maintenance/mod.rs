@@ -10,6 +10,6 @@ pub use changes::{ChangeCounts, DiffSummary, GroupChanges};
 pub use expire::{ExpireOptions, ExpirePlan, ExpireReason, ExpiredVersions, ExpiringVersion, KeepFor, KeptVersion};
 #[cfg(test)]
 pub(crate) use gc::SimulatedGcClock;
-pub use gc::{CountsByKind, GcActivity, GcHandle, GcOptions, GcPlan, GcReport, GcStatus, ObjectCounts, PlannedGc, StoredUsage};
+pub use gc::{CountsByKind, GcActivity, GcHandle, GcOptions, GcPlan, GcRepaired, GcReport, GcStatus, ObjectCounts, PlannedGc, StoredUsage};
 pub use stats::{KeyCounts, MapStats, Stats};
 pub use verify::{Finding, FindingKind, Verified, VerifyScope};

@@ -94,7 +94,7 @@ impl Refs {
                 return Err(Error::conflict(format!("{name} exists already")));
             }
             // The register is known to exist: from here on a collector raises it, or it is of the epoch that is read now.
-            let state = self.collection().await?.state;
+            let state = self.collection_after(before.record.epoch).await?.state;
             let epoch = epoch_of_created(before.record.epoch, &state);
             let tried = match vouch(state.clone()).await? {
                 Vouched::Safe => self.try_move(name, &before, &to, epoch, &state).await?,
@@ -143,7 +143,7 @@ impl Refs {
                 Some(Changeable { state, .. }) if state.record.tip.is_some() => state,
                 found => return Err(absent(name, found.as_ref().map(|found| &found.state.record))),
             };
-            let state = self.collection().await?.state;
+            let state = self.collection_after(before.record.epoch).await?.state;
             // The epoch of a damaged record is not known, but it is none after the present one.
             let epoch = if to.op == MoveOp::Repair { before.record.epoch.max(state.epoch) } else { before.record.epoch };
             let tried = match check(state.clone()).await? {

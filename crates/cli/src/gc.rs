@@ -10,7 +10,7 @@ use super::failure::{Stop, Verdict};
 use super::locate::Context;
 use super::output::{Show, count};
 use super::span::parse_span;
-use firnline::{GcOptions, GcPlan, GcReport, ObjectCounts};
+use firnline::{GcOptions, GcPlan, GcRepaired, GcReport, ObjectCounts, printable_line};
 
 #[derive(Debug, Args)]
 pub(super) struct Gc {
@@ -23,6 +23,10 @@ pub(super) struct Gc {
     /// Wait at least so long after the last removal, in stores that carry out requests late [else: what the store needs]
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     wait: Option<Duration>,
+    /// Remove nothing, and make the register of collections (gc/state.json) anew if it is damaged or was lost; in object stores this takes
+    /// 26 minutes
+    #[arg(long, conflicts_with_all = ["dry_run", "grace"])]
+    repair: bool,
 }
 
 impl Gc {
@@ -38,6 +42,10 @@ impl Gc {
             return Ok(Verdict::Fine);
         }
         let repository = context.open_to_write().await?;
+        if self.repair {
+            context.out.show(&RepairDocument::of(repository.repair_gc(&options).await?))?;
+            return Ok(Verdict::Fine);
+        }
         context.collects(options.handle());
         let planned = repository.begin_gc(&options).await?;
         context.out.note(&format!("to be removed: {}", shown(planned.plan().garbage_total())));
@@ -131,6 +139,30 @@ impl GcDocument {
         }
         let (epoch, saved, failed, problem, resumed) = (report.epoch, report.saved, report.failed, report.problem.clone(), report.resumed);
         Self { epoch, dry_run: false, saved, failed, problem, seconds: report.took.as_secs_f64(), resumed, ..document }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RepairDocument {
+    /// What was wrong; nothing was, and nothing was changed, where there is none.
+    wrong: Option<String>,
+    /// The number of the last collection, as the register says now.
+    epoch: u64,
+}
+
+impl RepairDocument {
+    fn of(repaired: GcRepaired) -> Self {
+        Self { wrong: repaired.wrong, epoch: repaired.epoch }
+    }
+}
+
+impl Show for RepairDocument {
+    fn text(&self) -> String {
+        let Self { wrong, epoch } = self;
+        match wrong {
+            None => format!("nothing is wrong with the register of collections; the last one was number {epoch}"),
+            Some(wrong) => format!("{}\nmade anew: the next collection is number {}", printable_line(wrong), epoch + 1),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Collector {
     todo: u8,
     expected: Option<Arc<RefRegister>>,
     has_lease: bool,
-    /// It has taken over a sweep and makes a list of its own: what must not be.
+    /// It has taken over a sweep, and removes what it finds itself without raising refs: what must not be.
     derives: bool,
 }
 
@@ -177,8 +177,9 @@ impl Collector {
             return;
         }
         self.list = held.list().unwrap_or_default().to_owned();
-        self.derives = off.is(Removed::SameList);
-        let then = if self.derives { At::Mark } else { At::Remove };
+        self.derives = off.is(Removed::OnlyEnd);
+        // What is left of its list is garbage for the next collection.
+        let then = if self.derives { At::Mark } else { At::Wait };
         self.advance(world, me, held.taken_over(&self.nonce()), then);
     }
 

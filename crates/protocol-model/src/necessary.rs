@@ -80,7 +80,7 @@ necessary! {
     chunks_that_were_not_written_count: Rule::COUNT_CHUNKS, in thrifty(), LOST;
     a_collection_ends_after_late_removals: Rule::LATE_REMOVALS, in beside(), LOST;
     removals_are_sent_under_a_lease: Rule::LEASE, in two_collectors(), LOST;
-    a_sweep_that_is_taken_over_keeps_its_list: Removed::SameList, in two_collectors(), LOST;
+    a_sweep_that_is_taken_over_is_only_ended: Removed::OnlyEnd, in two_collectors(), LOST;
     a_placeholder_is_there_before_the_state_is_read: Removed::PlaceBeforeState, in created(), LOST;
     a_ref_is_made_in_two_steps: Removed::CreateInTwoSteps, in created(), LOST;
     a_ref_is_made_in_the_present_epoch: Rule::CREATE_IN_EPOCH, in created_beside(), LOST;

@@ -14,8 +14,8 @@ use crate::world::{Actor, Message, Names, Trouble, World};
 pub(crate) enum Removed {
     /// The epoch begins at the fence, not when the collector begins to mark.
     EpochAtFence,
-    /// Who takes over a sweep removes what the list names, and nothing else.
-    SameList,
+    /// Who takes over a sweep ends it, and removes nothing.
+    OnlyEnd,
     /// The register of a new ref exists before the state is read.
     PlaceBeforeState,
     /// A ref is made in two writes.

@@ -13,7 +13,7 @@ const SMOKE: u64 = 3;
 /// What `cargo fuzz` passes to the compiler: counters that libFuzzer reads, and the address sanitizer, which also counts memory.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address -Ccodegen-units=1";
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address";
 
 /// Builds all targets and runs those that are named, or all. Skips, and says so, where there is no nightly compiler.
 pub(crate) fn run(args: &[String]) -> Result<(), Failed> {

@@ -6,12 +6,14 @@
 //! 3. *Raise* every ref to the new epoch, and read what it leads to then. What a writer published meanwhile falls out of the list.
 //! 4. *Sweep*: remove exactly what the final list names, then wait until no removal can be late.
 //!
-//! A collection that dies is ended by the next: before the sweep it is given up, in the sweep the same list is removed to its end.
+//! A collection that dies is ended by the next, which removes nothing that the other has condemned: what is left is garbage, and is found
+//! anew. So a process removes only what it has seen that no ref leads to (decision 100).
 
 mod handle;
 mod lease;
 mod mark;
 mod plan;
+mod repair;
 mod status;
 mod sweep;
 mod usage;
@@ -42,6 +44,7 @@ pub use handle::GcHandle;
 #[cfg(test)]
 pub(crate) use lease::GcClock as SimulatedGcClock;
 pub use plan::{CountsByKind, GcPlan, ObjectCounts};
+pub use repair::GcRepaired;
 pub use status::{GcActivity, GcStatus};
 pub use usage::StoredUsage;
 
@@ -192,7 +195,10 @@ impl Repository {
         let retention = self.refs().retention().await.map_err(without_retention)?;
         let retired = self.refs().retired(&retention.state).await.map_err(without_retention)?;
         let mut marker = Marker::new(self, &scratch, retired, HashSet::new());
-        for (name, state) in self.all_refs().await? {
+        let all = self.all_refs().await?;
+        // Refs of a later epoch than the next collection's would not be raised.
+        self.refs().collection_after(all.iter().map(|(_, state)| state.record.epoch).max().unwrap_or(0)).await?;
+        for (name, state) in all {
             plan.refs += 1;
             marker.mark_ref(self, &name, &state.record).await?;
         }
@@ -238,6 +244,8 @@ impl Repository {
     }
 
     /// Ends a collection that another process left behind, and returns the idle state.
+    ///
+    /// Nothing is removed. Of a sweep the list stays on record as that of a collection that has finished, because a part of it is gone.
     async fn end_earlier(&self, options: &GcOptions, store: Collecting) -> Result<(GcHeld, Collecting, bool)> {
         let found = self.refs().collection().await?;
         if !found.state.is_running() {
@@ -255,7 +263,6 @@ impl Repository {
         let next = found.state.taken_over(&nonce()?);
         let lease = Lease::take(self.refs(), &options.clock, store, &found, next).await?;
         let mut lease = lease.ok_or_else(busy)?;
-        self.sweep(&mut lease, &|_| Ok(Vec::new())).await?;
         lease.wait_for_removals(options.wait).await?;
         lease.advance(lease.state().done()).await?;
         options.handle.ends();
@@ -317,8 +324,8 @@ impl PlannedGc {
         }
         lease.advance(lease.state().sweeping(&last)).await?;
         repository.expect(left, 0);
-        let sizes = |shard| self.listing.unreached(shard, &self.marker);
-        let Swept { failed, calls, error, by_kind, .. } = repository.sweep(&mut lease, &sizes).await?;
+        let own = |shard| self.listing.unreached(shard, &self.marker);
+        let Swept { failed, calls, error, by_kind, .. } = repository.sweep(&mut lease, &own).await?;
         (report.failed, report.calls, report.removed) = (failed, calls, by_kind);
         report.problem = error.filter(|_| failed > 0).map(|e| e.to_string());
         lease.wait_for_removals(self.options.wait).await?;
@@ -391,8 +398,7 @@ impl Repository {
         let mut listed = self.storage().list(LISTS);
         while let Some(meta) = listed.try_next().await? {
             let Some((id, name)) = ObjectName::parse_list(&meta.name) else { continue };
-            let of = id.split('-').next().and_then(|number| number.parse::<u64>().ok());
-            if !kept.contains(&id) && of.is_some_and(|of| of <= epoch) {
+            if !kept.contains(&id) && epoch_of_list(&id).is_some_and(|of| of <= epoch) {
                 doomed.push(name);
             }
         }
@@ -402,6 +408,11 @@ impl Repository {
         }
         Ok(())
     }
+}
+
+/// The collection that has written a list.
+fn epoch_of_list(id: &str) -> Option<u64> {
+    id.split('-').next()?.parse().ok()
 }
 
 /// Says with an error that the collection has to be ended by the next one, unless another process does that already.

@@ -1,4 +1,4 @@
-//! Removing exactly what a list names.
+//! Removing what a list names.
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -34,17 +34,21 @@ pub(super) struct Swept {
 impl Repository {
     /// Removes what the list of the collection names, under its lease. Of a list that is lost or damaged only what can be read: the rest
     /// stays as garbage, and writers count everything as condemned.
+    ///
+    /// `condemned` says what of a shard this process has condemned, with lengths in bytes. What the list names besides, as it comes back from the store,
+    /// is not removed: whoever may write there may have written it.
     pub(super) async fn sweep(
         &self,
         lease: &mut Lease<'_>,
-        sizes: &(dyn Fn(usize) -> Result<Vec<(CondemnedRow, u64)>> + Sync),
+        condemned: &(dyn Fn(usize) -> Result<Vec<(CondemnedRow, u64)>> + Sync),
     ) -> Result<Swept> {
         let list = lease.state().list.clone().ok_or_else(|| Error::internal("a collection that sweeps has no list"))?;
         let mut swept = Swept::default();
         let counts = self.refs().list_counts(&list).await?.unwrap_or_default();
         for (shard, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-            let rows = self.refs().list_shard(&list, shard, count).await?.unwrap_or_default();
-            let known = sizes(shard)?;
+            let mut rows = self.refs().list_shard(&list, shard, count).await?.unwrap_or_default();
+            let known = condemned(shard)?;
+            rows.retain(|row| known.binary_search_by_key(row, |(name, _)| *name).is_ok());
             self.remove(lease, &rows, &known, &mut swept).await?;
         }
         Ok(swept)

@@ -124,6 +124,8 @@ struct Verifier<'r> {
     chunks: Chunks,
     permits: Semaphore,
     refs_read: AtomicU64,
+    /// The latest collection that a ref knows of.
+    highest_epoch: AtomicU64,
     nodes_read: AtomicU64,
 }
 
@@ -137,6 +139,7 @@ impl<'r> Verifier<'r> {
             chunks: Chunks::default(),
             permits: Semaphore::new(READ_MIB as usize),
             refs_read: AtomicU64::new(0),
+            highest_epoch: AtomicU64::new(0),
             nodes_read: AtomicU64::new(0),
         }
     }

@@ -124,6 +124,7 @@ impl Verifier<'_> {
             Err(e) => return Err(e),
         };
         self.refs_read.fetch_add(1, Ordering::Relaxed);
+        self.highest_epoch.fetch_max(record.epoch, Ordering::Relaxed);
         let tip = record.tip;
         let moves = match refs.moves_back_to(&record, |_| false).await {
             Ok(moves) => moves,

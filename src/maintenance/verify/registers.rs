@@ -1,5 +1,7 @@
 //! The registers that are neither refs nor the description, and the lists that they name.
 
+use std::sync::atomic::Ordering;
+
 use super::finding::{Finding, FindingKind};
 use super::{Verifier, is_damage};
 use crate::error::Result;
@@ -7,11 +9,15 @@ use crate::snapshot::Retention;
 use crate::storage::RegisterName;
 
 impl Verifier<'_> {
-    /// Without the register of garbage collection nobody writes.
+    /// Without the register of garbage collection nobody writes. The refs were read before.
     pub(super) async fn check_collection(&self) -> Result<()> {
-        match self.repository.refs().collection().await {
+        let highest = self.highest_epoch.load(Ordering::Relaxed);
+        let refs = self.repository.refs();
+        match refs.collection_after(highest).await {
             Err(e) if is_damage(&e) => {
-                self.findings.add(Finding::new(FindingKind::Corrupt, RegisterName::gc_state(), e.to_string()));
+                let is_lost = refs.collection().await.is_ok_and(|found| found.version.is_none());
+                let kind = if is_lost { FindingKind::Missing } else { FindingKind::Corrupt };
+                self.findings.add(Finding::new(kind, RegisterName::gc_state(), e.to_string()));
                 Ok(())
             }
             read => read.map(drop),

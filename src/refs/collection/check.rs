@@ -7,11 +7,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::lists::{INDEX_LEN, ListCounts, decode_index, decode_shard, shard_len};
 use super::state::ListsSince;
-use super::{CondemnedRow, GcHeld, GcState, ObjectSet};
+use super::{CondemnedRow, GcFound, GcHeld, GcState, ObjectSet};
 use crate::ambient::steady;
 use crate::error::{Error, ErrorKind, Result};
 use crate::refs::{READS, Refs};
-use crate::storage::{Extent, ObjectName, RegisterName, Storage};
+use crate::storage::{Extent, ObjectName, RegisterName, Storage, Version};
 
 /// More objects than this in both a list and a writer's hands count as all of them.
 const MOST_HITS: usize = 1 << 20;
@@ -46,6 +46,22 @@ impl Refs {
     /// Reads how far garbage collection has come.
     pub(crate) async fn collection(&self) -> Result<GcHeld> {
         collection_in(&*self.storage).await
+    }
+
+    /// The same for somebody who has read a ref of the epoch `of_ref` before. `Corrupt` when the register is not as far: it was lost, or an
+    /// earlier one was put in its place, and what it would say of condemned objects is not true.
+    pub(crate) async fn collection_after(&self, of_ref: u64) -> Result<GcHeld> {
+        self.collection().await?.not_before(of_ref)
+    }
+
+    /// The same for a repair.
+    pub(crate) async fn collection_to_repair(&self, of_ref: u64) -> Result<GcFound> {
+        let (version, state) = load(&*self.storage).await?;
+        match state.and_then(|state| GcHeld { state, version: version.clone() }.not_before(of_ref)) {
+            Ok(held) => Ok(GcFound::Whole(held)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(GcFound::Damaged { version, error }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Which of `touched` the collections after `known` condemn, `state` being the present state.
@@ -94,10 +110,15 @@ impl Refs {
 
 /// Reads how far garbage collection has come in a store that may hold no repository.
 pub(crate) async fn collection_in(storage: &dyn Storage) -> Result<GcHeld> {
+    let (version, state) = load(storage).await?;
+    Ok(GcHeld { state: state?, version })
+}
+
+/// The version of the register, and what it says.
+async fn load(storage: &dyn Storage) -> Result<(Option<Version>, Result<GcState>)> {
     let register = RegisterName::gc_state();
-    let Some(found) = storage.load(&register).await? else { return Ok(GcHeld { state: GcState::absent(), version: None }) };
-    let state = GcState::decode(&found.value, register.as_str())?;
-    Ok(GcHeld { state, version: Some(found.version) })
+    let Some(found) = storage.load(&register).await? else { return Ok((None, Ok(GcState::absent()))) };
+    Ok((Some(found.version), GcState::decode(&found.value, register.as_str())))
 }
 
 /// What was read; `None` also for what is not even of a length that it can have.

@@ -13,10 +13,11 @@ pub(crate) mod rules;
 mod state;
 mod write;
 
+use crate::error::{Error, Result};
 use crate::id::Digest;
 use crate::scratch::partitions::Partitions;
-use crate::storage::Version;
 use crate::storage::layout::{ObjectKind, SHARDS, shard_of};
+use crate::storage::{RegisterName, Version};
 
 pub(crate) use check::{CollectionWait, Condemned, collection_in};
 pub(crate) use decide::{AfterLook, Vouched, epoch_of_created, known_at_open, looked, must_look, vouched};
@@ -32,6 +33,34 @@ pub(crate) struct GcHeld {
     pub(crate) state: GcState,
     /// What a replace of exactly this value expects; `None` when nothing was ever collected.
     pub(crate) version: Option<Version>,
+}
+
+impl GcHeld {
+    /// This, if it was read after a ref of the epoch `of_ref`, and was not lost since: no ref is ever of a later epoch than the register.
+    pub(crate) fn not_before(self, of_ref: u64) -> Result<Self> {
+        if of_ref <= self.state.epoch {
+            return Ok(self);
+        }
+        Err(Error::corrupt(format!(
+            "{} {}, but a branch or a tag is of collection {of_ref}; make it anew with: firn gc --repair",
+            RegisterName::gc_state(),
+            if self.version.is_none() { "does not exist".to_owned() } else { format!("is of collection {}", self.state.epoch) },
+        )))
+    }
+}
+
+/// The register as a repair finds it.
+#[derive(Debug)]
+pub(crate) enum GcFound {
+    /// It can be gone on with.
+    Whole(GcHeld),
+    /// It is damaged, or was lost.
+    Damaged {
+        /// What a replace of exactly this value expects; `None` when there is none.
+        version: Option<Version>,
+        /// What is wrong.
+        error: Error,
+    },
 }
 
 /// The row of an object.
@@ -60,12 +89,12 @@ impl ObjectSet {
     }
 
     /// Adds an object, which may be there already.
-    pub(crate) fn add(&mut self, row: CondemnedRow) -> crate::error::Result<()> {
+    pub(crate) fn add(&mut self, row: CondemnedRow) -> Result<()> {
         self.0.add(shard_of(&digest_in(&row)), row)
     }
 
     /// Those of one shard, sorted, each once.
-    pub(crate) fn read(&self, shard: usize) -> crate::error::Result<Vec<CondemnedRow>> {
+    pub(crate) fn read(&self, shard: usize) -> Result<Vec<CondemnedRow>> {
         self.0.read(shard)
     }
 

@@ -44,9 +44,9 @@ pub(crate) struct FinishedList {
 #[serde(deny_unknown_fields)]
 pub(crate) struct GcState {
     v: u32,
-    /// Grows by one at every replace, for ever.
+    /// Grows by one at every replace, for ever; when the register is made anew, to the microseconds since 1970.
     pub(crate) seq: u64,
-    /// Grows by one with every collection that has begun.
+    /// Grows by one with every collection that has begun, and when the register is made anew.
     pub(crate) epoch: u64,
     pub(crate) phase: GcPhase,
     /// The nonce of the collector; `None` while idle.
@@ -72,6 +72,14 @@ impl GcState {
         Self { v: VERSION, seq: 0, epoch: 0, phase: GcPhase::Idle, owner: None, list: None, lists: Vec::new() }
     }
 
+    /// The state that replaces one that is damaged or was lost. `epoch` is above every one that there was; the list `lost` cannot be read, so that
+    /// everything counts as condemned until then. `None` for a number that no collection comes to.
+    pub(crate) fn anew(epoch: u64, seq: u64, lost: String) -> Option<Self> {
+        let lists = vec![FinishedList { epoch, id: lost }];
+        let state = Self { seq: seq.min(LARGEST_SEQ >> 1), epoch, lists, ..Self::absent() };
+        (epoch <= LARGEST_EPOCH >> 1 && state.check().is_ok()).then_some(state)
+    }
+
     /// The bytes of the register.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec_pretty(self).expect("a state holds only strings, numbers and lists");
@@ -85,7 +93,9 @@ impl GcState {
         struct StateVersion {
             v: u32,
         }
-        let corrupt = |why: String| Error::corrupt(format!("{what} does not say how garbage is collected: {why}"));
+        let corrupt = |why: String| {
+            Error::corrupt(format!("{what} does not say how garbage is collected: {why}; make it anew with: firn gc --repair"))
+        };
         if bytes.len() > LONGEST {
             return Err(corrupt(format!("it has {} bytes", bytes.len())));
         }
@@ -167,7 +177,7 @@ impl GcState {
         self.successor()
     }
 
-    /// Another collector goes on with the same list.
+    /// Another collector ends it. The list stays: a part of it has been removed.
     pub(crate) fn taken_over(&self, owner: &str) -> Self {
         Self { owner: Some(owner.to_owned()), ..self.successor() }
     }
@@ -219,7 +229,7 @@ mod tests {
         {
             assert_eq!((state.seq, state.epoch, state.finished()), (seq, epoch, finished), "{state:?}");
         }
-        assert_eq!(sweep.taken_over("other").list, sweep.list, "a successor removes the same");
+        assert_eq!(sweep.taken_over("other").list, sweep.list, "a part of it is gone");
     }
 
     #[test]

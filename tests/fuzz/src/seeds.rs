@@ -97,15 +97,19 @@ async fn filled(root: &Path) -> Repository {
     let first = session.commit("one").await.expect("a commit");
     let moved = "moved".parse().expect("a name");
     repository.create_branch(&moved, &first).await.expect("a branch");
+    let session = repository.write("moved").await.expect("a session");
+    session.set(&key("old"), noise(5, 1500)).await.expect("a value");
+    session.commit("old").await.expect("a commit");
     // Not on `main`, so that the CAR file is small.
     let session = repository.write("moved").await.expect("a session");
     session.set(&key("large"), noise(1, (1 << 20) + 9)).await.expect("a value");
-    session.commit("large").await.expect("a commit");
+    let large = session.commit("large").await.expect("a commit");
+    repository.create_tag(&"large".parse().expect("a name"), &large, "").await.expect("a tag");
     for _ in 0..20 {
         repository.reset(&moved, &first).await.expect("a move");
     }
     repository.create_tag(&"v1".parse().expect("a name"), &first, "the first").await.expect("a tag");
-    // What `moved` showed last expires, and its first version is withdrawn.
+    // What `moved` showed before `large` expires, and the first version is withdrawn.
     let rules = ExpireOptions::default().keep_last(1).keep_moves(Duration::ZERO);
     let plan = repository.plan_expire(&rules).await.expect("a plan");
     let why = ExpireReason::from("too large").author("somebody");
@@ -137,7 +141,7 @@ fn decoder_of(name: &str) -> Option<FuzzedDecoder> {
         "history" => FuzzedDecoder::History,
         "moves" => FuzzedDecoder::MovesBlock,
         "chunks" => FuzzedDecoder::UnixFs,
-        "refs" if rest.ends_with(".json") => FuzzedDecoder::RefRecord,
+        "refs" if rest.strip_suffix(".json").is_some() => FuzzedDecoder::RefRecord,
         "repo.json" => FuzzedDecoder::Description,
         "retention" if rest == "state.json" => FuzzedDecoder::RetentionState,
         "retention" => FuzzedDecoder::RetentionList,

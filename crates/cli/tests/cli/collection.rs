@@ -98,3 +98,34 @@ fn an_interrupted_collection_says_that_the_next_goes_on() {
         assert_eq!(sandbox.firn(&["gc", "--json"]).document()["resumed"], json!(true));
     }
 }
+
+/// A damaged register kept everybody from writing, and no command mended it.
+#[test]
+fn a_register_of_collections_that_is_damaged_or_lost_is_made_anew() {
+    let sandbox = Sandbox::new();
+    sandbox.put("k", "1");
+    let text = sandbox.firn(&["gc", "--repair"]).ok();
+    assert!(text.contains("nothing is wrong with the register of collections; the last one was number 0"), "{text}");
+    leave_a_chunk(&sandbox);
+    sandbox.firn(&["gc", "--grace", "0"]).ok();
+    let state = sandbox.path("repo/gc/state.json");
+    for is_lost in [false, true] {
+        if is_lost {
+            fs::remove_file(&state).unwrap();
+        } else {
+            fs::write(&state, "\u{1b}damaged").unwrap();
+        }
+        for args in [&["put", "-", "k", "-m", "2"][..], &["gc"]] {
+            let err = sandbox.firn_with(args, "another").fails(7);
+            assert!(err.contains("make it anew with: firn gc --repair"), "{err}");
+        }
+        assert_eq!(sandbox.firn(&["verify", "--all"]).status, 1);
+        let text = sandbox.firn(&["gc", "--repair"]).ok();
+        assert!(text.contains("gc/state.json") && text.contains("made anew: the next collection is number"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        sandbox.firn(&["verify", "--all"]).ok();
+        sandbox.put("k", if is_lost { "3" } else { "2" });
+    }
+    assert_eq!(sandbox.firn(&["gc", "--repair", "--json"]).document(), json!({ "wrong": null, "epoch": 3 }));
+    sandbox.firn(&["gc", "--repair", "--dry-run"]).fails(2);
+}

@@ -269,6 +269,7 @@ fn the_fields_are_those_of_real_output() {
     for args in [&["gc", "--dry-run"][..], &["gc", "--grace", "0"]] {
         printed.take("gc", firn(args).out);
     }
+    printed.take("gc --repair", firn(&["gc", "--repair"]).out);
 
     printed.take("stats --refs", firn(&["stats", "--refs"]).out);
     for args in [&["--keep-last", "3", "--dry-run", "--freed"][..], &["--keep-last", "3", "--keep-daily", "7d", "--reason", "why"]] {

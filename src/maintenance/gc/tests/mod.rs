@@ -2,11 +2,13 @@
 
 mod basic;
 mod expired;
+mod forged;
 mod hazards;
 mod left;
 mod letting_go;
 mod owners;
 mod random;
+mod repair;
 mod rules;
 
 use std::collections::BTreeSet;
