@@ -12,7 +12,8 @@ use crate::repository::NativeRepository;
 use crate::runtime::{note, wait_watching};
 
 /// What is told where a copy was interrupted.
-const UNFINISHED: &str = "what was copied stays, and the same call goes on from there; branches and tags may have been moved already";
+const UNFINISHED: &str =
+    "the same call ends the copy, and goes on after the last GiB or 100,000 chunks; branches and tags may have been moved already";
 
 /// What Python says about a copy; the keys of a dictionary.
 #[derive(Debug, FromPyObject)]

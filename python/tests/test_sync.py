@@ -165,7 +165,7 @@ def test_remotes_are_named_in_the_configuration_file(
         fl.configured_remotes()
 
 
-def test_an_interrupted_push_goes_on_with_the_same_call(full: fl.Repository, copy: fl.Repository) -> None:
+def test_an_interrupted_push_is_ended_by_the_same_call(full: fl.Repository, copy: fl.Repository) -> None:
     class StopError(Exception):
         pass
 
@@ -180,7 +180,7 @@ def test_an_interrupted_push_goes_on_with_the_same_call(full: fl.Repository, cop
     write(full, {f"n/{n}": os.urandom(1_000_000) for n in range(64)}, message="many")
     with pytest.raises(StopError) as stopped:
         full.push(copy, progress=stop)
-    assert "the same call goes on" in stopped.value.__notes__[0] and copy.lookup_branch("main") == tip
+    assert "the same call ends the copy" in stopped.value.__notes__[0] and copy.lookup_branch("main") == tip
     with pytest.raises(StopError) as looked:
         full.push(copy, dry_run=True, progress=stop_at_once)
     assert not hasattr(looked.value, "__notes__"), "nothing was begun"

@@ -41,7 +41,7 @@ class Synced:
     chunks, chunk_bytes : int
         Chunks that were sent, and their bytes.
     reused : int
-        Chunks that an earlier call had sent, which was stopped.
+        Chunks that an earlier call had sent and noted, which was stopped.
     dry_run : bool
         Whether nothing was copied and nothing changed.
     """
@@ -152,8 +152,9 @@ class SyncMethods:
 
         Notes
         -----
-        What was copied by a call that failed, or that Ctrl-C ended, stays, and the same call goes on from there; a
-        `KeyboardInterrupt` has a note that says so. Branches and tags may then have been moved.
+        After each GiB, or 100,000 chunks, what has arrived is noted on a branch of the target, whose name begins with
+        ``pushing-``. If a call failed, or Ctrl-C ended it, the same call goes on from there, and removes the branch in the end;
+        a `KeyboardInterrupt` has a note that says so. Branches and tags may have been moved by then.
 
         Examples
         --------
