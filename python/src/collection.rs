@@ -64,14 +64,19 @@ pub(crate) fn seconds(name: &str, seconds: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| Error::invalid(format!("{name} is {seconds} seconds, which is not a length of time")))
 }
 
+/// Options with how long to wait, if that is said.
+fn waiting(options: GcOptions, wait: Option<f64>) -> Result<GcOptions> {
+    Ok(match wait {
+        Some(wait) => options.wait(seconds("wait", wait)?),
+        None => options,
+    })
+}
+
 #[pymethods]
 impl NativeRepository {
     /// Collects garbage, or only tells what would be removed.
     fn gc(&self, py: Python<'_>, dry_run: bool, grace: f64, wait: Option<f64>, progress: Option<Py<PyAny>>) -> PyResult<Py<PyDict>> {
-        let mut options = GcOptions::default().grace(seconds("grace", grace).or_raise(py)?);
-        if let Some(wait) = wait {
-            options = options.wait(seconds("wait", wait).or_raise(py)?);
-        }
+        let options = waiting(GcOptions::default().grace(seconds("grace", grace).or_raise(py)?), wait).or_raise(py)?;
         let watch = progress.map(Watch::new);
         let (repository, handle) = (watched(&self.origin.repository(py)?, watch.as_ref()), options.handle());
         let collect = async {
@@ -88,6 +93,13 @@ impl NativeRepository {
             }
         })?;
         report_dict(py, &collected.or_raise(py)?, dry_run)
+    }
+
+    /// Makes the register of collections anew if it is damaged or was lost: what was wrong, and the number of the last collection.
+    fn repair_gc(&self, py: Python<'_>, wait: Option<f64>) -> PyResult<(Option<String>, u64)> {
+        let options = waiting(GcOptions::default(), wait).or_raise(py)?;
+        let repaired = self.origin.call(py, |repository| async move { repository.repair_gc(&options).await })?;
+        Ok((repaired.wrong, repaired.epoch))
     }
 
     /// Whether garbage is being collected: in a word, and the number of the last collection that has begun.

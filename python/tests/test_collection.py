@@ -150,6 +150,22 @@ def test_a_plan_that_is_interrupted_has_nothing_to_go_on_with(repo: fl.Repositor
     assert not hasattr(stopped.value, "__notes__")
 
 
+def test_a_damaged_register_is_made_anew(repo: fl.Repository) -> None:
+    write(repo, {"k": b"x" * LARGE})
+    leave(repo)
+    assert repo.gc(grace=0)["epoch"] == 1 and repo.repair_gc() == {"wrong": None, "epoch": 1}
+    Path(repo.url, "gc/state.json").write_text("damaged")
+    with pytest.raises(fl.CorruptError):
+        write(repo, {"k": b"1"})
+    done = repo.repair_gc(wait=timedelta(0))
+    assert "gc/state.json" in done["wrong"] and done["epoch"] > 1
+    assert repo.gc_status() == {"activity": "idle", "epoch": done["epoch"]}
+    write(repo, {"k": b"1"})
+    assert repo.verify()["ok"] and repo.repair_gc()["wrong"] is None
+    with pytest.raises(fl.InvalidError):
+        repo.repair_gc(wait=-1)
+
+
 def test_nothing_is_removed_while_a_branch_cannot_be_read(repo: fl.Repository) -> None:
     write(repo, {"k": b"1"})
     repo.create_branch("other")

@@ -23,6 +23,10 @@ _KINDS = ("kind", "stored", "stored_bytes", "garbage", "garbage_bytes", "removed
 _USAGE = ("kind", "stored", "stored_bytes", "unique", "unique_bytes")
 
 
+def _optional(span: Span | None) -> float | None:
+    return None if span is None else seconds(span)
+
+
 @dataclass(frozen=True)
 class StoredUsage:
     """What a version, a branch or a tag takes up in the store.
@@ -181,7 +185,7 @@ class HealthMethods:
         has a note that says so. In object stores the next one waits for six minutes before it knows that the first has stopped.
         """
         with reporting(progress, "gc", "objects") as report:
-            told = self._native.gc(dry_run, seconds(grace), None if wait is None else seconds(wait), report)
+            told = self._native.gc(dry_run, seconds(grace), _optional(wait), report)
         told["kinds"] = Rows(_KINDS, told["kinds"])
         for name in ("young", "foreign"):
             told[name] = dict(zip(("objects", "bytes"), told[name], strict=True))
@@ -197,6 +201,36 @@ class HealthMethods:
             the last two, in stores without locks). ``epoch``: the number of the last collection that has begun.
         """
         return dict(zip(("activity", "epoch"), self._native.gc_status(), strict=True))
+
+    def repair_gc(self, *, wait: Span | None = None) -> dict[str, Any]:
+        """Make the register of garbage collection anew if it is damaged, or was lost after a collection.
+
+        Without it nobody can write. If nothing is wrong with it, nothing changes. Removes nothing and changes no branch and no tag.
+        Sessions that were opened before write again what they commit, or fail with `ConflictError` if they hold it no more.
+
+        Parameters
+        ----------
+        wait : float or datetime.timedelta, optional
+            How long to wait for collectors that may still be at work, at least, in seconds. Default: what the store needs;
+            nothing on local disk, 26 minutes in object stores.
+
+        Returns
+        -------
+        dict
+            ``wrong``: what was wrong, or ``None``. ``epoch``: the number of the last collection, as the register says now.
+
+        Raises
+        ------
+        LockedError
+            If another process collects, or has replaced the register meanwhile.
+        CorruptError
+            If no branch and no list of a collection can be read.
+
+        Notes
+        -----
+        If Ctrl-C ends the call, the register is as it was, or is made anew. To call again does no harm.
+        """
+        return dict(zip(("wrong", "epoch"), self._native.repair_gc(_optional(wait)), strict=True))
 
     # --- CAR files and directories -----------------------------------------------------------------------------------
 
