@@ -48,7 +48,7 @@ impl Snapshot {
             suspects.push(entry);
         }
         suspects.reverse();
-        let retention = self.repository().retention().await?;
+        let retention = self.repository().known_retention().await?;
         let skipped = suspects.iter().map(|entry| entry.id).filter(|id| retention.is_expired(*id)).collect();
         Ok(Bisection { suspects, skipped })
     }

@@ -94,7 +94,10 @@ impl Repository {
     /// The one latest common ancestor.
     async fn merge_base(&self, ours: &Snapshot, theirs: &Snapshot) -> Result<Snapshot> {
         match ours.common_ancestors(theirs).await?.as_slice() {
-            [base] => self.read_revision(&(*base).into()).await,
+            [base] => {
+                let read = self.read_revision(&(*base).into()).await;
+                read.map_err(|e| e.context("the latest common ancestor, from which a merge begins unless another base is named"))
+            }
             [] => Err(Error::invalid(format!("snapshots {} and {} have no common ancestor; name a base", ours.id(), theirs.id()))),
             several => {
                 let named: Vec<_> = several.iter().map(ToString::to_string).collect();

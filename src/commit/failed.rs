@@ -23,6 +23,11 @@ impl CommitError {
         Box::new(Self { error, session: Box::new(session), pending: None, conflicts: Vec::new() })
     }
 
+    /// As [`new`](Self::new); where a part of the base is missing because the base has expired, that is the error.
+    pub(super) async fn explained(error: Error, session: WriteSession) -> Box<Self> {
+        Self::new(session.base.explained(error).await, session)
+    }
+
     /// The error of a replace that was sent; `pending` if its outcome is not known.
     pub(super) fn sent(error: Error, pending: Option<Pending>, session: WriteSession) -> Box<Self> {
         Box::new(Self { error, session: Box::new(session), pending, conflicts: Vec::new() })

@@ -83,7 +83,7 @@ impl Prepared {
             if let Some(ready) = written {
                 written = match Box::pin(session.cleared(ready, &options)).await {
                     Ok(ready) => ready,
-                    Err(error) => return Err(CommitError::new(error, session)),
+                    Err(error) => return Err(CommitError::explained(error, session).await),
                 };
             }
             let Some(ready) = written else {
@@ -101,7 +101,7 @@ impl Prepared {
                 session.base.repository().pause_after_lost_race(attempt).await;
                 written = match Box::pin(session.again(ready)).await {
                     Ok(written) => Some(written),
-                    Err(error) => return Err(CommitError::new(error, session)),
+                    Err(error) => return Err(CommitError::explained(error, session).await),
                 };
                 continue;
             }
@@ -114,11 +114,11 @@ impl Prepared {
             match Box::pin(session.follow(moved, attempt, &options)).await {
                 Ok(Rebased::Moved(more)) => settled.extend(more),
                 Ok(Rebased::Refused(conflicts)) => return Err(CommitError::refused(conflicts, session)),
-                Err(error) => return Err(CommitError::new(error, session)),
+                Err(error) => return Err(CommitError::explained(error, session).await),
             }
             written = match Box::pin(session.write_snapshot(&options)).await {
                 Ok(written) => written,
-                Err(error) => return Err(CommitError::new(error, session)),
+                Err(error) => return Err(CommitError::explained(error, session).await),
             };
         }
         let error = Error::unavailable(format!("{} moved {ATTEMPTS} times while this commit was made; try again", session.branch));
@@ -143,7 +143,7 @@ impl WriteSession {
         let options = options.into();
         match Box::pin(self.write_snapshot(&options)).await {
             Ok(written) => Ok(Prepared { session: self, options, written }),
-            Err(error) => Err(CommitError::new(error, self)),
+            Err(error) => Err(CommitError::explained(error, self).await),
         }
     }
 

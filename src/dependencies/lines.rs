@@ -41,7 +41,7 @@ impl Lines {
     /// Versions whose data has expired are left out. Reads the snapshot of each version. One that a history lists and that is not here is `Corrupt`, and so is another parent, unless
     /// its child was imported without it.
     pub(super) async fn behind(repository: &Repository, tips: Vec<SnapshotId>) -> Result<Self> {
-        let retention = repository.retention().await?;
+        let retention = repository.known_retention().await?;
         let mut lines = Self::default();
         let (mut todo, mut seen) = (VecDeque::from(tips), HashSet::new());
         while let Some(tip) = todo.pop_front() {

@@ -51,7 +51,7 @@ impl Snapshot {
         let mut open: HashMap<String, usize> = names.iter().enumerate().map(|(at, name)| (name.as_str().to_owned(), at)).collect();
         let mut found: Vec<Option<(LogEntry, bool)>> = vec![None; names.len()];
         let mut line = std::pin::pin!(self.line());
-        let retention = self.repository().retention().await?;
+        let retention = self.repository().known_retention().await?;
         let mut newer: Option<(LogEntry, NodeId)> = None;
         // Whether the line is whole, and whether versions after the one that comes next have expired.
         let (mut is_whole, mut follows_expired) = (true, false);
@@ -93,7 +93,7 @@ impl Snapshot {
     /// Otherwise as [`blame`](Self::blame). Reads the snapshot of every commit of the line, and each node below `prefix` of their manifests
     /// once, however many versions share it, before the first item; holds about 200 bytes for each of them.
     pub async fn blame_keys(&self, prefix: &Prefix) -> Result<impl Stream<Item = Result<Blamed>> + Send + use<>> {
-        let retention = self.repository().retention().await?;
+        let retention = self.repository().known_retention().await?;
         let (mut versions, mut is_whole) = (Vec::new(), true);
         // The versions before which others have expired.
         let mut after_expired = HashSet::new();

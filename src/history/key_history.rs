@@ -117,7 +117,7 @@ impl Snapshot {
         let repository = self.repository().clone();
         let log = self.log();
         let log = stream::once(async move {
-            let retention = repository.retention().await?;
+            let retention = repository.known_retention().await?;
             Ok::<_, Error>(log.map_ok(move |at| (retention.is_expired(at.id), at)))
         });
         let log = log.try_flatten();

@@ -78,7 +78,7 @@ impl WriteSession {
     async fn stored(&self, key: &Key, hashed: Hashed, share: Option<Share>) -> Result<Entry> {
         let entry = Entry::Chunk { id: hashed.id(), size: hashed.size() };
         // What the base holds was read from a ref, so it is safe to link without writing it again.
-        if self.stores && self.base.manifest().find(key.as_str()).await?.as_ref() != Some(&entry) {
+        if self.stores && self.base.entry(key).await?.as_ref() != Some(&entry) {
             self.upload_chunk(hashed, share).await?;
         }
         Ok(entry)
@@ -120,7 +120,7 @@ impl WriteSession {
         let present = match self.staged.lookup(key.as_map_key())? {
             Lookup::Set(_) => true,
             Lookup::Deleted => false,
-            Lookup::Untouched => self.base.manifest().find(key.as_str()).await?.is_some(),
+            Lookup::Untouched => self.base.entry(key).await?.is_some(),
         };
         if present {
             self.staged.put(key.as_map_key().clone(), None).await?;

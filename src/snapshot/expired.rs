@@ -81,43 +81,40 @@ impl Retention {
 }
 
 impl Repository {
-    /// Reads which versions have expired, and which are withdrawn: one request where none has; else also the lists of expired versions, 37 bytes for each, and all
-    /// branches and tags.
+    /// Reads which versions have expired, and which are withdrawn: one request where none has; else also the lists of expired versions, 37
+    /// bytes for each, and all branches and tags. `Corrupt` when what is on record cannot be read. Only reads.
     pub async fn retention(&self) -> Result<Retention> {
-        let state = self.readable_retention().await?;
-        self.retention_of(&state).await
+        let state = self.refs().retention().await?.state;
+        let tips = if state.is_empty() { Vec::new() } else { self.tips().await? };
+        self.retention_of(&state, tips).await
     }
 
-    /// The register of retention; that of a repository in which nothing has expired where this reader may not read it. Some stores refuse to
-    /// tell a reader that an object does not exist.
-    async fn readable_retention(&self) -> Result<RetentionState> {
-        match self.refs().retention().await {
-            Err(error) if matches!(error.kind(), ErrorKind::NoPermission | ErrorKind::Denied) => {
-                tracing::debug!(storage = %self.storage(), %error, "which versions have expired cannot be read");
-                Ok(RetentionState::absent())
-            }
-            read => read.map(|held| held.state),
-        }
-    }
-
-    async fn retention_of(&self, state: &RetentionState) -> Result<Retention> {
-        let withdrawn = state.all_withdrawn().iter().map(Withdrawal::of).collect();
-        if state.is_empty() {
-            return Ok(Retention { withdrawn, ..Retention::default() });
-        }
-        let retired = self.refs().retired(state).await?;
-        Ok(Retention { retired, tips: self.tips().await?.into_iter().map(|(_, tip)| tip).collect(), withdrawn })
-    }
-
-    /// Which versions have expired, for a reader, whom a damaged record does not stop.
-    pub(crate) async fn known_retention(&self) -> Result<Retention> {
+    /// As [`retention`](Self::retention), for those who read versions: where the record is damaged or may not be read, nothing counts as
+    /// expired, because every object that is read is compared with its id. Where branches and tags cannot be listed, a version that a ref
+    /// points at may be told as expired, if it was pointed at it at the moment at which the version expired.
+    pub async fn known_retention(&self) -> Result<Retention> {
         let state = self.retention_to_read().await?;
-        match self.retention_of(&state).await {
+        let tips = if state.is_empty() { Vec::new() } else { self.listed_tips().await? };
+        match self.retention_of(&state, tips).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::warn!(storage = %self.storage(), %error, "which versions have expired is not known");
                 Ok(Retention::default())
             }
             retention => retention,
+        }
+    }
+
+    async fn retention_of(&self, state: &RetentionState, tips: Vec<(Ref, SnapshotId)>) -> Result<Retention> {
+        let withdrawn = state.all_withdrawn().iter().map(Withdrawal::of).collect();
+        let retired = self.refs().retired(state).await?;
+        Ok(Retention { retired, tips: tips.into_iter().map(|(_, tip)| tip).collect(), withdrawn })
+    }
+
+    /// The tips, as far as this reader may list them: web servers list nothing.
+    async fn listed_tips(&self) -> Result<Vec<(Ref, SnapshotId)>> {
+        match self.tips().await {
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NoPermission | ErrorKind::Denied) => Ok(Vec::new()),
+            tips => tips,
         }
     }
 
@@ -135,33 +132,46 @@ impl Repository {
     }
 
     /// The register of retention for a reader, whom a damaged one, or one that it may not read, does not stop: every object that it reads
-    /// is compared with its id.
+    /// is compared with its id. Some stores refuse to tell a reader that an object does not exist.
     pub(crate) async fn retention_to_read(&self) -> Result<RetentionState> {
-        match self.readable_retention().await {
+        match self.refs().retention().await {
+            Err(error) if matches!(error.kind(), ErrorKind::NoPermission | ErrorKind::Denied) => {
+                tracing::debug!(storage = %self.storage(), %error, "which versions have expired cannot be read");
+                Ok(RetentionState::absent())
+            }
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::warn!(storage = %self.storage(), %error, "which versions have expired is not known");
                 Ok(RetentionState::absent())
             }
-            read => read,
+            read => read.map(|held| held.state),
         }
     }
 
-    /// Refuses a version whose data has expired, `state` being the register.
+    /// Refuses a version whose data has expired, `state` being the register. Looks at the refs only for a version that is on record.
     pub(crate) async fn require_unexpired(&self, id: SnapshotId, commit: &Commit, state: &RetentionState) -> Result<()> {
         if !state.may_list(commit.time) {
             return Ok(());
         }
         // Boxed, as few versions are old enough to come here.
-        match Box::pin(self.retention_of(state)).await {
-            Ok(retention) => match retention.act_of(id) {
-                Some(act) => Err(Box::pin(self.expired_error(id, commit, act, &retention)).await),
-                None => Ok(()),
-            },
+        match Box::pin(self.expiry_of(id, commit, state)).await {
+            Ok(expired) => expired.map_or(Ok(()), Err),
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::warn!(storage = %self.storage(), %error, "which versions have expired is not known");
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What is said to those who ask for a version, if its data has expired.
+    async fn expiry_of(&self, id: SnapshotId, commit: &Commit, state: &RetentionState) -> Result<Option<Error>> {
+        if self.refs().retired(state).await?.act_of(id).is_none() {
+            return Ok(None);
+        }
+        let retention = self.retention_of(state, self.listed_tips().await?).await?;
+        match retention.act_of(id) {
+            Some(act) => Ok(Some(self.expired_error(id, commit, act, &retention).await)),
+            None => Ok(None),
         }
     }
 

@@ -91,6 +91,14 @@ impl Memory {
         version_of(version)
     }
 
+    #[cfg(test)]
+    /// Loses an object or a register.
+    pub(crate) fn lose(&self, name: &str) {
+        let mut contents = self.lock();
+        let lost = contents.objects.remove(name).or_else(|| contents.registers.remove(name));
+        assert!(lost.is_some(), "{name} was not there");
+    }
+
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }

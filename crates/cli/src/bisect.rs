@@ -42,11 +42,11 @@ pub(super) struct Bisect {
 impl Bisect {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_read().await?;
-        let good = context.snapshot(&repository, &self.good).await?;
+        let good = context.record(&repository, &self.good).await?;
         let bad = context.snapshot(&repository, &self.bad).await?;
         let mut search = bad.bisect(&good).await?;
         for skipped in &self.skip {
-            search.mark(context.snapshot(&repository, skipped).await?.id(), BisectVerdict::Skip);
+            search.mark(context.record(&repository, skipped).await?.id(), BisectVerdict::Skip);
         }
         if !self.command.is_empty() {
             let place = context.place()?;

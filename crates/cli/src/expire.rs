@@ -176,7 +176,7 @@ struct KeptRow {
     time: String,
     /// The first line of its message.
     summary: String,
-    /// A branch or a tag that points at it, a rule, `other ref` or `moves`.
+    /// A branch or a tag that points at it, a rule, `other ref`, `moves` or `fork`.
     why: String,
 }
 

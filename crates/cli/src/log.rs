@@ -23,7 +23,7 @@ impl Log {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_read().await?;
         let snapshot = context.record(&repository, &self.revision).await?;
-        let retention = repository.retention().await?;
+        let retention = repository.known_retention().await?;
         let mut entries = std::pin::pin!(snapshot.log());
         let mut left = self.limit.unwrap_or(u64::MAX);
         while left > 0 {

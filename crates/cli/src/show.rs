@@ -23,7 +23,7 @@ impl ShowCommit {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let repository = context.open_to_read().await?;
         let snapshot = context.record(&repository, &self.revision).await?;
-        let expired = repository.retention().await?.expired(snapshot.id());
+        let expired = repository.known_retention().await?.expired(snapshot.id());
         let totals = if expired.is_none() { Some(snapshot.totals().await?) } else { None };
         context.out.show(&ShowDocument::of(&snapshot, totals, expired))?;
         Ok(Verdict::Fine)

@@ -35,7 +35,7 @@ impl Squash {
     pub(super) async fn run(self, context: &mut Context) -> Result<Verdict, Stop> {
         let Self { onto, branch, message, author, meta, dry_run } = self;
         let repository = context.open_to_write().await?;
-        let onto = context.snapshot(&repository, &onto).await?;
+        let onto = context.record(&repository, &onto).await?;
         let mut options = CommitOptions::from(message);
         options.author = author;
         options.meta = fields("--meta", meta)?;

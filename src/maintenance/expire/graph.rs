@@ -1,14 +1,16 @@
 //! The versions that refs lead to, over all parents.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::READS;
+use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// A version, as far as it matters here.
@@ -24,25 +26,46 @@ pub(super) struct VersionNode {
 pub(super) struct VersionGraph(HashMap<SnapshotId, VersionNode>);
 
 impl VersionGraph {
-    /// Reads everything behind `roots`, many at a time. Holds about 250 bytes for each version.
+    /// Reads everything behind `roots`, many at a time. Holds about 250 bytes for each version. `Corrupt` when something is lost that was
+    /// not left out when a descendant was imported: what is behind it would be taken for what nothing leads to.
     pub(super) async fn behind(repository: &Repository, roots: impl IntoIterator<Item = SnapshotId>) -> Result<Self> {
         let mut graph = Self::default();
-        let (mut todo, mut seen) = (Vec::from_iter(roots), HashSet::new());
+        let (mut todo, mut seen) = (roots.into_iter().map(|id| (id, None)).collect::<Vec<_>>(), HashSet::new());
+        let mut absent = Vec::new();
         let mut reads = FuturesUnordered::new();
         loop {
             while reads.len() < READS
-                && let Some(id) = todo.pop()
+                && let Some((id, child)) = todo.pop()
             {
                 if seen.insert(id) {
-                    reads.push(async move { (id, repository.objects().try_commit(&id).await) }.boxed());
+                    reads.push(async move { (id, child, repository.objects().try_commit(&id).await) }.boxed());
                 }
             }
-            let Some((id, commit)) = reads.next().await else { return Ok(graph) };
-            let Some(commit) = commit? else { continue };
-            todo.extend(&commit.parents);
+            let Some((id, child, commit)) = reads.next().await else { break };
+            let Some(commit) = commit? else {
+                absent.push((id, child));
+                continue;
+            };
+            todo.extend(commit.parents.iter().map(|parent| (*parent, Some(id))));
             let node = VersionNode { time: commit.time, summary: commit.summary().to_owned(), parents: commit.parents.clone() };
             graph.0.insert(id, node);
         }
+        for (id, child) in absent {
+            graph.require_left_out(repository, id, child).await?;
+        }
+        Ok(graph)
+    }
+
+    /// Refuses what is not here, unless it is behind a version that was imported without it. Children of it may differ in that.
+    async fn require_left_out(&self, repository: &Repository, id: SnapshotId, child: Option<SnapshotId>) -> Result<()> {
+        let others = self.0.iter().filter(|(_, node)| node.parents.contains(&id)).map(|(child, _)| *child);
+        for child in child.into_iter().chain(others) {
+            if repository.storage().get(&ObjectName::shallow(&child), Extent::Range(0..0)).await?.is_some() {
+                return Ok(());
+            }
+        }
+        let to = child.map_or_else(|| "a branch or a tag leads to it".to_owned(), |child| format!("it is a parent of {child}"));
+        Err(Error::corrupt(format!("nothing expires, because snapshot {id} is lost, and what is behind it is not known: {to}")))
     }
 
     /// Every version.
@@ -59,6 +82,34 @@ impl VersionGraph {
             next = node.parents.first().copied();
         }
         line
+    }
+
+    /// Whether `id` was committed after `other`; no if either is not here.
+    pub(super) fn is_later(&self, id: SnapshotId, other: SnapshotId) -> bool {
+        matches!((self.0.get(&id), self.0.get(&other)), (Some(one), Some(other)) if one.time > other.time)
+    }
+
+    /// The versions at which what is behind one of `tips` meets what is behind another: the latest common ancestors of two tips are among
+    /// them, as long as no third tip has both ways to them behind it. Looks at each version once.
+    pub(super) fn forks(&self, tips: Vec<SnapshotId>) -> HashSet<SnapshotId> {
+        let (mut by, mut forks) = (HashMap::new(), HashSet::new());
+        for (number, tip) in tips.into_iter().enumerate() {
+            let mut todo = vec![tip];
+            while let Some(id) = todo.pop() {
+                let Some(node) = self.0.get(&id) else { continue };
+                match by.entry(id) {
+                    Entry::Vacant(free) => {
+                        free.insert(number);
+                        todo.extend(&node.parents);
+                    }
+                    Entry::Occupied(first) if *first.get() != number => {
+                        forks.insert(id);
+                    }
+                    Entry::Occupied(_) => {}
+                }
+            }
+        }
+        forks
     }
 
     /// Everything behind `roots`, over all parents, these included, as far as `is_in` holds.

@@ -30,7 +30,11 @@ const KEEP_MOVES: Duration = Duration::from_hours(30 * 24);
 ///
 /// The rules are applied to the first-parent line of each branch. A version stays if any rule keeps it on any branch. Whatever the rules
 /// say, these stay: what a branch or a tag points at; everything that a branch which was not [named](Self::branch) leads to; everything
-/// that only tags lead to. Versions that were merged into a branch are not on its line and stay by [`keep_within`](Self::keep_within) only.
+/// that only tags lead to; the versions at which branches part, where a merge of them begins. Versions that were merged into a branch are
+/// not on its line and stay by [`keep_within`](Self::keep_within) only. What has expired already counts for no rule.
+///
+/// A session that is open on a version that expires can no longer commit once garbage was collected: let
+/// [`keep_within`](Self::keep_within) keep the versions of a day where sessions are long.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ExpireOptions {
@@ -95,7 +99,7 @@ impl ExpireOptions {
 
     fn check(&self) -> Result<()> {
         if self.rules.is_empty() {
-            return Err(Error::invalid("say what is kept: without a rule every version but the tips would expire"));
+            return Err(Error::invalid("say what is kept: without a rule that keeps something every version but the tips would expire"));
         }
         if self.branches.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::invalid("no branch is named whose versions may expire"));
@@ -145,7 +149,7 @@ impl Repository {
     /// Finds out which versions would expire, and changes nothing.
     ///
     /// Reads every snapshot that the branches and tags lead to, and the lists of those that have expired already. `Invalid` when the options
-    /// keep nothing, `NotFound` when a branch that they name does not exist, `Corrupt` when a branch or a tag, or something that it leads
+    /// keep nothing or this machine's clock is far from the store's, `NotFound` when a branch that they name does not exist, `Corrupt` when a branch or a tag, or something that it leads
     /// to, cannot be read. Only reads, so it can be cancelled at any moment.
     pub async fn plan_expire(&self, options: &ExpireOptions) -> Result<ExpirePlan> {
         options.check()?;

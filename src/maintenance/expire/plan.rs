@@ -7,7 +7,8 @@ use super::graph::VersionGraph;
 use crate::error::{Error, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
-use crate::refs::{Move, Ref, RefKind, RefName, unreadable};
+use crate::refs::{Move, Ref, RefKind, RefName, RefState, unreadable};
+use crate::snapshot::Retention;
 use crate::time::Timestamp;
 
 /// A version that expires.
@@ -33,7 +34,8 @@ pub struct KeptVersion {
     /// The first line of its message, at most 72 bytes.
     pub summary: String,
     /// Why: `branch NAME` or `tag NAME` that points at it; `last`, `within`, `hourly`, `daily`, `weekly`, `monthly` or `yearly` for a rule;
-    /// `other ref` for one that a branch which was not named leads to, or only tags; `moves` for one that a move has taken away lately.
+    /// `other ref` for one that a branch which was not named leads to, or only tags; `moves` for one that a move has taken away lately;
+    /// `fork` for one at which two branches part, where a merge of them begins.
     pub why: String,
 }
 
@@ -67,20 +69,18 @@ impl PlanRef {
 /// Every ref there has ever been; an error for one that cannot be read.
 async fn read_refs(repository: &Repository) -> Result<Vec<PlanRef>> {
     let mut all = Vec::new();
-    for kind in [RefKind::Branch, RefKind::Tag] {
-        for (name, state) in repository.refs().list(kind).await? {
-            let name = Ref { kind, name };
-            let context = |e: Error| unreadable(&name, e).context("nothing expires while a branch or a tag cannot be read");
-            let record = state.map_err(context)?.record;
-            let moves = repository.refs().moves_back_to(&record, |_| false).await.map_err(context)?;
-            all.push(PlanRef { name, tip: record.tip, moves });
-        }
+    for (name, RefState { record, .. }) in repository.all_refs("nothing expires").await? {
+        let context = |e: Error| unreadable(&name, e).context("nothing expires while a branch or a tag cannot be read");
+        let moves = repository.refs().moves_back_to(&record, |_| false).await.map_err(context)?;
+        all.push(PlanRef { name, tip: record.tip, moves });
     }
     Ok(all)
 }
 
 pub(super) async fn plan(repository: &Repository, options: &ExpireOptions) -> Result<ExpirePlan> {
     let refs = read_refs(repository).await?;
+    // The store has told its time. By a clock that is ahead everything would be old.
+    repository.refs().require_agreeing_clocks(&"what has expired")?;
     let is_named = |name: &Ref| match &options.branches {
         _ if name.kind == RefKind::Tag => false,
         None => true,
@@ -93,7 +93,7 @@ pub(super) async fn plan(repository: &Repository, options: &ExpireOptions) -> Re
     let roots: BTreeSet<_> = refs.iter().flat_map(|one| one.ends().chain(one.tip)).collect();
     let graph = VersionGraph::behind(repository, roots).await?;
     let now = repository.clock().now();
-    let kept = Keeping { options, graph: &graph, now, kept: HashMap::new() }.run(&refs, &is_named);
+    let kept = Keeping { options, graph: &graph, retention: &retention, now, kept: HashMap::new() }.run(&refs, &is_named);
 
     let mut plan = ExpirePlan { expire: Vec::new(), keep: Vec::new(), already: 0, rules: options.words() };
     for (id, node) in graph.iter() {
@@ -122,6 +122,7 @@ fn require_known(refs: &[PlanRef], branch: &RefName) -> Result<()> {
 struct Keeping<'a> {
     options: &'a ExpireOptions,
     graph: &'a VersionGraph,
+    retention: &'a Retention,
     now: Timestamp,
     kept: HashMap<SnapshotId, String>,
 }
@@ -143,6 +144,9 @@ impl Keeping<'_> {
         for tip in named {
             self.by_rules(tip);
         }
+        for id in graph.forks(tips(&|name| name.kind == RefKind::Branch)) {
+            self.kept.entry(id).or_insert_with(|| "fork".to_owned());
+        }
         for (id, node) in graph.iter() {
             let is_of_others = behind_others.contains(&id) || behind_tags.contains(&id) && !behind_named.contains(&id);
             if is_of_others {
@@ -157,7 +161,9 @@ impl Keeping<'_> {
     }
 
     fn by_rules(&mut self, tip: SnapshotId) {
-        let line = self.graph.line(tip);
+        let mut line = self.graph.line(tip);
+        // What has expired counts for no rule: it cannot stand for its day.
+        line.retain(|(id, _)| !self.retention.is_expired(*id));
         let times: Vec<_> = line.iter().map(|(_, node)| node.time).collect();
         let chosen = self.options.rules.choose(&times, self.now);
         for ((id, _), why) in line.iter().zip(chosen) {
@@ -167,7 +173,9 @@ impl Keeping<'_> {
         }
     }
 
-    /// Keeps what moves of late have taken away, and what moves of branches that were not named lead to, where nothing else leads to it.
+    /// Keeps what moves of late have taken away, with what is behind it as far as nothing else leads there, and what moves of branches
+    /// that were not named lead to. A move to a later version takes nothing away that the branch does not lead to afterwards, or that is
+    /// not left to the moves.
     fn by_moves(&mut self, refs: &[PlanRef], is_named: &dyn Fn(&Ref) -> bool, is_left: &dyn Fn(SnapshotId) -> bool) {
         let since = self.now.minus(self.options.keep_moves);
         let mut roots = Vec::new();
@@ -175,7 +183,12 @@ impl Keeping<'_> {
             // A tag that was deleted has a line like a branch that was.
             let is_open = is_named(&one.name) || one.name.kind == RefKind::Tag && self.options.branches.is_none();
             let lately = one.moves.iter().filter(|m| !is_open || m.time >= since);
-            roots.extend(lately.flat_map(|m| [m.from, m.to]).flatten());
+            for m in lately {
+                roots.extend([m.from, m.to].into_iter().flatten());
+                if let Some(from) = m.from.filter(|from| m.to.is_none_or(|to| !self.graph.is_later(to, *from))) {
+                    self.kept.entry(from).or_insert_with(|| "moves".to_owned());
+                }
+            }
         }
         for id in self.graph.reach(roots, is_left) {
             self.kept.entry(id).or_insert_with(|| "moves".to_owned());

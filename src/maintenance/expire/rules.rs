@@ -29,8 +29,12 @@ pub(super) struct KeepRules {
 }
 
 impl KeepRules {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.last.is_none() && self.within.is_none() && self.periods.is_empty()
+    /// Whether they keep nothing, whatever the line is: a rule that keeps none, or none at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let keeps = |keep_for: &KeepFor| !matches!(keep_for, KeepFor::Count(0) | KeepFor::Within(Duration::ZERO));
+        self.last.unwrap_or(0) == 0
+            && self.within.unwrap_or(Duration::ZERO).is_zero()
+            && !self.periods.iter().any(|(_, keep_for)| keeps(keep_for))
     }
 
     /// Whether a version of that age stays, whatever its line is.
@@ -131,6 +135,16 @@ mod tests {
         assert_eq!(of(CalendarPeriod::Week, KeepFor::Count(2)), ["2025-04-10T18", "2025-04-06T18"]);
         assert_eq!(of(CalendarPeriod::Hour, KeepFor::Count(2)), ["2025-04-10T18", "2025-04-10T12"]);
         assert_eq!(of(CalendarPeriod::Year, KeepFor::Ever), ["2025-04-10T18"]);
+    }
+
+    #[test]
+    fn rules_that_keep_nothing_are_none() {
+        let periods = vec![(CalendarPeriod::Day, KeepFor::Count(0)), (CalendarPeriod::Year, KeepFor::Within(Duration::ZERO))];
+        let nothing = KeepRules { last: Some(0), within: Some(Duration::ZERO), periods };
+        assert!(nothing.is_empty() && KeepRules::default().is_empty());
+        assert!(!KeepRules { last: Some(1), ..nothing.clone() }.is_empty());
+        assert!(!KeepRules { within: Some(HOUR), ..nothing.clone() }.is_empty());
+        assert!(!KeepRules { periods: vec![(CalendarPeriod::Day, KeepFor::Ever)], ..nothing }.is_empty());
     }
 
     #[test]

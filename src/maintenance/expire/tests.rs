@@ -1,5 +1,7 @@
 //! Which versions a plan names, and what becomes of them.
 
+mod choice;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,7 +18,7 @@ use crate::maintenance::{GcOptions, VerifyScope};
 use crate::session::Existing;
 use crate::snapshot::{KeyOrPrefix, Snapshot};
 use crate::storage::Memory;
-use crate::storage::fault::{Fault, Faulty};
+use crate::storage::fault::{Fault, Faulty, Operation};
 use crate::time::Clock;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -131,7 +133,10 @@ async fn rules_choose_on_each_branch_and_tips_and_tags_stay() {
     let both = r.plan_expire(&ExpireOptions::default().keep_last(2)).await.unwrap();
     assert_eq!(expiring(&both), ["5", "4", "1", "0", "an empty repository"], "3 is one of the last two of the other branch");
     let young = r.plan_expire(&ExpireOptions::default().keep_within(49 * HOUR)).await.unwrap();
-    assert_eq!(kept(&young), [("50", "branch other"), ("7", "branch main"), ("6", "within"), ("5", "within"), ("2", "tag v1")]);
+    assert_eq!(
+        kept(&young),
+        [("50", "branch other"), ("7", "branch main"), ("6", "within"), ("5", "within"), ("3", "fork"), ("2", "tag v1")]
+    );
 
     assert_eq!(r.plan_expire(&ExpireOptions::default()).await.unwrap_err().kind(), ErrorKind::Invalid);
     let absent = ExpireOptions::default().keep_last(1).branch(name("absent"));
@@ -381,7 +386,10 @@ async fn a_damaged_record_of_retention_stops_collections_and_no_reader() {
         if kind == ErrorKind::Corrupt {
             // The data of the old version is still there, and every byte of it is compared with its id.
             assert_eq!(fresh.read("main~1").await.unwrap().get(&key("k")).await.unwrap().unwrap(), value(1));
-            assert_eq!(fresh.read("main").await.unwrap().get(&key("k")).await.unwrap().unwrap(), value(2));
+            let main = fresh.read("main").await.unwrap();
+            assert_eq!(main.get(&key("k")).await.unwrap().unwrap(), value(2));
+            assert_eq!(main.blame(&Prefix::all()).await.unwrap().len(), 5);
+            assert!(fresh.known_retention().await.unwrap().expirations().is_empty());
         } else {
             assert_eq!(fresh.read("main").await.unwrap_err().kind(), kind);
         }
@@ -389,7 +397,7 @@ async fn a_damaged_record_of_retention_stops_collections_and_no_reader() {
             ("gc", fresh.gc(&GcOptions::default().grace(Duration::ZERO).hurried()).await.unwrap_err()),
             ("expire", fresh.expire(&plan, "old").await.unwrap_err()),
             ("tag", fresh.create_tag(&name("late"), &versions[1], "").await.unwrap_err()),
-            ("log", fresh.retention().await.unwrap_err()),
+            ("retention", fresh.retention().await.unwrap_err()),
         ] {
             assert_eq!(error.kind(), kind, "{what}: {error:?}");
         }
@@ -410,7 +418,8 @@ async fn a_store_that_does_not_tell_whether_the_record_exists_stops_no_reader() 
     let open = OpenOptions::default().clock(Arc::new(world.clock.clone())).without_pauses();
     let repository = Repository::open_storage(Arc::new(faulty), open).await.unwrap();
     assert_eq!(repository.read("main").await.unwrap().get(&key("k")).await.unwrap().unwrap(), value(1));
-    assert!(repository.retention().await.unwrap().expirations().is_empty());
+    assert!(repository.known_retention().await.unwrap().expirations().is_empty());
+    assert_eq!(repository.retention().await.unwrap_err().kind(), ErrorKind::Denied, "an empty list would be a claim");
     let first = repository.read("main~1").await.unwrap();
     assert_eq!(repository.create_tag(&name("late"), &first, "").await.unwrap_err().kind(), ErrorKind::Denied);
 }

@@ -195,7 +195,7 @@ impl Repository {
         let retention = self.refs().retention().await.map_err(without_retention)?;
         let retired = self.refs().retired(&retention.state).await.map_err(without_retention)?;
         let mut marker = Marker::new(self, &scratch, retired, HashSet::new());
-        let all = self.all_refs().await?;
+        let all = self.all_refs("no garbage is collected").await?;
         // Refs of a later epoch than the next collection's would not be raised.
         self.refs().collection_after(all.iter().map(|(_, state)| state.record.epoch).max().unwrap_or(0)).await?;
         for (name, state) in all {
@@ -219,26 +219,25 @@ impl Repository {
         Ok((plan, listing, marker))
     }
 
-    /// Every branch and tag there has ever been. Refuses to go on without one of them.
-    async fn all_refs(&self) -> Result<Vec<(Ref, RefState)>> {
+    /// Every branch and tag there has ever been. Refuses to go on without one of them; `stops` says what does not happen then.
+    pub(in crate::maintenance) async fn all_refs(&self, stops: &str) -> Result<Vec<(Ref, RefState)>> {
         if let Some(unknown) = self.refs().unknown_ref().await? {
             return Err(Error::unsupported(format!(
-                "no garbage is collected, because {unknown} is neither a branch nor a tag that this build knows: what it leads to would be removed"
+                "{stops}, because {unknown} is neither a branch nor a tag that this build knows: what it leads to would be removed"
             )));
         }
         let mut all = Vec::new();
         for kind in [RefKind::Branch, RefKind::Tag] {
             for (name, state) in self.refs().list(kind).await? {
                 let name = Ref { kind, name };
-                let state =
-                    state.map_err(|e| unreadable(&name, e).context("no garbage is collected while a branch or a tag cannot be read"))?;
+                let state = state.map_err(|e| unreadable(&name, e).context(format!("{stops} while a branch or a tag cannot be read")))?;
                 all.push((name, state));
             }
         }
         let main = Ref::branch(MAIN.parse()?);
         let found = all.iter().find(|(name, _)| *name == main).map(|(_, state)| &state.record);
         if is_lost_main(&main, found) {
-            return Err(Error::corrupt(format!("no garbage is collected, because {main} was lost: what it led to is not known")));
+            return Err(Error::corrupt(format!("{stops}, because {main} was lost: what it led to is not known")));
         }
         Ok(all)
     }
@@ -370,7 +369,7 @@ impl PlannedGc {
     async fn raise_refs(&mut self, lease: &mut Lease<'_>, epoch: u64) -> Result<()> {
         let repository = self.repository.clone();
         let refs = repository.refs();
-        let mut found = repository.all_refs().await?;
+        let mut found = repository.all_refs("no garbage is collected").await?;
         found.retain(|(name, _)| holds(GcRule::ListAgain) || name.name.as_str() == MAIN);
         let raised = found.into_iter().map(|(name, found)| async move {
             if !holds(GcRule::Raise) {

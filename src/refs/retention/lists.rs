@@ -20,6 +20,8 @@ pub(super) const MOST_ROWS: u64 = 1_000_000;
 pub(super) const LONGEST: u64 = 64 << 20;
 /// The longest reason, author or description of rules, in bytes.
 pub(super) const LONGEST_TEXT: usize = 4 << 10;
+/// What an act takes beside its texts, in bytes, and a list beside its acts: at most.
+const LONGEST_FRAME: usize = 256;
 /// A row: an object, and the number of an act.
 const ROW: usize = 37;
 
@@ -79,6 +81,13 @@ impl RetentionList {
     pub(super) fn act(&self, number: u32) -> Option<&ActRecord> {
         let at = self.acts.binary_search_by_key(&number, |act| act.number).ok()?;
         self.acts.get(at)
+    }
+
+    /// Whether a list that holds both can be read.
+    pub(super) fn has_room_for(&self, other: &Self) -> bool {
+        let texts = |act: &ActRecord| act.reason.len() + act.rules.len() + act.author.as_ref().map_or(0, String::len) + LONGEST_FRAME;
+        let bytes = self.acts.iter().chain(&other.acts).map(texts).sum::<usize>() + (self.rows.len() + other.rows.len()) * ROW;
+        bytes as u64 <= LONGEST
     }
 
     /// Takes over what another list holds.

@@ -13,8 +13,12 @@ use crate::time::Timestamp;
 const VERSION: u32 = 1;
 /// The longest register that is read, in bytes.
 const LONGEST: usize = 1 << 20;
+/// How much of it is left to the names of lists.
+const NAMES: usize = 1 << 14;
 /// How many lists there are at most. Each is more than half as long as the one before it, or as long as a list can be.
 pub(super) const MOST_LISTS: usize = 64;
+/// How many versions can have expired: what a reader holds of them is about 700 MB then.
+const MOST_RETIRED: u64 = 1 << 24;
 /// How many versions can be withdrawn at once.
 pub(super) const MOST_WITHDRAWN: usize = 1_000;
 
@@ -104,10 +108,21 @@ impl RetentionState {
         next.withdrawn.retain(|known| known.id != id);
         next.withdrawn.extend(record);
         next.withdrawn.sort_by_key(|known| known.id);
-        if next.withdrawn.len() > MOST_WITHDRAWN || next.encode().len() > LONGEST {
+        if next.withdrawn.len() > MOST_WITHDRAWN || next.encode().len() > LONGEST - NAMES {
             return Err(Error::invalid(format!("at most {MOST_WITHDRAWN} versions can be withdrawn, with 1 MiB of reasons together")));
         }
         next.check().map_err(Error::invalid)?;
+        Ok(next)
+    }
+
+    /// The next value, with one act more, and these lists. `Invalid` when no build could read it.
+    pub(super) fn with_lists(&self, acts: u32, lists: Vec<ListName>, latest: Timestamp) -> Result<Self> {
+        let latest = self.latest.max(Some(latest));
+        let next = Self { seq: self.seq + 1, acts, latest, lists, ..self.clone() };
+        next.check().map_err(Error::invalid)?;
+        if next.encode().len() > LONGEST {
+            return Err(Error::invalid("too many versions are withdrawn, with too long reasons; take back what is not needed any more"));
+        }
         Ok(next)
     }
 
@@ -143,8 +158,12 @@ impl RetentionState {
         if self.lists.len() > MOST_LISTS {
             return Err("it has too many lists");
         }
-        if self.lists.iter().any(|list| list.rows == 0 || list.rows > MOST_ROWS) {
-            return Err("a list has too few or too many rows");
+        let is_new = |list: &ListName| self.lists.iter().filter(|other| other.id == list.id).count() == 1;
+        if self.lists.iter().any(|list| list.rows == 0 || list.rows > MOST_ROWS || !is_new(list)) {
+            return Err("a list has too few or too many rows, or stands there twice");
+        }
+        if self.lists.iter().map(|list| list.rows).sum::<u64>() > MOST_RETIRED {
+            return Err("its lists have too many rows");
         }
         let texts = self.withdrawn.iter().flat_map(|record| [Some(&record.reason), record.author.as_ref()]).flatten();
         if self.withdrawn.len() > MOST_WITHDRAWN || !texts.into_iter().all(|text| text.len() <= LONGEST_TEXT) {

@@ -247,3 +247,20 @@ fn withdrawals_have_limits() {
     text["withdrawn"].as_array_mut().unwrap().swap(0, 1);
     assert_eq!(RetentionState::decode(text.to_string().as_bytes(), "x").unwrap_err().kind(), ErrorKind::Corrupt, "out of order");
 }
+
+/// Acts that came after as many withdrawals as fit made a register that no build reads, and no command repairs.
+#[test]
+fn an_act_that_would_make_the_register_unreadable_is_refused() {
+    let mut state = RetentionState::absent();
+    let mut n = 0;
+    while let Ok(next) = state.with_withdrawn(version(n), Some(WithdrawnRecord { reason: "x".repeat(4_000), ..withdrawn(n) })) {
+        (state, n) = (next, n + 1);
+    }
+    let name = |n: u64| ListName { id: NodeId::of(crate::id::HashAlgorithm::Sha2_256, &n.to_le_bytes()).cid(), rows: 1 };
+    let lists: Vec<_> = (0..64).map(name).collect();
+    let full = state.with_lists(64, lists.clone(), Timestamp::from_micros(1)).unwrap();
+    assert_eq!(RetentionState::decode(&full.encode(), "it").unwrap(), full, "there is room for the names of all lists");
+    for wrong in [vec![name(1), name(1)], (0..17).map(|n| ListName { rows: 1_000_000, ..name(n) }).collect()] {
+        assert!(state.with_lists(2, wrong, Timestamp::from_micros(1)).is_err());
+    }
+}

@@ -41,6 +41,9 @@ impl Refs {
         if retiring.versions.is_empty() || retiring.versions.len() as u64 > MOST_ROWS {
             return Err(Error::invalid(format!("{} versions cannot expire in one act, only 1 to {MOST_ROWS}", retiring.versions.len())));
         }
+        if retiring.reason.trim().is_empty() {
+            return Err(Error::invalid("say why the versions expire: everybody who asks for one reads it"));
+        }
         for attempt in 0..ATTEMPTS {
             let before = self.retention().await?;
             let (next, number) = self.with_act(&before.state, retiring, nonce).await?;
@@ -75,7 +78,11 @@ impl Refs {
             && last.rows <= 2 * list.rows.len() as u64
             && last.rows + list.rows.len() as u64 <= MOST_ROWS
         {
-            list.absorb(&self.read_list(last).await?);
+            let older = self.read_list(last).await?;
+            if !list.has_room_for(&older) {
+                break;
+            }
+            list.absorb(&older);
             lists.pop();
         }
         if lists.len() >= MOST_LISTS {
@@ -83,13 +90,10 @@ impl Refs {
         }
         let bytes = list.encode();
         let id = NodeId::of(self.objects.hash(), &bytes).cid();
+        lists.push(ListName { id, rows: list.rows.len() as u64 });
+        let next = state.with_lists(number, lists, latest)?;
         self.storage.put(&ObjectName::retention(&id), &[bytes.into()]).await?;
         self.storage.barrier().await?;
-        lists.push(ListName { id, rows: list.rows.len() as u64 });
-        let mut next = state.clone();
-        next.seq += 1;
-        (next.acts, next.lists) = (number, lists);
-        next.latest = state.latest.max(Some(latest));
         Ok((next, number))
     }
 
@@ -98,9 +102,16 @@ impl Refs {
     /// An error means that the store cannot be asked, or that nothing was recorded; to do it again then does no harm.
     pub(crate) async fn record_withdrawn(&self, id: SnapshotId, record: Option<WithdrawnRecord>) -> Result<()> {
         let (mut before, mut attempt) = (self.retention().await?, 0);
+        let first = before.state.withdrawn(id).cloned();
         while attempt < ATTEMPTS {
             if before.state.withdrawn(id) == record.as_ref() {
                 return Ok(());
+            }
+            if before.state.withdrawn(id) != first.as_ref() {
+                // Perhaps after ours, whose answer was lost.
+                return Err(Error::conflict(format!(
+                    "somebody else has changed meanwhile what is said of snapshot {id}; look at it again"
+                )));
             }
             let next = before.state.with_withdrawn(id, record.clone())?;
             match self.replace_retention(&before, &next).await? {
@@ -116,6 +127,8 @@ impl Refs {
     /// Replaces the register, if it still is what was read, and finds out whether that happened.
     async fn replace_retention(&self, before: &RetentionHeld, next: &RetentionState) -> Result<RetentionReplaced> {
         let register = RegisterName::retention();
+        // The register was read, so the store has told its time. An act is for ever, and so is its moment.
+        self.require_agreeing_clocks(&register)?;
         let expected = before.version.clone().map_or(Expected::Absent, Expected::Is);
         let value = Bytes::from(next.encode());
         let mut trouble = None;

@@ -21,7 +21,7 @@ use super::{
     Storage, Versioned, WholeObject, many,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 pub use crash::Crashing;
 pub use plan::{Rates, seeded};
@@ -87,12 +87,20 @@ pub struct Faulty {
     inner: Arc<dyn Storage>,
     plan: Box<dyn Fn(&Call<'_>) -> Fault + Send + Sync>,
     calls: AtomicU64,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl Faulty {
     /// Asks `plan` about every request to `inner`. [`seeded`] makes a plan of chances.
     pub fn new(inner: Arc<dyn Storage>, plan: impl Fn(&Call<'_>) -> Fault + Send + Sync + 'static) -> Self {
-        Self { inner, plan: Box::new(plan), calls: AtomicU64::new(0) }
+        Self { inner, plan: Box::new(plan), calls: AtomicU64::new(0), clock: None }
+    }
+
+    /// Tells the time of `clock` as that of the store.
+    #[must_use]
+    pub fn telling(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
     }
 
     /// How many requests have come, including those that failed.
@@ -287,6 +295,6 @@ impl Storage for Faulty {
     }
 
     fn clock(&self) -> Option<Timestamp> {
-        self.inner.clock()
+        self.clock.as_ref().map_or_else(|| self.inner.clock(), |clock| Some(clock.now()))
     }
 }
