@@ -24,7 +24,7 @@ impl NativeRepository {
             {
                 entries.push(entry);
             }
-            Ok::<_, Error>((entries, repository.retention().await?))
+            Ok::<_, Error>((entries, repository.known_retention().await?))
         })?;
         let row = |entry: LogEntry| {
             let expired = retention.expired(entry.id).map(|act| act.time.micros());
