@@ -1,10 +1,13 @@
-//! The recipe `fuzz`: builds the targets of `tests/fuzz` with a nightly compiler, and runs them on seeds that it makes.
+//! The recipe `fuzz`: builds the targets of `tests/fuzz`, and runs them on seeds that it makes.
+//!
+//! The flags are unstable. The compiler of `rust-toolchain.toml` takes them all the same when `RUSTC_BOOTSTRAP` is set, so no other one has to
+//! be installed, and two runs on one state of the code build the same programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::{Failed, root, step};
+use crate::{Failed, cargo_program, root, step};
 
 /// How long each target runs, in seconds, unless told.
 const SECONDS: u64 = 60;
@@ -15,13 +18,10 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address";
 
-/// Builds all targets and runs those that are named, or all. Skips, and says so, where there is no nightly compiler.
+/// Builds all targets and runs those that are named, or all.
 pub(crate) fn run(args: &[String]) -> Result<(), Failed> {
     let (seconds, named) = options(args)?;
-    let Some(host) = nightly_host() else {
-        println!("SKIPPED fuzz: there is no nightly compiler (rustup toolchain install nightly)");
-        return Ok(());
-    };
+    let host = host()?;
     let all = targets()?;
     if let Some(unknown) = named.iter().find(|name| !all.contains(name)) {
         return Err(format!("there is no target {unknown}; there are: {}", all.join(", ")));
@@ -29,11 +29,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failed> {
     let chosen = if named.is_empty() { &all } else { &named };
     let place = root().join("target/fuzz");
     // With a target the flags are for the targets, and not for procedural macros and build scripts.
-    let mut build = nightly();
-    build.args(["cargo", "build", "--quiet", "--locked", "--release", "--bins", "--target", &host, "--manifest-path"]);
-    build.arg(home().join("Cargo.toml")).arg("--target-dir").arg(&place).env("RUSTFLAGS", FLAGS);
-    // Names of the toolchain that runs this recipe.
-    build.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTDOC");
+    let mut build = Command::new(cargo_program());
+    build.args(["build", "--quiet", "--locked", "--release", "--bins", "--target", &host, "--manifest-path"]);
+    build.arg(home().join("Cargo.toml")).arg("--target-dir").arg(&place).env("RUSTFLAGS", FLAGS).env("RUSTC_BOOTSTRAP", "1");
     step(build)?;
     let binaries = place.join(&host).join("release");
     let seeds = place.join("seeds");
@@ -86,18 +84,11 @@ fn targets() -> Result<Vec<String>, Failed> {
     Ok(names)
 }
 
-/// The platform for which the nightly compiler builds, if there is one.
-fn nightly_host() -> Option<String> {
-    let out = nightly().args(["rustc", "-vV"]).stderr(Stdio::null()).output().ok().filter(|out| out.status.success())?;
-    let text = String::from_utf8(out.stdout).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
-}
-
-/// Runs a program of the nightly toolchain, whatever toolchain runs this recipe.
-fn nightly() -> Command {
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly"]);
-    command
+/// The platform for which the compiler builds.
+fn host() -> Result<String, Failed> {
+    let out = Command::new("rustc").arg("-vV").output().map_err(|e| format!("rustc: {e}"))?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).ok_or_else(|| "rustc does not tell its host".to_owned())
 }
 
 fn home() -> PathBuf {

@@ -32,7 +32,6 @@ Usage: cargo xtask RECIPE
   fuzz [--smoke | --seconds N] [TARGET...]  run the fuzz targets of `tests/fuzz`, all or those that are named, for a minute each
       --smoke    for three seconds each
       --seconds  for so long each
-      skipped without a nightly compiler
   examples  run the examples that prove what they print
 ";
 
