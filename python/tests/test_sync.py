@@ -54,6 +54,8 @@ def test_a_clone_has_everything_and_gives_it_back(full: fl.Repository, tmp_path:
         {"kind": "branch", "name": "side", "source": "side", "outcome": "moved", "from": before, "to": new}
     ]
     assert full.lookup_branch("side") == new and full.moves("side")[-1]["op"] == "push"
+    assert set(outcomes(full.clone_to(tmp_path / "copy")[1]).values()) == {"unchanged"}
+    write(copy, {"e": b"1"}, branch="side", message="only in the copy")
     with pytest.raises(fl.ConflictError):
         full.clone_to(tmp_path / "copy")
 

@@ -71,7 +71,10 @@ impl WriteSession {
         let time = self.next_time().await?;
         let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
         let others = self.other_parents().to_vec();
-        let commit = child_of(&self.base, &others, draft, stamp, &mut self.uploads).await?;
+        // A commit is made with its history; only moves of the branch lead to versions that came without.
+        let is_committed = self.state.record.moves.last().is_some_and(|last| last.to != Some(self.base.id()));
+        let has_history = if is_committed { !Line::of(&self.base).is_shallow().await? } else { Line::of(&self.base).vouches().await? };
+        let commit = child_of(&self.base, has_history, &others, draft, stamp, &mut self.uploads).await?;
         invariants::check(&commit, &self.base)?;
         self.upload(commit).await.map(Some)
     }
@@ -82,7 +85,8 @@ impl WriteSession {
         options.check()?;
         let time = self.next_time().await?;
         let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
-        let commit = child_of(parent, others, Draft::of(self.base.record()), stamp, &mut self.uploads).await?;
+        let has_history = Line::of(parent).vouches().await?;
+        let commit = child_of(parent, has_history, others, Draft::of(self.base.record()), stamp, &mut self.uploads).await?;
         invariants::check(&commit, parent)?;
         let Written { id, commit } = self.upload(commit).await?;
         let snapshot = Snapshot::new(parent.repository().clone(), id, Arc::new(commit));
@@ -157,9 +161,19 @@ fn require_not_in_future(branch: &Ref, last: Timestamp, now: Timestamp) -> Resul
     Err(error.about(ErrorDetail::FutureBranch { branch: branch.name.to_string() }))
 }
 
-/// The commit that makes `draft` the child of `parent`, the first parent, and of `others`.
-pub(crate) async fn child_of(parent: &Snapshot, others: &[Snapshot], draft: Draft, stamp: Stamp, uploads: &mut Uploads) -> Result<Commit> {
-    let Behind { root: history, since } = extend_history(parent, uploads).await?;
+/// The commit that makes `draft` the child of `parent`, the first parent, and of `others`; its history begins with the parent unless that
+/// has one.
+async fn child_of(
+    parent: &Snapshot,
+    has_history: bool,
+    others: &[Snapshot],
+    draft: Draft,
+    stamp: Stamp,
+    uploads: &mut Uploads,
+) -> Result<Commit> {
+    let line = Line::of(parent);
+    let behind = if has_history { line.extended(uploads).await? } else { line.restarted(uploads).await? };
+    let Behind { root: history, since } = behind;
     let Draft { manifest, files, containers, mut places } = draft;
     let Stamp { time, message, author, meta } = stamp;
     let mut parents = vec![parent.id()];
@@ -173,12 +187,6 @@ pub(crate) async fn child_of(parent: &Snapshot, others: &[Snapshot], draft: Draf
     places.sort_unstable();
     places.dedup();
     Ok(Commit { manifest, files, history, parents, since, containers, places, time, message, author, meta })
-}
-
-/// The history of a child of `parent`.
-async fn extend_history(parent: &Snapshot, uploads: &mut Uploads) -> Result<Behind> {
-    let line = Line::of(parent);
-    if line.is_shallow().await? { line.restarted(uploads).await } else { line.extended(uploads).await }
 }
 
 /// The snapshot object: the commit and copies of the small roots, which save a reader a round trip.

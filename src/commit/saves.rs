@@ -30,17 +30,17 @@ impl Default for ImportSteps {
 }
 
 impl ImportSteps {
-    /// Saves after so many bytes.
+    /// Saves after so many bytes, at least one.
     #[must_use]
     pub fn bytes(mut self, bytes: u64) -> Self {
-        self.bytes = bytes;
+        self.bytes = bytes.max(1);
         self
     }
 
-    /// Saves after so many keys.
+    /// Saves after so many keys, at least one.
     #[must_use]
     pub fn keys(mut self, keys: u64) -> Self {
-        self.keys = keys;
+        self.keys = keys.max(1);
         self
     }
 }

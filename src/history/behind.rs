@@ -7,6 +7,7 @@
 use futures::stream;
 
 use super::ancestry::Line;
+use super::marks::PastMark;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, HistoryEntry, history_key, parse_history_key};
 use crate::id::{NodeId, SnapshotId};
@@ -72,6 +73,18 @@ impl Line<'_> {
             None => Ok(false),
             Some(wrong) => Err(wrong),
         }
+    }
+
+    /// Whether everything that the history lists is known to be here, so that a child may have the history of this commit and the commit
+    /// itself, and a ref that shows the commit keeps what is before it.
+    ///
+    /// Not if the commit came without its history. That may be here all the same, with a version beside this one, which has the same
+    /// history and may have been copied in part. Costs a request more than [`is_shallow`](Self::is_shallow). Errors as for that.
+    pub(crate) async fn vouches(&self) -> Result<bool> {
+        if self.commit.parents.is_empty() {
+            return Ok(true);
+        }
+        Ok(!self.is_shallow().await? && PastMark::read(&**self.objects.storage(), self.id).await? != PastMark::History)
     }
 
     /// Whether the history map is here and ends with the first parent: then the parent has been in this repository.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures::{StreamExt, TryStreamExt};
 
 use super::ancestry::Line;
+use super::marks::PastMark;
 use crate::error::{ErrorKind, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
@@ -42,7 +43,7 @@ pub(crate) struct KeptRoots {
     /// What the refs point at: whole, whatever has expired.
     tips: BTreeSet<SnapshotId>,
     retired: RetiredVersions,
-    /// The lowest epoch of the refs; what they keep is known to lose nothing to the collections up to it.
+    /// The lowest epoch of the refs that can be read; what they keep is known to lose nothing to the collections up to it.
     pub(crate) epoch: u64,
 }
 
@@ -69,9 +70,13 @@ impl Repository {
         let (branches, tags) = futures::try_join!(self.refs().list(RefKind::Branch), self.refs().list(RefKind::Tag))?;
         let mut found = KeptRoots { roots: BTreeSet::new(), tips: BTreeSet::new(), retired: RetiredVersions::default(), epoch: u64::MAX };
         for (_, state) in branches.into_iter().chain(tags) {
-            let Ok(RefState { record, .. }) = state else {
-                found.epoch = 0;
-                continue;
+            let RefState { record, .. } = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    // What it may keep is not relied on, so its epoch says nothing.
+                    tracing::warn!(%error, "a damaged branch or tag keeps nothing");
+                    continue;
+                }
             };
             if record.epoch >= epoch && (record.tip.is_some() || !record.moves.is_empty()) {
                 found.epoch = found.epoch.min(record.epoch);
@@ -90,12 +95,10 @@ impl Repository {
         if part == KeptPart::Data && found.has_expired(id) {
             return Ok(false);
         }
-        // Of what is behind a version with a marker anything may be missing, also when its history is here: another version may share that.
         if found.roots.contains(&id) {
             return Ok(true);
         }
         let holds = async |root: SnapshotId| match self.holds(root, id, time).await {
-            Ok(true) => Ok(self.storage().get(&ObjectName::shallow(&root), Extent::Range(0..0)).await?.is_none()),
             Err(e) if is_unreadable(&e) => Ok(false),
             answer => answer,
         };
@@ -236,13 +239,18 @@ impl Repository {
         Ok(kept)
     }
 
-    /// Whether `id`, committed at `time`, is `root` or before it.
+    /// Whether `id`, committed at `time`, is `root` or before it and kept by it. What is behind a version that came without its history is
+    /// not: anything of it may be missing, also when the history is here.
     async fn holds(&self, root: SnapshotId, id: SnapshotId, time: Timestamp) -> Result<bool> {
+        if root == id {
+            return Ok(true);
+        }
         let commit = self.objects().commit(&root).await?;
         if commit.time <= time {
-            return Ok(root == id); // Every ancestor is earlier.
+            return Ok(false); // Every ancestor is earlier.
         }
-        Line { objects: self.objects(), id: root, commit: &commit }.contains(id, time).await
+        let line = Line { objects: self.objects(), id: root, commit: &commit };
+        Ok(line.contains(id, time).await? && PastMark::read(&**self.storage(), root).await? != PastMark::History)
     }
 }
 

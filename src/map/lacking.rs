@@ -48,8 +48,9 @@ struct Beside<V, S> {
     below: Vec<LackingSpot<V>>,
     /// Nodes of the others by level, the roots among them, that were not opened.
     others: BTreeMap<u8, Vec<LackingSpot<V>>>,
-    /// Leaves of the others, to be given.
-    old: VecDeque<Arc<Node<V>>>,
+    /// Leaves of the others that are to be given, and those on their way.
+    old: VecDeque<LackingSpot<V>>,
+    old_flights: FuturesOrdered<BoxFuture<'static, Result<Arc<Node<V>>>>>,
 }
 
 type LackingFlight<V> = BoxFuture<'static, Result<(LackingSpot<V>, Arc<Node<V>>)>>;
@@ -95,6 +96,7 @@ impl<V: Value, S: NodeSource<V> + 'static> Lacking<V, S> {
             below: Vec::new(),
             others: BTreeMap::new(),
             old: VecDeque::new(),
+            old_flights: FuturesOrdered::new(),
         };
         if others.contains(&root) {
             return Ok(Self(Search::Beside(beside)));
@@ -114,7 +116,7 @@ impl<V: Value, S: NodeSource<V> + 'static> Lacking<V, S> {
             }
             beside.open_others(level, spots).await?;
         }
-        beside.begin_level().await?;
+        beside.begin_level();
         Ok(Self(Search::Beside(beside)))
     }
 
@@ -133,8 +135,14 @@ impl<V: Value, S: NodeSource<V> + 'static> Lacking<V, S> {
 impl<V: Value, S: NodeSource<V> + 'static> Beside<V, S> {
     async fn next(&mut self) -> Result<Option<Lacked<V>>> {
         loop {
-            if let Some(node) = self.old.pop_front() {
-                return Ok(Some(Lacked::Old(node)));
+            while self.old_flights.len() < CONCURRENT
+                && let Some(spot) = self.old.pop_front()
+            {
+                let source = Arc::clone(&self.source);
+                self.old_flights.push_back(async move { spot.load(&*source).await }.boxed());
+            }
+            if let Some(node) = self.old_flights.next().await {
+                return Ok(Some(Lacked::Old(node?)));
             }
             while self.flights.len() < CONCURRENT
                 && let Some(spot) = self.waiting.pop_front()
@@ -160,12 +168,12 @@ impl<V: Value, S: NodeSource<V> + 'static> Beside<V, S> {
                 self.open_others(self.level, spots).await?;
             }
             self.level -= 1;
-            self.begin_level().await?;
+            self.begin_level();
         }
     }
 
     /// Strikes out what the others have of the nodes `below`, which are at the present level, and begins with the rest.
-    async fn begin_level(&mut self) -> Result<()> {
+    fn begin_level(&mut self) {
         let mut theirs = self.others.remove(&self.level).unwrap_or_default();
         let known: HashSet<NodeId> = theirs.iter().map(|spot| spot.id).collect();
         let (shared, new): (Vec<_>, Vec<_>) = std::mem::take(&mut self.below).into_iter().partition(|spot| known.contains(&spot.id));
@@ -174,15 +182,10 @@ impl<V: Value, S: NodeSource<V> + 'static> Beside<V, S> {
         theirs.retain(|spot| !shared.contains(&spot.id) && seen.insert(spot.id));
         self.waiting = new.into();
         if self.level == 0 && self.gives_old && !self.waiting.is_empty() {
-            let reads: Vec<_> = theirs.iter().map(|spot| spot.load(&*self.source)).collect();
-            let mut reads = stream::iter(reads).buffered(CONCURRENT);
-            while let Some(node) = reads.next().await {
-                self.old.push_back(node?);
-            }
+            self.old = theirs.into();
         } else {
             self.others.insert(self.level, theirs);
         }
-        Ok(())
     }
 
     /// Replaces nodes of the others by their children.

@@ -33,7 +33,7 @@ pub use name::{Ref, RefKind, RefName};
 pub(crate) use record::RefRecord;
 pub use record::{Move, MoveOp, TagInfo};
 pub(crate) use settle::{Patience, Settled};
-pub(crate) use verbs::MoveTo;
+pub(crate) use verbs::{MoveTo, lower_case, require_unlike};
 
 /// How many refs, or snapshots that they name, are read at once.
 pub(crate) const READS: usize = 32;

@@ -1,7 +1,9 @@
 //! Making, pointing and deleting refs: every change that is not a commit, each recorded as a move.
 
 use super::collection::{CollectionWait, GcState, Vouched, epoch_of_created};
-use super::{Changeable, Move, MoveOp, Ref, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, unreadable};
+use super::{
+    Changeable, Move, MoveOp, Ref, RefName, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, unreadable,
+};
 use crate::ambient::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
@@ -189,12 +191,21 @@ impl Refs {
 
     /// Refuses a name that differs from an existing one only in case: some file systems take them for one.
     async fn require_unlike_others(&self, name: &Ref) -> Result<()> {
-        let lower = name.name.as_str().to_ascii_lowercase();
-        for other in self.names(name.kind).await? {
-            if other != name.name && other.as_str().to_ascii_lowercase() == lower {
-                return Err(Error::invalid(format!("{name} differs only in case from {other}, which exists or existed")));
-            }
-        }
-        Ok(())
+        let lower = lower_case(&name.name);
+        let others = self.names(name.kind).await?;
+        others.iter().filter(|other| lower_case(other) == lower).try_for_each(|other| require_unlike(name, other))
     }
+}
+
+/// What names have in common that differ only in case.
+pub(crate) fn lower_case(name: &RefName) -> String {
+    name.as_str().to_ascii_lowercase()
+}
+
+/// Refuses a name that differs from `other`, which is of the same kind and the same in lower case.
+pub(crate) fn require_unlike(name: &Ref, other: &RefName) -> Result<()> {
+    if *other == name.name {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{name} differs only in case from {other}, which exists or existed")))
 }

@@ -70,6 +70,11 @@ impl<'a> ChunkCopier<'a> {
         self.saves.known()
     }
 
+    /// Whether a save failed because of a garbage collection.
+    pub(super) const fn is_overtaken(&self) -> bool {
+        self.saves.is_overtaken()
+    }
+
     /// Begins a version whose parents, which the target has, have these manifests.
     pub(super) fn begin_version(&mut self, bases: &[NodeId]) {
         self.bases = bases.to_vec();
@@ -163,7 +168,7 @@ impl<'a> ChunkCopier<'a> {
         let steps = self.sync.options.steps;
         let mut batches = batches(&wanted, steps.keys).peekable();
         while batches.peek().is_some() || !under_way.is_empty() {
-            let is_due = self.since_save.0 >= steps.bytes || self.since_save.1 >= steps.keys;
+            let is_due = self.since_save.0 >= steps.bytes.max(1) || self.since_save.1 >= steps.keys.max(1);
             if is_due && under_way.is_empty() {
                 self.saves.save().await?;
                 self.since_save = (0, 0);

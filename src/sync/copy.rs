@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::SyncRun;
 use super::chunks::ChunkCopier;
+use super::marks::SyncMarks;
 use super::options::SyncReport;
 use super::versions::{CopiedData, LackingVersion, ThereVersion};
 use crate::commit::ImportSaves;
 use crate::error::{Error, Result};
 use crate::format::{Commit, Entry, HistoryEntry, Node, Roots, SnapshotObject, VirtualFile};
-use crate::history::{KeptPart, Line};
+use crate::history::{Followed, KeptPart, Line, PastMark, check_claims, follows, require_earlier, require_places};
 use crate::id::{MapKind, NodeId, SnapshotId};
-use crate::map::{Lacked, Lacking, NodeSink as _};
+use crate::map::{Lacked, Lacking, NodeSink, build};
 use crate::objects::{CachedValue, Uploads};
 use crate::refs::collection::{ObjectSet, row_of};
 use crate::snapshot::Snapshot;
@@ -28,6 +29,8 @@ pub(super) struct Copier<'a> {
     sync: SyncRun<'a>,
     uploads: Uploads,
     chunks: ChunkCopier<'a>,
+    /// The markers of the target, as they were before.
+    marks: SyncMarks<'a>,
     known: u64,
     touched: ObjectSet,
     /// The versions that refs of the target keep.
@@ -50,20 +53,13 @@ pub(super) struct SyncCopied {
     pub(super) saves: Option<ImportSaves>,
 }
 
-/// How much of the past of a version the target will have.
-struct Past {
-    /// Whether its history map is copied, and the map that the target has already.
-    history: Option<Vec<NodeId>>,
-    /// Whether something of it is not there, which a marker says.
-    is_marked: bool,
-}
-
 impl<'a> Copier<'a> {
     pub(super) async fn begin(sync: SyncRun<'a>, known: u64, there: HashMap<SnapshotId, ThereVersion>) -> Result<Self> {
         let chunks = ChunkCopier::begin(sync).await?;
         Ok(Self {
             sync,
             uploads: Uploads::new(sync.to.objects()),
+            marks: SyncMarks::of(sync.to),
             known: known.min(chunks.known()),
             chunks,
             touched: ObjectSet::new(IN_MEMORY, &sync.to.scratch()),
@@ -73,50 +69,72 @@ impl<'a> Copier<'a> {
         })
     }
 
+    /// Whether the run failed because a garbage collection removes what had arrived.
+    pub(super) const fn is_overtaken(&self) -> bool {
+        self.chunks.is_overtaken()
+    }
+
     /// Copies a version whose parents are there, or are left out on both sides.
     pub(super) async fn version(&mut self, version: &LackingVersion) -> Result<()> {
         let place = self.sync.from.storage().clone();
-        let Err(error) = self.copy(version).await else { return Ok(()) };
+        let Err(mut error) = self.copy(version).await else { return Ok(()) };
         // It may have expired meanwhile.
-        let source = Snapshot::new(self.sync.from.clone(), version.id, version.commit.clone());
-        Err(source.explained(error).await.context(format!("version {} of {place}", version.id)))
+        if let Ok(commit) = self.sync.from.objects().commit(&version.id).await {
+            error = Snapshot::new(self.sync.from.clone(), version.id, commit).explained(error).await;
+        }
+        Err(error.context(format!("version {} of {place}", version.id)))
     }
 
     async fn copy(&mut self, version: &LackingVersion) -> Result<()> {
-        let LackingVersion { id, commit, data } = version;
-        let mut bases: Vec<Arc<Commit>> = Vec::new();
-        for base in commit.parents.iter().filter_map(|parent| self.there.get(parent)).flat_map(|there| &there.bases) {
-            if !bases.contains(base) {
-                bases.push(base.clone());
+        let id = version.id;
+        let object = self.sync.from.objects().read_snapshot(&id).await?;
+        let SnapshotObject { commit, roots } = object.ok_or_else(|| Error::not_found("it does not exist any more"))?;
+        check_claims(self.sync.from.objects(), &commit).await?;
+        let mut bases: Vec<SnapshotId> = Vec::new();
+        for there in commit.parents.iter().filter_map(|parent| self.there.get(parent)) {
+            require_earlier(there.time, commit.time)?;
+            bases.extend(&there.bases);
+        }
+        bases.dedup();
+        if matches!(version.data, CopiedData::Copied) {
+            let mut others = Vec::new();
+            for base in &bases {
+                others.push(self.sync.from.objects().commit(base).await?);
             }
+            let roots = |root: fn(&Commit) -> NodeId| others.iter().map(|base| root(base)).collect::<Vec<_>>();
+            self.map::<VirtualFile>(commit.files, &roots(|base| base.files)).await?;
+            self.manifest(commit.manifest, &roots(|base| base.manifest)).await?;
+            bases = vec![id];
         }
-        if matches!(data, CopiedData::Copied) {
-            let others = |root: fn(&Commit) -> NodeId| bases.iter().map(|base| root(base)).collect::<Vec<_>>();
-            self.map::<VirtualFile>(commit.files, &others(|base| base.files)).await?;
-            self.manifest(commit.manifest, &others(|base| base.manifest)).await?;
-            bases = vec![commit.clone()];
-        }
-        let past = self.past(*id, commit).await?;
-        if let Some(base) = &past.history {
-            self.map::<HistoryEntry>(commit.history, base).await?;
-        }
-        let object = self.sync.from.objects().read_snapshot(id).await?;
-        let SnapshotObject { commit: read, roots } = object.ok_or_else(|| Error::not_found("it does not exist any more"))?;
-        let roots = if past.history.is_some() { roots } else { Roots { history: None, ..roots } };
+        let found = self.past(&commit).await?;
+        let roots = if found == PastMark::History { Roots { history: None, ..roots } } else { roots };
         // Before the snapshot: without a marker, what it names counts as there.
-        if past.is_marked {
-            if past.history.is_none() {
-                self.require_no_history(*id, commit).await?;
-            }
-            self.touched.add(row_of(ObjectKind::Shallow, id.digest()))?;
-            self.sync.to.storage().put(&ObjectName::shallow(id), &[]).await?;
-        }
+        self.mark(version, &commit, found).await?;
         self.touched.add(row_of(ObjectKind::Snapshot, id.digest()))?;
-        self.uploads.snapshot(*id, &SnapshotObject { commit: read, roots }).await?;
+        let time = commit.time;
+        self.uploads.snapshot(id, &SnapshotObject { commit, roots }).await?;
         self.uploads.begin_draft();
-        let has_history = past.history.is_some();
-        self.there.insert(*id, ThereVersion { commit: Some(commit.clone()), time: commit.time, has_history, bases });
+        let has_history = found != PastMark::History;
+        self.there.insert(id, ThereVersion { time, has_history, is_in_source: !version.is_cut, bases });
         Ok(())
+    }
+
+    /// Marks a version of which something is left out.
+    async fn mark(&mut self, version: &LackingVersion, commit: &Commit, found: PastMark) -> Result<()> {
+        if found == PastMark::History {
+            self.require_no_history(version.id, commit).await?;
+        }
+        let there = self.marks.before(version.id).await?;
+        let mark = match (found, there) {
+            (PastMark::Whole, PastMark::Whole) => return Ok(()),
+            // What a ref keeps says so until the refs say that there is more.
+            (_, PastMark::History | PastMark::OtherParents) if version.is_kept => there,
+            // A run that was stopped had left it out.
+            (PastMark::Whole, _) => PastMark::OtherParents,
+            (found, _) => found,
+        };
+        self.touched.add(row_of(ObjectKind::Shallow, version.id.digest()))?;
+        mark.write(&**self.sync.to.storage(), version.id).await
     }
 
     /// Refuses to mark a version as shallow beside its own history: what is there of it may be a part that a run left which was stopped.
@@ -132,22 +150,31 @@ impl<'a> Copier<'a> {
         )))
     }
 
-    /// How much of what is before a version can be named there.
-    async fn past(&self, id: SnapshotId, commit: &Commit) -> Result<Past> {
-        let others_are_there = commit.parents.iter().skip(1).all(|parent| self.there.contains_key(parent));
-        let left_out = Past { history: None, is_marked: true };
-        let Some(first) = commit.parents.first() else { return Ok(Past { history: Some(Vec::new()), is_marked: false }) };
-        let Some(parent) = self.there.get(first) else { return Ok(left_out) };
-        let line = Line { objects: self.sync.from.objects(), id, commit };
-        if line.is_shallow().await? {
-            return Ok(left_out);
+    /// Sends the history of a version if the target has what is before it, and tells what is left out. The history is made anew from that
+    /// of the first parent: a source is not believed what came before.
+    async fn past(&mut self, commit: &Commit) -> Result<PastMark> {
+        let Some((first, others)) = commit.parents.split_first() else {
+            build(futures::stream::empty(), self.sync.to.objects().shape(), &mut Histories(self)).await?;
+            return Ok(PastMark::Whole);
+        };
+        let Some(parent) = self.there.get(first).cloned() else { return Ok(PastMark::History) };
+        let others_are_there = others.iter().all(|other| self.there.contains_key(other));
+        // Of a parent that the source has without its history, the target has the history alone, perhaps on its way there.
+        let objects = if parent.is_in_source {
+            self.sync.from.objects().clone()
+        } else {
+            self.uploads.finish().await?;
+            self.sync.to.objects().clone()
+        };
+        let record = objects.commit(first).await?;
+        require_places(*first, &record, commit)?;
+        let line = Line { objects: &objects, id: *first, commit: &record };
+        match follows(line, parent.has_history, commit, &mut Histories(self)).await? {
+            Followed::Yes if others_are_there => Ok(PastMark::Whole),
+            Followed::Yes => Ok(PastMark::OtherParents),
+            Followed::Unknown => Ok(PastMark::History),
+            Followed::Unreadable(error) => Err(error),
         }
-        let begins_here = commit.since == Some(parent.time);
-        if !begins_here && !parent.has_history {
-            return Ok(left_out);
-        }
-        let base = parent.commit.iter().filter(|_| !begins_here).map(|parent| parent.history).collect();
-        Ok(Past { history: Some(base), is_marked: !others_are_there })
     }
 
     async fn map<V: CachedValue>(&mut self, root: NodeId, others: &[NodeId]) -> Result<()> {
@@ -194,5 +221,14 @@ impl<'a> Copier<'a> {
         let (saves, counts) = self.chunks.finish();
         let report = SyncReport { nodes: self.nodes, ..counts };
         Ok(SyncCopied { report, known: self.known, touched: self.touched, relied: self.relied, saves })
+    }
+}
+
+/// Sends the nodes of histories.
+struct Histories<'c, 'a>(&'c mut Copier<'a>);
+
+impl NodeSink<HistoryEntry> for Histories<'_, '_> {
+    async fn store(&mut self, id: NodeId, node: Arc<Node<HistoryEntry>>) -> Result<()> {
+        self.0.node(id, node).await
     }
 }

@@ -10,10 +10,13 @@
 mod chunks;
 mod clone;
 mod copy;
+mod marks;
 mod options;
 mod plan;
 mod publish;
 mod saves;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 pub use options::{RefOutcome, SyncOptions, SyncRef, SyncReport, SyncedRef};
@@ -24,9 +27,13 @@ use crate::refs::MoveOp;
 use crate::refs::collection::CollectionWait;
 
 use copy::Copier;
-use publish::Published;
+use marks::SyncMarks;
+use options::SyncDone;
+use plan::PlannedRef;
+use publish::Again;
+use versions::SyncKnown;
 
-/// How often the target may change, or a garbage collection of it remove what was copied, before a run is given up.
+/// How often the target may change while versions are copied, before a run is given up. A wait for a garbage collection counts as none.
 const ATTEMPTS: u32 = 16;
 
 impl Repository {
@@ -37,7 +44,8 @@ impl Repository {
     /// are moved last, and each move is recorded.
     ///
     /// Everything is hashed before it is sent, and the nodes of maps are compared with what their parents say. Many objects are on their
-    /// way at once. Memory is bounded, but for about 200 bytes for each node of a map that changed between two versions. What a version
+    /// way at once. Memory is bounded, but for about 200 bytes for each node of a map that changed between two versions, and about 400 bytes
+    /// for each version that is copied. What a version
     /// shares with its parents is not sent again, whatever its size; a copy within the repository is found if its bytes are worth the search.
     ///
     /// A version that has [expired](Self::expire) here, and that the target lacks, is copied as expired: without its data, and with the
@@ -48,7 +56,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// After an error no branch or tag has changed, except those before the one whose move failed. What was copied stays, and so does the
+    /// After an error no branch or tag has changed, except those before the one whose move failed; the same call goes on with the others. What was copied stays, and so does the
     /// record of what was copied as expired.
     ///
     /// - `Conflict`, before anything is copied: a branch of the target has commits that are not behind its new tip, or a tag exists with
@@ -57,8 +65,9 @@ impl Repository {
     /// - `Expired`: a version that is to be shown has expired here meanwhile.
     /// - `NotFound`: a branch, a tag or a version does not exist here.
     /// - `Corrupt`: something here is damaged or missing, perhaps because it was collected as garbage meanwhile.
-    /// - `Invalid`: a version is stamped more than 10 minutes after the clock, or [`SyncOptions::no_chunks`] was given and chunks are lacking.
-    /// - `Unavailable`: the target changes all the time, or a garbage collection there does not end.
+    /// - `Invalid`: two branches are to become one, a new name cannot be given in the target, a version is stamped more than 10 minutes after the clock, or [`SyncOptions::no_chunks`] was given and chunks are lacking.
+    /// - `Unavailable`: the target changes all the time, or a garbage collection there does not end. A run that needs what a collection is
+    ///   removing waits until that has ended.
     ///
     /// # Cancellation
     ///
@@ -95,22 +104,34 @@ impl SyncRun<'_> {
         if !self.options.dry_run {
             self.to.require_writable()?;
         }
-        let mut waiting = CollectionWait::new();
-        for attempt in 0..ATTEMPTS {
-            if let Some(report) = Box::pin(self.attempt()).await? {
-                return Ok(report);
+        let (mut done, mut changes) = (SyncDone::default(), 0);
+        while changes < ATTEMPTS {
+            match Box::pin(self.attempt(&mut done)).await? {
+                Ok(report) => return Ok(report),
+                Err(Again::Condemned) if self.wait_for_collection().await? => {}
+                Err(_) => {
+                    self.to.pause_after_lost_race(changes).await;
+                    changes += 1;
+                }
             }
-            let state = self.to.refs().collection().await?.state;
-            if state.is_running() {
-                waiting.pause(self.to.refs(), &state).await?;
-            }
-            self.to.pause_after_lost_race(attempt).await;
         }
         Err(Error::unavailable(format!("{to} changed {ATTEMPTS} times while versions were copied to it; try again")))
     }
 
-    /// Runs once; `None` when the target has changed in between so that it must be looked at again.
-    async fn attempt(&self) -> Result<Option<SyncReport>> {
+    /// Waits until the garbage collection of the target has ended that is under way; whether there was one.
+    async fn wait_for_collection(&self) -> Result<bool> {
+        let refs = self.to.refs();
+        let begun = refs.collection().await?.state;
+        let (mut state, mut waiting) = (begun.clone(), CollectionWait::new());
+        while state.is_running() && state.epoch == begun.epoch {
+            waiting.pause(refs, &state).await?;
+            state = refs.collection().await?.state;
+        }
+        Ok(begun.is_running())
+    }
+
+    /// Runs once; tells why when the target has changed in between so that it must be looked at again.
+    async fn attempt(&self, done: &mut SyncDone) -> Result<std::result::Result<SyncReport, Again>> {
         // In this order or at the same time: what is read of the refs is complete as far as the collections before tell.
         let state = self.to.refs().collection().await?.state;
         let kept = self.to.kept_roots().await?;
@@ -118,31 +139,36 @@ impl SyncRun<'_> {
         let planned = self.plan().await?;
         // After the refs of the source: what one of those shows is whole, whatever has expired.
         let given_up = self.from.known_retention().await.map_err(|e| e.context(self.from.storage()))?;
-        let lacking =
-            self.versions(&kept, &given_up, planned.iter().filter(|planned| planned.is_change()).map(|planned| planned.tip)).await?;
+        let tips: Vec<_> = planned.iter().filter(|planned| planned.is_change()).map(|planned| planned.tip).collect();
+        let marks = SyncMarks::of(self.from);
+        let asked = SyncKnown { kept: &kept, given_up: &given_up, marks: &marks };
+        let lacking = self.versions(asked, tips.into_iter()).await?;
         if self.options.dry_run {
-            let refs = planned.iter().map(plan::PlannedRef::outcome).collect();
-            return Ok(Some(SyncReport { refs, versions: lacking.versions.len() as u64, ..SyncReport::default() }));
+            let refs = planned.iter().map(PlannedRef::outcome).collect();
+            return Ok(Ok(SyncReport { refs, versions: lacking.versions.len() as u64, ..SyncReport::default() }));
         }
         let mut run = Copier::begin(*self, known, lacking.there).await?;
         for version in &lacking.versions {
-            run.version(version).await?;
+            match run.version(version).await {
+                Err(_) if run.is_overtaken() => return Ok(Err(Again::Condemned)),
+                sent => sent?,
+            }
         }
         let copied = run.finish().await?;
-        self.record_expired(&lacking.versions).await?;
-        let mut report = SyncReport { versions: lacking.versions.len() as u64, ..copied.report.clone() };
-        for planned in &planned {
-            if planned.is_change() {
-                match self.publish(planned, &copied).await? {
-                    Published::Done => {}
-                    Published::Again => return Ok(None),
-                }
+        done.add(&copied.report, &lacking.versions);
+        self.record_expired(&lacking.versions, &given_up).await?;
+        for planned in planned.iter().filter(|planned| planned.is_change()) {
+            if let Err(again) = self.publish(planned, &copied).await? {
+                return Ok(Err(again));
             }
-            report.refs.push(planned.outcome());
+            done.moved(planned);
         }
-        if let Some(saves) = &copied.saves {
-            self.to.delete_saves(saves).await?;
+        if let Some(saves) = &copied.saves
+            && let Err(error) = self.to.delete_saves(saves).await
+        {
+            // Everything has arrived; the next run finds the branch.
+            tracing::warn!(%error, branch = %saves.branch, "the branch of a run that has ended is left");
         }
-        Ok(Some(report))
+        Ok(Ok(done.report(&planned)))
     }
 }

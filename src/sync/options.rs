@@ -1,5 +1,9 @@
 //! What is copied, and what became of it.
 
+use std::collections::{HashMap, HashSet};
+
+use super::plan::PlannedRef;
+use super::versions::LackingVersion;
 use crate::commit::ImportSteps;
 use crate::id::SnapshotId;
 use crate::refs::{Ref, RefName};
@@ -35,8 +39,9 @@ impl SyncRef {
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[non_exhaustive]
 pub struct SyncOptions {
-    /// The branches and tags. Default: none named, which means all that the source has, except the branches on which long operations save
-    /// what they stored.
+    /// The branches and tags; what is named twice counts once. Default: none named, which means all that the source has, except the branches
+    /// on which long operations save what they stored: all whose names are `importing-`, `vendoring-` or `pushing-` and 16 hexadecimal
+    /// digits.
     pub refs: Vec<SyncRef>,
     /// Moves branches also to versions that do not have their tips behind them, and tags to other versions. What they showed stays
     /// readable as after every recorded move. Default: `false`.
@@ -156,10 +161,44 @@ pub struct SyncReport {
     pub versions: u64,
     /// Nodes of maps that were sent.
     pub nodes: u64,
-    /// Chunks that were sent.
+    /// Chunks that were sent, also those that were sent again after a garbage collection.
     pub chunks: u64,
     /// Bytes of the chunks that were sent.
     pub chunk_bytes: u64,
     /// Chunks that an earlier run had sent.
     pub reused: u64,
+}
+
+/// What the attempts of one run have done.
+#[derive(Debug, Default)]
+pub(super) struct SyncDone {
+    sent: SyncReport,
+    versions: HashSet<SnapshotId>,
+    moved: HashMap<Ref, SyncedRef>,
+}
+
+impl SyncDone {
+    /// Notes what one attempt sent.
+    pub(super) fn add(&mut self, sent: &SyncReport, versions: &[LackingVersion]) {
+        self.versions.extend(versions.iter().map(|version| version.id));
+        self.sent.nodes += sent.nodes;
+        self.sent.chunks += sent.chunks;
+        self.sent.chunk_bytes += sent.chunk_bytes;
+        self.sent.reused += sent.reused;
+    }
+
+    /// Notes a move. Of several moves of one branch, what it showed before the first counts.
+    pub(super) fn moved(&mut self, planned: &PlannedRef) {
+        let moved = planned.outcome();
+        self.moved.entry(moved.target.clone()).and_modify(|first| first.to = moved.to).or_insert(moved);
+    }
+
+    /// What the run did, and what became of these branches and tags.
+    pub(super) fn report(&self, planned: &[PlannedRef]) -> SyncReport {
+        let refs = planned.iter().map(|planned| {
+            let last = planned.outcome();
+            self.moved.get(&last.target).cloned().unwrap_or(last)
+        });
+        SyncReport { refs: refs.collect(), versions: self.versions.len() as u64, ..self.sent.clone() }
+    }
 }

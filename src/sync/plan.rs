@@ -1,5 +1,7 @@
 //! What becomes of each branch and tag, decided before anything is copied.
 
+use std::collections::HashMap;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::SyncRun;
@@ -8,7 +10,7 @@ use super::options::{RefOutcome, SyncRef, SyncedRef};
 use crate::commit::SavesBranch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
-use crate::refs::{READS, Ref, RefKind, TagInfo, future_limit, unreadable_tip};
+use crate::refs::{READS, Ref, RefKind, RefName, TagInfo, future_limit, lower_case, require_unlike, unreadable_tip};
 use crate::time::Timestamp;
 
 /// How many refused branches and tags are named.
@@ -36,6 +38,11 @@ impl PlannedRef {
         matches!(self.outcome, RefOutcome::Created | RefOutcome::Moved)
     }
 
+    /// Whether the target shows what the source shows.
+    pub(super) const fn is_unchanged(&self) -> bool {
+        matches!(self.outcome, RefOutcome::Unchanged)
+    }
+
     pub(super) fn outcome(&self) -> SyncedRef {
         let SyncRef { source, target } = self.names.clone();
         SyncedRef { source, target, outcome: self.outcome, from: self.found, to: self.tip }
@@ -43,9 +50,11 @@ impl PlannedRef {
 }
 
 impl SyncRun<'_> {
-    /// Reads the branches and tags on both sides. `Conflict` when one of them may not be moved; it names all of those.
+    /// Reads the branches and tags on both sides. `Conflict` when one of them may not be moved; it names all of those. `Invalid` when two
+    /// become one, or a new one has a name that the target refuses.
     pub(super) async fn plan(&self) -> Result<Vec<PlannedRef>> {
         let names = if self.options.refs.is_empty() { self.all_refs().await? } else { self.options.refs.clone() };
+        let names = each_once(names)?;
         if let Some(mixed) = names.iter().find(|names| names.source.kind != names.target.kind) {
             return Err(Error::invalid(format!("{} cannot become {}: the one is a branch, the other a tag", mixed.source, mixed.target)));
         }
@@ -56,11 +65,31 @@ impl SyncRun<'_> {
             planned.push(one);
         }
         if refused.is_empty() {
+            self.require_names(&planned).await?;
             return Ok(planned);
         }
         let more = if refused.len() > NAMED { format!("; and {} more", refused.len() - NAMED) } else { String::new() };
         refused.truncate(NAMED);
         Err(Error::conflict(format!("nothing was copied: {}{more}", refused.join("; "))))
+    }
+
+    /// Refuses names that cannot be given to what is to be made.
+    async fn require_names(&self, planned: &[PlannedRef]) -> Result<()> {
+        for kind in [RefKind::Branch, RefKind::Tag] {
+            let is_new = |one: &&PlannedRef| one.outcome == RefOutcome::Created && one.names.target.kind == kind;
+            let made: Vec<&Ref> = planned.iter().filter(is_new).map(|one| &one.names.target).collect();
+            if made.is_empty() {
+                continue;
+            }
+            let there = self.to.refs().names(kind).await?;
+            let mut by_lower: HashMap<String, RefName> = there.into_iter().map(|name| (lower_case(&name), name)).collect();
+            for new in made {
+                new.name.require_unlike_an_id()?;
+                let other = by_lower.entry(lower_case(&new.name)).or_insert_with(|| new.name.clone());
+                require_unlike(new, other)?;
+            }
+        }
+        Ok(())
     }
 
     /// All branches and tags of the source, without the branches of saves.
@@ -135,6 +164,22 @@ impl SyncRun<'_> {
         let (found, tip) = (self.to.read_record(&found.into()).await?, self.to.read_record(&tip.into()).await?);
         or_unknown(tip.is_behind(&found).await)
     }
+}
+
+/// Leaves out what is named twice.
+fn each_once(names: Vec<SyncRef>) -> Result<Vec<SyncRef>> {
+    let mut sources = HashMap::new();
+    let mut once = Vec::new();
+    for names in names {
+        match sources.insert(names.target.clone(), names.source.clone()) {
+            None => once.push(names),
+            Some(source) if source == names.source => {}
+            Some(source) => {
+                return Err(Error::invalid(format!("{source} and {} cannot both become {}", names.source, names.target)));
+            }
+        }
+    }
+    Ok(once)
 }
 
 /// What is not known because versions were left out does not hold.

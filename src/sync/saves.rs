@@ -7,10 +7,10 @@
 use super::SyncRun;
 use crate::chunk::Sized;
 use crate::commit::{CommitOptions, ImportSaves, SavesBranch};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::Entry;
 use crate::key::{Key, Prefix};
-use crate::refs::collection::{CondemnedRow, ObjectSet, row_of};
+use crate::refs::collection::{CondemnedRow, ListsSince, ObjectSet, row_of};
 use crate::refs::{MAIN, Ref, RefKind, RefName};
 use crate::session::WriteSession;
 use crate::storage::layout::{ObjectKind, shard_of};
@@ -35,6 +35,7 @@ pub(super) struct PushSaves<'a> {
     /// What was sent and not saved.
     sent: Vec<Sized>,
     total: u64,
+    is_overtaken: bool,
 }
 
 /// The row of a chunk in a set of objects.
@@ -57,6 +58,7 @@ impl<'a> PushSaves<'a> {
             session,
             sent: Vec::new(),
             total: 0,
+            is_overtaken: false,
         };
         if saves.session.is_none()
             && let Some(branch) = saves.any_branch().await?
@@ -97,24 +99,37 @@ impl<'a> PushSaves<'a> {
         Ok(known)
     }
 
-    /// Notes chunks that have been sent.
+    /// Notes chunks that have been sent, if there is a branch to note them on.
     pub(super) fn note(&mut self, chunks: &[Sized]) {
-        self.sent.extend_from_slice(chunks);
+        if self.session.is_some() {
+            self.sent.extend_from_slice(chunks);
+        }
+    }
+
+    /// Whether a save failed because a garbage collection removes what had arrived: then everything has to be looked at again.
+    pub(super) const fn is_overtaken(&self) -> bool {
+        self.is_overtaken
     }
 
     /// Commits what was noted to the branch, which is made if need be.
     pub(super) async fn save(&mut self) -> Result<()> {
         // Without a branch there was none on which one could be made.
-        let Some(session) = self.session.take() else {
-            self.sent.clear();
-            return Ok(());
-        };
+        let Some(session) = self.session.take() else { return Ok(()) };
         for (id, size) in self.sent.drain(..) {
             session.set_stored(&Key::new(format!("{FOLDER}{id}"))?, Entry::Chunk { id, size }).await?;
             self.total += 1;
         }
         let options = CommitOptions::from(format!("copy versions: {} chunks so far", self.total));
-        self.session = Some(self.branch.save(session, self.has_saved, options).await?);
+        let known = session.known.get();
+        match self.branch.save(session, self.has_saved, options).await {
+            Ok(next) => self.session = Some(next),
+            Err(e) => {
+                let state = self.sync.to.refs().collection().await?.state;
+                let has_collected = !matches!(state.lists_since(known), ListsSince::These(lists) if lists.is_empty());
+                self.is_overtaken = has_collected && e.kind() == ErrorKind::Conflict;
+                return Err(e);
+            }
+        }
         self.has_saved = true;
         Ok(())
     }

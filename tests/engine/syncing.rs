@@ -5,43 +5,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firnline::storage::fault::{Fault, Faulty, Operation};
-use firnline::storage::{Local, LocalOptions, Memory, Observed, Storage};
+use firnline::storage::{Memory, Observed, Storage};
 use firnline::{
-    CreateOptions, ErrorKind, Existing, GcOptions, HashAlgorithm, ImportSteps, ImportTarget, KeyOrPrefix, MergeOptions, OpenOptions,
-    Prefix, Ref, RefName, RefOutcome, Repository, Snapshot, SyncOptions, SyncRef, VerifyScope,
+    CreateOptions, ErrorKind, Existing, GcOptions, HashAlgorithm, ImportSteps, KeyOrPrefix, MergeOptions, OpenOptions, Prefix, Ref,
+    RefName, RefOutcome, Repository, Snapshot, SyncOptions, SyncRef, VerifyScope,
 };
 use futures::TryStreamExt as _;
-use tokio::sync::Semaphore;
 
 use crate::support::{World, key};
 
-fn name(text: &str) -> RefName {
+pub(super) fn name(text: &str) -> RefName {
     text.parse().unwrap()
 }
 
-fn branch(text: &str) -> SyncRef {
+pub(super) fn branch(text: &str) -> SyncRef {
     SyncRef::branch(name(text))
 }
 
-fn only(text: &str) -> SyncOptions {
+pub(super) fn only(text: &str) -> SyncOptions {
     SyncOptions::default().with(branch(text))
 }
 
-fn below(prefix: &str) -> KeyOrPrefix {
+pub(super) fn below(prefix: &str) -> KeyOrPrefix {
     KeyOrPrefix::Prefix(Prefix::new(prefix).unwrap())
 }
 
 impl World {
-    fn options(&self) -> OpenOptions {
+    pub(super) fn options(&self) -> OpenOptions {
         OpenOptions::default().clock(self.clock.clone()).without_pauses()
     }
 
-    async fn open(&self, storage: Arc<dyn Storage>) -> Repository {
+    pub(super) async fn open(&self, storage: Arc<dyn Storage>) -> Repository {
         Repository::open_storage(storage, self.options()).await.unwrap()
     }
 
     /// An empty repository.
-    async fn target(&self) -> (Memory, Repository) {
+    pub(super) async fn target(&self) -> (Memory, Repository) {
         self.clock.advance(Duration::from_secs(1));
         let memory = Memory::new();
         let options = CreateOptions::from(self.options());
@@ -50,7 +49,7 @@ impl World {
     }
 
     /// Commits chunks of `len` bytes under `folder`, with other bytes for every `salt`.
-    async fn chunks(&self, folder: &str, count: u32, len: usize, salt: u32) -> Snapshot {
+    pub(super) async fn chunks(&self, folder: &str, count: u32, len: usize, salt: u32) -> Snapshot {
         self.clock.advance(Duration::from_secs(1));
         let session = self.repository.write("main").await.unwrap();
         for n in 0..count {
@@ -63,7 +62,7 @@ impl World {
 }
 
 /// Everything under a revision, read and verified.
-async fn contents(repository: &Repository, revision: &str) -> Vec<(String, Vec<u8>)> {
+pub(super) async fn contents(repository: &Repository, revision: &str) -> Vec<(String, Vec<u8>)> {
     let snapshot = repository.read(revision).await.unwrap();
     let keys: Vec<_> = snapshot.list(&Prefix::all()).try_collect().await.unwrap();
     let mut all = Vec::new();
@@ -78,18 +77,18 @@ async fn contents(repository: &Repository, revision: &str) -> Vec<(String, Vec<u
 }
 
 /// Removes all garbage, by the clock of the machine, by which a store in memory dates what it holds. Returns how many objects that was.
-async fn collect(storage: Arc<dyn Storage>) -> u64 {
+pub(super) async fn collect(storage: Arc<dyn Storage>) -> u64 {
     let repository = Repository::open_storage(storage, OpenOptions::default().without_pauses()).await.unwrap();
     let report = repository.gc(&GcOptions::default().grace(Duration::ZERO)).await.unwrap();
     report.removed.values().map(|counts| counts.objects).sum()
 }
 
-async fn require_clean(repository: &Repository) {
+pub(super) async fn require_clean(repository: &Repository) {
     assert_eq!(repository.verify(VerifyScope::Everything).await.unwrap().findings, []);
 }
 
 /// Whether `a` and `b` show the same under a revision, with the same log.
-async fn require_same(a: &Repository, b: &Repository, revision: &str) {
+pub(super) async fn require_same(a: &Repository, b: &Repository, revision: &str) {
     assert_eq!(a.read(revision).await.unwrap().id(), b.read(revision).await.unwrap().id(), "{revision}");
     assert_eq!(contents(a, revision).await, contents(b, revision).await, "{revision}");
     let (a, b) = (a.read(revision).await.unwrap(), b.read(revision).await.unwrap());
@@ -127,15 +126,18 @@ async fn a_clone_has_every_branch_and_tag_with_everything_behind_them() {
             .iter()
             .all(|one| one.outcome == if one.target.name.as_str() == "main" { RefOutcome::Moved } else { RefOutcome::Created })
     );
-    // A second run finds nothing to do, and the clone is no place for a clone any more.
+    // A second run finds nothing to do, and so does a second clone.
     let again = clone.pull(&world.repository, &SyncOptions::default()).await.unwrap();
     assert!(again.refs.iter().all(|one| one.outcome == RefOutcome::Unchanged) && again.nodes == 0 && again.versions == 0, "{again:?}");
-    let refused = world.repository.clone_to_storage(Arc::new(memory), world.options(), &SyncOptions::default()).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    let (_, again) = world.repository.clone_to_storage(Arc::new(memory.clone()), world.options(), &SyncOptions::default()).await.unwrap();
+    assert!(again.refs.iter().all(|one| one.outcome == RefOutcome::Unchanged), "{again:?}");
     // It is a repository like any other, and what is committed there goes back.
     let session = clone.write("main").await.unwrap();
     session.set(&key("there"), "x").await.unwrap();
     session.commit("in the clone").await.unwrap();
+    // It is no place for a clone any more.
+    let refused = world.repository.clone_to_storage(Arc::new(memory), world.options(), &SyncOptions::default()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
     let report = clone.push(&world.repository, &only("main")).await.unwrap();
     assert_eq!((report.refs[0].outcome, report.versions), (RefOutcome::Moved, 1));
     require_same(&world.repository, &clone, "branch:main").await;
@@ -318,142 +320,6 @@ async fn a_push_that_was_stopped_goes_on_where_it_was() {
     }
 }
 
-/// A version without its history stays so.
-#[tokio::test]
-async fn what_was_left_out_stays_out() {
-    let world = World::new().await;
-    for n in 0..5 {
-        world.put("a", &n.to_string()).await;
-    }
-    let (_, target) = world.target().await;
-    let mut file = Vec::new();
-    world.repository.read("main").await.unwrap().export_car(&mut file).await.unwrap();
-    target.import_car(file.as_slice(), ImportTarget::Branch(name("main"))).await.unwrap();
-    world.put("b", "1").await;
-    let report = target.pull(&world.repository, &only("main")).await.unwrap();
-    assert_eq!((report.refs[0].outcome, report.versions), (RefOutcome::Moved, 1));
-    assert_eq!(contents(&target, "main").await, contents(&world.repository, "main").await);
-    require_clean(&target).await;
-    // What is committed there comes back to where the history is.
-    world.clock.advance(Duration::from_secs(1));
-    let session = target.write("main").await.unwrap();
-    session.set(&key("c"), "1").await.unwrap();
-    session.commit("in the shallow one").await.unwrap();
-    let back = target.push(&world.repository, &only("main")).await.unwrap();
-    assert_eq!((back.refs[0].outcome, back.versions), (RefOutcome::Moved, 1));
-    require_clean(&world.repository).await;
-    // And from a repository that has no history itself.
-    let (_, third) = world.target().await;
-    target.push(&third, &only("main")).await.unwrap();
-    assert_eq!(contents(&target, "main").await, contents(&third, "main").await);
-    require_clean(&third).await;
-}
-
-#[tokio::test]
-async fn a_shallow_clone_has_what_branches_show_and_grows() {
-    let world = World::new().await;
-    let first = world.put("a", "1").await;
-    world.chunks("c", 5, 2_000, 1).await;
-    world.repository.create_tag(&name("v1"), &first, "").await.unwrap();
-    let memory: Arc<dyn Storage> = Arc::new(Memory::new());
-    let (clone, report) =
-        world.repository.clone_to_storage(memory.clone(), world.options(), &SyncOptions::default().shallow()).await.unwrap();
-    assert_eq!((report.versions, report.chunks), (2, 5), "what the branch and the tag show");
-    assert_eq!(contents(&clone, "main").await, contents(&world.repository, "main").await);
-    let mut log = Box::pin(clone.read("main").await.unwrap().log());
-    assert_eq!(log.try_next().await.unwrap().unwrap().id, world.repository.read("main").await.unwrap().id());
-    assert_eq!(log.try_next().await.unwrap_err().kind(), ErrorKind::NotFound);
-    collect(memory.clone()).await;
-    require_clean(&clone).await;
-    // One more version there, without the two before it.
-    world.chunks("d", 3, 2_000, 2).await;
-    world.chunks("e", 3, 2_000, 3).await;
-    let report = clone.pull(&world.repository, &only("main").shallow()).await.unwrap();
-    assert_eq!((report.versions, report.chunks), (1, 11), "{report:?}");
-    // On what is there, only the difference.
-    world.chunks("f", 3, 2_000, 4).await;
-    let report = clone.pull(&world.repository, &only("main").shallow()).await.unwrap();
-    assert_eq!((report.versions, report.chunks), (1, 3), "{report:?}");
-    require_clean(&clone).await;
-    // What was left out comes with a branch that shows it; the shallow ones stay so.
-    world.repository.create_branch(&name("old"), &world.repository.read("main~2").await.unwrap()).await.unwrap();
-    let report = clone.pull(&world.repository, &only("old")).await.unwrap();
-    assert_eq!((report.refs[0].outcome, report.versions), (RefOutcome::Created, 1), "{report:?}");
-    require_clean(&clone).await;
-    world.put("last", "1").await;
-    clone.pull(&world.repository, &only("main")).await.unwrap();
-    assert_eq!(contents(&clone, "main").await, contents(&world.repository, "main").await);
-    collect(memory.clone()).await;
-    require_clean(&world.open(memory).await).await;
-}
-
-/// What the source has lost is damage: the copy must not look as if it had been left out on purpose.
-#[tokio::test]
-async fn a_lost_ancestor_is_not_taken_for_one_that_was_left_out() {
-    let world = World::new().await;
-    world.put("a", "1").await;
-    let lost = world.put("a", "2").await;
-    world.put("a", "3").await;
-    let directory = tempfile::tempdir().unwrap();
-    let store = || Arc::new(Local::open(directory.path(), LocalOptions::default()).unwrap());
-    world.repository.clone_to_storage(store(), world.options(), &SyncOptions::default()).await.unwrap();
-    let shards: Vec<_> = std::fs::read_dir(directory.path().join("snapshots")).unwrap().map(|shard| shard.unwrap().path()).collect();
-    let found = shards.iter().map(|shard| shard.join(lost.id().to_string())).find(|path| path.exists()).unwrap();
-    std::fs::remove_file(found).unwrap();
-    let damaged = world.open(store()).await;
-    let refused = damaged.clone_to_storage(Arc::new(Memory::new()), world.options(), &SyncOptions::default()).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
-    assert!(refused.to_string().contains(&lost.id().to_string()), "{refused}");
-}
-
-/// A run that was stopped may leave a part of a history, which must not pass for the whole: the version is not marked beside it.
-#[tokio::test]
-async fn a_version_is_not_marked_beside_parts_of_its_history() {
-    let world = World::new().await;
-    world.put("a", "1").await;
-    world.put("a", "2").await;
-    let (memory, calm) = world.target().await;
-    let limited = Faulty::new(Arc::new(memory.clone()), |call| {
-        let is_it = call.operation == Operation::Replace && call.name == "refs/branches/main.json";
-        if is_it { Fault::Rejected(ErrorKind::Denied) } else { Fault::None }
-    });
-    world.repository.push(&world.open(Arc::new(limited)).await, &only("main")).await.unwrap_err();
-    let refused = world.repository.push(&calm, &only("main").shallow()).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Conflict);
-    assert!(refused.to_string().contains("firn gc"), "{refused}");
-    assert!(collect(Arc::new(memory)).await > 5);
-    world.repository.push(&calm, &only("main").shallow()).await.unwrap();
-    assert_eq!(contents(&calm, "main").await, contents(&world.repository, "main").await);
-    require_clean(&calm).await;
-}
-
-/// Garbage that is collected on both sides between and during runs.
-#[tokio::test]
-async fn collections_take_nothing_that_was_copied() {
-    let world = World::new().await;
-    let (memory, target) = world.target().await;
-    let mut removed = 0;
-    for round in 0..4 {
-        world.chunks(&format!("r{round}"), 12, 2_000, round).await;
-        // One that is stopped leaves garbage, and saves.
-        let passed = AtomicU64::new(0);
-        let limited = Faulty::new(Arc::new(memory.clone()), move |call| {
-            let is_chunk = call.operation == Operation::Put && call.name.starts_with("chunks/");
-            if is_chunk && passed.fetch_add(1, Ordering::Relaxed) >= 8 { Fault::Rejected(ErrorKind::Denied) } else { Fault::None }
-        });
-        let options = only("main").steps(ImportSteps::default().keys(5));
-        world.repository.push(&world.open(Arc::new(limited)).await, &options).await.unwrap_err();
-        removed += collect(Arc::new(memory.clone())).await;
-        let (pushed, more) = futures::join!(world.repository.push(&target, &options), collect(Arc::new(memory.clone())));
-        assert!(pushed.unwrap().reused >= 5);
-        removed += more + collect(Arc::new(memory.clone())).await;
-        collect(world.storage.clone()).await;
-        require_same(&world.repository, &target, "branch:main").await;
-        require_clean(&world.open(Arc::new(memory.clone())).await).await;
-    }
-    assert!(removed > 10, "{removed}");
-}
-
 /// Objects of the source that are gone or damaged are named, and nothing moves.
 #[tokio::test]
 async fn a_damaged_source_is_told_and_moves_nothing() {
@@ -477,63 +343,63 @@ async fn a_damaged_source_is_told_and_moves_nothing() {
     }
 }
 
-/// The target through a network on which its first replace of `main` waits until the gate opens, and whether it has come there.
-async fn held(world: &World, memory: &Memory) -> (Repository, Arc<Semaphore>, Arc<Semaphore>) {
-    let (reached, opened) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let (there, gate, passed) = (reached.clone(), opened.clone(), AtomicU64::new(0));
-    let store = Faulty::new(Arc::new(memory.clone()), move |call| {
-        let is_it = call.operation == Operation::Replace && call.name == "refs/branches/main.json";
-        if !is_it || passed.fetch_add(1, Ordering::Relaxed) > 0 {
-            return Fault::None;
-        }
-        there.add_permits(1);
-        let gate = gate.clone();
-        Fault::Wait(Box::pin(async move { gate.acquire().await.unwrap().forget() }))
-    });
-    (world.open(Arc::new(store)).await, reached, opened)
-}
-
-/// Everything that was sent is garbage until the branch moves. A collection right before that removes it: the run notices, and sends it again.
+/// A clone that is stopped after each of its moves of branches and tags goes on with the same call.
 #[tokio::test]
-async fn what_is_collected_before_the_branch_moves_is_sent_again() {
+async fn a_clone_that_was_stopped_goes_on_after_any_branch() {
     let world = World::new().await;
-    let (memory, _) = world.target().await;
-    world.chunks("a", 20, 2_000, 1).await;
-    let (target, reached, opened) = held(&world, &memory).await;
-    let collecting = async {
-        reached.acquire().await.unwrap().forget();
-        let removed = collect(Arc::new(memory.clone())).await;
-        opened.add_permits(1);
-        removed
-    };
-    let options = only("main");
-    let (pushed, removed) = futures::join!(world.repository.push(&target, &options), collecting);
-    assert_eq!(pushed.unwrap().chunks, 20);
-    assert!(removed > 20, "{removed}");
-    let calm = world.open(Arc::new(memory)).await;
-    require_same(&world.repository, &calm, "branch:main").await;
-    require_clean(&calm).await;
-}
-
-/// Another writer is first: the branch is looked at again, and what was forward is so no more.
-#[tokio::test]
-async fn a_branch_that_moves_meanwhile_is_looked_at_again() {
-    let world = World::new().await;
-    let (memory, calm) = world.target().await;
-    world.put("a", "1").await;
-    world.repository.push(&calm, &only("main")).await.unwrap();
+    let first = world.put("a", "1").await;
+    for text in ["dev", "side"] {
+        world.repository.create_branch(&name(text), &first).await.unwrap();
+    }
     world.put("a", "2").await;
-    let (target, reached, opened) = held(&world, &memory).await;
-    let commit = async {
-        reached.acquire().await.unwrap().forget();
-        let session = calm.write("main").await.unwrap();
-        session.set(&key("b"), "theirs").await.unwrap();
-        let made = session.commit("theirs").await.unwrap();
-        opened.add_permits(1);
-        made
-    };
-    let options = only("main");
-    let (pushed, made) = futures::join!(world.repository.push(&target, &options), commit);
-    assert_eq!(pushed.unwrap_err().kind(), ErrorKind::Conflict);
-    assert_eq!(world.open(Arc::new(memory)).await.read("main").await.unwrap().id(), made.id());
+    world.repository.create_tag(&name("v1"), &first, "").await.unwrap();
+    for stopped_at in ["refs/branches/dev.json", "refs/branches/main.json", "refs/branches/side.json", "refs/tags/v1.json"] {
+        let memory = Memory::new();
+        let passed = AtomicU64::new(0);
+        let limited = Faulty::new(Arc::new(memory.clone()), move |call| {
+            let is_it = call.operation == Operation::Replace && call.name == stopped_at;
+            // `main` is made before.
+            let is_first = call.name == "refs/branches/main.json" && passed.fetch_add(u64::from(is_it), Ordering::Relaxed) < 2;
+            if is_it && !is_first { Fault::Rejected(ErrorKind::Denied) } else { Fault::None }
+        });
+        let options = SyncOptions::default();
+        let stopped = world.repository.clone_to_storage(Arc::new(limited), world.options(), &options).await;
+        assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Denied, "{stopped_at}");
+        let (clone, report) = world.repository.clone_to_storage(Arc::new(memory), world.options(), &options).await.unwrap();
+        assert_eq!(report.refs.len(), 4, "{stopped_at}");
+        for revision in ["main", "dev", "side", "tag:v1"] {
+            require_same(&world.repository, &clone, revision).await;
+        }
+    }
+}
+
+/// What the names tell is decided before anything is made or copied.
+#[tokio::test]
+async fn names_that_cannot_be_given_are_refused_first() {
+    let world = World::new().await;
+    world.put("a", "1").await;
+    let (memory, target) = world.target().await;
+    target.create_branch(&name("Theirs"), &target.read("main").await.unwrap()).await.unwrap();
+    let to = |text: &str| SyncRef { source: Ref::branch(name("main")), target: Ref::branch(name(text)) };
+    world.repository.create_branch(&name("side"), &world.repository.read("main").await.unwrap()).await.unwrap();
+    let before = memory.list("").try_collect::<Vec<_>>().await.unwrap().len();
+    let plain = SyncOptions::default();
+    for options in [
+        plain.clone().with(branch("main")).with(to("theirs")),
+        plain.clone().with(branch("main")).with(to("new")).with(to("NEW")),
+        plain.clone().with(branch("main")).with(SyncRef { source: Ref::branch(name("side")), target: Ref::branch(name("main")) }),
+    ] {
+        let refused = world.repository.push(&target, &options).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+        assert_eq!(memory.list("").try_collect::<Vec<_>>().await.unwrap().len(), before, "{refused}");
+    }
+    // Twice the same is once, and steps of nothing are steps of one.
+    let steps = ImportSteps::default().keys(0).bytes(0);
+    let twice = world.repository.push(&target, &only("main").with(branch("main")).steps(steps)).await.unwrap();
+    assert_eq!(twice.refs.iter().map(|one| one.outcome).collect::<Vec<_>>(), [RefOutcome::Moved]);
+    // A clone of what does not exist makes nothing.
+    let memory = Memory::new();
+    let refused = world.repository.clone_to_storage(Arc::new(memory.clone()), world.options(), &only("mian")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
+    assert_eq!(memory.list("").try_collect::<Vec<_>>().await.unwrap().len(), 0);
 }

@@ -7,10 +7,10 @@ use crate::commit::recount;
 use crate::error::{Error, Result};
 use crate::format::{Entry, Roots, SnapshotObject, Value, VirtualFile};
 use crate::handle::Repository;
+use crate::history::PastMark;
 use crate::id::NodeId;
 use crate::map::{Map, NodeSource};
 use crate::objects::{CachedValue, Objects, Uploads};
-use crate::storage::ObjectName;
 
 impl Repository {
     /// Checks a version whose blocks are all stored, stores the rest of it, and makes everything durable. Returns what it
@@ -31,7 +31,11 @@ impl Repository {
         // Before the snapshot: without a marker, what it names counts as proved.
         let is_marked = !origin.is_whole();
         if is_marked {
-            self.storage().put(&ObjectName::shallow(&version.id), &[]).await?;
+            let mark = if origin.has_history { PastMark::OtherParents } else { PastMark::History };
+            mark.write(&**self.storage(), version.id).await?;
+        } else if PastMark::read(&**self.storage(), version.id).await? == PastMark::History {
+            // An earlier import came without the history.
+            PastMark::OtherParents.write(&**self.storage(), version.id).await?;
         }
         uploads.snapshot(version.id, &SnapshotObject { commit: commit.clone(), roots }).await?;
         uploads.finish().await?;

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::format::{Commit, HistoryEntry};
+use crate::error::Result;
+use crate::format::Commit;
 use crate::handle::Repository;
-use crate::history::{Behind, KeptPart, Line};
+use crate::history::{Followed, KeptPart, Line, check_claims, follows, require_earlier, require_places};
 use crate::id::SnapshotId;
-use crate::map::{NodeSink, Nowhere, build};
+use crate::map::Nowhere;
 use crate::objects::Uploads;
 use crate::time::Timestamp;
 
@@ -41,7 +41,7 @@ impl Repository {
     /// `Corrupt` when the claims contradict each other or the parents that are here. A history is stored only behind a parent that a
     /// branch or a tag keeps, so that nothing is linked that a garbage collection may delete.
     pub(super) async fn prove_origin(&self, commit: &Commit, uploads: &mut Uploads) -> Result<ImportOrigin> {
-        self.check_claims(commit).await?;
+        check_claims(self.objects(), commit).await?;
         let mut origin = ImportOrigin { has_history: true, has_parents: true, linked: Vec::new(), epoch: u64::MAX };
         let Some((first, others)) = commit.parents.split_first() else { return Ok(origin) };
         origin.has_history = false;
@@ -50,7 +50,7 @@ impl Repository {
                 origin.has_parents = false;
                 continue;
             };
-            require_earlier(&parent, commit)?;
+            require_earlier(parent.time, commit.time)?;
             if !self.link(*id, parent.time, &mut origin).await? {
                 origin.has_parents = false;
             }
@@ -59,14 +59,20 @@ impl Repository {
             origin.has_parents = false;
             return Ok(origin);
         };
-        require_earlier(&parent, commit)?;
-        if let Some(place) = parent.places.iter().find(|place| !commit.places.contains(place)) {
-            return Err(Error::corrupt(format!("its places lack {place}, which its parent {first} lists")));
-        }
+        require_earlier(parent.time, commit.time)?;
+        require_places(*first, &parent, commit)?;
         let line = Line { objects: self.objects(), id: *first, commit: &parent };
         let is_kept = self.link(*first, parent.time, &mut origin).await?;
-        let is_proved = if is_kept { follows(line, commit, uploads).await? } else { follows(line, commit, &mut Nowhere).await? };
-        origin.has_history = is_proved && is_kept;
+        let has_history = match line.vouches().await {
+            Err(e) if e.is_damage() => false,
+            known => known?,
+        };
+        let followed = if is_kept {
+            follows(line, has_history, commit, uploads).await?
+        } else {
+            follows(line, has_history, commit, &mut Nowhere).await?
+        };
+        origin.has_history = is_kept && matches!(followed, Followed::Yes);
         Ok(origin)
     }
 
@@ -78,70 +84,11 @@ impl Repository {
         Ok(true)
     }
 
-    /// Refuses claims that contradict each other, whatever this repository holds.
-    async fn check_claims(&self, commit: &Commit) -> Result<()> {
-        for container in &commit.containers {
-            let place = container.place().map_err(|e| Error::corrupt(format!("container {}", container.name)).caused_by(e))?;
-            if !commit.places.contains(&place) {
-                return Err(Error::corrupt(format!("its places lack {place}, the place of container {}", container.name)));
-            }
-        }
-        let empty = build::<HistoryEntry, _>(futures::stream::empty(), self.objects().shape(), &mut Nowhere).await?.root;
-        match (commit.parents.first(), commit.since) {
-            (None, None) if commit.history == empty => Ok(()),
-            (None, _) => Err(Error::corrupt("it has a history, but no parent")),
-            (Some(parent), _) if commit.history == empty => {
-                Err(Error::corrupt(format!("its history is empty, although it has the parent {parent}")))
-            }
-            (Some(_), Some(since)) if since >= commit.time => {
-                Err(Error::corrupt(format!("its history begins at {since}, although it is stamped {}", commit.time)))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The commit of a parent; `None` when it is not here, or damaged, which is not the fault of what is being imported.
     async fn parent(&self, id: &SnapshotId) -> Result<Option<Arc<Commit>>> {
         match self.objects().try_commit(id).await {
             Err(e) if e.is_damage() => Ok(None),
             found => found,
         }
-    }
-}
-
-/// Refuses a parent that is not earlier than its child.
-fn require_earlier(parent: &Commit, commit: &Commit) -> Result<()> {
-    if parent.time < commit.time {
-        return Ok(());
-    }
-    Err(Error::corrupt(format!("it is stamped {}, its parent {}", commit.time, parent.time)))
-}
-
-/// Whether the history of `commit` is that of its parent and the parent itself, or begins with the parent: there are no others.
-///
-/// `Ok(false)` when this repository cannot tell, because the parent itself is shallow here or its history is damaged; `Corrupt` when it is
-/// neither. Gives the nodes of the history to `sink`.
-async fn follows(parent: Line<'_>, commit: &Commit, sink: &mut impl NodeSink<HistoryEntry>) -> Result<bool> {
-    let claimed = Behind::of(commit);
-    let begins_here = parent.begins_history(claimed.since);
-    if !begins_here && claimed.since != parent.commit.since {
-        let shown = |time: Option<Timestamp>| time.map_or_else(|| "the beginning".to_owned(), |time| time.to_string());
-        return Err(Error::corrupt(format!(
-            "it says that its history reaches back to {}; that of its parent {} reaches back to {}",
-            shown(claimed.since),
-            parent.id,
-            shown(parent.commit.since)
-        )));
-    }
-    let found = async {
-        let is_shallow = !begins_here && parent.is_shallow().await?;
-        parent.behind_child(claimed.since, is_shallow, sink).await
-    };
-    match found.await {
-        Ok(None) => Ok(false),
-        Ok(Some(found)) if found == claimed => Ok(true),
-        Ok(_) => Err(Error::corrupt(format!("its history {} is not that of its parent {} and that parent", claimed.root, parent.id))),
-        Err(e) if e.is_damage() => Ok(false),
-        Err(e) => Err(e),
     }
 }

@@ -9,18 +9,19 @@ use std::path::Path;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt as _, TryStreamExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, HistoryEntry, Node, VirtualFile};
 use crate::handle::Repository;
+use crate::history::ListedMarks;
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::objects::{CachedValue, Objects};
 use crate::refs::collection::{CondemnedRow, ObjectSet, row_of};
 use crate::refs::retention::RetiredVersions;
 use crate::refs::{Ref, RefRecord};
 use crate::seeded::Seeded;
-use crate::storage::layout::{ObjectKind, SHALLOW};
+use crate::storage::layout::ObjectKind;
 use crate::storage::{Extent, ObjectName};
 
 /// How many objects are read at once.
@@ -36,7 +37,7 @@ pub(super) struct Marker {
     /// The same of what only versions with a marker lead to.
     seen_behind: HashSet<CondemnedRow, Seeded>,
     /// The versions with a marker, once they were listed.
-    marked: Option<HashSet<CondemnedRow, Seeded>>,
+    marked: Option<ListedMarks>,
     marks: ObjectSet,
     /// Versions whose data keeps nothing, unless a ref points at them. Read once, before anything is condemned: what expires later stays
     /// until the next collection, so that writers which found it kept lose nothing.
@@ -130,7 +131,7 @@ impl Marker {
         let shown = record.tip.filter(|tip| self.drops(*tip) && !self.as_expired.contains(tip)).map(Reached::Data);
         let roots = versions.chain(shown).map(|what| Spot { what, by: None }).collect();
         if self.marked.is_none() {
-            self.marked = Some(listed_markers(repository).await?);
+            self.marked = Some(ListedMarks::list(&**repository.storage(), repository.hash()).await?);
         }
         let mut behind = Vec::new();
         self.walk(roots, &mut behind).await.map_err(context)?;
@@ -229,7 +230,7 @@ impl Marker {
     }
 
     fn is_marked(&self, id: SnapshotId) -> bool {
-        self.marked.as_ref().is_some_and(|marked| marked.contains(&row_of(ObjectKind::Shallow, id.digest())))
+        self.marked.as_ref().is_some_and(|marked| marked.has(id))
     }
 
     /// Whether something that cannot be read is behind a version that was imported without it.
@@ -237,18 +238,6 @@ impl Marker {
         let Some(by) = spot.by.filter(|_| spot.is_behind()) else { return Ok(false) };
         Ok(self.objects.storage().get(&ObjectName::shallow(&by), Extent::Range(0..0)).await?.is_some())
     }
-}
-
-/// The versions that have a marker.
-async fn listed_markers(repository: &Repository) -> Result<HashSet<CondemnedRow, Seeded>> {
-    let mut listed = repository.storage().list(SHALLOW);
-    let mut marked = HashSet::default();
-    while let Some(meta) = listed.try_next().await? {
-        if let Some((kind, digest)) = ObjectName::parse(&meta.name, repository.hash()) {
-            marked.insert(row_of(kind, &digest));
-        }
-    }
-    Ok(marked)
 }
 
 fn is_loss(error: &Error) -> bool {

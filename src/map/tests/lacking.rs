@@ -9,6 +9,7 @@ use rand::seq::IndexedRandom as _;
 use super::support::*;
 use crate::format::{Entry, Node};
 use crate::id::NodeId;
+use crate::map::load::CONCURRENT;
 use crate::map::{Lacked, Lacking};
 
 /// The new nodes in their order, and the ids of the old leaves.
@@ -76,4 +77,28 @@ fn what_is_lacking_is_the_difference_of_the_sets_of_nodes() {
         assert_eq!((again, none), (new, HashSet::new()));
     }
     assert!(small > cases(3_000) / 10 && many > cases(3_000) / 10, "{small} {many}");
+}
+
+/// A version that changes most leaves of a large map does not bring all of the old ones into memory.
+#[test]
+fn old_leaves_are_read_as_they_are_taken() {
+    let mut rng = rng(92);
+    let shape = small_shape(&mut rng);
+    let store = Arc::new(Store::new());
+    let mut made = || {
+        let (built, sink) = build(&random_model::<Entry>(&mut rng, 5_000, 100_000), shape);
+        store.absorb(sink);
+        built.root
+    };
+    let (root, other) = (made(), made());
+    let levels = store.reach(root).into_values().chain(store.reach(other).into_values());
+    let (leaves, branches): (Vec<u8>, Vec<u8>) = levels.partition(|level| *level == 0);
+    assert!(leaves.len() > 20 * CONCURRENT, "{}", leaves.len());
+    block(async {
+        store.take_loads();
+        let mut found = Lacking::<Entry, _>::open(Arc::clone(&store), root, &[other], true).await.unwrap();
+        while !matches!(found.next().await.unwrap().unwrap(), Lacked::Old(_)) {}
+        let loads = store.take_loads();
+        assert!(loads <= branches.len() + CONCURRENT, "{loads} of {}", leaves.len() + branches.len());
+    });
 }

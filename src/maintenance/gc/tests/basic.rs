@@ -7,6 +7,7 @@ use futures::TryStreamExt as _;
 use super::*;
 use crate::error::ErrorKind;
 use crate::id::MapKind;
+use crate::refs::{MoveOp, MoveTo, Ref, Vouched};
 use crate::storage::fault::Crashing;
 use crate::storage::{Extent, Local, LocalOptions, RemovalPermit};
 
@@ -122,9 +123,11 @@ async fn a_parent_that_is_here_in_part_is_a_loss_only_if_a_version_without_a_mar
     world.leave(7).await;
     assert_eq!(world.gc().await.removed["chunks"].objects, 2, "what was left behind, and what only the lost node named");
     assert!(world.names().await.contains(ObjectName::snapshot(&parent.id()).as_str()), "what is here of it stays");
-    // Now another ref needs it whole.
+    // Now another ref needs it whole, although no ref may be pointed at it.
     let tag = world.repository.create_tag(&name("old"), &parent, "").await;
-    assert!(tag.is_ok(), "{tag:?}");
+    assert_eq!(tag.unwrap_err().kind(), ErrorKind::Invalid);
+    let to = MoveTo { to: Some(parent.id()), op: MoveOp::Create, about: None, not_before: parent.record().time };
+    world.repository.refs().create(&Ref::tag(name("old")), to, |_| async { Ok(Vouched::Safe) }).await.unwrap();
     world.leave(7).await;
     let error = world.repository.gc(&world.options()).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) && error.to_string().contains("old"), "{error}");
