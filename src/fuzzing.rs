@@ -12,8 +12,8 @@ use crate::carfile::{CarBlock, CarReader, CarWriter, Sections};
 use crate::error::{Error, Result};
 use crate::format::fuzzed;
 use crate::format::{
-    Commit, Container, Entry, FileKey, ForkBlock, ForkDocument, ForkKind, HistoryEntry, Node, RepoConfig, Roots, SnapshotObject, Value,
-    VirtualFile,
+    ChangeList, Commit, Container, Entry, FileKey, ForkBlock, ForkDocument, ForkKind, HistoryEntry, Node, RepoConfig, Roots,
+    SnapshotObject, Value, VirtualFile,
 };
 use crate::history::Revision;
 use crate::id::{ChunkForm, ChunkId, Cid, HashAlgorithm, NodeId, SnapshotId, parse_cid};
@@ -42,6 +42,7 @@ pub enum FuzzedDecoder {
     CollectionState,
     ListIndex,
     ListShard,
+    ChangedKeys,
     RetentionState,
     RetentionList,
     Description,
@@ -55,7 +56,7 @@ pub enum FuzzedDecoder {
 
 impl FuzzedDecoder {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Snapshot,
         Self::Commit,
         Self::Manifest,
@@ -69,6 +70,7 @@ impl FuzzedDecoder {
         Self::CollectionState,
         Self::ListIndex,
         Self::ListShard,
+        Self::ChangedKeys,
         Self::RetentionState,
         Self::RetentionList,
         Self::Description,
@@ -96,6 +98,7 @@ impl FuzzedDecoder {
             Self::CollectionState => "collection_state",
             Self::ListIndex => "list_index",
             Self::ListShard => "list_shard",
+            Self::ChangedKeys => "changed_keys",
             Self::RetentionState => "retention_state",
             Self::RetentionList => "retention_list",
             Self::Description => "description",
@@ -128,6 +131,7 @@ impl FuzzedDecoder {
             Self::CollectionState => fuzzed_refs::collection_state(bytes),
             Self::ListIndex => fuzzed_refs::list_index(bytes),
             Self::ListShard => fuzzed_refs::list_shard(bytes),
+            Self::ChangedKeys => at_rest(bytes, changed_keys),
             Self::RetentionState => fuzzed_refs::retention_state(bytes),
             Self::RetentionList => fuzzed_refs::retention_list(bytes),
             Self::Description => description(bytes),
@@ -144,7 +148,7 @@ impl FuzzedDecoder {
     /// the documents that hold them.
     pub fn seeds(self, object: &[u8]) -> Vec<Vec<u8>> {
         let inside = match self {
-            Self::Snapshot | Self::Manifest | Self::Files | Self::History => fuzzed::plain(object),
+            Self::Snapshot | Self::Manifest | Self::Files | Self::History | Self::ChangedKeys => fuzzed::plain(object),
             Self::Fork | Self::Changes => fuzzed::fork_body(object),
             Self::ForkRows => return fuzzed::fork_rows(object),
             _ => None,
@@ -201,6 +205,16 @@ fn commit(bytes: &[u8]) -> bool {
         let stored = SnapshotObject { commit: commit.clone(), roots: Roots::default() }.encode();
         let again = SnapshotObject::decode_verified(&stored, commit.id(HASH)).map(|object| object.commit);
         assert_eq!(again.ok(), Some(commit), "both forms admit the same commits");
+        true
+    })
+}
+
+fn changed_keys(bytes: &[u8]) -> bool {
+    ChangeList::decode(bytes, HASH).is_ok_and(|list| {
+        // One that was stored without compression may be too long with another.
+        if let Some(again) = list.encode() {
+            assert_eq!(ChangeList::decode(&again, HASH).ok(), Some(list), "a list comes back from its own bytes");
+        }
         true
     })
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
 
 use super::counts::{Deltas, FileEdits};
+use super::recorded::RecordedChanges;
 use crate::error::{Error, Result};
-use crate::format::{Commit, Container, Entry, FileKey, VirtualFile};
+use crate::format::{ChangeList, Commit, Container, Entry, FileKey, VirtualFile};
 use crate::id::NodeId;
 use crate::key::{MapKey, Prefix};
 use crate::map::{Edit, Edits, Map, Scan, Span};
@@ -21,13 +22,15 @@ pub(crate) struct Draft {
     pub(crate) files: NodeId,
     pub(crate) containers: Vec<Container>,
     pub(crate) places: Vec<String>,
+    /// What leads to the manifest from that of the base, if it is little.
+    pub(super) changes: Option<ChangeList>,
 }
 
 impl Draft {
     /// What a commit has.
     pub(super) fn of(commit: &Commit) -> Self {
         let (containers, places) = (commit.containers.clone(), commit.places.clone());
-        Self { manifest: commit.manifest, files: commit.files, containers, places }
+        Self { manifest: commit.manifest, files: commit.files, containers, places, changes: None }
     }
 
     /// Whether a commit of it would say what `base` says already.
@@ -120,10 +123,20 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
     let shape = base.repository().objects().shape();
     let mut deltas = Deltas::default();
     let edits = AllEdits::new(base, staged).await?;
-    let manifest = base.manifest().edit_stream(edits, |_, old, new| deltas.see(old, new), shape, uploads).await?.root;
+    let mut recorded = RecordedChanges::default();
+    let see = |key: &MapKey, old: Option<&Entry>, new: Option<&Entry>| {
+        recorded.see(key, old, new);
+        deltas.see(old, new)
+    };
+    let manifest = base.manifest().edit_stream(edits, see, shape, uploads).await?.root;
     let mut resized = BTreeMap::new();
     let edits = FileEdits::new(base, staged, &mut deltas, &mut resized);
-    let files = base.file_map().edit_stream(edits, |_, _, _| Ok(()), shape, uploads).await?.root;
+    let see = |_: &MapKey, old: Option<&VirtualFile>, new: Option<&VirtualFile>| {
+        recorded.see_file(old, new);
+        Ok(())
+    };
+    let files = base.file_map().edit_stream(edits, see, shape, uploads).await?.root;
+    let changes = recorded.into_list(base.record(), manifest, files);
     if !resized.is_empty() {
         uploads.finish().await?;
         require_within(base, manifest, &resized).await?;
@@ -147,7 +160,7 @@ async fn apply(base: &Snapshot, staged: &Staged, uploads: &mut Uploads) -> Resul
     for container in needed {
         places.insert(container.place()?);
     }
-    Ok(Draft { manifest, files, containers, places: places.into_iter().collect() })
+    Ok(Draft { manifest, files, containers, places: places.into_iter().collect(), changes })
 }
 
 /// The automatic containers that were removed and in which files lie nevertheless: they stay. `Invalid` for another container that was

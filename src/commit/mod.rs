@@ -12,6 +12,7 @@ mod invariants;
 mod options;
 mod prepare;
 mod publish;
+mod recorded;
 mod recount;
 mod saves;
 mod settle;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::collection::WrittenAlone;
 use super::draft::Draft;
 use super::{CommitOptions, EmptyCommit, invariants};
@@ -23,6 +25,8 @@ use crate::time::{Timestamp, recordable};
 pub(super) struct Written {
     pub(super) id: SnapshotId,
     pub(super) commit: Commit,
+    /// The list of the keys that it changed, as it is stored.
+    changes: Option<Bytes>,
 }
 
 /// When, why and by whom.
@@ -55,7 +59,7 @@ impl WriteSession {
         if options.empty == EmptyCommit::Make || !self.is_unchanged() {
             self.next_time().await?;
         }
-        let draft = self.draft().await?;
+        let mut draft = self.draft().await?;
         if options.empty == EmptyCommit::Skip && draft.is_unchanged(self.base.record()) && !self.has_other_parents() {
             return Ok(None);
         }
@@ -71,12 +75,13 @@ impl WriteSession {
         let time = self.next_time().await?;
         let stamp = Stamp { time, message: options.message.clone(), author: options.author.clone(), meta: options.meta.clone() };
         let others = self.other_parents().to_vec();
+        let changes = draft.changes.take().and_then(|list| list.encode()).map(Bytes::from);
         // A commit is made with its history; only moves of the branch lead to versions that came without.
         let is_committed = self.state.record.moves.last().is_some_and(|last| last.to != Some(self.base.id()));
         let has_history = if is_committed { !Line::of(&self.base).is_shallow().await? } else { Line::of(&self.base).vouches().await? };
         let commit = child_of(&self.base, has_history, &others, draft, stamp, &mut self.uploads).await?;
         invariants::check(&commit, &self.base)?;
-        self.upload(commit).await.map(Some)
+        self.upload(commit, changes).await.map(Some)
     }
 
     /// Writes a snapshot with exactly what the session's base holds, the tip of its branch, as the child of `parent` and of `others`, which
@@ -88,26 +93,30 @@ impl WriteSession {
         let has_history = Line::of(parent).vouches().await?;
         let commit = child_of(parent, has_history, others, Draft::of(self.base.record()), stamp, &mut self.uploads).await?;
         invariants::check(&commit, parent)?;
-        let Written { id, commit } = self.upload(commit).await?;
+        // What `parent` lacks is not what was staged.
+        let Written { id, commit, .. } = self.upload(commit, None).await?;
         let snapshot = Snapshot::new(parent.repository().clone(), id, Arc::new(commit));
         Ok(WrittenAlone { snapshot, known: self.known.get(), touched: self.touched()? })
     }
 
-    async fn upload(&mut self, commit: Commit) -> Result<Written> {
+    async fn upload(&mut self, commit: Commit, changes: Option<Bytes>) -> Result<Written> {
         let objects = self.base.repository().objects();
         commit.check()?;
         let id = commit.id(objects.hash());
         let object = with_roots(objects, commit.clone(), &mut self.uploads).await?;
+        if let Some(list) = &changes {
+            self.uploads.changes(id, list.clone()).await?;
+        }
         self.uploads.snapshot(id, &object).await?;
         self.uploads.finish().await?;
         objects.storage().barrier().await?;
-        Ok(Written { id, commit })
+        Ok(Written { id, commit, changes })
     }
 
     /// Stamps a prepared commit anew, later than before: too long has passed since it was stamped, or it must not be sent again.
     pub(super) async fn restamp(&mut self, mut written: Written) -> Result<Written> {
         written.commit.time = self.next_time().await?.max(written.commit.time.next());
-        self.upload(written.commit).await
+        self.upload(written.commit, written.changes).await
     }
 
     /// The time of the next commit: now, but later than every parent and than the last event of the branch.
@@ -174,7 +183,7 @@ async fn child_of(
     let line = Line::of(parent);
     let behind = if has_history { line.extended(uploads).await? } else { line.restarted(uploads).await? };
     let Behind { root: history, since } = behind;
-    let Draft { manifest, files, containers, mut places } = draft;
+    let Draft { manifest, files, containers, mut places, .. } = draft;
     let Stamp { time, message, author, meta } = stamp;
     let mut parents = vec![parent.id()];
     for other in others {

@@ -207,7 +207,7 @@ impl WriteSession {
     /// Sends one replace of the branch and finds out what became of it.
     async fn replace_tip(&self, written: Written) -> Result<Sent, (Error, Option<Pending>)> {
         let repository = self.base.repository().clone();
-        let Written { id, commit } = written;
+        let Written { id, commit, .. } = written;
         let next = self.state.record.committed(id);
         let (expected, time) = (self.state.record.seq, commit.time);
         let (refs, objects) = (repository.refs(), repository.objects());

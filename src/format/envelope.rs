@@ -3,7 +3,7 @@
 //! ```text
 //! offset size field
 //!  0      8   magic           89 'F' 'R' 'N' 0D 0A 1A 0A
-//!  8      1   kind            1 snapshot, 2 manifest node, 3 files node, 4 history node
+//!  8      1   kind            1 snapshot, 2 manifest node, 3 files node, 4 history node, 5 list of changed keys
 //!  9      1   at-rest version 2
 //! 10      2   reserved        0
 //! 12      4   decoded length  of the frame, in bytes            all integers little endian
@@ -41,10 +41,13 @@ const VERSION: u8 = 2;
 pub(super) enum Kind {
     Snapshot,
     Node(MapKind),
+    /// The list of changed keys beside a snapshot.
+    Changes,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Snapshot, Self::Node(MapKind::Manifest), Self::Node(MapKind::Files), Self::Node(MapKind::History)];
+    const ALL: [Self; 5] =
+        [Self::Snapshot, Self::Node(MapKind::Manifest), Self::Node(MapKind::Files), Self::Node(MapKind::History), Self::Changes];
 
     const fn byte(self) -> u8 {
         match self {
@@ -52,6 +55,7 @@ impl Kind {
             Self::Node(MapKind::Manifest) => 2,
             Self::Node(MapKind::Files) => 3,
             Self::Node(MapKind::History) => 4,
+            Self::Changes => 5,
         }
     }
 
@@ -62,6 +66,8 @@ impl Kind {
             Self::Snapshot => limits::COMMIT + 3 * limits::ROOT_COPY + 32 * (limits::TEXTS + limits::PLACES),
             // A canonical node's text, and at most 32 bytes of columns for each row.
             Self::Node(_) => limits::NODE + 32 * limits::MANIFEST_ROWS,
+            // Two leaves, and the heads around them.
+            Self::Changes => 2 * limits::NODE + 16,
         }
     }
 
@@ -79,6 +85,7 @@ impl Kind {
             Self::Snapshot => (3 + limits::PARENTS) * DIGEST,
             // A digest, and as much again for planes.
             Self::Node(_) => limits::MANIFEST_ROWS * 2 * DIGEST,
+            Self::Changes => 4 * DIGEST,
         }
     }
 }
@@ -88,6 +95,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Snapshot => f.write_str("snapshot"),
             Self::Node(kind) => write!(f, "{kind} node"),
+            Self::Changes => f.write_str("list of changed keys"),
         }
     }
 }

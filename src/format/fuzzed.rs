@@ -10,11 +10,12 @@ use crate::id::MapKind;
 
 /// The length of an envelope's header, in bytes.
 const HEADER: usize = 32;
-const KINDS: [envelope::Kind; 4] = [
+const KINDS: [envelope::Kind; 5] = [
     envelope::Kind::Snapshot,
     envelope::Kind::Node(MapKind::Manifest),
     envelope::Kind::Node(MapKind::Files),
     envelope::Kind::Node(MapKind::History),
+    envelope::Kind::Changes,
 ];
 
 /// The same object with a frame that is not compressed: a byte of it that changes is a byte of its columns.

@@ -52,6 +52,10 @@ pub(crate) const TEXTS: usize = 1 << 16;
 
 /// The longest canonical root that a snapshot carries a copy of, in bytes.
 pub(crate) const ROOT_COPY: usize = 4 << 10;
+/// The most keys on the list of changed keys beside a snapshot.
+pub(crate) const CHANGES_ROWS: usize = 1 << 12;
+/// The longest such list as it is stored, in bytes.
+pub(crate) const CHANGES: usize = 256 << 10;
 /// The longest `repo.json`, in bytes.
 pub(crate) const REPO: usize = 64 << 10;
 

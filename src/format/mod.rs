@@ -3,6 +3,7 @@
 //! Every object has two forms. The *canonical* form is strict DAG-CBOR, and its hash is the object's id; the form
 //! *at rest* is columns (of a snapshot: a `FlatBuffer`) in an envelope, and may change without changing an id.
 
+mod changes;
 mod column;
 mod envelope;
 mod file;
@@ -38,6 +39,10 @@ pub(crate) const MOST_SNAPSHOT: u64 = envelope::Kind::Snapshot.most_stored();
 /// The most bytes that a stored node of any map has.
 pub(crate) const MOST_NODE: u64 = envelope::Kind::Node(crate::id::MapKind::Manifest).most_stored();
 
+/// The most bytes that a stored list of changed keys has.
+pub(crate) const MOST_CHANGES: u64 = limits::CHANGES as u64;
+
+pub(crate) use changes::{ChangeList, ChangedEntry};
 pub use file::{FileKey, VirtualFile};
 pub(crate) use fork::{
     BLOCK_ROWS, BLOCK_TARGET, ContainerRow, FileRow, ForkBlock, ForkDocument, ForkEdit, ForkFile, ForkKind, ForkOrigin, ForkPiece,

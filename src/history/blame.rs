@@ -12,11 +12,12 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::log::LogEntry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Entry;
-use crate::id::NodeId;
+use crate::format::{ChangeList, Entry};
+use crate::id::{NodeId, SnapshotId};
 use crate::key::{Key, Prefix};
 use crate::map::{Map, MapNumbers, Spans, Union};
 use crate::snapshot::{Arrays, Child, KeyOrPrefix, Snapshot};
+use crate::storage::ObjectName;
 use crate::zarr;
 
 /// How many commits are read ahead.
@@ -44,6 +45,20 @@ impl Snapshot {
     /// share, of each array at most until the first difference. Holds the names in memory. `NotFound` when nothing lies there, `Corrupt`
     /// when a commit of the line is lost.
     pub async fn blame(&self, prefix: &Prefix) -> Result<Vec<Blamed>> {
+        self.blame_by(prefix, false).await
+    }
+
+    /// Like [`blame`](Self::blame), but believes the lists of changed keys that the writers of the commits recorded, as
+    /// [`recorded_diff`](Self::recorded_diff) does, and reads one instead of the nodes that two neighbours do not share. Neighbours beside
+    /// which there is none are compared.
+    ///
+    /// **Nothing proves that the lists are right**: a change that one leaves out is attributed to an older commit. `Corrupt` also when a
+    /// list is damaged, or belongs to other versions.
+    pub async fn recorded_blame(&self, prefix: &Prefix) -> Result<Vec<Blamed>> {
+        self.blame_by(prefix, true).await
+    }
+
+    async fn blame_by(&self, prefix: &Prefix, believes: bool) -> Result<Vec<Blamed>> {
         let names = self.blamed_names(prefix).await?;
         if names.is_empty() {
             return Err(Error::not_found(format!("nothing lies below {} in snapshot {}", prefix.as_str(), self.id())));
@@ -69,7 +84,13 @@ impl Snapshot {
                 continue;
             }
             if let Some((entry, manifest)) = newer.filter(|(_, newer)| *newer != older.1) {
-                for at in self.first_changes(older.1, manifest, &names, &mut open).await? {
+                // Between versions that are no neighbours any more there is no list.
+                let list = if believes && !follows_expired { self.list_between(older.1, entry.id, manifest).await? } else { None };
+                let changed = match list {
+                    Some(list) => first_listed(&list, &mut open),
+                    None => self.first_changes(older.1, manifest, &names, &mut open).await?,
+                };
+                for at in changed {
                     if let Some(found) = found.get_mut(at) {
                         *found = Some((entry.clone(), !follows_expired));
                     }
@@ -171,6 +192,18 @@ impl Snapshot {
         Ok(names)
     }
 
+    /// What the writer of the version `id` recorded, if anything, of what led from one manifest to its own.
+    async fn list_between(&self, older: NodeId, id: SnapshotId, newer: NodeId) -> Result<Option<ChangeList>> {
+        let list = self.repository().objects().read_changes(&id).await?;
+        match &list {
+            Some(list) if list.manifests != [older, newer] => Err(Error::corrupt(format!(
+                "{} is the list of other versions; compare the snapshots themselves, and verify the repository",
+                ObjectName::changes(&id)
+            ))),
+            _ => Ok(list),
+        }
+    }
+
     /// Takes out of `open` what differs between two neighbours, by its number.
     async fn first_changes(
         &self,
@@ -185,8 +218,7 @@ impl Snapshot {
         let mut found = Vec::new();
         while let Some(change) = diff.next().await? {
             let key = change.key.as_str();
-            let name = zarr::directories(key).chain([key]).find(|name| open.contains_key(*name)).map(str::to_owned);
-            let Some(at) = name.and_then(|name| open.remove(&name)) else { continue };
+            let Some(at) = take_open(open, key) else { continue };
             found.push(at);
             if open.is_empty() {
                 break;
@@ -197,6 +229,17 @@ impl Snapshot {
         }
         Ok(found)
     }
+}
+
+/// Takes out of `open` that to which a key belongs.
+fn take_open(open: &mut HashMap<String, usize>, key: &str) -> Option<usize> {
+    let name = zarr::directories(key).chain([key]).find(|name| open.contains_key(*name))?.to_owned();
+    open.remove(&name)
+}
+
+/// Takes out of `open` what a list names, by its number.
+fn first_listed(list: &ChangeList, open: &mut HashMap<String, usize>) -> Vec<usize> {
+    list.changes.iter().filter_map(|change| take_open(open, change.key.as_str())).collect()
 }
 
 /// The version from which on a key has had the value that it has in the last of `count` versions; `None` if that does not have it.

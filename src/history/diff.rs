@@ -51,10 +51,25 @@ impl Snapshot {
     /// side has. The snapshots may come from two repositories: `Unsupported` when those do not have the same hash.
     pub fn diff(&self, newer: &Self, prefix: &Prefix) -> impl Stream<Item = Result<Change>> + Send + use<> {
         let judged = comparable(self, newer);
-        let whole = *prefix == Prefix::all();
-        let containers = if whole { container_changes(&self.record().containers, &newer.record().containers) } else { Vec::new() };
-        let files = stream::iter(whole.then(|| map_changes(self, newer, |of| of.files, Span::all()))).flatten();
-        let files = files.try_filter_map(|change| async move {
+        let keys = map_changes(self, newer, |of| of.manifest, Span::prefix(prefix));
+        let keys =
+            keys.and_then(|map::MapChange { key, old, new }| async move { Ok(Change::Key { key: Key::new(key.as_str())?, old, new }) });
+        let containers = stream::iter(self.diff_containers(newer, prefix).into_iter().map(Ok));
+        let all = containers.chain(self.diff_files(newer, prefix)).chain(keys);
+        stream::once(async move { judged.map(|()| all) }).try_flatten()
+    }
+
+    /// How the containers differ, if all keys are compared.
+    pub(super) fn diff_containers(&self, newer: &Self, prefix: &Prefix) -> Vec<Change> {
+        let is_whole = *prefix == Prefix::all();
+        if is_whole { container_changes(&self.record().containers, &newer.record().containers) } else { Vec::new() }
+    }
+
+    /// Which files are pinned in other states, if all keys are compared.
+    pub(super) fn diff_files(&self, newer: &Self, prefix: &Prefix) -> impl Stream<Item = Result<Change>> + Send + use<> {
+        let is_whole = *prefix == Prefix::all();
+        let files = stream::iter(is_whole.then(|| map_changes(self, newer, |of| of.files, Span::all()))).flatten();
+        files.try_filter_map(|change| async move {
             Ok(match (change.old, change.new) {
                 (Some(old), Some(new)) if is_other_state(&old, &new) => {
                     Some(Change::File { file: FileKey::from_map_key(&change.key)?, old, new })
@@ -62,12 +77,7 @@ impl Snapshot {
                 // Files that were added or removed show in the changes of their keys.
                 _ => None,
             })
-        });
-        let keys = map_changes(self, newer, |of| of.manifest, Span::prefix(prefix));
-        let keys =
-            keys.and_then(|map::MapChange { key, old, new }| async move { Ok(Change::Key { key: Key::new(key.as_str())?, old, new }) });
-        let all = stream::iter(containers.into_iter().map(Ok)).chain(files).chain(keys);
-        stream::once(async move { judged.map(|()| all) }).try_flatten()
+        })
     }
 }
 
@@ -118,7 +128,7 @@ pub(crate) fn container_changes(old: &[Container], new: &[Container]) -> Vec<Cha
 
 /// Whether two records pin different states of a file. Counts are ignored. The time of the lookup is ignored too, unless
 /// the source tells no date: then that time is the validator.
-pub(super) fn is_other_state(old: &VirtualFile, new: &VirtualFile) -> bool {
+pub(crate) fn is_other_state(old: &VirtualFile, new: &VirtualFile) -> bool {
     let state = |record: &VirtualFile| {
         let state = Validator::of(record);
         if state.modified.is_some() { Validator { pinned_at: crate::time::Timestamp::MIN, ..state } } else { state }

@@ -1,6 +1,7 @@
 //! Typed objects over bytes: nodes and snapshots, verified when read, cached by weight.
 //!
-//! Every object that is read hashes to the id by which it was asked for. An object that is written is durable only after the storage's
+//! Every object that is read hashes to the id by which it was asked for; only the list of changed keys beside a snapshot is what its writer
+//! said. An object that is written is durable only after the storage's
 //! barrier, which a commit passes before it publishes.
 
 mod cache;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{CachedValue, Objects};
-use crate::error::{Error, Result};
-use crate::format::{Commit, MOST_NODE, MOST_SNAPSHOT, Node, SnapshotObject};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{ChangeList, Commit, MOST_CHANGES, MOST_NODE, MOST_SNAPSHOT, Node, SnapshotObject};
 use crate::id::{NodeId, SnapshotId};
 use crate::map::NodeSource;
 use crate::storage::{Extent, ObjectName};
@@ -91,6 +91,25 @@ impl Objects {
         let commit = Arc::new(commit);
         self.keep_commit(*id, &commit);
         Ok(Some(commit))
+    }
+
+    /// Reads what the writer of a snapshot recorded of the keys that it changed; `None` where there is no list, or none that this
+    /// reader may read. Nothing proves that it is right.
+    pub(crate) async fn read_changes(&self, id: &SnapshotId) -> Result<Option<ChangeList>> {
+        let name = ObjectName::changes(id);
+        let read = self.storage.get(&name, Extent::Whole { at_most: MOST_CHANGES }).await;
+        let Some(bytes) = read.or_else(|error| match error.kind() {
+            // Some stores refuse to tell a reader that an object does not exist.
+            ErrorKind::NoPermission | ErrorKind::Denied => {
+                tracing::debug!(%name, %error, "what the writer of a snapshot recorded cannot be read");
+                Ok(None)
+            }
+            _ => Err(error),
+        })?
+        else {
+            return Ok(None);
+        };
+        ChangeList::decode(&bytes, self.hash).map(Some).map_err(|e| e.context(&name))
     }
 
     /// Reads a snapshot object from storage, whether it is cached or not.

@@ -16,7 +16,7 @@ use super::{CachedValue, Objects};
 use crate::blocking::panicked;
 use crate::budget::{ByteBudget, Share};
 use crate::error::{Error, Result};
-use crate::format::{Node, SnapshotObject};
+use crate::format::{ChangeList, Node, SnapshotObject};
 use crate::id::{Digest, NodeId, SnapshotId};
 use crate::map::NodeSink;
 use crate::storage::ObjectName;
@@ -244,6 +244,29 @@ impl Uploads {
         self.send(&name.clone(), share, move || {
             let (storage, bytes, name) = (storage.clone(), bytes.clone(), name.clone());
             async move { Ok(storage.put(&name, &[bytes]).await?) }
+        });
+        Ok(())
+    }
+
+    /// Writes the list of the keys that a snapshot changed. A list that cannot be stored is left out: it is only a help, and a store that
+    /// is out of order refuses the snapshot, too.
+    ///
+    /// No collection has to be asked about it before the snapshot is published: where one removes it, it is absent.
+    pub(crate) async fn changes(&self, id: SnapshotId, bytes: bytes::Bytes) -> Result<()> {
+        let (name, storage) = (ObjectName::changes(&id), self.objects.storage.clone());
+        if let Err(error) = ChangeList::decode(&bytes, self.objects.hash) {
+            tracing::warn!(error = %refused(&name, &error), "a commit goes without its list of changed keys");
+            return Ok(());
+        }
+        let share = self.reserve(bytes.len() as u64).await?;
+        self.send(&name.clone(), share, move || {
+            let (storage, bytes, name) = (storage.clone(), bytes.clone(), name.clone());
+            async move {
+                if let Err(error) = storage.put(&name, &[bytes]).await {
+                    tracing::warn!(%name, %error, "a commit goes without its list of changed keys");
+                }
+                Ok(())
+            }
         });
         Ok(())
     }

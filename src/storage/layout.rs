@@ -4,7 +4,7 @@
 //! repo.json                                                       written once
 //! refs/branches/<name>.json  refs/tags/<name>.json  gc/state.json registers: the only objects ever replaced
 //! snapshots/<xx>/<cid>  manifests/<xx>/<cid>  files/<xx>/<cid>  history/<xx>/<cid>  chunks/<xx>/<cid>
-//! moves/<xx>/<cid>  shallow/<cid>                                 immutable
+//! moves/<xx>/<cid>  shallow/<cid>  changes/<xx>/<cid>              immutable
 //! retention/state.json                                            a register: which versions have expired
 //! retention/<xx>/<cid>                                            immutable
 //! gc/lists/<id>/index  gc/lists/<id>/<xx>                         immutable, and removed when nobody needs them any more
@@ -39,12 +39,23 @@ pub(crate) enum ObjectKind {
     Moves,
     /// The mark of a version whose history is not here, under the digest of its snapshot.
     Shallow,
+    /// The list of changed keys beside a snapshot, under its digest.
+    Changes,
 }
 
 impl ObjectKind {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Snapshot, Self::Manifest, Self::Files, Self::History, Self::RawChunk, Self::TreeChunk, Self::Moves, Self::Shallow];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Snapshot,
+        Self::Manifest,
+        Self::Files,
+        Self::History,
+        Self::RawChunk,
+        Self::TreeChunk,
+        Self::Moves,
+        Self::Shallow,
+        Self::Changes,
+    ];
 
     /// The kind of the nodes of a map.
     pub(crate) const fn of_nodes(map: MapKind) -> Self {
@@ -73,6 +84,7 @@ impl ObjectKind {
             Self::RawChunk | Self::TreeChunk => "chunks",
             Self::Moves => "moves",
             Self::Shallow => "shallow",
+            Self::Changes => "changes",
         }
     }
 }
@@ -106,6 +118,8 @@ pub struct RegisterName(String);
 pub(crate) const REFS: &str = "refs/";
 /// Where branches lie.
 pub(crate) const BRANCHES: &str = "refs/branches/";
+/// Where lists of changed keys lie.
+pub(crate) const CHANGES: &str = "changes/";
 /// Where chunks lie.
 pub(crate) const CHUNKS: &str = "chunks/";
 /// Where the nodes of history maps lie.
@@ -120,13 +134,13 @@ pub(crate) const LISTS: &str = "gc/lists/";
 pub(crate) const REF_SUFFIX: &str = ".json";
 
 /// The folders in which everything but `repo.json` lies.
-pub(crate) const FOLDERS: [&str; 10] =
-    ["refs", "snapshots", "manifests", "files", "history", "chunks", "moves", "shallow", "retention", "gc"];
+pub(crate) const FOLDERS: [&str; 11] =
+    ["refs", "snapshots", "manifests", "files", "history", "chunks", "moves", "shallow", "changes", "retention", "gc"];
 
 /// The folder of the markers of versions that were imported in part.
 pub(crate) const SHALLOW: &str = "shallow/";
 /// The folders of the objects that refs lead to.
-pub(crate) const OBJECT_FOLDERS: [&str; 7] = [SNAPSHOTS, "manifests/", "files/", HISTORY, CHUNKS, "moves/", SHALLOW];
+pub(crate) const OBJECT_FOLDERS: [&str; 8] = [SNAPSHOTS, "manifests/", "files/", HISTORY, CHUNKS, "moves/", SHALLOW, CHANGES];
 
 impl ObjectName {
     pub(crate) fn snapshot(id: &SnapshotId) -> Self {
@@ -156,6 +170,11 @@ impl ObjectName {
         Self::sharded("retention/", cid)
     }
 
+    /// The list of the keys that the snapshot `id` changed. It may be absent.
+    pub(crate) fn changes(id: &SnapshotId) -> Self {
+        Self::sharded(CHANGES, &id.cid())
+    }
+
     /// Says that the history before `id` is not in this repository.
     pub(crate) fn shallow(id: &SnapshotId) -> Self {
         Self(format!("{SHALLOW}{id}"))
@@ -178,6 +197,7 @@ impl ObjectName {
             ObjectKind::TreeChunk => Self::chunk(&ChunkId::new(ChunkForm::UnixFs, digest)),
             ObjectKind::Moves => Self::moves(&NodeId::from_digest(digest).cid()),
             ObjectKind::Shallow => Self::shallow(&SnapshotId::from_digest(digest)),
+            ObjectKind::Changes => Self::changes(&SnapshotId::from_digest(digest)),
         }
     }
 
@@ -193,6 +213,7 @@ impl ObjectName {
             "history" => (ObjectKind::History, node()?),
             "moves" => (ObjectKind::Moves, node()?),
             "shallow" => (ObjectKind::Shallow, node()?),
+            "changes" => (ObjectKind::Changes, node()?),
             "chunks" => text.parse::<ChunkId>().ok().map(|id| (ObjectKind::of_chunk(id.form()), *id.digest()))?,
             _ => return None,
         };

@@ -122,6 +122,7 @@ async fn blame_is_what_a_model_noted_at_each_commit() {
         }
         let tip = world.repository.read("main").await.unwrap();
         assert_eq!(told(&tip.blame(&Prefix::all()).await.unwrap(), &commits), arrays);
+        assert_eq!(told(&tip.recorded_blame(&Prefix::all()).await.unwrap(), &commits), arrays);
         let found: Vec<_> = tip.blame_keys(&Prefix::all()).await.unwrap().try_collect().await.unwrap();
         let mut found = told(&found, &commits);
         found.retain(|name, _| !name.ends_with("zarr.json"));

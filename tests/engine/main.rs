@@ -22,6 +22,7 @@ mod merging_files;
 mod merging_races;
 mod progress;
 mod publishing;
+mod recorded;
 mod refs;
 mod repair;
 mod round_trips;

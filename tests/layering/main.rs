@@ -86,8 +86,19 @@ const PURE: &[&str] = &["dagcbor", "format", "unixfs", "zarr"];
 const IO: &[(&str, Option<&str>)] = &[("tokio", None), ("std", Some("fs")), ("std", Some("net"))];
 
 /// The beginnings of the names of objects.
-const FOLDERS: &[&str] =
-    &["snapshots/", "manifests/", "files/", "history/", "chunks/", "refs/branches", "refs/tags", "moves/", "shallow/", "gc/lists"];
+const FOLDERS: &[&str] = &[
+    "snapshots/",
+    "manifests/",
+    "files/",
+    "history/",
+    "chunks/",
+    "refs/branches",
+    "refs/tags",
+    "moves/",
+    "shallow/",
+    "changes/",
+    "gc/lists",
+];
 
 fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -132,6 +132,25 @@ async fn every_kind_of_object_is_missed_and_every_damage_seen() {
             fs::write(path, &whole).unwrap();
         }
     }
+    // A list of changed keys may be absent, and a damaged one is found like anything else.
+    for path in objects(root, "changes") {
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(findings(&repository).await, []);
+        for at in [0, 40, whole.len() / 2, whole.len() - 1] {
+            let mut bad = whole.clone();
+            bad[at] ^= 0x10;
+            fs::write(&path, &bad).unwrap();
+            only_about(&findings(&repository).await, name, FindingKind::Corrupt);
+        }
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        only_about(&findings(&repository).await, name, FindingKind::Corrupt);
+        fs::write(&path, vec![0; 300 << 10]).unwrap();
+        only_about(&findings(&repository).await, name, FindingKind::Corrupt);
+        fs::write(&path, &whole).unwrap();
+    }
+    assert!(objects(root, "changes").len() >= 3);
     // Chunks always name keys, nodes of maps when they are not roots.
     assert!(kinds.contains(&("chunks", true)) && !kinds.contains(&("chunks", false)));
     assert!(kinds.contains(&("manifests", true)) && kinds.contains(&("files", true)));
@@ -151,7 +170,7 @@ async fn a_directory_in_the_place_of_an_object_is_a_finding_like_any_other() {
     other.read("main").await.unwrap().export_car(&mut car).await.unwrap();
     repository.import_car(car.as_slice(), firnline::ImportTarget::Branch("copy".parse().unwrap())).await.unwrap();
     assert_eq!(findings(&repository).await, []);
-    for kind in ["snapshots", "manifests", "files", "history", "chunks", "moves", "shallow"] {
+    for kind in ["snapshots", "manifests", "files", "history", "chunks", "moves", "shallow", "changes"] {
         for path in objects(root, kind).iter().take(8) {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap();
             let whole = fs::read(path).unwrap();

@@ -28,7 +28,7 @@ pub(crate) fn run(name: &str, setup: &Setup) -> Figures {
             "change-one" => change::one(setup, out).await,
             "distance" => change::at_a_distance(setup, out).await,
             "change-many" => change::many(setup, out).await,
-            "diff" => read::diff(setup, out).await,
+            "diff" => Box::pin(read::diff(setup, out)).await,
             "merge" => merge::disjoint(setup, out).await,
             "push" => push::one(setup, out).await,
             "append" => change::append(setup, out).await,

@@ -72,4 +72,20 @@ pub(super) async fn diff(setup: &Setup, out: &mut Figures) {
     let keys = changed.iter().filter(|change| matches!(change, firnline::Change::Key { .. })).count();
     out.count("changed keys", keys as f64);
     meter.report(out, "cold", 1);
+    // What the writer recorded, told to a process that has nothing either.
+    let meter = store.meter();
+    let start = Moment::now();
+    let repository = store.repository().await;
+    let (before, after) = (repository.read("main~1").await.unwrap(), repository.read("main").await.unwrap());
+    let told = before.recorded_diff(&after, &Prefix::all()).await.unwrap().expect("a small commit records its changes");
+    let told: Vec<_> = told.try_collect().await.unwrap();
+    out.spent("recorded, cold", start.elapsed());
+    assert_eq!(told, changed);
+    meter.report(out, "recorded, cold", 1);
+    // Without what opening costs either of them.
+    let meter = store.meter();
+    let repository = store.repository().await;
+    let (before, after) = (repository.read("main~1").await.unwrap(), repository.read("main").await.unwrap());
+    drop((before, after));
+    meter.report(out, "opening both", 1);
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use super::failure::{Stop, Verdict};
@@ -20,7 +20,9 @@ use firnline::{
 #[command(after_help = "\
 A name with a slash at its start or end (/x, ./x, ../x, x/), . and .. are directories. Any other name is a revision, or a directory
 if no revision has that name. With a directory alone, main is compared with it. A directory is compared with the files that
-a checkout would write: first sizes, then bytes. Exit status: 0 if nothing differs, 1 if something does.")]
+a checkout would write: first sizes, then bytes. --recorded reads no manifest, however large it is: it shows what the writer of the newer
+snapshot said that it changed in its first parent, and nothing proves that but verify --all. Exit status: 0 if nothing differs, 1 if
+something does.")]
 pub(super) struct Diff {
     /// The older snapshot [main if only a directory is given]
     #[arg(value_name = "REV")]
@@ -34,6 +36,9 @@ pub(super) struct Diff {
     /// Count keys by array and directory instead of listing them
     #[arg(long)]
     stat: bool,
+    /// Believe the list of changed keys beside the newer snapshot, if there is one and the older is its first parent
+    #[arg(long)]
+    recorded: bool,
 }
 
 /// What is compared with a snapshot.
@@ -65,6 +70,10 @@ impl Diff {
         };
         match older {
             (Newer::Snapshot(old), Newer::Snapshot(new)) => Box::pin(self.snapshots(context, &old, &new, &prefix)).await,
+            (Newer::Snapshot(_), Newer::Directory(new)) if self.recorded => {
+                let why = format!("{} is a directory, beside which nothing is recorded: leave --recorded out", new.display());
+                Err(Error::invalid(why).into())
+            }
             (Newer::Snapshot(old), Newer::Directory(new)) => self.directory(context, &old, new, &prefix).await,
             (Newer::Directory(path), _) => {
                 let why = format!("{} is a directory, which can only be the newer side: firn diff REV {}", path.display(), path.display());
@@ -74,8 +83,18 @@ impl Diff {
     }
 
     async fn snapshots(&self, context: &mut Context, old: &Snapshot, new: &Snapshot, prefix: &Prefix) -> Result<Verdict, Stop> {
+        let told = if self.recorded { old.recorded_diff(new, prefix).await? } else { None };
+        let mut changes = if let Some(told) = told {
+            context.out.say(&format!("the keys are those that the writer of {} recorded; they were not compared", new.id()));
+            told.boxed()
+        } else {
+            if self.recorded {
+                let (old, new) = (old.id(), new.id());
+                context.out.note(&format!("no changes from {old} are recorded beside {new}; the snapshots are compared"));
+            }
+            old.diff(new, prefix).boxed()
+        };
         let mut report = DiffReport::new(self.stat, [old, new]);
-        let mut changes = std::pin::pin!(old.diff(new, prefix));
         while let Some(change) = changes.try_next().await? {
             let row = match &change {
                 Change::Key { key, old: before, new: after } => {

@@ -87,7 +87,7 @@ struct GcDocument {
     versions: u64,
     /// Of these, those that have expired, so that their data is garbage.
     expired: u64,
-    /// By kind: `snapshots`, `manifests`, `files`, `history`, `chunks`, `moves`, `shallow`.
+    /// By kind: `snapshots`, `manifests`, `files`, `history`, `chunks`, `moves`, `shallow`, `changes`.
     kinds: BTreeMap<&'static str, KindRow>,
     /// Garbage that is too young to be removed.
     young: ObjectRow,

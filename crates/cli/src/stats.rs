@@ -64,7 +64,7 @@ impl From<ObjectCounts> for StoredRow {
     }
 }
 
-/// By kind: `snapshots`, `manifests`, `files`, `history`, `chunks`, `moves`, `shallow`.
+/// By kind: `snapshots`, `manifests`, `files`, `history`, `chunks`, `moves`, `shallow`, `changes`.
 type StoredKinds = BTreeMap<&'static str, StoredRow>;
 
 fn stored(counts: &CountsByKind) -> StoredKinds {

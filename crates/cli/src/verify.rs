@@ -53,7 +53,7 @@ fn summary(verified: &Verified) -> String {
 
 #[derive(Debug, Serialize)]
 struct VerifyRow {
-    /// `missing`, `corrupt`, `misplaced`, `miscounted`, `past end`, `unplaced` or `history`.
+    /// `missing`, `corrupt`, `misplaced`, `miscounted`, `past end`, `unplaced`, `history` or `misrecorded`.
     kind: &'static str,
     /// By its name in the store.
     object: String,

@@ -118,7 +118,7 @@ fn canonical_history_nodes() {
 }
 
 /// The envelope byte by byte, as `docs/format.md` describes it.
-fn seal(kind: u8, beside: &[u8], body: &[u8]) -> Vec<u8> {
+pub(super) fn seal(kind: u8, beside: &[u8], body: &[u8]) -> Vec<u8> {
     let length = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
     let head = [&b"\x89FRN\r\n\x1a\n"[..], &[kind, 2, 0, 0], &length(body.len()), &length(body.len()), &length(beside.len())].concat();
     let sum = xxh3_64(&[&head, beside, body].concat());
@@ -145,12 +145,12 @@ fn take_node<V: Value>(bytes: &[u8]) -> bool {
 }
 
 /// What an object holds, as one string: its frame, what lies beside, and the length of that.
-fn inner(kind: Kind, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn inner(kind: Kind, bytes: &[u8]) -> Vec<u8> {
     let opened = envelope::open(kind, bytes).unwrap();
     [&opened.body, opened.beside, &u16::try_from(opened.beside.len()).unwrap().to_le_bytes()[..]].concat()
 }
 
-fn reseal(kind: u8, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn reseal(kind: u8, bytes: &[u8]) -> Vec<u8> {
     let Some((rest, length)) = bytes.split_last_chunk::<2>() else { return Vec::new() };
     let beside = usize::from(u16::from_le_bytes(*length)).min(rest.len());
     let (body, beside) = rest.split_at(rest.len() - beside);

@@ -1,5 +1,6 @@
 //! Tests of the formats: round trips, what must be refused, frozen bytes, hostile bytes.
 
+mod changes;
 mod columns;
 mod fork;
 mod golden;

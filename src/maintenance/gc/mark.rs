@@ -91,6 +91,8 @@ struct LeadsTo {
     chunks: Vec<CondemnedRow>,
     /// The maps of a version that are its data.
     data: Vec<Spot>,
+    /// The first parent of a version.
+    first_parent: Option<SnapshotId>,
 }
 
 impl Marker {
@@ -116,8 +118,8 @@ impl Marker {
         self.marks.read(shard)
     }
 
-    /// Marks everything that a ref leads to: from its tip, and from both ends of all its moves; of versions that have expired, all but their
-    /// data.
+    /// Marks everything that a ref leads to: from its tip, and from both ends of all its moves; of versions that have expired, all but
+    /// their data.
     ///
     /// An error, which names the ref, also when something is missing or damaged: what is behind it is not known.
     pub(super) async fn mark_ref(&mut self, repository: &Repository, name: &Ref, record: &RefRecord) -> Result<()> {
@@ -138,7 +140,7 @@ impl Marker {
         self.walk_behind(behind).await.map_err(context)
     }
 
-    /// Marks the data of a version: its two manifests, and its chunks.
+    /// Marks the data of a version: its two manifests, its chunks, and its list of changed keys.
     pub(super) async fn mark_data(&mut self, id: SnapshotId) -> Result<()> {
         // Nothing of the data of a version is behind it.
         self.walk(vec![Spot { what: Reached::Data(id), by: None }], &mut Vec::new()).await
@@ -214,19 +216,32 @@ impl Marker {
     }
 
     /// Marks what an object leads to and that needs not be read; the rest is returned.
-    fn take(&mut self, spot: Spot, LeadsTo { mut spots, chunks, data }: LeadsTo) -> Result<Vec<Spot>> {
+    fn take(&mut self, spot: Spot, LeadsTo { mut spots, chunks, data, first_parent }: LeadsTo) -> Result<Vec<Spot>> {
         if let Reached::Version(id) = spot.what {
             self.versions += 1;
             if self.drops(id) {
                 self.expired += 1;
             } else {
                 spots.extend(data);
+                self.mark_list(id, first_parent)?;
             }
             // Whether it has a marker does not matter here: one of a version that is kept is kept.
             self.marks.add(row_of(ObjectKind::Shallow, id.digest()))?;
         }
+        if let Reached::Data(id) = spot.what {
+            self.mark_list(id, first_parent)?;
+        }
         chunks.into_iter().try_for_each(|row| self.marks.add(row))?;
         Ok(spots)
+    }
+
+    /// Marks the list of the keys that a version changed, which may not exist. It also holds what the first parent had under them, inline
+    /// values among it, so it is kept only as long as the data of both is.
+    fn mark_list(&mut self, id: SnapshotId, first_parent: Option<SnapshotId>) -> Result<()> {
+        if first_parent.is_none_or(|parent| self.drops(parent)) {
+            return Ok(());
+        }
+        self.marks.add(row_of(ObjectKind::Changes, id.digest()))
     }
 
     fn is_marked(&self, id: SnapshotId) -> bool {
@@ -250,7 +265,7 @@ async fn look(objects: &Objects, spot: Spot) -> Result<LeadsTo> {
         Reached::Version(id) => look_at_version(objects, id).await,
         Reached::Data(id) => {
             let found = look_at_version(objects, id).await?;
-            Ok(LeadsTo { spots: found.data, ..LeadsTo::default() })
+            Ok(LeadsTo { spots: found.data, first_parent: found.first_parent, ..LeadsTo::default() })
         }
         Reached::Node(MapKind::Manifest, id) => {
             let chunk = |entry: &Entry| match entry {
@@ -274,7 +289,8 @@ async fn look_at_version(objects: &Objects, id: SnapshotId) -> Result<LeadsTo> {
     let parents = commit.parents.iter().map(|parent| Reached::Version(*parent));
     let line = [Reached::Node(MapKind::History, commit.history)].into_iter().chain(parents).collect();
     let data = vec![Reached::Node(MapKind::Manifest, commit.manifest), Reached::Node(MapKind::Files, commit.files)];
-    Ok(LeadsTo { spots: spots(line), chunks: Vec::new(), data: spots(data) })
+    let first_parent = commit.parents.first().copied();
+    Ok(LeadsTo { spots: spots(line), chunks: Vec::new(), data: spots(data), first_parent })
 }
 
 async fn look_at_node<V: CachedValue>(objects: &Objects, spot: Spot, id: NodeId, take: impl Fn(&mut LeadsTo, &V)) -> Result<LeadsTo> {

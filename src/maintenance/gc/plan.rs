@@ -41,7 +41,7 @@ impl ObjectCounts {
     }
 }
 
-/// Objects by kind: `snapshots`, `manifests`, `files`, `history`, `chunks`, `moves`, `shallow`.
+/// Objects by kind: `snapshots`, `manifests`, `files`, `history`, `chunks`, `moves`, `shallow`, `changes`.
 pub type CountsByKind = BTreeMap<&'static str, ObjectCounts>;
 
 /// What a collection found, and what it would remove.

@@ -31,6 +31,8 @@ pub enum FindingKind {
     Unplaced,
     /// The history of a commit is not the line behind it.
     History,
+    /// The list of changed keys beside a snapshot says other than its manifest and that of its first parent.
+    Misrecorded,
 }
 
 impl FindingKind {
@@ -44,6 +46,7 @@ impl FindingKind {
             Self::PastEnd => "past end",
             Self::Unplaced => "unplaced",
             Self::History => "history",
+            Self::Misrecorded => "misrecorded",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! versions share is checked once. Nothing is repaired, and nothing stops the walk but a store that does not answer.
 //! External files are not read.
 
+mod changes;
 mod chunks;
 mod finding;
 mod line;
@@ -23,7 +24,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::commit::{Wrong, recount};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Entry, VirtualFile};
+use crate::format::{ChangeList, Commit, Entry, VirtualFile};
 use crate::handle::Repository;
 use crate::id::{MapKind, NodeId, SnapshotId};
 use crate::objects::Objects;
@@ -81,10 +82,12 @@ pub struct Verified {
 impl Repository {
     /// Reads and hashes everything in `scope` again, and tells what is missing, damaged or at odds with the rest.
     ///
-    /// Of versions that have expired only the snapshot and the history are read; to verify one of them alone is `Expired`.
+    /// Of versions that have expired only the snapshot and the history are read; to verify one of them alone is `Expired`. The list of
+    /// changed keys beside a version is compared with what differs between it and its first parent where the data of both is verified, so
+    /// not of one revision.
     ///
-    /// Any other error means that the store did not answer, not that something is wrong with what it holds: that is a finding. Changes nothing,
-    /// so it can be cancelled at any moment.
+    /// Any other error means that the store did not answer, not that something is wrong with what it holds: that is a finding. Changes
+    /// nothing, so it can be cancelled at any moment.
     ///
     /// Takes at most about 100 MB of memory for reads and caches, 30 MB for remembered chunks where there are hundreds of thousands, about
     /// 300 bytes for each node of a map and 1 KB for each commit. At most 32 MiB are being read at once; a chunk of more than 8 MiB
@@ -104,6 +107,8 @@ struct Walked {
     line: ReadLine,
     /// The virtual-file manifest and the manifest, if its data is verified.
     data: Option<(Arc<NodeRecord>, Arc<NodeRecord>)>,
+    /// The list of its changed keys, if its data is verified and there is one.
+    changes: Option<ChangeList>,
 }
 
 /// What became of a node. There are many, so the cell goes once it is full.
@@ -168,13 +173,19 @@ impl<'r> Verifier<'r> {
         let commits = versions.oldest_first().into_iter().filter_map(|id| Some((id, versions.commits.get(&id)?.clone())));
         let walks: Vec<_> = commits.map(|(id, commit)| self.walk(id, commit, deep.contains(&id)).boxed()).collect();
         let mut walks = stream::iter(walks).buffered(VERSIONS);
-        let mut clean = HashSet::new();
+        let (mut clean, mut whole) = (HashSet::new(), HashSet::new());
         let mut miscounts = HashMap::new();
-        while let Some(Walked { id, commit, line, data }) = walks.try_next().await? {
+        while let Some(Walked { id, commit, line, data, changes }) = walks.try_next().await? {
             self.check_line(&mut versions, id, &commit, line).await?;
             if let Some(data) = data {
                 let parent = commit.parents.first().filter(|parent| clean.contains(*parent));
                 let parent = parent.and_then(|parent| versions.commits.get(parent)).cloned();
+                if data.0.is_whole && data.1.is_whole {
+                    whole.insert(id);
+                }
+                if let Some(list) = changes {
+                    self.check_changes(&versions, &whole, id, &list).await?;
+                }
                 if self.check_data(id, &commit, parent.as_deref(), &data, &mut miscounts).await? {
                     clean.insert(id);
                 }
@@ -200,8 +211,9 @@ impl<'r> Verifier<'r> {
             }
             futures::try_join!(self.map::<VirtualFile>(id, commit.files), self.map::<Entry>(id, commit.manifest)).map(Some)
         };
-        let (line, data) = futures::try_join!(self.read_line(id, &commit), data)?;
-        Ok(Walked { id, commit, line, data })
+        let changes = async { if is_deep { self.read_changes(id).await } else { Ok(None) } };
+        let (line, data, changes) = futures::try_join!(self.read_line(id, &commit), data, changes)?;
+        Ok(Walked { id, commit, line, data, changes })
     }
 
     fn report(self, versions: &Versions) -> Verified {

@@ -3,20 +3,22 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
+
 use super::{Finding, FindingKind, VerifyScope};
 use crate::car::ImportTarget;
 use crate::commit::with_roots;
 use crate::error::ErrorKind;
-use crate::format::{Commit, Entry, HistoryEntry, VirtualFile};
+use crate::format::{ChangeList, Commit, Entry, HistoryEntry, VirtualFile};
 use crate::handle::{CreateOptions, OpenOptions, Repository};
 use crate::history::Line;
 use crate::id::{HashAlgorithm, SnapshotId};
-use crate::key::{Key, MapKey};
+use crate::key::{Key, MapKey, Prefix};
 use crate::map::{Map, Shape, Span, build};
 use crate::objects::Uploads;
 use crate::refs::{MoveOp, MoveTo, Ref};
 use crate::snapshot::Snapshot;
-use crate::storage::Memory;
+use crate::storage::{Memory, ObjectName};
 use crate::time::Timestamp;
 
 async fn empty() -> Repository {
@@ -205,8 +207,8 @@ fn a_node_takes_less_than_300_bytes() {
     assert!(many.0 > 2000 && each < 300, "{each} bytes for a node, {few:?}, {many:?}");
 }
 
-/// The documentation of `verify` promises it. Chunks of 6 MiB took 64 MiB at once, those of 20 MiB three pieces of 8 MiB each. The threads that
-/// block took the memory for it, so that each kept some: the peak of this thread shows that it is the one that takes it.
+/// The documentation of `verify` promises it. Chunks of 6 MiB took 64 MiB at once, those of 20 MiB three pieces of 8 MiB each. The threads
+/// that block took the memory for it, so that each kept some: the peak of this thread shows that it is the one that takes it.
 #[test]
 fn at_most_32_mib_are_read_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -227,4 +229,75 @@ fn at_most_32_mib_are_read_at_once() {
     let (verified, peak) = crate::testing::alloc::peak(|| runtime.block_on(repository.verify(VerifyScope::Everything)).unwrap());
     assert_eq!((verified.findings.len(), verified.chunks), (0, 36));
     assert!((8 << 20..40 << 20).contains(&peak), "{peak} bytes");
+}
+
+/// Puts a list beside `snapshot` that `change` has had its way with.
+async fn relisted(snapshot: &Snapshot, change: impl FnOnce(&mut ChangeList)) {
+    let objects = snapshot.repository().objects();
+    let mut list = objects.read_changes(&snapshot.id()).await.unwrap().unwrap();
+    change(&mut list);
+    let uploads = Uploads::new(objects);
+    uploads.changes(snapshot.id(), list.encode().unwrap().into()).await.unwrap();
+    uploads.finish().await.unwrap();
+}
+
+/// What makes a list wrong.
+type Forgery = fn(&mut ChangeList);
+
+/// A reader notices a list that contradicts the counts and sizes of both manifests. One that leaves out that a value was replaced by
+/// another one of its size, it cannot notice; verification finds every difference.
+#[tokio::test]
+async fn a_list_that_says_other_than_the_manifests_is_found() {
+    let (repository, base) = filled().await;
+    let session = repository.write("main").await.unwrap();
+    for i in 0..40_u64 {
+        session.set(&Key::new(format!("k/{}", i * 50)).unwrap(), vec![2; 60]).await.unwrap();
+    }
+    session.set(&Key::new("more").unwrap(), "more").await.unwrap();
+    let snapshot = session.commit("changes").await.unwrap();
+    let whole = repository.objects().read_changes(&snapshot.id()).await.unwrap().unwrap();
+    assert_eq!(whole.changes.len(), 41);
+    assert_eq!(findings(&snapshot).await, []);
+    let forgeries: [(Forgery, bool, &str); 6] = [
+        (|list| drop(list.changes.pop()), true, "first of more"),
+        (|list| drop(list.changes.remove(7)), false, "first of k/350"),
+        (|list| list.changes[3].new = Some(Entry::Inline(vec![3; 60].into())), false, "first of k/150"),
+        (|list| list.changes[3].old = Some(Entry::Inline(vec![3; 61].into())), true, "first of k/150"),
+        (|list| list.changes[0].key = MapKey::new("j"), false, "first of j"),
+        (|list| list.manifests.reverse(), true, "other versions"),
+    ];
+    for (forge, is_noticed, why) in forgeries {
+        relisted(&snapshot, forge).await;
+        let told = base.recorded_diff(&snapshot, &Prefix::all()).await;
+        assert_eq!(told.is_err_and(|error| error.kind() == ErrorKind::Corrupt), is_noticed, "{why}");
+        let found = repository.verify(VerifyScope::Everything).await.unwrap().findings;
+        let [finding] = found.as_slice() else { panic!("{why}: {found:#?}") };
+        assert!(finding.kind == FindingKind::Misrecorded && finding.message.contains(why), "{finding}");
+        assert_eq!(
+            (finding.object.as_str(), finding.versions.as_slice()),
+            (ObjectName::changes(&snapshot.id()).as_str(), &[snapshot.id()][..])
+        );
+        relisted(&snapshot, |list| *list = whole.clone()).await;
+    }
+    // What is wrong in the list of a version whose parent is not verified does not show, but what it is the list of does.
+    relisted(&snapshot, |list| list.manifests.reverse()).await;
+    let one = repository.verify(VerifyScope::Revision(snapshot.clone())).await.unwrap().findings;
+    assert_eq!(one.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [FindingKind::Misrecorded]);
+}
+
+/// Whether files were pinned anew is said by the list, and compared.
+#[tokio::test]
+async fn a_list_that_hides_files_that_were_pinned_anew_is_found() {
+    let (repository, base) = filled().await;
+    let session = repository.write("main").await.unwrap();
+    session.set_virtual(&Key::new("v/0").unwrap(), "file:///data/0.nc", 3..9).await.unwrap();
+    let snapshot = session.commit("changes").await.unwrap();
+    assert_eq!(findings(&snapshot).await, []);
+    relisted(&snapshot, |list| list.is_repinned = true).await;
+    let found = repository.verify(VerifyScope::Everything).await.unwrap().findings;
+    let [finding] = found.as_slice() else { panic!("{found:#?}") };
+    assert!(finding.kind == FindingKind::Misrecorded && finding.message.contains("pinned anew"), "{finding}");
+    // Then the files are compared, and the answer is right all the same.
+    let told = base.recorded_diff(&snapshot, &Prefix::all()).await.unwrap().unwrap();
+    assert_eq!(told.try_collect::<Vec<_>>().await.unwrap().len(), 1);
 }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! index   0  magic "FIRNGCIX"      shard   0  magic "FIRNGCSH"
-//!         8  u16 version = 1               8  u16 version = 1
+//!         8  u16 version = 2               8  u16 version = 2
 //!        10  u16 code of the hash         10  u16 code of the hash
 //!        12  u32 0                        12  u32 number of the shard
-//!        16  u32 × 1024: digests in       16  u32 × 8: digests of each kind
-//!            each shard                   48  32 bytes each: the digests, kind after kind, sorted within
+//!        16  u32 × 1024: digests in       16  u32 × 9: digests of each kind
+//!            each shard                   52  32 bytes each: the digests, kind after kind, sorted within
 //!            u64 XXH3-64 of all before        u64 XXH3-64 of all before
 //! ```
 //!
@@ -23,7 +23,8 @@ use crate::storage::layout::{ObjectKind, SHARDS};
 
 const INDEX: [u8; 8] = *b"FIRNGCIX";
 const SHARD: [u8; 8] = *b"FIRNGCSH";
-const VERSION: u16 = 1;
+/// Version 1 had no lists of changed keys, and was never released.
+const VERSION: u16 = 2;
 /// Length of an index in bytes.
 pub(super) const INDEX_LEN: u64 = (HEAD + 4 * SHARDS + 8) as u64;
 const HEAD: usize = 16;
@@ -116,7 +117,7 @@ mod tests {
 
     fn rows() -> Vec<CondemnedRow> {
         let mut rows: Vec<CondemnedRow> =
-            (0..40_u8).map(|n| std::array::from_fn(|at| if at == 0 { n % 8 } else { n.wrapping_mul(91) })).collect();
+            (0..40_u8).map(|n| std::array::from_fn(|at| if at == 0 { n % 9 } else { n.wrapping_mul(91) })).collect();
         rows.sort_unstable();
         rows
     }
@@ -158,12 +159,12 @@ mod tests {
     #[test]
     fn lists_have_not_moved() {
         let row = |kind: u8, byte: u8| -> CondemnedRow { std::array::from_fn(|at| if at == 0 { kind } else { byte }) };
-        let shard = encode_shard(HashAlgorithm::Sha2_256, 7, &[row(0, 1), row(4, 2), row(4, 3)]).unwrap();
-        let head = "4649524e4743534801001200070000000100000000000000000000000000000002000000000000000000000000000000";
-        let digests = format!("{}{}{}", "01".repeat(32), "02".repeat(32), "03".repeat(32));
-        assert_eq!(data_encoding::HEXLOWER.encode(&shard), format!("{head}{digests}6e13ffdd1ccbee25"));
+        let shard = encode_shard(HashAlgorithm::Sha2_256, 7, &[row(0, 1), row(4, 2), row(4, 3), row(8, 4)]).unwrap();
+        let head = "4649524e474353480200120007000000010000000000000000000000000000000200000000000000000000000000000001000000";
+        let digests = ["01", "02", "03", "04"].map(|byte| byte.repeat(32)).concat();
+        assert_eq!(data_encoding::HEXLOWER.encode(&shard), format!("{head}{digests}a313dd0226d04858"));
         let index = encode_index(HashAlgorithm::Blake3, &(0..1024).collect());
-        assert_eq!(index.get(..16).unwrap(), b"FIRNGCIX\x01\x00\x1e\x00\x00\x00\x00\x00");
-        assert_eq!(data_encoding::HEXLOWER.encode(index.last_chunk::<8>().unwrap()), "da7dfa526250952c");
+        assert_eq!(index.get(..16).unwrap(), b"FIRNGCIX\x02\x00\x1e\x00\x00\x00\x00\x00");
+        assert_eq!(data_encoding::HEXLOWER.encode(index.last_chunk::<8>().unwrap()), "a55499440335fdc8");
     }
 }

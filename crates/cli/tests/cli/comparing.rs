@@ -32,6 +32,26 @@ fn brief(rows: &[Value]) -> Vec<(&str, &str)> {
 }
 
 #[test]
+fn diff_tells_what_was_recorded_where_it_was() {
+    let sandbox = imported();
+    sandbox.put("notes/text", "other words");
+    sandbox.put("t/c/3", "new");
+    let told = sandbox.firn(&["diff", "main~1", "main", "--recorded"]);
+    assert!(told.status == 1 && told.err.contains("recorded; they were not compared"), "{}", told.err);
+    assert_eq!(told.out, sandbox.firn(&["diff", "main~1", "main"]).out);
+    let stat = sandbox.firn(&["diff", "main~1", "main", "--recorded", "--stat", "--json"]);
+    assert_eq!(stat.out, sandbox.firn(&["diff", "main~1", "main", "--stat", "--json"]).out);
+    let far = sandbox.firn(&["diff", "main~2", "main", "--recorded", "-v"]);
+    assert!(far.status == 1 && far.err.contains("the snapshots are compared"), "{}", far.err);
+    assert_eq!(far.out, sandbox.firn(&["diff", "main~2", "main"]).out);
+    let blamed = sandbox.firn(&["blame", "--recorded"]);
+    assert!(blamed.status == 0 && blamed.err.contains("recorded was believed"), "{}", blamed.err);
+    assert_eq!(blamed.out, sandbox.firn(&["blame"]).out);
+    let directory = sandbox.firn(&["diff", "--recorded", "main", &sandbox.text("air")]);
+    assert!(directory.status == 9 && directory.err.contains("leave --recorded out"), "{} {}", directory.status, directory.err);
+}
+
+#[test]
 fn diff_lists_what_changed_and_exits_with_1() {
     let sandbox = imported();
     sandbox.firn(&["rm", "t/c/3"]).ok();

@@ -211,7 +211,8 @@ async fn what_is_counted_as_unique_is_what_a_collection_removes() {
     assert_eq!((own.stored["chunks"].objects, own.unique["chunks"].objects, own.unique["snapshots"].objects), (3, 1, 1), "{own:?}");
     // What is before it is the same as what is before the third version on main.
     assert!(!own.unique.contains_key("history"), "{own:?}");
-    assert_eq!(own.unique_total().objects, 2 + own.unique["manifests"].objects);
+    // A chunk, a snapshot, and its list of changed keys.
+    assert_eq!(own.unique_total().objects, 3 + own.unique["manifests"].objects);
 
     let plan = r.plan_expire(&ExpireOptions::default().keep_last(1)).await.unwrap();
     let freed = r.freed_by(&plan).await.unwrap();
@@ -273,4 +274,49 @@ async fn an_expired_version_that_a_raised_branch_showed_is_marked() {
     world.verify().await;
     world.gc().await;
     world.holds("other", "k", 2).await;
+}
+
+fn list_of(snapshot: &Snapshot) -> String {
+    ObjectName::changes(&snapshot.id()).to_string()
+}
+
+/// The list of changed keys beside a version also has what its first parent held: it goes with the data of either, and what was an inline
+/// value of an expired version is nowhere any more.
+#[tokio::test]
+async fn lists_of_changed_keys_go_with_the_data_that_they_tell_of() {
+    let world = World::new().await;
+    let mut versions = Vec::new();
+    for n in 0..4_u8 {
+        let session = world.repository.write("main").await.unwrap();
+        session.set(&key("inline"), format!("secret {n}")).await.unwrap();
+        versions.push(session.commit("more").await.unwrap());
+    }
+    let session = world.repository.write("main").await.unwrap();
+    session.set(&key("gone"), "x").await.unwrap();
+    let abandoned = session.prepare("never published").await.unwrap();
+    let never = abandoned.id();
+    drop(abandoned);
+    let names = world.names().await;
+    assert!(names.contains(ObjectName::changes(&never).as_str()) && versions.iter().all(|version| names.contains(&list_of(version))));
+    let report = world.gc().await;
+    assert_eq!(report.removed["changes"].objects, 1, "that of the snapshot that no ref leads to");
+    assert!(!world.names().await.contains(ObjectName::changes(&never).as_str()));
+
+    let [first, second, third, last] = versions.as_slice() else { unreachable!() };
+    let usage = second.stored_usage().await.unwrap();
+    assert_eq!((usage.stored["changes"].objects, usage.unique["changes"].objects), (1, 1), "{usage:?}");
+    let plan = world.repository.plan_expire(&ExpireOptions::default().keep_last(2)).await.unwrap();
+    let freed = world.repository.freed_by(&plan).await.unwrap();
+    world.repository.expire(&plan, "old").await.unwrap();
+    let report = world.gc().await;
+    assert_eq!(report.removed, freed);
+    // That of the very first commit as well, and that of the third, which tells what the second held.
+    assert_eq!(report.removed["changes"].objects, 4);
+    let names = world.names().await;
+    let left = [first, second, third, last].map(|version| names.contains(&list_of(version)));
+    assert_eq!(left, [false, false, false, true]);
+    let all = crate::key::Prefix::all();
+    assert!(second.recorded_diff(third, &all).await.unwrap().is_none());
+    assert_eq!(third.recorded_diff(last, &all).await.unwrap().unwrap().try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    world.verify().await;
 }
