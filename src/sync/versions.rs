@@ -195,10 +195,17 @@ impl SyncRun<'_> {
     }
 
     /// Records in the target what was copied without its data, before any ref leads to it: by the acts of the source, under their reasons.
+    /// Not what somebody else has brought there meanwhile: nothing that the target keeps expires in it by a copy.
     pub(super) async fn record_expired(&self, versions: &[LackingVersion], given_up: &Retention) -> Result<()> {
         let mut acts = BTreeMap::<u32, Vec<&LackingVersion>>::new();
+        if versions.iter().all(|version| matches!(version.data, CopiedData::Copied | CopiedData::Recorded)) {
+            return Ok(());
+        }
+        let kept = self.to.kept_roots().await?;
         for version in versions {
-            if let CopiedData::Expired(number) = version.data {
+            if let CopiedData::Expired(number) = version.data
+                && !self.to.is_kept_by(&kept, version.id, version.time, KeptPart::Record).await?
+            {
                 acts.entry(number).or_default().push(version);
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use firnline::storage::fault::{Fault, Faulty, Operation};
 use firnline::storage::{Memory, Storage};
 use firnline::{
     CreateOptions, ErrorKind, ExpireOptions, GcOptions, MergeOptions, OpenOptions, RefName, Repository, Snapshot, SyncOptions, SyncRef,
@@ -160,4 +161,39 @@ async fn what_expires_in_the_source_stays_in_the_target() {
     collect(&memory).await;
     require_clean(&memory).await;
     assert_eq!(value(&memory, &side.id().to_string()).await.unwrap(), 2);
+}
+
+/// Somebody else pushed the same version whole while the copy was made, which took hours; then it was recorded as expired by what had been
+/// seen before, and the next collection removed it.
+#[tokio::test]
+async fn what_somebody_else_brings_meanwhile_does_not_expire_by_a_copy() {
+    let world = World::new().await;
+    let first = put(&world, "main", 1).await;
+    put(&world, "main", 2).await;
+    let (_, whole) = empty(&world).await;
+    world.repository.push(&whole, &SyncOptions::default()).await.unwrap();
+    expire(&world.repository).await;
+
+    let (memory, other_way) = empty(&world).await;
+    let is_first = std::sync::atomic::AtomicBool::new(true);
+    let faulty = Faulty::new(memory.clone(), move |call| {
+        let is_it = call.operation == Operation::Put && call.name.starts_with("snapshots/");
+        if !is_it || !is_first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            return Fault::None;
+        }
+        let (whole, target) = (whole.clone(), other_way.clone());
+        Fault::Wait(Box::pin(async move {
+            let mut renamed = SyncRef::branch(name("main"));
+            renamed.target.name = name("other");
+            whole.push(&target, &SyncOptions::default().with(renamed)).await.unwrap();
+        }))
+    });
+    let options = OpenOptions::default().clock(world.clock.clone()).without_pauses();
+    let target = Repository::open_storage(Arc::new(faulty), options).await.unwrap();
+    world.repository.push(&target, &SyncOptions::default()).await.unwrap();
+    assert!(!target.retention().await.unwrap().is_expired(first.id()));
+    collect(&memory).await;
+    assert_eq!(value(&memory, &first.id().to_string()).await.unwrap(), 1);
+    assert_eq!((value(&memory, "main").await.unwrap(), value(&memory, "other").await.unwrap()), (2, 2));
+    require_clean(&memory).await;
 }
