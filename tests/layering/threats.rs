@@ -11,16 +11,16 @@ fn quoted(page: &str) -> impl Iterator<Item = &str> {
 
 /// What is wrong with a text that looks like a path of this project, or like a test in one (`tests/x.rs::name`).
 fn wrong(text: &str) -> Option<String> {
-    let (path, test) = text.split_once("::").map_or((text, None), |(path, test)| (path, Some(test)));
+    let (path, named) = text.split_once("::").map_or((text, None), |(path, named)| (path, Some(named)));
     if path.contains('*') || !["src/", "tests/", "crates/"].iter().any(|start| path.starts_with(start)) {
         return None;
     }
     let place = home().join(path);
-    let Some(test) = test else {
+    let Some(named) = named else {
         return (!place.exists()).then(|| format!("{path} does not exist"));
     };
     let Ok(source) = fs::read_to_string(&place) else { return Some(format!("{path} cannot be read")) };
-    (!source.contains(&format!("fn {test}("))).then(|| format!("{path} has no {test}"))
+    (!source.contains(&format!("fn {named}("))).then(|| format!("{path} has no {named}"))
 }
 
 #[test]

@@ -137,7 +137,7 @@ async fn what_cannot_be_made_anew_says_why() {
     assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("no branch"), "{error}");
     let mut record = RefRecord::decode(&whole, "main").unwrap();
     record.epoch = 1 << 62;
-    world.memory.insert_register(MAIN.to_owned(), record.encode().into());
+    world.memory.insert_register(MAIN.to_owned(), record.encode());
     let error = world.repository.repair_gc(&world.options()).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("there cannot have been"), "{error}");
     world.memory.insert_register(MAIN.to_owned(), whole);
