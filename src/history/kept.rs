@@ -12,7 +12,6 @@ use crate::id::SnapshotId;
 use crate::refs::collection::{GcState, vouched};
 use crate::refs::retention::RetiredVersions;
 use crate::refs::{MAIN, Move, READS, RefKind, RefState, Vouched, is_unreadable};
-use crate::storage::{Extent, ObjectName};
 use crate::time::Timestamp;
 
 /// Whether the refs keep a snapshot: one of them points at it, has a move that came from it or led to it, or has it in
@@ -51,6 +50,16 @@ impl KeptRoots {
     /// Whether the data of a version has expired, as far as these refs and what was read after them tell.
     pub(crate) fn has_expired(&self, id: SnapshotId) -> bool {
         !self.tips.contains(&id) && self.is_recorded(id)
+    }
+
+    /// What these refs name and the refs that were read `before` do not.
+    pub(crate) fn since<'k>(&'k self, before: &'k Self) -> impl Iterator<Item = SnapshotId> + 'k {
+        self.roots.difference(&before.roots).copied()
+    }
+
+    /// Whether a ref names a version itself.
+    pub(crate) fn names(&self, id: SnapshotId) -> bool {
+        self.roots.contains(&id)
     }
 
     /// Whether a version is on record as expired, also if a ref points at it, or none has it behind it.
@@ -122,9 +131,8 @@ impl Repository {
             roots.extend(ends(&record.moves).chain(ends(&moves)).chain(record.tip));
         }
         for root in roots {
-            // Behind a version with a marker nothing is taken for granted, as in `is_kept_by`.
-            let may_lack = root != id && self.storage().get(&ObjectName::shallow(&root), Extent::Range(0..0)).await?.is_some();
-            if may_lack {
+            // Behind a version that came without its history nothing is taken for granted, as in `is_kept_by`.
+            if root != id && PastMark::read(&**self.storage(), root).await? == PastMark::History {
                 continue;
             }
             let root = self.read_record(&root.into()).await?;

@@ -13,13 +13,15 @@ use crate::storage::{Extent, ObjectName, Storage};
 
 /// What a marker holds whose version came with its history. Others are empty.
 const WITH_HISTORY: &[u8] = b"history";
+/// What it holds when everything has come since.
+const WHOLE: &[u8] = b"whole";
 /// The longest marker that is read, in bytes.
 const LONGEST: u64 = 64;
 
 /// What is known to be missing before a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PastMark {
-    /// Nothing: there is no marker.
+    /// Nothing: there is no marker, or what was missing has come since.
     Whole,
     /// A parent that is not the first, and what is before that.
     OtherParents,
@@ -33,16 +35,16 @@ impl PastMark {
     pub(crate) async fn read(storage: &dyn Storage, id: SnapshotId) -> Result<Self> {
         let found = storage.get(&ObjectName::shallow(&id), Extent::Whole { at_most: LONGEST }).await?;
         Ok(match found.as_deref() {
-            None => Self::Whole,
+            None | Some(WHOLE) => Self::Whole,
             Some(WITH_HISTORY) => Self::OtherParents,
             Some(_) => Self::History,
         })
     }
 
-    /// Writes the marker of a version; nothing for one that is whole.
+    /// Writes the marker of a version. One that is whole has none, unless it had another: a marker is replaced and never removed.
     pub(crate) async fn write(self, storage: &dyn Storage, id: SnapshotId) -> Result<()> {
         let parts: &[bytes::Bytes] = match self {
-            Self::Whole => return Ok(()),
+            Self::Whole => &[bytes::Bytes::from_static(WHOLE)],
             Self::OtherParents => &[bytes::Bytes::from_static(WITH_HISTORY)],
             Self::History => &[],
         };

@@ -60,8 +60,15 @@ impl Repository {
     /// `Expired`, saying when, by whom, why, and which later version is kept, when its data was given up.
     pub async fn read_revision(&self, revision: &Revision) -> Result<Snapshot> {
         // In parallel, so that to look costs a request but no round trip.
-        let (resolved, retention) = futures::try_join!(self.resolve(revision), self.retention_to_read())?;
-        self.require_unexpired(resolved.id, &resolved.commit, &retention).await?;
+        let resolving = async {
+            let (place, is_final) = self.follow(revision).await?;
+            Ok((self.load_place(&place, is_final).await?, matches!(place, ResolvedPlace::Ref(..))))
+        };
+        let ((resolved, is_shown), retention) = futures::try_join!(resolving, self.retention_to_read())?;
+        // What a branch or a tag shows is kept, whatever is on record.
+        if !is_shown {
+            self.require_unexpired(resolved.id, &resolved.commit, &retention).await?;
+        }
         Ok(self.noted(resolved.id, resolved.commit, &retention))
     }
 
@@ -77,6 +84,12 @@ impl Repository {
     /// `NotFound` when there is none, `Invalid` when a name is both a branch and a tag, or the beginning of a CID
     /// fits more than one snapshot.
     pub async fn resolve(&self, revision: &Revision) -> Result<Resolved> {
+        let (place, is_final) = self.follow(revision).await?;
+        self.load_place(&place, is_final).await
+    }
+
+    /// Where a revision leads, and whether that is final.
+    async fn follow(&self, revision: &Revision) -> Result<(ResolvedPlace, Option<bool>)> {
         let mut place = self.locate(&revision.base).await?;
         // A CID always names the same snapshot. A ref does not, nor does a step back from a ref.
         let mut stands = matches!(place, ResolvedPlace::Snapshot(_));
@@ -94,7 +107,7 @@ impl Repository {
             };
             place = ResolvedPlace::Snapshot(id);
         }
-        self.load_place(&place, is_final).await
+        Ok((place, is_final))
     }
 
     async fn load_place(&self, place: &ResolvedPlace, is_final: Option<bool>) -> Result<Resolved> {

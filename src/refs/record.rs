@@ -19,6 +19,9 @@ pub(super) const LATER_VERSION: u32 = 2;
 /// The largest sequence number that is read: one that leaves room for more replaces than will ever be made.
 pub(super) const LARGEST_SEQ: u64 = 1 << 62;
 
+/// The largest epoch that a ref has: one that leaves room for more collections than there will ever be.
+pub(crate) const MOST_EPOCH: u64 = 1 << 61;
+
 /// The record of a ref. Every write raises `seq`, so its bytes never repeat.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -203,6 +206,9 @@ impl RefRecord {
         let record: Self = serde_json::from_slice(bytes).map_err(corrupt)?;
         if record.seq > LARGEST_SEQ {
             return Err(Error::corrupt(format!("{what} is not a valid ref: its sequence number {} is too large", record.seq)));
+        }
+        if record.epoch > MOST_EPOCH {
+            return Err(Error::corrupt(format!("{what} is not a valid ref: there was no collection {}", record.epoch)));
         }
         Ok(record)
     }

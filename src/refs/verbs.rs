@@ -2,7 +2,8 @@
 
 use super::collection::{CollectionWait, GcState, Vouched, epoch_of_created};
 use super::{
-    Changeable, Move, MoveOp, Ref, RefName, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main, unreadable,
+    Changeable, MAIN, Move, MoveOp, Ref, RefName, RefRecord, RefState, Refs, Settled, TagInfo, absent, future_limit, is_lost_main,
+    unreadable,
 };
 use crate::ambient::random;
 use crate::error::{Error, ErrorKind, Result};
@@ -82,7 +83,9 @@ impl Refs {
         self.require_unlike_others(name).await?;
         let (mut attempt, mut waiting) = (0, CollectionWait::new());
         while attempt < ATTEMPTS {
-            let found = self.try_read(name).await.map_err(|e| unreadable(name, e))?;
+            // A ref that is new knows of no collection, but `main` does, which every repository has.
+            let (found, epoch_of_main) = futures::join!(self.try_read(name), self.epoch_of_main());
+            let found = found.map_err(|e| unreadable(name, e))?;
             if found.is_none() {
                 // A target that is refused leaves no placeholder behind.
                 vouch(GcState::absent()).await?;
@@ -96,7 +99,7 @@ impl Refs {
                 return Err(Error::conflict(format!("{name} exists already")));
             }
             // The register is known to exist: from here on a collector raises it, or it is of the epoch that is read now.
-            let state = self.collection_after(before.record.epoch).await?.state;
+            let state = self.collection_after(before.record.epoch.max(epoch_of_main)).await?.state;
             let epoch = epoch_of_created(before.record.epoch, &state);
             let tried = match vouch(state.clone()).await? {
                 Vouched::Safe => self.try_move(name, &before, &to, epoch, &state).await?,
@@ -112,6 +115,15 @@ impl Refs {
             }
         }
         Err(Error::unavailable(format!("{name} changes too fast to be created")))
+    }
+
+    /// The last collection of which `main` knows; 0 where it cannot be read.
+    pub(crate) async fn epoch_of_main(&self) -> u64 {
+        let Ok(name) = MAIN.parse() else { return 0 };
+        match self.try_read(&Ref::branch(name)).await {
+            Ok(Some(main)) => main.record.epoch,
+            _ => 0,
+        }
     }
 
     /// Writes the placeholder of a ref and reads it back; `None` when the race for it must be run again.

@@ -9,7 +9,7 @@ use super::marks::SyncMarks;
 use super::options::SyncReport;
 use super::versions::{CopiedData, LackingVersion, ThereVersion};
 use crate::commit::ImportSaves;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Entry, HistoryEntry, Node, Roots, SnapshotObject, VirtualFile};
 use crate::history::{Followed, KeptPart, Line, PastMark, check_claims, follows, require_earlier, require_places};
 use crate::id::{MapKind, NodeId, SnapshotId};
@@ -95,6 +95,8 @@ impl<'a> Copier<'a> {
             require_earlier(there.time, commit.time)?;
             bases.extend(&there.bases);
         }
+        // Two parents that have expired hand on the same ones.
+        bases.sort_unstable();
         bases.dedup();
         if matches!(version.data, CopiedData::Copied) {
             let mut others = Vec::new();
@@ -106,7 +108,14 @@ impl<'a> Copier<'a> {
             self.manifest(commit.manifest, &roots(|base| base.manifest)).await?;
             bases = vec![id];
         }
-        let found = self.past(&commit).await?;
+        let found = match self.past(&commit).await {
+            // The source has it without what was before it, so that was only a claim; it is not believed here either.
+            Err(error) if version.is_cut && error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(%id, %error, "a version is copied without what it says of its past");
+                PastMark::History
+            }
+            found => found?,
+        };
         let roots = if found == PastMark::History { Roots { history: None, ..roots } } else { roots };
         // Before the snapshot: without a marker, what it names counts as there.
         self.mark(version, &commit, found).await?;
@@ -121,16 +130,16 @@ impl<'a> Copier<'a> {
 
     /// Marks a version of which something is left out.
     async fn mark(&mut self, version: &LackingVersion, commit: &Commit, found: PastMark) -> Result<()> {
-        if found == PastMark::History {
+        if found == PastMark::History && !version.is_cut {
             self.require_no_history(version.id, commit).await?;
         }
         let there = self.marks.before(version.id).await?;
         let mark = match (found, there) {
             (PastMark::Whole, PastMark::Whole) => return Ok(()),
-            // What a ref keeps says so until the refs say that there is more.
-            (_, PastMark::History | PastMark::OtherParents) if version.is_kept => there,
-            // A run that was stopped had left it out.
-            (PastMark::Whole, _) => PastMark::OtherParents,
+            // What a ref keeps is as the target has it, until the refs say that there is more.
+            (_, PastMark::Whole) if version.is_kept => return Ok(()),
+            (_, there) if version.is_kept => there,
+            // Whole also where a run that was stopped had left something out.
             (found, _) => found,
         };
         self.touched.add(row_of(ObjectKind::Shallow, version.id.digest()))?;

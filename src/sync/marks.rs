@@ -2,7 +2,7 @@
 
 use tokio::sync::OnceCell;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Repository;
 use crate::history::{ListedMarks, PastMark};
 use crate::id::SnapshotId;
@@ -26,13 +26,21 @@ impl<'a> SyncMarks<'a> {
         if listed.as_ref().is_some_and(|listed| !listed.has(id)) {
             return Ok(PastMark::Whole);
         }
-        PastMark::read(&**self.of.storage(), id).await.map_err(|e| e.context(self.of.storage()))
+        match PastMark::read(&**self.of.storage(), id).await {
+            // Some stores refuse to tell a reader that an object does not exist. If it does, a parent is missing, and that is an error.
+            Err(e) if is_refused(&e) => Ok(PastMark::Whole),
+            mark => mark.map_err(|e| e.context(self.of.storage())),
+        }
     }
 
     async fn list(&self) -> Result<Option<ListedMarks>> {
         match ListedMarks::list(&**self.of.storage(), self.of.hash()).await {
-            Err(e) if e.kind() == ErrorKind::Unsupported => Ok(None),
+            Err(e) if e.kind() == ErrorKind::Unsupported || is_refused(&e) => Ok(None),
             listed => listed.map(Some).map_err(|e| e.context(self.of.storage())),
         }
     }
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NoPermission | ErrorKind::Denied)
 }

@@ -156,7 +156,7 @@ impl SyncRun<'_> {
         }
         let copied = run.finish().await?;
         done.add(&copied.report, &lacking.versions);
-        self.record_expired(&lacking.versions, &given_up).await?;
+        self.record_expired(&lacking.versions, &given_up, &kept).await?;
         for planned in planned.iter().filter(|planned| planned.is_change()) {
             if let Err(again) = self.publish(planned, &copied).await? {
                 return Ok(Err(again));

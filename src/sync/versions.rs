@@ -1,6 +1,6 @@
 //! The versions that the target lacks.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
@@ -129,7 +129,16 @@ impl SyncRun<'_> {
                 PastMark::OtherParents => 1,
                 PastMark::History => 0,
             };
-            todo.extend(commit.parents.iter().take(followed).map(|parent| (*parent, Some((id, commit.time)))));
+            let (followed, left) = commit.parents.split_at(followed.min(commit.parents.len()));
+            todo.extend(followed.iter().map(|parent| (*parent, Some((id, commit.time)))));
+            for parent in left {
+                // The target may keep what the source was left without.
+                let there = if found.there.contains_key(parent) { None } else { self.there(known, *parent, None).await? };
+                if let Some(there) = there {
+                    self.require_order(there.time, Some((id, commit.time)))?;
+                    found.there.insert(*parent, there);
+                }
+            }
             let data = self.data_of(known, id, is_tip).await?;
             found.versions.push(LackingVersion { id, time: commit.time, data, is_cut: mark == PastMark::History, is_kept });
         }
@@ -195,16 +204,16 @@ impl SyncRun<'_> {
     }
 
     /// Records in the target what was copied without its data, before any ref leads to it: by the acts of the source, under their reasons.
-    /// Not what somebody else has brought there meanwhile: nothing that the target keeps expires in it by a copy.
-    pub(super) async fn record_expired(&self, versions: &[LackingVersion], given_up: &Retention) -> Result<()> {
-        let mut acts = BTreeMap::<u32, Vec<&LackingVersion>>::new();
+    /// Not what somebody else has brought there since `kept` was read: nothing that the target keeps expires in it by a copy.
+    pub(super) async fn record_expired(&self, versions: &[LackingVersion], given_up: &Retention, kept: &KeptRoots) -> Result<()> {
         if versions.iter().all(|version| matches!(version.data, CopiedData::Copied | CopiedData::Recorded)) {
             return Ok(());
         }
-        let kept = self.to.kept_roots().await?;
+        let brought = self.brought_since(kept).await?;
+        let mut acts = BTreeMap::<u32, Vec<&LackingVersion>>::new();
         for version in versions {
             if let CopiedData::Expired(number) = version.data
-                && !self.to.is_kept_by(&kept, version.id, version.time, KeptPart::Record).await?
+                && !brought.contains(&version.id)
             {
                 acts.entry(number).or_default().push(version);
             }
@@ -222,6 +231,22 @@ impl SyncRun<'_> {
             self.to.refs().retire(&retiring).await.map_err(|e| e.context(self.to.storage()))?;
         }
         Ok(())
+    }
+
+    /// The versions that refs of the target have behind them, over all parents, and did not have when `kept` was read, and perhaps more.
+    async fn brought_since(&self, kept: &KeptRoots) -> Result<HashSet<SnapshotId>> {
+        let (now, marks) = (self.to.kept_roots().await?, SyncMarks::of(self.to));
+        let (mut todo, mut brought) = (now.since(kept).collect::<Vec<_>>(), HashSet::new());
+        while let Some(id) = todo.pop() {
+            if kept.names(id) || !brought.insert(id) || marks.before(id).await? == PastMark::History {
+                continue;
+            }
+            // What is absent here was left out of a version that has a marker.
+            if let Some(commit) = self.to.objects().try_commit(&id).await.map_err(|e| e.context(self.to.storage()))? {
+                todo.extend(&commit.parents);
+            }
+        }
+        Ok(brought)
     }
 
     /// Reads the commits before one on its line, only to be faster. Returns how many lacking ones to wait for until the next call.

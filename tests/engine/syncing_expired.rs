@@ -146,7 +146,7 @@ async fn what_expires_in_the_source_stays_in_the_target() {
     put(&world, "main", 4).await;
     expire(&world.repository).await;
     let expired = world.repository.retention().await.unwrap();
-    assert!(expired.is_expired(first.id()) && expired.is_expired(side.id()));
+    assert!(!expired.is_expired(first.id()) && expired.is_expired(side.id()), "where the branches part stays");
     collect(&world.storage).await;
     put(&world, "main", 5).await;
     put(&world, "side", 6).await;
@@ -195,5 +195,68 @@ async fn what_somebody_else_brings_meanwhile_does_not_expire_by_a_copy() {
     collect(&memory).await;
     assert_eq!(value(&memory, &first.id().to_string()).await.unwrap(), 1);
     assert_eq!((value(&memory, "main").await.unwrap(), value(&memory, "other").await.unwrap()), (2, 2));
+    require_clean(&memory).await;
+}
+
+/// The same with what lies on the side of a merge there.
+#[tokio::test]
+async fn nor_does_what_lies_on_the_side_of_a_merge() {
+    let world = World::new().await;
+    let first = put(&world, "main", 1).await;
+    world.repository.create_branch(&name("side"), &first).await.unwrap();
+    let side = put(&world, "side", 2).await;
+    let last = put(&world, "side", 3).await;
+    let (_, whole) = empty(&world).await;
+    world.repository.push(&whole, &SyncOptions::default()).await.unwrap();
+    let staged = whole.merge(&name("main"), &whole.read("side").await.unwrap(), MergeOptions::default()).await.unwrap();
+    staged.commit().await.unwrap();
+    expire(&world.repository).await;
+    assert!(world.repository.retention().await.unwrap().is_expired(side.id()));
+
+    let (memory, other_way) = empty(&world).await;
+    let is_first = std::sync::atomic::AtomicBool::new(true);
+    let faulty = Faulty::new(memory.clone(), move |call| {
+        let is_it = call.operation == Operation::Put && call.name.starts_with("snapshots/");
+        if !is_it || !is_first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            return Fault::None;
+        }
+        let (whole, target) = (whole.clone(), other_way.clone());
+        Fault::Wait(Box::pin(async move {
+            whole.push(&target, &only("main")).await.unwrap();
+        }))
+    });
+    let options = OpenOptions::default().clock(world.clock.clone()).without_pauses();
+    let target = Repository::open_storage(Arc::new(faulty), options).await.unwrap();
+    world.repository.push(&target, &only("side")).await.unwrap();
+    assert!(!target.retention().await.unwrap().is_expired(side.id()));
+    collect(&memory).await;
+    for (version, of) in [(&side, 2), (&last, 3)] {
+        assert_eq!(value(&memory, &version.id().to_string()).await.unwrap(), of);
+    }
+    require_clean(&memory).await;
+}
+
+/// Each merge handed on what both sides had handed on, so that a run ended for want of memory.
+#[tokio::test]
+async fn branches_that_merge_each_other_all_the_time_cost_no_more_when_they_expire() {
+    let world = World::new().await;
+    let first = put(&world, "main", 1).await;
+    world.repository.create_branch(&name("dev"), &first).await.unwrap();
+    put(&world, "dev", 2).await;
+    let (memory, target) = empty(&world).await;
+    world.repository.push(&target, &SyncOptions::default()).await.unwrap();
+    for round in 0..30 {
+        for (into, from) in [("main", "dev"), ("dev", "main")] {
+            world.clock.advance(Duration::from_secs(1));
+            let session = world.repository.write(into).await.unwrap();
+            session.set(&key(&format!("{into}/{round}")), "small").await.unwrap();
+            session.commit("more").await.unwrap();
+            let other = world.repository.read(from).await.unwrap();
+            world.repository.merge(&name(into), &other, MergeOptions::default()).await.unwrap().commit().await.unwrap();
+        }
+    }
+    expire(&world.repository).await;
+    world.repository.push(&target, &SyncOptions::default()).await.unwrap();
+    assert_eq!(value(&memory, "main").await.unwrap(), 2);
     require_clean(&memory).await;
 }

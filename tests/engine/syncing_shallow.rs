@@ -285,3 +285,71 @@ async fn a_marker_that_was_left_does_not_outlive_the_whole_copy() {
     assert_eq!(world.repository.push(&calm, &only("old")).await.unwrap().versions, 0, "it is kept");
     require_clean(&calm).await;
 }
+
+/// Commits on both sides of a merge, and merges.
+async fn merged(world: &World) -> [Snapshot; 3] {
+    let first = world.put("a", "1").await;
+    world.repository.create_branch(&name("side"), &first).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    let session = world.repository.write("side").await.unwrap();
+    session.set(&key("b"), "1").await.unwrap();
+    let side = session.commit("side").await.unwrap();
+    let main = world.put("a", "2").await;
+    let staged = world.repository.merge(&name("main"), &side, MergeOptions::default()).await.unwrap();
+    [side, main, staged.commit().await.unwrap().snapshot]
+}
+
+/// A shallow run was stopped after it had marked the merge, and a whole one brought everything. The marker then said that a parent may be
+/// missing, and copies from there left out the line that was merged, without a word.
+#[tokio::test]
+async fn what_came_whole_in_the_end_is_copied_whole() {
+    let world = World::new().await;
+    let [side, ..] = merged(&world).await;
+    let (memory, target) = world.target().await;
+    let limited = Faulty::new(Arc::new(memory.clone()), |call| match (call.operation, call.name.starts_with("snapshots/")) {
+        (Operation::Put, true) => Fault::Rejected(ErrorKind::NoPermission),
+        _ => Fault::None,
+    });
+    let refused = world.open(Arc::new(limited)).await;
+    refused.pull(&world.repository, &only("main").shallow()).await.unwrap_err();
+    target.pull(&world.repository, &only("main")).await.unwrap();
+    let (_, third) = world.target().await;
+    target.push(&third, &only("main")).await.unwrap();
+    assert_eq!(contents(&third, &side.id().to_string()).await, contents(&world.repository, "side").await);
+    require_clean(&third).await;
+    let session = third.write("main").await.unwrap();
+    session.set(&key("c"), "1").await.unwrap();
+    session.commit("on it").await.unwrap();
+    require_clean(&third).await;
+}
+
+/// The source has its branch without what was before it, the target has that, and another child of it. The run was refused for ever,
+/// because the history was there.
+#[tokio::test]
+async fn what_the_source_was_left_without_is_found_in_the_target() {
+    let world = World::new().await;
+    world.put("a", "1").await;
+    world.put("a", "2").await;
+    let (memory, target) = world.target().await;
+    target.pull(&world.repository, &only("main")).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    let session = target.write("main").await.unwrap();
+    session.set(&key("own"), "1").await.unwrap();
+    session.commit("another child").await.unwrap();
+    world.put("a", "3").await;
+    let cut: Arc<dyn Storage> = Arc::new(Memory::new());
+    let (cut, _) = world.repository.clone_to_storage(cut, world.options(), &SyncOptions::default().shallow()).await.unwrap();
+    let mut renamed = SyncRef::branch(name("main"));
+    renamed.target.name = name("theirs");
+    target.pull(&cut, &SyncOptions::default().with(renamed)).await.unwrap();
+    assert_eq!(contents(&target, "theirs").await, contents(&world.repository, "main").await);
+    let theirs = target.read("theirs").await.unwrap();
+    assert_eq!(theirs.log().try_collect::<Vec<_>>().await.unwrap().len(), 4, "three, and the empty one");
+    require_clean(&world.open(Arc::new(memory)).await).await;
+    // It is whole there, so what is built on it is, too.
+    world.put("a", "4").await;
+    let mut renamed = SyncRef::branch(name("main"));
+    renamed.target.name = name("theirs");
+    target.pull(&world.repository, &SyncOptions::default().with(renamed)).await.unwrap();
+    assert_eq!(target.read("theirs").await.unwrap().log().try_collect::<Vec<_>>().await.unwrap().len(), 5);
+}

@@ -11,7 +11,7 @@ use firnline::{Error, Ref, RefKind, RefName, RefOutcome, Repository, SyncOptions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Makes a repository with the same hash and copies every branch and tag into it, with everything behind them. Ids stay the same. If it is
-stopped, the same command goes on where it was.")]
+stopped, the same command goes on, and sends at most 1 GiB again.")]
 pub(super) struct Clone {
     /// The repository to copy: a path, a URL, or a name from the table remotes of the configuration file
     #[arg(value_name = "FROM")]
@@ -31,7 +31,7 @@ pub(super) struct Clone {
 #[command(after_help = "\
 Copies what the other repository lacks, verified, and then moves its branches: forward only. One that has other commits is a conflict
 (status 4), and nothing is copied: pull, merge and push again, or use --force. Tags are made and never moved without --force. Each move
-is recorded there (firn moves). If it is stopped, the same command goes on where it was.")]
+is recorded there (firn moves). If it is stopped, the same command goes on, and sends at most 1 GiB again.")]
 pub(super) struct Push {
     /// The repository to copy to: a path, a URL, or a name from the table remotes of the configuration file
     #[arg(value_name = "TO")]
@@ -47,7 +47,7 @@ pub(super) struct Push {
 #[command(after_help = "\
 Copies what this repository lacks, verified, and then moves its branches: forward only. One that has other commits is a conflict (status
 4), and nothing is copied: pull under another name with --as and merge that, or use --force. Tags are made and never moved without
---force. If it is stopped, the same command goes on where it was.")]
+--force. If it is stopped, the same command goes on, and sends at most 1 GiB again.")]
 pub(super) struct Pull {
     /// The repository to copy from: a path, a URL, or a name from the table remotes of the configuration file
     #[arg(value_name = "FROM")]

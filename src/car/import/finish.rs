@@ -33,9 +33,9 @@ impl Repository {
         if is_marked {
             let mark = if origin.has_history { PastMark::OtherParents } else { PastMark::History };
             mark.write(&**self.storage(), version.id).await?;
-        } else if PastMark::read(&**self.storage(), version.id).await? == PastMark::History {
-            // An earlier import came without the history.
-            PastMark::OtherParents.write(&**self.storage(), version.id).await?;
+        } else if PastMark::read(&**self.storage(), version.id).await? != PastMark::Whole {
+            // An earlier import came without something.
+            PastMark::Whole.write(&**self.storage(), version.id).await?;
         }
         uploads.snapshot(version.id, &SnapshotObject { commit: commit.clone(), roots }).await?;
         uploads.finish().await?;

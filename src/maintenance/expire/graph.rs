@@ -89,11 +89,19 @@ impl VersionGraph {
         matches!((self.0.get(&id), self.0.get(&other)), (Some(one), Some(other)) if one.time > other.time)
     }
 
-    /// The versions at which what is behind one of `tips` meets what is behind another: the latest common ancestors of two tips are among
-    /// them, as long as no third tip has both ways to them behind it. Looks at each version once.
-    pub(super) fn forks(&self, tips: Vec<SnapshotId>) -> HashSet<SnapshotId> {
-        let (mut by, mut forks) = (HashMap::new(), HashSet::new());
-        for (number, tip) in tips.into_iter().enumerate() {
+    /// The versions at which what is behind one of `tips` meets what is behind another: nearly all latest common ancestors of two tips, and
+    /// others. A third tip that has both ways behind it hides one from a walk that begins with that tip, and not from one in the other order.
+    pub(super) fn forks(&self, tips: &[SnapshotId]) -> HashSet<SnapshotId> {
+        let mut forks = HashSet::new();
+        self.walk_forks(tips.iter().copied(), &mut forks);
+        self.walk_forks(tips.iter().rev().copied(), &mut forks);
+        forks
+    }
+
+    /// Looks at each version once, and notes those that are reached from a tip after an earlier one.
+    fn walk_forks(&self, tips: impl Iterator<Item = SnapshotId>, forks: &mut HashSet<SnapshotId>) {
+        let mut by = HashMap::new();
+        for (number, tip) in tips.enumerate() {
             let mut todo = vec![tip];
             while let Some(id) = todo.pop() {
                 let Some(node) = self.0.get(&id) else { continue };
@@ -109,7 +117,6 @@ impl VersionGraph {
                 }
             }
         }
-        forks
     }
 
     /// Everything behind `roots`, over all parents, these included, as far as `is_in` holds.

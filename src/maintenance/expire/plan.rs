@@ -1,6 +1,6 @@
 //! What expires, and what stays and why.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::ExpireOptions;
 use super::graph::VersionGraph;
@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::handle::Repository;
 use crate::id::SnapshotId;
 use crate::refs::{Move, Ref, RefKind, RefName, RefState, unreadable};
-use crate::snapshot::Retention;
 use crate::time::Timestamp;
 
 /// A version that expires.
@@ -93,14 +92,15 @@ pub(super) async fn plan(repository: &Repository, options: &ExpireOptions) -> Re
     let roots: BTreeSet<_> = refs.iter().flat_map(|one| one.ends().chain(one.tip)).collect();
     let graph = VersionGraph::behind(repository, roots).await?;
     let now = repository.clock().now();
-    let kept = Keeping { options, graph: &graph, retention: &retention, now, kept: HashMap::new() }.run(&refs, &is_named);
+    let expired: HashSet<_> = graph.iter().map(|(id, _)| id).filter(|id| retention.is_expired(*id)).collect();
+    let kept = Keeping { options, graph: &graph, expired: &expired, now, kept: HashMap::new() }.run(&refs, &is_named);
 
     let mut plan = ExpirePlan { expire: Vec::new(), keep: Vec::new(), already: 0, rules: options.words() };
     for (id, node) in graph.iter() {
         let (time, summary) = (node.time, node.summary.clone());
         match kept.get(&id) {
             // What has expired stays expired, unless a ref points at it.
-            _ if retention.is_expired(id) => plan.already += 1,
+            _ if expired.contains(&id) => plan.already += 1,
             Some(why) => plan.keep.push(KeptVersion { id, time, summary, why: why.clone() }),
             None => plan.expire.push(ExpiringVersion { id, time, summary }),
         }
@@ -122,7 +122,8 @@ fn require_known(refs: &[PlanRef], branch: &RefName) -> Result<()> {
 struct Keeping<'a> {
     options: &'a ExpireOptions,
     graph: &'a VersionGraph,
-    retention: &'a Retention,
+    /// What has expired before.
+    expired: &'a HashSet<SnapshotId>,
     now: Timestamp,
     kept: HashMap<SnapshotId, String>,
 }
@@ -144,7 +145,7 @@ impl Keeping<'_> {
         for tip in named {
             self.by_rules(tip);
         }
-        for id in graph.forks(tips(&|name| name.kind == RefKind::Branch)) {
+        for id in graph.forks(&tips(&|_| true)) {
             self.kept.entry(id).or_insert_with(|| "fork".to_owned());
         }
         for (id, node) in graph.iter() {
@@ -163,7 +164,7 @@ impl Keeping<'_> {
     fn by_rules(&mut self, tip: SnapshotId) {
         let mut line = self.graph.line(tip);
         // What has expired counts for no rule: it cannot stand for its day.
-        line.retain(|(id, _)| !self.retention.is_expired(*id));
+        line.retain(|(id, _)| !self.expired.contains(id));
         let times: Vec<_> = line.iter().map(|(_, node)| node.time).collect();
         let chosen = self.options.rules.choose(&times, self.now);
         for ((id, _), why) in line.iter().zip(chosen) {

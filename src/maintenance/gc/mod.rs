@@ -255,7 +255,8 @@ impl Repository {
         wait_for_owner(self.refs(), &*options.clock, &store, &found).await?;
         options.handle.begins();
         if found.state.phase == GcPhase::Fence {
-            let Advanced::Won(held) = self.refs().advance(&found, found.state.given_up()).await? else { return Err(busy()) };
+            // With its list: if an earlier register was put back, it may have been sweeping.
+            let Advanced::Won(held) = self.refs().advance(&found, found.state.done()).await? else { return Err(busy()) };
             options.handle.ends();
             return Ok((held, store, true));
         }

@@ -1,8 +1,8 @@
 //! Making the register of collections anew, when it is damaged or was lost.
 //!
 //! What it said is not known: a collector may have been removing objects by it. So first no removal of another collector may be possible any
-//! more. Then one replace begins a new epoch, above that of every ref and every list, in which everything counts as condemned until then. No
-//! ref is changed, and nothing is removed (decision 101).
+//! more. Then one replace begins a new epoch, above that of every ref and every list, in which everything counts as condemned until then. Then
+//! the refs are raised to that epoch; what they show stays, and nothing is removed (decision 101).
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::lease::{GcClock, STILL};
 use super::{GcOptions, epoch_of_list, nonce};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Repository;
-use crate::refs::RefKind;
-use crate::refs::collection::{Advanced, GcFound, GcHeld, GcState};
+use crate::refs::collection::{Advanced, GcFound, GcHeld, GcState, MOST_EPOCH};
+use crate::refs::{Ref, RefKind};
 use crate::storage::layout::LISTS;
 use crate::storage::{Collecting, ObjectName, Version};
 
@@ -34,7 +34,7 @@ impl Repository {
     /// Makes the register of garbage collection, `gc/state.json`, anew if it is damaged, or was lost after a collection. Without it nobody
     /// can write. If nothing is wrong with it, changes nothing.
     ///
-    /// Removes nothing and changes no ref. Sessions that were opened before write again what they commit, or fail as `Conflict` when they hold
+    /// Removes nothing, and changes nothing that a ref shows. Sessions that were opened before write again what they commit, or fail as `Conflict` when they hold
     /// it no more. Waits until no collector that was at work can remove anything any more: not at all on local disk, 26 minutes in object
     /// stores, or as [`GcOptions::wait`] says.
     ///
@@ -46,7 +46,11 @@ impl Repository {
         let store = self.storage().collecting().await?;
         let (of_refs, latest) = self.latest_epoch().await?;
         let (version, wrong) = match self.refs().collection_to_repair(of_refs).await? {
-            GcFound::Whole(held) => return Ok(GcRepaired { wrong: None, epoch: held.state.epoch }),
+            GcFound::Whole(held) => {
+                // A repair may have ended before it had raised them.
+                self.raise_to_finished(&held.state).await?;
+                return Ok(GcRepaired { wrong: None, epoch: held.state.epoch });
+            }
             GcFound::Damaged { version, error } => (version, error),
         };
         let Some(latest) = latest else {
@@ -67,13 +71,30 @@ impl Repository {
         // What was read counts only by its version.
         let before = GcHeld { state: GcState::absent(), version };
         match self.refs().advance(&before, next).await? {
-            Advanced::Won(held) => Ok(GcRepaired { wrong: Some(wrong.to_string()), epoch: held.state.epoch }),
+            Advanced::Won(held) => {
+                self.raise_to_finished(&held.state).await?;
+                Ok(GcRepaired { wrong: Some(wrong.to_string()), epoch: held.state.epoch })
+            }
             Advanced::Lost => Err(changed()),
         }
     }
 
+    /// Raises every branch and tag to the last collection that has finished, so that whoever reads them from now on knows of everything that
+    /// was condemned until then. Nothing is removed by such a collection any more, so this can be done at any moment.
+    async fn raise_to_finished(&self, state: &GcState) -> Result<()> {
+        let epoch = state.finished();
+        for kind in [RefKind::Branch, RefKind::Tag] {
+            for (name, found) in self.refs().list(kind).await? {
+                if found.is_ok_and(|found| found.record.epoch < epoch) {
+                    self.refs().raise(&Ref { kind, name }, epoch).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The latest epoch of any ref, and the latest of any ref or list: none there was is later. `None` when neither a branch nor a list can
-    /// be read. A damaged ref is left out: it is of no later epoch than the others or the lists.
+    /// be read. What no collection comes to is left out: somebody made it up. A damaged ref is left out: it is of no later epoch than the others or the lists.
     async fn latest_epoch(&self) -> Result<(u64, Option<u64>)> {
         let (mut of_refs, mut latest) = (0, None);
         for kind in [RefKind::Branch, RefKind::Tag] {
@@ -88,7 +109,7 @@ impl Repository {
         let mut listed = self.storage().list(LISTS);
         while let Some(meta) = listed.try_next().await? {
             let list = ObjectName::parse_list(&meta.name).and_then(|(id, _)| epoch_of_list(&id));
-            latest = latest.max(list);
+            latest = latest.max(list.filter(|epoch| *epoch <= MOST_EPOCH));
         }
         Ok((of_refs, latest.map(|latest| latest.max(of_refs))))
     }

@@ -46,10 +46,10 @@ pub struct GcStatus {
 impl Repository {
     /// Tells whether garbage is being collected.
     ///
-    /// Reads one register. If a collection has begun there, takes the lock of collections for a moment, where the store has one: a collection
+    /// Reads two registers; `Corrupt` when that of collections is damaged or was lost. If a collection has begun there, takes the lock of collections for a moment, where the store has one: a collection
     /// that another process begins at that moment fails as `Locked`. Otherwise changes nothing, and can be cancelled at any moment.
     pub async fn gc_status(&self) -> Result<GcStatus> {
-        let mut state = self.refs().collection().await?.state;
+        let mut state = self.refs().collection_after(self.refs().epoch_of_main().await).await?.state;
         let mut activity = GcActivity::Idle;
         if state.is_running() {
             activity = match self.storage().collecting().await {

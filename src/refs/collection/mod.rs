@@ -19,6 +19,7 @@ use crate::scratch::partitions::Partitions;
 use crate::storage::layout::{ObjectKind, SHARDS, shard_of};
 use crate::storage::{RegisterName, Version};
 
+pub(crate) use super::record::MOST_EPOCH;
 pub(crate) use check::{CollectionWait, Condemned, collection_in};
 pub(crate) use decide::{AfterLook, Vouched, epoch_of_created, known_at_open, looked, must_look, vouched};
 pub(crate) use state::{GcPhase, GcState, ListsSince};

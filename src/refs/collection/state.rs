@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::record::LARGEST_SEQ;
+use super::super::record::{LARGEST_SEQ, MOST_EPOCH};
 use super::rules::{GcRule, holds};
 use crate::error::{Error, Result};
 
@@ -77,7 +77,7 @@ impl GcState {
     pub(crate) fn anew(epoch: u64, seq: u64, lost: String) -> Option<Self> {
         let lists = vec![FinishedList { epoch, id: lost }];
         let state = Self { seq: seq.min(LARGEST_SEQ >> 1), epoch, lists, ..Self::absent() };
-        (epoch <= LARGEST_EPOCH >> 1 && state.check().is_ok()).then_some(state)
+        (epoch <= MOST_EPOCH && state.check().is_ok()).then_some(state)
     }
 
     /// The bytes of the register.

@@ -72,6 +72,17 @@ async fn readers_that_may_not_list_open_what_is_kept() {
     assert_eq!(tagged.blame(&Prefix::all()).await.unwrap().len(), 4);
     assert!(reader.known_retention().await.unwrap().is_expired(versions[0].id()));
     assert_eq!(reader.retention().await.unwrap_err().kind(), ErrorKind::Unsupported);
+    // What a tag shows is kept, whatever is on record, and nothing has to be listed to know that.
+    let retiring = Retiring {
+        author: None,
+        reason: "by a copy".to_owned(),
+        rules: String::new(),
+        time: Timestamp::from_micros(1),
+        versions: vec![versions[1].id()],
+        latest: versions[1].record().time,
+    };
+    r.refs().retire(&retiring).await.unwrap();
+    assert_eq!(reader.read("v1").await.unwrap().get(&key("k")).await.unwrap().unwrap(), value(1));
     // Where it could list, only the one of which something is on record is worth it.
     let before = faulty.calls();
     reader.read(&versions[5].id().to_string()).await.unwrap();
@@ -98,6 +109,31 @@ async fn where_branches_part_stays() {
         let tip = fresh_of(&world, branch).await;
         r.merge(&name("main"), &tip, "merge").await.unwrap().commit().await.unwrap();
     }
+    world.verify().await;
+}
+
+/// The branch into which one of two was merged had both ways behind it, and hid where the two part.
+#[tokio::test]
+async fn where_two_branches_part_stays_also_if_one_was_merged_into_a_third() {
+    let (world, versions) = World::days(6).await;
+    let r = &world.repository;
+    for (branch, at) in [("t1", 1), ("t2", 3)] {
+        r.create_branch(&name(branch), &versions[at]).await.unwrap();
+        let session = r.write(branch).await.unwrap();
+        session.set(&key(branch), value(70)).await.unwrap();
+        session.commit(branch).await.unwrap();
+    }
+    let one = fresh_of(&world, "t1").await;
+    r.merge(&name("main"), &one, "merge").await.unwrap().commit().await.unwrap();
+    let session = r.write("t1").await.unwrap();
+    session.set(&key("t1"), value(71)).await.unwrap();
+    session.commit("t1 goes on").await.unwrap();
+    let plan = r.plan_expire(&ExpireOptions::default().keep_last(1)).await.unwrap();
+    r.expire(&plan, "old").await.unwrap();
+    world.gc().await;
+    let [one, two] = [fresh_of(&world, "t1").await, fresh_of(&world, "t2").await];
+    assert_eq!(one.common_ancestors(&two).await.unwrap(), [versions[1].id()]);
+    r.merge(&name("t2"), &one, "merge").await.unwrap().commit().await.unwrap();
     world.verify().await;
 }
 
