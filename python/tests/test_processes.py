@@ -301,7 +301,7 @@ def test_a_repository_that_is_gone_after_a_fork_is_no_absent_key(repo: fl.Reposi
 def test_a_version_that_is_gone_after_a_fork_is_no_absent_key(repo: fl.Repository) -> None:
     write(repo, {"a": b"1"})
     reader = repo.at("main")
-    [file] = [path for path in Path(repo.url).rglob("*") if path.name.startswith(reader.snapshot_id)]
+    [file] = [path for path in Path(repo.url, "snapshots").rglob("*") if path.name.startswith(reader.snapshot_id)]
     file.unlink()
 
     def check() -> None:

@@ -98,7 +98,7 @@ def test_rules_of_expiry(old: fl.Repository) -> None:
 
     everything = messages(old.log())
     assert kept(keep_within=timedelta(hours=1)) == kept(keep_within=3600.0) == everything
-    assert kept(keep_yearly="all") == kept(keep_daily=30)[:1] == kept(keep_last=0) == ["v4"]
+    assert kept(keep_yearly="all") == kept(keep_daily=30)[:1] == kept(keep_last=1) == ["v4"]
     assert set(kept(keep_hourly=timedelta(hours=2))) <= {"v4", "v3", "v2", "v1", "v0", "an empty repository"}
     assert old.plan_expire(keep_daily=30, keep_weekly=timedelta(days=7), keep_monthly="all").rules == (
         "daily 30, weekly 7d, monthly all; moves 30d"
@@ -114,6 +114,8 @@ def test_wrong_rules_are_refused(old: fl.Repository) -> None:
     wrong: list[dict[str, Any]] = [
         {},
         {"keep_last": -1},
+        {"keep_last": 0},
+        {"keep_daily": 0, "keep_within": 0},
         {"keep_daily": -1},
         {"keep_daily": "ever"},
         {"keep_daily": 1.5},
