@@ -61,6 +61,7 @@ pub(crate) async fn rebase(session: &mut WriteSession, now: RefState, policies: 
     }
     found.extend(references.dropped);
     session.base = tip;
+    session.known.rebased();
     session.state = now;
     session.naming = Mutex::default();
     Ok(Rebased::Moved(found))

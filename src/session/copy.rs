@@ -123,6 +123,7 @@ impl WriteSession {
             // A move that only adds or drops the slash would delete what it moves.
             return Err(Error::invalid(format!("{source:?} and {to:?} are one name")));
         }
+        self.require_kept(&self.base).await?;
         for _ in 0..ATTEMPTS {
             let watch = self.staged.lock().watch([places(source), places(to)].concat());
             if let Some(moved) = self.try_rename(source, to, existing, &watch).await? {
@@ -187,7 +188,8 @@ impl WriteSession {
         if !repository.is_same(from.repository()) {
             return Err(Error::invalid(format!("snapshot {} was opened from another repository than the session", from.id())));
         }
-        if from.id() == self.base.id() {
+        // Read from a ref, and not yet behind a collection of which the session has learned since.
+        if from.id() == self.base.id() && !self.known.has_risen() {
             return Ok(());
         }
         if let Some(epoch) = repository.keeps(from.id(), from.record().time, KeptPart::Data).await? {

@@ -276,6 +276,50 @@ async fn an_expired_version_that_a_raised_branch_showed_is_marked() {
     world.holds("other", "k", 2).await;
 }
 
+/// A session has looked at the collections since it was opened, and its commit was refused; the version on which it is based expired before
+/// one of them. Nothing of that version is linked any more, although nodes of it lie in a cache.
+#[tokio::test]
+async fn a_session_that_has_looked_links_nothing_of_a_base_that_has_expired() {
+    use crate::commit::CommitOptions;
+    use crate::conflict::OnConflict;
+    use crate::session::Existing;
+    use crate::snapshot::KeyOrPrefix;
+    for is_renamed in [false, true] {
+        let (world, _) = versions().await;
+        world.leave(9).await;
+        let (task, gate) = Collector::Raised.begin(&world).await.unwrap();
+        let session = world.repository.write("main").await.unwrap();
+        let base = session.base().clone();
+        assert!(base.entry(&key("k")).await.unwrap().is_some());
+        gate.open();
+        task.await.unwrap().unwrap();
+        world.commit("main", "contested", 5).await;
+        world.commit("main", "k", 6).await;
+        world.repository.delete_branch(&name("other")).await.unwrap();
+        let plan = world.repository.plan_expire(&ExpireOptions::default().keep_last(1).keep_moves(Duration::ZERO)).await.unwrap();
+        world.repository.expire(&plan, "old").await.unwrap();
+        world.gc().await;
+        assert!(!world.is_there(3).await, "the base has lost its chunk");
+
+        session.set(&key("contested"), "small").await.unwrap();
+        let failed = session.commit("loses").await.map(drop).unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::Conflict, "{failed:?}");
+        let session = failed.into_session();
+        let linked = if is_renamed {
+            session.rename("k", "copy", Existing::Refuse).await
+        } else {
+            session.copy_from(&base, &KeyOrPrefix::Key(key("k")), "copy", Existing::Refuse).await
+        };
+        if linked.is_ok() {
+            let committed = session.commit(CommitOptions::from("copy").on_conflict(OnConflict::Ours)).await;
+            if committed.is_ok() {
+                world.holds("main", "copy", 3).await;
+            }
+        }
+        world.verify().await;
+    }
+}
+
 fn list_of(snapshot: &Snapshot) -> String {
     ObjectName::changes(&snapshot.id()).to_string()
 }
